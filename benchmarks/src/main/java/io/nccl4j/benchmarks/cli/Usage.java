@@ -1,0 +1,20 @@
+package io.nccl4j.benchmarks.cli;
+
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.ParameterException;
+
+/** Refuses options that make no sense together: the command prints its usage and ends with exit code 2. */
+public final class Usage {
+    private final CommandSpec command;
+
+    public Usage(CommandSpec command) {
+        this.command = command;
+    }
+
+    /** Refuses unless {@code holds}. */
+    public void require(boolean holds, String message, Object... arguments) {
+        if (!holds) {
+            throw new ParameterException(command.commandLine(), String.format(message, arguments));
+        }
+    }
+}

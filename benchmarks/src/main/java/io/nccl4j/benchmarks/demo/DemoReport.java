@@ -1,0 +1,83 @@
+package io.nccl4j.benchmarks.demo;
+
+import com.github.freva.asciitable.AsciiTable;
+import com.github.freva.asciitable.Column;
+import com.github.freva.asciitable.ColumnData;
+import com.github.freva.asciitable.HorizontalAlign;
+import io.nccl4j.benchmarks.cli.Json;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.function.Function;
+
+/** What the demo prints at its end. */
+final class DemoReport {
+    /**
+     * A line of the table.
+     *
+     * @param hostMicrosPerLayer median time per layer that the calling thread was busy
+     * @param stepMicros median time of a step
+     */
+    private record Line(String algorithm, String mode, int steps, double hostMicrosPerLayer, double stepMicros, long rows,
+            long wrong, double maxError) {
+    }
+
+    /** The same for machines. */
+    private record Document(boolean verified, long rows, double maxAbsError, List<Line> runs, List<String> differences) {
+    }
+
+    private final DemoOptions options;
+    private final List<Line> lines = new ArrayList<>();
+    private Verification all = Verification.none();
+
+    DemoReport(DemoOptions options) {
+        this.options = options;
+    }
+
+    /** Takes the results of all ranks, which have run the same modes in the same order. */
+    void add(AlgorithmChoice algorithm, List<List<ModeResult>> ranks) {
+        for (int mode = 0; mode < ranks.getFirst().size(); mode++) {
+            int index = mode;
+            ModeResult result = ModeResult.merge(ranks.stream().map(rank -> rank.get(index)).toList());
+            Verification verification = result.verification();
+            lines.add(new Line(algorithm.name(), result.mode().name().toLowerCase(Locale.ROOT), options.steps(),
+                    result.medianHostMicros() / options.layers(), result.medianStepMicros(), verification.rows(),
+                    verification.wrong(), verification.maxError()));
+            all = all.plus(verification);
+        }
+    }
+
+    boolean passed() {
+        return all.passed();
+    }
+
+    String json() {
+        return Json.of(new Document(all.passed(), all.rows(), all.maxError(), lines, all.examples()));
+    }
+
+    String text() {
+        StringBuilder text = new StringBuilder(table()).append(System.lineSeparator());
+        text.append("Times are medians over steps and ranks. Errors are against exact arithmetic; every row also equals, bit by ")
+                .append("bit,").append(System.lineSeparator())
+                .append("a reference computed in plain Java with the roundings that NCCL EP does.").append(System.lineSeparator());
+        if (!all.passed()) {
+            all.examples().forEach(example -> text.append(example).append(System.lineSeparator()));
+            return text.append(String.format("DIFFERENT: %d of %d rows", all.wrong(), all.rows())).toString();
+        }
+        return text.append(String.format("verified: %d rows, max abs error %.3g", all.rows(), all.maxError())).toString();
+    }
+
+    private String table() {
+        return AsciiTable.getTable(lines,
+                List.of(column("algorithm", HorizontalAlign.LEFT, Line::algorithm), column("mode", HorizontalAlign.LEFT, Line::mode),
+                        column("steps", HorizontalAlign.RIGHT, line -> Integer.toString(line.steps)),
+                        column("host us/layer", HorizontalAlign.RIGHT, line -> String.format("%.1f", line.hostMicrosPerLayer)),
+                        column("step us", HorizontalAlign.RIGHT, line -> String.format("%.0f", line.stepMicros)),
+                        column("rows verified", HorizontalAlign.RIGHT, line -> Long.toString(line.rows - line.wrong)),
+                        column("max abs error", HorizontalAlign.RIGHT, line -> String.format("%.3g", line.maxError))));
+    }
+
+    private static ColumnData<Line> column(String header, HorizontalAlign align, Function<Line, String> value) {
+        return new Column().header(header).dataAlign(align).with(value::apply);
+    }
+}

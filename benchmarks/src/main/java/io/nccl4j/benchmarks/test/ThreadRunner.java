@@ -1,0 +1,50 @@
+package io.nccl4j.benchmarks.test;
+
+import io.nccl4j.Backend;
+import io.nccl4j.benchmarks.ranks.RankThreads;
+import java.time.Duration;
+import java.util.List;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.function.Consumer;
+
+/**
+ * Ranks as threads of this process, anew for every case.
+ *
+ * @param backend what they run on
+ */
+record ThreadRunner(Backend backend) implements Matrix.Runner {
+    private static final Duration LIMIT = Duration.ofMinutes(3);
+
+    @Override
+    public void run(Matrix matrix, Consumer<Outcome> report) {
+        for (Cell cell : matrix.cells()) {
+            report.accept(run(matrix, cell));
+        }
+    }
+
+    private Outcome run(Matrix matrix, Cell cell) {
+        String impossible = cell.impossible();
+        if (impossible != null) {
+            return Matrix.skipped(cell, impossible);
+        }
+        for (int i = 0; i < matrix.cases(); i++) {
+            CellCase of = new CellCase(cell, matrix.ranks(), matrix.seed(cell, i));
+            Optional<String> failure = run(matrix, of);
+            if (failure.isPresent()) {
+                return Matrix.failed(cell, failure.get() + "; " + of);
+            }
+        }
+        return matrix.passed(cell);
+    }
+
+    private Optional<String> run(Matrix matrix, CellCase of) {
+        try {
+            List<Optional<String>> ranks = RankThreads.run(backend, matrix.ranks(), LIMIT,
+                    rank -> Optional.ofNullable(CaseRun.run(of, rank)));
+            return ranks.stream().flatMap(Optional::stream).findFirst();
+        } catch (RuntimeException e) {
+            return Optional.of(Objects.toString(e.getMessage(), e.toString()));
+        }
+    }
+}

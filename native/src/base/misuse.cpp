@@ -1,0 +1,60 @@
+#include "base/misuse.h"
+
+#include <unistd.h>
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+
+#include "base/options.h"
+#include "base/ring_log.h"
+#include "base/thread.h"
+
+namespace emu {
+
+namespace {
+
+constexpr size_t kKept = 1024;
+
+RingLog<nccl4jEmuMisuse_t>& records() {
+  static RingLog<nccl4jEmuMisuse_t>& instance = *new RingLog<nccl4jEmuMisuse_t>(kKept);
+  return instance;
+}
+
+// What is thrown has to leave through extern "C" functions, as in the real library.
+[[noreturn]] void endProcess(End end, const char* text) {
+  switch (end) {
+    case End::Throw: throw std::runtime_error(text);
+    case End::Exit: std::exit(EXIT_FAILURE);
+    default: std::abort();
+  }
+}
+
+}  // namespace
+
+void misuse(End end, int rank, const char* function, const char* format, ...) {
+  char text[sizeof(nccl4jEmuMisuse_t::text)];
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+
+  records().add([&](nccl4jEmuMisuse_t& record, uint64_t sequence) {
+    record.sequence = sequence;
+    record.end = static_cast<int32_t>(end);
+    record.rank = rank;
+    record.device = thread::device();
+    record.reserved = 0;
+    copyText(record.function, function);
+    copyText(record.text, text);
+  });
+  if (options::reportMisuse() || end == End::Trap) return;
+  std::fprintf(stderr, "nccl4j emulator: %s, rank %d: %s\n", function, rank, text);
+  std::fflush(stderr);
+  endProcess(end, text);
+}
+
+size_t misuseRecords(uint64_t from, nccl4jEmuMisuse_t* out, size_t capacity) { return records().copy(from, out, capacity); }
+
+}  // namespace emu

@@ -1,0 +1,163 @@
+#include "base/options.h"
+
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+
+#include "nccl4j_emulator.h"
+
+namespace emu::options {
+
+namespace {
+
+enum Index { kMisuse, kPoison, kShuffle, kApi, kComputeCapability, kDevices, kDeviceMemory, kSms, kSharedDevices, kWaitLimit, kCount };
+
+struct Option {
+  const char* name;
+  const char* variable;
+  uint64_t initial;
+  uint64_t least;
+  uint64_t most;
+};
+
+// misuse is 0 = abort, 1 = report; its words are translated at the edge.
+constexpr Option kOptions[kCount] = {
+    {"misuse", "NCCL4J_EMU_MISUSE", 0, 0, 1},
+    {"poison", "NCCL4J_EMU_POISON", 0, 0, 1},
+    {"shuffle", "NCCL4J_EMU_SHUFFLE", 0, 0, UINT64_MAX},
+    {"api", "NCCL4J_EMU_API", 2, 1, 2},
+    {"compute_capability", "NCCL4J_EMU_COMPUTE_CAPABILITY", 90, 90, 100},
+    {"devices", "NCCL4J_EMU_DEVICES", 64, 1, 64},
+    {"device_memory", "NCCL4J_EMU_DEVICE_MEMORY", 85899345920ULL, 1, 1ULL << 46},
+    {"sms", "NCCL4J_EMU_SMS", 132, 1, 1024},
+    {"shared_devices", "NCCL4J_EMU_SHARED_DEVICES", 0, 0, 1},
+    {"wait_limit_ms", "NCCL4J_EMU_WAIT_LIMIT_MS", 0, 0, UINT64_MAX},
+};
+
+bool parse(int index, const char* text, uint64_t* value) {
+  if (index == kMisuse) {
+    if (std::strcmp(text, "abort") != 0 && std::strcmp(text, "report") != 0) return false;
+    *value = std::strcmp(text, "report") == 0 ? 1 : 0;
+    return true;
+  }
+  if (*text < '0' || *text > '9') return false;
+  errno = 0;
+  char* end = nullptr;
+  const unsigned long long number = std::strtoull(text, &end, 10);
+  if (errno != 0 || *end != '\0') return false;
+  if (number < kOptions[index].least || number > kOptions[index].most) return false;
+  if (index == kComputeCapability && number != 90 && number != 100) return false;
+  *value = number;
+  return true;
+}
+
+class Store {
+ public:
+  Store() {
+    for (int i = 0; i < kCount; ++i) {
+      uint64_t value = kOptions[i].initial;
+      const char* text = std::getenv(kOptions[i].variable);
+      if (text != nullptr && *text != '\0' && !parse(i, text, &value)) {
+        std::fprintf(stderr, "nccl4j emulator: %s=%s is not valid, ignored\n", kOptions[i].variable, text);
+        value = kOptions[i].initial;
+      }
+      values_[i].store(value, std::memory_order_relaxed);
+    }
+  }
+
+  uint64_t value(int index) const { return values_[index].load(std::memory_order_relaxed); }
+
+  // The number of devices; from the first use on it stays.
+  uint64_t devices() {
+    if (!devicesFixed_.load(std::memory_order_acquire)) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      devicesFixed_.store(true, std::memory_order_release);
+    }
+    return value(kDevices);
+  }
+
+  int set(const char* name, const char* text) {
+    const int index = find(name);
+    if (index < 0) return NCCL4J_EMU_UNKNOWN_NAME;
+    uint64_t value = 0;
+    if (text == nullptr || !parse(index, text, &value)) return NCCL4J_EMU_BAD_VALUE;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (index == kDevices && devicesFixed_ && value != values_[index]) return NCCL4J_EMU_TOO_LATE;
+    values_[index].store(value, std::memory_order_relaxed);
+    return NCCL4J_EMU_OK;
+  }
+
+  int get(const char* name, std::string* text) const {
+    const int index = find(name);
+    if (index < 0) return NCCL4J_EMU_UNKNOWN_NAME;
+    *text = index == kMisuse ? (value(index) != 0 ? "report" : "abort") : std::to_string(value(index));
+    return NCCL4J_EMU_OK;
+  }
+
+  int setEnvironment(const char* name, const char* text) {
+    if (name == nullptr || *name == '\0' || std::strchr(name, '=') != nullptr) return NCCL4J_EMU_BAD_VALUE;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (text == nullptr) {
+      environment_.erase(name);
+    } else {
+      environment_[name] = text;
+    }
+    return NCCL4J_EMU_OK;
+  }
+
+  bool environment(const char* name, std::string* text) const {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      const auto entry = environment_.find(name);
+      if (entry != environment_.end()) {
+        *text = entry->second;
+        return true;
+      }
+    }
+    const char* found = std::getenv(name);
+    if (found != nullptr) *text = found;
+    return found != nullptr;
+  }
+
+ private:
+  static int find(const char* name) {
+    for (int i = 0; name != nullptr && i < kCount; ++i) {
+      if (std::strcmp(kOptions[i].name, name) == 0) return i;
+    }
+    return -1;
+  }
+
+  std::atomic<uint64_t> values_[kCount];
+  std::atomic<bool> devicesFixed_{false};
+  mutable std::mutex mutex_;
+  std::map<std::string, std::string> environment_;
+};
+
+Store& store() {
+  static Store& instance = *new Store;
+  return instance;
+}
+
+}  // namespace
+
+bool reportMisuse() { return store().value(kMisuse) != 0; }
+bool poison() { return store().value(kPoison) != 0; }
+uint64_t shuffleSeed() { return store().value(kShuffle); }
+int epApi() { return static_cast<int>(store().value(kApi)); }
+int computeCapability() { return static_cast<int>(store().value(kComputeCapability)); }
+int devices() { return static_cast<int>(store().devices()); }
+uint64_t deviceMemory() { return store().value(kDeviceMemory); }
+int multiprocessors() { return static_cast<int>(store().value(kSms)); }
+bool sharedDevices() { return store().value(kSharedDevices) != 0; }
+uint64_t waitLimitMs() { return store().value(kWaitLimit); }
+
+bool environment(const char* name, std::string* value) { return store().environment(name, value); }
+int set(const char* name, const char* value) { return store().set(name, value); }
+int get(const char* name, std::string* value) { return store().get(name, value); }
+int setEnvironment(const char* name, const char* value) { return store().setEnvironment(name, value); }
+
+}  // namespace emu::options

@@ -1,0 +1,101 @@
+#include "base/wait.h"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <climits>
+#include <mutex>
+#include <string>
+
+#include "base/options.h"
+
+namespace emu {
+
+namespace {
+
+// The lowest bit of a bell says that somebody may be waiting; the others count the rings.
+constexpr uint32_t kWaiting = 1;
+constexpr uint32_t kRing = 2;
+// How often a wait looks at what rings no bell.
+constexpr uint64_t kSlice = 50'000'000;
+
+std::atomic<bool> broken{false};
+std::mutex reasonMutex;
+
+std::string& reasonText() {
+  static std::string& text = *new std::string;
+  return text;
+}
+
+void futexWait(std::atomic<uint32_t>& word, uint32_t expected, uint64_t nanoseconds) {
+  timespec timeout;
+  timeout.tv_sec = static_cast<time_t>(nanoseconds / 1'000'000'000);
+  timeout.tv_nsec = static_cast<long>(nanoseconds % 1'000'000'000);
+  // Not FUTEX_PRIVATE_FLAG: the word may lie in memory shared with other processes.
+  syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT, expected,
+          nanoseconds == kNoDeadline ? nullptr : &timeout, nullptr, 0);
+}
+
+// Announces a waiter; the value to sleep on. The state must be looked at again between this and the sleep.
+uint32_t announce(Bell& bell) { return bell.count.fetch_or(kWaiting, std::memory_order_acq_rel) | kWaiting; }
+
+}  // namespace
+
+uint64_t now() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
+}
+
+void Bell::ring() {
+  uint32_t old = count.load(std::memory_order_relaxed);
+  while (!count.compare_exchange_weak(old, (old + kRing) & ~kWaiting, std::memory_order_acq_rel,
+                                      std::memory_order_relaxed)) {
+  }
+  if ((old & kWaiting) != 0) {
+    syscall(SYS_futex, reinterpret_cast<uint32_t*>(&count), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+  }
+}
+
+WaitEnd waitUntil(Bell& bell, const std::function<bool()>& ready, uint64_t deadline,
+                  const std::function<bool()>& cancelled) {
+  while (true) {
+    if (ready()) return WaitEnd::Ready;
+    const uint32_t seen = announce(bell);
+    if (ready()) return WaitEnd::Ready;
+    if (broken.load(std::memory_order_acquire) || (cancelled && cancelled())) return WaitEnd::Broken;
+    const uint64_t time = now();
+    if (time >= deadline) return WaitEnd::Timeout;
+    const uint64_t left = deadline - time;
+    futexWait(bell.count, seen, left < kSlice ? left : kSlice);
+  }
+}
+
+void sleepOn(Bell& bell, uint32_t seen) { futexWait(bell.count, seen, kNoDeadline); }
+
+uint32_t prepareToSleepOn(Bell& bell) { return announce(bell); }
+
+uint64_t waitLimit() {
+  const uint64_t milliseconds = options::waitLimitMs();
+  if (milliseconds == 0) return kNoDeadline;
+  const uint64_t time = now();
+  const uint64_t most = (kNoDeadline - 1 - time) / 1'000'000;
+  return time + (milliseconds < most ? milliseconds : most) * 1'000'000;
+}
+
+void breakWaits(const char* reason) {
+  const std::lock_guard<std::mutex> lock(reasonMutex);
+  reasonText() = reason != nullptr ? reason : "";
+  broken.store(reason != nullptr, std::memory_order_release);
+}
+
+bool waitsBroken() { return broken.load(std::memory_order_acquire); }
+
+std::string brokenReason() {
+  const std::lock_guard<std::mutex> lock(reasonMutex);
+  return reasonText();
+}
+
+}  // namespace emu

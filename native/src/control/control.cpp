@@ -1,0 +1,128 @@
+// The control interface, nccl4j_emulator.h.
+#include <cstring>
+#include <string>
+
+#include "base/call_log.h"
+#include "base/export.h"
+#include "base/faults.h"
+#include "base/live.h"
+#include "base/misuse.h"
+#include "base/options.h"
+#include "base/timeline.h"
+#include "base/wait.h"
+#include "cuda/device.h"
+#include "cuda/event.h"
+#include "cuda/graph_exec.h"
+#include "cuda/memory.h"
+#include "cuda/streams.h"
+#include "nccl4j_emulator.h"
+
+namespace emu {
+
+namespace {
+
+// Cut to fit, between characters, and terminated.
+int copyOut(const std::string& text, char* to, size_t capacity) {
+  if (to == nullptr || capacity == 0) return NCCL4J_EMU_BAD_VALUE;
+  size_t length = text.size() < capacity ? text.size() : capacity - 1;
+  while (length > 0 && length < text.size() && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80) --length;
+  std::memcpy(to, text.data(), length);
+  to[length] = '\0';
+  return NCCL4J_EMU_OK;
+}
+
+bool validDevice(int device) { return device >= 0 && device < device::count(); }
+
+}  // namespace
+
+EMU_API int nccl4jEmuInterface() { return NCCL4J_EMU_INTERFACE; }
+
+EMU_API int nccl4jEmuSetOption(const char* name, const char* value) { return options::set(name, value); }
+
+EMU_API int nccl4jEmuGetOption(const char* name, char* value, size_t capacity) {
+  std::string text;
+  const int result = options::get(name, &text);
+  return result == NCCL4J_EMU_OK ? copyOut(text, value, capacity) : result;
+}
+
+EMU_API int nccl4jEmuSetEnvironment(const char* name, const char* value) { return options::setEnvironment(name, value); }
+
+EMU_API int nccl4jEmuCallLog(size_t capacity) {
+  calls::setLogCapacity(capacity);
+  return NCCL4J_EMU_OK;
+}
+
+EMU_API size_t nccl4jEmuCalls(uint64_t from, nccl4jEmuCall_t* calls, size_t capacity) {
+  return calls::copyLog(from, calls, capacity);
+}
+
+EMU_API uint64_t nccl4jEmuCallCount(const char* function) { return calls::count(function); }
+
+EMU_API int nccl4jEmuPresetResult(const char* function, int result, uint64_t skip, uint64_t times) {
+  if (function == nullptr || times == 0) return NCCL4J_EMU_BAD_VALUE;
+  return calls::preset(function, result, skip, times) ? NCCL4J_EMU_OK : NCCL4J_EMU_UNKNOWN_NAME;
+}
+
+EMU_API int nccl4jEmuClearPresets() {
+  calls::clearPresets();
+  return NCCL4J_EMU_OK;
+}
+
+EMU_API int nccl4jEmuTimeline(size_t capacity) {
+  timeline::setCapacity(capacity);
+  return NCCL4J_EMU_OK;
+}
+
+EMU_API size_t nccl4jEmuWork(uint64_t from, nccl4jEmuWork_t* work, size_t capacity) {
+  return timeline::copy(from, work, capacity);
+}
+
+EMU_API int nccl4jEmuInjectFault(nccl4jEmuFault_t kind, int subject, uint64_t nth, int64_t value) {
+  return faults::inject(static_cast<int>(kind), subject, nth, value);
+}
+
+EMU_API int nccl4jEmuClearFaults() {
+  faults::clear();
+  return NCCL4J_EMU_OK;
+}
+
+EMU_API int nccl4jEmuBreakWaits(const char* reason) {
+  breakWaits(reason);
+  return NCCL4J_EMU_OK;
+}
+
+EMU_API size_t nccl4jEmuMisuses(uint64_t from, nccl4jEmuMisuse_t* records, size_t capacity) {
+  return misuseRecords(from, records, capacity);
+}
+
+EMU_API int nccl4jEmuUsage(int device, nccl4jEmuUsage_t* usage) {
+  if (usage == nullptr || (device != -1 && !validDevice(device))) return NCCL4J_EMU_BAD_VALUE;
+  const memory::Usage memory = memory::usage(device);
+  *usage = nccl4jEmuUsage_t{};
+  usage->device_allocations = memory.deviceAllocations;
+  usage->device_bytes = memory.deviceBytes;
+  usage->peak_device_bytes = memory.peakDeviceBytes;
+  usage->pinned_allocations = memory.pinnedAllocations;
+  usage->pinned_bytes = memory.pinnedBytes;
+  usage->streams = streams::created(device);
+  usage->events = events::count(device);
+  usage->graphs = graphs::count(device);
+  usage->graph_execs = graphs::countExecs(device);
+  usage->communicators = live::communicators.count(device);
+  usage->windows = live::windows.count(device);
+  usage->groups = live::groups.count(device);
+  usage->handles = live::handles.count(device);
+  usage->host_waits = device::hostWaits();
+  return NCCL4J_EMU_OK;
+}
+
+EMU_API int nccl4jEmuDescribeAddress(const void* address, char* text, size_t capacity) {
+  return copyOut(memory::describe(address), text, capacity);
+}
+
+EMU_API int nccl4jEmuErrorText(int device, char* text, size_t capacity) {
+  if (!validDevice(device)) return NCCL4J_EMU_BAD_VALUE;
+  return copyOut(device::stickyText(device), text, capacity);
+}
+
+}  // namespace emu

@@ -1,0 +1,193 @@
+#include "cuda/blocks.h"
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <mutex>
+
+#include "base/options.h"
+#include "base/thread.h"
+#include "base/wait.h"
+
+namespace emu::memory {
+
+namespace {
+
+// How far beyond the end of a block an address is still told as an overrun of that block.
+constexpr uintptr_t kNear = uintptr_t{1} << 20;
+
+bool isDeviceMemory(Kind kind) { return kind == Kind::Device || kind == Kind::Symmetric; }
+
+const char* kindName(Kind kind) {
+  switch (kind) {
+    case Kind::Device: return "device memory";
+    case Kind::Pinned: return "pinned host memory";
+    case Kind::Registered: return "registered host memory";
+    default: return "symmetric device memory";
+  }
+}
+
+std::string hex(uintptr_t address) {
+  char text[24];
+  std::snprintf(text, sizeof text, "0x%" PRIxPTR, address);
+  return text;
+}
+
+std::string place(uintptr_t address, const Block& block) {
+  std::string text = hex(address) + " is ";
+  if (address < block.base + block.bytes) {
+    if (address != block.base) text += std::to_string(address - block.base) + " bytes into ";
+  } else {
+    text += std::to_string(address - block.base - block.bytes) + " bytes beyond the end of ";
+  }
+  if (address != block.base) text += hex(block.base) + ", ";
+  return text + std::to_string(block.bytes) + " bytes of " + kindName(block.kind) + " of device " + std::to_string(block.device);
+}
+
+// The block that holds `address`, or ends shortly below it.
+template <class Map, class BlockOf>
+const typename Map::mapped_type* nearest(const Map& map, uintptr_t address, uintptr_t reach, BlockOf&& blockOf) {
+  auto next = map.upper_bound(address);
+  if (next == map.begin()) return nullptr;
+  --next;
+  const Block& block = blockOf(next->second);
+  return address - block.base < block.bytes + reach ? &next->second : nullptr;
+}
+
+}  // namespace
+
+Mark Mark::by(const char* function) { return Mark{function, thread::id(), now()}; }
+
+std::string Mark::text() const {
+  const double ms = static_cast<double>(now() - time) / 1e6;
+  char text[128];
+  std::snprintf(text, sizeof text, "%.3f ms ago by %s in thread %d", ms, function, thread);
+  return text;
+}
+
+Blocks& Blocks::instance() {
+  static Blocks& blocks = *new Blocks;
+  return blocks;
+}
+
+cudaError_t Blocks::add(const std::shared_ptr<LiveBlock>& added) {
+  const Block& block = added->block;
+  const std::lock_guard<std::shared_mutex> lock(mutex_);
+  if (isDeviceMemory(block.kind)) {
+    const uint64_t total = options::deviceMemory();
+    const uint64_t used = usage_[block.device].deviceBytes;
+    if (used > total || block.bytes > total - used) return cudaErrorMemoryAllocation;
+  } else {
+    const auto next = live_.lower_bound(block.base);
+    if (next != live_.end() && next->first < block.base + block.bytes) return cudaErrorHostMemoryAlreadyRegistered;
+    if (holding(block.base) != nullptr) return cudaErrorHostMemoryAlreadyRegistered;
+  }
+  live_[block.base] = added;
+  account(block, 1);
+  return cudaSuccess;
+}
+
+std::shared_ptr<LiveBlock> Blocks::remove(uintptr_t base, const char* function) {
+  const std::lock_guard<std::shared_mutex> lock(mutex_);
+  const auto found = live_.find(base);
+  if (found == live_.end()) return nullptr;
+  std::shared_ptr<LiveBlock> block = std::move(found->second);
+  live_.erase(found);
+  account(block->block, -1);
+  remember(*block, function);
+  return block;
+}
+
+std::shared_ptr<LiveBlock> Blocks::at(uintptr_t address) const {
+  const std::shared_lock<std::shared_mutex> lock(mutex_);
+  return holding(address);
+}
+
+std::shared_ptr<LiveBlock> Blocks::holding(uintptr_t address) const {
+  const auto* found = nearest(live_, address, 0, [](const auto& live) -> const Block& { return live->block; });
+  return found != nullptr ? *found : nullptr;
+}
+
+std::string Blocks::describe(uintptr_t address) const {
+  const std::shared_lock<std::shared_mutex> lock(mutex_);
+  const auto liveBlock = [](const std::shared_ptr<LiveBlock>& live) -> const Block& { return live->block; };
+  const auto freedBlock = [](const FreedBlock& freed) -> const Block& { return freed.block; };
+  for (const uintptr_t reach : {uintptr_t{0}, kNear}) {
+    if (const auto* live = nearest(live_, address, reach, liveBlock)) {
+      return place(address, (*live)->block) + ", allocated " + (*live)->allocated.text() + ", alive" +
+             ((*live)->freeing ? " but being freed by cudaFreeAsync" : "");
+    }
+    if (const auto* freed = nearest(freed_, address, reach, freedBlock)) {
+      return place(address, freed->block) + ", allocated " + freed->allocated.text() + ", freed " + freed->freed.text();
+    }
+  }
+  if (address == 0) return "NULL";
+  return hex(address) + " belongs to no allocation that is or lately was known";
+}
+
+void Blocks::remember(const LiveBlock& live, const char* function) {
+  const uintptr_t base = live.block.base;
+  if (freed_.insert_or_assign(base, FreedBlock{live.block, live.allocated, Mark::by(function)}).second) {
+    freedOrder_.push_back(base);
+  }
+  if (freedOrder_.size() > kHistory) {
+    freed_.erase(freedOrder_.front());
+    freedOrder_.pop_front();
+  }
+}
+
+void Blocks::account(const Block& block, int64_t sign) {
+  Usage& usage = usage_[block.device];
+  const bool device = isDeviceMemory(block.kind);
+  uint64_t& allocations = device ? usage.deviceAllocations : usage.pinnedAllocations;
+  uint64_t& bytes = device ? usage.deviceBytes : usage.pinnedBytes;
+  const uint64_t pooled = block.pooled ? block.bytes : 0;
+  if (sign > 0) {
+    ++allocations;
+    bytes += block.bytes;
+    usage.pooledBytes += pooled;
+  } else {
+    --allocations;
+    bytes -= block.bytes;
+    usage.pooledBytes -= pooled;
+  }
+  usage.peakDeviceBytes = std::max(usage.peakDeviceBytes, usage.deviceBytes);
+  usage.peakPooledBytes = std::max(usage.peakPooledBytes, usage.pooledBytes);
+}
+
+Usage Blocks::usage(int device) const {
+  const std::shared_lock<std::shared_mutex> lock(mutex_);
+  Usage sum;
+  for (int i = 0; i < kDevices; ++i) {
+    if (device >= 0 && device != i) continue;
+    sum.deviceAllocations += usage_[i].deviceAllocations;
+    sum.deviceBytes += usage_[i].deviceBytes;
+    sum.peakDeviceBytes += usage_[i].peakDeviceBytes;
+    sum.pinnedAllocations += usage_[i].pinnedAllocations;
+    sum.pinnedBytes += usage_[i].pinnedBytes;
+    sum.pooledBytes += usage_[i].pooledBytes;
+    sum.peakPooledBytes += usage_[i].peakPooledBytes;
+  }
+  return sum;
+}
+
+std::deque<std::shared_ptr<LiveBlock>> Blocks::ofDevice(int device) const {
+  const std::shared_lock<std::shared_mutex> lock(mutex_);
+  std::deque<std::shared_ptr<LiveBlock>> result;
+  for (const auto& entry : live_) {
+    if (entry.second->block.device == device) result.push_back(entry.second);
+  }
+  return result;
+}
+
+void Blocks::resetPeak(int device) {
+  const std::lock_guard<std::shared_mutex> lock(mutex_);
+  usage_[device].peakDeviceBytes = usage_[device].deviceBytes;
+}
+
+void Blocks::resetPooledPeak(int device) {
+  const std::lock_guard<std::shared_mutex> lock(mutex_);
+  usage_[device].peakPooledBytes = usage_[device].pooledBytes;
+}
+
+}  // namespace emu::memory

@@ -1,0 +1,379 @@
+#include "cuda/capture.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "base/thread.h"
+#include "cuda/device.h"
+
+namespace emu {
+
+bool Capture::concerns(int device) const {
+  return std::any_of(streams.begin(), streams.end(), [&](const auto& stream) { return stream->device() == device; });
+}
+
+namespace capture {
+
+namespace {
+
+std::vector<std::shared_ptr<Capture>>& active() {
+  static auto& captures = *new std::vector<std::shared_ptr<Capture>>;
+  return captures;
+}
+
+// How many captures are active: while it is zero, no call has to take the lock.
+std::atomic<int> activeCount{0};
+
+thread_local cudaStreamCaptureMode threadMode = cudaStreamCaptureModeGlobal;
+
+Capture* of(Stream& stream) { return stream.capture != nullptr ? stream.capture->capture.get() : nullptr; }
+
+cudaError_t invalidate(Capture& capture, cudaError_t why) {
+  if (!capture.valid) return cudaErrorStreamCaptureInvalidated;
+  capture.valid = false;
+  return why;
+}
+
+void leave(Stream& stream) {
+  stream.capture.reset();
+  stream.capturing.store(false, std::memory_order_release);
+}
+
+void enter(const std::shared_ptr<Stream>& stream, const std::shared_ptr<Capture>& capture, std::vector<GraphNode*> last) {
+  stream->capture = std::make_unique<StreamCapture>(StreamCapture{capture, std::move(last), {}});
+  capture->streams.push_back(stream);
+  stream->capturing.store(true, std::memory_order_release);
+}
+
+// All streams leave; the capture is over and gives up its graph.
+std::shared_ptr<Graph> finish(const std::shared_ptr<Capture>& capture) {
+  for (const std::shared_ptr<Stream>& stream : capture->streams) leave(*stream);
+  capture->streams.clear();
+  capture->ended = true;
+  auto& captures = active();
+  captures.erase(std::remove(captures.begin(), captures.end(), capture), captures.end());
+  activeCount.store(static_cast<int>(captures.size()), std::memory_order_release);
+  std::shared_ptr<Graph> graph = std::move(capture->graph);
+  graph->capturing = false;
+  return graph;
+}
+
+// Likewise, and nobody gets the graph; the caller destroys it when it has released the lock.
+std::shared_ptr<Graph> discard(const std::shared_ptr<Capture>& capture) {
+  capture->valid = false;
+  std::shared_ptr<Graph> graph = finish(capture);
+  graphs::take(graph->handle());
+  return graph;
+}
+
+// The captures that use of the legacy default stream of the device would become part of: those with a blocking stream there.
+template <class Visit>
+bool forImplicit(int device, Visit&& visit) {
+  bool found = false;
+  for (const std::shared_ptr<Capture>& capture : active()) {
+    const bool concerned = std::any_of(capture->streams.begin(), capture->streams.end(), [&](const auto& stream) {
+      return stream->device() == device && stream->blocking();
+    });
+    if (!concerned) continue;
+    found = true;
+    visit(*capture);
+  }
+  return found;
+}
+
+cudaError_t forbidImplicit(int device) {
+  const bool found = forImplicit(device, [](Capture& capture) { capture.valid = false; });
+  return found ? cudaErrorStreamCaptureImplicit : cudaSuccess;
+}
+
+cudaError_t forbidUnsafeLocked() {
+  if (threadMode == cudaStreamCaptureModeRelaxed) return cudaSuccess;
+  bool found = false;
+  for (const std::shared_ptr<Capture>& capture : active()) {
+    const bool own = capture->thread == thread::id() && capture->mode != cudaStreamCaptureModeRelaxed;
+    const bool global = threadMode == cudaStreamCaptureModeGlobal && capture->mode == cudaStreamCaptureModeGlobal;
+    if (!own && !global) continue;
+    capture->valid = false;
+    found = true;
+  }
+  return found ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+}
+
+// Adds a node behind the stream's last ones.
+template <class Add>
+cudaError_t append(Stream& stream, Add&& add) {
+  StreamCapture& state = *stream.capture;
+  if (!state.capture->valid) return cudaErrorStreamCaptureInvalidated;
+  GraphNode* node = add(*state.capture->graph, state.last);
+  state.last.assign(1, node);
+  return cudaSuccess;
+}
+
+void join(std::vector<GraphNode*>* last, const std::vector<GraphNode*>& others) {
+  for (GraphNode* node : others) {
+    if (std::find(last->begin(), last->end(), node) == last->end()) last->push_back(node);
+  }
+}
+
+Work externalRecord(const std::shared_ptr<Event>& event) {
+  Work work;
+  work.name = "cudaEventRecord";
+  work.kind = WorkKind::Event;
+  work.run = [event](WorkContext&) {
+    event->recordNow();
+    return cudaSuccess;
+  };
+  return work;
+}
+
+// Has nothing to run: the launch of the graph waits for what the event was last recorded behind.
+Work externalWait(const std::shared_ptr<Event>& event) {
+  Work work;
+  work.name = "cudaStreamWaitEvent";
+  work.kind = WorkKind::EventWait;
+  work.event = event;
+  return work;
+}
+
+cudaError_t waitCaptured(Stream& stream, const std::shared_ptr<Event>& event, bool external) {
+  StreamCapture& state = *stream.capture;
+  if (!state.capture->valid) return cudaErrorStreamCaptureInvalidated;
+  if (external) {
+    return append(stream, [&](Graph& graph, const auto& last) { return graph.add(externalWait(event), stream.device(), last); });
+  }
+  if (event->captured == state.capture) {
+    join(&state.last, event->capturedNodes);
+    return cudaSuccess;
+  }
+  if (event->captured == nullptr) {
+    // Waiting for an event that was never recorded is no dependency on anything.
+    if (event->last().point.stream == nullptr) return cudaSuccess;
+    return invalidate(*state.capture, cudaErrorStreamCaptureIsolation);
+  }
+  if (event->captured->ended) return invalidate(*state.capture, cudaErrorCapturedEvent);
+  event->captured->valid = false;
+  return invalidate(*state.capture, cudaErrorStreamCaptureMerge);
+}
+
+// An eager stream waits for a captured event: it joins the capture.
+cudaError_t fork(const std::shared_ptr<Stream>& stream, Event& event) {
+  if (event.captured->ended) return cudaErrorCapturedEvent;
+  if (!event.captured->valid) return cudaErrorStreamCaptureInvalidated;
+  if (stream->legacy()) return invalidate(*event.captured, cudaErrorStreamCaptureImplicit);
+  enter(stream, event.captured, event.capturedNodes);
+  return cudaSuccess;
+}
+
+bool allJoined(const Capture& capture) {
+  const std::vector<GraphNode*>& ends = capture.origin->capture->last;
+  if (!capture.graph->precede(capture.orphans, ends)) return false;
+  return std::all_of(capture.streams.begin(), capture.streams.end(), [&](const auto& stream) {
+    return capture.graph->precede(stream->capture->last, ends);
+  });
+}
+
+}  // namespace
+
+bool isMode(cudaStreamCaptureMode mode) {
+  return mode == cudaStreamCaptureModeGlobal || mode == cudaStreamCaptureModeThreadLocal || mode == cudaStreamCaptureModeRelaxed;
+}
+
+cudaError_t begin(const std::shared_ptr<Stream>& stream, cudaStreamCaptureMode mode) {
+  static unsigned long long lastId = 0;
+  if (!isMode(mode)) return cudaErrorInvalidValue;
+  if (stream->legacy()) return cudaErrorStreamCaptureUnsupported;
+  const std::lock_guard<std::mutex> lock(graphLock());
+  if (stream->capture != nullptr) return cudaErrorIllegalState;
+  const std::shared_ptr<Graph> graph = graphs::create(stream->device());
+  graph->capturing = true;
+  const auto capture = std::make_shared<Capture>();
+  capture->id = ++lastId;
+  capture->mode = mode;
+  capture->thread = thread::id();
+  capture->graph = graph;
+  capture->origin = stream.get();
+  enter(stream, capture, {});
+  active().push_back(capture);
+  activeCount.store(static_cast<int>(active().size()), std::memory_order_release);
+  return cudaSuccess;
+}
+
+cudaError_t end(Stream& stream, cudaGraph_t* graph) {
+  *graph = nullptr;
+  std::shared_ptr<Graph> discarded;  // destroyed after the lock is released
+  const std::lock_guard<std::mutex> lock(graphLock());
+  if (stream.capture == nullptr) return cudaErrorIllegalState;
+  const std::shared_ptr<Capture> capture = stream.capture->capture;
+  if (capture->origin != &stream) return cudaErrorStreamCaptureUnmatched;
+  if (capture->mode != cudaStreamCaptureModeRelaxed && capture->thread != thread::id()) return cudaErrorStreamCaptureWrongThread;
+  cudaError_t result = cudaSuccess;
+  if (!capture->valid) {
+    result = cudaErrorStreamCaptureInvalidated;
+  } else if (!allJoined(*capture)) {
+    result = cudaErrorStreamCaptureUnjoined;
+  }
+  if (result == cudaSuccess) {
+    *graph = finish(capture)->handle();
+  } else {
+    discarded = discard(capture);
+  }
+  return result;
+}
+
+cudaError_t info(Stream& stream, Info* info) {
+  *info = Info{};
+  if (!anyActive()) return cudaSuccess;
+  const std::lock_guard<std::mutex> lock(graphLock());
+  if (stream.legacy()) {
+    return forImplicit(stream.device(), [](Capture&) {}) ? cudaErrorStreamCaptureImplicit : cudaSuccess;
+  }
+  if (stream.capture == nullptr) return cudaSuccess;
+  StreamCapture& state = *stream.capture;
+  info->status = state.capture->valid ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusInvalidated;
+  if (!state.capture->valid) return cudaSuccess;
+  state.handles.clear();
+  for (const GraphNode* node : state.last) state.handles.push_back(node->handle);
+  info->id = state.capture->id;
+  info->graph = state.capture->graph->handle();
+  info->dependencies = state.handles.data();
+  info->numDependencies = state.handles.size();
+  return cudaSuccess;
+}
+
+cudaStreamCaptureMode exchangeThreadMode(cudaStreamCaptureMode mode) {
+  const cudaStreamCaptureMode before = threadMode;
+  threadMode = mode;
+  return before;
+}
+
+bool anyActive() { return activeCount.load(std::memory_order_acquire) != 0; }
+
+cudaError_t record(Stream& stream, Work* work, bool* captured) {
+  *captured = false;
+  if (!anyActive()) return cudaSuccess;
+  const std::lock_guard<std::mutex> lock(graphLock());
+  if (stream.capture == nullptr) return stream.legacy() ? forbidImplicit(stream.device()) : cudaSuccess;
+  *captured = true;
+  return append(stream, [&](Graph& graph, const auto& last) { return graph.add(std::move(*work), stream.device(), last); });
+}
+
+cudaError_t recordChild(Stream& stream, const Graph& child, bool* captured) {
+  *captured = false;
+  if (!anyActive()) return cudaSuccess;
+  const std::lock_guard<std::mutex> lock(graphLock());
+  if (stream.capture == nullptr) return stream.legacy() ? forbidImplicit(stream.device()) : cudaSuccess;
+  *captured = true;
+  auto copy = std::make_shared<Graph>(nullptr, child.device());
+  child.copyTo(copy.get());
+  return append(stream, [&](Graph& graph, const auto& last) { return graph.addChild(copy, stream.device(), last); });
+}
+
+cudaError_t forbidUnsafe() {
+  if (!anyActive()) return cudaSuccess;
+  const std::lock_guard<std::mutex> lock(graphLock());
+  return forbidUnsafeLocked();
+}
+
+cudaError_t forbidSynchronous(int device) {
+  if (!anyActive()) return cudaSuccess;
+  const std::lock_guard<std::mutex> lock(graphLock());
+  const cudaError_t implicit = forbidImplicit(device);
+  return implicit != cudaSuccess ? implicit : forbidUnsafeLocked();
+}
+
+cudaError_t forbidLegacy(Stream& stream) {
+  if (!stream.legacy() || !anyActive()) return cudaSuccess;
+  const std::lock_guard<std::mutex> lock(graphLock());
+  return forbidImplicit(stream.device());
+}
+
+cudaError_t forbidWait(Stream& stream) {
+  if (!anyActive()) return cudaSuccess;
+  const std::lock_guard<std::mutex> lock(graphLock());
+  if (Capture* capture = of(stream)) return invalidate(*capture, cudaErrorStreamCaptureUnsupported);
+  return stream.legacy() ? forbidImplicit(stream.device()) : cudaSuccess;
+}
+
+cudaError_t forbidDeviceWait(int device) {
+  if (!anyActive()) return cudaSuccess;
+  const std::lock_guard<std::mutex> lock(graphLock());
+  bool found = false;
+  for (const std::shared_ptr<Capture>& capture : active()) {
+    if (!capture->concerns(device)) continue;
+    capture->valid = false;
+    found = true;
+  }
+  return found ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+}
+
+cudaError_t forbidAsking(Event& event) {
+  const cudaError_t captured = forbidTiming(event);
+  return captured != cudaSuccess ? captured : forbidUnsafe();
+}
+
+cudaError_t forbidTiming(Event& event) {
+  const std::lock_guard<std::mutex> lock(graphLock());
+  if (event.captured == nullptr) return cudaSuccess;
+  event.captured->valid = false;
+  return cudaErrorCapturedEvent;
+}
+
+cudaError_t recordEvent(Stream& stream, const std::shared_ptr<Event>& event, bool external) {
+  const std::lock_guard<std::mutex> lock(graphLock());
+  if (stream.capture != nullptr) {
+    const StreamCapture& state = *stream.capture;
+    if (!state.capture->valid) return cudaErrorStreamCaptureInvalidated;
+    if (external) {
+      return append(stream, [&](Graph& graph, const auto& last) { return graph.add(externalRecord(event), stream.device(), last); });
+    }
+    event->captured = state.capture;
+    event->capturedNodes = state.last;
+    return cudaSuccess;
+  }
+  const cudaError_t allowed = stream.legacy() ? forbidImplicit(stream.device()) : cudaSuccess;
+  if (allowed != cudaSuccess) return allowed;
+  event->captured = nullptr;
+  event->capturedNodes.clear();
+  event->record(stream);
+  return cudaSuccess;
+}
+
+cudaError_t waitEvent(const std::shared_ptr<Stream>& stream, const std::shared_ptr<Event>& event, bool external) {
+  const std::lock_guard<std::mutex> lock(graphLock());
+  if (stream->capture != nullptr) return waitCaptured(*stream, event, external);
+  if (event->captured != nullptr) return fork(stream, *event);
+  const cudaError_t allowed = stream->legacy() ? forbidImplicit(stream->device()) : cudaSuccess;
+  if (allowed != cudaSuccess) return allowed;
+  const Recording last = event->last();
+  if (!last.point.reached()) stream->enqueue(nullptr, {last.point});
+  return cudaSuccess;
+}
+
+void streamDestroyed(Stream& stream) {
+  if (!anyActive()) return;
+  std::shared_ptr<Graph> discarded;  // destroyed after the lock is released
+  const std::lock_guard<std::mutex> lock(graphLock());
+  if (stream.capture == nullptr) return;
+  const std::shared_ptr<Capture> capture = stream.capture->capture;
+  if (capture->origin == &stream) {
+    discarded = discard(capture);
+    return;
+  }
+  join(&capture->orphans, stream.capture->last);
+  auto& streams = capture->streams;
+  streams.erase(std::remove_if(streams.begin(), streams.end(), [&](const auto& other) { return other.get() == &stream; }),
+                streams.end());
+  leave(stream);
+}
+
+void abandon(int device) {
+  std::vector<std::shared_ptr<Graph>> discarded;  // destroyed after the lock is released
+  const std::lock_guard<std::mutex> lock(graphLock());
+  const std::vector<std::shared_ptr<Capture>> all = active();
+  for (const std::shared_ptr<Capture>& capture : all) {
+    if (capture->concerns(device)) discarded.push_back(discard(capture));
+  }
+}
+
+}  // namespace capture
+}  // namespace emu

@@ -1,0 +1,89 @@
+// Stream capture: which calls it turns into nodes of a graph, and which it forbids.
+//
+// What a capture forbids makes it invalid, by CUDA's rules: the call returns why, everything else on its streams returns
+// cudaErrorStreamCaptureInvalidated, and cudaStreamEndCapture too.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "abi/cuda_runtime.h"
+#include "cuda/event.h"
+#include "cuda/graph.h"
+#include "cuda/stream.h"
+#include "cuda/work.h"
+
+namespace emu {
+
+// One capture sequence, guarded by graphLock() as are the capture members of streams and events.
+struct Capture {
+  unsigned long long id = 0;
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
+  int thread = 0;                // that began it
+  std::shared_ptr<Graph> graph;  // until the capture ends
+  bool valid = true;
+  bool ended = false;
+  Stream* origin = nullptr;
+  std::vector<std::shared_ptr<Stream>> streams;  // that take part, the origin first
+  std::vector<GraphNode*> orphans;               // last nodes of forked streams that were destroyed
+
+  bool concerns(int device) const;
+};
+
+// What a stream knows of the capture it takes part in.
+struct StreamCapture {
+  std::shared_ptr<Capture> capture;
+  std::vector<GraphNode*> last;          // what the next operation on the stream depends on
+  std::vector<cudaGraphNode_t> handles;  // of `last`, as cudaStreamGetCaptureInfo last gave them out
+};
+
+namespace capture {
+
+// ---- the capture calls themselves ----
+
+cudaError_t begin(const std::shared_ptr<Stream>& stream, cudaStreamCaptureMode mode);
+cudaError_t end(Stream& stream, cudaGraph_t* graph);
+struct Info {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  unsigned long long id = 0;
+  cudaGraph_t graph = nullptr;
+  const cudaGraphNode_t* dependencies = nullptr;
+  size_t numDependencies = 0;
+};
+cudaError_t info(Stream& stream, Info* info);
+bool isMode(cudaStreamCaptureMode mode);
+cudaStreamCaptureMode exchangeThreadMode(cudaStreamCaptureMode mode);
+
+// ---- what other calls ask ----
+
+// Whether there is any capture at all; if not, none of the following has anything to say.
+bool anyActive();
+
+// Records the work if the stream is capturing. An error if it is and must not be used so, or if it is the legacy default
+// stream while a capture forbids that.
+cudaError_t record(Stream& stream, Work* work, bool* captured);
+// Likewise for a whole graph, as a child graph node.
+cudaError_t recordChild(Stream& stream, const Graph& graph, bool* captured);
+// Before a call that is potentially unsafe during captures, such as cudaMalloc.
+cudaError_t forbidUnsafe();
+// Before a call that uses a stream without putting anything on it: an error if it is the legacy default stream and a capture
+// forbids that.
+cudaError_t forbidLegacy(Stream& stream);
+// Before a call that uses the legacy default stream and waits, such as cudaMemcpy.
+cudaError_t forbidSynchronous(int device);
+// Before the host waits for or asks about a stream, all of a device, or an event (which is itself potentially unsafe, except
+// for its time).
+cudaError_t forbidWait(Stream& stream);
+cudaError_t forbidDeviceWait(int device);
+cudaError_t forbidAsking(Event& event);
+cudaError_t forbidTiming(Event& event);
+
+// cudaEventRecord and cudaStreamWaitEvent, eagerly or into a capture.
+cudaError_t recordEvent(Stream& stream, const std::shared_ptr<Event>& event, bool external);
+cudaError_t waitEvent(const std::shared_ptr<Stream>& stream, const std::shared_ptr<Event>& event, bool external);
+
+void streamDestroyed(Stream& stream);
+void abandon(int device);  // ends all captures on streams of the device
+
+}  // namespace capture
+}  // namespace emu

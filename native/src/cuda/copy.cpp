@@ -1,0 +1,222 @@
+// cudaMemcpy and cudaMemset in all their forms.
+#include <cstring>
+#include <vector>
+
+#include "base/export.h"
+#include "cuda/address_space.h"
+#include "cuda/capture.h"
+#include "cuda/entry.h"
+#include "cuda/memory.h"
+#include "cuda/streams.h"
+#include "cuda/submit.h"
+
+namespace emu {
+
+namespace {
+
+// What a copy knows of one of its two addresses at the call.
+struct Side {
+  bool checked = false;   // emulated or page-locked memory, checked when the copy runs
+  bool pageable = false;  // plain host memory
+};
+
+enum class Expected { Device, Host, Either };
+
+// cudaErrorInvalidValue: an address that cannot be what the direction says. What was device memory once and is freed passes: it
+// is found when the copy runs.
+cudaError_t classify(const void* address, Expected expected, Side* side) {
+  memory::Block block;
+  const bool known = memory::find(address, &block);
+  const bool onDevice = known && (block.kind == memory::Kind::Device || block.kind == memory::Kind::Symmetric);
+  side->checked = known || AddressSpace::instance().contains(address);
+  side->pageable = !side->checked;
+  if (address == nullptr) return cudaErrorInvalidValue;
+  if (expected == Expected::Host && onDevice) return cudaErrorInvalidValue;
+  return expected == Expected::Device && side->pageable ? cudaErrorInvalidValue : cudaSuccess;
+}
+
+struct Copy {
+  const char* name;
+  void* to;
+  const void* from;
+  size_t bytes;
+  Side toSide;
+  Side fromSide;
+};
+
+cudaError_t prepare(const char* name, void* to, const void* from, size_t bytes, cudaMemcpyKind kind, Copy* copy) {
+  Expected toExpected = Expected::Either;
+  Expected fromExpected = Expected::Either;
+  switch (kind) {
+    case cudaMemcpyHostToHost: toExpected = fromExpected = Expected::Host; break;
+    case cudaMemcpyHostToDevice: toExpected = Expected::Device; fromExpected = Expected::Host; break;
+    case cudaMemcpyDeviceToHost: toExpected = Expected::Host; fromExpected = Expected::Device; break;
+    case cudaMemcpyDeviceToDevice: toExpected = fromExpected = Expected::Device; break;
+    case cudaMemcpyDefault: break;
+    default: return cudaErrorInvalidMemcpyDirection;
+  }
+  *copy = Copy{name, to, from, bytes, {}, {}};
+  if (bytes == 0) return cudaSuccess;
+  const cudaError_t target = classify(to, toExpected, &copy->toSide);
+  return target != cudaSuccess ? target : classify(from, fromExpected, &copy->fromSide);
+}
+
+cudaError_t runCopy(const Copy& copy, const void* from, WorkContext& context) {
+  if (copy.toSide.checked && !context.touchAnywhere("destination", copy.to, copy.bytes)) return cudaErrorIllegalAddress;
+  if (copy.fromSide.checked && !context.touchAnywhere("source", copy.from, copy.bytes)) return cudaErrorIllegalAddress;
+  std::memmove(copy.to, from, copy.bytes);
+  return cudaSuccess;
+}
+
+Work makeWork(const Copy& copy) {
+  Work work;
+  work.name = copy.name;
+  work.kind = WorkKind::Memcpy;
+  work.run = [copy](WorkContext& context) { return runCopy(copy, copy.from, context); };
+  return work;
+}
+
+// The caller may change pageable memory as soon as the call returns: the copy runs from a snapshot.
+Work makeStagedWork(const Copy& copy) {
+  const auto* first = static_cast<const unsigned char*>(copy.from);
+  Work work;
+  work.name = copy.name;
+  work.kind = WorkKind::Memcpy;
+  work.run = [copy, staged = std::vector<unsigned char>(first, first + copy.bytes)](WorkContext& context) {
+    return runCopy(copy, staged.data(), context);
+  };
+  return work;
+}
+
+cudaError_t waitFor(const std::shared_ptr<Stream>& stream, const Submitted& submitted) {
+  streams::hostWait(submitted.point);
+  return device::sticky(stream->device());
+}
+
+// Puts the copy on the stream. The host waits if it must: always for a synchronous call unless both sides are device memory,
+// and where the result lands in pageable memory.
+cudaError_t enqueue(const Copy& copy, cudaStream_t handle, bool synchronous) {
+  if (copy.bytes == 0) return cudaSuccess;
+  std::shared_ptr<Stream> stream;
+  const cudaError_t resolved = streams::resolveForLaunch(handle, &stream);
+  if (resolved != cudaSuccess) return resolved;
+  if (synchronous) {
+    const cudaError_t allowed = capture::forbidSynchronous(stream->device());
+    if (allowed != cudaSuccess) return allowed;
+  }
+  const bool eager = !stream->capturing.load(std::memory_order_acquire);
+  const bool stage = eager && !synchronous && copy.fromSide.pageable;
+  Submitted submitted;
+  const cudaError_t error = submitOn(stream, stage ? makeStagedWork(copy) : makeWork(copy), &submitted);
+  if (error != cudaSuccess || submitted.captured) return error;
+  return synchronous || copy.toSide.pageable ? waitFor(stream, submitted) : cudaSuccess;
+}
+
+cudaError_t copyPeer(void* to, int toDevice, const void* from, int fromDevice, size_t bytes, cudaStream_t stream) {
+  for (const int device : {toDevice, fromDevice}) {
+    if (device < 0 || device >= device::count()) return cudaErrorInvalidDevice;
+  }
+  Copy copy;
+  const cudaError_t prepared = prepare("cudaMemcpyPeerAsync", to, from, bytes, cudaMemcpyDeviceToDevice, &copy);
+  if (prepared != cudaSuccess) return prepared;
+  memory::Block block;
+  if (memory::find(to, &block) && block.device != toDevice) return cudaErrorInvalidValue;
+  if (memory::find(from, &block) && block.device != fromDevice) return cudaErrorInvalidValue;
+  return enqueue(copy, stream, false);
+}
+
+cudaError_t set(const char* name, void* to, int value, size_t bytes, cudaStream_t handle) {
+  if (bytes == 0) return cudaSuccess;
+  memory::Block block;
+  if (!memory::find(to, &block) && !AddressSpace::instance().contains(to)) return cudaErrorInvalidValue;
+  Work work;
+  work.name = name;
+  work.kind = WorkKind::Memset;
+  work.run = [to, value, bytes](WorkContext& context) {
+    if (!context.touchAnywhere("destination", to, bytes)) return cudaErrorIllegalAddress;
+    std::memset(to, value, bytes);
+    return cudaSuccess;
+  };
+  return submit(handle, std::move(work));
+}
+
+void describeCopy(Arguments& arguments, const void* to, const void* from, size_t bytes, int kind) {
+  arguments.pointer("dst", to);
+  arguments.pointer("src", from);
+  arguments.number("count", static_cast<int64_t>(bytes));
+  arguments.number("kind", kind);
+}
+
+}  // namespace
+
+EMU_API cudaError_t cudaMemcpy(void* dst, const void* src, size_t count, cudaMemcpyKind kind) {
+  static Function function("cudaMemcpy");
+  return entry(
+      function, Needs::Device, [&](Arguments& a) { describeCopy(a, dst, src, count, kind); },
+      [&] {
+        Copy copy;
+        const cudaError_t prepared = prepare("cudaMemcpy", dst, src, count, kind, &copy);
+        return prepared != cudaSuccess ? prepared : enqueue(copy, cudaStreamLegacy, true);
+      });
+}
+
+EMU_API cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t count, cudaMemcpyKind kind, cudaStream_t stream) {
+  static Function function("cudaMemcpyAsync");
+  return entry(
+      function, Needs::Device,
+      [&](Arguments& a) {
+        describeCopy(a, dst, src, count, kind);
+        a.pointer("stream", stream);
+      },
+      [&] {
+        Copy copy;
+        const cudaError_t prepared = prepare("cudaMemcpyAsync", dst, src, count, kind, &copy);
+        return prepared != cudaSuccess ? prepared : enqueue(copy, stream, false);
+      });
+}
+
+EMU_API cudaError_t cudaMemcpyPeerAsync(void* dst, int dstDevice, const void* src, int srcDevice, size_t count,
+                                        cudaStream_t stream) {
+  static Function function("cudaMemcpyPeerAsync");
+  return entry(
+      function, Needs::Device,
+      [&](Arguments& a) {
+        a.pointer("dst", dst);
+        a.number("dstDevice", dstDevice);
+        a.pointer("src", src);
+        a.number("srcDevice", srcDevice);
+        a.number("count", static_cast<int64_t>(count));
+        a.pointer("stream", stream);
+      },
+      [&] { return copyPeer(dst, dstDevice, src, srcDevice, count, stream); });
+}
+
+EMU_API cudaError_t cudaMemset(void* devPtr, int value, size_t count) {
+  static Function function("cudaMemset");
+  return entry(
+      function, Needs::Device,
+      [&](Arguments& a) {
+        a.pointer("devPtr", devPtr);
+        a.number("value", value);
+        a.number("count", static_cast<int64_t>(count));
+      },
+      [&] {
+        const cudaError_t allowed = capture::forbidSynchronous(device::current());
+        return allowed != cudaSuccess ? allowed : set("cudaMemset", devPtr, value, count, cudaStreamLegacy);
+      });
+}
+
+EMU_API cudaError_t cudaMemsetAsync(void* devPtr, int value, size_t count, cudaStream_t stream) {
+  static Function function("cudaMemsetAsync");
+  return entry(
+      function, Needs::Device,
+      [&](Arguments& a) {
+        a.pointer("devPtr", devPtr);
+        a.number("value", value);
+        a.number("count", static_cast<int64_t>(count));
+        a.pointer("stream", stream);
+      },
+      [&] { return set("cudaMemsetAsync", devPtr, value, count, stream); });
+}
+
+}  // namespace emu

@@ -1,0 +1,96 @@
+#include "cuda/device.h"
+
+#include <atomic>
+#include <mutex>
+
+#include "base/options.h"
+#include "base/thread.h"
+
+namespace emu::device {
+
+namespace {
+
+constexpr int kMost = 64;
+
+struct State {
+  std::atomic<int> sticky{cudaSuccess};
+  std::mutex mutex;
+  std::string text;
+  std::atomic<uint64_t> peers{0};  // bit p: may touch memory of device p
+};
+
+State& state(int device) {
+  static State* states = new State[kMost];
+  return states[device];
+}
+
+uint64_t bit(int device) { return uint64_t{1} << device; }
+
+thread_local cudaError_t last = cudaSuccess;
+std::atomic<uint64_t> waits{0};
+
+}  // namespace
+
+int count() { return options::devices(); }
+
+int current() { return thread::device(); }
+
+cudaError_t setCurrent(int device) {
+  if (device < 0 || device >= count()) return cudaErrorInvalidDevice;
+  thread::setDevice(device);
+  return cudaSuccess;
+}
+
+void raise(int device, cudaError_t error, const std::string& text) {
+  State& of = state(device);
+  const std::lock_guard<std::mutex> lock(of.mutex);
+  if (of.sticky.load(std::memory_order_relaxed) != cudaSuccess) return;
+  of.text = text;
+  of.sticky.store(error, std::memory_order_release);
+}
+
+cudaError_t sticky(int device) { return static_cast<cudaError_t>(state(device).sticky.load(std::memory_order_acquire)); }
+
+std::string stickyText(int device) {
+  State& of = state(device);
+  const std::lock_guard<std::mutex> lock(of.mutex);
+  return of.text;
+}
+
+void clearSticky(int device) {
+  State& of = state(device);
+  const std::lock_guard<std::mutex> lock(of.mutex);
+  of.text.clear();
+  of.sticky.store(cudaSuccess, std::memory_order_release);
+}
+
+bool peerEnabled(int device, int peer) { return (state(device).peers.load(std::memory_order_relaxed) & bit(peer)) != 0; }
+
+bool enablePeer(int device, int peer) {
+  return (state(device).peers.fetch_or(bit(peer), std::memory_order_relaxed) & bit(peer)) == 0;
+}
+
+void forgetPeers(int device) { state(device).peers.store(0, std::memory_order_relaxed); }
+
+cudaError_t remember(cudaError_t error) {
+  // A query that finds unfinished work has not failed.
+  if (error != cudaSuccess && error != cudaErrorNotReady) last = error;
+  return error;
+}
+
+cudaError_t takeLastError() {
+  const cudaError_t error = lastError();
+  last = cudaSuccess;
+  return error;
+}
+
+cudaError_t lastError() {
+  const cudaError_t failed = sticky(current());
+  return failed != cudaSuccess ? failed : last;
+}
+
+void countHostWait() { waits.fetch_add(1, std::memory_order_relaxed); }
+
+uint64_t hostWaits() { return waits.load(std::memory_order_relaxed); }
+
+}  // namespace emu::device

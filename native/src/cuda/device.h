@@ -1,0 +1,35 @@
+// Emulated devices: the current one per thread, and the sticky error of each.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "abi/cuda_runtime.h"
+
+namespace emu::device {
+
+int count();
+int current();                    // of the calling thread; 0 at first
+cudaError_t setCurrent(int device);
+
+// A device error that nothing but cudaDeviceReset clears, such as an illegal address or a trap. The first one stays.
+void raise(int device, cudaError_t error, const std::string& text);
+cudaError_t sticky(int device);   // cudaSuccess if none
+std::string stickyText(int device);
+void clearSticky(int device);      // for cudaDeviceReset
+
+bool peerEnabled(int device, int peer);  // cudaDeviceEnablePeerAccess was called
+bool enablePeer(int device, int peer);   // false if it was enabled already
+void forgetPeers(int device);
+
+// Remembers the error for cudaGetLastError of this thread and returns it.
+cudaError_t remember(cudaError_t error);
+
+// The sticky error of the current device, or what was remembered last.
+cudaError_t lastError();
+cudaError_t takeLastError();      // and forgets it, unless it is sticky
+
+void countHostWait();             // a calling thread is about to wait for device work
+uint64_t hostWaits();
+
+}  // namespace emu::device

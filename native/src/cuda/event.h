@@ -1,0 +1,60 @@
+// Events: where a stream was when they were last recorded, and when it got there.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "abi/cuda_runtime.h"
+#include "cuda/stream.h"
+
+namespace emu {
+
+struct Capture;
+struct GraphNode;
+
+// One recording of an event.
+struct Recording {
+  Point point;
+  std::shared_ptr<std::atomic<uint64_t>> time;  // when the work before it was done; 0 = not yet
+};
+
+class Event {
+ public:
+  Event(cudaEvent_t handle, int device, unsigned flags) : handle_(handle), device_(device), flags_(flags) {}
+
+  cudaEvent_t handle() const { return handle_; }
+  int device() const { return device_; }
+  bool timed() const { return (flags_ & cudaEventDisableTiming) == 0; }
+
+  // Recorded at the end of the stream's queue.
+  void record(Stream& stream);
+  // Recorded by the work that runs now, as a node of a graph does.
+  void recordNow();
+  // The last recording; its stream is NULL if the event was never recorded.
+  Recording last() const;
+
+  // Where in a capture it was recorded last, guarded by graphLock(); NULL if the last recording was an eager one.
+  std::shared_ptr<Capture> captured;
+  std::vector<GraphNode*> capturedNodes;
+
+ private:
+  const cudaEvent_t handle_;
+  const int device_;
+  const unsigned flags_;
+  mutable std::mutex mutex_;
+  Recording last_;
+};
+
+namespace events {
+
+std::shared_ptr<Event> create(int device, unsigned flags);
+std::shared_ptr<Event> find(cudaEvent_t handle);
+std::shared_ptr<Event> take(cudaEvent_t handle);
+void destroyAll(int device);
+size_t count(int device);  // -1 = all
+
+}  // namespace events
+
+}  // namespace emu

@@ -1,0 +1,77 @@
+// Graphs: nodes of work with dependencies, as captured or built by hand.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "abi/cuda_runtime.h"
+#include "cuda/work.h"
+
+namespace emu {
+
+class Graph;
+class GraphExec;
+
+// One lock guards all graphs and all captures: both are built rarely and never while work runs.
+std::mutex& graphLock();
+
+struct GraphNode {
+  cudaGraphNode_t handle = nullptr;
+  Graph* graph = nullptr;
+  size_t index = 0;  // in order of creation
+  Work work;
+  int device = 0;
+  std::vector<GraphNode*> dependencies;
+  std::shared_ptr<Graph> child;  // of a child graph node: a copy of its own
+
+  cudaGraphNodeType type() const;
+};
+
+// All members are to be used under graphLock().
+class Graph {
+ public:
+  Graph(cudaGraph_t handle, int device) : handle_(handle), device_(device) {}
+  ~Graph();
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  cudaGraph_t handle() const { return handle_; }
+  int device() const { return device_; }
+  const std::vector<std::shared_ptr<GraphNode>>& nodes() const { return nodes_; }
+
+  GraphNode* add(Work work, int device, const std::vector<GraphNode*>& dependencies);
+  GraphNode* addChild(std::shared_ptr<Graph> child, int device, const std::vector<GraphNode*>& dependencies);
+  // An order that respects the dependencies and follows the order of creation where they leave a choice; empty and false if
+  // they form a circle.
+  bool order(std::vector<const GraphNode*>* nodes) const;
+  // Copies nodes and dependencies, child graphs included.
+  void copyTo(Graph* copy) const;
+  bool hasMemoryNodes() const;
+  // Whether all of `nodes` are among `ends` or before them.
+  bool precede(const std::vector<GraphNode*>& nodes, const std::vector<GraphNode*>& ends) const;
+
+  bool capturing = false;               // a capture still adds to it
+  std::weak_ptr<GraphExec> memoryExec;  // the executable form of a graph with memory nodes: there is only ever one
+
+ private:
+  const cudaGraph_t handle_;  // NULL for copies inside of other objects
+  const int device_;
+  std::vector<std::shared_ptr<GraphNode>> nodes_;
+};
+
+namespace graphs {
+
+std::shared_ptr<Graph> create(int device);
+std::shared_ptr<Graph> find(cudaGraph_t handle);
+std::shared_ptr<Graph> take(cudaGraph_t handle);
+std::shared_ptr<GraphNode> findNode(cudaGraphNode_t handle);
+void destroyAll(int device);
+size_t count(int device);  // -1 = all
+std::string dot(const Graph& graph, bool verbose);
+
+}  // namespace graphs
+
+}  // namespace emu

@@ -1,0 +1,264 @@
+// cudaGraph*: building, asking and printing graphs; graph_exec_api.cpp runs them.
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "base/export.h"
+#include "cuda/entry.h"
+#include "cuda/graph.h"
+
+namespace emu {
+
+namespace {
+
+cudaError_t create(cudaGraph_t* out, unsigned flags) {
+  if (out == nullptr || flags != 0) return cudaErrorInvalidValue;
+  *out = graphs::create(device::current())->handle();
+  return cudaSuccess;
+}
+
+cudaError_t destroy(cudaGraph_t handle) {
+  std::shared_ptr<Graph> graph;  // destroyed after the lock is released
+  const std::lock_guard<std::mutex> lock(graphLock());
+  graph = graphs::find(handle);
+  if (graph == nullptr) return cudaErrorInvalidValue;
+  if (graph->capturing) return cudaErrorIllegalState;
+  graphs::take(handle);
+  return cudaSuccess;
+}
+
+// The nodes behind handles, all different and all of one graph. Under graphLock().
+bool nodesOf(const Graph& graph, const cudaGraphNode_t* handles, size_t count, std::vector<GraphNode*>* nodes) {
+  if (handles == nullptr && count != 0) return false;
+  for (size_t i = 0; i < count; ++i) {
+    const std::shared_ptr<GraphNode> node = graphs::findNode(handles[i]);
+    if (node == nullptr || node->graph != &graph) return false;
+    if (std::find(nodes->begin(), nodes->end(), node.get()) != nodes->end()) return false;
+    nodes->push_back(node.get());
+  }
+  return true;
+}
+
+cudaError_t addEmpty(cudaGraphNode_t* out, cudaGraph_t handle, const cudaGraphNode_t* dependencies, size_t count) {
+  const std::lock_guard<std::mutex> lock(graphLock());
+  const std::shared_ptr<Graph> graph = graphs::find(handle);
+  std::vector<GraphNode*> nodes;
+  if (out == nullptr || graph == nullptr || !nodesOf(*graph, dependencies, count, &nodes)) return cudaErrorInvalidValue;
+  Work work;
+  work.kind = WorkKind::Empty;
+  *out = graph->add(std::move(work), device::current(), nodes)->handle;
+  return cudaSuccess;
+}
+
+cudaError_t addChild(cudaGraphNode_t* out, cudaGraph_t handle, const cudaGraphNode_t* dependencies, size_t count,
+                     cudaGraph_t childHandle) {
+  const std::lock_guard<std::mutex> lock(graphLock());
+  const std::shared_ptr<Graph> graph = graphs::find(handle);
+  const std::shared_ptr<Graph> child = graphs::find(childHandle);
+  if (out == nullptr || graph == nullptr || child == nullptr || graph == child) return cudaErrorInvalidValue;
+  std::vector<GraphNode*> nodes;
+  if (!nodesOf(*graph, dependencies, count, &nodes)) return cudaErrorInvalidValue;
+  if (child->hasMemoryNodes()) return cudaErrorNotSupported;
+  const auto copy = std::make_shared<Graph>(nullptr, child->device());
+  child->copyTo(copy.get());
+  *out = graph->addChild(copy, device::current(), nodes)->handle;
+  return cudaSuccess;
+}
+
+bool plainEdge(const cudaGraphEdgeData& edge) {
+  const cudaGraphEdgeData plain{};
+  return std::memcmp(&edge, &plain, sizeof plain) == 0;
+}
+
+cudaError_t addDependencies(cudaGraph_t handle, const cudaGraphNode_t* from, const cudaGraphNode_t* to,
+                            const cudaGraphEdgeData* edges, size_t count) {
+  const std::lock_guard<std::mutex> lock(graphLock());
+  const std::shared_ptr<Graph> graph = graphs::find(handle);
+  if (graph == nullptr || (count != 0 && (from == nullptr || to == nullptr))) return cudaErrorInvalidValue;
+  std::vector<std::pair<GraphNode*, GraphNode*>> added;
+  for (size_t i = 0; i < count; ++i) {
+    std::vector<GraphNode*> ends;
+    const cudaGraphNode_t handles[2] = {from[i], to[i]};
+    if (!nodesOf(*graph, handles, 2, &ends)) return cudaErrorInvalidValue;  // also a node that depends on itself
+    if (edges != nullptr && !plainEdge(edges[i])) return cudaErrorNotSupported;
+    const auto edge = std::make_pair(ends[0], ends[1]);
+    const auto& present = ends[1]->dependencies;
+    if (std::find(present.begin(), present.end(), ends[0]) != present.end()) return cudaErrorInvalidValue;
+    if (std::find(added.begin(), added.end(), edge) != added.end()) return cudaErrorInvalidValue;
+    added.push_back(edge);
+  }
+  for (const auto& edge : added) edge.second->dependencies.push_back(edge.first);
+  return cudaSuccess;
+}
+
+// Writes `all` into an array of *count elements as CUDA's getters do: NULL asks for the number; surplus elements become NULL.
+template <class Element>
+void fill(const std::vector<Element>& all, Element* out, size_t count) {
+  for (size_t i = 0; out != nullptr && i < count; ++i) out[i] = i < all.size() ? all[i] : Element{};
+}
+
+cudaError_t getNodes(cudaGraph_t handle, cudaGraphNode_t* out, size_t* count) {
+  const std::lock_guard<std::mutex> lock(graphLock());
+  const std::shared_ptr<Graph> graph = graphs::find(handle);
+  if (graph == nullptr || count == nullptr) return cudaErrorInvalidValue;
+  std::vector<cudaGraphNode_t> all;
+  for (const auto& node : graph->nodes()) all.push_back(node->handle);
+  fill(all, out, *count);
+  *count = out != nullptr ? std::min(*count, all.size()) : all.size();
+  return cudaSuccess;
+}
+
+cudaError_t getEdges(cudaGraph_t handle, cudaGraphNode_t* from, cudaGraphNode_t* to, cudaGraphEdgeData* edges, size_t* count) {
+  const std::lock_guard<std::mutex> lock(graphLock());
+  const std::shared_ptr<Graph> graph = graphs::find(handle);
+  if (graph == nullptr || count == nullptr || (from == nullptr) != (to == nullptr)) return cudaErrorInvalidValue;
+  if (from == nullptr && edges != nullptr) return cudaErrorInvalidValue;
+  std::vector<cudaGraphNode_t> sources;
+  std::vector<cudaGraphNode_t> targets;
+  for (const auto& node : graph->nodes()) {
+    for (const GraphNode* before : node->dependencies) {
+      sources.push_back(before->handle);
+      targets.push_back(node->handle);
+    }
+  }
+  fill(sources, from, *count);
+  fill(targets, to, *count);
+  fill({}, edges, *count);
+  *count = from != nullptr ? std::min(*count, sources.size()) : sources.size();
+  return cudaSuccess;
+}
+
+cudaError_t getType(cudaGraphNode_t handle, cudaGraphNodeType* type) {
+  const std::lock_guard<std::mutex> lock(graphLock());
+  const std::shared_ptr<GraphNode> node = graphs::findNode(handle);
+  if (node == nullptr || type == nullptr) return cudaErrorInvalidValue;
+  *type = node->type();
+  return cudaSuccess;
+}
+
+cudaError_t clone(cudaGraph_t* out, cudaGraph_t handle) {
+  const std::lock_guard<std::mutex> lock(graphLock());
+  const std::shared_ptr<Graph> graph = graphs::find(handle);
+  if (out == nullptr || graph == nullptr) return cudaErrorInvalidValue;
+  if (graph->hasMemoryNodes()) return cudaErrorNotSupported;
+  const std::shared_ptr<Graph> copy = graphs::create(graph->device());
+  graph->copyTo(copy.get());
+  *out = copy->handle();
+  return cudaSuccess;
+}
+
+cudaError_t print(cudaGraph_t handle, const char* path, unsigned flags) {
+  std::string text;
+  {
+    const std::lock_guard<std::mutex> lock(graphLock());
+    const std::shared_ptr<Graph> graph = graphs::find(handle);
+    if (graph == nullptr || path == nullptr) return cudaErrorInvalidValue;
+    text = graphs::dot(*graph, (flags & cudaGraphDebugDotFlagsVerbose) != 0);
+  }
+  std::FILE* file = std::fopen(path, "w");
+  if (file == nullptr) return cudaErrorOperatingSystem;
+  const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
+  return std::fclose(file) == 0 && written ? cudaSuccess : cudaErrorOperatingSystem;
+}
+
+void describeNew(Arguments& arguments, cudaGraph_t graph, const cudaGraphNode_t* node, size_t dependencies) {
+  arguments.pointer("graph", graph);
+  arguments.pointer("node", node != nullptr ? *node : nullptr);
+  arguments.number("numDependencies", static_cast<int64_t>(dependencies));
+}
+
+}  // namespace
+
+EMU_API cudaError_t cudaGraphCreate(cudaGraph_t* pGraph, unsigned int flags) {
+  static Function function("cudaGraphCreate");
+  return entry(
+      function, Needs::Device,
+      [&](Arguments& a) {
+        a.pointer("graph", pGraph != nullptr ? *pGraph : nullptr);
+        a.number("flags", flags);
+      },
+      [&] { return create(pGraph, flags); });
+}
+
+EMU_API cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  static Function function("cudaGraphDestroy");
+  return entry(
+      function, Needs::NoHostFunction, [&](Arguments& a) { a.pointer("graph", graph); }, [&] { return destroy(graph); });
+}
+
+EMU_API cudaError_t cudaGraphAddEmptyNode(cudaGraphNode_t* pGraphNode, cudaGraph_t graph, const cudaGraphNode_t* pDependencies,
+                                          size_t numDependencies) {
+  static Function function("cudaGraphAddEmptyNode");
+  return entry(
+      function, Needs::Device, [&](Arguments& a) { describeNew(a, graph, pGraphNode, numDependencies); },
+      [&] { return addEmpty(pGraphNode, graph, pDependencies, numDependencies); });
+}
+
+EMU_API cudaError_t cudaGraphAddChildGraphNode(cudaGraphNode_t* pGraphNode, cudaGraph_t graph,
+                                               const cudaGraphNode_t* pDependencies, size_t numDependencies,
+                                               cudaGraph_t childGraph) {
+  static Function function("cudaGraphAddChildGraphNode");
+  return entry(
+      function, Needs::Device,
+      [&](Arguments& a) {
+        describeNew(a, graph, pGraphNode, numDependencies);
+        a.pointer("childGraph", childGraph);
+      },
+      [&] { return addChild(pGraphNode, graph, pDependencies, numDependencies, childGraph); });
+}
+
+EMU_API cudaError_t cudaGraphAddDependencies(cudaGraph_t graph, const cudaGraphNode_t* from, const cudaGraphNode_t* to,
+                                             const cudaGraphEdgeData* edgeData, size_t numDependencies) {
+  static Function function("cudaGraphAddDependencies");
+  return entry(
+      function, Needs::Device,
+      [&](Arguments& a) {
+        a.pointer("graph", graph);
+        a.number("numDependencies", static_cast<int64_t>(numDependencies));
+      },
+      [&] { return addDependencies(graph, from, to, edgeData, numDependencies); });
+}
+
+EMU_API cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* numNodes) {
+  static Function function("cudaGraphGetNodes");
+  return entry(
+      function, Needs::Device, [&](Arguments& a) { a.pointer("graph", graph); }, [&] { return getNodes(graph, nodes, numNodes); });
+}
+
+EMU_API cudaError_t cudaGraphGetEdges(cudaGraph_t graph, cudaGraphNode_t* from, cudaGraphNode_t* to, cudaGraphEdgeData* edgeData,
+                                      size_t* numEdges) {
+  static Function function("cudaGraphGetEdges");
+  return entry(
+      function, Needs::Device, [&](Arguments& a) { a.pointer("graph", graph); },
+      [&] { return getEdges(graph, from, to, edgeData, numEdges); });
+}
+
+EMU_API cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType* pType) {
+  static Function function("cudaGraphNodeGetType");
+  return entry(function, Needs::Device, [&](Arguments& a) { a.pointer("node", node); }, [&] { return getType(node, pType); });
+}
+
+EMU_API cudaError_t cudaGraphClone(cudaGraph_t* pGraphClone, cudaGraph_t originalGraph) {
+  static Function function("cudaGraphClone");
+  return entry(
+      function, Needs::Device,
+      [&](Arguments& a) {
+        a.pointer("clone", pGraphClone != nullptr ? *pGraphClone : nullptr);
+        a.pointer("original", originalGraph);
+      },
+      [&] { return clone(pGraphClone, originalGraph); });
+}
+
+EMU_API cudaError_t cudaGraphDebugDotPrint(cudaGraph_t graph, const char* path, unsigned int flags) {
+  static Function function("cudaGraphDebugDotPrint");
+  return entry(
+      function, Needs::Device,
+      [&](Arguments& a) {
+        a.pointer("graph", graph);
+        a.text("path", path);
+        a.number("flags", flags);
+      },
+      [&] { return print(graph, path, flags); });
+}
+
+}  // namespace emu

@@ -1,0 +1,213 @@
+#include "cuda/graph_exec.h"
+
+#include <algorithm>
+
+#include "cuda/capture.h"
+#include "cuda/device.h"
+#include "cuda/event.h"
+#include "cuda/graph_memory.h"
+#include "cuda/handle_table.h"
+
+namespace emu {
+
+namespace {
+
+constexpr unsigned kTag = 0x55;
+using Table = HandleTable<cudaGraphExec_t, GraphExec, kTag>;
+
+Table& table() {
+  static Table& instance = *new Table;
+  return instance;
+}
+
+class GraphTask final : public Task {
+ public:
+  explicit GraphTask(std::shared_ptr<const GraphPlan> plan) : plan_(std::move(plan)) {}
+
+  void run(Stream& stream) override {
+    WorkContext context;
+    context.stream = stream.handle();
+    context.fromGraph = true;
+    for (const GraphPlan::Step& step : plan_->steps) {
+      context.device = step.device;
+      if (device::sticky(step.device) != cudaSuccess || execute(step.work, context) != cudaSuccess) return;
+    }
+  }
+
+ private:
+  const std::shared_ptr<const GraphPlan> plan_;
+};
+
+// Frees what an earlier launch allocated and nobody freed (cudaGraphInstantiateFlagAutoFreeOnLaunch).
+class FreeTask final : public Task {
+ public:
+  explicit FreeTask(std::vector<std::shared_ptr<GraphMemory>> memory) : memory_(std::move(memory)) {}
+
+  void run(Stream&) override {
+    for (const std::shared_ptr<GraphMemory>& memory : memory_) memory->free("cudaGraphLaunch");
+  }
+
+ private:
+  const std::vector<std::shared_ptr<GraphMemory>> memory_;
+};
+
+bool appendSteps(const Graph& graph, GraphPlan* plan) {
+  std::vector<const GraphNode*> ordered;
+  if (!graph.order(&ordered)) return false;
+  for (const GraphNode* node : ordered) {
+    if (node->child != nullptr) {
+      if (!appendSteps(*node->child, plan)) return false;
+      continue;
+    }
+    const Work& work = node->work;
+    if (work.kind == WorkKind::Empty) continue;
+    if (work.kind == WorkKind::EventWait) plan->waits.push_back(work.event);
+    if (work.kind == WorkKind::MemAlloc) plan->allocated.push_back(work.memory);
+    if (work.kind == WorkKind::MemFree) {
+      const auto own = std::find(plan->allocated.begin(), plan->allocated.end(), work.memory);
+      if (own != plan->allocated.end()) {
+        plan->allocated.erase(own);
+      } else {
+        plan->freed.push_back(work.memory);
+      }
+    }
+    plan->steps.push_back(GraphPlan::Step{work, node->device});
+  }
+  return true;
+}
+
+std::shared_ptr<const GraphPlan> makePlan(const Graph& graph) {
+  auto plan = std::make_shared<GraphPlan>();
+  return appendSteps(graph, plan.get()) ? plan : nullptr;
+}
+
+std::shared_ptr<Graph> copyOf(const Graph& graph) {
+  auto copy = std::make_shared<Graph>(nullptr, graph.device());
+  graph.copyTo(copy.get());
+  return copy;
+}
+
+bool sameDependencies(const GraphNode& a, const GraphNode& b) {
+  const auto indices = [](const GraphNode& node) {
+    std::vector<size_t> result;
+    for (const GraphNode* before : node.dependencies) result.push_back(before->index);
+    std::sort(result.begin(), result.end());
+    return result;
+  };
+  return indices(a) == indices(b);
+}
+
+// What forbids `b` to take the place of `a`; *where is the node of b concerned, if it is one.
+cudaGraphExecUpdateResult difference(const Graph& a, const Graph& b, const GraphNode** where) {
+  if (a.nodes().size() != b.nodes().size()) return cudaGraphExecUpdateErrorTopologyChanged;
+  for (size_t i = 0; i < a.nodes().size(); ++i) {
+    const GraphNode& old = *a.nodes()[i];
+    const GraphNode& node = *b.nodes()[i];
+    *where = &node;
+    if (old.type() != node.type()) return cudaGraphExecUpdateErrorNodeTypeChanged;
+    if (!sameDependencies(old, node)) return cudaGraphExecUpdateErrorTopologyChanged;
+    if (old.device != node.device) return cudaGraphExecUpdateErrorParametersChanged;
+    if (old.child == nullptr) continue;
+    const GraphNode* inner = nullptr;
+    const cudaGraphExecUpdateResult result = difference(*old.child, *node.child, &inner);
+    if (result != cudaGraphExecUpdateSuccess) return result;
+  }
+  *where = nullptr;
+  return cudaGraphExecUpdateSuccess;
+}
+
+}  // namespace
+
+cudaError_t GraphExec::instantiate(Graph& graph, int device, unsigned flags, std::shared_ptr<GraphExec>* out) {
+  const std::lock_guard<std::mutex> lock(graphLock());
+  if (graph.capturing) return cudaErrorIllegalState;
+  const bool memoryNodes = graph.hasMemoryNodes();
+  if (memoryNodes && !graph.memoryExec.expired()) return cudaErrorNotSupported;
+  std::shared_ptr<const GraphPlan> plan = makePlan(graph);
+  if (plan == nullptr) return cudaErrorInvalidValue;
+  *out = table().insert([&](cudaGraphExec_t handle) {
+    return std::make_shared<GraphExec>(handle, device, flags, copyOf(graph), std::move(plan));
+  });
+  if (memoryNodes) graph.memoryExec = *out;
+  return cudaSuccess;
+}
+
+cudaError_t GraphExec::launch(const std::shared_ptr<Stream>& stream) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<std::shared_ptr<GraphMemory>> leftOver;
+  for (const auto& memory : plan_->allocated) {
+    if (!memory->allocated.load()) continue;
+    if ((flags_ & cudaGraphInstantiateFlagAutoFreeOnLaunch) == 0) return cudaErrorInvalidValue;
+    leftOver.push_back(memory);
+  }
+  std::vector<Point> after;
+  if (!lastLaunch_.reached()) after.push_back(lastLaunch_);
+  for (const auto& event : plan_->waits) {
+    const Point point = event->last().point;
+    if (!point.reached()) after.push_back(point);
+  }
+  if (!leftOver.empty()) {
+    stream->enqueue(std::make_unique<FreeTask>(std::move(leftOver)), after);
+    after.clear();
+  }
+  for (const auto& memory : plan_->allocated) memory->allocated = true;
+  for (const auto& memory : plan_->freed) memory->allocated = false;
+  lastLaunch_ = stream->enqueue(std::make_unique<GraphTask>(plan_), std::move(after));
+  return cudaSuccess;
+}
+
+cudaError_t GraphExec::captureInto(Stream& stream, bool* captured) {
+  *captured = false;
+  if (!capture::anyActive()) return cudaSuccess;
+  std::shared_ptr<const Graph> origin;
+  {
+    const std::lock_guard<std::mutex> lock(graphLock());
+    origin = origin_;
+  }
+  return capture::recordChild(stream, *origin, captured);
+}
+
+cudaError_t GraphExec::update(const Graph& graph, cudaGraphExecUpdateResultInfo* info) {
+  // What is replaced is destroyed when no lock is held: its work may own things that are slow to end.
+  std::shared_ptr<const Graph> origin;
+  std::shared_ptr<const GraphPlan> plan;
+  *info = cudaGraphExecUpdateResultInfo{cudaGraphExecUpdateSuccess, nullptr, nullptr};
+  const std::lock_guard<std::mutex> lock(graphLock());
+  const GraphNode* where = nullptr;
+  info->result = graph.hasMemoryNodes() ? cudaGraphExecUpdateErrorNotSupported : difference(*origin_, graph, &where);
+  if (info->result == cudaGraphExecUpdateSuccess) {
+    plan = makePlan(graph);
+    if (plan != nullptr) {
+      origin = copyOf(graph);
+      origin.swap(origin_);
+      const std::lock_guard<std::mutex> ownLock(mutex_);
+      plan.swap(plan_);
+      return cudaSuccess;
+    }
+    info->result = cudaGraphExecUpdateError;
+  }
+  if (where != nullptr) info->errorNode = where->handle;
+  return cudaErrorGraphExecUpdateFailure;
+}
+
+namespace graphs {
+
+std::shared_ptr<GraphExec> findExec(cudaGraphExec_t handle) { return table().find(handle); }
+
+std::shared_ptr<GraphExec> takeExec(cudaGraphExec_t handle) { return table().take(handle); }
+
+void destroyAllExecs(int device) {
+  for (const std::shared_ptr<GraphExec>& exec : table().all()) {
+    if (exec->device() == device) table().take(exec->handle());
+  }
+}
+
+size_t countExecs(int device) {
+  const auto all = table().all();
+  return static_cast<size_t>(std::count_if(all.begin(), all.end(), [&](const auto& exec) {
+    return device < 0 || exec->device() == device;
+  }));
+}
+
+}  // namespace graphs
+}  // namespace emu

@@ -1,0 +1,64 @@
+// Executable graphs: the work of a graph in the order in which it runs.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "abi/cuda_runtime.h"
+#include "cuda/graph.h"
+#include "cuda/stream.h"
+
+namespace emu {
+
+// What one launch runs; launches in flight keep theirs when the executable graph is updated or destroyed.
+struct GraphPlan {
+  struct Step {
+    Work work;
+    int device;
+  };
+  std::vector<Step> steps;                           // child graphs unfolded
+  std::vector<std::shared_ptr<Event>> waits;         // events that a launch waits for
+  std::vector<std::shared_ptr<GraphMemory>> allocated;  // allocated and not freed by the graph itself
+  std::vector<std::shared_ptr<GraphMemory>> freed;      // freed and not allocated by the graph itself
+};
+
+class GraphExec {
+ public:
+  // cudaErrorInvalidValue if the dependencies form a circle, cudaErrorNotSupported if a graph with memory nodes has an executable
+  // form already.
+  static cudaError_t instantiate(Graph& graph, int device, unsigned flags, std::shared_ptr<GraphExec>* out);
+
+  GraphExec(cudaGraphExec_t handle, int device, unsigned flags, std::shared_ptr<Graph> origin,
+            std::shared_ptr<const GraphPlan> plan)
+      : handle_(handle), device_(device), flags_(flags), origin_(std::move(origin)), plan_(std::move(plan)) {}
+
+  cudaGraphExec_t handle() const { return handle_; }
+  int device() const { return device_; }
+
+  cudaError_t launch(const std::shared_ptr<Stream>& stream);
+  // Puts the graph into the stream's capture, as a child graph node, if the stream is capturing.
+  cudaError_t captureInto(Stream& stream, bool* captured);
+  // The result info tells the first difference that forbids it.
+  cudaError_t update(const Graph& graph, cudaGraphExecUpdateResultInfo* info);
+
+ private:
+  const cudaGraphExec_t handle_;
+  const int device_;
+  const unsigned flags_;
+  std::shared_ptr<const Graph> origin_;  // a copy of the graph that it was made from or last updated with; under graphLock()
+  std::mutex mutex_;                     // guards the rest
+  std::shared_ptr<const GraphPlan> plan_;
+  Point lastLaunch_;  // launches of one executable graph run one after the other
+};
+
+namespace graphs {
+
+std::shared_ptr<GraphExec> findExec(cudaGraphExec_t handle);
+std::shared_ptr<GraphExec> takeExec(cudaGraphExec_t handle);
+void destroyAllExecs(int device);
+size_t countExecs(int device);  // -1 = all
+
+}  // namespace graphs
+
+}  // namespace emu

@@ -1,0 +1,117 @@
+// cudaGraphInstantiate, cudaGraphLaunch and what else concerns executable graphs.
+#include "base/export.h"
+#include "cuda/capture.h"
+#include "cuda/entry.h"
+#include "cuda/graph_exec.h"
+#include "cuda/streams.h"
+#include "cuda/work.h"
+
+namespace emu {
+
+namespace {
+
+constexpr unsigned long long kFlags = cudaGraphInstantiateFlagAutoFreeOnLaunch | cudaGraphInstantiateFlagUpload |
+                                      cudaGraphInstantiateFlagDeviceLaunch | cudaGraphInstantiateFlagUseNodePriority;
+
+cudaError_t instantiate(cudaGraphExec_t* out, cudaGraph_t handle, unsigned long long flags) {
+  const std::shared_ptr<Graph> graph = graphs::find(handle);
+  if (out == nullptr || graph == nullptr || (flags & ~kFlags) != 0) return cudaErrorInvalidValue;
+  // There is no device code here that could launch a graph.
+  if ((flags & cudaGraphInstantiateFlagDeviceLaunch) != 0) return cudaErrorNotSupported;
+  std::shared_ptr<GraphExec> exec;
+  const cudaError_t result = GraphExec::instantiate(*graph, device::current(), static_cast<unsigned>(flags), &exec);
+  if (result == cudaSuccess) *out = exec->handle();
+  return result;
+}
+
+cudaError_t launch(cudaGraphExec_t handle, cudaStream_t streamHandle) {
+  const std::shared_ptr<GraphExec> exec = graphs::findExec(handle);
+  if (exec == nullptr) return cudaErrorInvalidValue;
+  std::shared_ptr<Stream> stream;
+  const cudaError_t resolved = streams::resolveForLaunch(streamHandle, &stream);
+  if (resolved != cudaSuccess) return resolved;
+  bool captured = false;
+  const cudaError_t recorded = exec->captureInto(*stream, &captured);
+  if (captured || recorded != cudaSuccess) return recorded;
+  const cudaError_t launched = launchFault(stream->device(), "cudaGraphLaunch");
+  return launched != cudaSuccess ? launched : exec->launch(stream);
+}
+
+// Nothing has to be moved to a device; only the arguments are looked at.
+cudaError_t upload(cudaGraphExec_t handle, cudaStream_t streamHandle) {
+  if (graphs::findExec(handle) == nullptr) return cudaErrorInvalidValue;
+  std::shared_ptr<Stream> stream;
+  const cudaError_t resolved = streams::resolveForLaunch(streamHandle, &stream);
+  return resolved != cudaSuccess ? resolved : capture::forbidWait(*stream);
+}
+
+cudaError_t update(cudaGraphExec_t handle, cudaGraph_t graphHandle, cudaGraphExecUpdateResultInfo* info) {
+  const std::shared_ptr<GraphExec> exec = graphs::findExec(handle);
+  const std::shared_ptr<Graph> graph = graphs::find(graphHandle);
+  if (exec == nullptr || graph == nullptr || info == nullptr) return cudaErrorInvalidValue;
+  return exec->update(*graph, info);
+}
+
+void describeInstantiate(Arguments& arguments, const cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long flags) {
+  arguments.pointer("exec", exec != nullptr ? *exec : nullptr);
+  arguments.pointer("graph", graph);
+  arguments.number("flags", static_cast<int64_t>(flags));
+}
+
+}  // namespace
+
+EMU_API cudaError_t cudaGraphInstantiate(cudaGraphExec_t* pGraphExec, cudaGraph_t graph, unsigned long long flags) {
+  static Function function("cudaGraphInstantiate");
+  return entry(
+      function, Needs::Device, [&](Arguments& a) { describeInstantiate(a, pGraphExec, graph, flags); },
+      [&] { return instantiate(pGraphExec, graph, flags); });
+}
+
+EMU_API cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* pGraphExec, cudaGraph_t graph, unsigned long long flags) {
+  static Function function("cudaGraphInstantiateWithFlags");
+  return entry(
+      function, Needs::Device, [&](Arguments& a) { describeInstantiate(a, pGraphExec, graph, flags); },
+      [&] { return instantiate(pGraphExec, graph, flags); });
+}
+
+EMU_API cudaError_t cudaGraphLaunch(cudaGraphExec_t graphExec, cudaStream_t stream) {
+  static Function function("cudaGraphLaunch");
+  return entry(
+      function, Needs::Device,
+      [&](Arguments& a) {
+        a.pointer("exec", graphExec);
+        a.pointer("stream", stream);
+      },
+      [&] { return launch(graphExec, stream); });
+}
+
+EMU_API cudaError_t cudaGraphUpload(cudaGraphExec_t graphExec, cudaStream_t stream) {
+  static Function function("cudaGraphUpload");
+  return entry(
+      function, Needs::Device,
+      [&](Arguments& a) {
+        a.pointer("exec", graphExec);
+        a.pointer("stream", stream);
+      },
+      [&] { return upload(graphExec, stream); });
+}
+
+EMU_API cudaError_t cudaGraphExecUpdate(cudaGraphExec_t graphExec, cudaGraph_t graph, cudaGraphExecUpdateResultInfo* resultInfo) {
+  static Function function("cudaGraphExecUpdate");
+  return entry(
+      function, Needs::Device,
+      [&](Arguments& a) {
+        a.pointer("exec", graphExec);
+        a.pointer("graph", graph);
+      },
+      [&] { return update(graphExec, graph, resultInfo); });
+}
+
+EMU_API cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graphExec) {
+  static Function function("cudaGraphExecDestroy");
+  return entry(
+      function, Needs::NoHostFunction, [&](Arguments& a) { a.pointer("exec", graphExec); },
+      [&] { return graphs::takeExec(graphExec) != nullptr ? cudaSuccess : cudaErrorInvalidValue; });
+}
+
+}  // namespace emu

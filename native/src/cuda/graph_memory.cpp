@@ -1,0 +1,71 @@
+#include "cuda/graph_memory.h"
+
+#include <map>
+#include <mutex>
+
+#include "base/faults.h"
+#include "cuda/blocks.h"
+
+namespace emu {
+
+namespace {
+
+struct Registry {
+  std::mutex mutex;
+  std::map<uintptr_t, std::weak_ptr<GraphMemory>> byAddress;
+};
+
+Registry& registry() {
+  static Registry& instance = *new Registry;
+  return instance;
+}
+
+}  // namespace
+
+cudaError_t GraphMemory::reserve(size_t bytes, int device, std::shared_ptr<GraphMemory>* out) {
+  if (faults::failAllocation(device)) return cudaErrorMemoryAllocation;
+  const uintptr_t base = AddressSpace::instance().take(bytes);
+  if (base == 0) return cudaErrorMemoryAllocation;
+  auto range = std::make_shared<AddressRange>(base, AddressSpace::wholePages(bytes));
+  *out = std::make_shared<GraphMemory>(bytes, device, std::move(range));
+  const std::lock_guard<std::mutex> lock(registry().mutex);
+  registry().byAddress[base] = *out;
+  return cudaSuccess;
+}
+
+std::shared_ptr<GraphMemory> GraphMemory::at(const void* address) {
+  const std::lock_guard<std::mutex> lock(registry().mutex);
+  const auto found = registry().byAddress.find(reinterpret_cast<uintptr_t>(address));
+  return found == registry().byAddress.end() ? nullptr : found->second.lock();
+}
+
+void GraphMemory::freed(const void* address) {
+  if (const std::shared_ptr<GraphMemory> memory = at(address)) memory->allocated = false;
+}
+
+GraphMemory::GraphMemory(size_t bytes, int device, std::shared_ptr<AddressRange> range)
+    : bytes_(bytes), device_(device), range_(std::move(range)) {}
+
+GraphMemory::~GraphMemory() {
+  free("cudaGraphDestroy");
+  const std::lock_guard<std::mutex> lock(registry().mutex);
+  registry().byAddress.erase(range_->base());
+}
+
+cudaError_t GraphMemory::allocate() {
+  auto live = std::make_shared<memory::LiveBlock>();
+  live->block = memory::Block{range_->base(), bytes_, device_, memory::Kind::Device, memory::Blocks::instance().nextSerial(), false};
+  live->allocated = memory::Mark::by("a graph");
+  live->range = range_;
+  if (memory::Blocks::instance().at(range_->base()) != nullptr) return cudaErrorIllegalState;
+  if (!range_->open()) return cudaErrorMemoryAllocation;
+  return memory::Blocks::instance().add(live);
+}
+
+void GraphMemory::free(const char* function) {
+  const std::shared_ptr<memory::LiveBlock> live = memory::Blocks::instance().remove(range_->base(), function);
+  // Work that still uses the block keeps its pages; otherwise they go.
+  if (live != nullptr && live.use_count() == 1) range_->close();
+}
+
+}  // namespace emu

@@ -1,0 +1,233 @@
+// cudaMallocAsync, cudaFreeAsync and the memory pool of each device.
+//
+// A pool here keeps nothing back: what is freed is given back at once, so what is reserved is what is used.
+#include <atomic>
+#include <cstring>
+
+#include "base/export.h"
+#include "cuda/capture.h"
+#include "cuda/entry.h"
+#include "cuda/graph_memory.h"
+#include "cuda/memory.h"
+#include "cuda/streams.h"
+#include "cuda/submit.h"
+
+namespace emu {
+
+namespace {
+
+constexpr int kDevices = 64;
+constexpr uintptr_t kPoolTag = uintptr_t{0x56} << 40;
+constexpr uintptr_t kPoolStep = 64;
+
+// Settings that are kept and told; they change nothing.
+struct PoolSettings {
+  std::atomic<uint64_t> releaseThreshold{0};
+  std::atomic<int> reuse[3] = {{1}, {1}, {1}};
+};
+
+PoolSettings& settings(int device) {
+  static PoolSettings* pools = new PoolSettings[kDevices];
+  return pools[device];
+}
+
+cudaMemPool_t poolOf(int device) {
+  return reinterpret_cast<cudaMemPool_t>(kPoolTag + kPoolStep * static_cast<uintptr_t>(device + 1));
+}
+
+// -1 if it is no pool.
+int deviceOf(cudaMemPool_t pool) {
+  for (int device = 0; device < device::count(); ++device) {
+    if (poolOf(device) == pool) return device;
+  }
+  return -1;
+}
+
+bool isReuse(cudaMemPoolAttr attr) {
+  return attr >= cudaMemPoolReuseFollowEventDependencies && attr <= cudaMemPoolReuseAllowInternalDependencies;
+}
+
+cudaError_t getAttribute(cudaMemPool_t pool, cudaMemPoolAttr attr, void* value) {
+  const int device = deviceOf(pool);
+  if (device < 0 || value == nullptr) return cudaErrorInvalidValue;
+  if (isReuse(attr)) {
+    const int flag = settings(device).reuse[attr - 1].load();
+    std::memcpy(value, &flag, sizeof flag);
+    return cudaSuccess;
+  }
+  const memory::Usage usage = memory::usage(device);
+  uint64_t number = 0;
+  switch (attr) {
+    case cudaMemPoolAttrReleaseThreshold: number = settings(device).releaseThreshold.load(); break;
+    case cudaMemPoolAttrReservedMemCurrent:
+    case cudaMemPoolAttrUsedMemCurrent: number = usage.pooledBytes; break;
+    case cudaMemPoolAttrReservedMemHigh:
+    case cudaMemPoolAttrUsedMemHigh: number = usage.peakPooledBytes; break;
+    default: return cudaErrorInvalidValue;
+  }
+  std::memcpy(value, &number, sizeof number);
+  return cudaSuccess;
+}
+
+cudaError_t setAttribute(cudaMemPool_t pool, cudaMemPoolAttr attr, const void* value) {
+  const int device = deviceOf(pool);
+  if (device < 0 || value == nullptr) return cudaErrorInvalidValue;
+  if (isReuse(attr)) {
+    int flag = 0;
+    std::memcpy(&flag, value, sizeof flag);
+    settings(device).reuse[attr - 1] = flag != 0 ? 1 : 0;
+    return cudaSuccess;
+  }
+  uint64_t number = 0;
+  std::memcpy(&number, value, sizeof number);
+  switch (attr) {
+    case cudaMemPoolAttrReleaseThreshold: settings(device).releaseThreshold = number; return cudaSuccess;
+    case cudaMemPoolAttrReservedMemHigh:
+    case cudaMemPoolAttrUsedMemHigh:
+      if (number != 0) return cudaErrorInvalidValue;  // the peak can only be started anew
+      memory::resetPooledPeak(device);
+      return cudaSuccess;
+    default: return cudaErrorInvalidValue;
+  }
+}
+
+// In a capture: an address of the graph's own, and a node that brings it to life.
+cudaError_t captureAllocation(const std::shared_ptr<Stream>& stream, size_t bytes, void** out) {
+  std::shared_ptr<GraphMemory> memory;
+  const cudaError_t reserved = GraphMemory::reserve(bytes, stream->device(), &memory);
+  if (reserved != cudaSuccess) return reserved;
+  Work work;
+  work.name = "cudaMallocAsync";
+  work.kind = WorkKind::MemAlloc;
+  work.memory = memory;
+  work.run = [memory](WorkContext& context) {
+    const cudaError_t allocated = memory->allocate();
+    return allocated == cudaSuccess ? allocated : context.fail(allocated, "the graph's memory could not be allocated");
+  };
+  bool captured = false;
+  const cudaError_t recorded = capture::record(*stream, &work, &captured);
+  if (recorded != cudaSuccess) return recorded;
+  // Another thread may have ended the capture meanwhile.
+  if (!captured) return memory::allocatePooled(bytes, stream->device(), out);
+  *out = memory->address();
+  return cudaSuccess;
+}
+
+cudaError_t allocate(void** out, size_t bytes, cudaStream_t handle) {
+  if (out == nullptr) return cudaErrorInvalidValue;
+  *out = nullptr;
+  std::shared_ptr<Stream> stream;
+  const cudaError_t resolved = streams::resolveForLaunch(handle, &stream);
+  if (resolved != cudaSuccess || bytes == 0) return resolved;
+  if (stream->capturing.load(std::memory_order_acquire)) return captureAllocation(stream, bytes, out);
+  const cudaError_t allowed = capture::forbidLegacy(*stream);
+  return allowed != cudaSuccess ? allowed : memory::allocatePooled(bytes, stream->device(), out);
+}
+
+cudaError_t freeGraphMemory(const std::shared_ptr<Stream>& stream, const std::shared_ptr<GraphMemory>& memory) {
+  const bool capturing = stream->capturing.load(std::memory_order_acquire);
+  if (!capturing && !memory->allocated.exchange(false)) return cudaErrorInvalidValue;
+  Work work;
+  work.name = "cudaFreeAsync";
+  work.kind = WorkKind::MemFree;
+  work.memory = memory;
+  work.run = [memory](WorkContext&) {
+    memory->free("cudaFreeAsync");
+    return cudaSuccess;
+  };
+  Submitted submitted;
+  return submitOn(stream, std::move(work), &submitted);
+}
+
+cudaError_t release(void* pointer, cudaStream_t handle) {
+  if (pointer == nullptr) return cudaErrorInvalidValue;
+  std::shared_ptr<Stream> stream;
+  const cudaError_t resolved = streams::resolveForLaunch(handle, &stream);
+  if (resolved != cudaSuccess) return resolved;
+  if (const std::shared_ptr<GraphMemory> memory = GraphMemory::at(pointer)) return freeGraphMemory(stream, memory);
+  // A graph can only free what a graph allocates.
+  if (stream->capturing.load(std::memory_order_acquire)) return cudaErrorInvalidValue;
+  const cudaError_t begun = memory::beginFree(pointer);
+  if (begun != cudaSuccess) return begun;
+  Work work;
+  work.name = "cudaFreeAsync";
+  work.kind = WorkKind::MemFree;
+  work.run = [pointer](WorkContext&) {
+    memory::endFree(pointer);
+    return cudaSuccess;
+  };
+  Submitted submitted;
+  return submitOn(stream, std::move(work), &submitted);
+}
+
+}  // namespace
+
+EMU_API cudaError_t cudaMallocAsync(void** devPtr, size_t size, cudaStream_t stream) {
+  static Function function("cudaMallocAsync");
+  return entry(
+      function, Needs::Device,
+      [&](Arguments& a) {
+        a.pointer("ptr", devPtr != nullptr ? *devPtr : nullptr);
+        a.number("size", static_cast<int64_t>(size));
+        a.pointer("stream", stream);
+      },
+      [&] { return allocate(devPtr, size, stream); });
+}
+
+EMU_API cudaError_t cudaFreeAsync(void* devPtr, cudaStream_t stream) {
+  static Function function("cudaFreeAsync");
+  return entry(
+      function, Needs::Device,
+      [&](Arguments& a) {
+        a.pointer("ptr", devPtr);
+        a.pointer("stream", stream);
+      },
+      [&] { return release(devPtr, stream); });
+}
+
+EMU_API cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* memPool, int device) {
+  static Function function("cudaDeviceGetDefaultMemPool");
+  return entry(
+      function, Needs::Nothing, [&](Arguments& a) { a.number("device", device); },
+      [&] {
+        if (memPool == nullptr) return cudaErrorInvalidValue;
+        if (device < 0 || device >= device::count()) return cudaErrorInvalidDevice;
+        *memPool = poolOf(device);
+        return cudaSuccess;
+      });
+}
+
+EMU_API cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t memPool, cudaMemPoolAttr attr, void* value) {
+  static Function function("cudaMemPoolGetAttribute");
+  return entry(
+      function, Needs::Device,
+      [&](Arguments& a) {
+        a.pointer("memPool", memPool);
+        a.number("attr", attr);
+      },
+      [&] { return getAttribute(memPool, attr, value); });
+}
+
+EMU_API cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t memPool, cudaMemPoolAttr attr, void* value) {
+  static Function function("cudaMemPoolSetAttribute");
+  return entry(
+      function, Needs::Device,
+      [&](Arguments& a) {
+        a.pointer("memPool", memPool);
+        a.number("attr", attr);
+      },
+      [&] { return setAttribute(memPool, attr, value); });
+}
+
+EMU_API cudaError_t cudaMemPoolTrimTo(cudaMemPool_t memPool, size_t minBytesToKeep) {
+  static Function function("cudaMemPoolTrimTo");
+  return entry(
+      function, Needs::NoCapture,
+      [&](Arguments& a) {
+        a.pointer("memPool", memPool);
+        a.number("minBytesToKeep", static_cast<int64_t>(minBytesToKeep));
+      },
+      [&] { return deviceOf(memPool) >= 0 ? cudaSuccess : cudaErrorInvalidValue; });
+}
+
+}  // namespace emu

@@ -1,0 +1,182 @@
+#include "cuda/streams.h"
+
+#include <algorithm>
+#include <mutex>
+
+#include "cuda/device.h"
+#include "cuda/handle_table.h"
+
+namespace emu::streams {
+
+namespace {
+
+constexpr int kDevices = 64;
+constexpr unsigned kTag = 0x51;
+
+struct OfDevice {
+  std::mutex mutex;
+  std::vector<std::shared_ptr<Stream>> all;
+  std::shared_ptr<Stream> legacy;
+  std::atomic<bool> legacyUsed{false};
+  uint64_t generation = 0;  // rises with every reset: per-thread streams of before are gone
+};
+
+OfDevice& of(int device) {
+  static OfDevice* devices = new OfDevice[kDevices];
+  return devices[device];
+}
+
+using Table = HandleTable<cudaStream_t, Stream, kTag>;
+
+Table& table() {
+  static Table& instance = *new Table;
+  return instance;
+}
+
+uint64_t nextId() {
+  static std::atomic<uint64_t> last{2};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+std::shared_ptr<Stream> enlist(std::shared_ptr<Stream> stream) {
+  OfDevice& home = of(stream->device());
+  const std::lock_guard<std::mutex> lock(home.mutex);
+  home.all.push_back(stream);
+  return stream;
+}
+
+// The per-thread default streams of one thread; they end with it.
+class ThreadStreams {
+ public:
+  ~ThreadStreams() {
+    for (const PerDevice& entry : entries_) {
+      if (entry.stream != nullptr) entry.stream->close();
+    }
+  }
+
+  std::shared_ptr<Stream> get(int device) {
+    PerDevice& entry = entries_[device];
+    uint64_t generation = 0;
+    {
+      OfDevice& home = of(device);
+      const std::lock_guard<std::mutex> lock(home.mutex);
+      generation = home.generation;
+    }
+    if (entry.stream == nullptr || entry.generation != generation) {
+      entry.generation = generation;
+      entry.stream = enlist(std::make_shared<Stream>(cudaStreamPerThread, nextId(), device, Stream::Role::PerThread, 0, 0));
+    }
+    return entry.stream;
+  }
+
+ private:
+  struct PerDevice {
+    std::shared_ptr<Stream> stream;
+    uint64_t generation = 0;
+  };
+  PerDevice entries_[kDevices];
+};
+
+thread_local ThreadStreams threadStreams;
+
+}  // namespace
+
+cudaError_t resolve(cudaStream_t handle, std::shared_ptr<Stream>* stream) {
+  if (handle == nullptr || handle == cudaStreamLegacy) {
+    *stream = legacy(device::current());
+  } else if (handle == cudaStreamPerThread) {
+    *stream = threadStreams.get(device::current());
+  } else {
+    *stream = table().find(handle);
+  }
+  return *stream != nullptr ? cudaSuccess : cudaErrorInvalidResourceHandle;
+}
+
+cudaError_t resolveForLaunch(cudaStream_t handle, std::shared_ptr<Stream>* stream) {
+  const cudaError_t resolved = resolve(handle, stream);
+  if (resolved != cudaSuccess) return resolved;
+  if ((*stream)->device() != device::current()) return cudaErrorInvalidResourceHandle;
+  return device::sticky((*stream)->device());
+}
+
+std::shared_ptr<Stream> legacy(int device) {
+  OfDevice& home = of(device);
+  const std::lock_guard<std::mutex> lock(home.mutex);
+  if (home.legacy == nullptr) {
+    home.legacy = std::make_shared<Stream>(cudaStreamLegacy, nextId(), device, Stream::Role::Legacy, 0, 0);
+    home.all.push_back(home.legacy);
+    home.legacyUsed.store(true, std::memory_order_release);
+  }
+  return home.legacy;
+}
+
+std::shared_ptr<Stream> legacyIfUsed(int device) {
+  OfDevice& home = of(device);
+  if (!home.legacyUsed.load(std::memory_order_acquire)) return nullptr;
+  const std::lock_guard<std::mutex> lock(home.mutex);
+  return home.legacy;
+}
+
+int clampPriority(int priority) { return std::clamp(priority, kGreatestPriority, kLeastPriority); }
+
+std::shared_ptr<Stream> create(int device, unsigned flags, int priority) {
+  return table().insert([&](cudaStream_t handle) {
+    return enlist(std::make_shared<Stream>(handle, nextId(), device, Stream::Role::Created, flags, priority));
+  });
+}
+
+cudaError_t destroy(cudaStream_t handle) {
+  const std::shared_ptr<Stream> stream = table().take(handle);
+  if (stream == nullptr) return cudaErrorInvalidResourceHandle;
+  stream->close();
+  return cudaSuccess;
+}
+
+void destroyAll(int device) {
+  OfDevice& home = of(device);
+  std::vector<std::shared_ptr<Stream>> all;
+  {
+    const std::lock_guard<std::mutex> lock(home.mutex);
+    all = home.all;
+    home.legacy = nullptr;
+    home.legacyUsed.store(false, std::memory_order_release);
+    ++home.generation;
+  }
+  for (const std::shared_ptr<Stream>& stream : all) {
+    table().take(stream->handle());
+    stream->discard();
+    stream->close();
+  }
+  for (const std::shared_ptr<Stream>& stream : all) hostWait(stream->tail());
+}
+
+std::vector<std::shared_ptr<Stream>> ofDevice(int device) {
+  OfDevice& home = of(device);
+  const std::lock_guard<std::mutex> lock(home.mutex);
+  return home.all;
+}
+
+void workerEnded(Stream& stream) {
+  OfDevice& home = of(stream.device());
+  std::shared_ptr<Stream> last;  // outlives the lock
+  const std::lock_guard<std::mutex> lock(home.mutex);
+  const auto found = std::find_if(home.all.begin(), home.all.end(), [&](const auto& other) { return other.get() == &stream; });
+  if (found == home.all.end()) return;
+  last = std::move(*found);
+  home.all.erase(found);
+}
+
+size_t created(int device) {
+  const auto all = table().all();
+  return static_cast<size_t>(std::count_if(all.begin(), all.end(), [&](const auto& stream) {
+    return device < 0 || stream->device() == device;
+  }));
+}
+
+void hostWait(const Point& point) {
+  if (point.reached() || Stream::onWorker()) return;
+  device::countHostWait();
+  point.wait();
+}
+
+}  // namespace emu::streams

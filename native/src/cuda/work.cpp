@@ -1,0 +1,146 @@
+#include "cuda/work.h"
+
+#include <cstdarg>
+#include <cstdio>
+#include <exception>
+
+#include "base/faults.h"
+#include "base/timeline.h"
+#include "base/wait.h"
+#include "cuda/capture.h"
+#include "cuda/device.h"
+#include "cuda/streams.h"
+#include "cuda/submit.h"
+
+namespace emu {
+
+namespace {
+
+class WorkTask final : public Task {
+ public:
+  explicit WorkTask(Work work) : work_(std::move(work)) {}
+
+  void run(Stream& stream) override {
+    WorkContext context;
+    context.device = stream.device();
+    context.stream = stream.handle();
+    execute(work_, context);
+  }
+
+ private:
+  const Work work_;
+};
+
+// A sticky error is worth more than success: the caller learns of it where it waits.
+cudaError_t deviceResult(int device) { return device::sticky(device); }
+
+}  // namespace
+
+bool WorkContext::touch(const char* what, const void* address, size_t bytes) { return touchOn(device, what, address, bytes); }
+
+bool WorkContext::touchAnywhere(const char* what, const void* address, size_t bytes) {
+  return touchOn(-1, what, address, bytes);
+}
+
+bool WorkContext::touchOn(int owner, const char* what, const void* address, size_t bytes) {
+  if (bytes == 0) return true;
+  memory::Pin pin;
+  std::string why;
+  if (!memory::pin(address, bytes, owner, &why, &pin)) {
+    text_ = std::string(what) + ": " + std::to_string(bytes) + " bytes at " + why;
+    return false;
+  }
+  pins_.push_back(std::move(pin));
+  return true;
+}
+
+cudaError_t WorkContext::fail(cudaError_t error, const char* format, ...) {
+  char text[1024];
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  text_ = text;
+  return error;
+}
+
+void WorkContext::clear() {
+  text_.clear();
+  pins_.clear();
+}
+
+cudaError_t execute(const Work& work, WorkContext& context) {
+  const bool timed = timeline::on();
+  nccl4jEmuWork_t record{};
+  if (timed) record.start_ns = now();
+  cudaError_t error = cudaSuccess;
+  try {
+    if (work.run) error = work.run(context);
+  } catch (const std::exception& exception) {
+    error = context.fail(cudaErrorUnknown, "%s", exception.what());
+  }
+  if (timed) {
+    record.end_ns = now();
+    record.stream = reinterpret_cast<uintptr_t>(context.stream);
+    record.device = context.device;
+    record.rank = work.rank;
+    record.from_graph = context.fromGraph ? 1 : 0;
+    record.error = error;
+    timeline::copyName(work.name, &record);
+    timeline::add(record);
+  }
+  if (error != cudaSuccess) {
+    std::string text = work.name;
+    if (work.rank >= 0) text += ", rank " + std::to_string(work.rank);
+    if (context.fromGraph) text += ", replayed from a graph";
+    if (!context.text().empty()) text += ": " + context.text();
+    device::raise(context.device, error, text);
+  }
+  context.clear();
+  return error;
+}
+
+cudaError_t submitOn(const std::shared_ptr<Stream>& stream, Work work, Submitted* submitted) {
+  const cudaError_t recorded = capture::record(*stream, &work, &submitted->captured);
+  if (submitted->captured || recorded != cudaSuccess) return recorded;
+  const cudaError_t launched = launchFault(stream->device(), work.name);
+  if (launched != cudaSuccess) return launched;
+  submitted->point = stream->enqueue(std::make_unique<WorkTask>(std::move(work)));
+  return cudaSuccess;
+}
+
+cudaError_t submit(cudaStream_t handle, Work work) {
+  std::shared_ptr<Stream> stream;
+  const cudaError_t resolved = streams::resolveForLaunch(handle, &stream);
+  if (resolved != cudaSuccess) return resolved;
+  Submitted submitted;
+  return submitOn(stream, std::move(work), &submitted);
+}
+
+cudaError_t launchFault(int device, const char* name) {
+  if (!faults::failLaunch(device)) return cudaSuccess;
+  device::raise(device, cudaErrorLaunchFailure, std::string(name) + ": launch failed by an injected fault");
+  return cudaErrorLaunchFailure;
+}
+
+bool isCapturing(cudaStream_t handle) {
+  std::shared_ptr<Stream> stream;
+  return streams::resolve(handle, &stream) == cudaSuccess && stream->capturing.load(std::memory_order_acquire);
+}
+
+cudaError_t drain(cudaStream_t handle) {
+  std::shared_ptr<Stream> stream;
+  const cudaError_t resolved = streams::resolve(handle, &stream);
+  if (resolved != cudaSuccess) return resolved;
+  const cudaError_t allowed = capture::forbidWait(*stream);
+  if (allowed != cudaSuccess) return allowed;
+  streams::hostWait(stream->tail());
+  return deviceResult(stream->device());
+}
+
+cudaError_t drainDevice(int device) {
+  for (const std::shared_ptr<Stream>& stream : streams::ofDevice(device)) streams::hostWait(stream->tail());
+  return deviceResult(device);
+}
+
+}  // namespace emu

@@ -1,0 +1,75 @@
+// Work on streams: the one way by which anything asynchronous happens, eagerly or captured into a graph.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "abi/cuda_runtime.h"
+#include "cuda/memory.h"
+
+namespace emu {
+
+class Event;
+class GraphMemory;
+
+// What a piece of work sees while it runs, on the worker thread of its stream.
+class WorkContext {
+ public:
+  int device = 0;
+  cudaStream_t stream = nullptr;  // the stream of a graph launch for replayed work
+  bool fromGraph = false;
+
+  // Checks [address, +bytes) against live allocations; on failure keeps the text for the device's sticky error.
+  // `what` names operation and tensor, e.g. "ncclEpDispatch on rank 3: outputs.tokens".
+  // What was touched stays in place until the work ends, even if another thread frees it meanwhile.
+  bool touch(const char* what, const void* address, size_t bytes);
+  // Likewise for memory of any device, as copies may touch it.
+  bool touchAnywhere(const char* what, const void* address, size_t bytes);
+  // Keeps the text and returns the error, for `return context.fail(...)`.
+  __attribute__((format(printf, 3, 4))) cudaError_t fail(cudaError_t error, const char* format, ...);
+  const std::string& text() const { return text_; }
+  // Ready for the next piece of work.
+  void clear();
+
+ private:
+  bool touchOn(int owner, const char* what, const void* address, size_t bytes);
+
+  std::string text_;
+  std::vector<memory::Pin> pins_;
+};
+
+enum class WorkKind { Kernel, Memcpy, Memset, Host, Event, Empty, ChildGraph, EventWait, MemAlloc, MemFree };
+
+struct Work {
+  const char* name = "";  // static storage
+  WorkKind kind = WorkKind::Kernel;
+  int rank = -1;
+  // Runs once per execution, replays included: everything that must be frozen at the call is captured by value, everything
+  // that must be read at execution is read through pointers. An error other than success becomes the device's sticky error.
+  std::function<cudaError_t(WorkContext&)> run;
+  // Of the CUDA room's own nodes: the event that an EventWait waits for, the memory that a MemAlloc or MemFree is about.
+  std::shared_ptr<Event> event;
+  std::shared_ptr<GraphMemory> memory;
+};
+
+// Enqueues the work on the stream, or records it if the stream is capturing. Answers what a kernel launch would: a sticky
+// error, a stream of another device than the thread's current one, a broken capture, an injected fault.
+cudaError_t submit(cudaStream_t stream, Work work);
+
+// Runs one piece of work now, on this thread: its error becomes the device's sticky error. `context` says where.
+cudaError_t execute(const Work& work, WorkContext& context);
+
+// The injected fault that is due for a launch on the device, raised; cudaSuccess if none.
+cudaError_t launchFault(int device, const char* name);
+
+// Whether the stream is capturing (an invalidated capture counts).
+bool isCapturing(cudaStream_t stream);
+
+// Blocks the calling thread until all work enqueued on the stream is done; returns the device's error if it has one.
+cudaError_t drain(cudaStream_t stream);
+// Likewise for all streams of a device.
+cudaError_t drainDevice(int device);
+
+}  // namespace emu

@@ -1,0 +1,120 @@
+#include "ep/call.h"
+
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdint>
+#include <cstdio>
+
+#include "base/options.h"
+
+namespace emu::ep {
+
+namespace {
+
+std::string formatted(const char* format, va_list arguments) {
+  char text[512];
+  std::vsnprintf(text, sizeof text, format, arguments);
+  return text;
+}
+
+}  // namespace
+
+bool apiV1() { return options::epApi() == 1; }
+
+void Call::setRank(int rank) {
+  rank_ = rank;
+  calls::setRank(rank);
+}
+
+#define EMU_EP_KEEP_REASON(format)  \
+  va_list arguments;                \
+  va_start(arguments, format);      \
+  reason_ = formatted(format, arguments); \
+  va_end(arguments)
+
+ncclResult_t Call::refuse(ncclResult_t code) {
+  if (!options::reportMisuse()) std::fprintf(stderr, "nccl4j emulator: %s, rank %d: %s\n", function_, rank_, reason_.c_str());
+  return code;
+}
+
+ncclResult_t Call::end(End end) {
+  misuse(end, rank_, function_, "%s", reason_.c_str());
+  return ncclInternalError;
+}
+
+ncclResult_t Call::invalidArgument(const char* format, ...) {
+  EMU_EP_KEEP_REASON(format);
+  return refuse(ncclInvalidArgument);
+}
+
+ncclResult_t Call::invalidUsage(const char* format, ...) {
+  EMU_EP_KEEP_REASON(format);
+  return refuse(ncclInvalidUsage);
+}
+
+ncclResult_t Call::internalError(const char* format, ...) {
+  EMU_EP_KEEP_REASON(format);
+  return refuse(ncclInternalError);
+}
+
+ncclResult_t Call::aborts(const char* format, ...) {
+  EMU_EP_KEEP_REASON(format);
+  return end(End::Abort);
+}
+
+ncclResult_t Call::throws(const char* format, ...) {
+  EMU_EP_KEEP_REASON(format);
+  return end(End::Throw);
+}
+
+ncclResult_t Call::exits(const char* format, ...) {
+  EMU_EP_KEEP_REASON(format);
+  return end(End::Exit);
+}
+
+ncclResult_t Call::undefined(const char* format, ...) {
+  EMU_EP_KEEP_REASON(format);
+  return end(End::Undefined);
+}
+
+ncclResult_t Call::badStruct(const char* format, ...) {
+  EMU_EP_KEEP_REASON(format);
+  return apiV1() ? end(End::Abort) : refuse(ncclInvalidArgument);
+}
+
+#undef EMU_EP_KEEP_REASON
+
+void Call::describe(Arguments& arguments) const {
+  if (!reason_.empty()) arguments.text("reason", reason_.c_str());
+}
+
+namespace {
+
+// The kernel reads (or writes back what it read) on our behalf and answers EFAULT instead of a signal. Where it may not be
+// asked, pointers are trusted.
+bool reachable(const void* address, size_t bytes, bool write) {
+  if (bytes == 0) return true;
+  if (address == nullptr || reinterpret_cast<uintptr_t>(address) + bytes < bytes) return false;
+  if (!options::reportMisuse()) return true;
+  unsigned char buffer[256];
+  for (size_t done = 0; done < bytes;) {
+    const size_t part = bytes - done < sizeof buffer ? bytes - done : sizeof buffer;
+    const iovec here = {buffer, part};
+    const iovec there = {const_cast<unsigned char*>(static_cast<const unsigned char*>(address)) + done, part};
+    ssize_t moved = process_vm_readv(getpid(), &here, 1, &there, 1, 0);
+    if (write && moved == static_cast<ssize_t>(part)) moved = process_vm_writev(getpid(), &here, 1, &there, 1, 0);
+    if (moved != static_cast<ssize_t>(part)) return moved < 0 && errno != EFAULT;
+    done += part;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool readable(const void* address, size_t bytes) { return reachable(address, bytes, false); }
+bool writable(const void* address, size_t bytes) { return reachable(address, bytes, true); }
+
+}  // namespace emu::ep

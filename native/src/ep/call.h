@@ -1,0 +1,66 @@
+// One call of the C API: who makes it, and the ways to refuse it.
+#pragma once
+
+#include <new>
+#include <string>
+
+#include "abi/nccl_ep.h"
+#include "base/calls.h"
+#include "base/misuse.h"
+
+namespace emu::ep {
+
+// 1 or 2; NCCL EP 0.1.0 is API version 1.
+bool apiV1();
+
+#define EMU_EP_PRINTF __attribute__((format(printf, 2, 3)))
+
+class Call {
+ public:
+  explicit Call(const char* function) : function_(function) {}
+
+  const char* function() const { return function_; }
+  int rank() const { return rank_; }
+  void setRank(int rank);
+
+  // Each keeps the reason for the call log and returns the code, for `return call.invalidArgument(...)`.
+  ncclResult_t invalidArgument(const char* format, ...) EMU_EP_PRINTF;
+  ncclResult_t invalidUsage(const char* format, ...) EMU_EP_PRINTF;
+  ncclResult_t internalError(const char* format, ...) EMU_EP_PRINTF;
+
+  // What ends the process in the real library. In report mode they return ncclInternalError.
+  ncclResult_t aborts(const char* format, ...) EMU_EP_PRINTF;
+  ncclResult_t throws(const char* format, ...) EMU_EP_PRINTF;
+  ncclResult_t exits(const char* format, ...) EMU_EP_PRINTF;
+  ncclResult_t undefined(const char* format, ...) EMU_EP_PRINTF;
+
+  // What a broken struct is to this generation: an invalid argument in v2, an abort in 0.1.0.
+  ncclResult_t badStruct(const char* format, ...) EMU_EP_PRINTF;
+
+  void describe(Arguments& arguments) const;  // adds the reason, if there is one
+
+ private:
+  ncclResult_t refuse(ncclResult_t code);
+  ncclResult_t end(End end);
+  const char* function_;
+  int rank_ = -1;
+  std::string reason_;
+};
+
+// Runs the body of an API call; running out of host memory is an error, not an exception.
+template <class Body>
+ncclResult_t guarded(Call& call, Body&& body) {
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    call.internalError("out of host memory");
+    return ncclSystemError;
+  }
+}
+
+// Whether [address, +bytes) of the caller's host memory can be read. Looked up in report mode only, where no pointer may end
+// the process; otherwise every pointer but NULL counts as readable.
+bool readable(const void* address, size_t bytes);
+bool writable(const void* address, size_t bytes);
+
+}  // namespace emu::ep

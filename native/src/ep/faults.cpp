@@ -1,0 +1,16 @@
+#include "ep/faults.h"
+
+#include "base/wait.h"
+
+namespace emu::ep {
+
+faults::Operation meetFaults(int rank) {
+  const faults::Operation met = faults::onOperation(rank);
+  if (met.delayMs > 0) {
+    Bell never{};
+    waitUntil(never, [] { return false; }, now() + met.delayMs * 1'000'000);
+  }
+  return met;
+}
+
+}  // namespace emu::ep

@@ -1,0 +1,77 @@
+// ncclEpGroup: what the ranks of a communicator share for expert parallelism.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "ep/exchange.h"
+#include "ep/ht/state.h"
+#include "ep/ll/state.h"
+#include "ep/registry.h"
+#include "ep/sizing.h"
+#include "ep/tensor.h"
+
+namespace emu::ep {
+
+// The caller's memory callbacks, or cudaMalloc and cudaFree.
+class Allocator {
+ public:
+  Allocator() = default;
+  explicit Allocator(const ncclEpAllocConfig_t& callbacks) : callbacks_(callbacks) {}
+  cudaError_t allocate(size_t bytes, void** out) const;
+  cudaError_t release(void* pointer) const;
+
+ private:
+  ncclEpAllocConfig_t callbacks_{};
+};
+
+struct Group {
+  ncclComm_t comm = nullptr;
+  std::shared_ptr<Team> team;
+  int device = 0;
+  int rank = 0;
+  int ranks = 1;
+
+  bool lowLatency = true;
+  Shape shape;
+  bool eager = false;           // HT without a receive budget: callers size outputs by the counts
+  bool drop = false;            // overflow is dropped, not trapped
+  bool zeroCopyOn = false;
+  unsigned topkLimit = 0;       // 0 = none
+  bool masks = false;
+  uint64_t timeoutNs = 0;       // of LL waits
+  ExpertMode mode = ExpertMode::LocalPermute;
+  unsigned multiprocessors = 1; // that communication kernels use
+  size_t rdmaBytes = 0;         // explicit LL buffer size, 0 = automatic
+
+  Allocator allocator;
+  void* workspace = nullptr;
+  void* counterBlock = nullptr; // HT
+  void* routingMap = nullptr;   // HT
+
+  Exchange exchange;
+  LlState ll;
+  HtState ht;
+
+  std::atomic<int> sharedMemoryLimit{232448};
+  std::atomic<int> lastCombineWarps{0};
+  std::atomic<bool> destroyed{false};
+
+  // LL kernels: warp groups per block, each serving one expert.
+  unsigned warpGroups() const { return static_cast<unsigned>((shape.experts + multiprocessors - 1) / multiprocessors); }
+  unsigned warpsPerGroup() const { return 32 / warpGroups(); }
+
+  void freeMemory(std::string* failed);  // through the allocator; names what it could not free
+};
+
+using GroupRegistry = Registry<Group, ncclEpGroup_t>;
+GroupRegistry& groups();
+
+ncclResult_t createGroup(Call& call, ncclEpGroup_t* out, ncclComm_t comm, const ncclEpGroupConfig_t* config);
+ncclResult_t destroyGroup(Call& call, ncclEpGroup_t token);
+
+// The live group behind a token that is not NULL; anything else is undefined behaviour.
+ncclResult_t findGroup(Call& call, ncclEpGroup_t token, std::shared_ptr<Group>* group);
+
+}  // namespace emu::ep

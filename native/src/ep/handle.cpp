@@ -1,0 +1,258 @@
+#include "ep/handle.h"
+
+#include <algorithm>
+#include <climits>
+
+#include "base/live.h"
+#include "base/options.h"
+#include "cuda/device.h"
+#include "cuda/memory.h"
+#include "cuda/work.h"
+#include "ep/ht/update.h"
+#include "ep/structs.h"
+#include "ep/window.h"
+#include "nccl/communicator.h"
+
+namespace emu::ep {
+
+namespace {
+
+constexpr unsigned kMostWarpGroups = 14;
+
+size_t blockBytesFor(const Group& group, ncclEpLayout_t layout, size_t topk) {
+  if (group.lowLatency) return llHandleBytes(group.shape, topk);
+  const auto multiprocessors = static_cast<size_t>(options::multiprocessors());
+  return htBlock(group.shape, group.mode, layout == NCCL_EP_LAYOUT_EXPERT_MAJOR, topk, multiprocessors).bytes;
+}
+
+bool legalLayout(const Group& group, ncclEpLayout_t layout) {
+  if (layout == NCCL_EP_LAYOUT_EXPERT_MAJOR) return true;
+  return layout == (group.lowLatency ? NCCL_EP_LAYOUT_RANK_MAJOR : NCCL_EP_LAYOUT_FLAT);
+}
+
+// Makes room for the handle's messages in the group's LL buffer; collective if the buffer is to grow.
+ncclResult_t provideLlBuffer(Call& call, Group& group, ncclEpLayout_t layout, size_t topk) {
+  const LlBuffer buffer = llBuffer(group.shape, layout, topk);
+  if (!buffer.regionsAligned) {
+    return call.throws("max_token_bytes %zu makes buffer regions that are no multiples of 16 bytes", group.shape.maxTokenBytes);
+  }
+  if (group.rdmaBytes != 0) {
+    if (buffer.totalBytes <= group.rdmaBytes) return ncclSuccess;
+    return call.invalidUsage("the handle needs an LL buffer of %zu bytes, rdma_buffer_size is %zu", buffer.totalBytes, group.rdmaBytes);
+  }
+  if (buffer.totalBytes <= group.ll.bufferBytes) return ncclSuccess;
+  if (buffer.totalBytes > options::deviceMemory()) {
+    return call.exits("an LL buffer of %zu bytes exceeds the device's memory", buffer.totalBytes);
+  }
+  if (const cudaError_t error = drainDevice(group.device)) return call.throws("the device has failed (%d)", static_cast<int>(error));
+  if (group.team->barrier(waitLimit()) != TeamResult::Ok) {
+    return call.exits("the LL buffer grows, but the ranks did not meet: %s", group.team->explain().c_str());
+  }
+  group.exchange.clear(Channel::LlBank0);
+  group.exchange.clear(Channel::LlBank1);
+  group.ll.bufferBytes = (buffer.totalBytes + 127) / 128 * 128;
+  group.ll.generation.fetch_add(1);
+  if (group.team->barrier(waitLimit()) != TeamResult::Ok) {
+    return call.exits("the LL buffer grew, but the ranks did not meet: %s", group.team->explain().c_str());
+  }
+  return ncclSuccess;
+}
+
+ncclResult_t checkLlTopk(Call& call, const Group& group, int topk) {
+  const size_t experts = group.shape.experts;
+  if (apiV1()) {
+    if (topk <= 0) return call.aborts("num_topk %d", topk);
+    if (group.shape.maxDispatch * group.shape.local() % 4 != 0) {
+      return call.aborts("max_dispatch_tokens_per_rank * experts per rank is no multiple of 4");
+    }
+    if (static_cast<size_t>(topk) > experts) return call.undefined("num_topk %d of %zu experts", topk, experts);
+    return ncclSuccess;
+  }
+  if (topk < 1 || static_cast<size_t>(topk) > std::min(experts, kMaxLlTopk)) {
+    return call.invalidArgument("num_topk %d is outside [1, %zu]", topk, std::min(experts, kMaxLlTopk));
+  }
+  const unsigned groups = group.warpGroups();
+  if (groups > kMostWarpGroups || static_cast<unsigned>(topk) + 1 > groups * group.warpsPerGroup()) {
+    return call.invalidUsage("num_topk %d needs more than %u groups of %u warps", topk, groups, group.warpsPerGroup());
+  }
+  return ncclSuccess;
+}
+
+ncclResult_t checkHtTopk(Call& call, const Group& group, const Handle& handle, int topk) {
+  if (topk <= 0) return apiV1() ? call.aborts("num_topk %d", topk) : call.invalidUsage("num_topk %d", topk);
+  if (group.topkLimit > 0 && static_cast<unsigned>(topk) > group.topkLimit) {
+    return call.invalidUsage("num_topk %d is above the group's %u", topk, group.topkLimit);
+  }
+  if (group.eager && handle.expertMajor() && group.topkLimit == 0) {
+    return call.invalidUsage("an eager group with EXPERT_MAJOR handles needs num_topk in its configuration");
+  }
+  const size_t worst = product(product(group.shape.ranks, group.shape.maxDispatch), static_cast<size_t>(topk));
+  if (!apiV1() && group.mode != ExpertMode::LocalPermute && !group.zeroCopyOn && group.shape.maxReceive < worst) {
+    return call.throws("the group's expert-major mode needs max_recv_tokens_per_rank >= %zu, it is %zu", worst,
+                       group.shape.maxReceive);
+  }
+  return ncclSuccess;
+}
+
+ncclResult_t provideBlock(Call& call, Handle& handle, Tensor memory) {
+  const Group& group = *handle.group;
+  handle.blockBytes = blockBytesFor(group, handle.layout, handle.topk);
+  if (memory.present) {
+    if (memory.ndim != 1 || memory.type != ncclUint8 || memory.sizes[0] < handle.blockBytes) {
+      return call.aborts("handle_mem must be u8 [n], n >= %zu", handle.blockBytes);
+    }
+    if (!group.lowLatency) {
+      if (auto failure = resolveWindow(call, "handle_mem", group.comm, &memory)) return failure;
+    }
+    if (memory.data == nullptr) return call.undefined("handle_mem has no data");
+    if (reinterpret_cast<uintptr_t>(memory.data) % 8 != 0) return call.undefined("handle_mem is not aligned to 8 bytes");
+    handle.block = memory.data;
+    return ncclSuccess;
+  }
+  void* block = nullptr;
+  if (group.allocator.allocate(handle.blockBytes, &block) != cudaSuccess || block == nullptr) {
+    return call.throws("handle memory of %zu bytes: allocation failed", handle.blockBytes);
+  }
+  handle.block = static_cast<unsigned char*>(block);
+  handle.owned = true;
+  return ncclSuccess;
+}
+
+ncclResult_t checkRouting(Call& call, const Tensor& routing) {
+  if (routing.ndim != 2) return call.aborts("topk_idx has %u dimensions, expected 2", routing.ndim);
+  if (routing.type == ncclInt64 || (routing.type == ncclInt32 && !apiV1())) return ncclSuccess;
+  return call.aborts("topk_idx is %s, expected %s", typeName(routing.type), apiV1() ? "i64" : "i32 or i64");
+}
+
+}  // namespace
+
+HandleRegistry& handles() {
+  static HandleRegistry& instance = *new HandleRegistry;
+  return instance;
+}
+
+ncclResult_t findHandle(Call& call, ncclEpHandle_t token, std::shared_ptr<Handle>* handle) {
+  if (token == nullptr) return call.undefined("handle is NULL");
+  *handle = handles().find(token);
+  if (*handle == nullptr) return call.undefined("handle is %s", HandleRegistry::unknown(token));
+  call.setRank((*handle)->group->rank);
+  if ((*handle)->group->destroyed) return call.undefined("the handle's group was destroyed before it");
+  if (!(*handle)->initialised()) return call.undefined("the handle was never initialised: an earlier call failed");
+  return ncclSuccess;
+}
+
+ncclResult_t handleMemSize(Call& call, ncclEpGroup_t token, ncclEpLayout_t layout, const ncclEpHandleConfig_t* given,
+                           size_t* out, int topk) {
+  if (token == nullptr || out == nullptr) return call.aborts("ep_group and size_out must not be NULL");
+  std::shared_ptr<Group> group;
+  if (auto failure = findGroup(call, token, &group)) return failure;
+  ncclEpHandleConfig_t config;
+  if (auto failure = decodeStruct(call, "config", given, false, &config)) return failure;
+  if (layout == NCCL_EP_LAYOUT_UNSET) return call.throws("layout is not set");
+  if (topk <= 0) return call.aborts("num_topk %d", topk);
+  if (!writable(out, sizeof *out)) return call.undefined("size_out cannot be written");
+  *out = blockBytesFor(*group, layout, static_cast<size_t>(topk));
+  return ncclSuccess;
+}
+
+ncclResult_t initHandle(Call& call, ncclEpHandle_t* out, ncclEpGroup_t token, ncclEpLayout_t layout,
+                        const ncclEpHandleConfig_t* given, int topk, const ncclEpTensor_t* givenMemory) {
+  if (token == nullptr || out == nullptr) return call.aborts("ep_group and handle must not be NULL");
+  std::shared_ptr<Group> group;
+  if (auto failure = findGroup(call, token, &group)) return failure;
+  if (communicator(group->comm) == nullptr) return call.aborts("the group's communicator was destroyed");
+  ncclEpHandleConfig_t config;
+  if (auto failure = decodeStruct(call, "config", given, false, &config)) return failure;
+  Tensor memory;
+  if (auto failure = decodeOptional(call, "handle_mem", givenMemory, &memory)) return failure;
+  if (layout == NCCL_EP_LAYOUT_UNSET) return call.throws("layout is not set");
+  if (!legalLayout(*group, layout)) return call.throws("layout %u does not go with the group's algorithm", layout);
+  if (group->shape.experts % group->shape.ranks != 0) {
+    return call.aborts("%zu experts cannot be shared by %zu ranks", group->shape.experts, group->shape.ranks);
+  }
+  const size_t alignment = config.dispatch_output_per_expert_alignment;
+  const bool aligns = !group->lowLatency && layout == NCCL_EP_LAYOUT_EXPERT_MAJOR;
+  if (aligns && (alignment & (alignment - 1)) != 0) return call.aborts("alignment %zu is no power of two", alignment);
+  if (!writable(out, sizeof *out)) return call.undefined("handle cannot be written");
+
+  auto handle = std::make_shared<Handle>();
+  handle->group = group;
+  handle->layout = layout;
+  handle->topk = topk > 0 ? static_cast<size_t>(topk) : 0;
+  handle->alignment = aligns && alignment > 1 ? alignment : 1;
+  live::handles.add(group->device, 1);
+  *out = handles().add(handle);  // the caller has a handle to destroy even if the rest fails
+
+  if (group->lowLatency) {
+    if (auto failure = checkLlTopk(call, *group, topk)) return failure;
+    if (auto failure = provideLlBuffer(call, *group, layout, handle->topk)) return failure;
+  } else if (auto failure = checkHtTopk(call, *group, *handle, topk)) {
+    return failure;
+  }
+  return provideBlock(call, *handle, memory);
+}
+
+ncclResult_t updateHandle(Call& call, ncclEpHandle_t token, const ncclEpTensor_t* given, const ncclEpLayoutInfo_t* givenInfo,
+                          cudaStream_t stream) {
+  if (token == nullptr) return call.aborts("handle is NULL");
+  std::shared_ptr<Handle> handle;
+  if (auto failure = findHandle(call, token, &handle)) return failure;
+  ncclEpLayoutInfo_t info;
+  if (auto failure = decodeStruct(call, "layout_info", givenInfo, false, &info)) return failure;
+  Tensor routing;
+  if (auto failure = decodeRequired(call, "topk_idx", given, &routing)) return failure;
+  if (auto failure = checkRouting(call, routing)) return failure;
+  handle->routing = routing;
+  handle->updated = true;
+  Group& group = *handle->group;
+  if (!group.lowLatency) {
+    if (auto failure = resolveWindow(call, "topk_idx", group.comm, &handle->routing)) return failure;
+  }
+  if (routing.sizes[1] != handle->topk) {
+    return call.aborts("topk_idx has %zu columns, the handle %zu", routing.sizes[1], handle->topk);
+  }
+  if (!group.lowLatency) return updateRouting(call, handle, info, stream);
+  return givenInfo == nullptr ? ncclSuccess : call.aborts("layout_info must be NULL for LL");
+}
+
+ncclResult_t createHandle(Call& call, ncclEpHandle_t* out, ncclEpGroup_t group, ncclEpLayout_t layout,
+                          const ncclEpTensor_t* given, const ncclEpLayoutInfo_t* givenInfo, const ncclEpHandleConfig_t* config,
+                          cudaStream_t stream) {
+  Tensor routing;
+  if (auto failure = decodeRequired(call, "topk_idx", given, &routing)) return failure;
+  if (out == nullptr) return call.aborts("handle is NULL");
+  if (!apiV1()) {
+    ncclEpLayoutInfo_t info;
+    if (auto failure = decodeStruct(call, "layout_info", givenInfo, false, &info)) return failure;
+  }
+  const int topk = static_cast<int>(std::min<size_t>(routing.sizes[1], INT_MAX));
+  if (auto failure = initHandle(call, out, group, layout, config, topk, nullptr)) {
+    return apiV1() ? call.exits("the handle could not be initialised (%d)", static_cast<int>(failure)) : failure;
+  }
+  return updateHandle(call, *out, given, givenInfo, stream);
+}
+
+ncclResult_t destroyHandle(Call& call, ncclEpHandle_t token) {
+  if (token == nullptr) return ncclSuccess;
+  const std::shared_ptr<Handle> handle = handles().remove(token);
+  if (handle == nullptr) return call.undefined("handle is %s", HandleRegistry::unknown(token));
+  Group& group = *handle->group;
+  call.setRank(group.rank);
+  live::handles.add(group.device, -1);
+  if (handle->owned) (void)group.allocator.release(handle->block);
+  if (group.destroyed) return call.undefined("the handle's group was destroyed before it");
+  return ncclSuccess;
+}
+
+ncclResult_t complete(Call& call, ncclEpHandle_t token, const ncclEpCompleteConfig_t* given) {
+  ncclEpCompleteConfig_t config;
+  if (auto failure = decodeStruct(call, "config", given, false, &config)) return failure;
+  std::shared_ptr<Handle> handle;
+  if (auto failure = findHandle(call, token, &handle)) return failure;
+  if (!handle->group->lowLatency || !handle->continuation) return ncclSuccess;
+  if (auto failure = handle->continuation(call)) return failure;
+  handle->continuation = nullptr;
+  return ncclSuccess;
+}
+
+}  // namespace emu::ep

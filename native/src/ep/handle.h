@@ -1,0 +1,52 @@
+// ncclEpHandle: the routing of one set of tokens.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "ep/group.h"
+
+namespace emu::ep {
+
+struct Handle {
+  std::shared_ptr<Group> group;
+  ncclEpLayout_t layout = NCCL_EP_LAYOUT_UNSET;
+  size_t topk = 0;
+  size_t alignment = 1;          // of expert zones, in rows
+
+  unsigned char* block = nullptr;  // device memory; all routing state lies there
+  size_t blockBytes = 0;
+  bool owned = false;
+
+  bool updated = false;
+  Tensor routing;                // topk_idx of the last update; LL reads its contents when operations run
+  int bank = 0;                  // 0.1.0: of the next LL operation
+
+  // The receive half of a staged operation. Holds pointers to the caller's descriptors.
+  std::function<ncclResult_t(Call&)> continuation;
+
+  bool initialised() const { return block != nullptr; }
+  bool expertMajor() const { return layout == NCCL_EP_LAYOUT_EXPERT_MAJOR; }
+  // Expert-major rows are made by the sender or by copying, so that the slot map holds expert slots.
+  bool duplicates() const { return expertMajor() && group->mode != ExpertMode::LocalPermute; }
+};
+
+using HandleRegistry = Registry<Handle, ncclEpHandle_t>;
+HandleRegistry& handles();
+
+// A live handle of a live group; anything else is undefined behaviour.
+ncclResult_t findHandle(Call& call, ncclEpHandle_t token, std::shared_ptr<Handle>* handle);
+
+ncclResult_t handleMemSize(Call& call, ncclEpGroup_t group, ncclEpLayout_t layout, const ncclEpHandleConfig_t* config,
+                           size_t* out, int topk);
+ncclResult_t initHandle(Call& call, ncclEpHandle_t* out, ncclEpGroup_t group, ncclEpLayout_t layout,
+                        const ncclEpHandleConfig_t* config, int topk, const ncclEpTensor_t* memory);
+ncclResult_t updateHandle(Call& call, ncclEpHandle_t handle, const ncclEpTensor_t* routing, const ncclEpLayoutInfo_t* info,
+                          cudaStream_t stream);
+ncclResult_t createHandle(Call& call, ncclEpHandle_t* out, ncclEpGroup_t group, ncclEpLayout_t layout,
+                          const ncclEpTensor_t* routing, const ncclEpLayoutInfo_t* info, const ncclEpHandleConfig_t* config,
+                          cudaStream_t stream);
+ncclResult_t destroyHandle(Call& call, ncclEpHandle_t handle);
+ncclResult_t complete(Call& call, ncclEpHandle_t handle, const ncclEpCompleteConfig_t* config);
+
+}  // namespace emu::ep

@@ -1,0 +1,236 @@
+#include "ep/ht/combine_run.h"
+
+#include "base/misuse.h"
+#include "ep/ht/lists.h"
+#include "ep/numeric/reduce.h"
+#include "ep/routing.h"
+#include "ep/touch.h"
+
+namespace emu::ep {
+
+namespace {
+
+constexpr size_t kMostDupExperts = 8;  // of one token on one rank
+constexpr size_t kMostDupTopk = 32;
+
+}  // namespace
+
+cudaError_t HtCombine::run(WorkContext& context) const {
+  HtTurn turn(plan, Operation::Combine, Channel::Combine, context);
+  if (const cudaError_t error = turn.start(true)) return error;
+  if (const cudaError_t error = touchAll(context)) return error;
+  if (const cudaError_t error = turn.awaitRegion()) return error;
+  if (const cudaError_t error = stage(context, turn)) return error;
+  for (int r = 0; r < plan.group->ranks; ++r) turn.post(r);
+
+  uint64_t present = 0;
+  for (int source = 0; source < plan.group->ranks; ++source) {
+    bool here = false;
+    if (const cudaError_t error = turn.receive(source, &here)) return error;
+    if (!here) continue;
+    present |= uint64_t{1} << source;
+    const MoveHeader& header = turn.region(source).move();
+    if (header.topk != plan.topk || header.expertMajor != (plan.expertMajor ? 1u : 0u) || header.rowBytes != rowBytes ||
+        header.backward != (backward ? 1u : 0u)) {
+      return context.fail(cudaErrorLaunchFailure, "%s: ranks %d and %d differ in top-k, layout, row bytes, or direction",
+                          plan.function, plan.group->rank, source);
+    }
+    if (header.tokensWindow != tokensWindow) {
+      return context.fail(cudaErrorLaunchFailure, "%s: the windows of ranks %d and %d differ in registration order or offset",
+                          plan.function, plan.group->rank, source);
+    }
+  }
+  reduce(turn, present);
+  if (backward) returnGradients(turn, present);
+  return cudaSuccess;
+}
+
+cudaError_t HtCombine::touchAll(WorkContext& context) const {
+  const size_t columns = plan.expertMajor ? 1 : plan.topk;
+  const size_t rows = std::min(inRows, plan.group->ht.regions.stagedRows);
+  Touch touch(context, plan.function, plan.group->rank);
+  touch("handle memory", plan.block, plan.parts.bytes);
+  touch("inputs.tokens", in, rows * rowBytes);
+  if (backward) touch("inputs.topk_weights", inWeights, rows * columns * sizeof(float));
+  touch("outputs.tokens", out, plan.tokens * rowBytes);
+  if (backward) touch("outputs.topk_weights", outWeights, plan.tokens * plan.topk * sizeof(float));
+  return touch.good() ? cudaSuccess : cudaErrorIllegalAddress;
+}
+
+// Puts the rows that go home into this rank's region.
+cudaError_t HtCombine::stage(WorkContext& context, HtTurn& turn) const {
+  const Region region = turn.region(plan.group->rank);
+  MoveHeader& header = region.move();
+  header.topk = static_cast<uint32_t>(plan.topk);
+  header.expertMajor = plan.expertMajor ? 1 : 0;
+  header.rowBytes = static_cast<uint32_t>(rowBytes);
+  header.backward = backward ? 1 : 0;
+  header.tokensWindow = tokensWindow;
+  header.tokens = 0;
+  if (plan.duplicates) return stageExperts(context, turn, region);
+  return plan.expertMajor ? stagePermuted(context, region) : stageFlat(context, region);
+}
+
+cudaError_t HtCombine::tooFewRows(WorkContext& context, size_t needed) const {
+  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: inputs.tokens has %zu rows, %zu slots are in use", plan.function,
+                      plan.group->rank, inRows, needed);
+}
+
+cudaError_t HtCombine::stageFlat(WorkContext& context, const Region& region) const {
+  const size_t rows = plan.keptTokens(plan.group->ht.regions.stagedRows);
+  if (rows > inRows) {
+    misuse(End::Undefined, plan.group->rank, plan.function, "inputs.tokens has %zu rows, %zu slots are in use", inRows, rows);
+    return tooFewRows(context, rows);
+  }
+  for (size_t row = 0; row < rows; ++row) std::memcpy(region.combineRow(row), in + row * rowBytes, rowBytes);
+  if (backward) {
+    for (size_t row = 0; row < rows; ++row) {
+      std::copy_n(inWeights + row * plan.topk, gradientColumns(), region.gradients() + row * gradientColumns());
+    }
+  }
+  region.move().tokens = static_cast<uint32_t>(rows);
+  return cudaSuccess;
+}
+
+// LocalPermute: a token's expert rows are added up here, rounded, and go home in FLAT order.
+cudaError_t HtCombine::stagePermuted(WorkContext& context, const Region& region) const {
+  const size_t tokens = plan.keptTokens(std::min(plan.budget(), plan.group->ht.regions.stagedRows));
+  const void* rows[32];
+  for (size_t slot = 0; slot < tokens; ++slot) {
+    const int32_t* const mapped = plan.flatToExpert() + slot * plan.topk;
+    size_t n = 0;
+    for (size_t j = 0; j < plan.topk; ++j) {
+      if (backward && j < gradientColumns()) region.gradients()[slot * gradientColumns() + j] = 0.0f;
+      if (mapped[j] < 0) continue;
+      const auto row = static_cast<size_t>(mapped[j]);
+      if (row >= inRows) return tooFewRows(context, row + 1);
+      rows[n++] = in + row * rowBytes;
+      if (backward && j < gradientColumns()) region.gradients()[slot * gradientColumns() + j] = inWeights[row];
+    }
+    if (n == 1) {
+      std::memcpy(region.combineRow(slot), rows[0], rowBytes);  // home starts from +0 anyway
+    } else {
+      sumRows(type, rows, n, elements, region.combineRow(slot));
+    }
+  }
+  region.move().tokens = static_cast<uint32_t>(tokens);
+  return cudaSuccess;
+}
+
+// dup modes: every expert row goes home as it is, but LocalDup adds up a token's rows in its first one before.
+cudaError_t HtCombine::stageExperts(WorkContext& context, HtTurn& turn, const Region& region) const {
+  const size_t rows = plan.keptRows(std::min(plan.budget(), plan.group->ht.regions.stagedRows));
+  if (rows > inRows) {
+    misuse(End::Undefined, plan.group->rank, plan.function, "inputs.tokens has %zu rows, %zu slots are in use", inRows, rows);
+    return tooFewRows(context, rows);
+  }
+  std::vector<unsigned char>& skipped = turn.scratch().marks;
+  skipped.assign(rows, 0);
+  if (localDup()) {
+    if (const cudaError_t error = addUpGroups(context, turn, region, rows)) return error;
+  }
+  for (size_t row = 0; row < rows; ++row) {
+    if (skipped[row] == 0) std::memcpy(region.combineRow(row), in + row * rowBytes, rowBytes);
+  }
+  if (backward) std::copy_n(inWeights, rows, region.gradients());
+  region.move().tokens = static_cast<uint32_t>(rows);
+  return cudaSuccess;
+}
+
+cudaError_t HtCombine::addUpGroups(WorkContext& context, HtTurn& turn, const Region& region, size_t rows) const {
+  if (plan.topk > kMostDupTopk) {
+    return context.fail(cudaErrorLaunchFailure, "%s on rank %d: num_topk %zu is above %zu", plan.function, plan.group->rank, plan.topk,
+                        kMostDupTopk);
+  }
+  std::vector<unsigned char>& skipped = turn.scratch().marks;
+  const auto groups = static_cast<size_t>(plan.hasMaps() ? std::max<int64_t>(0, plan.counters().groupCount) : 0);
+  for (size_t g = 0; g < std::min(groups, plan.budget() / 2); ++g) {
+    const int32_t* const slots = plan.groups() + g * plan.groupColumns();
+    const void* members[kMostDupExperts];
+    size_t n = 0;
+    for (size_t j = 0; j < plan.groupColumns() && slots[j] >= 0; ++j) {
+      const auto row = static_cast<size_t>(slots[j]);
+      if (row >= rows) return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the handle memory was overwritten", plan.function, plan.group->rank);
+      if (n == kMostDupExperts) {
+        return context.fail(cudaErrorLaunchFailure, "%s on rank %d: a token has more than %zu experts here", plan.function,
+                            plan.group->rank, kMostDupExperts);
+      }
+      members[n++] = in + row * rowBytes;
+      skipped[row] = 1;
+    }
+    if (n == 0) continue;
+    const auto primary = static_cast<size_t>(slots[0]);
+    sumRows(type, members, n, elements, region.combineRow(primary));
+    if (tokensWindow != 0) std::memcpy(in + primary * rowBytes, region.combineRow(primary), rowBytes);
+  }
+  return cudaSuccess;
+}
+
+// The staged rows that make up a token, in the order in which they are added.
+size_t HtCombine::contributions(const HtTurn& turn, uint64_t present, size_t token, const void** rows) const {
+  size_t n = 0;
+  const auto add = [&](size_t source, size_t slot) {
+    if ((present >> source & 1) == 0) return;
+    const Region from = turn.region(static_cast<int>(source));
+    if (slot < from.move().tokens) rows[n++] = from.combineRow(slot);
+  };
+  const size_t columns = plan.slotColumns();
+  const int32_t* const slots = plan.slotMap() + token * columns;
+  if (!plan.duplicates) {
+    for (size_t d = 0; d < columns; ++d) {
+      if (slots[d] >= 0) add(d, static_cast<size_t>(slots[d]));
+    }
+    return n;
+  }
+  size_t last = SIZE_MAX;
+  for (size_t j = 0; j < columns; ++j) {
+    if (slots[j] < 0) continue;
+    const size_t source = packedRank(slots[j]);
+    if (source >= plan.shape().ranks || (localDup() && source == last)) continue;
+    last = source;
+    add(source, packedSlot(slots[j]));
+  }
+  return n;
+}
+
+void HtCombine::reduce(const HtTurn& turn, uint64_t present) const {
+  std::vector<const void*>& rows = turn.scratch().rows;
+  rows.resize(plan.slotColumns());
+  for (size_t t = 0; t < plan.tokens; ++t) {
+    const size_t n = plan.hasMaps() ? contributions(turn, present, t, rows.data()) : 0;
+    sumRows(type, rows.data(), n, elements, out + t * rowBytes);
+  }
+}
+
+// Each gradient of a (token, expert) pair goes to every position that names the expert.
+void HtCombine::returnGradients(HtTurn& turn, uint64_t present) const {
+  HtState::Scratch& scratch = turn.scratch();
+  const size_t columns = plan.topk;
+  std::fill(outWeights, outWeights + plan.tokens * columns, 0.0f);
+  if (!plan.hasMaps()) return;
+  plan.distinctExperts(scratch);
+  const RoutingReader reader(plan.routingCopy(), plan.wideRouting);
+  eachDestination(plan, scratch, [&](size_t destination, const RouteEntry& entry) {
+    if ((present >> destination & 1) == 0) return;
+    const Region from = turn.region(static_cast<int>(destination));
+    for (uint32_t j = 0; j < entry.count; ++j) {
+      int32_t slot = -1;
+      size_t at = 0;
+      if (plan.duplicates) {
+        slot = plan.slotMap()[entry.token * columns + entry.ids + j - scratch.idsFrom[entry.token]];
+        if (slot >= 0) slot = static_cast<int32_t>(packedSlot(slot));
+        at = static_cast<size_t>(slot);
+      } else {
+        slot = plan.slotMap()[entry.token * plan.shape().ranks + destination];
+        at = static_cast<size_t>(slot) * gradientColumns() + j;
+      }
+      if (slot < 0 || static_cast<size_t>(slot) >= from.move().tokens) continue;
+      const int32_t expert = scratch.ids[entry.ids + j];
+      for (size_t k = 0; k < columns; ++k) {
+        if (reader.at(entry.token * columns + k) == expert) outWeights[entry.token * columns + k] = from.gradients()[at];
+      }
+    }
+  });
+}
+
+}  // namespace emu::ep

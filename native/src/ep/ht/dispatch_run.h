@@ -1,0 +1,56 @@
+// The running part of HT dispatch.
+#pragma once
+
+#include "ep/ht/plan.h"
+#include "ep/recipe.h"
+
+namespace emu::ep {
+
+// Which rows of the outputs a dispatch writes; fixed at the call.
+enum class RowsRule {
+  Counted,   // as many as were received: the host knew the count
+  Captured,  // all that staging holds, stale ones included; ids and weights of the whole budget
+  Direct,    // tokens: the slots in use, by the peers; ids and weights of the whole budget
+  Zones      // LocalPermute: zones with their padding
+};
+
+struct HtDispatch {
+  HtPlan plan;
+  RowsRule rule = RowsRule::Counted;
+  bool backward = false;
+  bool delivers = true;      // false: this rank's outputs were refused, but the peers get their rows
+  bool budgetMeta = false;   // 0.1.0: ids and weights of the whole budget are written whatever the rule
+  bool countsAfter = false;  // 0.1.0: the caller finds out afterwards that its outputs were too small, and gets nothing
+  size_t tokenBytes = 0;
+  size_t scaleBytes = 0;
+  size_t outRows = 0;        // that the output tensors hold
+  bool globalIds = false;
+  bool badIdKind = false;
+
+  const unsigned char* in = nullptr;
+  const float* inWeights = nullptr;
+  const unsigned char* inScales = nullptr;
+  unsigned char* out = nullptr;
+  float* outWeights = nullptr;
+  unsigned char* outScales = nullptr;
+  int64_t* outIds = nullptr;
+  uint64_t tokensWindow = 0;
+  uint64_t scalesWindow = 0;
+
+  cudaError_t run(WorkContext& context) const;
+
+ private:
+  cudaError_t touchAll(WorkContext& context, size_t rows) const;
+  void publish(HtTurn& turn) const;
+  void spreadWeights(HtTurn& turn, const Region& region) const;
+  cudaError_t deliver(WorkContext& context, const HtTurn& turn, int source, size_t rows, bool delivering) const;
+  void deliverFlat(const Region& from, const RouteEntry& entry) const;
+  bool deliverExperts(const Region& from, const RouteEntry& entry, size_t rows) const;
+  void copyRow(const Region& from, uint32_t token, size_t row) const;
+  void clearRows(size_t from, size_t to) const;
+  void clearMeta(size_t from, size_t to) const;
+  void finishRows(size_t rows) const;
+  size_t rowsWritten() const;
+};
+
+}  // namespace emu::ep

@@ -1,0 +1,34 @@
+// What the HT operations of a group share on the device.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "ep/ht/regions.h"
+
+namespace emu::ep {
+
+struct HtState {
+  HtRegions regions{Shape{}, ExpertMode::LocalPermute};
+
+  // Catch operations that nothing orders; an update uses nothing that dispatch and combine use.
+  std::atomic<bool> updating{false};
+  std::atomic<bool> moving{false};
+  std::atomic<bool> silent{false};
+
+  // ---- scratch of the operation that runs: [0] of an update, [1] of a dispatch or combine ----
+  struct Scratch {
+    std::vector<int32_t> ids;         // distinct experts of each token, ascending
+    std::vector<uint32_t> idsFrom;    // [T+1]
+    std::vector<float> weights;       // parallel to ids
+    std::vector<uint32_t> cursors;
+    std::vector<int64_t> slots;
+    std::vector<int64_t> totals;
+    std::vector<const void*> rows;
+    std::vector<unsigned char> marks;
+  };
+  Scratch scratch[2];
+};
+
+}  // namespace emu::ep

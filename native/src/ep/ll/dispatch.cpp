@@ -1,0 +1,166 @@
+#include "ep/ll/dispatch.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include "ep/ll/submit.h"
+#include "ep/window.h"
+
+namespace emu::ep {
+
+namespace {
+
+constexpr size_t kV1Hidden[] = {2048, 2560, 4096, 5120, 6144, 7168, 8192};
+constexpr size_t kV1MostTopk = 9;
+
+struct Outputs {
+  Tensor weights, ids;           // of the outputs
+  Tensor inWeights;
+  Tensor expertCounters, sourceCounters;
+};
+
+// A tensor of exactly this type and shape; anything else aborts.
+ncclResult_t require(Call& call, const char* name, const Tensor& t, ncclDataType_t type, bool shaped) {
+  if (t.type == type && shaped) return ncclSuccess;
+  return call.aborts("%s has the wrong type (%s, expected %s) or shape", name, typeName(t.type), typeName(type));
+}
+
+ncclResult_t forbid(Call& call, const char* name, const void* tensor) {
+  return tensor == nullptr ? ncclSuccess : call.aborts("%s must be NULL in this layout", name);
+}
+
+ncclResult_t checkExpertMajor(Call& call, const Shape& shape, const DispatchArguments& a, Outputs* o) {
+  const size_t rows = product(shape.ranks, shape.maxDispatch);
+  if (!a.outTokens.is(shape.local(), rows, a.tokens.sizes[1])) {
+    return call.aborts("outputs.tokens must be [%zu,%zu,%zu]", shape.local(), rows, a.tokens.sizes[1]);
+  }
+  if (auto failure = forbid(call, "inputs.topk_weights", a.inputs.topk_weights)) return failure;
+  if (auto failure = forbid(call, "outputs.topk_weights", a.outputs.topk_weights)) return failure;
+  if (auto failure = forbid(call, "outputs.topk_idx", a.outputs.topk_idx)) return failure;
+  if (!a.hasInfo) return call.aborts("layout_info is NULL, but required for EXPERT_MAJOR");
+  if (auto failure = decodeRequired(call, "expert_counters", a.info.expert_counters, &o->expertCounters)) return failure;
+  if (auto failure = require(call, "expert_counters", o->expertCounters, ncclInt32, o->expertCounters.is(shape.local()))) return failure;
+  return forbid(call, "src_rank_counters", a.info.src_rank_counters);
+}
+
+ncclResult_t checkRankMajor(Call& call, const Shape& shape, size_t topk, const DispatchArguments& a, Outputs* o) {
+  const size_t ranks = shape.ranks;
+  const size_t rows = shape.maxDispatch;
+  if (!a.outTokens.is(ranks, rows, a.tokens.sizes[1])) {
+    return call.aborts("outputs.tokens must be [%zu,%zu,%zu]", ranks, rows, a.tokens.sizes[1]);
+  }
+  if (auto failure = decodeRequired(call, "inputs.topk_weights", a.inputs.topk_weights, &o->inWeights)) return failure;
+  if (auto failure = require(call, "inputs.topk_weights", o->inWeights, ncclFloat32, o->inWeights.is(a.tokenCount, topk))) return failure;
+  if (auto failure = decodeRequired(call, "outputs.topk_weights", a.outputs.topk_weights, &o->weights)) return failure;
+  if (auto failure = require(call, "outputs.topk_weights", o->weights, ncclFloat32, o->weights.is(ranks, rows, topk))) return failure;
+  if (auto failure = decodeRequired(call, "outputs.topk_idx", a.outputs.topk_idx, &o->ids)) return failure;
+  if (auto failure = require(call, "outputs.topk_idx", o->ids, ncclInt32, o->ids.is(ranks, rows, topk))) return failure;
+  if (auto failure = forbid(call, "expert_counters", a.info.expert_counters)) return failure;
+  if (apiV1() && a.info.src_rank_counters == nullptr) return call.aborts("src_rank_counters is NULL, but required");
+  if (auto failure = decodeOptional(call, "src_rank_counters", a.info.src_rank_counters, &o->sourceCounters)) return failure;
+  if (!o->sourceCounters.present) return ncclSuccess;
+  return require(call, "src_rank_counters", o->sourceCounters, ncclInt32, o->sourceCounters.is(ranks));
+}
+
+// What the generated kernels, or the precompiled ones of 0.1.0, refuse.
+ncclResult_t checkRowLength(Call& call, const DispatchArguments& a) {
+  const size_t hidden = a.tokens.sizes[1];
+  if (apiV1()) {
+    if (std::find(std::begin(kV1Hidden), std::end(kV1Hidden), hidden) != std::end(kV1Hidden)) return ncclSuccess;
+    return call.throws("no kernel for %zu elements per row", hidden);
+  }
+  if (a.recipe != NCCL_EP_DISP_QUANT_NONE) return ncclSuccess;
+  const size_t unit = elementBytes(a.tokens.type) == 2 ? 256 : 128;
+  if (hidden != 0 && hidden % unit == 0) return ncclSuccess;
+  return call.internalError("%zu elements per row are no multiple of %zu", hidden, unit);
+}
+
+ncclResult_t checkShapes(Call& call, const Handle& handle, const DispatchArguments& a, Outputs* o) {
+  const Shape& shape = handle.group->shape;
+  if (a.tokens.sizes[0] != a.tokenCount) {
+    return call.aborts("inputs.tokens has %zu rows, topk_idx %zu", a.tokens.sizes[0], a.tokenCount);
+  }
+  if (a.tokenCount > shape.maxDispatch) {
+    return call.aborts("%zu tokens, max_dispatch_tokens_per_rank is %zu", a.tokenCount, shape.maxDispatch);
+  }
+  const size_t unit = a.forwardsScales() ? a.tokens.rowBytes() : a.tokens.sizes[1];
+  if (unit % 16 != 0) return call.aborts("rows of %zu are no multiple of 16", unit);
+  if (a.wireBytes() > shape.maxTokenBytes) {
+    return call.aborts("rows of %zu bytes exceed max_token_bytes %zu", a.wireBytes(), shape.maxTokenBytes);
+  }
+  return handle.expertMajor() ? checkExpertMajor(call, shape, a, o) : checkRankMajor(call, shape, handle.topk, a, o);
+}
+
+// Which outputs peers write directly; resolves those that have a window only.
+ncclResult_t resolveWindows(Call& call, const Handle& handle, DispatchArguments& a, LlDispatch* op) {
+  const Group& group = *handle.group;
+  for (Tensor* tensor : {&a.outTokens, &a.outScales}) {
+    if (a.config.send_only != 0 && tensor->present && tensor->data == nullptr && !tensor->empty) {
+      return call.undefined("window-only outputs do not outlive a send_only call");
+    }
+    if (auto failure = resolveWindow(call, "outputs", group.comm, tensor)) return failure;
+  }
+  const bool eligible = !apiV1() && !handle.expertMajor() && !a.makesScales();
+  if (eligible) {
+    if (auto failure = checkWindow(call, "outputs.tokens", group.comm, a.outTokens)) return failure;
+    if (auto failure = checkWindow(call, "outputs.scales", group.comm, a.outScales)) return failure;
+    op->tokensWindow = windowPlace(group.comm, a.outTokens);
+    op->scalesWindow = windowPlace(group.comm, a.outScales);
+  }
+  if (group.zeroCopyOn && op->tokensWindow == 0 && op->scalesWindow == 0) {
+    return call.invalidArgument("zero_copy is ON, but no output lies in a window that peers can write");
+  }
+  return ncclSuccess;
+}
+
+// The receive half reads the data pointers from the caller's descriptors again.
+void refreshFrom(const DispatchArguments& a, Continuation* continuation, LlDispatch* op) {
+  continuation->refresh("outputs.tokens", a.outputs.tokens, &op->out);
+  continuation->refresh("outputs.scales", a.outputs.scales, &op->outScales);
+  continuation->refresh("outputs.topk_weights", op->rankMajor ? a.outputs.topk_weights : nullptr, &op->outWeights);
+  continuation->refresh("outputs.topk_idx", op->rankMajor ? a.outputs.topk_idx : nullptr, &op->outIds);
+  continuation->refresh("expert_counters", op->rankMajor ? nullptr : a.info.expert_counters, &op->expertCounters);
+  continuation->refresh("src_rank_counters", op->rankMajor ? a.info.src_rank_counters : nullptr, &op->sourceCounters);
+}
+
+}  // namespace
+
+ncclResult_t dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, DispatchArguments& a, cudaStream_t stream) {
+  if (apiV1() && handle->topk > kV1MostTopk) return call.throws("no kernel for num_topk %zu", handle->topk);
+  Outputs o;
+  if (auto failure = checkShapes(call, *handle, a, &o)) return failure;
+  auto op = std::make_shared<LlDispatch>();
+  if (auto failure = resolveWindows(call, *handle, a, op.get())) return failure;
+  if (!handle->updated) return call.invalidArgument("the handle has no routing yet");
+  if (auto failure = checkRowLength(call, a)) return failure;
+
+  op->group = handle->group;
+  op->ticket = makeTicket(call, *handle, Operation::Dispatch, a.config.send_only != 0);
+  op->rankMajor = !handle->expertMajor();
+  op->tokens = a.tokenCount;
+  op->topk = handle->topk;
+  op->elements = a.tokens.sizes[1];
+  op->inputBytes = a.tokens.rowBytes();
+  op->tokenBytes = a.wireTokenBytes();
+  op->scaleBytes = a.wireScaleBytes();
+  op->recipe = a.recipe;
+  op->roundScales = a.config.round_scales != 0;
+  op->scaleColumns = apiV1();
+  op->clearIds = !apiV1();
+  op->idKind = a.info.recv_topk_idx_kind;
+  op->routing = handle->routing.data;
+  op->wideRouting = handle->routing.type == ncclInt64;
+  op->in = a.tokens.data;
+  op->inWeights = reinterpret_cast<const float*>(o.inWeights.data);
+  op->inScales = a.scales.data;
+  op->out = a.outTokens.data;
+  op->outScales = a.outScales.data;
+  op->outWeights = reinterpret_cast<float*>(o.weights.data);
+  op->outIds = reinterpret_cast<int32_t*>(o.ids.data);
+  op->expertCounters = reinterpret_cast<int32_t*>(o.expertCounters.data);
+  op->sourceCounters = reinterpret_cast<int32_t*>(o.sourceCounters.data);
+  op->block = handle->block;
+  return submitLl(call, handle, op, stream, [a](Continuation* continuation, LlDispatch* later) { refreshFrom(a, continuation, later); });
+}
+
+}  // namespace emu::ep

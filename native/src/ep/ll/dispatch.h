@@ -1,0 +1,59 @@
+// LL dispatch.
+#pragma once
+
+#include "cuda/work.h"
+#include "ep/ll/epoch.h"
+#include "ep/recipe.h"
+
+namespace emu::ep {
+
+ncclResult_t dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, DispatchArguments& arguments, cudaStream_t stream);
+
+// Everything that a dispatch fixes at its call; what the pointers point to is read and written when it runs.
+struct LlDispatch {
+  std::shared_ptr<Group> group;
+  LlTicket ticket;
+  bool rankMajor = false;
+  size_t tokens = 0;      // T
+  size_t topk = 0;        // K
+  size_t elements = 0;    // of an input row
+  size_t inputBytes = 0;  // of an input row
+  size_t tokenBytes = 0;  // of a received row
+  size_t scaleBytes = 0;
+  ncclEpDispQuant_t recipe = NCCL_EP_DISP_QUANT_NONE;
+  bool roundScales = false;
+  bool scaleColumns = false;  // 0.1.0: scales lie transposed
+  bool clearIds = true;       // unused rows of the received ids are set to -1
+  ncclEpExpertIdKind_t idKind = NCCL_EP_EXPERT_ID_LOCAL;
+
+  const void* routing = nullptr;
+  bool wideRouting = false;
+  const unsigned char* in = nullptr;
+  const float* inWeights = nullptr;
+  const unsigned char* inScales = nullptr;
+  unsigned char* out = nullptr;
+  float* outWeights = nullptr;
+  unsigned char* outScales = nullptr;
+  int32_t* outIds = nullptr;
+  int32_t* expertCounters = nullptr;
+  int32_t* sourceCounters = nullptr;
+  unsigned char* block = nullptr;
+  uint64_t tokensWindow = 0;
+  uint64_t scalesWindow = 0;
+
+  cudaError_t run(WorkContext& context) const;
+  cudaError_t send(WorkContext& context) const;
+  cudaError_t receive(WorkContext& context) const;
+
+ private:
+  size_t zoneRows() const { return group->shape.ranks * group->shape.maxDispatch; }
+  cudaError_t stage(WorkContext& context, LlTurn& turn) const;
+  cudaError_t collect(WorkContext& context, LlTurn& turn) const;
+  cudaError_t take(WorkContext& context, const LlTurn& turn, int source, uint32_t count) const;
+  void stageRow(unsigned char* to, size_t token) const;
+  void takeExpertRows(const Bank& from, uint32_t token, int32_t* slots) const;
+  void takeRankRow(const Bank& from, uint32_t token, size_t row, int32_t* slots) const;
+  void copyRow(const Bank& from, uint32_t token, size_t zone, size_t row) const;
+};
+
+}  // namespace emu::ep

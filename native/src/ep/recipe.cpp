@@ -1,0 +1,186 @@
+#include "ep/recipe.h"
+
+#include "base/options.h"
+#include "ep/numeric/quantise.h"
+
+namespace emu::ep {
+
+namespace {
+
+constexpr size_t kPacket = 16;  // bytes that move at once
+
+bool isForwardableToken(ncclDataType_t type) {
+  return isPlainFloat(type) || type == ncclFloat8e4m3 || type == ncclFloat8e5m2 || type == ncclFloat4x2;
+}
+
+bool isForwardableScale(ncclDataType_t type) {
+  return isPlainFloat(type) || type == ncclFloat8e4m3 || type == ncclFloat8e5m2 || type == ncclUint8;
+}
+
+// Zones or source regions of an LL output, and the rows in each.
+void llExtents(const Handle& handle, size_t* outer, size_t* inner) {
+  const Shape& shape = handle.group->shape;
+  *outer = handle.expertMajor() ? shape.local() : shape.ranks;
+  *inner = handle.expertMajor() ? product(shape.ranks, shape.maxDispatch) : shape.maxDispatch;
+}
+
+ncclResult_t checkNone(Call& call, const DispatchArguments& a) {
+  if (!isPlainFloat(a.tokens.type)) return call.invalidArgument("inputs.tokens is %s, expected bf16, f16 or f32", typeName(a.tokens.type));
+  if (!a.outTokens.present) return call.invalidArgument("outputs.tokens is NULL");
+  if (a.outTokens.type != a.tokens.type) {
+    return call.invalidArgument("outputs.tokens is %s, inputs.tokens %s", typeName(a.outTokens.type), typeName(a.tokens.type));
+  }
+  if (a.scales.present || a.outScales.present) return call.invalidArgument("scales need a quantising recipe");
+  return ncclSuccess;
+}
+
+ncclResult_t checkAlignment(Call& call, const char* name, const Tensor& tensor) {
+  if (reinterpret_cast<uintptr_t>(tensor.data) % kPacket != 0) return call.invalidArgument("%s is not aligned to 16 bytes", name);
+  if (tensor.window != nullptr && tensor.offset % kPacket != 0) {
+    return call.invalidArgument("%s: win_offset is not aligned to 16 bytes", name);
+  }
+  return ncclSuccess;
+}
+
+ncclResult_t checkForwardOutputs(Call& call, const Handle& handle, const DispatchArguments& a) {
+  if (a.outTokens.type != a.tokens.type) return call.invalidArgument("outputs.tokens differs from inputs.tokens in type");
+  if (handle.group->lowLatency) {
+    size_t outer, inner;
+    llExtents(handle, &outer, &inner);
+    if (!a.outTokens.is(outer, inner, a.tokens.sizes[1])) {
+      return call.invalidArgument("outputs.tokens must be [%zu,%zu,%zu]", outer, inner, a.tokens.sizes[1]);
+    }
+    if (a.outScales.type != a.scales.type) return call.invalidArgument("outputs.scales differs from inputs.scales in type");
+    if (!a.outScales.is(outer, inner, a.scales.sizes[1])) {
+      return call.invalidArgument("outputs.scales must be [%zu,%zu,%zu]", outer, inner, a.scales.sizes[1]);
+    }
+    return ncclSuccess;
+  }
+  if (a.outTokens.ndim != 2 || a.outTokens.sizes[1] != a.tokens.sizes[1]) {
+    return call.invalidArgument("outputs.tokens must be [rows,%zu]", a.tokens.sizes[1]);
+  }
+  if (a.outScales.type != a.scales.type) return call.invalidArgument("outputs.scales differs from inputs.scales in type");
+  if (!a.outScales.is(a.outTokens.sizes[0], a.scales.sizes[1])) {
+    return call.invalidArgument("outputs.scales must be [%zu,%zu]", a.outTokens.sizes[0], a.scales.sizes[1]);
+  }
+  return ncclSuccess;
+}
+
+ncclResult_t checkForward(Call& call, const Handle& handle, const DispatchArguments& a) {
+  if (a.config.round_scales != 0) return call.invalidArgument("round_scales does not go with forwarded scales");
+  if (!isForwardableToken(a.tokens.type)) return call.invalidArgument("inputs.tokens is %s", typeName(a.tokens.type));
+  const size_t tokenBytes = a.tokens.rowBytes();
+  if (tokenBytes == 0 || tokenBytes % kPacket != 0) return call.invalidArgument("token rows of %zu bytes", tokenBytes);
+  if (!a.scales.present) return call.invalidArgument("inputs.scales is NULL");
+  if (!a.outScales.present) return call.invalidArgument("outputs.scales is NULL");
+  if (!a.outTokens.present) return call.invalidArgument("outputs.tokens is NULL");
+  if (auto failure = checkAlignment(call, "inputs.tokens", a.tokens)) return failure;
+  if (auto failure = checkAlignment(call, "inputs.scales", a.scales)) return failure;
+  if (auto failure = checkAlignment(call, "outputs.tokens", a.outTokens)) return failure;
+  if (auto failure = checkAlignment(call, "outputs.scales", a.outScales)) return failure;
+  if (a.scales.ndim != 2) return call.invalidArgument("inputs.scales has %u dimensions, expected 2", a.scales.ndim);
+  if (!isForwardableScale(a.scales.type)) return call.invalidArgument("inputs.scales is %s", typeName(a.scales.type));
+  if (a.scales.sizes[0] != a.tokens.sizes[0]) {
+    return call.invalidArgument("inputs.scales has %zu rows, inputs.tokens %zu", a.scales.sizes[0], a.tokens.sizes[0]);
+  }
+  if (a.scales.sizes[1] == 0) return call.invalidArgument("inputs.scales has no columns");
+  const size_t scaleBytes = a.scales.rowBytes();
+  if (scaleBytes % kPacket != 0) return call.invalidArgument("scale rows of %zu bytes", scaleBytes);
+  if (sum(tokenBytes, scaleBytes) > handle.group->shape.maxTokenBytes) {
+    return call.invalidArgument("token and scale rows of %zu + %zu bytes exceed max_token_bytes %zu", tokenBytes, scaleBytes,
+                                handle.group->shape.maxTokenBytes);
+  }
+  return checkForwardOutputs(call, handle, a);
+}
+
+ncclResult_t checkFp8(Call& call, const Handle& handle, const DispatchArguments& a) {
+  if (!handle.group->lowLatency) return call.invalidArgument("DS_FP8E3M4 is for LL only");
+  const size_t hidden = a.tokens.sizes[1];
+  if (a.tokens.type != ncclBfloat16) return call.invalidArgument("inputs.tokens is %s, expected bf16", typeName(a.tokens.type));
+  if (hidden == 0 || hidden % 512 != 0) return call.invalidArgument("%zu elements per row are no multiple of 512", hidden);
+  if (!a.outTokens.present || a.outTokens.type != ncclFloat8e4m3) return call.invalidArgument("outputs.tokens must be e4m3");
+  if (a.scales.present) return call.invalidArgument("inputs.scales must be NULL");
+  if (!a.outScales.present) return call.invalidArgument("outputs.scales is NULL");
+  size_t outer, inner;
+  llExtents(handle, &outer, &inner);
+  if (a.outScales.type != ncclFloat32 || !a.outScales.is(outer, inner, hidden / kFp8Block)) {
+    return call.invalidArgument("outputs.scales must be f32 [%zu,%zu,%zu]", outer, inner, hidden / kFp8Block);
+  }
+  if (a.wireBytes() > handle.group->shape.maxTokenBytes) {
+    return call.invalidArgument("quantised rows of %zu bytes exceed max_token_bytes %zu", a.wireBytes(),
+                                handle.group->shape.maxTokenBytes);
+  }
+  return ncclSuccess;
+}
+
+// 0.1.0 has no recipes: scales in the outputs ask for FP8.
+ncclResult_t checkV1(Call& call, const Handle& handle, const DispatchArguments& a) {
+  if (a.tokens.type != ncclBfloat16) return call.aborts("inputs.tokens is %s, expected bf16", typeName(a.tokens.type));
+  if (!a.outTokens.present) return call.aborts("outputs.tokens is NULL");
+  if (!a.makesScales()) {
+    if (a.outTokens.type != ncclBfloat16) return call.aborts("outputs.tokens is %s, expected bf16", typeName(a.outTokens.type));
+    return ncclSuccess;
+  }
+  size_t outer, inner;
+  llExtents(handle, &outer, &inner);
+  if (a.tokens.sizes[1] % 512 != 0) return call.aborts("%zu elements per row are no multiple of 512", a.tokens.sizes[1]);
+  if (a.outScales.type != ncclFloat32 || !a.outScales.is(outer, inner, a.tokens.sizes[1] / kFp8Block)) {
+    return call.aborts("outputs.scales must be f32 [%zu,%zu,%zu]", outer, inner, a.tokens.sizes[1] / kFp8Block);
+  }
+  if (elementBytes(a.outTokens.type) != 1) return call.undefined("outputs.tokens is %s, expected e4m3", typeName(a.outTokens.type));
+  if (a.wireBytes() > handle.group->shape.maxTokenBytes) {
+    return call.aborts("quantised rows exceed max_token_bytes %zu", handle.group->shape.maxTokenBytes);
+  }
+  return ncclSuccess;
+}
+
+ncclResult_t checkNvfp4(Call& call, const Handle& handle, const CombineArguments& a) {
+  if (options::computeCapability() < 100) return call.invalidUsage("NVFP4 needs compute capability 10.0");
+  if (a.tokens.type != ncclBfloat16 || !a.outTokens.present || a.outTokens.type != ncclBfloat16) {
+    return call.invalidArgument("NVFP4 needs bf16 inputs.tokens and outputs.tokens");
+  }
+  if (!a.scales.present || a.scales.type != ncclFloat32 || a.scales.ndim != 3) {
+    return call.invalidArgument("NVFP4 needs inputs.scales f32 with 3 dimensions");
+  }
+  if (!handle.group->lowLatency) return ncclSuccess;
+  size_t outer, inner;
+  llExtents(handle, &outer, &inner);
+  if (!a.scales.is(outer, inner, 1)) return call.invalidArgument("inputs.scales must be [%zu,%zu,1]", outer, inner);
+  return ncclSuccess;
+}
+
+}  // namespace
+
+bool isPlainFloat(ncclDataType_t type) { return type == ncclBfloat16 || type == ncclFloat16 || type == ncclFloat32; }
+
+size_t DispatchArguments::wireScaleBytes() const {
+  if (forwardsScales()) return scales.rowBytes();
+  return makesScales() ? tokens.sizes[1] / kFp8Block * sizeof(float) : 0;
+}
+
+ncclResult_t checkDispatchRecipe(Call& call, const Handle& handle, const DispatchArguments& arguments) {
+  if (apiV1()) return checkV1(call, handle, arguments);
+  switch (static_cast<unsigned>(arguments.recipe)) {
+    case NCCL_EP_DISP_QUANT_NONE: return checkNone(call, arguments);
+    case NCCL_EP_DISP_QUANT_FWD: return checkForward(call, handle, arguments);
+    case NCCL_EP_DISP_QUANT_DS_FP8E3M4: return checkFp8(call, handle, arguments);
+    default: return call.invalidArgument("unknown quant_recipe %u", arguments.recipe);
+  }
+}
+
+ncclResult_t checkCombineRecipe(Call& call, const Handle& handle, const CombineArguments& arguments) {
+  const Tensor& tokens = arguments.tokens;
+  if (apiV1()) {
+    return tokens.type == ncclBfloat16 ? ncclSuccess : call.aborts("inputs.tokens is %s, expected bf16", typeName(tokens.type));
+  }
+  switch (static_cast<unsigned>(arguments.recipe)) {
+    case NCCL_EP_COMB_QUANT_NONE:
+      if (arguments.scales.present) return call.invalidArgument("inputs.scales needs a quantising recipe");
+      if (isPlainFloat(tokens.type)) return ncclSuccess;
+      return call.invalidArgument("inputs.tokens is %s, expected bf16, f16 or f32", typeName(tokens.type));
+    case NCCL_EP_COMB_QUANT_NVFP4: return checkNvfp4(call, handle, arguments);
+    default: return call.invalidArgument("unknown quant_recipe %u", arguments.recipe);
+  }
+}
+
+}  // namespace emu::ep

@@ -1,0 +1,52 @@
+// Quantisation recipes: what they demand of the tensors.
+#pragma once
+
+#include "ep/handle.h"
+
+namespace emu::ep {
+
+// A decoded dispatch. Weights and routing outputs are decoded by the algorithms, which differ in when they look at them.
+struct DispatchArguments {
+  ncclEpDispatchInputs_t inputs;
+  ncclEpDispatchOutputs_t outputs;
+  ncclEpLayoutInfo_t info;
+  bool hasInfo = false;
+  ncclEpDispatchConfig_t config;
+
+  Tensor tokens;
+  Tensor scales;
+  Tensor outTokens;
+  Tensor outScales;
+
+  ncclEpDispQuant_t recipe = NCCL_EP_DISP_QUANT_NONE;
+  bool backward = false;
+  size_t tokenCount = 0;  // T
+
+  bool forwardsScales() const { return recipe == NCCL_EP_DISP_QUANT_FWD; }
+  bool makesScales() const { return recipe == NCCL_EP_DISP_QUANT_DS_FP8E3M4; }
+  // Bytes of a row on its way, as the output tensors hold them.
+  size_t wireTokenBytes() const { return makesScales() ? tokens.sizes[1] : tokens.rowBytes(); }
+  size_t wireScaleBytes() const;
+  size_t wireBytes() const { return sum(wireTokenBytes(), wireScaleBytes()); }
+};
+
+struct CombineArguments {
+  ncclEpCombineInputs_t inputs;
+  ncclEpCombineOutputs_t outputs;
+  ncclEpCombineConfig_t config;
+
+  Tensor tokens;
+  Tensor scales;
+  Tensor outTokens;
+
+  ncclEpCombQuant_t recipe = NCCL_EP_COMB_QUANT_NONE;
+  bool backward = false;
+  size_t tokenCount = 0;  // T
+};
+
+bool isPlainFloat(ncclDataType_t type);  // bf16, fp16, fp32
+
+ncclResult_t checkDispatchRecipe(Call& call, const Handle& handle, const DispatchArguments& arguments);
+ncclResult_t checkCombineRecipe(Call& call, const Handle& handle, const CombineArguments& arguments);
+
+}  // namespace emu::ep

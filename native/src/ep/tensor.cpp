@@ -1,0 +1,200 @@
+#include "ep/tensor.h"
+
+#include <cstdio>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "ep/structs.h"
+
+namespace emu::ep {
+
+size_t elementBytes(ncclDataType_t type) {
+  switch (static_cast<unsigned>(type)) {
+    case ncclInt8:
+    case ncclUint8:
+    case ncclFloat8e4m3:
+    case ncclFloat8e5m2:
+    case 12:  // two 4-bit floats
+      return 1;
+    case ncclFloat16:
+    case ncclBfloat16:
+      return 2;
+    case ncclInt32:
+    case ncclUint32:
+    case ncclFloat32:
+      return 4;
+    case ncclInt64:
+    case ncclUint64:
+    case ncclFloat64:
+      return 8;
+    default:
+      return 0;
+  }
+}
+
+const char* typeName(ncclDataType_t type) {
+  static const char* const names[] = {"i8", "u8", "i32", "u32", "i64", "u64", "f16", "f32", "f64", "bf16", "e4m3", "e5m2", "fp4x2"};
+  return static_cast<unsigned>(type) < sizeof names / sizeof names[0] ? names[type] : "?";
+}
+
+size_t product(size_t a, size_t b) {
+  size_t result;
+  return __builtin_mul_overflow(a, b, &result) ? SIZE_MAX : result;
+}
+
+size_t sum(size_t a, size_t b) {
+  size_t result;
+  return __builtin_add_overflow(a, b, &result) ? SIZE_MAX : result;
+}
+
+namespace {
+
+// Descriptors of ncclEpTensorAlloc. Destroyed ones are kept a while, unrecognisable, so that a second destroy is refused and
+// not served from memory that belongs to someone else by then.
+class DynamicDescriptors {
+ public:
+  ncclEpTensor_t* add(unsigned ndim, ncclDataType_t type, const size_t* sizes) {
+    auto item = std::make_unique<Item>();
+    item->sizes.reset(new size_t[ndim]);
+    for (unsigned i = 0; i < ndim; ++i) item->sizes[i] = sizes[i];
+    ncclEpTensor_t& descriptor = item->descriptor;
+    descriptor = {};
+    descriptor.size = sizeof descriptor;
+    descriptor.magic = kTensorMagicDynamic;
+    descriptor.ndim = ndim;
+    descriptor.datatype = type;
+    descriptor.sizes = item->sizes.get();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ncclEpTensor_t* result = &descriptor;
+    live_.emplace(result, std::move(item));
+    return result;
+  }
+
+  bool owns(const ncclEpTensor_t* descriptor) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = live_.find(descriptor);
+    return found != live_.end() && found->second->sizes.get() == descriptor->sizes;
+  }
+
+  void remove(const ncclEpTensor_t* descriptor) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = live_.find(descriptor);
+    if (found == live_.end()) return;
+    found->second->descriptor.magic = 0;
+    ended_.push_back(std::move(found->second));
+    live_.erase(found);
+    if (ended_.size() > kKept) ended_.pop_front();
+  }
+
+ private:
+  static constexpr size_t kKept = 4096;
+  struct Item {
+    ncclEpTensor_t descriptor;
+    std::unique_ptr<size_t[]> sizes;
+  };
+  mutable std::mutex mutex_;
+  std::unordered_map<const ncclEpTensor_t*, std::unique_ptr<Item>> live_;
+  std::deque<std::unique_ptr<Item>> ended_;
+};
+
+DynamicDescriptors& dynamicDescriptors() {
+  static DynamicDescriptors& instance = *new DynamicDescriptors;
+  return instance;
+}
+
+bool initialised(const ncclEpTensor_t* descriptor) {
+  if (!readable(descriptor, sizeof *descriptor)) return false;
+  if (!apiV1() && descriptor->size < NCCL_EP_TENSOR_V1_SIZE) return false;
+  if (descriptor->magic == NCCL_EP_TENSOR_MAGIC) return true;
+  return descriptor->magic == kTensorMagicDynamic && dynamicDescriptors().owns(descriptor);
+}
+
+ncclResult_t decode(Call& call, const char* name, const ncclEpTensor_t* descriptor, Tensor* tensor) {
+  if (!initialised(descriptor)) return call.aborts("%s: not an initialised tensor descriptor", name);
+  if (descriptor->ndim > 0 && !readable(descriptor->sizes, product(descriptor->ndim, sizeof(size_t)))) {
+    return call.undefined("%s: sizes of the tensor descriptor is no array of %u extents", name, descriptor->ndim);
+  }
+  tensor->present = true;
+  tensor->descriptor = descriptor;
+  tensor->ndim = descriptor->ndim;
+  tensor->type = descriptor->datatype;
+  tensor->data = static_cast<unsigned char*>(descriptor->data);
+  tensor->window = descriptor->win_hdl;
+  tensor->offset = descriptor->win_offset;
+  for (unsigned i = 0; i < descriptor->ndim; ++i) {
+    if (i < Tensor::kDimensions) tensor->sizes[i] = descriptor->sizes[i];
+    if (descriptor->sizes[i] == 0) tensor->empty = true;
+  }
+  if (tensor->data == nullptr && tensor->window == nullptr && !tensor->empty) {
+    return call.aborts("%s: tensor without data and without a window", name);
+  }
+  return ncclSuccess;
+}
+
+}  // namespace
+
+ncclResult_t decodeRequired(Call& call, const char* name, const ncclEpTensor_t* descriptor, Tensor* tensor) {
+  if (descriptor == nullptr) return call.aborts("%s: NULL, but required", name);
+  return decode(call, name, descriptor, tensor);
+}
+
+ncclResult_t decodeOptional(Call& call, const char* name, const ncclEpTensor_t* descriptor, Tensor* tensor) {
+  return descriptor == nullptr ? ncclSuccess : decode(call, name, descriptor, tensor);
+}
+
+bool currentData(const ncclEpTensor_t* descriptor, unsigned char** data) {
+  if (!initialised(descriptor)) return false;
+  *data = static_cast<unsigned char*>(descriptor->data);
+  return true;
+}
+
+ncclResult_t tensorAlloc(Call& call, ncclEpTensor_t** tensor, unsigned ndim, ncclDataType_t type, const size_t* sizes,
+                         const ncclEpTensorAllocConfig_t* config) {
+  ncclEpTensorAllocConfig_t known{};
+  if (auto failure = decodeStruct(call, "config", config, false, &known)) return failure;
+  if (tensor == nullptr || sizes == nullptr || ndim == 0) {
+    return call.invalidArgument("tensor, sizes and ndim must not be NULL or 0");
+  }
+  if (!readable(sizes, product(ndim, sizeof *sizes))) return call.undefined("sizes is no array of %u extents", ndim);
+  if (!writable(tensor, sizeof *tensor)) return call.undefined("tensor cannot be written");
+  *tensor = dynamicDescriptors().add(ndim, type, sizes);
+  return ncclSuccess;
+}
+
+ncclResult_t tensorDestroy(Call& call, ncclEpTensor_t* tensor) {
+  if (tensor == nullptr) return ncclSuccess;
+  if (!initialised(tensor) || tensor->magic != kTensorMagicDynamic) {
+    return call.invalidArgument("not a live descriptor of ncclEpTensorAlloc");
+  }
+  dynamicDescriptors().remove(tensor);
+  return ncclSuccess;
+}
+
+void describe(Arguments& arguments, const char* name, const ncclEpTensor_t* descriptor) {
+  if (descriptor == nullptr) return;
+  if (!readable(descriptor, sizeof *descriptor)) {
+    arguments.text(name, "unreadable");
+    return;
+  }
+  std::string text = typeName(descriptor->datatype);
+  text += '[';
+  if (descriptor->ndim > 8 || !readable(descriptor->sizes, descriptor->ndim * sizeof(size_t))) {
+    text += "?";
+  } else {
+    for (unsigned i = 0; i < descriptor->ndim; ++i) text += (i > 0 ? "," : "") + std::to_string(descriptor->sizes[i]);
+  }
+  char place[80];
+  std::snprintf(place, sizeof place, "]@%p", descriptor->data);
+  text += place;
+  if (descriptor->win_hdl != nullptr) {
+    std::snprintf(place, sizeof place, "+w%p:%llu", static_cast<void*>(descriptor->win_hdl),
+                  static_cast<unsigned long long>(descriptor->win_offset));
+    text += place;
+  }
+  arguments.text(name, text.c_str());
+}
+
+}  // namespace emu::ep

@@ -1,0 +1,54 @@
+// Tensor descriptors: those that callers declare, and those of ncclEpTensorAlloc.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "ep/call.h"
+
+namespace emu::ep {
+
+constexpr unsigned kTensorMagicDynamic = 0xBEEFBEEF;
+
+size_t elementBytes(ncclDataType_t type);  // 0 for a type that NCCL EP does not know
+const char* typeName(ncclDataType_t type);
+
+// Products of sizes that come from callers: stick at SIZE_MAX instead of wrapping.
+size_t product(size_t a, size_t b);
+size_t sum(size_t a, size_t b);
+
+// A descriptor as it was when a call decoded it.
+struct Tensor {
+  static constexpr unsigned kDimensions = 4;  // as many extents as any function looks at, and one more
+
+  bool present = false;
+  unsigned ndim = 0;
+  ncclDataType_t type = ncclInt8;
+  unsigned char* data = nullptr;
+  ncclWindow_t window = nullptr;
+  uint64_t offset = 0;
+  size_t sizes[kDimensions] = {};
+  bool empty = false;  // some extent is 0
+  const ncclEpTensor_t* descriptor = nullptr;
+
+  size_t rowBytes() const { return product(sizes[1], elementBytes(type)); }  // of a 2-D tensor
+  bool is(size_t a) const { return ndim == 1 && sizes[0] == a; }
+  bool is(size_t a, size_t b) const { return ndim == 2 && sizes[0] == a && sizes[1] == b; }
+  bool is(size_t a, size_t b, size_t c) const { return ndim == 3 && sizes[0] == a && sizes[1] == b && sizes[2] == c; }
+};
+
+// Decodes a descriptor that must be there, or may be NULL. A malformed one (uninitialised, or without storage) aborts.
+ncclResult_t decodeRequired(Call& call, const char* name, const ncclEpTensor_t* descriptor, Tensor* tensor);
+ncclResult_t decodeOptional(Call& call, const char* name, const ncclEpTensor_t* descriptor, Tensor* tensor);
+
+// What the descriptor's `data` says now, for continuations; false if the descriptor is no longer one.
+bool currentData(const ncclEpTensor_t* descriptor, unsigned char** data);
+
+ncclResult_t tensorAlloc(Call& call, ncclEpTensor_t** tensor, unsigned ndim, ncclDataType_t type, const size_t* sizes,
+                         const ncclEpTensorAllocConfig_t* config);
+ncclResult_t tensorDestroy(Call& call, ncclEpTensor_t* tensor);
+
+// "bf16[128,7168]@0x7f.." for the call log.
+void describe(Arguments& arguments, const char* name, const ncclEpTensor_t* descriptor);
+
+}  // namespace emu::ep

@@ -1,0 +1,119 @@
+// Layout of the shared memory of one communicator: a control block, then for every rank its mailbox, its outbox and its
+// message rings. Zeroed memory is a valid arena to which nobody has come yet.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "abi/nccl.h"
+#include "base/wait.h"
+#include "nccl/process.h"
+
+namespace emu::arena {
+
+constexpr int kMaxRanks = 64;
+constexpr uint64_t kMagic = 0x6e63636c346a6172;  // "nccl4jar"
+constexpr size_t kNonceBytes = 16;
+constexpr size_t kTextBytes = 400;
+constexpr size_t kLetterBytes = 4096;        // the most that one rank gives to a host-side all-gather
+constexpr size_t kChunkBytes = 512 * 1024;   // what one rank shows to the others in one round of a collective
+constexpr size_t kRingSlots = 2;
+constexpr size_t kRingSlotBytes = 64 * 1024; // what one message moves at a time
+
+enum class Gathering : uint32_t { Open = 0, Complete, Failed };
+enum class Presence : uint32_t { Absent = 0, Coming, Present, Left, Aborted };
+
+// Every round is joined by all ranks. Who posts last rings. As a rank posts round n+1 only after it has read all of round n,
+// what was posted in round n may be overwritten from round n+2 on.
+struct Rounds {
+  std::atomic<uint64_t> posts;
+  Bell bell;
+};
+
+// A fact that is written once, by whoever comes first.
+struct Verdict {
+  std::atomic<uint32_t> state;  // 0 none, 1 being written, 2 readable
+  int32_t rank;
+  uint32_t code;  // ncclResult_t
+  char text[kTextBytes];
+};
+
+struct alignas(64) Seat {
+  std::atomic<uint32_t> presence;
+  int32_t device;
+  ProcessIdentity process;
+  std::atomic<uint64_t> hostRound;    // the last that this rank posted
+  std::atomic<uint64_t> deviceRound;
+  Bell messages;                      // rung by peers that sent to this rank or took what it sent
+};
+
+struct Control {
+  uint64_t magic;
+  unsigned char nonce[kNonceBytes];
+  std::atomic<int32_t> size;
+  std::atomic<int32_t> arrived;
+  std::atomic<uint32_t> gathering;
+  Verdict refusal;  // why the ranks did not come together
+  Bell bell;
+  alignas(64) Rounds host;
+  alignas(64) Rounds device;
+  Verdict failure;  // why device work of this communicator cannot go on
+  Seat seats[kMaxRanks];
+};
+
+// What a rank says of the collective that it takes part in, next to the data of each round.
+struct Statement {
+  uint32_t operation;
+  uint32_t datatype;
+  uint32_t reduction;
+  int32_t root;
+  uint64_t count;
+  uint64_t round;  // within the operation
+};
+
+struct Letter {
+  uint32_t kind;
+  uint32_t bytes;
+  unsigned char data[kLetterBytes];
+};
+
+// One direction between two ranks.
+struct Ring {
+  std::atomic<uint64_t> posted;
+  alignas(64) std::atomic<uint64_t> taken;
+  struct Slot {
+    uint64_t messageBytes;  // of the whole message
+    uint64_t bytes;         // in this slot
+  } slots[kRingSlots];
+};
+
+struct RankArea {
+  Letter letters[2];
+  Statement statements[2];
+  Ring rings[kMaxRanks];  // to each peer
+  alignas(4096) unsigned char chunks[2][kChunkBytes];
+  unsigned char messages[kMaxRanks][kRingSlots][kRingSlotBytes];
+};
+
+constexpr size_t kControlBytes = (sizeof(Control) + 4095) / 4096 * 4096;
+
+constexpr size_t bytesFor(int ranks) { return kControlBytes + static_cast<size_t>(ranks) * sizeof(RankArea); }
+
+inline Control& control(unsigned char* base) { return *reinterpret_cast<Control*>(base); }
+
+inline RankArea& area(unsigned char* base, int rank) {
+  return *reinterpret_cast<RankArea*>(base + kControlBytes + static_cast<size_t>(rank) * sizeof(RankArea));
+}
+
+static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<uint32_t>::is_always_lock_free);
+static_assert(sizeof(RankArea) % 4096 == 0);
+
+// Writes the verdict if there is none yet; false if another came first.
+bool pronounce(Verdict& verdict, int rank, ncclResult_t code, const char* text);
+// Whether a verdict was pronounced. One that is being written counts: its writer may have died over it.
+inline bool pronounced(const Verdict& verdict) { return verdict.state.load(std::memory_order_acquire) != 0; }
+// Waits a moment for one being written.
+void readVerdict(Verdict& verdict, int* rank, ncclResult_t* code, const char** text);
+
+}  // namespace emu::arena

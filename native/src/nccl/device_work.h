@@ -1,0 +1,18 @@
+// Puts a communicator's work on streams.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "cuda/work.h"
+#include "nccl/device_wait.h"
+#include "nccl/state.h"
+
+namespace emu::nccl {
+
+using Body = std::function<Outcome(DeviceWait&, WorkContext&)>;
+
+// Enqueues (or records) work of the communicator; `name` is static. Eager work runs in the order of these calls.
+ncclResult_t enqueue(const std::shared_ptr<CommState>& comm, cudaStream_t stream, const char* name, Body body);
+
+}  // namespace emu::nccl

@@ -1,0 +1,150 @@
+// Making communicators.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cuda/device.h"
+#include "nccl/arguments.h"
+#include "nccl/entry.h"
+#include "nccl/make.h"
+#include "nccl/rendezvous.h"
+#include "nccl/state.h"
+
+using namespace emu;
+
+namespace {
+
+ncclResult_t initRank(ncclComm_t* out, int size, const ncclUniqueId& id, int rank, const ncclConfig_t* given) {
+  if (out == nullptr) return nccl::fail(ncclInvalidArgument, "comm is NULL");
+  if (size < 1 || rank < 0 || rank >= size) {
+    return nccl::fail(ncclInvalidArgument, "rank %d of %d ranks does not exist", rank, size);
+  }
+  if (size > arena::kMaxRanks) {
+    return nccl::fail(ncclInvalidUsage, "%d ranks: the emulator has at most %d", size, arena::kMaxRanks);
+  }
+  nccl::Config config;
+  const ncclResult_t read = nccl::readConfig(given, nccl::Config(), &config);
+  if (read != ncclSuccess) return read;
+  return nccl::makeCommunicator(out, id, size, rank, device::current(), config);
+}
+
+ncclResult_t initAll(ncclComm_t* out, int count, const int* devices) {
+  if (out == nullptr) return nccl::fail(ncclInvalidArgument, "comm is NULL");
+  if (count < 1 || count > device::count()) {
+    return nccl::fail(ncclInvalidArgument, "ncclCommInitAll for %d devices, there are %d", count, device::count());
+  }
+  std::vector<bool> used(static_cast<size_t>(device::count()));
+  for (int i = 0; i < count; ++i) {
+    const int chosen = devices != nullptr ? devices[i] : i;
+    if (chosen < 0 || chosen >= device::count()) return nccl::fail(ncclInvalidArgument, "device %d does not exist", chosen);
+    if (used[static_cast<size_t>(chosen)]) return nccl::fail(ncclInvalidUsage, "device %d is listed twice", chosen);
+    used[static_cast<size_t>(chosen)] = true;
+  }
+  ncclUniqueId id;
+  const rendezvous::Refusal refusal = rendezvous::publish(&id);
+  if (refusal.code != ncclSuccess) return nccl::failWith(refusal.code, refusal.text);
+  nccl::group::start();
+  for (int i = 0; i < count; ++i) {
+    nccl::group::note(
+        nccl::makeCommunicator(&out[i], id, count, i, devices != nullptr ? devices[i] : i, nccl::Config()));
+  }
+  return nccl::group::end();
+}
+
+}  // namespace
+
+EMU_API ncclResult_t ncclGetUniqueId(ncclUniqueId* uniqueId) {
+  static Function function("ncclGetUniqueId");
+  return nccl::entry(
+      function, [&](Arguments& a) { a.pointer("uniqueId", uniqueId); },
+      [&] {
+        if (uniqueId == nullptr) return nccl::fail(ncclInvalidArgument, "uniqueId is NULL");
+        const rendezvous::Refusal refusal = rendezvous::publish(uniqueId);
+        return refusal.code == ncclSuccess ? ncclSuccess : nccl::failWith(refusal.code, refusal.text);
+      });
+}
+
+EMU_API ncclResult_t ncclCommInitRank(ncclComm_t* comm, int nranks, ncclUniqueId commId, int rank) {
+  static Function function("ncclCommInitRank");
+  return nccl::groupedEntry(
+      function,
+      [&](Arguments& a) {
+        a.pointer("comm", comm);
+        a.number("nranks", nranks);
+        nccl::describe(a, "commId", commId);
+        a.number("rank", rank);
+      },
+      [&] { return initRank(comm, nranks, commId, rank, nullptr); });
+}
+
+EMU_API ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int nranks, ncclUniqueId commId, int rank,
+                                            ncclConfig_t* config) {
+  static Function function("ncclCommInitRankConfig");
+  return nccl::groupedEntry(
+      function,
+      [&](Arguments& a) {
+        a.pointer("comm", comm);
+        a.number("nranks", nranks);
+        nccl::describe(a, "commId", commId);
+        a.number("rank", rank);
+        nccl::describe(a, "config", config);
+      },
+      [&] { return initRank(comm, nranks, commId, rank, config); });
+}
+
+EMU_API ncclResult_t ncclCommInitRankScalable(ncclComm_t* newcomm, int nranks, int myrank, int nId, ncclUniqueId* commIds,
+                                              ncclConfig_t* config) {
+  static Function function("ncclCommInitRankScalable");
+  return nccl::groupedEntry(
+      function,
+      [&](Arguments& a) {
+        a.pointer("newcomm", newcomm);
+        a.number("nranks", nranks);
+        a.number("myrank", myrank);
+        a.number("nId", nId);
+        a.pointer("commIds", commIds);
+        nccl::describe(a, "config", config);
+      },
+      [&] {
+        if (commIds == nullptr || nId < 1 || nId > nranks) {
+          return nccl::fail(ncclInvalidArgument, "%d unique ids at %p for %d ranks", nId, static_cast<void*>(commIds), nranks);
+        }
+        // All ranks pass the same ids in the same order, and one is enough to meet.
+        return initRank(newcomm, nranks, commIds[0], myrank, config);
+      });
+}
+
+EMU_API ncclResult_t ncclCommInitAll(ncclComm_t* comm, int ndev, const int* devlist) {
+  static Function function("ncclCommInitAll");
+  return nccl::groupedEntry(
+      function,
+      [&](Arguments& a) {
+        a.pointer("comm", comm);
+        a.number("ndev", ndev);
+        a.pointer("devlist", devlist);
+      },
+      [&] { return initAll(comm, ndev, devlist); });
+}
+
+EMU_API ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* newcomm, ncclConfig_t* config) {
+  static Function function("ncclCommSplit");
+  return nccl::groupedEntry(
+      function,
+      [&](Arguments& a) {
+        a.pointer("comm", comm);
+        a.number("color", color);
+        a.number("key", key);
+        a.pointer("newcomm", newcomm);
+        nccl::describe(a, "config", config);
+      },
+      [&] {
+        ncclResult_t why = ncclSuccess;
+        const auto parent = nccl::usable(comm, &why);
+        if (parent == nullptr) return why;
+        if (newcomm == nullptr) return nccl::fail(ncclInvalidArgument, "newcomm is NULL");
+        if (color < 0 && color != NCCL_SPLIT_NOCOLOR) return nccl::fail(ncclInvalidArgument, "color %d is negative", color);
+        nccl::Config inherited;
+        const ncclResult_t read = nccl::readConfig(config, parent->config, &inherited);
+        return read == ncclSuccess ? nccl::splitCommunicator(parent, color, key, newcomm, inherited) : read;
+      });
+}

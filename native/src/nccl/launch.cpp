@@ -1,0 +1,150 @@
+#include "nccl/launch.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/thread.h"
+#include "cuda/capture.h"
+#include "cuda/event.h"
+#include "cuda/streams.h"
+#include "nccl/collectives.h"
+#include "nccl/device_work.h"
+#include "nccl/errors.h"
+#include "nccl/messages.h"
+
+namespace emu::nccl {
+
+namespace {
+
+// Work goes to the communicator's device, whatever the calling thread's current one.
+class OnDevice {
+ public:
+  explicit OnDevice(int device) : before_(thread::device()) { thread::setDevice(device); }
+  ~OnDevice() { thread::setDevice(before_); }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+ private:
+  const int before_;
+};
+
+ncclResult_t cudaFailure(cudaError_t error, const char* what) {
+  return fail(ncclUnhandledCudaError, "%s: CUDA error %d", what, static_cast<int>(error));
+}
+
+// The operations of one communicator in a group.
+class Plan {
+ public:
+  explicit Plan(std::shared_ptr<CommState> comm) : comm_(std::move(comm)) {}
+
+  void add(const Launch& launch) {
+    if (launch.operation.pointToPoint()) {
+      messages_.push_back(launch.operation);
+    } else {
+      collectives_.push_back(launch.operation);
+    }
+    if (std::find(streams_.begin(), streams_.end(), launch.stream) == streams_.end()) streams_.push_back(launch.stream);
+  }
+
+  ncclResult_t check() const {
+    const OnDevice current(comm_->device);
+    for (const cudaStream_t stream : streams_) {
+      if (isCapturing(stream) != isCapturing(streams_.front())) {
+        return fail(ncclInvalidUsage, "a group uses captured and other streams for one communicator");
+      }
+    }
+    return checkSelf();
+  }
+
+  ncclResult_t launch() {
+    const OnDevice current(comm_->device);
+    ncclResult_t result = join();
+    for (size_t i = 0; i < collectives_.size() && result == ncclSuccess; ++i) {
+      const Operation& operation = collectives_[i];
+      result = enqueue(comm_, streams_.front(), operation.function,
+                       [operation](DeviceWait& wait, WorkContext& context) {
+                         return runCollective(wait, operation, context);
+                       });
+    }
+    if (!messages_.empty() && result == ncclSuccess) {
+      const char* name = messages_.size() == 1 ? messages_.front().function : "ncclSend and ncclRecv";
+      result = enqueue(comm_, streams_.front(), name, [messages = messages_](DeviceWait& wait, WorkContext& context) {
+        return runMessages(wait, messages, context);
+      });
+    }
+    return result == ncclSuccess ? fork() : result;
+  }
+
+ private:
+  // A message to oneself needs both ends in the group; nobody else can give the other one.
+  ncclResult_t checkSelf() const {
+    size_t sends = 0;
+    size_t receives = 0;
+    for (const Operation& operation : messages_) {
+      if (operation.root != comm_->rank()) continue;
+      ++(operation.kind == Kind::Send ? sends : receives);
+    }
+    if (sends == receives) return ncclSuccess;
+    return fail(ncclInvalidUsage, "rank %d sends %zu messages to itself and receives %zu in one group", comm_->rank(), sends,
+                receives);
+  }
+
+  // The first stream waits for the others...
+  ncclResult_t join() const {
+    for (size_t i = 1; i < streams_.size(); ++i) {
+      const ncclResult_t result = order(streams_[i], streams_.front());
+      if (result != ncclSuccess) return result;
+    }
+    return ncclSuccess;
+  }
+
+  // ... and then the others for it.
+  ncclResult_t fork() const {
+    for (size_t i = 1; i < streams_.size(); ++i) {
+      const ncclResult_t result = order(streams_.front(), streams_[i]);
+      if (result != ncclSuccess) return result;
+    }
+    return ncclSuccess;
+  }
+
+  ncclResult_t order(cudaStream_t first, cudaStream_t second) const {
+    std::shared_ptr<Stream> from;
+    std::shared_ptr<Stream> to;
+    cudaError_t error = streams::resolveForLaunch(first, &from);
+    if (error == cudaSuccess) error = streams::resolveForLaunch(second, &to);
+    if (error != cudaSuccess) return cudaFailure(error, "a stream of the group cannot be used");
+    const auto event = std::make_shared<Event>(nullptr, comm_->device, cudaEventDisableTiming);
+    error = capture::recordEvent(*from, event, false);
+    if (error == cudaSuccess) error = capture::waitEvent(to, event, false);
+    return error == cudaSuccess ? ncclSuccess : cudaFailure(error, "the streams of the group cannot be ordered");
+  }
+
+  const std::shared_ptr<CommState> comm_;
+  std::vector<cudaStream_t> streams_;
+  std::vector<Operation> collectives_;
+  std::vector<Operation> messages_;
+};
+
+}  // namespace
+
+ncclResult_t launchAll(const std::vector<Launch>& launches) {
+  std::vector<Plan> plans;
+  std::map<CommState*, size_t> known;
+  for (const Launch& launch : launches) {
+    const auto [entry, added] = known.emplace(launch.comm.get(), plans.size());
+    if (added) plans.emplace_back(launch.comm);
+    plans[entry->second].add(launch);
+  }
+  for (const Plan& plan : plans) {
+    const ncclResult_t result = plan.check();
+    if (result != ncclSuccess) return result;
+  }
+  for (Plan& plan : plans) {
+    const ncclResult_t result = plan.launch();
+    if (result != ncclSuccess) return result;
+  }
+  return ncclSuccess;
+}
+
+}  // namespace emu::nccl

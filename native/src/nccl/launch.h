@@ -1,0 +1,21 @@
+// From the operations of a group to work on streams.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "nccl/operation.h"
+
+namespace emu::nccl {
+
+struct Launch {
+  std::shared_ptr<CommState> comm;
+  cudaStream_t stream;
+  Operation operation;
+};
+
+// For every communicator: its collectives in order, then all its point-to-point operations as one piece of work. Several
+// streams of one communicator wait for each other before and after.
+ncclResult_t launchAll(const std::vector<Launch>& launches);
+
+}  // namespace emu::nccl

@@ -1,0 +1,16 @@
+// The ways to a communicator: with a unique id, or out of another communicator.
+#pragma once
+
+#include <memory>
+
+#include "nccl/state.h"
+
+namespace emu::nccl {
+
+// Meets the other ranks, at once or at the end of the group. *out is valid at once, and NULL again if a blocking one fails.
+ncclResult_t makeCommunicator(ncclComm_t* out, const ncclUniqueId& id, int size, int rank, int device, const Config& config);
+
+ncclResult_t splitCommunicator(const std::shared_ptr<CommState>& parent, int color, int key, ncclComm_t* out,
+                               const Config& config);
+
+}  // namespace emu::nccl

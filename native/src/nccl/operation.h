@@ -1,0 +1,31 @@
+// One collective or point-to-point operation as a call described it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "abi/nccl.h"
+#include "nccl/reduction.h"
+#include "nccl/state.h"
+
+namespace emu::nccl {
+
+enum class Kind : uint32_t { AllGather = 1, AllReduce, AlltoAll, Broadcast, Gather, Reduce, ReduceScatter, Scatter, Send, Recv };
+
+struct Operation {
+  Kind kind = Kind::AllGather;
+  const char* function = "";  // the exported one, static storage
+  const void* send = nullptr;
+  void* recv = nullptr;
+  size_t count = 0;
+  ncclDataType_t type = ncclInt8;
+  Reducer reducer = Reducer::Sum;
+  std::shared_ptr<const PreMulSum> factor;  // of Reducer::PreMulSum
+  int root = 0;                             // or the peer
+
+  bool reduces() const { return kind == Kind::AllReduce || kind == Kind::Reduce || kind == Kind::ReduceScatter; }
+  bool pointToPoint() const { return kind == Kind::Send || kind == Kind::Recv; }
+};
+
+}  // namespace emu::nccl

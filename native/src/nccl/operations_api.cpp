@@ -1,0 +1,230 @@
+// Collectives, point to point, groups.
+#include <climits>
+
+#include "nccl/arguments.h"
+#include "nccl/data_types.h"
+#include "nccl/entry.h"
+#include "nccl/operation.h"
+#include "nccl/state.h"
+
+using namespace emu;
+using nccl::Kind;
+using nccl::Operation;
+
+namespace {
+
+Operation operation(Kind kind, const char* function, const void* send, void* recv, size_t count, ncclDataType_t type,
+                    int root = 0) {
+  Operation made;
+  made.kind = kind;
+  made.function = function;
+  made.send = send;
+  made.recv = recv;
+  made.count = count;
+  made.type = type;
+  made.root = root;
+  return made;
+}
+
+ncclResult_t chooseReduction(nccl::CommState& comm, ncclRedOp_t reduction, Operation* operation) {
+  if (static_cast<unsigned int>(reduction) < ncclNumOps) {
+    operation->reducer = static_cast<nccl::Reducer>(reduction);
+    return ncclSuccess;
+  }
+  const std::lock_guard<std::mutex> lock(comm.mutex);
+  const auto found = comm.operators.find(static_cast<unsigned int>(reduction));
+  if (found == comm.operators.end()) {
+    return nccl::fail(ncclInvalidArgument, "reduction operator %d does not exist in this communicator",
+                      static_cast<int>(reduction));
+  }
+  if (found->second->type != operation->type) {
+    return nccl::fail(ncclInvalidArgument, "the reduction operator is for data type %d, the call has %d",
+                      static_cast<int>(found->second->type), static_cast<int>(operation->type));
+  }
+  operation->reducer = nccl::Reducer::PreMulSum;
+  operation->factor = found->second;
+  return ncclSuccess;
+}
+
+ncclResult_t run(ncclComm_t comm, cudaStream_t stream, Operation operation, const ncclRedOp_t* reduction = nullptr) {
+  ncclResult_t why = ncclSuccess;
+  const auto state = nccl::usable(comm, &why);
+  if (state == nullptr) return why;
+  if (operation.root < 0 || operation.root >= state->size()) {
+    return nccl::fail(ncclInvalidArgument, "%s: rank %d does not exist, the communicator has %d", operation.function,
+                      operation.root, state->size());
+  }
+  if (!nccl::validType(operation.type)) {
+    return nccl::fail(ncclInvalidArgument, "%s: data type %d does not exist", operation.function,
+                      static_cast<int>(operation.type));
+  }
+  if (operation.count > SIZE_MAX / nccl::sizeOf(operation.type) / static_cast<size_t>(state->size())) {
+    return nccl::fail(ncclInvalidArgument, "%s: a count of %zu is more than memory holds", operation.function,
+                      operation.count);
+  }
+  if (reduction != nullptr) {
+    const ncclResult_t chosen = chooseReduction(*state, *reduction, &operation);
+    if (chosen != ncclSuccess) return chosen;
+  }
+  // An empty collective is none; an empty message still has two ends.
+  if (operation.count == 0 && !operation.pointToPoint()) return ncclSuccess;
+  return nccl::group::add(state, stream, operation);
+}
+
+void describeBuffers(Arguments& a, const void* send, const void* recv, size_t count, ncclDataType_t type) {
+  a.pointer("sendbuff", send);
+  a.pointer("recvbuff", recv);
+  a.number("count", static_cast<int64_t>(count));
+  nccl::describe(a, "datatype", type);
+}
+
+void describeWhere(Arguments& a, ncclComm_t comm, cudaStream_t stream) {
+  a.pointer("comm", comm);
+  a.pointer("stream", stream);
+}
+
+}  // namespace
+
+EMU_API ncclResult_t ncclAllGather(const void* sendbuff, void* recvbuff, size_t sendcount, ncclDataType_t datatype,
+                                   ncclComm_t comm, cudaStream_t stream) {
+  static Function function("ncclAllGather");
+  return nccl::groupedEntry(
+      function,
+      [&](Arguments& a) {
+        describeBuffers(a, sendbuff, recvbuff, sendcount, datatype);
+        describeWhere(a, comm, stream);
+      },
+      [&] { return run(comm, stream, operation(Kind::AllGather, function.name, sendbuff, recvbuff, sendcount, datatype)); });
+}
+
+EMU_API ncclResult_t ncclAllReduce(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
+                                   ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
+  static Function function("ncclAllReduce");
+  return nccl::groupedEntry(
+      function,
+      [&](Arguments& a) {
+        describeBuffers(a, sendbuff, recvbuff, count, datatype);
+        nccl::describe(a, "op", op);
+        describeWhere(a, comm, stream);
+      },
+      [&] { return run(comm, stream, operation(Kind::AllReduce, function.name, sendbuff, recvbuff, count, datatype), &op); });
+}
+
+EMU_API ncclResult_t ncclAlltoAll(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
+                                  ncclComm_t comm, cudaStream_t stream) {
+  static Function function("ncclAlltoAll");
+  return nccl::groupedEntry(
+      function,
+      [&](Arguments& a) {
+        describeBuffers(a, sendbuff, recvbuff, count, datatype);
+        describeWhere(a, comm, stream);
+      },
+      [&] { return run(comm, stream, operation(Kind::AlltoAll, function.name, sendbuff, recvbuff, count, datatype)); });
+}
+
+EMU_API ncclResult_t ncclBcast(void* buff, size_t count, ncclDataType_t datatype, int root, ncclComm_t comm,
+                               cudaStream_t stream) {
+  static Function function("ncclBcast");
+  return nccl::groupedEntry(
+      function,
+      [&](Arguments& a) {
+        describeBuffers(a, buff, buff, count, datatype);
+        a.number("root", root);
+        describeWhere(a, comm, stream);
+      },
+      [&] { return run(comm, stream, operation(Kind::Broadcast, function.name, buff, buff, count, datatype, root)); });
+}
+
+EMU_API ncclResult_t ncclBroadcast(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, int root,
+                                   ncclComm_t comm, cudaStream_t stream) {
+  static Function function("ncclBroadcast");
+  return nccl::groupedEntry(
+      function,
+      [&](Arguments& a) {
+        describeBuffers(a, sendbuff, recvbuff, count, datatype);
+        a.number("root", root);
+        describeWhere(a, comm, stream);
+      },
+      [&] { return run(comm, stream, operation(Kind::Broadcast, function.name, sendbuff, recvbuff, count, datatype, root)); });
+}
+
+EMU_API ncclResult_t ncclGather(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, int root,
+                                ncclComm_t comm, cudaStream_t stream) {
+  static Function function("ncclGather");
+  return nccl::groupedEntry(
+      function,
+      [&](Arguments& a) {
+        describeBuffers(a, sendbuff, recvbuff, count, datatype);
+        a.number("root", root);
+        describeWhere(a, comm, stream);
+      },
+      [&] { return run(comm, stream, operation(Kind::Gather, function.name, sendbuff, recvbuff, count, datatype, root)); });
+}
+
+EMU_API ncclResult_t ncclReduce(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, ncclRedOp_t op,
+                                int root, ncclComm_t comm, cudaStream_t stream) {
+  static Function function("ncclReduce");
+  return nccl::groupedEntry(
+      function,
+      [&](Arguments& a) {
+        describeBuffers(a, sendbuff, recvbuff, count, datatype);
+        nccl::describe(a, "op", op);
+        a.number("root", root);
+        describeWhere(a, comm, stream);
+      },
+      [&] { return run(comm, stream, operation(Kind::Reduce, function.name, sendbuff, recvbuff, count, datatype, root), &op); });
+}
+
+EMU_API ncclResult_t ncclReduceScatter(const void* sendbuff, void* recvbuff, size_t recvcount, ncclDataType_t datatype,
+                                       ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
+  static Function function("ncclReduceScatter");
+  return nccl::groupedEntry(
+      function,
+      [&](Arguments& a) {
+        describeBuffers(a, sendbuff, recvbuff, recvcount, datatype);
+        nccl::describe(a, "op", op);
+        describeWhere(a, comm, stream);
+      },
+      [&] {
+        return run(comm, stream, operation(Kind::ReduceScatter, function.name, sendbuff, recvbuff, recvcount, datatype), &op);
+      });
+}
+
+EMU_API ncclResult_t ncclScatter(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, int root,
+                                 ncclComm_t comm, cudaStream_t stream) {
+  static Function function("ncclScatter");
+  return nccl::groupedEntry(
+      function,
+      [&](Arguments& a) {
+        describeBuffers(a, sendbuff, recvbuff, count, datatype);
+        a.number("root", root);
+        describeWhere(a, comm, stream);
+      },
+      [&] { return run(comm, stream, operation(Kind::Scatter, function.name, sendbuff, recvbuff, count, datatype, root)); });
+}
+
+EMU_API ncclResult_t ncclSend(const void* sendbuff, size_t count, ncclDataType_t datatype, int peer, ncclComm_t comm,
+                              cudaStream_t stream) {
+  static Function function("ncclSend");
+  return nccl::groupedEntry(
+      function,
+      [&](Arguments& a) {
+        describeBuffers(a, sendbuff, nullptr, count, datatype);
+        a.number("peer", peer);
+        describeWhere(a, comm, stream);
+      },
+      [&] { return run(comm, stream, operation(Kind::Send, function.name, sendbuff, nullptr, count, datatype, peer)); });
+}
+
+EMU_API ncclResult_t ncclRecv(void* recvbuff, size_t count, ncclDataType_t datatype, int peer, ncclComm_t comm,
+                              cudaStream_t stream) {
+  static Function function("ncclRecv");
+  return nccl::groupedEntry(
+      function,
+      [&](Arguments& a) {
+        describeBuffers(a, nullptr, recvbuff, count, datatype);
+        a.number("peer", peer);
+        describeWhere(a, comm, stream);
+      },
+      [&] { return run(comm, stream, operation(Kind::Recv, function.name, nullptr, recvbuff, count, datatype, peer)); });
+}

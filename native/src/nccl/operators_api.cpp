@@ -1,0 +1,78 @@
+// Reduction operators made by the program.
+#include <cstring>
+
+#include "nccl/arguments.h"
+#include "nccl/data_types.h"
+#include "nccl/entry.h"
+#include "nccl/state.h"
+
+using namespace emu;
+
+namespace {
+
+ncclResult_t createPreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t type, ncclScalarResidence_t residence,
+                             ncclComm_t comm) {
+  ncclResult_t why = ncclSuccess;
+  const auto state = nccl::usable(comm, &why);
+  if (state == nullptr) return why;
+  if (op == nullptr || scalar == nullptr) return nccl::fail(ncclInvalidArgument, "op or scalar is NULL");
+  if (!nccl::validType(type)) return nccl::fail(ncclInvalidArgument, "data type %d does not exist", static_cast<int>(type));
+  if (residence != ncclScalarDevice && residence != ncclScalarHostImmediate) {
+    return nccl::fail(ncclInvalidArgument, "scalar residence %d does not exist", static_cast<int>(residence));
+  }
+  auto made = std::make_shared<nccl::PreMulSum>();
+  made->type = type;
+  made->onDevice = residence == ncclScalarDevice;
+  if (made->onDevice) {
+    made->device = scalar;
+  } else {
+    memcpy(made->immediate, scalar, nccl::sizeOf(type));
+  }
+  const std::lock_guard<std::mutex> lock(state->mutex);
+  const unsigned int handle = state->nextOperator++;
+  state->operators.emplace(handle, std::move(made));
+  *op = static_cast<ncclRedOp_t>(handle);
+  return ncclSuccess;
+}
+
+ncclResult_t destroyOperator(ncclRedOp_t op, ncclComm_t comm) {
+  ncclResult_t why = ncclSuccess;
+  const auto state = nccl::ready(comm, &why);
+  if (state == nullptr) return why;
+  if (static_cast<unsigned int>(op) < ncclNumOps) {
+    return nccl::fail(ncclInvalidArgument, "reduction operator %d is built in", static_cast<int>(op));
+  }
+  const std::lock_guard<std::mutex> lock(state->mutex);
+  if (state->operators.erase(static_cast<unsigned int>(op)) == 0) {
+    return nccl::fail(ncclInvalidArgument, "reduction operator %d does not exist in this communicator", static_cast<int>(op));
+  }
+  return ncclSuccess;
+}
+
+}  // namespace
+
+EMU_API ncclResult_t ncclRedOpCreatePreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t datatype,
+                                              ncclScalarResidence_t residence, ncclComm_t comm) {
+  static Function function("ncclRedOpCreatePreMulSum");
+  return nccl::entry(
+      function,
+      [&](Arguments& a) {
+        a.pointer("op", op);
+        a.pointer("scalar", scalar);
+        nccl::describe(a, "datatype", datatype);
+        a.number("residence", static_cast<int64_t>(residence));
+        a.pointer("comm", comm);
+      },
+      [&] { return createPreMulSum(op, scalar, datatype, residence, comm); });
+}
+
+EMU_API ncclResult_t ncclRedOpDestroy(ncclRedOp_t op, ncclComm_t comm) {
+  static Function function("ncclRedOpDestroy");
+  return nccl::entry(
+      function,
+      [&](Arguments& a) {
+        nccl::describe(a, "op", op);
+        a.pointer("comm", comm);
+      },
+      [&] { return destroyOperator(op, comm); });
+}

@@ -1,0 +1,259 @@
+#include "nccl/rendezvous.h"
+
+#include <array>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "base/options.h"
+#include "nccl/peer_watch.h"
+#include "nccl/shared_memory.h"
+
+namespace emu::rendezvous {
+
+namespace {
+
+using arena::Control;
+using arena::Gathering;
+using arena::Presence;
+using Nonce = std::array<unsigned char, arena::kNonceBytes>;
+
+// What the 128 bytes hold.
+struct IdContent {
+  uint64_t magic;
+  unsigned char nonce[arena::kNonceBytes];
+  MemoryAddress address;
+};
+static_assert(sizeof(IdContent) <= NCCL_UNIQUE_ID_BYTES);
+
+struct Publication {
+  File file;
+  std::shared_ptr<Segment> head;  // the control block, to see whether it is still of use
+};
+
+// The arenas that this process made and keeps open for ranks still to come.
+struct Publications {
+  std::mutex mutex;
+  std::map<Nonce, Publication> open;
+};
+
+Publications& publications() {
+  static Publications* const instance = new Publications;
+  return *instance;
+}
+
+Nonce nonceOf(const unsigned char* bytes) {
+  Nonce nonce;
+  memcpy(nonce.data(), bytes, nonce.size());
+  return nonce;
+}
+
+Gathering gathering(const Control& control) {
+  return static_cast<Gathering>(control.gathering.load(std::memory_order_acquire));
+}
+
+// Ids whose ranks have met, or failed to, in other processes.
+void sweep(Publications& known) {
+  for (auto it = known.open.begin(); it != known.open.end();) {
+    const bool over = gathering(arena::control(it->second.head->data())) != Gathering::Open;
+    it = over ? known.open.erase(it) : std::next(it);
+  }
+}
+
+void retire(const IdContent& content) {
+  Publications& known = publications();
+  std::lock_guard<std::mutex> lock(known.mutex);
+  known.open.erase(nonceOf(content.nonce));
+}
+
+std::shared_ptr<Segment> openArena(const IdContent& content, size_t bytes, Refusal* refusal) {
+  std::string why;
+  std::shared_ptr<Segment> memory;
+  if (content.address.owner == self()) {
+    Publications& known = publications();
+    std::lock_guard<std::mutex> lock(known.mutex);
+    const auto it = known.open.find(nonceOf(content.nonce));
+    if (it == known.open.end()) {
+      *refusal = {ncclInvalidUsage, "the unique id is used up: its ranks have met, or an earlier init with it failed"};
+      return nullptr;
+    }
+    memory = SharedMemory::map(it->second.file, bytes, &why);
+  } else if (!exists(content.address.owner)) {
+    *refusal = {ncclRemoteError,
+                "process " + std::to_string(content.address.owner.pid) + ", which made the unique id, has ended"};
+    return nullptr;
+  } else {
+    MemoryAddress address = content.address;
+    address.bytes = bytes;
+    memory = SharedMemory::map(address, &why);
+  }
+  if (memory == nullptr) {
+    *refusal = {ncclSystemError, "the unique id leads nowhere (" + why +
+                                     "): its ranks have met, an earlier init with it failed, or its process is out of reach"};
+    return nullptr;
+  }
+  const Control& control = arena::control(memory->data());
+  if (control.magic != arena::kMagic || memcmp(control.nonce, content.nonce, arena::kNonceBytes) != 0) {
+    *refusal = {ncclInvalidArgument, "the unique id does not match the memory that it leads to"};
+    return nullptr;
+  }
+  return memory;
+}
+
+// One rank's way into the arena.
+class Arrival {
+ public:
+  Arrival(Control& control, int size, int rank) : control_(control), size_(size), rank_(rank) {}
+
+  // Ends the gathering for everyone, unless all are there already.
+  Refusal refuse(ncclResult_t code, const std::string& text) {
+    arena::pronounce(control_.refusal, rank_, code, text.c_str());
+    uint32_t open = static_cast<uint32_t>(Gathering::Open);
+    control_.gathering.compare_exchange_strong(open, static_cast<uint32_t>(Gathering::Failed), std::memory_order_acq_rel);
+    control_.bell.ring();
+    return {code, text};
+  }
+
+  bool sit(int device, Refusal* refusal) {
+    if (gathering(control_) == Gathering::Complete) {
+      *refusal = {ncclInvalidUsage, "the unique id is used up: all its ranks are there"};
+      return false;
+    }
+    int32_t size = 0;
+    if (!control_.size.compare_exchange_strong(size, size_, std::memory_order_acq_rel) && size != size_) {
+      *refusal = refuse(ncclInvalidUsage, "rank " + std::to_string(rank_) + " says " + std::to_string(size_) +
+                                              " ranks where another said " + std::to_string(size));
+      return false;
+    }
+    arena::Seat& seat = control_.seats[rank_];
+    uint32_t absent = static_cast<uint32_t>(Presence::Absent);
+    if (!seat.presence.compare_exchange_strong(absent, static_cast<uint32_t>(Presence::Coming),
+                                               std::memory_order_acq_rel)) {
+      *refusal = refuse(ncclInvalidUsage, "rank " + std::to_string(rank_) + " came twice");
+      return false;
+    }
+    seat.device = device;
+    seat.process = self();
+    seat.presence.store(static_cast<uint32_t>(Presence::Present), std::memory_order_release);
+    if (control_.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
+      uint32_t open = static_cast<uint32_t>(Gathering::Open);
+      control_.gathering.compare_exchange_strong(open, static_cast<uint32_t>(Gathering::Complete),
+                                                 std::memory_order_acq_rel);
+      control_.bell.ring();
+    }
+    return true;
+  }
+
+  bool meet(const std::function<bool()>& cancelled, Refusal* refusal) {
+    const auto missing = [&](int rank) {
+      return control_.seats[rank].presence.load(std::memory_order_acquire) < static_cast<uint32_t>(Presence::Present);
+    };
+    // Also a rank that has come already is waited for: without it the others cannot begin.
+    const auto any = [](int) { return true; };
+    PeerWatch watch(control_, size_, rank_);
+    std::string why;
+    ncclResult_t code = ncclSystemError;
+    const uint64_t start = now();
+    const WaitEnd end = waitUntil(
+        control_.bell, [&] { return gathering(control_) != Gathering::Open; }, waitLimit(), [&] {
+          if (cancelled && cancelled()) {
+            why = "rank " + std::to_string(rank_) + " gave up";
+            code = ncclRemoteError;
+            return true;
+          }
+          code = ncclRemoteError;
+          return watch.gone(any, &why);
+        });
+    if (end == WaitEnd::Timeout) {
+      refuse(ncclTimeout, "waited " + std::to_string((now() - start) / 1'000'000) + " ms for " +
+                              listRanks(size_, missing) + " of " + std::to_string(size_));
+    } else if (end == WaitEnd::Broken) {
+      if (waitsBroken()) {
+        refuse(ncclSystemError, "the waits of rank " + std::to_string(rank_) + "'s process were broken (" + brokenReason() +
+                                    ") while it waited for " + listRanks(size_, missing));
+      } else {
+        refuse(code, why);
+      }
+    }
+    if (gathering(control_) == Gathering::Complete) return true;
+    int rank = -1;
+    const char* text = "";
+    arena::readVerdict(control_.refusal, &rank, &refusal->code, &text);
+    refusal->text = text;
+    return false;
+  }
+
+  // All ranks see the same seats and come to the same answer.
+  bool devicesDiffer(Refusal* refusal) const {
+    if (options::sharedDevices()) return true;
+    for (int a = 0; a < size_; ++a) {
+      for (int b = a + 1; b < size_; ++b) {
+        if (control_.seats[a].device != control_.seats[b].device) continue;
+        *refusal = {ncclInvalidUsage, "ranks " + std::to_string(a) + " and " + std::to_string(b) + " are both on device " +
+                                          std::to_string(control_.seats[a].device)};
+        return false;
+      }
+    }
+    return true;
+  }
+
+ private:
+  Control& control_;
+  const int size_;
+  const int rank_;
+};
+
+}  // namespace
+
+Refusal publish(ncclUniqueId* id) {
+  std::string why;
+  Publication publication;
+  const size_t bytes = arena::bytesFor(arena::kMaxRanks);
+  publication.file = SharedMemory::create(bytes, &why);
+  if (publication.file) publication.head = SharedMemory::map(publication.file, arena::kControlBytes, &why);
+  if (publication.head == nullptr) return {ncclSystemError, why};
+
+  Control& control = arena::control(publication.head->data());
+  control.magic = arena::kMagic;
+  randomBytes(control.nonce, sizeof control.nonce);
+
+  IdContent content{};
+  content.magic = arena::kMagic;
+  memcpy(content.nonce, control.nonce, sizeof content.nonce);
+  content.address = SharedMemory::addressOf(publication.file, bytes);
+  memset(id, 0, sizeof *id);
+  memcpy(id->internal, &content, sizeof content);
+
+  Publications& known = publications();
+  std::lock_guard<std::mutex> lock(known.mutex);
+  sweep(known);
+  known.open.emplace(nonceOf(content.nonce), std::move(publication));
+  return {};
+}
+
+std::shared_ptr<SharedTeam> join(const ncclUniqueId& id, int size, int rank, int device,
+                                 const std::function<bool()>& cancelled, Refusal* refusal) {
+  IdContent content;
+  memcpy(&content, id.internal, sizeof content);
+  if (content.magic != arena::kMagic) {
+    *refusal = {ncclInvalidArgument, "the unique id was not made by ncclGetUniqueId"};
+    return nullptr;
+  }
+  const std::shared_ptr<Segment> memory = openArena(content, arena::bytesFor(size), refusal);
+  if (memory == nullptr) return nullptr;
+
+  Arrival arrival(arena::control(memory->data()), size, rank);
+  if (!arrival.sit(device, refusal)) {
+    retire(content);
+    return nullptr;
+  }
+  // From here on the seat is this rank's, and is left when the team ends.
+  auto team = std::make_shared<SharedTeam>(memory, rank, size);
+  const bool met = arrival.meet(cancelled, refusal);
+  retire(content);
+  if (!met || !arrival.devicesDiffer(refusal)) return nullptr;
+  return team;
+}
+
+}  // namespace emu::rendezvous

@@ -1,0 +1,238 @@
+#include "nccl/shared_team.h"
+
+#include <cstring>
+#include <utility>
+
+#include "nccl/peer_watch.h"
+#include "nccl/shared_memory.h"
+
+namespace emu {
+
+namespace {
+
+constexpr uint64_t kLookInterval = 100'000'000;
+
+thread_local std::string lastEnd;
+
+const char* nameOf(uint32_t purpose) {
+  switch (static_cast<Purpose>(purpose)) {
+    case Purpose::Barrier: return "a barrier";
+    case Purpose::AllGather: return "an all-gather";
+    case Purpose::ShareSegments: return "sharing memory";
+    case Purpose::Split: return "ncclCommSplit";
+    case Purpose::RegisterWindow: return "ncclCommWindowRegister";
+  }
+  return "something unknown";
+}
+
+}  // namespace
+
+SharedTeam::SharedTeam(std::shared_ptr<Segment> memory, int rank, int size)
+    : memory_(std::move(memory)), control_(arena::control(memory_->data())), rank_(rank), size_(size) {}
+
+SharedTeam::~SharedTeam() { leave(); }
+
+TeamResult SharedTeam::await(Bell& bell, const std::function<bool()>& ready, const std::function<bool(int)>& missing,
+                             uint64_t deadline, std::string* why) {
+  const uint64_t start = now();
+  PeerWatch watch(control_, size_, rank_);
+  TeamResult end = TeamResult::Broken;
+  const auto cancelled = [&] {
+    if (aborted()) {
+      end = TeamResult::Aborted;
+      *why = "ncclCommAbort was called";
+      return true;
+    }
+    if (failed()) {
+      end = TeamResult::PeerDied;
+      *why = failureText();
+      return !ready();
+    }
+    if (watch.gone(missing, why)) {
+      end = TeamResult::PeerDied;
+      return true;
+    }
+    return false;
+  };
+  switch (waitUntil(bell, ready, deadline, cancelled)) {
+    case WaitEnd::Ready: return TeamResult::Ok;
+    case WaitEnd::Timeout:
+      *why = "waited " + std::to_string((now() - start) / 1'000'000) + " ms for " + listRanks(size_, missing);
+      return TeamResult::Timeout;
+    case WaitEnd::Broken:
+      if (waitsBroken()) {
+        *why = "the waits of this process were broken: " + brokenReason();
+        return TeamResult::Broken;
+      }
+      return end;
+  }
+  return end;
+}
+
+TeamResult SharedTeam::ended(TeamResult result, const std::string& why) {
+  hostEnd_ = result;
+  hostEndText_ = why;
+  lastEnd = why;
+  // The others would wait for this rank for nothing.
+  if (result != TeamResult::Aborted) fail(resultOf(result), why);
+  return result;
+}
+
+TeamResult SharedTeam::exchange(Purpose purpose, const void* in, void* out, size_t bytes, uint64_t deadline) {
+  std::lock_guard<std::mutex> lock(hostMutex_);
+  if (hostEnd_ != TeamResult::Ok) {
+    lastEnd = hostEndText_;
+    return hostEnd_;
+  }
+  if (bytes > arena::kLetterBytes) return ended(TeamResult::Broken, "more than 4096 bytes in a host-side all-gather");
+
+  const uint64_t round = ++hostRound_;
+  const size_t parity = round & 1;
+  arena::Letter& mine = area(rank_).letters[parity];
+  mine.kind = static_cast<uint32_t>(purpose);
+  mine.bytes = static_cast<uint32_t>(bytes);
+  if (bytes > 0) memcpy(mine.data, in, bytes);
+  arena::Rounds& rounds = control_.host;
+  const uint64_t all = round * static_cast<uint64_t>(size_);
+  seat().hostRound.store(round, std::memory_order_release);
+  if (rounds.posts.fetch_add(1, std::memory_order_acq_rel) + 1 == all) rounds.bell.ring();
+
+  std::string why;
+  const TeamResult result = await(
+      rounds.bell, [&] { return rounds.posts.load(std::memory_order_acquire) >= all; },
+      [&](int rank) { return control_.seats[rank].hostRound.load(std::memory_order_acquire) < round; }, deadline, &why);
+  if (result != TeamResult::Ok) return ended(result, std::string(nameOf(mine.kind)) + ": " + why);
+
+  for (int rank = 0; rank < size_; ++rank) {
+    const arena::Letter& letter = area(rank).letters[parity];
+    if (letter.kind != mine.kind || letter.bytes != mine.bytes) {
+      return ended(TeamResult::Mismatch, "rank " + std::to_string(rank_) + " is at " + nameOf(mine.kind) + " (" +
+                                             std::to_string(mine.bytes) + " B), rank " + std::to_string(rank) + " at " +
+                                             nameOf(letter.kind) + " (" + std::to_string(letter.bytes) + " B)");
+    }
+    if (bytes > 0) memcpy(static_cast<unsigned char*>(out) + static_cast<size_t>(rank) * bytes, letter.data, bytes);
+  }
+  return TeamResult::Ok;
+}
+
+TeamResult SharedTeam::barrier(uint64_t deadline) { return exchange(Purpose::Barrier, nullptr, nullptr, 0, deadline); }
+
+TeamResult SharedTeam::allGather(const void* in, void* out, size_t bytes, uint64_t deadline) {
+  return exchange(Purpose::AllGather, in, out, bytes, deadline);
+}
+
+TeamResult SharedTeam::shareSegments(size_t bytes, std::vector<std::shared_ptr<Segment>>* segments, uint64_t deadline) {
+  // A rank that has no memory says so, so that all fail together and none waits.
+  struct Offer {
+    MemoryAddress address;
+    uint32_t valid;
+  };
+  std::string why;
+  std::vector<std::shared_ptr<Segment>> mapped(static_cast<size_t>(size_));
+  const File file = SharedMemory::create(bytes, &why);
+  Offer mine{};
+  if (file) {
+    mine.address = SharedMemory::addressOf(file, bytes);
+    mapped[static_cast<size_t>(rank_)] = SharedMemory::map(file, bytes, &why);
+    mine.valid = mapped[static_cast<size_t>(rank_)] != nullptr;
+  }
+  std::vector<Offer> offers(static_cast<size_t>(size_));
+  TeamResult result = exchange(Purpose::ShareSegments, &mine, offers.data(), sizeof mine, deadline);
+  if (result != TeamResult::Ok) return result;
+
+  uint32_t complete = mine.valid;
+  for (int rank = 0; rank < size_ && complete != 0; ++rank) {
+    const size_t index = static_cast<size_t>(rank);
+    if (rank == rank_) continue;
+    if (offers[index].valid == 0) {
+      why = "rank " + std::to_string(rank) + " could not provide shared memory";
+      complete = 0;
+      continue;
+    }
+    mapped[index] = SharedMemory::map(offers[index].address, &why);
+    if (mapped[index] == nullptr) {
+      why = "shared memory of rank " + std::to_string(rank) + ": " + why;
+      complete = 0;
+    }
+  }
+  // The file must stay open until all have mapped it.
+  std::vector<uint32_t> states(static_cast<size_t>(size_));
+  result = exchange(Purpose::ShareSegments, &complete, states.data(), sizeof complete, deadline);
+  if (result != TeamResult::Ok) return result;
+  for (int rank = 0; rank < size_; ++rank) {
+    if (states[static_cast<size_t>(rank)] == 0) {
+      lastEnd = complete == 0 ? why : "rank " + std::to_string(rank) + " could not map the shared memory";
+      return TeamResult::Broken;
+    }
+  }
+  *segments = std::move(mapped);
+  return TeamResult::Ok;
+}
+
+bool SharedTeam::alive(int rank) const {
+  if (rank < 0 || rank >= size_) return false;
+  const arena::Seat& seat = control_.seats[rank];
+  if (static_cast<arena::Presence>(seat.presence.load(std::memory_order_acquire)) == arena::Presence::Aborted) return false;
+  if (seat.process == self()) return true;
+  Look& look = looks_[rank];
+  if (look.dead.load(std::memory_order_relaxed)) return false;
+  const uint64_t time = now();
+  uint64_t next = look.at.load(std::memory_order_relaxed);
+  if (time < next) return true;
+  if (!look.at.compare_exchange_strong(next, time + kLookInterval, std::memory_order_relaxed)) return true;
+  if (exists(seat.process)) return true;
+  look.dead.store(true, std::memory_order_relaxed);
+  return false;
+}
+
+std::string SharedTeam::explain() const { return lastEnd; }
+
+void SharedTeam::abort() {
+  aborted_.store(true, std::memory_order_release);
+  depart(arena::Presence::Aborted);
+}
+
+void SharedTeam::leave() { depart(arena::Presence::Left); }
+
+void SharedTeam::depart(arena::Presence how) {
+  uint32_t present = static_cast<uint32_t>(arena::Presence::Present);
+  if (seat().presence.compare_exchange_strong(present, static_cast<uint32_t>(how), std::memory_order_acq_rel)) ringAll();
+}
+
+void SharedTeam::fail(ncclResult_t code, const std::string& text) {
+  if (arena::pronounce(control_.failure, rank_, code, text.c_str())) ringAll();
+}
+
+void SharedTeam::failure(int* rank, ncclResult_t* code, std::string* text) {
+  const char* words = "";
+  arena::readVerdict(control_.failure, rank, code, &words);
+  *text = words;
+}
+
+std::string SharedTeam::failureText() {
+  int rank = -1;
+  ncclResult_t code = ncclRemoteError;
+  std::string text;
+  failure(&rank, &code, &text);
+  return "rank " + std::to_string(rank) + " failed: " + text;
+}
+
+void SharedTeam::ringAll() {
+  control_.host.bell.ring();
+  control_.device.bell.ring();
+  for (int rank = 0; rank < size_; ++rank) control_.seats[rank].messages.ring();
+}
+
+ncclResult_t resultOf(TeamResult result) {
+  switch (result) {
+    case TeamResult::Ok: return ncclSuccess;
+    case TeamResult::Timeout: return ncclTimeout;
+    case TeamResult::Broken: return ncclSystemError;
+    case TeamResult::PeerDied: return ncclRemoteError;
+    case TeamResult::Aborted: return ncclInvalidUsage;
+    case TeamResult::Mismatch: return ncclInvalidUsage;
+  }
+  return ncclInternalError;
+}
+
+}  // namespace emu

@@ -1,0 +1,96 @@
+// A communicator as the NCCL room sees it, and the registry of those that live.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "nccl/communicator.h"
+#include "nccl/config.h"
+#include "nccl/reduction.h"
+#include "nccl/shared_team.h"
+#include "nccl/turnstile.h"
+
+namespace emu::nccl {
+
+// An operator made by ncclRedOpCreatePreMulSum.
+struct PreMulSum {
+  ncclDataType_t type = ncclFloat32;
+  bool onDevice = false;
+  const void* device = nullptr;
+  unsigned char immediate[8] = {};
+};
+
+// How far a communicator's life has gone.
+enum class Stage { Starting, Ready, Finalized, Suspended, Revoked };
+
+class CommState final : public ncclComm, public std::enable_shared_from_this<CommState> {
+ public:
+  CommState(int device, const Config& config);
+  ~CommState();
+
+  // Gives the communicator its ranks; from now on it can be used.
+  void attach(std::shared_ptr<SharedTeam> ranks);
+  SharedTeam& ranks() { return *ranks_; }
+  std::shared_ptr<SharedTeam> sharedRanks() { return ranks_; }
+
+  // ---- what ncclCommGetAsyncError answers ----
+  ncclResult_t asyncError();
+  std::string asyncText();
+  void begin();  // something goes on in the background: ncclInProgress
+  void finish(ncclResult_t result, const std::string& text);
+  void failAsync(ncclResult_t result, const std::string& text);  // the first failure stays
+
+  // Runs `body` on a thread of its own that close() waits for, between begin() and finish().
+  void runInBackground(std::function<ncclResult_t(std::string*)> body);
+  void joinBackground();
+
+  // ---- end of life ----
+  // Device work and pending init give up from now on.
+  void abort();
+  bool aborted() const { return abort_.load(std::memory_order_acquire); }
+  // No longer a communicator of anybody: its ranks are left, its windows are gone.
+  void close();
+
+  std::atomic<Stage> stage{Stage::Starting};
+  const Config config;
+  Turnstile turnstile;
+  std::mutex issue;  // held while work is put on a stream
+  std::atomic<int> captured{0};  // pieces of its work that live in graphs
+
+  std::mutex mutex;  // of what follows
+  std::map<unsigned int, std::shared_ptr<PreMulSum>> operators;
+  unsigned int nextOperator = ncclNumOps;
+  std::map<ncclWindow_t, std::shared_ptr<ncclWindow_vidmem>> windows;
+  uint64_t symmetricWindows = 0;  // registered so far: the next ordinal
+  uint64_t localWindows = 0;
+  std::set<uintptr_t> registrations;  // of ncclCommRegister
+
+ private:
+  std::shared_ptr<SharedTeam> ranks_;
+  std::atomic<bool> abort_{false};
+  std::mutex asyncMutex_;
+  ncclResult_t async_ = ncclInProgress;
+  std::string asyncText_;
+  std::thread background_;
+};
+
+// ---- registry ----
+
+std::shared_ptr<CommState> create(int device, const Config& config);
+std::shared_ptr<CommState> find(ncclComm_t comm);  // NULL unless live
+// Takes the communicator out: only one caller gets it.
+std::shared_ptr<CommState> take(ncclComm_t comm);
+
+// The communicator if it is live, initialised and without error; otherwise NULL and what the call must answer.
+std::shared_ptr<CommState> ready(ncclComm_t comm, ncclResult_t* why);
+// Likewise, and it takes operations.
+std::shared_ptr<CommState> usable(ncclComm_t comm, ncclResult_t* why);
+
+}  // namespace emu::nccl

@@ -1,0 +1,40 @@
+// Lets the device work of one rank of a communicator run one at a time: eager work in the order of the calls, whatever the
+// streams; replayed work whenever it comes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <set>
+
+#include "base/wait.h"
+
+namespace emu::nccl {
+
+class Turnstile {
+ public:
+  using Ticket = uint64_t;
+  static constexpr Ticket kNone = 0;  // of replayed work
+
+  Ticket draw();
+  // Blocks until it is the ticket's turn; true if so, false if cancelled() or at the limit of waits.
+  bool enter(Ticket ticket, const std::function<bool()>& cancelled);
+  void leave(Ticket ticket);  // after enter
+  void drop(Ticket ticket);   // its work will never enter
+
+  // Blocks until all eager work has run and no other runs; until no work runs. False if waits were broken.
+  bool drain();
+  bool pause();
+
+ private:
+  void pass(Ticket ticket);
+
+  std::mutex mutex_;
+  Ticket drawn_ = 0;
+  Ticket serving_ = 1;      // the lowest ticket that has neither left nor been dropped
+  std::set<Ticket> passed_;  // above serving_
+  bool busy_ = false;
+  Bell changed_{};
+};
+
+}  // namespace emu::nccl

@@ -1,0 +1,112 @@
+#include "nccl/windows.h"
+
+#include <string>
+#include <vector>
+
+#include "base/live.h"
+#include "cuda/memory.h"
+#include "nccl/errors.h"
+#include "nccl/group.h"
+#include "nccl/quarantine.h"
+
+namespace emu::nccl {
+
+namespace {
+
+constexpr uint64_t kWindowMagic = 0x77696e646e63346a;
+// Ordinals of windows that are not symmetric lie above those that are: they are no business of the other ranks.
+constexpr uint64_t kLocal = uint64_t{1} << 32;
+
+void keep(CommState& comm, void* base, size_t bytes, ncclWindow_t* out, int flags) {
+  auto window = std::allocate_shared<ncclWindow_vidmem>(QuarantineAllocator<ncclWindow_vidmem>());
+  const std::lock_guard<std::mutex> lock(comm.mutex);
+  const bool symmetric = (flags & NCCL_WIN_COLL_SYMMETRIC) != 0;
+  const uint64_t ordinal = symmetric ? comm.symmetricWindows++ : kLocal + comm.localWindows++;
+  *window = {kWindowMagic, &comm, ordinal, static_cast<unsigned char*>(base), bytes, flags};
+  *out = window.get();
+  comm.windows.emplace(window.get(), std::move(window));
+  live::windows.add(comm.device, 1);
+}
+
+// Whether the memory may become a window; `text` tells why not.
+ncclResult_t checkMemory(const CommState& comm, const void* base, size_t bytes, int flags, std::string* text) {
+  if (!memory::accessible(base, bytes, comm.device, text)) return ncclInvalidArgument;
+  if ((flags & NCCL_WIN_COLL_SYMMETRIC) == 0) return ncclSuccess;
+  memory::Block block;
+  if (memory::find(base, &block) && block.kind == memory::Kind::Symmetric) return ncclSuccess;
+  *text = "a symmetric window needs memory of ncclMemAlloc, this is " + memory::describe(base);
+  return ncclUnhandledCudaError;
+}
+
+// What a rank says of its part of a symmetric window.
+struct Part {
+  uint64_t bytes;
+  uint32_t flags;
+  uint32_t code;  // of its own checks
+};
+
+ncclResult_t registerTogether(CommState& comm, void* base, size_t bytes, ncclWindow_t* out, int flags, std::string* text) {
+  SharedTeam& ranks = comm.ranks();
+  const ncclResult_t checked = checkMemory(comm, base, bytes, flags, text);
+  const Part mine{bytes, static_cast<uint32_t>(flags), static_cast<uint32_t>(checked)};
+  std::vector<Part> parts(static_cast<size_t>(ranks.size()));
+  const TeamResult result = ranks.exchange(Purpose::RegisterWindow, &mine, parts.data(), sizeof mine, waitLimit());
+  if (result != TeamResult::Ok) {
+    *text = ranks.explain();
+    return resultOf(result);
+  }
+  if (checked != ncclSuccess) return checked;
+  for (size_t rank = 0; rank < parts.size(); ++rank) {
+    if (parts[rank].code != ncclSuccess) {
+      *text = "rank " + std::to_string(rank) + " could not register its part of the window";
+      return ncclRemoteError;
+    }
+    if (parts[rank].bytes != mine.bytes || parts[rank].flags != mine.flags) {
+      *text = "rank " + std::to_string(ranks.rank()) + " registers a window of " + std::to_string(mine.bytes) +
+              " bytes (flags " + std::to_string(mine.flags) + "), rank " + std::to_string(rank) + " one of " +
+              std::to_string(parts[rank].bytes) + " (flags " + std::to_string(parts[rank].flags) + ")";
+      return ncclInvalidArgument;
+    }
+  }
+  keep(comm, base, bytes, out, flags);
+  return ncclSuccess;
+}
+
+}  // namespace
+
+ncclResult_t registerWindow(const std::shared_ptr<CommState>& comm, void* base, size_t bytes, ncclWindow_t* out, int flags) {
+  if (out == nullptr) return fail(ncclInvalidArgument, "win is NULL");
+  *out = nullptr;
+  if (base == nullptr || bytes == 0) return fail(ncclInvalidArgument, "a window of %zu bytes at %p", bytes, base);
+  if ((flags & ~(NCCL_WIN_COLL_SYMMETRIC | NCCL_WIN_STRICT_ORDERING)) != 0) {
+    return fail(ncclInvalidArgument, "window flags 0x%x", static_cast<unsigned>(flags));
+  }
+  if (reinterpret_cast<uintptr_t>(base) % NCCL_WIN_REQUIRED_ALIGNMENT != 0) {
+    return fail(ncclInvalidArgument, "a window must begin at a multiple of %d, not at %p", NCCL_WIN_REQUIRED_ALIGNMENT, base);
+  }
+  if ((flags & NCCL_WIN_COLL_SYMMETRIC) == 0) {
+    std::string text;
+    const ncclResult_t checked = checkMemory(*comm, base, bytes, flags, &text);
+    if (checked != ncclSuccess) return failWith(checked, "window: " + text);
+    keep(*comm, base, bytes, out, flags);
+    return ncclSuccess;
+  }
+  group::Meeting meeting;
+  meeting.comm = comm;
+  meeting.body = [comm, base, bytes, out, flags](std::string* text) {
+    return registerTogether(*comm, base, bytes, out, flags, text);
+  };
+  return group::meet(std::move(meeting));
+}
+
+ncclResult_t deregisterWindow(CommState& comm, ncclWindow_t window) {
+  if (window == nullptr) return ncclSuccess;
+  const std::lock_guard<std::mutex> lock(comm.mutex);
+  if (comm.windows.erase(window) == 0) {
+    return fail(ncclInvalidArgument, "win %p is not a live window of the communicator", static_cast<void*>(window));
+  }
+  live::windows.add(comm.device, -1);
+  return ncclSuccess;
+}
+
+}  // namespace emu::nccl

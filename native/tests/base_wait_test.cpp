@@ -1,0 +1,105 @@
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "base/options.h"
+#include "base/wait.h"
+
+namespace emu {
+namespace {
+
+constexpr uint64_t kMs = 1'000'000;
+
+TEST(Wait, ReadyAtOnce) {
+  Bell bell{};
+  EXPECT_EQ(WaitEnd::Ready, waitUntil(bell, [] { return true; }, 0));
+}
+
+TEST(Wait, EndsAtTheDeadline) {
+  Bell bell{};
+  const uint64_t start = now();
+  EXPECT_EQ(WaitEnd::Timeout, waitUntil(bell, [] { return false; }, start + 20 * kMs));
+  EXPECT_GE(now() - start, 20 * kMs);
+}
+
+TEST(Wait, EndsWhenCancelled) {
+  Bell bell{};
+  std::atomic<bool> cancelled{false};
+  std::thread canceller([&] { cancelled = true; });
+  EXPECT_EQ(WaitEnd::Broken, waitUntil(bell, [] { return false; }, kNoDeadline, [&] { return cancelled.load(); }));
+  canceller.join();
+}
+
+TEST(Wait, BrokenWaitsStayBrokenUntilMended) {
+  Bell bell{};
+  std::thread breaker([] { breakWaits("the test says so"); });
+  EXPECT_EQ(WaitEnd::Broken, waitUntil(bell, [] { return false; }, kNoDeadline));
+  breaker.join();
+  EXPECT_TRUE(waitsBroken());
+  EXPECT_EQ("the test says so", brokenReason());
+  EXPECT_EQ(WaitEnd::Broken, waitUntil(bell, [] { return false; }, kNoDeadline));
+  EXPECT_EQ(WaitEnd::Ready, waitUntil(bell, [] { return true; }, kNoDeadline));
+  breakWaits(nullptr);
+  EXPECT_FALSE(waitsBroken());
+  EXPECT_EQ(WaitEnd::Timeout, waitUntil(bell, [] { return false; }, 0));
+}
+
+// Every turn depends on a ring that must not be lost.
+TEST(Wait, NoRingIsLost) {
+  constexpr int kTurns = 20'000;
+  Bell bell{};
+  std::atomic<int> turn{0};
+  const auto play = [&](int parity) {
+    for (int i = parity; i < kTurns; i += 2) {
+      blockUntil(bell, [&] { return turn.load(std::memory_order_acquire) == i; });
+      turn.store(i + 1, std::memory_order_release);
+      bell.ring();
+    }
+  };
+  std::thread other(play, 1);
+  play(0);
+  other.join();
+  EXPECT_EQ(kTurns, turn.load());
+}
+
+TEST(Wait, BellsWorkAcrossProcesses) {
+  struct Shared {
+    Bell bell;
+    std::atomic<int> value;
+  };
+  void* memory = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(MAP_FAILED, memory);
+  auto* shared = static_cast<Shared*>(memory);  // zeros are a valid Bell
+  const pid_t child = fork();
+  if (child == 0) {
+    const WaitEnd end = waitUntil(shared->bell, [&] { return shared->value.load() == 1; }, now() + 30'000 * kMs);
+    shared->value = 2;
+    shared->bell.ring();
+    _exit(end == WaitEnd::Ready ? 0 : 1);
+  }
+  shared->value = 1;
+  shared->bell.ring();
+  EXPECT_EQ(WaitEnd::Ready, waitUntil(shared->bell, [&] { return shared->value.load() == 2; }, now() + 30'000 * kMs));
+  int status = -1;
+  ASSERT_EQ(child, waitpid(child, &status, 0));
+  EXPECT_EQ(0, status);
+  munmap(memory, sizeof(Shared));
+}
+
+TEST(Wait, LimitComesFromTheOption) {
+  EXPECT_EQ(kNoDeadline, waitLimit());
+  ASSERT_EQ(0, options::set("wait_limit_ms", "1000"));
+  const uint64_t start = now();
+  const uint64_t limit = waitLimit();
+  EXPECT_GE(limit, start + 1000 * kMs);
+  EXPECT_LE(limit, now() + 1000 * kMs);
+  ASSERT_EQ(0, options::set("wait_limit_ms", "18446744073709551615"));
+  EXPECT_GT(waitLimit(), now());
+  ASSERT_EQ(0, options::set("wait_limit_ms", "0"));
+}
+
+}  // namespace
+}  // namespace emu

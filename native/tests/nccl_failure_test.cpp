@@ -1,0 +1,462 @@
+// What happens when ranks disagree, give up, die, or touch what they must not.
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "nccl_harness.h"
+
+namespace nccl_test {
+namespace {
+
+// A rank whose communicator and device are expected to fail: leaves both clean.
+void asFailingRank(const ncclUniqueId& id, int size, int rank, const std::function<void(Rank&)>& body) {
+  Rank self;
+  self.rank = rank;
+  self.size = size;
+  ASSERT_CUDA(cudaSuccess, cudaSetDevice(rank));
+  ASSERT_NCCL(ncclSuccess, ncclCommInitRank(&self.comm, size, id, rank));
+  ASSERT_CUDA(cudaSuccess, cudaStreamCreate(&self.stream));
+  body(self);
+  EXPECT_NCCL(ncclSuccess, ncclCommAbort(self.comm));
+  EXPECT_CUDA(cudaSuccess, cudaDeviceReset());
+}
+
+void asFailingThreads(int size, const std::function<void(Rank&)>& body) {
+  const size_t files = openFiles();
+  const size_t arenas = mappedArenas();
+  const uint64_t communicators = usage().communicators;
+  const ncclUniqueId id = makeId();
+  onThreads(size, [&](int rank) { asFailingRank(id, size, rank, body); });
+  EXPECT_EQ(files, openFiles());
+  EXPECT_EQ(arenas, mappedArenas());
+  EXPECT_EQ(communicators, usage().communicators);
+}
+
+void expectAsync(const Rank& self, ncclResult_t expected, const std::string& part) {
+  ncclResult_t state = ncclSuccess;
+  EXPECT_NCCL(ncclSuccess, ncclCommGetAsyncError(self.comm, &state));
+  EXPECT_EQ(expected, state) << "rank " << self.rank;
+  const std::string text = ncclGetLastError(self.comm);
+  EXPECT_NE(std::string::npos, text.find(part)) << "rank " << self.rank << ": " << text;
+}
+
+std::string deviceText(int device) {
+  char text[1024] = "";
+  EXPECT_EQ(0, nccl4jEmuErrorText(device, text, sizeof text));
+  return text;
+}
+
+class NcclMismatch : public ::testing::Test {
+ protected:
+  // Rank 0 calls first, the others second: everyone learns of it.
+  void disagree(const std::function<ncclResult_t(Rank&, float*)>& first, const std::function<ncclResult_t(Rank&, float*)>& second) {
+    asFailingThreads(3, [&](Rank& self) {
+      Buffer<float> value(256);
+      EXPECT_NCCL(ncclSuccess, (self.rank == 0 ? first : second)(self, value.data()));
+      EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(self.stream));
+      EXPECT_NE(std::string::npos, deviceText(self.rank).find("the ranks called different operations")) << deviceText(self.rank);
+      expectAsync(self, ncclInvalidUsage, "the ranks called different operations");
+      // From now on every call answers the error.
+      EXPECT_NCCL(ncclInvalidUsage, ncclBcast(value.data(), 1, ncclFloat32, 0, self.comm, self.stream));
+      EXPECT_NCCL(ncclInvalidUsage, ncclCommDestroy(self.comm)) << "a failed communicator must be aborted";
+    });
+  }
+};
+
+TEST_F(NcclMismatch, Operation) {
+  disagree([](Rank& s, float* v) { return ncclAllReduce(v, v, 4, ncclFloat32, ncclSum, s.comm, s.stream); },
+           [](Rank& s, float* v) { return ncclBcast(v, 4, ncclFloat32, 0, s.comm, s.stream); });
+}
+
+TEST_F(NcclMismatch, Count) {
+  disagree([](Rank& s, float* v) { return ncclAllGather(v, v, 4, ncclFloat32, s.comm, s.stream); },
+           [](Rank& s, float* v) { return ncclAllGather(v, v, 5, ncclFloat32, s.comm, s.stream); });
+}
+
+TEST_F(NcclMismatch, Reduction) {
+  disagree([](Rank& s, float* v) { return ncclAllReduce(v, v, 4, ncclFloat32, ncclSum, s.comm, s.stream); },
+           [](Rank& s, float* v) { return ncclAllReduce(v, v, 4, ncclFloat32, ncclMax, s.comm, s.stream); });
+}
+
+TEST_F(NcclMismatch, DataTypeOfAReduction) {
+  disagree([](Rank& s, float* v) { return ncclAllReduce(v, v, 4, ncclFloat32, ncclSum, s.comm, s.stream); },
+           [](Rank& s, float* v) { return ncclAllReduce(v, v, 4, ncclInt32, ncclSum, s.comm, s.stream); });
+}
+
+TEST_F(NcclMismatch, Root) {
+  disagree([](Rank& s, float* v) { return ncclBcast(v, 4, ncclFloat32, 0, s.comm, s.stream); },
+           [](Rank& s, float* v) { return ncclBcast(v, 4, ncclFloat32, 1, s.comm, s.stream); });
+}
+
+TEST(NcclMismatchOfMessages, Size) {
+  asFailingThreads(2, [](Rank& self) {
+    Buffer<int> value(8);
+    if (self.rank == 0) {
+      EXPECT_NCCL(ncclSuccess, ncclSend(value.data(), 4, ncclInt32, 1, self.comm, self.stream));
+      // The send may be over before the receiver looks; then a later operation learns of it.
+      EXPECT_NCCL(ncclSuccess, ncclRecv(value.data(), 1, ncclInt32, 1, self.comm, self.stream));
+      EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(self.stream));
+      expectAsync(self, ncclRemoteError, "rank 1 failed: ncclRecv: ncclRecv of 20 bytes meets ncclSend of 16 bytes from rank 0");
+    } else {
+      EXPECT_NCCL(ncclSuccess, ncclRecv(value.data(), 5, ncclInt32, 0, self.comm, self.stream));
+      EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(self.stream));
+      expectAsync(self, ncclInvalidUsage, "ncclRecv of 20 bytes meets ncclSend of 16 bytes from rank 0");
+    }
+  });
+}
+
+TEST(NcclFailure, TheLimitNamesWhoIsMissing) {
+  // Rank 2 never calls; the limit is for the two that wait.
+  asFailingThreads(3, [](Rank& self) {
+    static std::atomic<int> done;
+    done = 0;
+    static std::mutex mutex;
+    static std::condition_variable changed;
+    Buffer<int> value(1);
+    if (self.rank == 2) {
+      std::unique_lock<std::mutex> lock(mutex);
+      changed.wait(lock, [] { return done == 2; });
+      expectAsync(self, ncclRemoteError, "for rank 2");
+      return;
+    }
+    {
+      Option limit("wait_limit_ms", "100");
+      EXPECT_NCCL(ncclSuccess, ncclAllReduce(value.data(), value.data(), 1, ncclInt32, ncclSum, self.comm, self.stream));
+      const cudaError_t error = cudaStreamSynchronize(self.stream);
+      // Whoever reaches the limit first tells the other.
+      EXPECT_TRUE(error == cudaErrorLaunchTimeout || error == cudaErrorLaunchFailure) << error;
+      ncclResult_t state = ncclSuccess;
+      EXPECT_NCCL(ncclSuccess, ncclCommGetAsyncError(self.comm, &state));
+      expectAsync(self, error == cudaErrorLaunchTimeout ? ncclTimeout : ncclRemoteError, "for rank 2");
+    }
+    const std::lock_guard<std::mutex> lock(mutex);
+    ++done;
+    changed.notify_all();
+  });
+}
+
+TEST(NcclFailure, AbortEndsTheWaitOfItsOwnRankOnly) {
+  const ncclUniqueId id = makeId();
+  std::atomic<int> waiting{0};
+  onThreads(2, [&](int rank) {
+    Rank self{rank, 2, nullptr, nullptr};
+    ASSERT_CUDA(cudaSuccess, cudaSetDevice(rank));
+    ASSERT_NCCL(ncclSuccess, ncclCommInitRank(&self.comm, 2, id, rank));
+    if (rank == 1) {
+      // Takes no part until rank 0 has given up.
+      while (waiting == 0) std::this_thread::yield();
+      ncclResult_t state = ncclInternalError;
+      EXPECT_NCCL(ncclSuccess, ncclCommGetAsyncError(self.comm, &state));
+      EXPECT_EQ(ncclSuccess, state) << "the abort of another rank is noticed by waiting for it";
+      ASSERT_CUDA(cudaSuccess, cudaStreamCreate(&self.stream));
+      Buffer<int> value(1);
+      EXPECT_NCCL(ncclSuccess, ncclBcast(value.data(), 1, ncclInt32, 0, self.comm, self.stream));
+      EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(self.stream));
+      expectAsync(self, ncclRemoteError, "rank 0 aborted its communicator");
+      EXPECT_NCCL(ncclSuccess, ncclCommAbort(self.comm));
+      EXPECT_CUDA(cudaSuccess, cudaDeviceReset());
+      return;
+    }
+    ASSERT_CUDA(cudaSuccess, cudaStreamCreate(&self.stream));
+    Buffer<int> value(1);
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_NCCL(ncclSuccess, ncclAllReduce(value.data(), value.data(), 1, ncclInt32, ncclSum, self.comm, self.stream));
+    }
+    EXPECT_CUDA(cudaErrorNotReady, cudaStreamQuery(self.stream));
+    EXPECT_NCCL(ncclSuccess, ncclCommAbort(self.comm));
+    waiting = 1;
+    EXPECT_CUDA(cudaSuccess, cudaStreamSynchronize(self.stream)) << "the work just ends";
+    EXPECT_NCCL(ncclInvalidArgument, ncclAllReduce(value.data(), value.data(), 1, ncclInt32, ncclSum, self.comm, self.stream));
+    EXPECT_CUDA(cudaSuccess, cudaStreamDestroy(self.stream));
+  });
+}
+
+TEST(NcclFailure, AbortFromAnotherThread) {
+  const ncclUniqueId id = makeId();
+  onThreads(2, [&](int rank) {
+    Rank self{rank, 2, nullptr, nullptr};
+    ASSERT_CUDA(cudaSuccess, cudaSetDevice(rank));
+    ASSERT_NCCL(ncclSuccess, ncclCommInitRank(&self.comm, 2, id, rank));
+    ASSERT_CUDA(cudaSuccess, cudaStreamCreate(&self.stream));
+    Buffer<int> value(1);
+    if (rank == 0) {
+      EXPECT_NCCL(ncclSuccess, ncclRecv(value.data(), 1, ncclInt32, 1, self.comm, self.stream));
+      std::thread watchdog([&] { EXPECT_NCCL(ncclSuccess, ncclCommAbort(self.comm)); });
+      EXPECT_CUDA(cudaSuccess, cudaStreamSynchronize(self.stream));
+      watchdog.join();
+    } else {
+      EXPECT_NCCL(ncclSuccess, ncclCommAbort(self.comm));
+    }
+    EXPECT_CUDA(cudaSuccess, cudaStreamDestroy(self.stream));
+  });
+}
+
+TEST(NcclFailure, ARankThatLeftIsNotWaitedFor) {
+  asFailingThreads(2, [](Rank& self) {
+    if (self.rank == 1) {
+      EXPECT_NCCL(ncclSuccess, ncclCommDestroy(self.comm));
+      self.comm = nullptr;
+      return;
+    }
+    Buffer<int> value(1);
+    EXPECT_NCCL(ncclSuccess, ncclBcast(value.data(), 1, ncclInt32, 0, self.comm, self.stream));
+    EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(self.stream));
+    expectAsync(self, ncclRemoteError, "rank 1 destroyed its communicator");
+  });
+}
+
+TEST(NcclFailure, WhatWasSentBeforeLeavingArrives) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool left = false;
+  const ncclUniqueId id = makeId();
+  onThreads(2, [&](int rank) {
+    Rank self{rank, 2, nullptr, nullptr};
+    ASSERT_CUDA(cudaSuccess, cudaSetDevice(rank));
+    ASSERT_NCCL(ncclSuccess, ncclCommInitRank(&self.comm, 2, id, rank));
+    ASSERT_CUDA(cudaSuccess, cudaStreamCreate(&self.stream));
+    Buffer<int> value(std::vector<int>{rank == 0 ? 77 : 0});
+    if (rank == 0) {
+      EXPECT_NCCL(ncclSuccess, ncclSend(value.data(), 1, ncclInt32, 1, self.comm, self.stream));
+      EXPECT_NCCL(ncclSuccess, ncclCommDestroy(self.comm));
+      const std::lock_guard<std::mutex> lock(mutex);
+      left = true;
+      changed.notify_all();
+    } else {
+      std::unique_lock<std::mutex> lock(mutex);
+      changed.wait(lock, [&] { return left; });
+      EXPECT_NCCL(ncclSuccess, ncclRecv(value.data(), 1, ncclInt32, 0, self.comm, self.stream));
+      EXPECT_CUDA(cudaSuccess, cudaStreamSynchronize(self.stream));
+      EXPECT_EQ(77, value.read()[0]);
+      EXPECT_NCCL(ncclSuccess, ncclCommDestroy(self.comm));
+    }
+    EXPECT_CUDA(cudaSuccess, cudaStreamDestroy(self.stream));
+  });
+}
+
+TEST(NcclFailure, IllegalAddress) {
+  asFailingThreads(2, [](Rank& self) {
+    Buffer<int> value(1);
+    if (self.rank == 0) {
+      int* freed = nullptr;
+      ASSERT_CUDA(cudaSuccess, cudaMalloc(reinterpret_cast<void**>(&freed), 64));
+      ASSERT_CUDA(cudaSuccess, cudaFree(freed));
+      EXPECT_NCCL(ncclSuccess, ncclAllReduce(freed, value.data(), 1, ncclInt32, ncclSum, self.comm, self.stream));
+      EXPECT_CUDA(cudaErrorIllegalAddress, cudaStreamSynchronize(self.stream));
+      EXPECT_NE(std::string::npos, deviceText(0).find("ncclAllReduce on rank 0: sendbuff")) << deviceText(0);
+      expectAsync(self, ncclUnhandledCudaError, "sendbuff");
+    } else {
+      EXPECT_NCCL(ncclSuccess, ncclAllReduce(value.data(), value.data(), 1, ncclInt32, ncclSum, self.comm, self.stream));
+      EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(self.stream));
+      expectAsync(self, ncclRemoteError, "rank 0 failed: ncclAllReduce");
+    }
+  });
+}
+
+TEST(NcclFailure, ABufferThatIsTooSmall) {
+  asFailingThreads(2, [](Rank& self) {
+    // The gathered data does not fit on rank 1.
+    Buffer<int> mine(64);
+    Buffer<int> all(self.rank == 0 ? 128 : 127);
+    EXPECT_NCCL(ncclSuccess, ncclAllGather(mine.data(), all.data(), 64, ncclInt32, self.comm, self.stream));
+    EXPECT_CUDA(self.rank == 0 ? cudaErrorLaunchFailure : cudaErrorIllegalAddress, cudaStreamSynchronize(self.stream));
+    expectAsync(self, self.rank == 0 ? ncclRemoteError : ncclUnhandledCudaError, "recvbuff");
+  });
+}
+
+TEST(NcclFailure, WorkThatIsDroppedBecauseItsDeviceFailed) {
+  asFailingThreads(2, [](Rank& self) {
+    Buffer<int> value(1);
+    if (self.rank == 0) {
+      // The stream waits behind a host function while the device fails on another stream.
+      static std::atomic<bool> go;
+      go = false;
+      cudaStream_t other;
+      ASSERT_CUDA(cudaSuccess, cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking));
+      EXPECT_CUDA(cudaSuccess, cudaLaunchHostFunc(self.stream,
+                                                  [](void*) {
+                                                    while (!go) std::this_thread::yield();
+                                                  },
+                                                  nullptr));
+      EXPECT_NCCL(ncclSuccess, ncclBcast(value.data(), 1, ncclInt32, 0, self.comm, self.stream));
+      int* freed = nullptr;
+      ASSERT_CUDA(cudaSuccess, cudaMalloc(reinterpret_cast<void**>(&freed), 64));
+      EXPECT_CUDA(cudaSuccess, cudaMemsetAsync(freed + (1 << 20), 0, 64, other));
+      EXPECT_CUDA(cudaErrorIllegalAddress, cudaStreamSynchronize(other));
+      go = true;
+      ncclResult_t state = ncclSuccess;
+      while (state == ncclSuccess) EXPECT_NCCL(ncclSuccess, ncclCommGetAsyncError(self.comm, &state));
+      expectAsync(self, ncclUnhandledCudaError, "was dropped");
+    } else {
+      EXPECT_NCCL(ncclSuccess, ncclBcast(value.data(), 1, ncclInt32, 0, self.comm, self.stream));
+      EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(self.stream));
+      expectAsync(self, ncclRemoteError, "was dropped");
+    }
+  });
+}
+
+// Parameters: the id, the size, the rank, and how it waits.
+const RoleOf waits("waits", [](const std::vector<std::string>& parameters) {
+  const int rank = std::stoi(parameters.at(2));
+  asRank(fromHex(parameters.at(0)), std::stoi(parameters.at(1)), rank, [&](Rank& self) {
+    Buffer<int> value(std::vector<int>{1});
+    Buffer<int> sum(1);
+    // Something that works first: all ranks are really there.
+    EXPECT_NCCL(ncclSuccess, ncclAllReduce(value.data(), sum.data(), 1, ncclInt32, ncclSum, self.comm, self.stream));
+    EXPECT_CUDA(cudaSuccess, cudaStreamSynchronize(self.stream));
+    if (parameters.at(3) == "receive") {
+      EXPECT_NCCL(ncclSuccess, ncclRecv(value.data(), 1, ncclInt32, 0, self.comm, self.stream));
+      tellParent();
+    } else {
+      tellParent();
+      for (;;) pause();
+    }
+    EXPECT_CUDA(cudaSuccess, cudaStreamSynchronize(self.stream));
+  });
+});
+
+class NcclKilled : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(NcclKilled, TheOthersLearnOfIt) {
+  const size_t files = openFiles();
+  const size_t arenas = mappedArenas();
+  const ncclUniqueId id = makeId();
+  {
+    Child child("waits", {toHex(id), "3", "2", GetParam()});
+    std::mutex mutex;
+    onThreads(2, [&](int rank) {
+      asFailingRank(id, 3, rank, [&](Rank& self) {
+        Buffer<int> value(std::vector<int>{1});
+        Buffer<int> sum(1);
+        EXPECT_NCCL(ncclSuccess, ncclAllReduce(value.data(), sum.data(), 1, ncclInt32, ncclSum, self.comm, self.stream));
+        EXPECT_CUDA(cudaSuccess, cudaStreamSynchronize(self.stream));
+        EXPECT_EQ(3, sum.read()[0]);
+        EXPECT_NCCL(ncclSuccess, ncclAllReduce(value.data(), sum.data(), 1, ncclInt32, ncclSum, self.comm, self.stream));
+        if (rank == 0) {
+          EXPECT_TRUE(child.awaitWord());
+          child.kill();
+        }
+        EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(self.stream));
+        expectAsync(self, ncclRemoteError, "rank 2 is dead (process " + std::to_string(child.pid()) + " ended)");
+      });
+    });
+    EXPECT_NE(0, child.join());
+  }
+  EXPECT_EQ(files, openFiles());
+  EXPECT_EQ(arenas, mappedArenas());
+}
+
+INSTANTIATE_TEST_SUITE_P(While, NcclKilled, ::testing::Values("idle", "receive"));
+
+TEST(NcclFailure, ThePublisherIsKilledAfterInit) {
+  // The id came from a process that is gone; the ranks that met need it no more.
+  const std::string path = ::testing::TempDir() + "nccl4j-publisher-" + std::to_string(getpid());
+  Child publisher("publishes-and-joins", {path});
+  ASSERT_TRUE(publisher.awaitWord());
+  char text[2 * NCCL_UNIQUE_ID_BYTES + 1] = "";
+  FILE* file = fopen(path.c_str(), "r");
+  ASSERT_NE(nullptr, file);
+  EXPECT_NE(nullptr, fgets(text, sizeof text, file));
+  fclose(file);
+  unlink(path.c_str());
+  const ncclUniqueId id = fromHex(text);
+  onThreads(2, [&](int rank) {
+    asFailingRank(id, 3, rank, [&](Rank& self) {
+      if (rank == 0) {
+        publisher.kill();
+        publisher.join();
+      }
+      Buffer<int> value(std::vector<int>{rank});
+      EXPECT_NCCL(ncclSuccess, ncclGroupStart());
+      EXPECT_NCCL(ncclSuccess, ncclSend(value.data(), 1, ncclInt32, 1 - rank, self.comm, self.stream));
+      Buffer<int> got(1);
+      EXPECT_NCCL(ncclSuccess, ncclRecv(got.data(), 1, ncclInt32, 1 - rank, self.comm, self.stream));
+      EXPECT_NCCL(ncclSuccess, ncclGroupEnd());
+      EXPECT_CUDA(cudaSuccess, cudaStreamSynchronize(self.stream));
+      EXPECT_EQ(1 - rank, got.read()[0]) << "the survivors go on between themselves";
+    });
+  });
+}
+
+const RoleOf publishes("publishes-and-joins", [](const std::vector<std::string>& parameters) {
+  const ncclUniqueId id = makeId();
+  FILE* file = fopen(parameters.at(0).c_str(), "w");
+  ASSERT_NE(nullptr, file);
+  fputs(toHex(id).c_str(), file);
+  fclose(file);
+  tellParent();
+  asRank(id, 3, 2, [](Rank&) {
+    for (;;) pause();
+  });
+});
+
+TEST(NcclFailure, BrokenWaitsOfDeviceWork) {
+  asFailingThreads(2, [](Rank& self) {
+    static std::atomic<bool> seen;
+    seen = false;
+    if (self.rank == 1) {
+      while (!seen) std::this_thread::yield();
+      return;
+    }
+    Buffer<int> value(1);
+    EXPECT_NCCL(ncclSuccess, ncclBcast(value.data(), 1, ncclInt32, 0, self.comm, self.stream));
+    EXPECT_EQ(0, nccl4jEmuBreakWaits("enough"));
+    EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(self.stream));
+    EXPECT_EQ(0, nccl4jEmuBreakWaits(nullptr));
+    expectAsync(self, ncclSystemError, "enough");
+    seen = true;
+  });
+}
+
+TEST(NcclFailure, DestroyWaitsForGraphs) {
+  asThreads(1, [](Rank& self) {
+    Buffer<int> value(1);
+    ASSERT_CUDA(cudaSuccess, cudaStreamBeginCapture(self.stream, cudaStreamCaptureModeRelaxed));
+    EXPECT_NCCL(ncclSuccess, ncclBcast(value.data(), 1, ncclInt32, 0, self.comm, self.stream));
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    ASSERT_CUDA(cudaSuccess, cudaStreamEndCapture(self.stream, &graph));
+    ASSERT_CUDA(cudaSuccess, cudaGraphInstantiate(&exec, graph, 0));
+    EXPECT_CUDA(cudaSuccess, cudaGraphDestroy(graph));
+    {
+      Option limit("wait_limit_ms", "60");
+      EXPECT_NCCL(ncclInvalidUsage, ncclCommDestroy(self.comm));
+    }
+    // The communicator is still there, and goes with the last graph.
+    EXPECT_CUDA(cudaSuccess, cudaGraphLaunch(exec, self.stream));
+    EXPECT_CUDA(cudaSuccess, cudaStreamSynchronize(self.stream));
+    std::thread end([&] { EXPECT_CUDA(cudaSuccess, cudaGraphExecDestroy(exec)); });
+    EXPECT_NCCL(ncclSuccess, ncclCommDestroy(self.comm));
+    end.join();
+    self.comm = nullptr;
+  });
+}
+
+TEST(NcclFailure, AGraphThatOutlivesItsAbortedCommunicator) {
+  ASSERT_CUDA(cudaSuccess, cudaSetDevice(0));
+  ncclComm_t comm = nullptr;
+  cudaStream_t stream;
+  ASSERT_NCCL(ncclSuccess, ncclCommInitRank(&comm, 1, makeId(), 0));
+  ASSERT_CUDA(cudaSuccess, cudaStreamCreate(&stream));
+  int* value = nullptr;
+  ASSERT_CUDA(cudaSuccess, cudaMalloc(reinterpret_cast<void**>(&value), sizeof *value));
+  ASSERT_CUDA(cudaSuccess, cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
+  EXPECT_NCCL(ncclSuccess, ncclBcast(value, 1, ncclInt32, 0, comm, stream));
+  cudaGraph_t graph;
+  cudaGraphExec_t exec;
+  ASSERT_CUDA(cudaSuccess, cudaStreamEndCapture(stream, &graph));
+  ASSERT_CUDA(cudaSuccess, cudaGraphInstantiate(&exec, graph, 0));
+  EXPECT_NCCL(ncclSuccess, ncclCommAbort(comm));
+  EXPECT_CUDA(cudaSuccess, cudaGraphLaunch(exec, stream));
+  EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(stream));
+  EXPECT_NE(std::string::npos, deviceText(0).find("the communicator was destroyed")) << deviceText(0);
+  EXPECT_CUDA(cudaSuccess, cudaGraphExecDestroy(exec));
+  EXPECT_CUDA(cudaSuccess, cudaGraphDestroy(graph));
+  EXPECT_CUDA(cudaSuccess, cudaDeviceReset());
+}
+
+}  // namespace
+}  // namespace nccl_test

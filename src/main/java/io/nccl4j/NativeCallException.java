@@ -1,0 +1,36 @@
+package io.nccl4j;
+
+import io.nccl4j.internal.ErrorEvent;
+
+/**
+ * A native call answered with an error code. The message holds the C function, the code with its name, and the text that the
+ * library itself gives for it.
+ */
+public abstract class NativeCallException extends RuntimeException {
+    private static final long serialVersionUID = 1L;
+
+    private final String function;
+    private final int code;
+
+    /**
+     * @param function the C function that failed
+     * @param code the code it returned
+     * @param message the whole message
+     */
+    protected NativeCallException(String function, int code, String message) {
+        super(message);
+        this.function = function;
+        this.code = code;
+        ErrorEvent.emit(function, code, message);
+    }
+
+    /** The C function that failed, for example {@code ncclEpDispatch}. */
+    public final String function() {
+        return function;
+    }
+
+    /** The code it returned, as the C enum has it. */
+    public final int code() {
+        return code;
+    }
+}

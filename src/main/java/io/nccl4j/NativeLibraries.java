@@ -1,0 +1,51 @@
+package io.nccl4j;
+
+import io.nccl4j.internal.LibraryLoader;
+
+/**
+ * The native libraries in use.
+ *
+ * <p>The real ones are looked for in this order: the files named by the system properties {@code nccl4j.cudart.library},
+ * {@code nccl4j.nccl.library} and {@code nccl4j.nccl_ep.library}; the folders of the system property
+ * {@code nccl4j.library.path}; those of the environment variable {@code NCCL4J_LIBRARY_PATH}; the folders that
+ * {@code CUDA_HOME}, {@code CUDA_PATH} and {@code NCCL_HOME} name; the dynamic linker's own path. A folder may hold the files
+ * itself or be laid out like a CUDA toolkit or Python's {@code site-packages}.
+ */
+public final class NativeLibraries {
+    private NativeLibraries() {
+    }
+
+    /**
+     * Loads the libraries if that has not happened yet. Every part of nccl4j does so by itself on first use.
+     *
+     * @throws NativeLibraryException if they cannot be used; a later call tries again
+     */
+    public static void load() {
+        LibraryLoader.ensureLoaded();
+    }
+
+    /** Whether {@link #load()} succeeds. Never throws. */
+    public static boolean isAvailable() {
+        try {
+            load();
+            return true;
+        } catch (NativeLibraryException e) {
+            return false;
+        }
+    }
+
+    /** The backend in use; before the libraries are loaded, the one that would be. */
+    public static Backend backend() {
+        return LibraryLoader.backend();
+    }
+
+    /**
+     * Files and versions of the loaded libraries, one to a line, for logs and bug reports.
+     *
+     * @throws NativeLibraryException if the libraries cannot be loaded
+     */
+    public static String describe() {
+        load();
+        return LibraryLoader.describe();
+    }
+}

@@ -1,0 +1,85 @@
+package io.nccl4j.bootstrap;
+
+import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.nccl.Bootstrap;
+import java.net.InetAddress;
+import java.net.UnknownHostException;
+import java.nio.file.Path;
+import java.util.List;
+
+/** Makes the {@link Bootstrap}s that nccl4j comes with. */
+public final class Bootstraps {
+    private Bootstraps() {
+    }
+
+    /** One for each rank, to be used by as many threads of this process. */
+    public static List<InProcessBootstrap> inProcess(int size) {
+        return InProcessBootstrap.of(size);
+    }
+
+    /**
+     * The one that the launcher of this process has prepared, which is told by its environment variables:
+     *
+     * <ul>
+     * <li>torchrun, and everything that sets the same: {@code RANK}, {@code WORLD_SIZE}, {@code LOCAL_RANK}, {@code MASTER_ADDR},
+     * {@code MASTER_PORT};
+     * <li>Open MPI: {@code OMPI_COMM_WORLD_RANK}, {@code _SIZE}, {@code _LOCAL_RANK};
+     * <li>Kubernetes indexed jobs: {@code JOB_COMPLETION_INDEX}, and {@code WORLD_SIZE}, which is the job's completions;
+     * <li>SLURM: {@code SLURM_PROCID}, {@code SLURM_NTASKS}, {@code SLURM_LOCALID}.
+     * </ul>
+     *
+     * <p>{@code NCCL4J_BOOTSTRAP_ADDRESS=host:port} names the place where rank 0 listens if the launcher does not, or not the right one.
+     * Several machines need {@code NCCL4J_BOOTSTRAP_SECRET}, the same text for all ranks.
+     *
+     * @throws IllegalStateException if no launcher is recognised or its variables make no sense; the message names them
+     * @throws WaitTimeoutException if a rank is missing; the message names it
+     */
+    public static Bootstrap fromEnvironment() {
+        return fromEnvironment(BootstrapOptions.defaults());
+    }
+
+    /** Like {@link #fromEnvironment()}, with options. */
+    public static Bootstrap fromEnvironment(BootstrapOptions options) {
+        return RankEnvironment.parse(System.getenv(), Bootstraps::fullHostName).connect(options);
+    }
+
+    private static String fullHostName() {
+        try {
+            return InetAddress.getLocalHost().getCanonicalHostName();
+        } catch (UnknownHostException e) {
+            return "";
+        }
+    }
+
+    /**
+     * Meets the other ranks where rank 0 listens, and returns when all are there.
+     *
+     * @param host of rank 0, an address of it or a name; anything but the loopback needs a secret
+     * @param port where rank 0 listens until all ranks are there
+     * @throws WaitTimeoutException if a rank is missing; the message names it
+     */
+    public static Bootstrap tcp(String host, int port, int rank, int size) {
+        return tcp(host, port, rank, size, BootstrapOptions.defaults());
+    }
+
+    /** Like {@link #tcp(String, int, int, int)}, with options. */
+    public static Bootstrap tcp(String host, int port, int rank, int size, BootstrapOptions options) {
+        return TcpBootstrap.connect(host, port, rank, size, options);
+    }
+
+    /**
+     * Meets the other ranks in a folder that all of them see, and returns when all are there. What a former job has left there does no
+     * harm.
+     *
+     * @param folder is made if it does not exist, for this user only
+     * @throws WaitTimeoutException if a rank is missing; the message names it
+     */
+    public static Bootstrap file(Path folder, int rank, int size) {
+        return file(folder, rank, size, BootstrapOptions.defaults());
+    }
+
+    /** Like {@link #file(Path, int, int)}, with options. */
+    public static Bootstrap file(Path folder, int rank, int size, BootstrapOptions options) {
+        return FileBootstrap.join(folder, rank, size, options);
+    }
+}

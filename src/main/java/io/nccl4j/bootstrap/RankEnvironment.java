@@ -1,0 +1,137 @@
+package io.nccl4j.bootstrap;
+
+import io.nccl4j.nccl.Bootstrap;
+import java.nio.file.Path;
+import java.util.Map;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a launcher has told this process by environment variables.
+ *
+ * @param launcher its name, for messages
+ * @param localRank null if it does not tell
+ * @param host where rank 0 listens; null if the ranks are on one machine and meet in a folder
+ * @param job tells jobs apart
+ */
+record RankEnvironment(String launcher, int rank, int size, @Nullable Integer localRank, @Nullable String host,
+        int port,
+        String job) {
+    private static final String ADDRESS = "NCCL4J_BOOTSTRAP_ADDRESS";
+    private static final int FIRST_PORT = 20_000;
+    private static final int PORTS = 10_000;
+
+    /** @param fullHostName of this machine, asked only if need be */
+    static RankEnvironment parse(Map<String, String> environment, Supplier<String> fullHostName) {
+        LauncherVariables variables = new LauncherVariables(environment);
+        if (variables.has("RANK") && variables.has("WORLD_SIZE")) {
+            return torchrun(variables);
+        }
+        if (variables.has("OMPI_COMM_WORLD_RANK")) {
+            return openMpi(variables);
+        }
+        if (variables.has("JOB_COMPLETION_INDEX")) {
+            return kubernetes(variables, fullHostName);
+        }
+        if (variables.has("SLURM_PROCID")) {
+            return slurm(variables);
+        }
+        throw new IllegalStateException(
+                "no launcher has started this process: looked for RANK and WORLD_SIZE (torchrun), "
+                        + "OMPI_COMM_WORLD_RANK (Open MPI), JOB_COMPLETION_INDEX (Kubernetes) and SLURM_PROCID (SLURM). Set RANK, "
+                        + "WORLD_SIZE, MASTER_ADDR and MASTER_PORT, or use Bootstraps.tcp or Bootstraps.file");
+    }
+
+    private static RankEnvironment torchrun(LauncherVariables variables) {
+        // The agent of torchrun itself listens at the master's port.
+        int shift = "True".equalsIgnoreCase(variables.get("TORCHELASTIC_USE_AGENT_STORE")) ? 1 : 0;
+        return at(variables, "torchrun", variables.number("RANK"), variables.number("WORLD_SIZE"),
+                variables.numberOrNull("LOCAL_RANK"), variables.orElse("TORCHELASTIC_RUN_ID", ""), null, shift, 0);
+    }
+
+    private static RankEnvironment openMpi(LauncherVariables variables) {
+        int size = variables.number("OMPI_COMM_WORLD_SIZE");
+        Integer onThisMachine = variables.numberOrNull("OMPI_COMM_WORLD_LOCAL_SIZE");
+        String job = variables.orElse("PMIX_NAMESPACE", variables.orElse("OMPI_MCA_ess_base_jobid", ""));
+        boolean oneMachine = onThisMachine != null && onThisMachine == size && !job.isEmpty();
+        int rank = variables.number("OMPI_COMM_WORLD_RANK");
+        Integer local = variables.numberOrNull("OMPI_COMM_WORLD_LOCAL_RANK");
+        if (oneMachine && !variables.has(ADDRESS) && !variables.has("MASTER_ADDR")) {
+            return checked(new RankEnvironment("Open MPI", rank, size, local, null, 0, job));
+        }
+        return at(variables, "Open MPI", rank, size, local, job, null, 0, 0);
+    }
+
+    private static RankEnvironment kubernetes(LauncherVariables variables, Supplier<String> fullHostName) {
+        int rank = variables.number("JOB_COMPLETION_INDEX");
+        int size = variables.number("WORLD_SIZE");
+        String job = variables.orElse("HOSTNAME", "");
+        String suffix = "-" + rank;
+        String first = null;
+        if (job.endsWith(suffix)) {
+            job = job.substring(0, job.length() - suffix.length());
+            // The pods of an indexed job are called job-0, job-1, ... below the name of its headless service.
+            String full = fullHostName.get();
+            int dot = full.indexOf('.');
+            first = job + "-0" + (full.startsWith(job + suffix + ".") ? full.substring(dot) : "");
+        }
+        return at(variables, "Kubernetes", rank, size, null, job, first, 0, FIRST_PORT);
+    }
+
+    private static RankEnvironment slurm(LauncherVariables variables) {
+        int size = variables.has("SLURM_STEP_NUM_TASKS")
+                ? variables.number("SLURM_STEP_NUM_TASKS")
+                : variables.number("SLURM_NTASKS");
+        String job = variables.orElse("SLURM_JOB_ID", "") + "." + variables.orElse("SLURM_STEP_ID", "");
+        String nodes = variables.orElse("SLURM_STEP_NODELIST", variables.orElse("SLURM_JOB_NODELIST", ""));
+        boolean oneMachine = "1".equals(variables.orElse("SLURM_STEP_NUM_NODES", variables.orElse("SLURM_NNODES", "")));
+        String first = oneMachine ? "localhost" : nodes.isEmpty() ? null : SlurmNodes.first(nodes);
+        return at(variables, "SLURM", variables.number("SLURM_PROCID"), size, variables.numberOrNull("SLURM_LOCALID"),
+                job, first,
+                0, FIRST_PORT + Math.floorMod(job.hashCode(), PORTS));
+    }
+
+    private static RankEnvironment at(LauncherVariables variables, String launcher, int rank, int size,
+            @Nullable Integer localRank,
+            String job, @Nullable String otherHost, int portShift, int otherPort) {
+        String address = variables.get(ADDRESS);
+        if (address != null) {
+            int colon = address.lastIndexOf(':');
+            if (colon < 1) {
+                throw new IllegalStateException(ADDRESS + " is '" + address + "': must be host:port");
+            }
+            return checked(new RankEnvironment(launcher, rank, size, localRank, address.substring(0, colon),
+                    LauncherVariables.parse(ADDRESS, address.substring(colon + 1)), job));
+        }
+        String host = variables.orElse("MASTER_ADDR", otherHost == null ? "" : otherHost);
+        if (host.isEmpty()) {
+            throw new IllegalStateException(
+                    launcher + " has started this process and does not tell where rank 0 is: set " + ADDRESS
+                            + "=host:port, or MASTER_ADDR and MASTER_PORT");
+        }
+        int port = variables.has("MASTER_PORT") || otherPort == 0
+                ? variables.number("MASTER_PORT") + portShift
+                : otherPort;
+        return checked(new RankEnvironment(launcher, rank, size, localRank, host, port, job));
+    }
+
+    private static RankEnvironment checked(RankEnvironment read) {
+        if (read.size < 1 || read.rank < 0 || read.rank >= read.size) {
+            throw new IllegalStateException(read.launcher + " says that this is rank " + read.rank + " of " + read.size
+                    + ": must be 0 <= rank < size");
+        }
+        return read;
+    }
+
+    Bootstrap connect(BootstrapOptions options) {
+        BootstrapOptions told = options.job().isEmpty() ? options.withJob(job) : options;
+        if (localRank != null && told.localRank() == null) {
+            told = told.withLocalRank(localRank);
+        }
+        if (host == null) {
+            String name = "nccl4j-" + System.getProperty("user.name") + "-" + Integer.toHexString(job.hashCode());
+            return FileBootstrap.join(Path.of(System.getProperty("java.io.tmpdir"), name), rank, size, told);
+        }
+        return TcpBootstrap.connect(host, port, rank, size, told);
+    }
+}

@@ -1,0 +1,95 @@
+package io.nccl4j.cuda;
+
+import io.nccl4j.bindings.cudart.CudaRuntime;
+import io.nccl4j.bindings.cudart.cudaGraphExecUpdateResultInfo_st;
+import io.nccl4j.internal.CallEvent;
+import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.FlightRecording;
+import io.nccl4j.internal.HotCalls;
+import io.nccl4j.internal.NativeResource;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+
+/**
+ * An executable graph, {@code cudaGraphExec_t}: launched as a whole, with one native call. Keeps everything that its work uses
+ * from being closed. Launches of one executable run one after the other.
+ */
+public final class CudaGraphExec extends DeviceResource {
+    private GraphContents contents;
+
+    CudaGraphExec(long address, CudaDevice device, GraphContents contents) {
+        super("CudaGraphExec", address, device, true, contents.resources().toArray(NativeResource[]::new));
+        this.contents = contents;
+        contents.use();
+    }
+
+    /** Enqueues the whole graph, {@code cudaGraphLaunch}. Allocates nothing. */
+    public void launch(CudaStream stream) {
+        contents.checkValid();
+        CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
+        int status = HotCalls.launch(address(), stream.address());
+        if (event != null) {
+            event.commit("cudaGraphLaunch", label(), stream.isCapturing());
+        }
+        if (status != 0) {
+            throw launchFailed(status);
+        }
+        if (stream.isCapturing()) {
+            stream.retain(this);
+        }
+    }
+
+    private CudaException launchFailed(int status) {
+        device().checkUsable();
+        return device().failed(status, "cudaGraphLaunch");
+    }
+
+    /** Uploads it, so that the first launch does not pay for that, {@code cudaGraphUpload}. */
+    public void upload(CudaStream stream) {
+        CaptureScope.refuse("CudaGraphExec.upload", "upload after the capture");
+        device().check(CudaRuntime.cudaGraphUpload(segment(), stream.segment()), "cudaGraphUpload");
+    }
+
+    /**
+     * Takes over the parameters of another graph of the same topology, {@code cudaGraphExecUpdate}. Cheaper than instantiating
+     * anew.
+     *
+     * @throws IllegalArgumentException if the topology differs; this executable stays as it was
+     */
+    public void update(CudaGraph graph) {
+        CaptureScope.refuse("CudaGraphExec.update", "update after the capture");
+        int status;
+        int result;
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment info = cudaGraphExecUpdateResultInfo_st.allocate(arena);
+            status = CudaRuntime.cudaGraphExecUpdate(segment(), graph.segment(), info);
+            result = cudaGraphExecUpdateResultInfo_st.result(info);
+        }
+        if (status == CudaRuntime.cudaErrorGraphExecUpdateFailure()) {
+            CudaRuntime.cudaGetLastError();
+            throw new IllegalArgumentException(graph + " cannot replace the work of " + this
+                    + ": its topology differs (cudaGraphExecUpdateResult " + result + ")");
+        }
+        device().check(status, "cudaGraphExecUpdate");
+        graph.contents().resources().forEach(this::hold);
+        // Launches enqueued before may still run the old work, so its functions must outlive them.
+        GraphContents old = contents;
+        graph.contents().use();
+        contents = graph.contents();
+        if (old != contents) {
+            contents.endAfter(old);
+        } else {
+            old.release();
+        }
+    }
+
+    MemorySegment segment() {
+        return MemorySegment.ofAddress(address());
+    }
+
+    @Override
+    void destroy(long address) {
+        device().check(CudaRuntime.cudaGraphExecDestroy(MemorySegment.ofAddress(address)), "cudaGraphExecDestroy");
+        contents.release();
+    }
+}

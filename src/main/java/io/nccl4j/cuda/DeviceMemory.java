@@ -1,0 +1,225 @@
+package io.nccl4j.cuda;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+
+import io.nccl4j.bindings.cudart.CudaRuntime;
+import io.nccl4j.internal.CaptureScope;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+import java.util.function.LongConsumer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A range of device memory. Owned if allocated here, borrowed if wrapped or sliced.
+ *
+ * <p>Tensor descriptors that point into it live as long as it does: they are made in its {@link #descriptors()} arena and
+ * become invalid when it is closed.
+ */
+public final class DeviceMemory extends DeviceResource {
+    private final long byteSize;
+    private final Arena descriptors = Arena.ofShared();
+    private final List<Runnable> invalidations = new ArrayList<>();
+    private final @Nullable LongConsumer free;
+    private final @Nullable DeviceMemory whole;
+    private volatile boolean abandoned;
+
+    private DeviceMemory(String kind, long address, long byteSize, CudaDevice device, @Nullable LongConsumer free) {
+        super(kind, address, device, free != null);
+        this.byteSize = byteSize;
+        this.free = free;
+        this.whole = null;
+    }
+
+    private DeviceMemory(DeviceMemory whole, long offset, long byteSize) {
+        super("DeviceMemory(slice)", whole.address() + offset, whole.device(), false, whole);
+        this.byteSize = byteSize;
+        this.free = null;
+        this.whole = whole;
+    }
+
+    /**
+     * Allocates, {@code cudaMalloc}. The contents are undefined.
+     *
+     * @param bytes at least 1
+     * @throws CudaException if there is not enough memory
+     */
+    public static DeviceMemory allocate(CudaDevice device, long bytes) {
+        checkSize(bytes);
+        CaptureScope.refuse("DeviceMemory.allocate", "allocate before the capture, at maximum capacity");
+        device.checkUsable();
+        long address = device.call(() -> {
+            try (Arena arena = Arena.ofConfined()) {
+                MemorySegment out = arena.allocate(ADDRESS);
+                device.check(CudaRuntime.cudaMalloc(out, bytes), "cudaMalloc(" + bytes + " bytes)");
+                return out.get(ADDRESS, 0).address();
+            }
+        });
+        return new DeviceMemory("DeviceMemory", address, bytes, device,
+                memory -> device.check(CudaRuntime.cudaFree(MemorySegment.ofAddress(memory)), "cudaFree"));
+    }
+
+    /**
+     * Allocates in stream order, {@code cudaMallocAsync}: usable by work that is enqueued on {@code stream} afterwards. Closing
+     * waits for the device and frees.
+     */
+    public static DeviceMemory allocateAsync(CudaStream stream, long bytes) {
+        checkSize(bytes);
+        CaptureScope.refuse("DeviceMemory.allocateAsync", "allocate before the capture, at maximum capacity");
+        CudaDevice device = stream.device();
+        device.checkUsable();
+        long address = device.call(() -> {
+            try (Arena arena = Arena.ofConfined()) {
+                MemorySegment out = arena.allocate(ADDRESS);
+                device.check(CudaRuntime.cudaMallocAsync(out, bytes, stream.segment()),
+                        "cudaMallocAsync(" + bytes + " bytes)");
+                return out.get(ADDRESS, 0).address();
+            }
+        });
+        return new DeviceMemory("DeviceMemory", address, bytes, device, memory -> device
+                .check(CudaRuntime.cudaFreeAsync(MemorySegment.ofAddress(memory), MemorySegment.NULL),
+                        "cudaFreeAsync"));
+    }
+
+    /**
+     * Memory of another owner (TornadoVM, JavaCPP, JCuda, ND4J, ...), which must stay allocated until this is closed; closing
+     * does not free it.
+     */
+    public static DeviceMemory wrap(long address, long bytes, CudaDevice device) {
+        checkSize(bytes);
+        return new DeviceMemory("DeviceMemory(wrapped)", address, bytes, device, null);
+    }
+
+    /**
+     * Memory of another allocator, which is owned from now on: closing waits for the device and gives it back.
+     *
+     * @param free gives the memory at an address back; the device is current when it is called
+     */
+    public static DeviceMemory adopt(long address, long bytes, CudaDevice device, LongConsumer free) {
+        checkSize(bytes);
+        return new DeviceMemory("DeviceMemory(adopted)", address, bytes, device, free);
+    }
+
+    private static void checkSize(long bytes) {
+        if (bytes <= 0) {
+            throw new IllegalArgumentException("size is " + bytes + " bytes: must be at least 1");
+        }
+    }
+
+    /** A part of this memory, which cannot be closed before the part. */
+    public DeviceMemory slice(long offsetBytes, long bytes) {
+        checkSize(bytes);
+        checkRange(offsetBytes, bytes);
+        return new DeviceMemory(this, offsetBytes, bytes);
+    }
+
+    /** Its size in bytes. */
+    public long byteSize() {
+        return byteSize;
+    }
+
+    /** Copies host memory in and waits, {@code cudaMemcpy}. */
+    public void copyFrom(MemorySegment source) {
+        CaptureScope.refuse("DeviceMemory.copyFrom", "use copyFromAsync");
+        checkRange(0, source.byteSize());
+        copy(MemorySegment.ofAddress(address()), source, source.byteSize());
+    }
+
+    /** Copies to host memory and waits, {@code cudaMemcpy}; as many bytes as {@code target} has. */
+    public void copyTo(MemorySegment target) {
+        CaptureScope.refuse("DeviceMemory.copyTo", "use copyToAsync");
+        checkRange(0, target.byteSize());
+        copy(target, MemorySegment.ofAddress(address()), target.byteSize());
+    }
+
+    private void copy(MemorySegment target, MemorySegment source, long bytes) {
+        if (bytes > 0) {
+            device().checkUsable();
+            device().run(() -> device().check(
+                    CudaRuntime.cudaMemcpy(target, source, bytes, CudaRuntime.cudaMemcpyDefault()), "cudaMemcpy"));
+        }
+    }
+
+    /**
+     * Enqueues a copy from pinned memory, {@code cudaMemcpyAsync}. The source is read when the copy runs: do not change it
+     * before. Capturable.
+     */
+    public void copyFromAsync(PinnedMemory source, long bytes, CudaStream stream) {
+        checkRange(0, bytes);
+        Objects.checkFromIndexSize(0, bytes, source.byteSize());
+        stream.copy(address(), source.address(), bytes);
+        stream.retain(this);
+        stream.retain(source);
+    }
+
+    /** Enqueues a copy to pinned memory, {@code cudaMemcpyAsync}. Capturable. */
+    public void copyToAsync(PinnedMemory target, long bytes, CudaStream stream) {
+        checkRange(0, bytes);
+        Objects.checkFromIndexSize(0, bytes, target.byteSize());
+        stream.copy(target.address(), address(), bytes);
+        stream.retain(this);
+        stream.retain(target);
+    }
+
+    /** Enqueues a copy from other device memory, {@code cudaMemcpyAsync}. Capturable. */
+    public void copyFromAsync(DeviceMemory source, long bytes, CudaStream stream) {
+        checkRange(0, bytes);
+        source.checkRange(0, bytes);
+        stream.copy(address(), source.address(), bytes);
+        stream.retain(this);
+        stream.retain(source);
+    }
+
+    /** Sets every byte, {@code cudaMemsetAsync}. Capturable. */
+    public void fillAsync(byte value, CudaStream stream) {
+        stream.fill(address(), value, byteSize);
+        stream.retain(this);
+    }
+
+    private void checkRange(long offset, long bytes) {
+        if (offset < 0 || bytes < 0 || offset > byteSize - bytes) {
+            throw new IllegalArgumentException("range of " + bytes + " bytes from " + offset + " is outside of " + this
+                    + ", which has " + byteSize + " bytes");
+        }
+    }
+
+    /** Where descriptors of this memory live; closed with it. */
+    public Arena descriptors() {
+        checkOpen();
+        return descriptors;
+    }
+
+    /** {@code invalidation} runs when this memory is closed: what refers to its descriptors must stop doing so. */
+    public void whenClosed(Runnable invalidation) {
+        checkOpen();
+        synchronized (invalidations) {
+            invalidations.add(invalidation);
+        }
+    }
+
+    @Override
+    void released() {
+        synchronized (invalidations) {
+            invalidations.forEach(Runnable::run);
+            invalidations.clear();
+        }
+        descriptors.close();
+    }
+
+    /** Closing will not free it: something that cannot be stopped any more, such as another rank, may still write to it. */
+    public void abandon() {
+        abandoned = true;
+        if (whole != null) {
+            whole.abandon();
+        }
+    }
+
+    @Override
+    void destroy(long address) {
+        if (free != null && !abandoned) {
+            free.accept(address);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+package io.nccl4j.cuda;
+
+import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.NativeResource;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** A CUDA object of one device: closed when the work in flight is done, abandoned if the device is lost or does not get done. */
+abstract class DeviceResource extends NativeResource {
+    private static final Logger LOG = LoggerFactory.getLogger("io.nccl4j.cuda");
+
+    private final CudaDevice device;
+    private final boolean owned;
+    private final int generation;
+
+    DeviceResource(String kind, long address, CudaDevice device, boolean owned, NativeResource... held) {
+        super(kind, address, held);
+        this.device = device;
+        this.owned = owned;
+        this.generation = device.generation();
+    }
+
+    /** The device it lives on. */
+    public final CudaDevice device() {
+        return device;
+    }
+
+    /** Whether closing it gives the native object back; false for wrapped ones. */
+    public final boolean isOwned() {
+        return owned;
+    }
+
+    @Override
+    protected final void checkClose() {
+        CaptureScope.refuse("close of " + label(), "close after the capture");
+    }
+
+    @Override
+    protected final void release(long address) {
+        released();
+        if (!owned || generation != device.generation()) {
+            return;
+        }
+        if (device.failure() != null || !awaitLastUse()) {
+            LOG.error("{} is abandoned: {}", label(), device.failure() != null
+                    ? "its device has failed"
+                    : "work that may use it is still pending after " + CloseLimit.get().toSeconds() + " s");
+            return;
+        }
+        device.run(() -> destroy(address));
+    }
+
+    /** Java-side bookkeeping, whatever becomes of the native object. */
+    void released() {
+    }
+
+    /** Waits for work that may use the object; false if it does not end in time. */
+    boolean awaitLastUse() {
+        return device.awaitEnqueued(CloseLimit.get());
+    }
+
+    /** Destroys the native object; the device is current. */
+    abstract void destroy(long address);
+
+    @Override
+    public String toString() {
+        return label() + (isClosed() ? " (closed)" : " on " + device);
+    }
+}

@@ -1,0 +1,67 @@
+package io.nccl4j.cuda;
+
+import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.NativeResource;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+
+/** What a captured graph and the executables made from it need for as long as the last of them lives. */
+final class GraphContents {
+    private final CaptureScope scope;
+    private final List<GraphContents> predecessors = new ArrayList<>();
+    private int users;
+
+    GraphContents(CaptureScope scope) {
+        this.scope = scope;
+    }
+
+    /** Streams that took part leave the capture. */
+    void endCapture(CudaStream origin) {
+        origin.leaveCapture();
+        for (NativeResource resource : scope.touched()) {
+            if (resource instanceof CudaStream stream) {
+                stream.leaveCapture();
+            }
+        }
+    }
+
+    /** Everything the work in the graph uses. */
+    Set<NativeResource> resources() {
+        return scope.touched();
+    }
+
+    /** Throws if something happened since the capture after which the graph must not run. */
+    void checkValid() {
+        @Nullable
+        String reason = scope.invalidated();
+        if (reason != null) {
+            throw new IllegalStateException("the graph can no longer be launched: " + reason);
+        }
+    }
+
+    synchronized void use() {
+        users++;
+    }
+
+    /** Keeps what an updated executable used before, since launches of it may still be in flight. */
+    synchronized void endAfter(GraphContents old) {
+        predecessors.add(old);
+    }
+
+    /** One user less; with the last one the host functions end. */
+    void release() {
+        List<GraphContents> before;
+        synchronized (this) {
+            users--;
+            if (users > 0) {
+                return;
+            }
+            before = List.copyOf(predecessors);
+            predecessors.clear();
+        }
+        scope.release();
+        before.forEach(GraphContents::release);
+    }
+}

@@ -1,0 +1,203 @@
+package io.nccl4j.cuda;
+
+import io.nccl4j.internal.NativeResource;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Objects;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A step as a list of segments that are enqueued one after the other: captured ones, each replayed as a graph of its own, and eager
+ * ones, whose code runs on the host at every replay. For steps that cannot be captured as a whole, such as those with a dispatch that
+ * reads counts on the host: the segments between are captured all the same.
+ *
+ * <p>Built once, replayed with one call, which allocates nothing and makes one native call per captured segment. Belongs to one thread.
+ */
+public final class PiecewiseGraph implements AutoCloseable {
+    /** A part of the step; captured if it has an executable. */
+    private static final class Segment {
+        private final String name;
+        private final boolean captured;
+        private Consumer<CudaStream> body;
+        private @Nullable CudaGraphExec exec;
+
+        Segment(String name, boolean captured, Consumer<CudaStream> body) {
+            this.name = name;
+            this.captured = captured;
+            this.body = body;
+        }
+
+        void enqueue(CudaStream stream) {
+            CudaGraphExec graph = exec;
+            if (graph != null) {
+                graph.launch(stream);
+            } else {
+                body.accept(stream);
+            }
+        }
+    }
+
+    private final CudaStream origin;
+    private final Segment[] segments;
+    private boolean closed;
+
+    private PiecewiseGraph(Builder builder) {
+        this.origin = builder.origin;
+        this.segments = builder.segments.stream().map(s -> new Segment(s.name, s.captured, s.body))
+                .toArray(Segment[]::new);
+    }
+
+    /**
+     * A step whose captured segments are recorded on {@code origin}; it may be replayed on others.
+     *
+     * @param origin not capturing when the graph is built, and open for as long as that lives
+     */
+    public static Builder on(CudaStream origin) {
+        return new Builder(origin);
+    }
+
+    /** Collects the segments in the order in which they run. */
+    public static final class Builder {
+        private final CudaStream origin;
+        private final List<Segment> segments = new ArrayList<>();
+
+        private Builder(CudaStream origin) {
+            this.origin = origin;
+        }
+
+        /**
+         * A segment that is captured when the graph is built: attention, norms, experts.
+         *
+         * @param name not used twice
+         * @param body enqueues the work on the stream that it is given; runs once, under capture
+         */
+        public Builder captured(String name, Consumer<CudaStream> body) {
+            return add(new Segment(name, true, body));
+        }
+
+        /**
+         * A segment that runs at every replay: dispatch, combine, anything on the host. What it allocates, every step allocates.
+         *
+         * @param name not used twice
+         * @param body enqueues the work on the stream that it is given
+         */
+        public Builder eager(String name, Consumer<CudaStream> body) {
+            return add(new Segment(name, false, body));
+        }
+
+        private Builder add(Segment segment) {
+            if (segments.stream().anyMatch(other -> other.name.equals(segment.name))) {
+                throw new IllegalArgumentException(
+                        "there are two segments \"" + segment.name + "\": names must differ");
+            }
+            segments.add(segment);
+            return this;
+        }
+
+        /**
+         * Captures the segments that are to be captured; the eager ones do not run. If a body throws, nothing is left and the
+         * exception is passed on.
+         */
+        public PiecewiseGraph build() {
+            PiecewiseGraph graph = new PiecewiseGraph(this);
+            boolean done = false;
+            try {
+                for (Segment segment : graph.segments) {
+                    if (segment.captured) {
+                        segment.exec = graph.capture(segment.body);
+                    }
+                }
+                done = true;
+                return graph;
+            } finally {
+                if (!done) {
+                    graph.close();
+                }
+            }
+        }
+    }
+
+    private CudaGraphExec capture(Consumer<CudaStream> body) {
+        try (CudaGraph graph = origin.capture(() -> body.accept(origin))) {
+            return graph.instantiate();
+        }
+    }
+
+    /**
+     * Enqueues the whole step. An exception of an eager segment is passed on; the segments before it are enqueued then, those after it
+     * are not, so that with collectives in them the ranks are out of step.
+     */
+    public void replay(CudaStream stream) {
+        checkOpen();
+        for (Segment segment : segments) {
+            segment.enqueue(stream);
+        }
+    }
+
+    /** Captures one segment again, with the body that it has; the others stay as they are. */
+    public void recapture(String name) {
+        recapture(name, captured(name).body);
+    }
+
+    /**
+     * Captures one segment with another body; the others stay as they are. Waits, with a limit, for replays in flight, after which what
+     * the former graph kept from being closed may be closed. If the body throws, the segment stays as it was.
+     */
+    public void recapture(String name, Consumer<CudaStream> body) {
+        Segment segment = captured(name);
+        CudaGraphExec replacement = capture(body);
+        CudaGraphExec former = segment.exec;
+        boolean done = false;
+        try {
+            if (former != null) {
+                former.close();
+            }
+            segment.exec = replacement;
+            segment.body = body;
+            done = true;
+        } finally {
+            if (!done) {
+                replacement.close();
+            }
+        }
+    }
+
+    private Segment captured(String name) {
+        checkOpen();
+        for (Segment segment : segments) {
+            if (segment.name.equals(name)) {
+                if (!segment.captured) {
+                    throw new IllegalArgumentException(
+                            "segment \"" + name + "\" is eager: there is nothing to capture");
+                }
+                return segment;
+            }
+        }
+        throw new IllegalArgumentException("there is no segment \"" + name + "\" in " + this);
+    }
+
+    private void checkOpen() {
+        if (closed) {
+            throw new IllegalStateException(this + " cannot be used any more");
+        }
+    }
+
+    /** Waits, with a limit, for replays in flight and closes the segments' graphs. Idempotent. */
+    @Override
+    public void close() {
+        closed = true;
+        NativeResource.closeAll(Arrays.stream(segments).map(segment -> segment.exec).filter(Objects::nonNull).toList());
+    }
+
+    @Override
+    public String toString() {
+        StringBuilder text = new StringBuilder("PiecewiseGraph[");
+        for (Segment segment : segments) {
+            text.append(text.charAt(text.length() - 1) == '[' ? "" : ", ").append(segment.name)
+                    .append(segment.captured ? "" : " (eager)");
+        }
+        return text.append(closed ? "] (closed)" : "]").toString();
+    }
+}

@@ -1,0 +1,177 @@
+package io.nccl4j.emulator;
+
+import io.nccl4j.bootstrap.InProcessBootstrap;
+import io.nccl4j.cuda.CudaDevice;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+
+/** One run of a cluster: its threads, what they gave back or threw, and their end. */
+final class ClusterRun<T extends @Nullable Object> {
+    private static final long GRACE_NANOS = TimeUnit.SECONDS.toNanos(5);
+    /** How long threads have to end once their native waits are ended; then they are interrupted. */
+    private static final long UNASKED_NANOS = TimeUnit.SECONDS.toNanos(1);
+
+    private final int size;
+    private final int devices;
+    private final Duration limit;
+    private final RankBody<T> body;
+    private final List<InProcessBootstrap> bootstraps;
+    private final List<Thread> threads = new ArrayList<>();
+    private final List<@Nullable T> results;
+    /** In the order in which ranks failed; guarded by this, like {@link #running}. */
+    private final Map<Integer, Throwable> failures = new LinkedHashMap<>();
+    private int running;
+
+    ClusterRun(int size, int devices, Duration limit, RankBody<T> body) {
+        this.size = size;
+        this.devices = devices;
+        this.limit = limit;
+        this.body = body;
+        this.bootstraps = InProcessBootstrap.of(size, limit);
+        this.results = Collections.synchronizedList(new ArrayList<>(Collections.nCopies(size, null)));
+    }
+
+    List<T> run() {
+        start();
+        boolean interrupted = false;
+        try {
+            if (!awaitAll(System.nanoTime() + limit.toNanos())) {
+                endWaits();
+            }
+        } catch (InterruptedException e) {
+            interrupted = true;
+            endWaits();
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+        throwFailures();
+        @SuppressWarnings("unchecked") // each rank has put its own
+        List<T> all = (List<T>) new ArrayList<>(results);
+        return all;
+    }
+
+    private void start() {
+        for (int rank = 0; rank < size; rank++) {
+            int self = rank;
+            threads.add(Thread.ofPlatform().daemon().name("rank-" + rank).unstarted(() -> execute(self)));
+        }
+        synchronized (this) {
+            running = size;
+        }
+        threads.forEach(Thread::start);
+    }
+
+    private void execute(int rank) {
+        InProcessBootstrap bootstrap = bootstraps.get(rank);
+        String farewell = "has ended";
+        try {
+            CudaDevice device = CudaDevice.of(rank % devices);
+            device.makeCurrent();
+            results.set(rank, body.run(new EmulatedRank(rank, size, device, bootstrap)));
+        } catch (Throwable e) {
+            farewell = "has failed: " + e;
+            synchronized (this) {
+                failures.putIfAbsent(rank, e);
+            }
+        } finally {
+            bootstrap.leave(farewell);
+            synchronized (this) {
+                running--;
+                notifyAll();
+            }
+        }
+    }
+
+    /** Waits until all have ended; after the first failure not much longer. False if some have not. */
+    private synchronized boolean awaitAll(long deadline) throws InterruptedException {
+        long end = deadline;
+        boolean hurried = false;
+        while (running > 0) {
+            if (!failures.isEmpty() && !hurried) {
+                hurried = true;
+                end = Math.min(end - System.nanoTime(), GRACE_NANOS) + System.nanoTime();
+            }
+            long rest = end - System.nanoTime();
+            if (rest <= 0) {
+                return false;
+            }
+            TimeUnit.NANOSECONDS.timedWait(this, rest);
+        }
+        return true;
+    }
+
+    /** Notes where the ranks are that still run, and ends all waits, so that they end as well. */
+    private void endWaits() {
+        String reason = failures()
+                ? "another rank has failed"
+                : "the time limit of " + limit.toMillis() + " ms was reached";
+        for (int rank = 0; rank < size; rank++) {
+            Thread thread = threads.get(rank);
+            if (thread.isAlive()) {
+                Throwable here = new IllegalStateException("rank " + rank + " was here when " + reason);
+                here.setStackTrace(thread.getStackTrace());
+                synchronized (this) {
+                    failures.putIfAbsent(rank, here);
+                }
+            }
+        }
+        Emulator.breakWaits("the emulated cluster ends: " + reason);
+        try {
+            bootstraps.forEach(bootstrap -> bootstrap.leave("was ended, because " + reason));
+            if (!joinAll(UNASKED_NANOS)) {
+                threads.forEach(Thread::interrupt);
+                joinAll(GRACE_NANOS);
+            }
+        } finally {
+            Emulator.allowWaits();
+        }
+    }
+
+    private synchronized boolean failures() {
+        return !failures.isEmpty();
+    }
+
+    private boolean joinAll(long nanos) {
+        long deadline = System.nanoTime() + nanos;
+        boolean interrupted = false;
+        for (Thread thread : threads) {
+            try {
+                long rest = Math.max(1, TimeUnit.NANOSECONDS.toMillis(deadline - System.nanoTime()));
+                thread.join(rest);
+            } catch (InterruptedException e) {
+                interrupted = true;
+            }
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+        return threads.stream().noneMatch(Thread::isAlive);
+    }
+
+    private synchronized void throwFailures() {
+        if (failures.isEmpty()) {
+            return;
+        }
+        StringBuilder message = new StringBuilder().append(failures.size()).append(" of ").append(size)
+                .append(" ranks failed");
+        failures.forEach((rank, e) -> message.append("; rank ").append(rank).append(": ").append(brief(e)));
+        List<String> alive = threads.stream().filter(Thread::isAlive).map(Thread::getName).toList();
+        if (!alive.isEmpty()) {
+            message.append("; threads that did not end: ").append(String.join(", ", alive));
+        }
+        throw new EmulatedClusterException(message.toString(), failures);
+    }
+
+    /** The first line that says something; the rest is in the cause. */
+    private static String brief(Throwable e) {
+        String text = String.valueOf(e.getMessage()).lines().filter(line -> !line.isBlank()).findFirst().orElse("");
+        return e.getClass().getName() + (text.isEmpty() || text.equals("null") ? "" : ": " + text.strip());
+    }
+}

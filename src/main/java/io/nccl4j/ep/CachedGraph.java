@@ -1,0 +1,57 @@
+package io.nccl4j.ep;
+
+import io.nccl4j.cuda.CudaGraphExec;
+import io.nccl4j.cuda.CudaStream;
+
+/** A graph of a {@link GraphCache}, until it is evicted. */
+public final class CachedGraph {
+    private final GraphCache cache;
+    private final GraphKey key;
+    private final CudaGraphExec exec;
+    private long bytes;
+    private long lastLaunch;
+
+    CachedGraph(GraphCache cache, GraphKey key, CudaGraphExec exec, long bytes) {
+        this.cache = cache;
+        this.key = key;
+        this.exec = exec;
+        this.bytes = bytes;
+    }
+
+    /** What it was captured for. Routing rows beyond the present batch, up to its {@code tokens}, must be -1. */
+    public GraphKey key() {
+        return key;
+    }
+
+    /**
+     * Enqueues the step. One native call; allocates nothing.
+     *
+     * @throws IllegalStateException if it was evicted, or what it points to has moved
+     */
+    public void launch(CudaStream stream) {
+        exec.launch(stream);
+        lastLaunch = cache.tick();
+    }
+
+    /** Device memory that its warm-up and capture took: the most of all ranks. */
+    public long bytes() {
+        return bytes;
+    }
+
+    void bytes(long agreed) {
+        bytes = agreed;
+    }
+
+    long lastLaunch() {
+        return lastLaunch;
+    }
+
+    CudaGraphExec exec() {
+        return exec;
+    }
+
+    @Override
+    public String toString() {
+        return "CachedGraph(" + key + ")" + (exec.isClosed() ? " (evicted)" : "");
+    }
+}

@@ -1,0 +1,62 @@
+package io.nccl4j.ep;
+
+import io.nccl4j.bindings.ncclep.NcclEp;
+import io.nccl4j.bindings.ncclep.ncclEpCombineInputs_t;
+import org.jspecify.annotations.Nullable;
+
+/** What the experts of a rank hand back, {@code ncclEpCombineInputs_t}: rows in the places where dispatch put theirs. */
+public final class CombineInputs extends NativeStruct {
+    private final EpTensor tokens;
+    private final @Nullable EpTensor weights;
+    private final @Nullable EpTensor scales;
+
+    private CombineInputs(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor scales) {
+        super(ncclEpCombineInputs_t.layout(),
+                scales == null ? NcclEp.NCCL_EP_COMBINE_INPUTS_V1_SIZE() : NcclEp.NCCL_EP_COMBINE_INPUTS_V2_SIZE(),
+                tokens, weights,
+                scales);
+        this.tokens = tokens;
+        this.weights = weights;
+        this.scales = scales;
+        ncclEpCombineInputs_t.tokens(struct(), pointer(tokens));
+        ncclEpCombineInputs_t.topk_weights(struct(), pointer(weights));
+        ncclEpCombineInputs_t.scales(struct(), pointer(scales));
+    }
+
+    /** Tokens only: the forward pass. */
+    public static CombineInputs of(EpTensor tokens) {
+        return new CombineInputs(tokens, null, null);
+    }
+
+    /** Tokens and gradients of the weights: the backward pass of high throughput. */
+    public static CombineInputs of(EpTensor tokens, @Nullable EpTensor weights) {
+        return new CombineInputs(tokens, weights, null);
+    }
+
+    /**
+     * All fields.
+     *
+     * @param tokens expert outputs; with windows in the modes that duplicate rows, they are changed
+     * @param weights float32 gradients of the weights, {@code [rows, topK]} in FLAT, {@code [rows]} in EXPERT_MAJOR: needed in the backward
+     *     pass, else null
+     * @param scales float32, one per row: needed by {@link CombineRecipe#NVFP4}, else null. API v2
+     */
+    public static CombineInputs of(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor scales) {
+        return new CombineInputs(tokens, weights, scales);
+    }
+
+    /** {@code tokens}. */
+    public EpTensor tokens() {
+        return tokens;
+    }
+
+    /** {@code topk_weights}. */
+    public @Nullable EpTensor weights() {
+        return weights;
+    }
+
+    /** {@code scales}. */
+    public @Nullable EpTensor scales() {
+        return scales;
+    }
+}

@@ -1,0 +1,19 @@
+package io.nccl4j.ep;
+
+/**
+ * Allocates the device memory that NCCL EP takes from {@code cudaMalloc} otherwise: workspace, counters and handle blocks, not the
+ * windows ({@code ncclEpAllocConfig_t}). Called on the thread that creates or closes the group or handle, inside of that call: must
+ * not wait for other ranks, nor take locks that callers hold.
+ */
+public interface EpAllocator {
+    /**
+     * Allocates.
+     *
+     * @return a device address, at least 256-byte aligned
+     * @throws RuntimeException if there is no memory: the call of nccl4j in progress is undone and throws it
+     */
+    long allocate(long bytes);
+
+    /** Frees what {@link #allocate} returned; an exception is thrown by the next call of the group or handle. */
+    void free(long address);
+}

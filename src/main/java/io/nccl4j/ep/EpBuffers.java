@@ -1,0 +1,273 @@
+package io.nccl4j.ep;
+
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.NativeResource;
+import io.nccl4j.nccl.DataType;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * All device tensors of a MoE layer's dispatch and combine, at maximum capacity and at addresses that never change, so that graphs can be
+ * captured over them. New tokens, weights and routing are written into the same memory, in stream order.
+ *
+ * <p>Belongs to a handle and its thread. What lies in unused rows is unspecified.
+ */
+public final class EpBuffers extends NativeResource {
+    private final EpHandle handle;
+    private final BufferMemory memory;
+    private final DispatchInputs dispatchInputs;
+    private final DispatchOutputs dispatchOutputs;
+    private final @Nullable LayoutInfo updateInfo;
+    private final @Nullable LayoutInfo dispatchInfo;
+    private final CombineInputs combineInputs;
+    private final CombineOutputs combineOutputs;
+
+    private EpBuffers(EpHandle handle, BufferMemory memory) {
+        super("EpBuffers", memory.routing.address(), handle);
+        this.handle = handle;
+        this.memory = memory;
+        memory.resources().forEach(this::hold);
+        for (EpTensor tensor : memory.tensors()) {
+            if (tensor != null) {
+                tensor.ownedBy(this);
+            }
+        }
+        boolean lowLatency = handle.shape().isLowLatency();
+        // This layout takes the weights in combine, the others in dispatch.
+        boolean zones = lowLatency && handle.layout() == Layout.EXPERT_MAJOR;
+        this.dispatchInputs = DispatchInputs.of(memory.tokens, zones ? null : memory.weights);
+        this.dispatchOutputs = DispatchOutputs.of(memory.received, memory.receivedWeights, memory.receivedIndices);
+        this.combineInputs = CombineInputs.of(memory.expertOutputs);
+        this.combineOutputs = CombineOutputs.of(memory.combined, zones ? memory.weights : null);
+        LayoutInfo info = info();
+        this.updateInfo = lowLatency ? null : info;
+        this.dispatchInfo = lowLatency ? info : null;
+    }
+
+    private LayoutInfo info() {
+        LayoutInfo.Builder info = LayoutInfo.builder();
+        if (handle.layout() == Layout.RANK_MAJOR) {
+            info.sourceRankCounters(memory.counts);
+        } else {
+            info.expertCounters(memory.counts);
+        }
+        if (memory.offsets != null) {
+            info.expertOffsets(memory.offsets);
+        }
+        if (memory.total != null) {
+            info.receivedTotal(memory.total);
+        }
+        return info.build();
+    }
+
+    static EpBuffers allocate(EpHandle handle, int hidden, DataType type) {
+        HandleShape s = handle.shape();
+        RecipeRules.checkPlainDispatch(s, type, hidden);
+        RecipeRules.checkPlainCombine(s, type, hidden);
+        Rule.RECEIVE_BUDGET.require(!s.config().isEager(),
+                "an eager group sizes its outputs from counts: buffers of a fixed size need maxReceiveRows");
+        BufferMemory memory = new BufferMemory(handle.group(),
+                BufferShapes.of(s.config(), handle.group().sizing(), s.ranks(),
+                        s.layout(), s.topK(), s.receiveRows(), hidden, type));
+        boolean done = false;
+        try {
+            EpBuffers buffers = new EpBuffers(handle, memory);
+            done = true;
+            return buffers;
+        } finally {
+            if (!done) {
+                memory.close();
+            }
+        }
+    }
+
+    /** The handle that they belong to. */
+    public EpHandle handle() {
+        return handle;
+    }
+
+    /** Most tokens that can be dispatched at once. */
+    public int maxTokens() {
+        return handle.shape().maxTokens();
+    }
+
+    /** {@code topk_idx}, int64 {@code [maxTokens, topK]}: to be written before dispatch, -1 for none. */
+    public EpTensor routing() {
+        return open(memory.routing);
+    }
+
+    /** This rank's tokens {@code [maxTokens, hidden]}: to be written before dispatch. */
+    public EpTensor tokens() {
+        return open(memory.tokens);
+    }
+
+    /** Routing weights, float32 {@code [maxTokens, topK]}: to be written before dispatch. */
+    public EpTensor weights() {
+        return open(memory.weights);
+    }
+
+    /** Tokens for this rank's experts, in the shape of the layout. */
+    public EpTensor received() {
+        return open(memory.received);
+    }
+
+    /**
+     * Weights of received tokens, float32 {@code [ranks, maxTokens, topK]} in RANK_MAJOR, {@code [rows, topK]} in FLAT, {@code [rows]} in
+     * EXPERT_MAJOR of high throughput.
+     *
+     * @throws IllegalStateException if the layout has none
+     */
+    public EpTensor receivedWeights() {
+        return present("received weights", memory.receivedWeights);
+    }
+
+    /**
+     * Local experts of received tokens, -1 for none: int32 {@code [ranks, maxTokens, topK]} in RANK_MAJOR, int64 {@code [rows, topK]} in
+     * FLAT.
+     *
+     * @throws IllegalStateException if the layout has none
+     */
+    public EpTensor receivedIndices() {
+        return present("received indices", memory.receivedIndices);
+    }
+
+    /**
+     * Rows per local expert, int32 {@code [localExperts]}: on the device, for a grouped GEMM that masks by it.
+     *
+     * @throws IllegalStateException in RANK_MAJOR, which has {@link #sourceRankCounts()}
+     */
+    public EpTensor expertCounts() {
+        return present("expert counts", handle.layout() == Layout.RANK_MAJOR ? null : memory.counts);
+    }
+
+    /**
+     * Rows per source rank, int32 {@code [ranks]}.
+     *
+     * @throws IllegalStateException unless the layout is RANK_MAJOR
+     */
+    public EpTensor sourceRankCounts() {
+        return present("source rank counts", handle.layout() == Layout.RANK_MAJOR ? memory.counts : null);
+    }
+
+    /**
+     * First row of each local expert's zone, int32 {@code [localExperts]}.
+     *
+     * @throws IllegalStateException unless the layout is EXPERT_MAJOR of high throughput
+     */
+    public EpTensor expertOffsets() {
+        return present("expert offsets", memory.offsets);
+    }
+
+    /**
+     * All rows received, int32 {@code [1]}.
+     *
+     * @throws IllegalStateException in a low-latency group
+     */
+    public EpTensor receivedTotal() {
+        return present("received total", memory.total);
+    }
+
+    /** What the experts make of {@link #received()}, row by row: to be written before combine. */
+    public EpTensor expertOutputs() {
+        return open(memory.expertOutputs);
+    }
+
+    /** This rank's tokens after combine {@code [maxTokens, hidden]}. */
+    public EpTensor combined() {
+        return open(memory.combined);
+    }
+
+    /**
+     * Copies {@link #expertCounts()}, or {@link #sourceRankCounts()}, to the host when the work on {@code stream} is done. For tests and
+     * debugging: it waits, which a decode loop must not do.
+     */
+    public int[] readCountsForDebug(CudaStream stream) {
+        CaptureScope.refuse("EpBuffers.readCountsForDebug",
+                "counts stay on the device: give expertCounts() to the experts' kernels");
+        checkOpen();
+        stream.synchronize();
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment host = arena.allocate(memory.counts.byteSize());
+            memory.counts.memory().copyTo(host);
+            return host.toArray(JAVA_INT);
+        }
+    }
+
+    private EpTensor open(EpTensor tensor) {
+        checkOpen();
+        return tensor;
+    }
+
+    private EpTensor present(String name, @Nullable EpTensor tensor) {
+        checkOpen();
+        if (tensor == null) {
+            throw new IllegalStateException("there are no " + name + " in " + handle);
+        }
+        return tensor;
+    }
+
+    /** Sets T for the next calls. */
+    void tokenRows(long count) {
+        memory.routing.rows(count);
+        memory.tokens.rows(count);
+        memory.weights.rows(count);
+        memory.combined.rows(count);
+    }
+
+    IllegalArgumentException foreign(EpHandle other) {
+        return new IllegalArgumentException(this + " belong to " + handle + ", not to " + other);
+    }
+
+    DispatchInputs dispatchInputs() {
+        return dispatchInputs;
+    }
+
+    DispatchOutputs dispatchOutputs() {
+        return dispatchOutputs;
+    }
+
+    @Nullable
+    LayoutInfo updateInfo() {
+        return updateInfo;
+    }
+
+    @Nullable
+    LayoutInfo dispatchInfo() {
+        return dispatchInfo;
+    }
+
+    CombineInputs combineInputs() {
+        return combineInputs;
+    }
+
+    CombineOutputs combineOutputs() {
+        return combineOutputs;
+    }
+
+    @Override
+    protected void checkClose() {
+        CaptureScope.refuse("close of " + label(), "close after the capture");
+        handle.group().checkThread("close");
+        checkHeldHereOnly(memory.resources());
+    }
+
+    /** The memory is given back when nothing holds it any more. */
+    @Override
+    protected void release(long released) {
+    }
+
+    /** High throughput: collective, since windows are. */
+    @Override
+    protected void closed() {
+        memory.close();
+    }
+
+    @Override
+    public String toString() {
+        return label() + (isClosed() ? " (closed)" : "(" + memory.received + ")");
+    }
+}

@@ -1,0 +1,339 @@
+package io.nccl4j.ep;
+
+import java.time.Duration;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What all ranks of a group agree on, {@code ncclEpGroupConfig_t}; all must use the same values. Immutable; made by
+ * {@link #lowLatency()} or {@link #highThroughput()}. What is not set is left to NCCL EP, unless said otherwise.
+ */
+public final class EpGroupConfig {
+    private final Builder values;
+
+    private EpGroupConfig(Builder values) {
+        this.values = values;
+    }
+
+    /**
+     * A low-latency group. Besides experts, tokens and token bytes it must name its layout and top-k: all handles of the group have
+     * that one shape, and the RDMA buffer is sized for it exactly.
+     */
+    public static Builder lowLatency() {
+        return new Builder(Algorithm.LOW_LATENCY);
+    }
+
+    /**
+     * A high-throughput group. Layout and top-k are defaults for its handles. It has a fixed receive budget: {@link
+     * Builder#maxReceiveRows the one given}, else the worst case; {@link Builder#eager()} is the alternative.
+     */
+    public static Builder highThroughput() {
+        return new Builder(Algorithm.HIGH_THROUGHPUT);
+    }
+
+    /** Collects the values. */
+    public static final class Builder implements Cloneable {
+        private final Algorithm algorithm;
+        private int experts;
+        private int maxTokensPerRank;
+        private int maxTokenBytes;
+        private @Nullable Layout layout;
+        private int topK;
+        private int alignment;
+        private int receiveRows;
+        private boolean eager;
+        private long rdmaBufferBytes;
+        private boolean growing;
+        private int maxSms;
+        private int queuePairs;
+        private int channels;
+        private boolean mask;
+        private @Nullable Duration timeout;
+        private ZeroCopy zeroCopy = ZeroCopy.AUTO;
+        private OverflowPolicy overflow = OverflowPolicy.AUTO;
+        private @Nullable EpAllocator allocator;
+        private long allocateFunction;
+        private long freeFunction;
+        private long allocatorContext;
+
+        private Builder(Algorithm algorithm) {
+            this.algorithm = algorithm;
+        }
+
+        /** Number of experts over all ranks ({@code num_experts}); a multiple of the number of ranks. Mandatory. */
+        public Builder experts(int value) {
+            experts = value;
+            return this;
+        }
+
+        /** Most tokens that a rank dispatches at once ({@code max_dispatch_tokens_per_rank}). Mandatory. */
+        public Builder maxTokensPerRank(int value) {
+            maxTokensPerRank = value;
+            return this;
+        }
+
+        /**
+         * Most bytes of a token row with its scales, in dispatch and in combine ({@code max_token_bytes}); a multiple of 16.
+         * Mandatory.
+         */
+        public Builder maxTokenBytes(int value) {
+            maxTokenBytes = value;
+            return this;
+        }
+
+        /** The layout of received tokens. Mandatory for low latency, a default for high throughput. */
+        public Builder layout(Layout value) {
+            layout = value;
+            return this;
+        }
+
+        /** Experts per token ({@code num_topk}). Mandatory for low latency, a default for high throughput. */
+        public Builder topK(int value) {
+            topK = value;
+            return this;
+        }
+
+        /** High throughput, EXPERT_MAJOR: the default for {@link HandleConfig#alignment(int)}; also counts in the worst case. */
+        public Builder alignment(int value) {
+            alignment = value;
+            return this;
+        }
+
+        /**
+         * High throughput: the receive budget of a rank in rows ({@code max_recv_tokens_per_rank}), at least the tokens of a rank.
+         * FLAT counts tokens, EXPERT_MAJOR the rows of all zones with their padding.
+         */
+        public Builder maxReceiveRows(int value) {
+            receiveRows = value;
+            eager = false;
+            return this;
+        }
+
+        /**
+         * High throughput without a budget ({@code max_recv_tokens_per_rank} AUTO): outputs are sized from the counts that update
+         * writes. Dispatch then reads the count on the host, so that it cannot be captured. API v2.
+         */
+        public Builder eager() {
+            receiveRows = 0;
+            eager = true;
+            return this;
+        }
+
+        /** Low latency: bytes of the RDMA buffer ({@code rdma_buffer_size}), instead of what {@link EpSizing} computes. */
+        public Builder rdmaBufferBytes(long value) {
+            rdmaBufferBytes = value;
+            growing = false;
+            return this;
+        }
+
+        /**
+         * Low latency: the library allocates the RDMA buffer with the first handle and replaces it by a larger one when a handle needs
+         * that ({@code rdma_buffer_size} AUTO). Creating a handle is then collective, handles may have other shapes than the
+         * configuration's, and growth makes all graphs of the group invalid. Operations of handles of different shapes must be kept
+         * apart by a barrier among the ranks: their buffers overlap.
+         */
+        public Builder growingRdmaBuffer() {
+            rdmaBufferBytes = 0;
+            growing = true;
+            return this;
+        }
+
+        /** Most SMs that communication takes ({@code max_num_sms}); high throughput at most 16. */
+        public Builder maxSms(int value) {
+            maxSms = value;
+            return this;
+        }
+
+        /** Queue pairs per rank ({@code num_qp_per_rank}); matters between NVLink domains. */
+        public Builder queuePairs(int value) {
+            queuePairs = value;
+            return this;
+        }
+
+        /** Communication channels per rank ({@code num_channels}); NCCL EP has no use for it yet. */
+        public Builder channels(int value) {
+            channels = value;
+            return this;
+        }
+
+        /** Low latency: ranks that do not answer can be masked ({@code enable_mask}); see {@link RankMask}. */
+        public Builder mask() {
+            mask = true;
+            return this;
+        }
+
+        /**
+         * Low latency: how long the device waits for a rank ({@code timeout_ns}), about 100 s by default. Afterwards it masks the rank,
+         * or traps without {@link #mask()}. Whole milliseconds.
+         */
+        public Builder timeout(Duration value) {
+            timeout = value;
+            return this;
+        }
+
+        /** Direct use of windows ({@code zero_copy}). Other than AUTO: API v2. */
+        public Builder zeroCopy(ZeroCopy value) {
+            zeroCopy = value;
+            return this;
+        }
+
+        /** What happens to rows beyond the budget ({@code overflow_policy}). Other than AUTO: API v2. */
+        public Builder overflow(OverflowPolicy value) {
+            overflow = value;
+            return this;
+        }
+
+        /** Who allocates workspace and handle memory ({@code alloc}); {@code cudaMalloc} by default. */
+        public Builder allocator(EpAllocator value) {
+            allocator = value;
+            allocateFunction = 0;
+            freeFunction = 0;
+            return this;
+        }
+
+        /**
+         * Native functions that allocate and free ({@code alloc}): {@code cudaError_t(void**, size_t, void*)} and
+         * {@code cudaError_t(void*, void*)}. If one fails, the library ends the process.
+         *
+         * @param context passed to them
+         */
+        public Builder allocator(long allocateFunction, long freeFunction, long context) {
+            if (allocateFunction == 0 || freeFunction == 0) {
+                throw new IllegalArgumentException("functions to allocate and to free must both be given");
+            }
+            this.allocator = null;
+            this.allocateFunction = allocateFunction;
+            this.freeFunction = freeFunction;
+            this.allocatorContext = context;
+            return this;
+        }
+
+        /**
+         * The configuration.
+         *
+         * @throws IllegalArgumentException if something mandatory is missing, or values do not go together
+         */
+        public EpGroupConfig build() {
+            EpGroupConfig config = new EpGroupConfig(copy());
+            GroupRules.checkConfig(config);
+            return config;
+        }
+
+        private Builder copy() {
+            try {
+                return (Builder) clone();
+            } catch (CloneNotSupportedException e) {
+                throw new AssertionError(e);
+            }
+        }
+    }
+
+    /** LL or HT. */
+    public Algorithm algorithm() {
+        return values.algorithm;
+    }
+
+    /** Number of experts over all ranks. */
+    public int experts() {
+        return values.experts;
+    }
+
+    /** Most tokens that a rank dispatches at once. */
+    public int maxTokensPerRank() {
+        return values.maxTokensPerRank;
+    }
+
+    /** Most bytes of a token row with its scales. */
+    public int maxTokenBytes() {
+        return values.maxTokenBytes;
+    }
+
+    /** The layout of the group (LL) or the default of its handles (HT); null if there is none. */
+    public @Nullable Layout layout() {
+        return values.layout;
+    }
+
+    /** Top-k of the group (LL) or the default of its handles (HT); 0 if there is none. */
+    public int topK() {
+        return values.topK;
+    }
+
+    /** The default alignment of experts' zones; 0 if there is none. */
+    public int alignment() {
+        return values.alignment;
+    }
+
+    /** The receive budget in rows as given; 0 if none was. */
+    public int receiveRows() {
+        return values.receiveRows;
+    }
+
+    /** Whether outputs are sized from counts instead of a budget. */
+    public boolean isEager() {
+        return values.eager;
+    }
+
+    /** Whether the library sizes the RDMA buffer as handles come. */
+    public boolean isGrowing() {
+        return values.growing;
+    }
+
+    /** Whether ranks can be masked. */
+    public boolean hasMask() {
+        return values.mask;
+    }
+
+    /** Direct use of windows. */
+    public ZeroCopy zeroCopy() {
+        return values.zeroCopy;
+    }
+
+    /** What happens to rows beyond the budget. */
+    public OverflowPolicy overflow() {
+        return values.overflow;
+    }
+
+    long rdmaBufferBytes() {
+        return values.rdmaBufferBytes;
+    }
+
+    int maxSms() {
+        return values.maxSms;
+    }
+
+    int queuePairs() {
+        return values.queuePairs;
+    }
+
+    int channels() {
+        return values.channels;
+    }
+
+    @Nullable
+    Duration timeout() {
+        return values.timeout;
+    }
+
+    @Nullable
+    EpAllocator allocator() {
+        return values.allocator;
+    }
+
+    long allocateFunction() {
+        return values.allocateFunction;
+    }
+
+    long freeFunction() {
+        return values.freeFunction;
+    }
+
+    long allocatorContext() {
+        return values.allocatorContext;
+    }
+
+    @Override
+    public String toString() {
+        return values.algorithm + ", experts " + values.experts + ", maxTokensPerRank " + values.maxTokensPerRank
+                + ", maxTokenBytes " + values.maxTokenBytes + (values.layout == null ? "" : ", layout " + values.layout)
+                + (values.topK == 0 ? "" : ", topK " + values.topK);
+    }
+}

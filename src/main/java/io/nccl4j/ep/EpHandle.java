@@ -1,0 +1,519 @@
+package io.nccl4j.ep;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+
+import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.bindings.ncclep.NcclEp;
+import io.nccl4j.cuda.CloseLimit;
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.internal.CallEvent;
+import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.FlightRecording;
+import io.nccl4j.internal.HotCalls;
+import io.nccl4j.internal.LifecycleEvent;
+import io.nccl4j.internal.NativeResource;
+import io.nccl4j.nccl.DataType;
+import io.nccl4j.nccl.NcclException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * The routing of one batch through one MoE layer, {@code ncclEpHandle_t}: update it, dispatch tokens, combine the experts' outputs. Layout,
+ * top-k and alignment are fixed for its life; the number of tokens, T, is that of the last update.
+ *
+ * <p>The explicit calls mirror the C functions one to one; null, or an argument left out, is C's {@code NULL}. {@link #dispatchAsync} and
+ * {@link #combineAsync} do the same on an {@link EpBuffers} and are made for graphs. None of them allocates or, unless said, waits.
+ * Arguments are checked when they are first used together; afterwards only rows are compared.
+ *
+ * <p>Belongs to the thread of its group.
+ */
+public final class EpHandle extends NativeResource {
+    private static final Logger LOG = LoggerFactory.getLogger(EpHandle.class);
+    private static final long NEVER_UPDATED = -1;
+    /** Every byte of a routing entry of -1. */
+    private static final byte NO_EXPERT = -1;
+
+    private final EpGroup group;
+    private final HandleShape shape;
+    private final @Nullable DeviceMemory memory;
+    private final boolean lowLatency;
+    private final boolean eager;
+    private final int maxTokens;
+    private final CheckedCalls updates = new CheckedCalls();
+    private final CheckedCalls dispatches = new CheckedCalls();
+    private final CheckedCalls combines = new CheckedCalls();
+    private final CapturedOperations captured;
+    private long tokens = NEVER_UPDATED;
+    private @Nullable EpTensor routing;
+    private boolean dispatched;
+    private long dispatchedRows;
+
+    private EpHandle(EpGroup group, long address, HandleShape shape, @Nullable DeviceMemory memory) {
+        super("EpHandle", address, group);
+        this.group = group;
+        this.shape = shape;
+        this.memory = memory;
+        this.lowLatency = shape.isLowLatency();
+        this.eager = shape.config().isEager();
+        this.maxTokens = shape.maxTokens();
+        this.captured = new CapturedOperations(this, shape);
+        if (memory != null) {
+            hold(memory);
+        }
+        group.handles().add(this);
+    }
+
+    static EpHandle create(EpGroup group, HandleShape shape, HandleConfig config) {
+        DeviceMemory memory = config.memory();
+        if (memory != null) {
+            group.checkDevice(memory, memory.device());
+            HandleRules.checkMemory(memory, group.handleMemoryBytes(shape.layout(), shape.topK()));
+            for (EpHandle other : group.handles()) {
+                HandleRules.checkApart(memory, other.memory, other);
+            }
+        }
+        EpTensor block = memory == null ? null : EpTensor.of(memory, DataType.UINT8, memory.byteSize());
+        boolean grows = group.rdmaBuffer().mustGrow(shape);
+        Rule.SEND_PENDING.require(!grows || !group.send().isPending(),
+                "a handle for which the RDMA buffer must grow while a send half is pending (%s): complete it first",
+                group.send());
+        long address = grows
+                ? group.communicator().callCollectively("ncclEpInitHandle", group.communicator().limit(),
+                        () -> init(group, shape, block))
+                : init(group, shape, block);
+        if (grows) {
+            group.rdmaBuffer().grew(shape);
+        }
+        return created(group, address, shape, memory);
+    }
+
+    private static long init(EpGroup group, HandleShape shape, @Nullable EpTensor block) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = arena.allocate(ADDRESS);
+            int status = NcclEp.ncclEpInitHandle(out, group.segment(), shape.layout().code(),
+                    HandleConfig.encode(shape.alignment(), arena), shape.topK(), NativeStruct.pointer(block));
+            return checkCreated("ncclEpInitHandle", status, group, out);
+        }
+    }
+
+    static EpHandle createUpdated(EpGroup group, HandleShape shape, EpTensor topkIdx, @Nullable LayoutInfo info,
+            CudaStream stream) {
+        if (group.rdmaBuffer().mustGrow(shape)) {
+            // The C function is these two; apart, the collective part of the first has its limit.
+            EpHandle handle = create(group, shape, HandleConfig.defaults());
+            handle.update(topkIdx, info, stream);
+            return handle;
+        }
+        group.enter(stream);
+        checkUpdate(group, shape, topkIdx, info);
+        long address;
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = arena.allocate(ADDRESS);
+            int status = NcclEp.ncclEpCreateHandle(out, group.segment(), shape.layout().code(),
+                    MemorySegment.ofAddress(topkIdx.descriptor()),
+                    info == null ? MemorySegment.NULL : MemorySegment.ofAddress(info.address()),
+                    HandleConfig.encode(shape.alignment(), arena), MemorySegment.ofAddress(stream.address()));
+            address = checkCreated("ncclEpCreateHandle", status, group, out);
+        }
+        EpHandle handle = created(group, address, shape, null);
+        handle.updated(topkIdx);
+        return handle;
+    }
+
+    /** The library hands out a half-made handle with an error; destroying that is safe. */
+    private static long checkCreated(String function, int status, EpGroup group, MemorySegment out) {
+        MemorySegment handle = out.get(ADDRESS, 0);
+        if (status != 0) {
+            NcclException e = group.failed(function, status);
+            if (handle.address() != 0 && group.communicator().lost() == null) {
+                NcclEp.ncclEpHandleDestroy(handle);
+            }
+            throw e;
+        }
+        return handle.address();
+    }
+
+    private static EpHandle created(EpGroup group, long address, HandleShape shape, @Nullable DeviceMemory memory) {
+        EpHandle handle = new EpHandle(group, address, shape, memory);
+        if (group.hasAllocatorFailed()) {
+            // Closing throws what the allocator threw.
+            handle.close();
+        }
+        LifecycleEvent.emit("create", handle.toString());
+        LOG.debug("{} created", handle);
+        return handle;
+    }
+
+    /** {@link #update(EpTensor, LayoutInfo, CudaStream)} without a layout info. */
+    public void update(EpTensor topkIdx, CudaStream stream) {
+        update(topkIdx, null, stream);
+    }
+
+    /**
+     * Sets the routing, {@code ncclEpUpdateHandle}. High throughput: collective, enqueued, captured; the tensor may change once the stream
+     * has passed. Low latency: keeps T and the address of the tensor, whose contents dispatch and combine read when they run; a capture
+     * records nothing of it, so an update between replays changes later eager calls and captures, not the graph: to route anew, write
+     * into the tensor that was captured.
+     *
+     * @param topkIdx int64 or (API v2) int32 {@code [T, topK]}: experts from 0, or negative for none
+     * @param info high throughput: counters to write, or null. Low latency: null
+     */
+    public void update(EpTensor topkIdx, @Nullable LayoutInfo info, CudaStream stream) {
+        long handle = address();
+        group.enter(stream);
+        long count = topkIdx.rows();
+        if (count > maxTokens || !updates.contain(topkIdx, info, null, null, count)) {
+            checkUpdate(group, shape, topkIdx, info);
+            updates.add(CheckedCall.update(topkIdx, info), topkIdx, info, null, null);
+        }
+        if (stream.isCapturing()) {
+            captured.update(stream, topkIdx, info);
+        }
+        CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
+        int status = HotCalls.update(handle, topkIdx.descriptor(), info == null ? 0 : info.address(), stream.address());
+        if (event != null) {
+            event.commit("ncclEpUpdateHandle", label(), stream.isCapturing());
+        }
+        if (status != 0) {
+            tokens = NEVER_UPDATED;
+            throw group.failed("ncclEpUpdateHandle", status);
+        }
+        updated(topkIdx);
+    }
+
+    /**
+     * Checks a routing on the host, before it is copied to the device: nothing looks at it there, and an expert that does not exist
+     * corrupts memory. A token may name an expert twice, but in EXPERT_MAJOR of low latency a zone has room for every token once only.
+     *
+     * @param host {@code [count, topK]}
+     * @param type INT64 or INT32
+     * @throws IllegalArgumentException if an expert is not below the number of experts; negative means none
+     */
+    public void checkRouting(MemorySegment host, DataType type, long count) {
+        HandleRules.checkRoutingValues(shape, host, type, count);
+    }
+
+    private void updated(EpTensor topkIdx) {
+        tokens = topkIdx.rows();
+        routing = topkIdx;
+    }
+
+    private static void checkUpdate(EpGroup group, HandleShape shape, EpTensor topkIdx, @Nullable LayoutInfo info) {
+        group.checkDevice(topkIdx, topkIdx.memory().device());
+        HandleRules.checkRouting(shape, topkIdx);
+        HandleRules.checkTokens(shape, topkIdx.rows());
+        HandleRules.checkUpdateInfo(shape, info);
+        if (info != null) {
+            checkDevices(group, info);
+        }
+    }
+
+    private static void checkDevices(EpGroup group, NativeStruct struct) {
+        for (EpTensor tensor : struct.tensors()) {
+            group.checkDevice(tensor, tensor.memory().device());
+            Rule.DEVICE.require(tensor.window() == null || tensor.window().communicator() == group.communicator(),
+                    "%s is in a window of another communicator than %s", tensor, group);
+        }
+    }
+
+    /** {@link #dispatch(DispatchInputs, DispatchOutputs, LayoutInfo, DispatchConfig, CudaStream)}: forward, all at once. */
+    public void dispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info, CudaStream stream) {
+        dispatch(inputs, outputs, info, null, stream);
+    }
+
+    /** The same without a layout info. */
+    public void dispatch(DispatchInputs inputs, DispatchOutputs outputs, CudaStream stream) {
+        dispatch(inputs, outputs, null, null, stream);
+    }
+
+    /**
+     * Sends tokens to the ranks of their experts, {@code ncclEpDispatch}. Collective, enqueued. High throughput without windows, or eager,
+     * waits for this rank's part of the update before it enqueues, unless captured.
+     *
+     * @param inputs rows of T tokens
+     * @param outputs room for what the layout says
+     * @param info low latency: counters to write. High throughput: only how experts are numbered, or null
+     * @param config null for a forward pass without a recipe, all at once
+     */
+    public void dispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
+            @Nullable DispatchConfig config,
+            CudaStream stream) {
+        long handle = address();
+        group.enter(stream);
+        if (eager || !dispatches.contain(inputs, outputs, info, config, tokens)) {
+            checkDispatch(inputs, outputs, info, config, stream);
+        }
+        if (lowLatency && !canBegin()) {
+            checkBegin("dispatch");
+        }
+        if (stream.isCapturing()) {
+            captured.operation(stream, routing, inputs, outputs, info);
+        }
+        CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
+        int status = HotCalls.dispatch(handle, inputs.address(), outputs.address(), info == null ? 0 : info.address(),
+                config == null ? 0 : config.address(), stream.address());
+        if (event != null) {
+            event.commit("ncclEpDispatch", label(), stream.isCapturing());
+        }
+        if (status != 0) {
+            throw group.failed("ncclEpDispatch", status);
+        }
+        dispatched = true;
+        dispatchedRows = outputs.tokens().rows();
+        if (config != null && config.isSendOnly()) {
+            group.send().begin(this, stream, inputs, outputs, info);
+        }
+    }
+
+    private void checkDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
+            @Nullable DispatchConfig config, CudaStream stream) {
+        checkUpdated("dispatch");
+        checkDevices(group, inputs);
+        checkDevices(group, outputs);
+        if (info != null) {
+            checkDevices(group, info);
+        }
+        if (lowLatency) {
+            LowLatencyRules.checkDispatch(shape, tokens, inputs, outputs, info, config);
+        } else {
+            HighThroughputRules.checkDispatch(shape, tokens, inputs, outputs, info, config);
+        }
+        Rule.EAGER_CAPTURE.require(!eager || !stream.isCapturing(),
+                "dispatch cannot be captured into a graph: the group is eager and reads counts on the host; give it maxReceiveRows, or "
+                        + "leave dispatch between captured segments");
+        dispatches.add(CheckedCall.dispatch(inputs, outputs, info, config), inputs, outputs, info, config);
+    }
+
+    private void checkUpdated(String call) {
+        Rule.UPDATED.require(tokens != NEVER_UPDATED, "%s of %s before its first update", call, this);
+    }
+
+    /** Low latency: no other operation is half done, and the routing that the device is going to read is still there. */
+    private boolean canBegin() {
+        EpTensor read = routing;
+        return !group.send().isPending() && read != null && !read.isClosed();
+    }
+
+    private void checkBegin(String call) {
+        Rule.SEND_PENDING.require(!group.send().isPending(),
+                "%s of %s while a send half is pending in its group (%s): complete it first",
+                call, this, group.send());
+        EpTensor read = routing;
+        Rule.UPDATED.require(read == null || !read.isClosed(),
+                "%s of %s: the routing of its last update, %s, is gone; update again", call,
+                this, read);
+    }
+
+    /** {@link #combine(CombineInputs, CombineOutputs, CombineConfig, CudaStream)}: forward, all at once. */
+    public void combine(CombineInputs inputs, CombineOutputs outputs, CudaStream stream) {
+        combine(inputs, outputs, null, stream);
+    }
+
+    /**
+     * Brings expert outputs home and adds them up, {@code ncclEpCombine}. Collective, enqueued. Low latency EXPERT_MAJOR weights them; the
+     * others add, so that experts weight them before.
+     *
+     * @param inputs rows where dispatch has put theirs
+     * @param outputs rows of T tokens
+     * @param config null for a forward pass without a recipe, all at once
+     */
+    public void combine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config,
+            CudaStream stream) {
+        long handle = address();
+        group.enter(stream);
+        if (eager || !combines.contain(inputs, outputs, config, null, tokens)) {
+            checkCombine(inputs, outputs, config);
+        }
+        if (lowLatency && (!dispatched || !canBegin())) {
+            Rule.DISPATCHED.require(dispatched, "combine of %s before its first dispatch", this);
+            checkBegin("combine");
+        }
+        if (stream.isCapturing()) {
+            captured.operation(stream, routing, inputs, outputs, null);
+        }
+        CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
+        int status = HotCalls.combine(handle, inputs.address(), outputs.address(),
+                config == null ? 0 : config.address(),
+                stream.address());
+        if (event != null) {
+            event.commit("ncclEpCombine", label(), stream.isCapturing());
+        }
+        if (status != 0) {
+            throw group.failed("ncclEpCombine", status);
+        }
+        if (config != null && config.isSendOnly()) {
+            group.send().begin(this, stream, inputs, outputs, null);
+        }
+    }
+
+    private void checkCombine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config) {
+        checkUpdated("combine");
+        checkDevices(group, inputs);
+        checkDevices(group, outputs);
+        if (lowLatency) {
+            LowLatencyRules.checkCombine(shape, tokens, inputs, outputs, config);
+        } else {
+            HighThroughputRules.checkCombine(shape, tokens, inputs, outputs, config, dispatchedRows);
+        }
+        combines.add(CheckedCall.combine(inputs, outputs, config), inputs, outputs, config, null);
+    }
+
+    /**
+     * Does the other half of the operation that was {@code sendOnly}, {@code ncclEpComplete}: enqueued on the stream of its first half.
+     * Collective with the other ranks' first halves. Does nothing if none is pending in this handle, and for high throughput.
+     */
+    public void complete() {
+        long handle = address();
+        group.enter();
+        SendState send = group.send();
+        CudaStream stream = send.isPendingOf(this) ? send.stream() : null;
+        if (stream == null) {
+            return;
+        }
+        send.checkComplete();
+        int status = HotCalls.complete(handle, 0, stream.address());
+        if (status != 0) {
+            throw group.failed("ncclEpComplete", status);
+        }
+        send.end();
+    }
+
+    /**
+     * Device buffers at maximum capacity, at addresses that never change, for {@link #dispatchAsync} and {@link #combineAsync}. High
+     * throughput: collective, since what is received lies in windows.
+     *
+     * @param hidden elements of a row
+     * @param type of tokens: BFLOAT16, FLOAT16 or FLOAT32
+     */
+    public EpBuffers allocateBuffers(int hidden, DataType type) {
+        CaptureScope.refuse("EpHandle.allocateBuffers", "allocate before the capture");
+        checkOpen();
+        group.enter();
+        return EpBuffers.allocate(this, hidden, type);
+    }
+
+    /**
+     * Update and dispatch on {@code buffers}. Capturable; does not wait, allocate or read counts on the host. What a capture fixes is
+     * {@code count}: replays serve as many tokens or fewer, the rest with a routing of -1.
+     *
+     * @param count tokens of this rank, 0 to {@link EpBuffers#maxTokens()}
+     */
+    public void dispatchAsync(EpBuffers buffers, long count, CudaStream stream) {
+        dispatchAsync(buffers, count, null, stream);
+    }
+
+    /** The same with a configuration, such as {@link DispatchConfig#sendOnly()}: {@link #complete()} does the rest then. */
+    public void dispatchAsync(EpBuffers buffers, long count, @Nullable DispatchConfig config, CudaStream stream) {
+        if (buffers.handle() != this) {
+            throw buffers.foreign(this);
+        }
+        buffers.tokenRows(count);
+        update(buffers.routing(), buffers.updateInfo(), stream);
+        dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(), config, stream);
+        if (stream.isCapturing()) {
+            stream.retain(buffers);
+        }
+    }
+
+    /** Combine on {@code buffers}: the experts' outputs of the tokens of the last {@link #dispatchAsync}. Capturable; does not wait or allocate. */
+    public void combineAsync(EpBuffers buffers, CudaStream stream) {
+        combineAsync(buffers, null, stream);
+    }
+
+    /** The same with a configuration, such as {@link CombineConfig#sendOnly()}: {@link #complete()} does the rest then. */
+    public void combineAsync(EpBuffers buffers, @Nullable CombineConfig config, CudaStream stream) {
+        if (buffers.handle() != this) {
+            throw buffers.foreign(this);
+        }
+        combine(buffers.combineInputs(), buffers.combineOutputs(), config, stream);
+        if (stream.isCapturing()) {
+            stream.retain(buffers);
+        }
+    }
+
+    /**
+     * Makes the library compile and load what dispatch and combine on {@code buffers} need, which would otherwise happen in the first
+     * capture: runs both once, without a valid token, and waits for them. Collective; leaves routing rows of -1.
+     *
+     * @param count as for {@link #dispatchAsync}
+     * @throws WaitTimeoutException if another rank does not take part within the communicator's limit
+     */
+    public void warmUp(EpBuffers buffers, long count, CudaStream stream) {
+        CaptureScope.refuse("EpHandle.warmUp", "warm up before the capture");
+        buffers.routing().memory().fillAsync(NO_EXPERT, stream);
+        dispatchAsync(buffers, count, stream);
+        combineAsync(buffers, stream);
+        stream.await(group.communicator().limit());
+    }
+
+    /** The group that it belongs to. */
+    public EpGroup group() {
+        return group;
+    }
+
+    /** How received tokens lie. */
+    public Layout layout() {
+        return shape.layout();
+    }
+
+    /** Experts per token. */
+    public int topK() {
+        return shape.topK();
+    }
+
+    /** Rows that experts' zones are padded to a multiple of, at least 1. */
+    public int alignment() {
+        return shape.alignment();
+    }
+
+    /** Tokens of the last update; -1 before the first. */
+    public long tokens() {
+        return tokens;
+    }
+
+    HandleShape shape() {
+        return shape;
+    }
+
+    @Override
+    protected void checkClose() {
+        CaptureScope.refuse("close of " + label(), "close after the capture");
+        group.checkThread("close");
+        SendState send = group.send();
+        Rule.SEND_PENDING.require(!send.isPendingOf(this) || send.isLost() || group.communicator().lost() != null,
+                "close of %s while its send half is pending: complete it first", label());
+    }
+
+    /** Destroys natively, {@code ncclEpHandleDestroy}, which does not wait for the device itself. */
+    @Override
+    protected void release(long released) {
+        group.handles().remove(this);
+        String reason = group.communicator().lost();
+        if (reason == null && !group.device().awaitEnqueued(CloseLimit.get())) {
+            reason = "work that may use it is still pending after " + CloseLimit.get().toSeconds()
+                    + " s, or has failed";
+        }
+        LifecycleEvent.emit("close", label());
+        if (reason != null) {
+            LOG.error("{} is abandoned, its native memory is not released: {}", label(), reason);
+            if (memory != null) {
+                memory.abandon();
+            }
+            return;
+        }
+        int status = NcclEp.ncclEpHandleDestroy(MemorySegment.ofAddress(released));
+        if (status != 0) {
+            throw group.failed("ncclEpHandleDestroy", status);
+        }
+        group.rethrowAllocatorFailure();
+    }
+
+    @Override
+    public String toString() {
+        return label() + (isClosed() ? " (closed)" : "(" + shape.layout() + ", topK " + shape.topK() + ")");
+    }
+}

@@ -1,0 +1,40 @@
+package io.nccl4j.ep;
+
+import java.util.List;
+import java.util.Locale;
+import java.util.function.UnaryOperator;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * How a high-throughput group brings a token to several experts of one rank. NCCL EP chooses by its environment variables and by
+ * {@link ZeroCopy}; the rules for budgets and expert numbers depend on it.
+ */
+enum ExpertMajorMode {
+    /** One row arrives, a kernel copies it to the experts' zones. */
+    LOCAL_PERMUTE,
+    /** The row goes into the first expert's zone and the receiver copies it to the others. */
+    LOCAL_DUP,
+    /** The sender writes the row into every expert's zone. */
+    NVLINK_DUP;
+
+    /** The process's environment; tests have their own. */
+    static volatile UnaryOperator<@Nullable String> environment = System::getenv;
+
+    /** The mode of a group on one NVLink domain. */
+    static ExpertMajorMode of(ZeroCopy zeroCopy, EpGeneration generation) {
+        if (generation == EpGeneration.V0_1_0 || isSet("NCCL_EP_HT_EM_NVLINK_DUP")) {
+            return NVLINK_DUP;
+        }
+        return isSet("NCCL_EP_HT_EM_LOCAL_DUP") || zeroCopy == ZeroCopy.ON ? LOCAL_DUP : LOCAL_PERMUTE;
+    }
+
+    private static boolean isSet(String name) {
+        String value = environment.apply(name);
+        return value != null && List.of("1", "on", "true").contains(value.toLowerCase(Locale.ROOT));
+    }
+
+    /** Whether every top-k entry takes a row of its own on the way. */
+    boolean duplicates() {
+        return this != LOCAL_PERMUTE;
+    }
+}

@@ -1,0 +1,121 @@
+package io.nccl4j.ep;
+
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import io.nccl4j.bindings.ncclep.NcclEp;
+import io.nccl4j.cuda.CudaEvent;
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.cuda.PinnedMemory;
+import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.DataType;
+import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
+
+/** The mask calls of a low-latency group, and the little memory that they go through. */
+final class GroupMask {
+    private final EpGroup group;
+    private @Nullable Staging staging;
+
+    GroupMask(EpGroup group) {
+        this.group = group;
+    }
+
+    /** Memory on both sides, and when the host's part may be written again. */
+    private record Staging(DeviceMemory device, PinnedMemory query, PinnedMemory update, CudaEvent updated) {
+    }
+
+    void checkExists(String call) {
+        Rule.MASK.require(group.config().hasMask(),
+                "%s needs a low-latency group whose configuration has mask(): a high-throughput group waits for all ranks",
+                call);
+    }
+
+    void query(EpTensor target, CudaStream stream) {
+        checkExists("maskQuery");
+        int ranks = group.communicator().size();
+        Rule.MASK.require(target.has(DataType.INT32, ranks), "the mask is %s: must be INT32 [%d]", target, ranks);
+        group.checkDevice(target, target.memory().device());
+        stream.retain(group);
+        stream.retain(target.resource());
+        query(target.address(), stream);
+    }
+
+    private void query(long target, CudaStream stream) {
+        int status = NcclEp.ncclEpMaskQuery(group.segment(), MemorySegment.ofAddress(target),
+                MemorySegment.ofAddress(stream.address()));
+        if (status != 0) {
+            throw group.failed("ncclEpMaskQuery", status);
+        }
+    }
+
+    RankMask query(CudaStream stream) {
+        checkExists("maskQuery");
+        CaptureScope.refuse("EpGroup.maskQuery", "query into a tensor");
+        Staging memory = staging();
+        query(memory.device.address(), stream);
+        memory.query.segment();
+        memory.device.copyToAsync(memory.query, memory.query.byteSize(), stream);
+        stream.await(group.communicator().limit());
+        return RankMask.decode(memory.query.segment(), group.communicator().size());
+    }
+
+    void update(RankMask value, CudaStream stream) {
+        checkExists("maskUpdate");
+        CaptureScope.refuse("EpGroup.maskUpdate",
+                "the host's mask would be read at every replay; update before the launch");
+        Communicator communicator = group.communicator();
+        Rule.MASK.require(value.size() == communicator.size(), "%s: the group has %d ranks", value,
+                communicator.size());
+        Staging memory = staging();
+        // The copy before may still have to read it.
+        memory.updated.synchronize();
+        value.encode(memory.update.segment());
+        int status = NcclEp.ncclEpMaskUpdate(group.segment(), MemorySegment.ofAddress(memory.update.address()),
+                MemorySegment.ofAddress(stream.address()));
+        memory.updated.record(stream);
+        if (status != 0) {
+            throw group.failed("ncclEpMaskUpdate", status);
+        }
+    }
+
+    void clean(CudaStream stream) {
+        checkExists("maskClean");
+        CaptureScope.refuse("EpGroup.maskClean", "it waits for the other ranks; clean between launches");
+        Rule.MASK_BUFFER.require(group.rdmaBuffer().exists(),
+                "maskClean before the first handle: there is no RDMA buffer yet");
+        Communicator communicator = group.communicator();
+        MemorySegment self = group.segment();
+        MemorySegment queue = MemorySegment.ofAddress(stream.address());
+        communicator.callCollectively("ncclEpMaskClean", communicator.limit(), () -> {
+            int status = NcclEp.ncclEpMaskClean(self, queue);
+            if (status != 0) {
+                throw group.failed("ncclEpMaskClean", status);
+            }
+            return self;
+        });
+    }
+
+    private Staging staging() {
+        Staging memory = staging;
+        if (memory == null) {
+            long bytes = JAVA_INT.byteSize() * group.communicator().size();
+            memory = new Staging(DeviceMemory.allocate(group.device(), bytes),
+                    PinnedMemory.allocate(group.device(), bytes),
+                    PinnedMemory.allocate(group.device(), bytes), CudaEvent.create(group.device()));
+            staging = memory;
+        }
+        return memory;
+    }
+
+    void close() {
+        Staging memory = staging;
+        if (memory != null) {
+            memory.device.close();
+            memory.query.close();
+            memory.update.close();
+            memory.updated.close();
+        }
+    }
+}

@@ -1,0 +1,39 @@
+package io.nccl4j.ep;
+
+/**
+ * What lies in the RDMA buffer of a low-latency group: two banks, each with room for the messages of a dispatch or of a combine, sent
+ * and received, and two banks of signals.
+ *
+ * @param dispatchSend bytes of outgoing dispatch messages
+ * @param dispatchReceive bytes of incoming dispatch messages
+ * @param combineSend bytes of outgoing combine messages
+ * @param combineReceive bytes of incoming combine messages
+ * @param signalBytes bytes of one signal bank
+ */
+record LowLatencyRegions(long dispatchSend, long dispatchReceive, long combineSend, long combineReceive,
+        long signalBytes) {
+    private static final int ALIGNMENT = 16;
+
+    static LowLatencyRegions of(EpGroupConfig config, int ranks, Layout layout, int topK) {
+        boolean rankMajor = layout == Layout.RANK_MAJOR;
+        long tokens = config.maxTokensPerRank();
+        long tokenBytes = config.maxTokenBytes();
+        long header = EpSizing.alignUp(4 + (long) topK * (rankMajor ? 8 : 2), ALIGNMENT);
+        long dispatchMessage = header + tokenBytes;
+        long combineMessage = tokenBytes + tokenBytes / 2 / 128 * 4;
+        return new LowLatencyRegions(Math.multiplyExact(tokens, dispatchMessage),
+                Math.multiplyExact(ranks * tokens, dispatchMessage),
+                Math.multiplyExact((rankMajor ? ranks : config.experts()) * tokens, combineMessage),
+                Math.multiplyExact(topK * tokens, combineMessage), EpSizing.alignUp(4L * config.experts(), 128));
+    }
+
+    /** Bytes of one bank. */
+    long slotBytes() {
+        return Math.max(Math.addExact(dispatchSend, dispatchReceive), Math.addExact(combineSend, combineReceive));
+    }
+
+    boolean aligned() {
+        return dispatchSend % ALIGNMENT == 0 && dispatchReceive % ALIGNMENT == 0 && combineSend % ALIGNMENT == 0
+                && combineReceive % ALIGNMENT == 0;
+    }
+}

@@ -1,0 +1,78 @@
+package io.nccl4j.internal;
+
+import io.nccl4j.WaitTimeoutException;
+import java.time.Duration;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A native call that waits for other ranks and knows no limit, made on a thread of its own so that the caller need not wait for
+ * ever. A call that exceeds its limit goes on: there is no safe way to end it.
+ */
+public final class BoundedCall<T extends @Nullable Object> {
+    private final Supplier<T> body;
+    private final CountDownLatch done = new CountDownLatch(1);
+    private T result;
+    private @Nullable Throwable failure;
+
+    private BoundedCall(Supplier<T> body) {
+        this.body = body;
+    }
+
+    /**
+     * Makes the call and waits for its end.
+     *
+     * @param call what it is, for the message
+     * @throws WaitTimeoutException if it has not returned within {@code limit}, or this thread was interrupted meanwhile
+     */
+    public static <T extends @Nullable Object> T run(String call, Duration limit, Supplier<T> body) {
+        BoundedCall<T> bounded = new BoundedCall<>(body);
+        Thread.ofPlatform().daemon().name("nccl4j " + call).start(bounded::execute);
+        return bounded.await(call, limit);
+    }
+
+    private void execute() {
+        try {
+            result = body.get();
+        } catch (Throwable e) {
+            failure = e;
+        } finally {
+            done.countDown();
+        }
+    }
+
+    private T await(String call, Duration limit) {
+        try {
+            if (!done.await(limit.toNanos(), TimeUnit.NANOSECONDS)) {
+                throw new WaitTimeoutException(call + " has not returned within " + limit.toMillis()
+                        + " ms; it waits for other ranks and goes on in the background");
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new WaitTimeoutException(
+                    call + " goes on in the background: the thread that waited for it was interrupted");
+        }
+        if (failure != null) {
+            throw withCaller(failure);
+        }
+        return result;
+    }
+
+    /** The trace goes on in the caller, as if the call had been made there. */
+    private static RuntimeException withCaller(Throwable failure) {
+        StackTraceElement[] inner = failure.getStackTrace();
+        StackTraceElement[] outer = Thread.currentThread().getStackTrace();
+        // The first two are getStackTrace and this method.
+        int skipped = Math.min(2, outer.length);
+        StackTraceElement[] both = new StackTraceElement[inner.length + outer.length - skipped];
+        System.arraycopy(inner, 0, both, 0, inner.length);
+        System.arraycopy(outer, skipped, both, inner.length, outer.length - skipped);
+        failure.setStackTrace(both);
+        if (failure instanceof Error error) {
+            throw error;
+        }
+        return failure instanceof RuntimeException runtime ? runtime : new IllegalStateException(failure);
+    }
+}

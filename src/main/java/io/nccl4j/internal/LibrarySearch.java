@@ -1,0 +1,130 @@
+package io.nccl4j.internal;
+
+import io.nccl4j.NativeLibraryException;
+import java.io.File;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.SymbolLookup;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+
+/** Finds and loads the real libraries one by one, and keeps a record of every place tried. */
+final class LibrarySearch {
+    private final List<String> attempts;
+    private final Set<Path> roots = new LinkedHashSet<>();
+
+    LibrarySearch(List<String> attempts) {
+        this.attempts = attempts;
+        addRoots("property nccl4j.library.path", System.getProperty("nccl4j.library.path"));
+        addRoots("NCCL4J_LIBRARY_PATH", System.getenv("NCCL4J_LIBRARY_PATH"));
+        for (String variable : List.of("CUDA_HOME", "CUDA_PATH", "NCCL_HOME")) {
+            addRoots(variable, System.getenv(variable));
+        }
+    }
+
+    private void addRoots(String source, @Nullable String path) {
+        if (path == null || path.isBlank()) {
+            attempts.add(source + ": not set");
+            return;
+        }
+        for (String part : path.split(File.pathSeparator)) {
+            if (!part.isBlank()) {
+                roots.add(Path.of(part).toAbsolutePath());
+            }
+        }
+    }
+
+    /** Loads one library and returns its file. */
+    String load(LibraryName name) {
+        String named = System.getProperty(name.property());
+        if (named != null) {
+            Path file = Path.of(named).toAbsolutePath();
+            if (tryLoad(file)) {
+                return file.toString();
+            }
+            throw missing(name);
+        }
+        for (Path file : candidates(name)) {
+            if (tryLoad(file)) {
+                // The others are most likely beside it.
+                roots.add(file.getParent());
+                return file.toString();
+            }
+        }
+        for (String fileName : name.fileNames()) {
+            String file = tryLinkerPath(fileName);
+            if (file != null) {
+                return file;
+            }
+        }
+        throw missing(name);
+    }
+
+    private NativeLibraryException missing(LibraryName name) {
+        return new NativeLibraryException("cannot load " + name.fileNames().getFirst() + ". Name its folder with "
+                + "-Dnccl4j.library.path=<folder>[:<folder>], its file with -D" + name.property()
+                + "=<file>, or run on the emulator with -Dnccl4j.backend=emulator", attempts);
+    }
+
+    private List<Path> candidates(LibraryName name) {
+        List<Path> files = new ArrayList<>();
+        for (Path root : roots) {
+            boolean found = false;
+            for (String folder : name.folders()) {
+                for (String fileName : name.fileNames()) {
+                    Path file = root.resolve(folder).resolve(fileName);
+                    if (Files.exists(file)) {
+                        files.add(file);
+                        found = true;
+                    }
+                }
+            }
+            if (!found) {
+                attempts.add(root + ": no " + name.fileNames().getFirst() + " there or in its usual subfolders");
+            }
+        }
+        return files;
+    }
+
+    private boolean tryLoad(Path file) {
+        try {
+            System.load(file.toString());
+            return true;
+        } catch (UnsatisfiedLinkError e) {
+            attempts.add(file + ": " + e.getMessage());
+            return false;
+        }
+    }
+
+    /**
+     * Lets the dynamic linker search by soname (its cache, LD_LIBRARY_PATH), then loads the file that it chose once more by
+     * path, so that this class loader knows it.
+     */
+    private @Nullable String tryLinkerPath(String fileName) {
+        try {
+            SymbolLookup.libraryLookup(fileName, Arena.global());
+        } catch (IllegalArgumentException e) {
+            attempts.add(fileName + ": not on the dynamic linker's path");
+            return null;
+        }
+        Path mapped = mappedFile(fileName);
+        return mapped != null && tryLoad(mapped) ? mapped.toString() : null;
+    }
+
+    private @Nullable Path mappedFile(String fileName) {
+        try (Stream<String> lines = Files.lines(Path.of("/proc/self/maps"))) {
+            return lines.filter(line -> line.indexOf('/') >= 0).map(line -> Path.of(line.substring(line.indexOf('/'))))
+                    .filter(path -> path.getFileName() != null && path.getFileName().toString().startsWith(fileName))
+                    .findFirst().orElse(null);
+        } catch (IOException e) {
+            attempts.add(fileName + ": loaded, but /proc/self/maps cannot be read: " + e.getMessage());
+            return null;
+        }
+    }
+}

@@ -1,0 +1,76 @@
+package io.nccl4j.nccl;
+
+import io.nccl4j.WaitTimeoutException;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.Arrays;
+
+/**
+ * How the ranks of a job find each other before there is a communicator, and talk on the host afterwards. Package
+ * {@code io.nccl4j.bootstrap} has implementations; others need {@link #allGather} only.
+ *
+ * <p>All ranks make the same calls in the same order. Every call has a time limit and names the ranks that did not come. One
+ * thread at a time.
+ */
+public interface Bootstrap extends AutoCloseable {
+    /** This rank, from 0. */
+    int rank();
+
+    /** Number of ranks. */
+    int size();
+
+    /** Number of this rank among those on its machine, from 0: by convention the ordinal of its device. */
+    int localRank();
+
+    /** How long a call waits for the other ranks. */
+    Duration limit();
+
+    /**
+     * Gives every rank what all of them have given, by rank. Nobody gets it before everybody has called. Sizes may differ.
+     *
+     * @throws WaitTimeoutException if a rank does not call in time; the message names it
+     * @throws IllegalStateException if a rank has left or failed; the message names it
+     */
+    byte[][] allGather(byte[] mine);
+
+    /**
+     * Waits until all ranks are here.
+     *
+     * @throws WaitTimeoutException if a rank does not come in time; the message names it
+     */
+    default void barrier() {
+        allGather(new byte[0]);
+    }
+
+    /**
+     * Rank 0 makes a unique id and all get it. As nobody gets it before everybody has reported, a rank that is missing is named
+     * here, and not waited for in {@code ncclCommInitRank}, which knows no limit.
+     */
+    default UniqueId exchangeUniqueId() {
+        byte[] mine = {};
+        RuntimeException failure = null;
+        if (rank() == 0) {
+            try {
+                mine = UniqueId.create().toBytes();
+            } catch (RuntimeException e) {
+                // The others must hear of it instead of waiting: text in place of the id, which is told by its length.
+                failure = e;
+                mine = Arrays.copyOf(String.valueOf(e.getMessage()).getBytes(StandardCharsets.UTF_8),
+                        UniqueId.BYTES * 8);
+            }
+        }
+        byte[] id = allGather(mine)[0];
+        if (failure != null) {
+            throw failure;
+        }
+        if (id.length != UniqueId.BYTES) {
+            throw new IllegalStateException(
+                    "rank 0 could not make a unique id: " + new String(id, StandardCharsets.UTF_8).replace("\0", ""));
+        }
+        return UniqueId.of(id);
+    }
+
+    /** Leaves. Idempotent; the other ranks need not leave at the same time. */
+    @Override
+    void close();
+}

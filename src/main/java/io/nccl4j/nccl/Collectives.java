@@ -1,0 +1,246 @@
+package io.nccl4j.nccl;
+
+import io.nccl4j.bindings.nccl.Nccl;
+import io.nccl4j.cuda.CudaDevice;
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.internal.NativeResource;
+import java.lang.foreign.MemorySegment;
+
+/**
+ * The collectives of a {@link Communicator}: operands are checked before they reach NCCL, and in a capture kept alive by the
+ * graph.
+ */
+abstract sealed class Collectives extends NativeResource permits Communicator {
+    /** One buffer of a collective: where it starts, and how many elements of it are read or written. */
+    private record Operand(DeviceMemory memory, long offset, long count) {
+    }
+
+    /** A collective with its buffers, communicator and stream as C takes them. */
+    @FunctionalInterface
+    private interface Call {
+        int run(MemorySegment send, MemorySegment receive, MemorySegment communicator, MemorySegment stream);
+    }
+
+    Collectives(String kind, long address) {
+        super(kind, address);
+    }
+
+    /** The device it is bound to. */
+    public abstract CudaDevice device();
+
+    /** This rank, from 0. */
+    public abstract int rank();
+
+    /** Number of ranks. */
+    public abstract int size();
+
+    abstract void checkUsable();
+
+    abstract void check(String function, int status);
+
+    /**
+     * Every rank gets the {@code count} elements that each rank sends, by rank, {@code ncclAllGather}. In place if the send buffer is
+     * this rank's part of the receive buffer.
+     *
+     * @param send {@code [count]}
+     * @param receive {@code [size, count]}
+     */
+    public void allGather(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
+            DataType type,
+            CudaStream stream) {
+        enqueue("ncclAllGather", new Operand(send, sendOffset, count),
+                new Operand(receive, receiveOffset, ofAllRanks(count)), type, stream,
+                (from, to, self, queue) -> Nccl.ncclAllGather(from, to, count, type.code(), self, queue));
+    }
+
+    /** {@link #allGather(DeviceMemory, long, DeviceMemory, long, long, DataType, CudaStream)} from the start of both buffers. */
+    public void allGather(DeviceMemory send, DeviceMemory receive, long count, DataType type, CudaStream stream) {
+        allGather(send, 0, receive, 0, count, type, stream);
+    }
+
+    /**
+     * Every rank gets the reduction of the elements that all ranks send, {@code ncclAllReduce}. In place if both buffers are the same.
+     *
+     * @param send {@code [count]}
+     * @param receive {@code [count]}
+     */
+    public void allReduce(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
+            DataType type,
+            ReduceOp op, CudaStream stream) {
+        enqueue("ncclAllReduce", new Operand(send, sendOffset, count), new Operand(receive, receiveOffset, count), type,
+                stream,
+                (from, to, self, queue) -> Nccl.ncclAllReduce(from, to, count, type.code(), op.code(), self, queue));
+    }
+
+    /** {@link #allReduce(DeviceMemory, long, DeviceMemory, long, long, DataType, ReduceOp, CudaStream)} from the start of both buffers. */
+    public void allReduce(DeviceMemory send, DeviceMemory receive, long count, DataType type, ReduceOp op,
+            CudaStream stream) {
+        allReduce(send, 0, receive, 0, count, type, op, stream);
+    }
+
+    /**
+     * Every rank gets the elements that {@code root} sends, {@code ncclBroadcast}. The send buffer counts at the root only; other ranks may
+     * pass their receive buffer.
+     *
+     * @param send {@code [count]}
+     * @param receive {@code [count]}
+     */
+    public void broadcast(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
+            DataType type,
+            int root, CudaStream stream) {
+        checkRank("root", root);
+        enqueue("ncclBroadcast", new Operand(send, sendOffset, rank() == root ? count : 0),
+                new Operand(receive, receiveOffset, count), type, stream,
+                (from, to, self, queue) -> Nccl.ncclBroadcast(from, to, count, type.code(), root, self, queue));
+    }
+
+    /** {@link #broadcast(DeviceMemory, long, DeviceMemory, long, long, DataType, int, CudaStream)} in place, from the buffer's start. */
+    public void broadcast(DeviceMemory buffer, long count, DataType type, int root, CudaStream stream) {
+        broadcast(buffer, 0, buffer, 0, count, type, root, stream);
+    }
+
+    /**
+     * {@code root} gets the reduction of the elements that all ranks send, {@code ncclReduce}. The receive buffer counts at the root only;
+     * other ranks may pass their send buffer.
+     *
+     * @param send {@code [count]}
+     * @param receive {@code [count]}
+     */
+    public void reduce(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
+            DataType type,
+            ReduceOp op, int root, CudaStream stream) {
+        checkRank("root", root);
+        enqueue("ncclReduce", new Operand(send, sendOffset, count),
+                new Operand(receive, receiveOffset, rank() == root ? count : 0), type, stream,
+                (from, to, self, queue) -> Nccl.ncclReduce(from, to, count, type.code(), op.code(), root, self, queue));
+    }
+
+    /** {@link #reduce(DeviceMemory, long, DeviceMemory, long, long, DataType, ReduceOp, int, CudaStream)} from the start of both buffers. */
+    public void reduce(DeviceMemory send, DeviceMemory receive, long count, DataType type, ReduceOp op, int root,
+            CudaStream stream) {
+        reduce(send, 0, receive, 0, count, type, op, root, stream);
+    }
+
+    /**
+     * Every rank gets its part of the reduction of what all ranks send, {@code ncclReduceScatter}. In place if the receive buffer is this
+     * rank's part of the send buffer.
+     *
+     * @param send {@code [size, count]}
+     * @param receive {@code [count]}
+     */
+    public void reduceScatter(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
+            DataType type, ReduceOp op, CudaStream stream) {
+        enqueue("ncclReduceScatter", new Operand(send, sendOffset, ofAllRanks(count)),
+                new Operand(receive, receiveOffset, count), type, stream,
+                (from, to, self, queue) -> Nccl.ncclReduceScatter(from, to, count, type.code(), op.code(), self,
+                        queue));
+    }
+
+    /** {@link #reduceScatter(DeviceMemory, long, DeviceMemory, long, long, DataType, ReduceOp, CudaStream)} from the start of both buffers. */
+    public void reduceScatter(DeviceMemory send, DeviceMemory receive, long count, DataType type, ReduceOp op,
+            CudaStream stream) {
+        reduceScatter(send, 0, receive, 0, count, type, op, stream);
+    }
+
+    /**
+     * Every rank sends row r of its buffer to rank r and gets that rank's row for it, {@code ncclAlltoAll}. Not in place.
+     *
+     * @param send {@code [size, count]}
+     * @param receive {@code [size, count]}
+     */
+    public void allToAll(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
+            DataType type,
+            CudaStream stream) {
+        long all = ofAllRanks(count);
+        enqueue("ncclAlltoAll", new Operand(send, sendOffset, all), new Operand(receive, receiveOffset, all), type,
+                stream, (from, to, self, queue) -> Nccl.ncclAlltoAll(from, to, count, type.code(), self, queue));
+    }
+
+    /** {@link #allToAll(DeviceMemory, long, DeviceMemory, long, long, DataType, CudaStream)} from the start of both buffers. */
+    public void allToAll(DeviceMemory send, DeviceMemory receive, long count, DataType type, CudaStream stream) {
+        allToAll(send, 0, receive, 0, count, type, stream);
+    }
+
+    /**
+     * Sends to rank {@code peer}, which receives at the same time, {@code ncclSend}. Several that depend on each other must be in one
+     * {@link #group}.
+     *
+     * @param buffer {@code [count]}
+     */
+    public void send(DeviceMemory buffer, long offset, long count, DataType type, int peer, CudaStream stream) {
+        checkRank("peer", peer);
+        Operand operand = new Operand(buffer, offset, count);
+        enqueue("ncclSend", operand, operand, type, stream,
+                (from, to, self, queue) -> Nccl.ncclSend(from, count, type.code(), peer, self, queue));
+    }
+
+    /**
+     * Receives from rank {@code peer}, which sends at the same time, {@code ncclRecv}.
+     *
+     * @param buffer {@code [count]}
+     */
+    public void receive(DeviceMemory buffer, long offset, long count, DataType type, int peer, CudaStream stream) {
+        checkRank("peer", peer);
+        Operand operand = new Operand(buffer, offset, count);
+        enqueue("ncclRecv", operand, operand, type, stream,
+                (from, to, self, queue) -> Nccl.ncclRecv(to, count, type.code(), peer, self, queue));
+    }
+
+    private void enqueue(String function, Operand send, Operand receive, DataType type, CudaStream stream, Call call) {
+        checkUsable();
+        checkType(type);
+        checkStream(stream);
+        MemorySegment from = segment("send", send, type);
+        MemorySegment to = segment("receive", receive, type);
+        MemorySegment self = MemorySegment.ofAddress(address());
+        MemorySegment queue = MemorySegment.ofAddress(stream.address());
+        device().run(() -> check(function, call.run(from, to, self, queue)));
+        stream.retain(this);
+        stream.retain(send.memory);
+        stream.retain(receive.memory);
+    }
+
+    private void checkRank(String name, int rank) {
+        if (rank < 0 || rank >= size()) {
+            throw new IllegalArgumentException(
+                    name + " is rank " + rank + ": " + this + " has ranks 0 to " + (size() - 1));
+        }
+    }
+
+    /** Elements that all ranks have together. */
+    private long ofAllRanks(long count) {
+        if (count > Long.MAX_VALUE / size()) {
+            throw new IllegalArgumentException(count + " elements of each of " + size() + " ranks are too many");
+        }
+        return count * size();
+    }
+
+    private static void checkType(DataType type) {
+        if (type == DataType.FLOAT4X2) {
+            throw new IllegalArgumentException("NCCL's collectives do not know FLOAT4X2: move it as UINT8");
+        }
+    }
+
+    private void checkStream(CudaStream stream) {
+        if (stream.device() != device()) {
+            throw new IllegalArgumentException(stream + " is not a stream of " + device()
+                    + ", the device of " + this);
+        }
+    }
+
+    private MemorySegment segment(String name, Operand operand, DataType type) {
+        DeviceMemory memory = operand.memory;
+        if (memory.device() != device()) {
+            throw new IllegalArgumentException(name + " buffer " + memory + " is not memory of " + device()
+                    + ", the device of " + this);
+        }
+        long bytes = type.bytes(operand.count);
+        if (operand.offset < 0 || operand.offset > memory.byteSize() - bytes) {
+            throw new IllegalArgumentException(name + " buffer: " + operand.count + " elements of " + type
+                    + " from byte "
+                    + operand.offset + " are outside of " + memory + ", which has " + memory.byteSize() + " bytes");
+        }
+        return MemorySegment.ofAddress(memory.address() + operand.offset);
+    }
+}

@@ -1,0 +1,479 @@
+package io.nccl4j.nccl;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import io.nccl4j.NativeLibraries;
+import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.bindings.nccl.Nccl;
+import io.nccl4j.cuda.CloseLimit;
+import io.nccl4j.cuda.CudaDevice;
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.internal.BoundedCall;
+import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.LifecycleEvent;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.time.Duration;
+import java.util.function.Supplier;
+import java.util.function.ToIntBiFunction;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * One rank's end of a set of ranks that work together, {@code ncclComm_t}. Bound to one device.
+ *
+ * <p>Used by one thread at a time; only {@link #abort}, {@link #abandon}, {@link #asyncError} and {@link #isUsable} may come from
+ * others. Calls that wait for other ranks on the host have a limit. Once the communicator has failed or was aborted, nothing that
+ * belongs to it (windows, EP groups) is destroyed natively any more: closing abandons it.
+ *
+ * <p>Collectives are made by all ranks in the same order. They are enqueued on a stream and can be captured; the graph then keeps
+ * the communicator and the memory from being closed. Counts are elements, offsets are bytes.
+ */
+public final class Communicator extends Collectives {
+    /** Color of a rank that does not become part of a split. */
+    public static final int NO_COLOR = Nccl.NCCL_SPLIT_NOCOLOR();
+
+    private static final Logger LOG = LoggerFactory.getLogger(Communicator.class);
+    private static final Duration DEFAULT_LIMIT = Duration.ofMinutes(5);
+
+    private final CudaDevice device;
+    private final boolean owned;
+    private final boolean blocking;
+    private final Duration limit;
+    private final CommunicatorState state;
+    private final int rank;
+    private final int size;
+
+    private Communicator(String kind, long address, CudaDevice device, boolean owned, boolean blocking, Duration limit,
+            int rank,
+            int size) {
+        super(kind, address);
+        this.device = device;
+        this.owned = owned;
+        this.blocking = blocking;
+        this.limit = limit;
+        this.state = new CommunicatorState(device);
+        this.rank = rank;
+        this.size = size;
+    }
+
+    /**
+     * Makes a communicator of all ranks of {@code bootstrap}, {@code ncclCommInitRankConfig}. Collective.
+     *
+     * @throws WaitTimeoutException if a rank is missing; the message names it
+     * @throws NcclException if NCCL refuses, for example two ranks on one device
+     */
+    public static Communicator init(Bootstrap bootstrap, CudaDevice device) {
+        return init(bootstrap, device, CommunicatorOptions.defaults());
+    }
+
+    /** Like {@link #init(Bootstrap, CudaDevice)}, with options. */
+    public static Communicator init(Bootstrap bootstrap, CudaDevice device, CommunicatorOptions options) {
+        checkCreate("Communicator.init", device);
+        UniqueId id = bootstrap.exchangeUniqueId();
+        return init(id, bootstrap.rank(), bootstrap.size(), device, options.limit(options.limitOr(bootstrap.limit())));
+    }
+
+    /** Makes a communicator of the {@code size} ranks that have {@code id}, {@code ncclCommInitRankConfig}. Collective. */
+    public static Communicator init(UniqueId id, int rank, int size, CudaDevice device) {
+        return init(id, rank, size, device, CommunicatorOptions.defaults());
+    }
+
+    /** Like {@link #init(UniqueId, int, int, CudaDevice)}, with options. */
+    public static Communicator init(UniqueId id, int rank, int size, CudaDevice device, CommunicatorOptions options) {
+        if (size < 1 || rank < 0 || rank >= size) {
+            throw new IllegalArgumentException("rank " + rank + " of " + size + ": must be 0 <= rank < size");
+        }
+        checkCreate("Communicator.init", device);
+        Duration limit = options.limitOr(DEFAULT_LIMIT);
+        String call = "ncclCommInitRankConfig of rank " + rank + " of " + size;
+        long address = BoundedCall.run(call, limit, () -> device.call(() -> {
+            try (Arena arena = Arena.ofConfined()) {
+                MemorySegment out = arena.allocate(ADDRESS);
+                int status = Nccl.ncclCommInitRankConfig(out, size, id.encode(arena), rank, options.encode(arena));
+                if (status != 0 && (options.isBlocking() || status != Nccl.ncclInProgress())) {
+                    throw NcclException.of("ncclCommInitRankConfig", status, call);
+                }
+                return out.get(ADDRESS, 0).address();
+            }
+        }));
+        Communicator made = new Communicator("Communicator", address, device, true, options.isBlocking(), limit, rank,
+                size);
+        LOG.debug("{} was created", made);
+        LifecycleEvent.emit("create", made.toString());
+        return made;
+    }
+
+    private static void checkCreate(String call, CudaDevice device) {
+        CaptureScope.refuse(call, "make communicators before the capture");
+        NcclGroup.refuse(call);
+        device.checkUsable();
+    }
+
+    /**
+     * A communicator of another owner, which must stay alive until this is closed; closing does not destroy it. Whether it is
+     * blocking cannot be asked: an EP group needs a blocking one.
+     *
+     * @param device the device that it was made for
+     * @throws IllegalArgumentException if it was made for another device
+     */
+    public static Communicator borrow(long address, CudaDevice device) {
+        if (address == 0) {
+            throw new IllegalArgumentException("the address of the communicator is NULL");
+        }
+        NativeLibraries.load();
+        device.checkUsable();
+        MemorySegment self = MemorySegment.ofAddress(address);
+        int ordinal = query(self, "ncclCommCuDevice", Nccl::ncclCommCuDevice);
+        if (ordinal != device.ordinal()) {
+            throw new IllegalArgumentException(
+                    "the communicator at 0x" + Long.toHexString(address) + " is of CUDA device "
+                            + ordinal + ", not of " + device);
+        }
+        int rank = query(self, "ncclCommUserRank", Nccl::ncclCommUserRank);
+        int size = query(self, "ncclCommCount", Nccl::ncclCommCount);
+        return new Communicator("Communicator(borrowed)", address, device, false, true, DEFAULT_LIMIT, rank, size);
+    }
+
+    private static int query(MemorySegment communicator, String function,
+            ToIntBiFunction<MemorySegment, MemorySegment> call) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = arena.allocate(JAVA_INT);
+            int status = call.applyAsInt(communicator, out);
+            if (status != 0) {
+                throw NcclException.of(function, status,
+                        function + " on 0x" + Long.toHexString(communicator.address()));
+            }
+            return out.get(JAVA_INT, 0);
+        }
+    }
+
+    /**
+     * Makes communicators of parts of this one, {@code ncclCommSplit}. Collective. The parts live independently of this.
+     *
+     * @param color ranks of one color come together; {@link #NO_COLOR} for none
+     * @param key orders the ranks of a part; equal ones stay in their present order
+     * @return the part, null for {@link #NO_COLOR}
+     */
+    public @Nullable Communicator split(int color, int key) {
+        if (color < 0 && color != NO_COLOR) {
+            throw new IllegalArgumentException("color is " + color + ": must be at least 0, or NO_COLOR");
+        }
+        checkCreate("Communicator.split", device);
+        MemorySegment self = segment();
+        long address = callCollectively("ncclCommSplit", limit, () -> {
+            try (Arena arena = Arena.ofConfined()) {
+                MemorySegment out = arena.allocate(ADDRESS);
+                check("ncclCommSplit", Nccl.ncclCommSplit(self, color, key, out, MemorySegment.NULL));
+                return out.get(ADDRESS, 0).address();
+            }
+        });
+        if (address == 0) {
+            return null;
+        }
+        MemorySegment part = MemorySegment.ofAddress(address);
+        if (!blocking) {
+            throwUnlessReady(CommunicatorState.awaitEnd(part, "the part of " + this, limit));
+        }
+        return new Communicator("Communicator", address, device, true, blocking, limit,
+                query(part, "ncclCommUserRank", Nccl::ncclCommUserRank),
+                query(part, "ncclCommCount", Nccl::ncclCommCount));
+    }
+
+    /** The device it is bound to. */
+    @Override
+    public CudaDevice device() {
+        return device;
+    }
+
+    /** This rank, from 0. */
+    @Override
+    public int rank() {
+        return rank;
+    }
+
+    /** Number of ranks. */
+    @Override
+    public int size() {
+        return size;
+    }
+
+    /** Whether its calls wait for other ranks by themselves. True for a borrowed one, which cannot be asked. */
+    public boolean isBlocking() {
+        return blocking;
+    }
+
+    /** Whether closing destroys it; false for a borrowed one. */
+    public boolean isOwned() {
+        return owned;
+    }
+
+    /** How long calls that need other ranks on the host wait for them. */
+    public Duration limit() {
+        return limit;
+    }
+
+    /**
+     * Whether it works as far as is known: open, not finalized, aborted or abandoned, no failure seen on it or its device. Does not
+     * ask NCCL; {@link #asyncError} does.
+     */
+    public boolean isUsable() {
+        return !isClosed() && state.lost() == null && !state.isFinalized();
+    }
+
+    /**
+     * Refuses what needs a working communicator.
+     *
+     * @throws IllegalStateException if it is closed, finalized, aborted or abandoned
+     * @throws NcclException if it has failed, with the first failure as its cause
+     */
+    @Override
+    public void checkUsable() {
+        checkOpen();
+        state.check(this);
+    }
+
+    /**
+     * Why nothing native may be done any more to it or to what belongs to it (a failure of it or its device, an abort); null as long
+     * as it may. What is built on it asks this before it destroys anything.
+     */
+    public @Nullable String lost() {
+        return state.lost();
+    }
+
+    /**
+     * Asks NCCL whether something went wrong in the background, {@code ncclCommGetAsyncError}. An error makes the communicator
+     * unusable. While a non-blocking call is under way, that is {@link NcclResult#IN_PROGRESS}.
+     */
+    public NcclResult asyncError() {
+        checkOpen();
+        if (state.isAbandoned()) {
+            throw new IllegalStateException(this + " cannot be asked: " + state.lost());
+        }
+        int code = CommunicatorState.asyncError(MemorySegment.ofAddress(address()), this);
+        NcclResult result = NcclResult.of(code);
+        if (result == null || result.isError()) {
+            state.fail(NcclException.of("ncclCommGetAsyncError", code, "the background work of " + this), this);
+        }
+        return result == null ? NcclResult.INTERNAL_ERROR : result;
+    }
+
+    /** Waits until non-blocking creation, or another non-blocking call, has ended; at once for a blocking communicator. */
+    public void awaitReady(Duration longest) {
+        if (!blocking) {
+            throwUnlessReady(CommunicatorState.awaitEnd(segment(), this, longest));
+        }
+    }
+
+    private void throwUnlessReady(int code) {
+        if (code != 0) {
+            NcclException e = NcclException.of("ncclCommGetAsyncError", code, "a non-blocking call on " + this);
+            state.fail(e, this);
+            throw e;
+        }
+    }
+
+    /**
+     * Makes a native call on this communicator, of NCCL or a library above it, that waits for other ranks: on a thread of its own
+     * with this device current. As long as it has not returned, an abort is refused, since it could end the process.
+     *
+     * @param call what it is, for messages
+     * @param longest how long this thread waits for it; the call itself goes on after that
+     * @throws WaitTimeoutException when that is over
+     */
+    public <T extends @Nullable Object> T callCollectively(String call, Duration longest, Supplier<T> body) {
+        return state.callCollectively(call, this, longest, body);
+    }
+
+    /**
+     * The exception for what a call on this communicator answered. Looks whether the communicator or its device have failed for good,
+     * and remembers that. To be called on the thread that made the call.
+     *
+     * @param function the C function, of NCCL or a library above it
+     * @param status what it returned, not success
+     */
+    public NcclException failed(String function, int status) {
+        NcclException e = NcclException.of(function, status, this);
+        NcclResult result = e.result();
+        boolean callersFault = result == NcclResult.INVALID_ARGUMENT || result == NcclResult.INVALID_USAGE;
+        if (!callersFault && !isClosed() && !state.isAbandoned()) {
+            try {
+                device.observe();
+                asyncError();
+            } catch (NcclException unanswered) {
+                e.addSuppressed(unanswered);
+            }
+        }
+        return e;
+    }
+
+    /** Throws for a status other than success; waits for a non-blocking call. */
+    @Override
+    void check(String function, int status) {
+        if (status == Nccl.ncclInProgress() && !blocking) {
+            if (!NcclGroup.defer(this)) {
+                awaitReady(limit);
+            }
+        } else if (status != 0) {
+            throw failed(function, status);
+        }
+    }
+
+    /**
+     * Waits until all that was enqueued on all ranks is done and ends the communication, {@code ncclCommFinalize}. Collective. Then it
+     * can only be closed. Not needed before {@link #close()}, which does so too.
+     *
+     * @throws WaitTimeoutException if that takes longer than {@link #limit()}
+     */
+    public void finalizeWork() {
+        checkCreate("Communicator.finalizeWork", device);
+        if (!owned) {
+            throw new IllegalStateException(this + " is borrowed: its owner finalizes it");
+        }
+        MemorySegment self = segment();
+        callCollectively("ncclCommFinalize", limit, () -> {
+            check("ncclCommFinalize", Nccl.ncclCommFinalize(self));
+            return self;
+        });
+        state.finish();
+    }
+
+    /**
+     * Ends it and everything that runs on it, without the other ranks, {@code ncclCommAbort}. Afterwards it and what belongs to it can
+     * only be closed, which destroys nothing natively any more. From any thread.
+     *
+     * @throws IllegalStateException if a creation or destruction is under way on it (of an EP group, say), or it is borrowed: then
+     *     its owner aborts it and {@link #abandon} says so here
+     */
+    public void abort() {
+        if (!owned) {
+            throw new IllegalStateException(this + " is borrowed: abort it where it was made, then call abandon");
+        }
+        MemorySegment self = MemorySegment.ofAddress(address());
+        if (state.isAbandoned()) {
+            return;
+        }
+        state.abandonForAbort(this);
+        int status = BoundedCall.run("ncclCommAbort on " + this, CloseLimit.get(),
+                () -> device.call(() -> Nccl.ncclCommAbort(self)));
+        if (status != 0) {
+            throw NcclException.of("ncclCommAbort", status, this);
+        }
+        LOG.info("{} was aborted", this);
+    }
+
+    /**
+     * Gives the native communicator up without touching it, with all that belongs to it: for one that its owner has aborted, or when
+     * other ranks are known to be gone. It can only be closed then.
+     *
+     * @param reason for messages
+     */
+    public void abandon(String reason) {
+        checkOpen();
+        state.abandon(reason);
+        LOG.warn("{} is abandoned: {}", this, reason);
+    }
+
+    /** Allocates memory that can become a symmetric {@link Window}, {@code ncclMemAlloc}. Not collective. */
+    public DeviceMemory allocate(long bytes) {
+        if (bytes <= 0) {
+            throw new IllegalArgumentException("size is " + bytes + " bytes: must be at least 1");
+        }
+        CaptureScope.refuse("Communicator.allocate", "allocate before the capture, at maximum capacity");
+        checkUsable();
+        long address = device.call(() -> {
+            try (Arena arena = Arena.ofConfined()) {
+                MemorySegment out = arena.allocate(ADDRESS);
+                check("ncclMemAlloc(" + bytes + " bytes)", Nccl.ncclMemAlloc(out, bytes));
+                return out.get(ADDRESS, 0).address();
+            }
+        });
+        return DeviceMemory.adopt(address, bytes, device, Communicator::free);
+    }
+
+    private static void free(long address) {
+        int status = Nccl.ncclMemFree(MemorySegment.ofAddress(address));
+        if (status != 0) {
+            throw NcclException.of("ncclMemFree", status, "ncclMemFree");
+        }
+    }
+
+    /** Registers memory of {@link #allocate} as a symmetric window. Collective; see {@link Window}. */
+    public Window register(DeviceMemory memory) {
+        return Window.register(this, memory);
+    }
+
+    /** Runs {@code body} and makes its calls on any communicators one operation, {@code ncclGroupStart} to {@code ncclGroupEnd}. */
+    public static void group(Runnable body) {
+        NcclGroup.run(body);
+    }
+
+    MemorySegment segment() {
+        checkUsable();
+        return MemorySegment.ofAddress(address());
+    }
+
+    @Override
+    protected void checkClose() {
+        CaptureScope.refuse("close of " + label(), "close after the capture");
+        NcclGroup.refuse("close of " + label());
+    }
+
+    @Override
+    protected void release(long released) {
+        if (!owned || state.isAbandoned()) {
+            return;
+        }
+        MemorySegment self = MemorySegment.ofAddress(released);
+        String reason = state.lost();
+        if (reason == null && !device.awaitEnqueued(CloseLimit.get())) {
+            reason = "work that may use it is still pending after " + CloseLimit.get().toSeconds() + " s";
+        }
+        if (reason == null) {
+            reason = asyncFailure(self);
+        }
+        if (reason == null) {
+            reason = destroy(self);
+        }
+        if (reason != null) {
+            LOG.error("{} is left alone, not destroyed: {}", label(), reason);
+        }
+    }
+
+    private @Nullable String asyncFailure(MemorySegment self) {
+        NcclResult result = NcclResult.of(CommunicatorState.asyncError(self, label()));
+        return result != null && !result.isError() ? null : "it has failed in the background with " + result;
+    }
+
+    /** Destroys it together with the other ranks; says why if they do not come. */
+    private @Nullable String destroy(MemorySegment self) {
+        try {
+            callCollectively("ncclCommDestroy", CloseLimit.get(), () -> {
+                if (!blocking && !state.isFinalized()) {
+                    CommunicatorState.awaitEnd(self, label(), limit);
+                    Nccl.ncclCommFinalize(self);
+                    CommunicatorState.awaitEnd(self, label(), limit);
+                }
+                int status = Nccl.ncclCommDestroy(self);
+                if (status != 0) {
+                    throw NcclException.of("ncclCommDestroy", status, label());
+                }
+                return status;
+            });
+            return null;
+        } catch (WaitTimeoutException e) {
+            return e.getMessage();
+        }
+    }
+
+    @Override
+    public String toString() {
+        String text = label() + ", rank " + rank + " of " + size + " on " + device;
+        if (isClosed()) {
+            return text + " (closed)";
+        }
+        return state.lost() == null ? text : text + " (lost)";
+    }
+}

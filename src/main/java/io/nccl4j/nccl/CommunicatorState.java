@@ -1,0 +1,179 @@
+package io.nccl4j.nccl;
+
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.bindings.nccl.Nccl;
+import io.nccl4j.cuda.CudaDevice;
+import io.nccl4j.internal.BoundedCall;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.locks.LockSupport;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Whether a communicator still works, and which calls that wait for other ranks are under way on it. Thread-safe: such calls run
+ * on threads of their own, and an abort may come from any.
+ */
+final class CommunicatorState {
+    /** A call that has not returned; told from others of its name by identity. */
+    private static final class UnderWay {
+        private final String call;
+
+        UnderWay(String call) {
+            this.call = call;
+        }
+
+        @Override
+        public String toString() {
+            return call;
+        }
+    }
+
+    private static final Logger LOG = LoggerFactory.getLogger(Communicator.class);
+
+    private final CudaDevice device;
+    private final int generation;
+    private final List<UnderWay> underWay = new ArrayList<>();
+    private volatile @Nullable NcclException failure;
+    private volatile @Nullable String abandoned;
+    private volatile boolean finalized;
+
+    CommunicatorState(CudaDevice device) {
+        this.device = device;
+        this.generation = device.generation();
+    }
+
+    /** Why nothing native must happen to it and to what belongs to it any more; null if it may. */
+    @Nullable
+    String lost() {
+        if (abandoned != null) {
+            return abandoned;
+        }
+        NcclException first = failure;
+        if (first != null) {
+            return "it has failed: " + first.getMessage();
+        }
+        if (device.failure() != null) {
+            return device + " has failed";
+        }
+        return generation != device.generation() ? device + " was reset" : null;
+    }
+
+    /** Takes part in nothing any more. */
+    synchronized void abandon(String reason) {
+        if (abandoned == null) {
+            abandoned = reason;
+        }
+    }
+
+    /** The same, if no call is under way that an abort would turn into the end of the process. */
+    synchronized void abandonForAbort(Object communicator) {
+        if (!underWay.isEmpty()) {
+            throw new IllegalStateException(communicator + " cannot be aborted while " + underWay
+                    + " is under way: NCCL EP would end the process");
+        }
+        abandon("it was aborted");
+    }
+
+    boolean isAbandoned() {
+        return abandoned != null;
+    }
+
+    boolean isFinalized() {
+        return finalized;
+    }
+
+    void finish() {
+        finalized = true;
+    }
+
+    void check(Communicator communicator) {
+        device.checkUsable();
+        NcclException first = failure;
+        if (first != null) {
+            throw NcclException.after(first, communicator);
+        }
+        String reason = lost();
+        if (reason != null) {
+            throw new IllegalStateException(communicator + " cannot be used: " + reason);
+        }
+        if (finalized) {
+            throw new IllegalStateException(communicator + " cannot be used: it was finalized");
+        }
+    }
+
+    /** Remembers the first failure. */
+    synchronized void fail(NcclException e, Object communicator) {
+        if (failure == null) {
+            failure = e;
+            LOG.error("{} is lost: {}", communicator, e.getMessage());
+        }
+    }
+
+    /** Makes a native call that waits for other ranks. An abort is refused until it has really returned. */
+    <T extends @Nullable Object> T callCollectively(String call, Object communicator, Duration limit,
+            Supplier<T> body) {
+        UnderWay mark = new UnderWay(call);
+        synchronized (this) {
+            underWay.add(mark);
+        }
+        boolean ended = true;
+        try {
+            return BoundedCall.run(call + " on " + communicator, limit, () -> {
+                try {
+                    return device.call(body);
+                } finally {
+                    leave(mark);
+                }
+            });
+        } catch (WaitTimeoutException e) {
+            ended = false;
+            throw e;
+        } finally {
+            if (ended) {
+                // Also if its thread could not be started.
+                leave(mark);
+            }
+        }
+    }
+
+    private synchronized void leave(UnderWay mark) {
+        underWay.remove(mark);
+    }
+
+    /** The state that NCCL reports, {@code ncclCommGetAsyncError}. */
+    static int asyncError(MemorySegment communicator, Object name) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = arena.allocate(JAVA_INT);
+            int status = Nccl.ncclCommGetAsyncError(communicator, out);
+            if (status != 0) {
+                throw NcclException.of("ncclCommGetAsyncError", status, "ncclCommGetAsyncError on " + name);
+            }
+            return out.get(JAVA_INT, 0);
+        }
+    }
+
+    /** Waits until a non-blocking call on the communicator has ended; the code with which it did. */
+    static int awaitEnd(MemorySegment communicator, Object name, Duration limit) {
+        long deadline = System.nanoTime() + limit.toNanos();
+        long pause = 10_000;
+        int code = asyncError(communicator, name);
+        while (code == Nccl.ncclInProgress()) {
+            if (System.nanoTime() - deadline >= 0) {
+                throw new WaitTimeoutException("a non-blocking call on " + name + " is still in progress after "
+                        + limit.toMillis() + " ms");
+            }
+            LockSupport.parkNanos(pause);
+            pause = Math.min(pause * 2, 1_000_000);
+            code = asyncError(communicator, name);
+        }
+        return code;
+    }
+}

@@ -1,0 +1,79 @@
+package io.nccl4j.nccl;
+
+import io.nccl4j.NativeLibraries;
+import io.nccl4j.bindings.nccl.Nccl;
+import io.nccl4j.bindings.nccl.ncclUniqueId;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SegmentAllocator;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+
+/**
+ * What the ranks of a communicator to be have in common, {@code ncclUniqueId}: made by one of them, given to all by a
+ * {@link Bootstrap} or by other means. Serves one communicator only. Says where that one rank listens, so it is to be kept from
+ * strangers.
+ */
+public final class UniqueId {
+    /** Its size. */
+    public static final int BYTES = Nccl.NCCL_UNIQUE_ID_BYTES();
+
+    private final byte[] bytes;
+
+    private UniqueId(byte[] bytes) {
+        this.bytes = bytes;
+    }
+
+    /**
+     * Makes one, {@code ncclGetUniqueId}. From now on this process waits for the ranks that have it, so it must live until the
+     * communicator exists.
+     */
+    public static UniqueId create() {
+        NativeLibraries.load();
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = ncclUniqueId.allocate(arena);
+            int status = Nccl.ncclGetUniqueId(out);
+            if (status != 0) {
+                throw NcclException.of("ncclGetUniqueId", status, "ncclGetUniqueId");
+            }
+            return new UniqueId(out.toArray(ValueLayout.JAVA_BYTE));
+        }
+    }
+
+    /**
+     * One that another rank has made.
+     *
+     * @param bytes of {@link #toBytes()}
+     */
+    public static UniqueId of(byte[] bytes) {
+        if (bytes.length != BYTES) {
+            throw new IllegalArgumentException("a unique id has " + BYTES + " bytes, not " + bytes.length);
+        }
+        return new UniqueId(bytes.clone());
+    }
+
+    /** Its bytes, for other ranks. */
+    public byte[] toBytes() {
+        return bytes.clone();
+    }
+
+    MemorySegment encode(SegmentAllocator allocator) {
+        return allocator.allocateFrom(ValueLayout.JAVA_BYTE, bytes);
+    }
+
+    @Override
+    public boolean equals(Object other) {
+        return other instanceof UniqueId id && Arrays.equals(bytes, id.bytes);
+    }
+
+    @Override
+    public int hashCode() {
+        return Arrays.hashCode(bytes);
+    }
+
+    /** Tells ids apart without giving them away. */
+    @Override
+    public String toString() {
+        return "UniqueId(" + Integer.toHexString(hashCode()) + ")";
+    }
+}

@@ -1,0 +1,147 @@
+package io.nccl4j.nccl;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+
+import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.bindings.nccl.Nccl;
+import io.nccl4j.cuda.CloseLimit;
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.NativeResource;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Memory that the other ranks of a communicator can read and write, {@code ncclWindow_t}. Peers find their part of it by the
+ * sender's window and offset, so all ranks register their windows in the same order, with the same sizes.
+ *
+ * <p>Belongs to its communicator and holds its memory: both can only be closed after it.
+ */
+public final class Window extends NativeResource {
+    private static final Logger LOG = LoggerFactory.getLogger(Window.class);
+
+    private final Communicator communicator;
+    private final DeviceMemory memory;
+
+    private Window(long address, Communicator communicator, DeviceMemory memory) {
+        super("Window", address, communicator, memory);
+        this.communicator = communicator;
+        this.memory = memory;
+    }
+
+    /**
+     * Registers memory, {@code ncclCommWindowRegister} with {@code NCCL_WIN_COLL_SYMMETRIC}. Collective.
+     *
+     * @param memory from {@link Communicator#allocate}, or other memory that NCCL can share, at a multiple of 4096
+     * @throws WaitTimeoutException if another rank does not register within {@link Communicator#limit()}
+     */
+    public static Window register(Communicator communicator, DeviceMemory memory) {
+        CaptureScope.refuse("Window.register", "register before the capture");
+        NcclGroup.refuse("Window.register");
+        if (memory.device() != communicator.device()) {
+            throw new IllegalArgumentException(
+                    memory + " is not memory of " + communicator.device() + ", the device of "
+                            + communicator);
+        }
+        int alignment = Nccl.NCCL_WIN_REQUIRED_ALIGNMENT();
+        if (memory.address() % alignment != 0) {
+            throw new IllegalArgumentException(memory + " starts at 0x" + Long.toHexString(memory.address())
+                    + ": a window must start at a multiple of " + alignment + " bytes");
+        }
+        MemorySegment self = communicator.segment();
+        MemorySegment start = MemorySegment.ofAddress(memory.address());
+        long window = communicator.callCollectively("ncclCommWindowRegister", communicator.limit(), () -> {
+            try (Arena arena = Arena.ofConfined()) {
+                MemorySegment out = arena.allocate(ADDRESS);
+                communicator.check("ncclCommWindowRegister",
+                        Nccl.ncclCommWindowRegister(self, start, memory.byteSize(), out,
+                                Nccl.NCCL_WIN_COLL_SYMMETRIC()));
+                return out.get(ADDRESS, 0).address();
+            }
+        });
+        if (window == 0) {
+            throw new IllegalStateException("NCCL made no window of " + memory + " for " + communicator
+                    + ": symmetric memory is not supported between these ranks");
+        }
+        return new Window(window, communicator, memory);
+    }
+
+    /** The communicator that it belongs to. */
+    public Communicator communicator() {
+        return communicator;
+    }
+
+    /** The memory that was registered. */
+    public DeviceMemory memory() {
+        return memory;
+    }
+
+    /** Its size in bytes. */
+    public long byteSize() {
+        return memory.byteSize();
+    }
+
+    /**
+     * A part of it.
+     *
+     * @throws IllegalArgumentException if the range is not inside of the window
+     */
+    public WindowSlice slice(long offsetBytes, long bytes) {
+        checkOpen();
+        if (offsetBytes < 0 || bytes < 1 || offsetBytes > byteSize() - bytes) {
+            throw new IllegalArgumentException(
+                    "range of " + bytes + " bytes from " + offsetBytes + " is outside of " + this
+                            + ", which has " + byteSize() + " bytes");
+        }
+        return new WindowSlice(this, offsetBytes, bytes);
+    }
+
+    /** All of it. */
+    public WindowSlice whole() {
+        return slice(0, byteSize());
+    }
+
+    @Override
+    protected void checkClose() {
+        CaptureScope.refuse("close of " + label(), "close after the capture");
+        NcclGroup.refuse("close of " + label());
+    }
+
+    /** Deregisters, {@code ncclCommWindowDeregister}. Collective. */
+    @Override
+    protected void release(long released) {
+        String reason = communicator.lost();
+        if (reason == null && !communicator.device().awaitEnqueued(CloseLimit.get())) {
+            reason = "work that may use it is still pending after " + CloseLimit.get().toSeconds() + " s";
+        }
+        if (reason == null) {
+            reason = deregister(MemorySegment.ofAddress(released));
+        }
+        if (reason != null) {
+            LOG.error("{} and its memory are left alone, not released: {}", label(), reason);
+            // Other ranks may still write there.
+            memory.abandon();
+        }
+    }
+
+    private @Nullable String deregister(MemorySegment window) {
+        MemorySegment owner = communicator.segment();
+        try {
+            communicator.callCollectively("ncclCommWindowDeregister", CloseLimit.get(), () -> {
+                communicator.check("ncclCommWindowDeregister", Nccl.ncclCommWindowDeregister(owner, window));
+                return window;
+            });
+            return null;
+        } catch (WaitTimeoutException e) {
+            return e.getMessage();
+        }
+    }
+
+    @Override
+    public String toString() {
+        return label() + (isClosed() ? " (closed)" : " of " + communicator.device());
+    }
+}

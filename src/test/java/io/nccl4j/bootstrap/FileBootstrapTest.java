@@ -1,0 +1,199 @@
+package io.nccl4j.bootstrap;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.nccl.Bootstrap;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import java.util.concurrent.CountDownLatch;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+
+@Timeout(90)
+class FileBootstrapTest {
+    private static final BootstrapOptions OPTIONS = new BootstrapOptions(Duration.ofSeconds(20), null, "", null);
+    private static final BootstrapOptions SHORT = OPTIONS.withLimit(Duration.ofMillis(1000));
+
+    @TempDir
+    Path parent;
+    private Path folder;
+
+    @BeforeEach
+    void nameFolder() {
+        folder = parent.resolve("not").resolve("there yet");
+    }
+
+    private Bootstrap file(int rank, int size, BootstrapOptions options) {
+        return Bootstraps.file(folder, rank, size, options);
+    }
+
+    private List<Path> leftovers() throws Exception {
+        try (var files = Files.walk(folder)) {
+            return files.filter(Files::isRegularFile).toList();
+        }
+    }
+
+    @Test
+    void everyRankGetsWhatAllGaveAndNothingIsLeft() throws Exception {
+        assertThat(Ranks.outcomes(4, rank -> file(rank, 4, OPTIONS), b -> Ranks.gathersRightly(b, 30)))
+                .containsOnly(true);
+        assertThat(folder).isEmptyDirectory();
+        assertThat(PosixFilePermissions.toString(Files.getPosixFilePermissions(folder))).isEqualTo("rwx------");
+    }
+
+    @Test
+    void ranksOfOneMachineAreNumbered() throws Exception {
+        assertThat(Ranks.outcomes(3, rank -> file(rank, 3, OPTIONS), Bootstrap::localRank)).containsExactly(0, 1, 2);
+    }
+
+    @Test
+    void aFolderServesOneJobAfterTheOther() throws Exception {
+        for (int job = 0; job < 5; job++) {
+            int size = 2 + job % 3;
+            assertThat(Ranks.outcomes(size, rank -> file(rank, size, OPTIONS), b -> Ranks.gathersRightly(b, 2)))
+                    .containsOnly(true);
+        }
+    }
+
+    @Test
+    void whatAKilledJobHasLeftDoesNoHarm() throws Exception {
+        // Nobody of this job closes anything, as if all had been killed.
+        Ranks.outcomes(3, rank -> Ranks.gathersRightly(file(rank, 3, OPTIONS), 3));
+        assertThat(leftovers()).isNotEmpty();
+        for (int size : new int[]{3, 2, 4}) {
+            assertThat(Ranks.outcomes(size, rank -> file(rank, size, OPTIONS), b -> Ranks.gathersRightly(b, 3)))
+                    .containsOnly(true);
+        }
+    }
+
+    @Test
+    void aRankOfAKilledJobDoesNotCountAsPresent() throws Exception {
+        Ranks.outcomes(3, rank -> Ranks.gathersRightly(file(rank, 3, OPTIONS), 1));
+        List<Object> outcomes = Ranks.outcomes(2, rank -> file(rank, 3, SHORT));
+        assertThat(outcomes)
+                .allSatisfy(outcome -> assertThat((Throwable) outcome).isInstanceOf(WaitTimeoutException.class)
+                        .hasMessageContaining("rank 2 did not come to"));
+    }
+
+    @Test
+    void rubbishDoesNoHarm() throws Exception {
+        Files.createDirectories(folder);
+        Random random = new Random(8);
+        for (String name : List.of("session", "go", "join-0", "join-1", "join-2", "ready-1", "ready-2")) {
+            byte[] noise = new byte[random.nextInt(200)];
+            random.nextBytes(noise);
+            Files.write(folder.resolve(name), noise);
+        }
+        Files.createDirectories(folder.resolve("session-00"));
+        assertThat(Ranks.outcomes(3, rank -> file(rank, 3, OPTIONS), b -> Ranks.gathersRightly(b, 3)))
+                .containsOnly(true);
+    }
+
+    @Test
+    void missingRanksAreNamed() throws Exception {
+        List<Object> outcomes = Ranks.outcomes(4, rank -> rank == 1 || rank == 3 ? "absent" : file(rank, 4, SHORT));
+        for (int rank : new int[]{0, 2}) {
+            assertThat((Throwable) outcomes.get(rank)).isInstanceOf(WaitTimeoutException.class)
+                    .hasMessageContaining(
+                            "ranks 1 and 3 did not come to " + folder.toRealPath() + " within 1000 ms (rank " + rank
+                                    + " of 4 waits)");
+        }
+        assertThat(leftovers()).isEmpty();
+    }
+
+    @Test
+    void aMissingRank0IsNamed() {
+        assertThatThrownBy(() -> file(1, 2, SHORT)).isInstanceOf(WaitTimeoutException.class)
+                .hasMessageContaining("rank 0 did not come");
+    }
+
+    @Test
+    void ranksThatDoNotCallAreNamed() throws Exception {
+        CountDownLatch over = new CountDownLatch(2);
+        List<Object> outcomes = Ranks.outcomes(3, rank -> {
+            try (Bootstrap bootstrap = file(rank, 3, SHORT)) {
+                if (rank == 2) {
+                    over.await();
+                    return "busy elsewhere";
+                }
+                try {
+                    return bootstrap.allGather(new byte[0]);
+                } finally {
+                    over.countDown();
+                }
+            }
+        });
+        assertThat(outcomes.subList(0, 2)).allSatisfy(
+                outcome -> assertThat((Throwable) outcome).hasMessageContaining("rank 2 did not come within 1000 ms"));
+    }
+
+    @Test
+    void aRankThatLeftIsNamedAtOnce() throws Exception {
+        List<Object> outcomes = Ranks.outcomes(3, rank -> {
+            try (Bootstrap bootstrap = file(rank, 3, OPTIONS)) {
+                return rank == 1 ? "left" : bootstrap.allGather(new byte[0]);
+            }
+        });
+        for (int rank : new int[]{0, 2}) {
+            assertThat((Throwable) outcomes.get(rank)).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("has left");
+        }
+    }
+
+    @Test
+    void aSecondProcessOfOneRankIsFound() throws Exception {
+        CountDownLatch first = new CountDownLatch(1);
+        List<Object> outcomes = new ArrayList<>(Ranks.outcomes(4, thread -> {
+            int rank = thread == 3 ? 1 : thread;
+            if (thread == 2) {
+                first.await();
+            }
+            try (Bootstrap bootstrap = file(rank, 3, OPTIONS)) {
+                return Ranks.gathersRightly(bootstrap, 3);
+            } finally {
+                // One of the two that call themselves rank 1 gives up, and only then rank 2 comes.
+                first.countDown();
+            }
+        }));
+        assertThat(List.of(outcomes.get(0), outcomes.get(2))).containsOnly(true);
+        assertThat(List.of(outcomes.get(1), outcomes.get(3))).contains(true).anySatisfy(
+                outcome -> assertThat(outcome).isInstanceOfSatisfying(IllegalStateException.class,
+                        e -> assertThat(e).hasMessageContaining("another process calls itself rank 1")));
+    }
+
+    @Test
+    void whoDoesNotKnowTheSecretIsNotSeen() throws Exception {
+        List<Object> outcomes = Ranks.outcomes(3,
+                rank -> file(rank, 3, SHORT.withSecret(rank == 2 ? "another" : "the secret")));
+        assertThat((Throwable) outcomes.get(0)).isInstanceOf(WaitTimeoutException.class)
+                .hasMessageContaining("rank 2 did not come");
+        assertThat((Throwable) outcomes.get(2)).isInstanceOf(WaitTimeoutException.class)
+                .hasMessageContaining("ranks 0 and 1 did not come");
+    }
+
+    @Test
+    void aFolderOpenToOthersNeedsASecret() throws Exception {
+        Files.createDirectories(folder);
+        Files.setPosixFilePermissions(folder, PosixFilePermissions.fromString("rwxrwxrwx"));
+        assertThatThrownBy(() -> file(0, 2, SHORT)).isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("other users can write to").hasMessageContaining("NCCL4J_BOOTSTRAP_SECRET");
+        assertThat(Ranks.outcomes(2, rank -> file(rank, 2, OPTIONS.withSecret("s")), Bootstrap::size)).containsOnly(2);
+    }
+
+    @Test
+    void aFileInPlaceOfTheFolderIsReported() throws Exception {
+        Files.createDirectories(folder.getParent());
+        Files.writeString(folder, "a file");
+        assertThatThrownBy(() -> file(0, 2, SHORT)).isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("is not a folder");
+    }
+}

@@ -1,0 +1,96 @@
+package io.nccl4j.bootstrap;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.nccl4j.processes.ChildJvm;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Ranks as processes: real JVMs that meet and, on the emulator, compute together. */
+@Timeout(180)
+class RankProcessTest {
+    @TempDir
+    Path folder;
+
+    private final List<ChildJvm> children = new ArrayList<>();
+
+    @AfterEach
+    void endChildren() {
+        children.forEach(ChildJvm::close);
+    }
+
+    private ChildJvm start(Map<String, String> environment, String... arguments) throws Exception {
+        ChildJvm child = ChildJvm.start(RankProcess.class, environment, arguments);
+        children.add(child);
+        return child;
+    }
+
+    private void assertAllSum(int expected) throws Exception {
+        for (ChildJvm child : children) {
+            assertThat(child.awaitEnd()).contains("sum " + expected);
+            assertThat(child.exitCode()).isZero();
+        }
+    }
+
+    @Test
+    void processesThatMeetByTcpReduceTogether() throws Exception {
+        String port = Integer.toString(Ranks.freePort());
+        for (int rank = 2; rank >= 0; rank--) {
+            start(Map.of("NCCL4J_BOOTSTRAP_SECRET", "s"), "tcp", "localhost", port, "" + rank, "3", "reduce");
+        }
+        assertAllSum(7);
+    }
+
+    @Test
+    void processesThatMeetInAFolderReduceTogether() throws Exception {
+        for (int rank = 0; rank < 3; rank++) {
+            start(Map.of(), "file", folder.toString(), "" + rank, "3", "reduce");
+        }
+        assertAllSum(7);
+        assertThat(folder).isEmptyDirectory();
+    }
+
+    @Test
+    void processesOfALauncherReduceTogether() throws Exception {
+        String port = Integer.toString(Ranks.freePort());
+        for (int rank = 0; rank < 2; rank++) {
+            start(Map.of("RANK", "" + rank, "WORLD_SIZE", "2", "LOCAL_RANK", "" + rank, "MASTER_ADDR", "127.0.0.1", "MASTER_PORT",
+                    port), "environment", "reduce");
+        }
+        assertAllSum(3);
+    }
+
+    @Test
+    void aKilledProcessIsNamedByTheOthers() throws Exception {
+        String port = Integer.toString(Ranks.freePort());
+        for (int rank = 0; rank < 3; rank++) {
+            start(Map.of(), "tcp", "localhost", port, "" + rank, "3", "wait");
+        }
+        for (ChildJvm child : children) {
+            child.await("met as rank");
+        }
+        children.get(1).kill();
+        assertThat(children.get(0).awaitEnd()).containsPattern("failed .*rank 1 has left");
+        assertThat(children.get(2).awaitEnd()).containsPattern("failed .*rank 0 has given up: rank 1 has left");
+        assertThat(children.get(0).exitCode()).isEqualTo(1);
+    }
+
+    @Test
+    void aKilledRank0IsNamedByTheOthers() throws Exception {
+        String port = Integer.toString(Ranks.freePort());
+        for (int rank = 0; rank < 2; rank++) {
+            start(Map.of(), "tcp", "localhost", port, "" + rank, "2", "wait");
+        }
+        for (ChildJvm child : children) {
+            child.await("met as rank");
+        }
+        children.get(0).kill();
+        assertThat(children.get(1).awaitEnd()).containsPattern("failed .*(rank 0 has left|connection to rank 0 has failed)");
+    }
+}

@@ -1,0 +1,400 @@
+package io.nccl4j.bootstrap;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.nccl.Bootstrap;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.nio.ByteBuffer;
+import java.nio.channels.SocketChannel;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import java.util.concurrent.CountDownLatch;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+@Timeout(90)
+class TcpBootstrapTest {
+    private static final BootstrapOptions OPTIONS = new BootstrapOptions(Duration.ofSeconds(20), null, "", null);
+    private static final BootstrapOptions SHORT = OPTIONS.withLimit(Duration.ofMillis(1200));
+
+    private int port;
+
+    @BeforeEach
+    void findPort() throws Exception {
+        port = Ranks.freePort();
+    }
+
+    private Bootstrap tcp(int rank, int size, BootstrapOptions options) {
+        return Bootstraps.tcp("localhost", port, rank, size, options);
+    }
+
+    @Test
+    void everyRankGetsWhatAllGave() throws Exception {
+        assertThat(Ranks.outcomes(6, rank -> tcp(rank, 6, OPTIONS.withSecret("s")), b -> Ranks.gathersRightly(b, 100)))
+                .containsOnly(true);
+    }
+
+    @Test
+    void ranksOfOneMachineAreNumbered() throws Exception {
+        assertThat(Ranks.outcomes(3, rank -> tcp(rank, 3, OPTIONS), Bootstrap::localRank)).containsExactly(0, 1, 2);
+        assertThat(Ranks.outcomes(2, rank -> tcp(rank, 2, OPTIONS.withLocalRank(7)), Bootstrap::localRank))
+                .containsExactly(7, 7);
+    }
+
+    @Test
+    void largePartsFitThrough() throws Exception {
+        List<Object> outcomes = Ranks.outcomes(3, rank -> tcp(rank, 3, OPTIONS), bootstrap -> {
+            byte[] mine = new byte[1 << 20];
+            new Random(bootstrap.rank()).nextBytes(mine);
+            byte[][] all = bootstrap.allGather(mine);
+            boolean right = true;
+            for (int rank = 0; rank < 3; rank++) {
+                byte[] expected = new byte[1 << 20];
+                new Random(rank).nextBytes(expected);
+                right &= java.util.Arrays.equals(expected, all[rank]);
+            }
+            return right;
+        });
+        assertThat(outcomes).containsOnly(true);
+    }
+
+    @Test
+    void oneRankNeedsNoNetwork() {
+        try (Bootstrap bootstrap = Bootstraps.tcp("no.such.host.invalid", 1, 0, 1, OPTIONS)) {
+            assertThat(bootstrap.allGather(new byte[]{1})).isDeepEqualTo(new byte[][]{{1}});
+        }
+    }
+
+    @Test
+    void rank0MayComeLast() throws Exception {
+        CountDownLatch refused = new CountDownLatch(1);
+        List<Object> outcomes = Ranks.outcomes(3, rank -> {
+            if (rank == 0) {
+                refused.await();
+            } else if (rank == 1) {
+                // Nobody listens yet, so this rank has been refused by now.
+                assertThatThrownBy(() -> new Socket(InetAddress.getLoopbackAddress(), port).close());
+                refused.countDown();
+            }
+            try (Bootstrap bootstrap = tcp(rank, 3, OPTIONS)) {
+                return Ranks.gathersRightly(bootstrap, 3);
+            }
+        });
+        assertThat(outcomes).containsOnly(true);
+    }
+
+    @Test
+    void missingRanksAreNamedOnAllOthers() throws Exception {
+        List<Object> outcomes = Ranks.outcomes(5, rank -> rank == 2 || rank == 4 ? "absent" : tcp(rank, 5, SHORT));
+        assertThat((Throwable) outcomes.get(0)).isInstanceOf(WaitTimeoutException.class)
+                .hasMessageContaining("ranks 2 and 4 did not come within 1200 ms (rank 0 of 5 waits)");
+        for (int rank : new int[]{1, 3}) {
+            assertThat((Throwable) outcomes.get(rank)).hasMessageContaining("ranks 2 and 4 did not come");
+        }
+    }
+
+    @Test
+    void aMissingRank0IsNamed() throws Exception {
+        assertThatThrownBy(() -> tcp(1, 2, SHORT)).isInstanceOf(WaitTimeoutException.class)
+                .hasMessageContaining("rank 0 was not found at localhost:" + port + " within 1200 ms")
+                .hasMessageContaining("Connection refused");
+    }
+
+    @Test
+    void ranksThatDoNotCallAreNamedOnAllOthers() throws Exception {
+        CountDownLatch over = new CountDownLatch(2);
+        List<Object> outcomes = Ranks.outcomes(4, rank -> {
+            try (Bootstrap bootstrap = tcp(rank, 4, SHORT)) {
+                bootstrap.barrier();
+                if (rank >= 2) {
+                    over.await();
+                    return "busy elsewhere";
+                }
+                try {
+                    return bootstrap.allGather(new byte[0]);
+                } finally {
+                    over.countDown();
+                }
+            }
+        });
+        assertThat((Throwable) outcomes.get(0)).isInstanceOf(WaitTimeoutException.class)
+                .hasMessageContaining("ranks 2 and 3 did not come within 1200 ms");
+        assertThat((Throwable) outcomes.get(1)).hasMessageContaining("ranks 2 and 3 did not come");
+    }
+
+    @Test
+    void whenRank0DoesNotCallItIsNamed() throws Exception {
+        CountDownLatch over = new CountDownLatch(1);
+        List<Object> outcomes = Ranks.outcomes(2, rank -> {
+            try (Bootstrap bootstrap = tcp(rank, 2, SHORT)) {
+                bootstrap.barrier();
+                if (rank == 0) {
+                    over.await();
+                    return "busy elsewhere";
+                }
+                try {
+                    return bootstrap.allGather(new byte[0]);
+                } finally {
+                    over.countDown();
+                }
+            }
+        });
+        assertThat((Throwable) outcomes.get(1)).isInstanceOf(WaitTimeoutException.class)
+                .hasMessageContaining("rank 0 did not come within 1200 ms");
+    }
+
+    @Test
+    void aRankThatLeftIsNamedAtOnce() throws Exception {
+        List<Object> outcomes = Ranks.outcomes(3, rank -> {
+            try (Bootstrap bootstrap = tcp(rank, 3, OPTIONS)) {
+                bootstrap.barrier();
+                return rank == 1 ? "left" : bootstrap.allGather(new byte[0]);
+            }
+        });
+        assertThat((Throwable) outcomes.get(0)).isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("rank 1 has left");
+        assertThat((Throwable) outcomes.get(2)).isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("rank 0 has given up: rank 1 has left");
+    }
+
+    @Test
+    void afterAFailureNothingGoesOn() throws Exception {
+        List<Object> outcomes = Ranks.outcomes(2, rank -> {
+            try (Bootstrap bootstrap = tcp(rank, 2, OPTIONS)) {
+                if (rank == 1) {
+                    return "left";
+                }
+                assertThatThrownBy(bootstrap::barrier).hasMessageContaining("rank 1 has left");
+                return bootstrap.allGather(new byte[0]);
+            }
+        });
+        assertThat((Throwable) outcomes.get(0)).isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("has failed before: rank 1 has left");
+    }
+
+    @Test
+    void whoDoesNotKnowTheSecretIsTurnedAway() throws Exception {
+        List<Object> outcomes = Ranks.outcomes(3,
+                rank -> tcp(rank, 3, SHORT.withSecret(rank == 2 ? "another" : "the secret")));
+        assertThat((Throwable) outcomes.get(2)).isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("rank 2 was turned away at localhost:" + port)
+                .hasMessageContaining("another secret or is of another job");
+        assertThat((Throwable) outcomes.get(0)).isInstanceOf(WaitTimeoutException.class)
+                .hasMessageContaining("rank 2 did not come")
+                .hasMessageContaining("a connection was turned away from");
+    }
+
+    @Test
+    void ranksOfAnotherJobAreTurnedAway() throws Exception {
+        List<Object> outcomes = Ranks.outcomes(2, rank -> tcp(rank, 2, SHORT.withJob("job " + rank)));
+        assertThat((Throwable) outcomes.get(1)).isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("of another job");
+        assertThat((Throwable) outcomes.get(0)).isInstanceOf(WaitTimeoutException.class)
+                .hasMessageContaining("rank 1 did not come");
+    }
+
+    @Test
+    void aSecondProcessOfOneRankIsTurnedAway() throws Exception {
+        CountDownLatch there = new CountDownLatch(1);
+        CountDownLatch refused = new CountDownLatch(1);
+        List<Object> outcomes = Ranks.outcomes(4, thread -> {
+            int rank = thread == 3 ? 1 : thread;
+            if (thread == 3) {
+                there.await();
+            } else if (thread == 2) {
+                refused.await();
+            }
+            if (thread == 1) {
+                there.countDown();
+            }
+            try (Bootstrap bootstrap = tcp(rank, 3, OPTIONS)) {
+                return Ranks.gathersRightly(bootstrap, 3);
+            } finally {
+                refused.countDown();
+            }
+        });
+        // Which of the two comes first is open.
+        assertThat(List.of(outcomes.get(0), outcomes.get(2))).containsOnly(true);
+        List<Object> both = List.of(outcomes.get(1), outcomes.get(3));
+        assertThat(both).contains(true);
+        assertThat((Throwable) both.stream().filter(Throwable.class::isInstance).findFirst().orElseThrow())
+                .isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("rank 0 refuses rank 1: rank 1 is here already");
+    }
+
+    @Test
+    void aRankThatWasStartedAgainTakesItsPlace() throws Exception {
+        CountDownLatch replaced = new CountDownLatch(1);
+        List<Object> outcomes = Ranks.outcomes(3, rank -> {
+            if (rank == 1) {
+                long deadline = System.nanoTime() + Duration.ofSeconds(20).toNanos();
+                joinAsRank1(deadline).close();
+                try (PeerChannel second = joinAsRank1(deadline)) {
+                    replaced.countDown();
+                    Frame frame = second.receive(deadline);
+                    while (frame.kind() == Frame.Kind.WAITING) {
+                        frame = second.receive(deadline);
+                    }
+                    return frame.kind();
+                }
+            }
+            if (rank == 2) {
+                replaced.await();
+            }
+            try (Bootstrap bootstrap = tcp(rank, 3, OPTIONS)) {
+                return bootstrap.size();
+            }
+        });
+        assertThat(outcomes).containsExactly(3, Frame.Kind.WELCOME, 3);
+    }
+
+    /** Comes so far that rank 0 counts on it. */
+    private PeerChannel joinAsRank1(long deadline) throws Exception {
+        PeerChannel channel = connect(deadline);
+        TcpHandshake.introduce(channel, 1, 3, "host", Secret.of(null, ""), deadline);
+        assertThat(channel.receive(deadline)).extracting(Frame::kind, Frame::text).containsExactly(Frame.Kind.WAITING,
+                "rank 2");
+        return channel;
+    }
+
+    private PeerChannel connect(long deadline) throws Exception {
+        while (true) {
+            try {
+                return PeerChannel.connect(new InetSocketAddress("localhost", port), deadline);
+            } catch (java.net.ConnectException e) {
+                Thread.sleep(5);
+            }
+        }
+    }
+
+    @Test
+    void ranksThatCountDifferentlyAreTurnedAway() throws Exception {
+        List<Object> outcomes = Ranks.outcomes(2, rank -> tcp(rank, rank == 0 ? 2 : 3, SHORT));
+        assertThat((Throwable) outcomes.get(1)).isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("it says that there are 3 ranks, rank 0 says 2");
+    }
+
+    @Test
+    void strangersDoNotDisturb() throws Exception {
+        Random random = new Random(20);
+        List<Socket> strangers = new ArrayList<>();
+        List<Object> outcomes = Ranks.outcomes(3, rank -> {
+            if (rank == 2) {
+                for (int i = 0; i < 20; i++) {
+                    strangers.add(stranger(i, random));
+                }
+            }
+            try (Bootstrap bootstrap = tcp(rank, 3, OPTIONS.withSecret("s"))) {
+                return Ranks.gathersRightly(bootstrap, 5);
+            }
+        });
+        for (Socket stranger : strangers) {
+            stranger.close();
+        }
+        assertThat(outcomes).containsOnly(true);
+    }
+
+    /** Some say nothing, some say nonsense, some stop in the middle, some claim to be a rank. */
+    private Socket stranger(int kind, Random random) throws Exception {
+        Socket socket = SocketChannel.open(new InetSocketAddress("localhost", awaitListener())).socket();
+        OutputStream out = socket.getOutputStream();
+        switch (kind % 5) {
+            case 0 -> out.flush();
+            case 1 -> {
+                byte[] noise = new byte[random.nextInt(5000)];
+                random.nextBytes(noise);
+                out.write(noise);
+            }
+            case 2 -> out.write("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".getBytes(StandardCharsets.US_ASCII));
+            case 3 -> {
+                out.write("nccl4jR1".getBytes(StandardCharsets.US_ASCII));
+                socket.shutdownOutput();
+            }
+            default -> {
+                out.write(ByteBuffer.allocate(32).put("nccl4jR1".getBytes(StandardCharsets.US_ASCII)).putInt(24, 1)
+                        .putInt(28, 3).array());
+                out.write(new byte[40]);
+            }
+        }
+        return socket;
+    }
+
+    private int awaitListener() throws Exception {
+        long deadline = System.nanoTime() + Duration.ofSeconds(20).toNanos();
+        connect(deadline).close();
+        return port;
+    }
+
+    @Test
+    void whatIsNotRank0IsRecognised() throws Exception {
+        try (ServerSocket web = new ServerSocket(port, 8, InetAddress.getLoopbackAddress())) {
+            Thread server = Thread.ofPlatform().daemon().start(() -> {
+                try (Socket socket = web.accept(); InputStream in = socket.getInputStream()) {
+                    in.readNBytes(32);
+                    socket.getOutputStream()
+                            .write("HTTP/1.1 400 Bad Request\r\n\r\n".getBytes(StandardCharsets.US_ASCII));
+                } catch (java.io.IOException e) {
+                    throw new java.io.UncheckedIOException(e);
+                }
+            });
+            assertThatThrownBy(() -> tcp(1, 2, OPTIONS)).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("what listens there is not rank 0");
+            server.join();
+        }
+    }
+
+    @Test
+    void aListenerThatSaysNothingIsNamedAfterTheLimit() throws Exception {
+        try (ServerSocket silent = new ServerSocket(port, 8, InetAddress.getLoopbackAddress())) {
+            assertThat(silent.isBound()).isTrue();
+            assertThatThrownBy(() -> tcp(1, 2, SHORT)).isInstanceOf(WaitTimeoutException.class)
+                    .hasMessageContaining("rank 0 was not found").hasMessageContaining("time limit");
+        }
+    }
+
+    @Test
+    void aPortInUseIsReported() throws Exception {
+        try (ServerSocket other = new ServerSocket(port, 8, InetAddress.getLoopbackAddress())) {
+            assertThat(other.isBound()).isTrue();
+            assertThatThrownBy(() -> tcp(0, 2, OPTIONS)).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("rank 0 cannot listen at localhost/127.0.0.1:" + port)
+                    .hasMessageContaining("is another job there?");
+        }
+    }
+
+    @Test
+    void otherMachinesNeedASecret() {
+        for (int rank = 0; rank < 2; rank++) {
+            int self = rank;
+            assertThatThrownBy(() -> Bootstraps.tcp("192.0.2.1", port, self, 2, SHORT))
+                    .isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("need a secret: set NCCL4J_BOOTSTRAP_SECRET");
+        }
+    }
+
+    @Test
+    void argumentsAreChecked() {
+        assertThatThrownBy(() -> tcp(2, 2, OPTIONS)).isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("rank 2 of 2");
+        assertThatThrownBy(() -> Bootstraps.tcp("localhost", 0, 0, 2, OPTIONS))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("port is 0");
+        assertThatThrownBy(() -> Bootstraps.tcp("no.such.host.invalid", 99, 0, 2, OPTIONS))
+                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("no.such.host.invalid");
+        assertThatThrownBy(() -> OPTIONS.withLimit(Duration.ZERO)).isInstanceOf(IllegalArgumentException.class);
+        assertThatThrownBy(() -> OPTIONS.withSecret("")).isInstanceOf(IllegalArgumentException.class);
+        assertThatThrownBy(() -> OPTIONS.withLocalRank(-1)).isInstanceOf(IllegalArgumentException.class);
+        assertThat(OPTIONS.withSecret("geheim")).asString().doesNotContain("geheim").contains("secret=set");
+    }
+}

@@ -1,0 +1,223 @@
+package io.nccl4j.cuda;
+
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+@Timeout(60)
+class GraphCaptureTest {
+    private static final Duration LIMIT = Duration.ofSeconds(10);
+
+    private final CudaDevice device = CudaDevice.of(4);
+
+    @BeforeEach
+    void makeDeviceCurrent() {
+        device.makeCurrent();
+    }
+
+    @Test
+    void aReplayReadsWhatIsThereThen() {
+        try (CudaStream stream = CudaStream.create(device);
+                DeviceMemory memory = DeviceMemory.allocate(device, 4);
+                PinnedMemory in = PinnedMemory.allocate(device, 4);
+                PinnedMemory out = PinnedMemory.allocate(device, 4)) {
+            AtomicInteger replays = new AtomicInteger();
+            try (CudaGraph graph = stream.capture(() -> {
+                memory.copyFromAsync(in, 4, stream);
+                stream.launchHostFunction(replays::incrementAndGet);
+                memory.copyToAsync(out, 4, stream);
+            }); CudaGraphExec exec = graph.instantiate()) {
+                assertThat(graph.nodeCount()).isEqualTo(3);
+                assertThat(replays).hasValue(0);
+                for (int i = 1; i <= 50; i++) {
+                    in.segment().set(JAVA_INT, 0, i * 7);
+                    exec.launch(stream);
+                    stream.await(LIMIT);
+                    assertThat(out.segment().get(JAVA_INT, 0)).isEqualTo(i * 7);
+                    assertThat(replays).hasValue(i);
+                }
+            }
+        }
+    }
+
+    @Test
+    void whatAGraphUsesCannotBeClosedBeforeIt() {
+        CudaStream stream = CudaStream.create(device);
+        DeviceMemory memory = DeviceMemory.allocate(device, 16);
+        CudaGraph graph = stream.capture(() -> memory.fillAsync((byte) 1, stream));
+        CudaGraphExec exec = graph.instantiate();
+        assertThatThrownBy(memory::close).isInstanceOf(IllegalStateException.class).hasMessageContaining("CudaGraph#")
+                .hasMessageContaining("CudaGraphExec#");
+        graph.close();
+        assertThatThrownBy(memory::close).isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("CudaGraphExec#").hasMessageNotContaining("CudaGraph#");
+        assertThatThrownBy(stream::close).isInstanceOf(IllegalStateException.class);
+        exec.launch(stream);
+        exec.close();
+        memory.close();
+        stream.close();
+        assertThat(List.of(memory.isClosed(), stream.isClosed(), exec.isClosed())).containsOnly(true);
+        memory.close();
+        assertThatThrownBy(memory::address).isInstanceOf(IllegalStateException.class).hasMessageContaining("is closed");
+        assertThatThrownBy(() -> exec.launch(stream)).isInstanceOf(IllegalStateException.class);
+    }
+
+    @Test
+    void anExceptionInTheBodyLeavesTheStreamUsable() {
+        try (CudaStream stream = CudaStream.create(device); DeviceMemory memory = DeviceMemory.allocate(device, 16)) {
+            assertThatThrownBy(() -> stream.capture(() -> {
+                memory.fillAsync((byte) 1, stream);
+                throw new UnsupportedOperationException("half-way");
+            })).isInstanceOf(UnsupportedOperationException.class);
+            assertThat(stream.isCapturing()).isFalse();
+            memory.fillAsync((byte) 2, stream);
+            stream.await(LIMIT);
+            memory.close();
+            assertThat(memory.isClosed()).isTrue();
+        }
+    }
+
+    @Test
+    void callsThatCannotBeCapturedAreRefusedAndTheCaptureGoesOn() {
+        try (CudaStream stream = CudaStream.create(device);
+                DeviceMemory memory = DeviceMemory.allocate(device, 16);
+                PinnedMemory pinned = PinnedMemory.allocate(device, 16);
+                CudaEvent event = CudaEvent.create(device)) {
+            event.record(stream);
+            stream.await(LIMIT);
+            List<Runnable> refused = List.of(stream::synchronize, stream::isIdle, () -> stream.await(LIMIT),
+                    device::synchronize, event::synchronize, event::isComplete, memory::close,
+                    () -> DeviceMemory.allocate(device, 1), () -> PinnedMemory.allocate(device, 1),
+                    () -> CudaStream.create(device), () -> CudaEvent.create(device),
+                    () -> memory.copyFrom(pinned.segment()), () -> memory.copyTo(pinned.segment()),
+                    () -> stream.capture(() -> {
+                    }));
+            List<Throwable> failures = new ArrayList<>();
+            try (CudaGraph graph = stream.capture(() -> {
+                for (Runnable call : refused) {
+                    try {
+                        call.run();
+                    } catch (IllegalStateException e) {
+                        failures.add(e);
+                    }
+                }
+                memory.fillAsync((byte) 5, stream);
+            }); CudaGraphExec exec = graph.instantiate()) {
+                assertThat(failures).hasSameSizeAs(refused)
+                        .allSatisfy(e -> assertThat(e).hasMessageContaining("capture"));
+                exec.launch(stream);
+                stream.await(LIMIT);
+                memory.copyTo(pinned.segment());
+                assertThat(pinned.segment().get(JAVA_INT, 0)).isEqualTo(0x05050505);
+            }
+        }
+    }
+
+    @Test
+    void aForkedStreamIsPartOfTheCapture() {
+        try (CudaStream main = CudaStream.create(device);
+                CudaStream side = CudaStream.create(device);
+                DeviceMemory left = DeviceMemory.allocate(device, 4);
+                DeviceMemory right = DeviceMemory.allocate(device, 4);
+                PinnedMemory out = PinnedMemory.allocate(device, 8);
+                CudaEvent fork = CudaEvent.create(device);
+                CudaEvent join = CudaEvent.create(device)) {
+            CudaGraph graph = main.capture(() -> {
+                fork.record(main);
+                side.waitEvent(fork);
+                assertThat(side.isCapturing()).isTrue();
+                right.fillAsync((byte) 2, side);
+                left.fillAsync((byte) 1, main);
+                join.record(side);
+                main.waitEvent(join);
+            });
+            assertThat(side.isCapturing()).isFalse();
+            try (graph; CudaGraphExec exec = graph.instantiate()) {
+                assertThatThrownBy(right::close).isInstanceOf(IllegalStateException.class);
+                exec.launch(main);
+                main.await(LIMIT);
+                left.copyTo(out.segment().asSlice(0, 4));
+                right.copyTo(out.segment().asSlice(4, 4));
+                assertThat(out.segment().toArray(JAVA_INT)).containsExactly(0x01010101, 0x02020202);
+            }
+        }
+    }
+
+    @Test
+    void anUnjoinedForkIsAnErrorWithCudasName() {
+        try (CudaStream main = CudaStream.create(device);
+                CudaStream side = CudaStream.create(device);
+                DeviceMemory memory = DeviceMemory.allocate(device, 4);
+                CudaEvent fork = CudaEvent.create(device)) {
+            assertThatThrownBy(() -> main.capture(() -> {
+                fork.record(main);
+                side.waitEvent(fork);
+                memory.fillAsync((byte) 2, side);
+            })).isInstanceOfSatisfying(CudaException.class, e -> {
+                assertThat(e.function()).isEqualTo("cudaStreamEndCapture");
+                assertThat(e).hasMessageContaining("cudaErrorStreamCaptureUnjoined");
+            });
+            assertThat(main.isCapturing()).isFalse();
+            assertThat(side.isCapturing()).isFalse();
+            memory.fillAsync((byte) 3, main);
+            main.await(LIMIT);
+        }
+    }
+
+    @Test
+    void anExecutableTakesOverAnotherGraph() {
+        try (CudaStream stream = CudaStream.create(device);
+                DeviceMemory one = DeviceMemory.allocate(device, 4);
+                DeviceMemory two = DeviceMemory.allocate(device, 4);
+                PinnedMemory out = PinnedMemory.allocate(device, 4);
+                CudaGraph first = stream.capture(() -> one.fillAsync((byte) 1, stream));
+                CudaGraph second = stream.capture(() -> two.fillAsync((byte) 2, stream));
+                CudaGraph longer = stream.capture(() -> {
+                    two.fillAsync((byte) 3, stream);
+                    two.fillAsync((byte) 4, stream);
+                });
+                CudaGraphExec exec = first.instantiate()) {
+            exec.update(second);
+            exec.launch(stream);
+            stream.await(LIMIT);
+            two.copyTo(out.segment());
+            assertThat(out.segment().get(JAVA_INT, 0)).isEqualTo(0x02020202);
+            assertThatThrownBy(() -> exec.update(longer)).isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("topology");
+        }
+    }
+
+    @Test
+    void aFailedDeviceFailsFastAndItsObjectsCanBeClosed() {
+        CudaDevice lost = CudaDevice.of(5);
+        lost.makeCurrent();
+        DeviceMemory behind = DeviceMemory.allocate(lost, 4);
+        try (CudaStream stream = CudaStream.create(lost);
+                DeviceMemory bystander = DeviceMemory.allocate(lost, 4);
+                DeviceMemory wrapped = DeviceMemory.wrap(behind.address(), 4, lost);
+                CudaGraph graph = stream.capture(() -> wrapped.fillAsync((byte) 1, stream));
+                CudaGraphExec exec = graph.instantiate()) {
+            exec.launch(stream);
+            stream.await(LIMIT);
+            // Whoever wraps memory has promised to keep it: the replay meets an illegal address.
+            behind.close();
+            exec.launch(stream);
+            assertThatThrownBy(stream::synchronize).isInstanceOfSatisfying(CudaException.class,
+                    e -> assertThat(e.isSticky()).isTrue());
+            assertThat(lost.failure()).isNotNull();
+            assertThatThrownBy(() -> DeviceMemory.allocate(lost, 1)).isInstanceOf(CudaException.class)
+                    .hasMessageContaining("has failed before").hasCauseInstanceOf(CudaException.class);
+        }
+        lost.reset();
+        assertThat(lost.failure()).isNull();
+        DeviceMemory.allocate(lost, 1).close();
+    }
+}

@@ -1,0 +1,154 @@
+package io.nccl4j.cuda;
+
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.nccl4j.WaitTimeoutException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.time.Duration;
+import java.util.List;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+@Timeout(60)
+class StreamOrderTest {
+    private final CudaDevice device = CudaDevice.of(3);
+
+    @BeforeEach
+    void makeDeviceCurrent() {
+        device.makeCurrent();
+    }
+
+    @Test
+    void copiesArriveInOrder() {
+        try (CudaStream stream = CudaStream.create(device);
+                DeviceMemory memory = DeviceMemory.allocate(device, 64);
+                PinnedMemory in = PinnedMemory.allocate(device, 64);
+                PinnedMemory out = PinnedMemory.allocate(device, 64)) {
+            for (int i = 0; i < 16; i++) {
+                in.segment().setAtIndex(JAVA_INT, i, i * i);
+            }
+            memory.fillAsync((byte) -1, stream);
+            memory.copyFromAsync(in, 32, stream);
+            memory.copyToAsync(out, 64, stream);
+            stream.await(Duration.ofSeconds(10));
+            assertThat(out.segment().toArray(JAVA_INT)).containsExactly(0, 1, 4, 9, 16, 25, 36, 49, -1, -1, -1, -1, -1,
+                    -1, -1,
+                    -1);
+        }
+    }
+
+    @Test
+    void blockingCopiesRoundTrip() {
+        try (DeviceMemory memory = DeviceMemory.allocate(device, 1 << 20); Arena arena = Arena.ofConfined()) {
+            MemorySegment in = arena.allocate(1 << 20);
+            for (long i = 0; i < in.byteSize(); i++) {
+                in.set(JAVA_BYTE, i, (byte) (i * 31));
+            }
+            MemorySegment out = arena.allocate(1 << 20);
+            memory.copyFrom(in);
+            memory.copyTo(out);
+            assertThat(out.mismatch(in)).isEqualTo(-1);
+        }
+    }
+
+    @Test
+    void hostFunctionsRunBetweenTheWorkAroundThem() {
+        List<Integer> order = new CopyOnWriteArrayList<>();
+        try (CudaStream stream = CudaStream.create(device)) {
+            IntStream.range(0, 100).forEach(i -> stream.launchHostFunction(() -> order.add(i)));
+            stream.await(Duration.ofSeconds(10));
+        }
+        assertThat(order).isEqualTo(IntStream.range(0, 100).boxed().toList());
+    }
+
+    @Test
+    void anExceptionInAHostFunctionReachesTheNextWait() {
+        try (CudaStream stream = CudaStream.create(device)) {
+            stream.launchHostFunction(() -> {
+                throw new UnsupportedOperationException("no such expert");
+            });
+            assertThatThrownBy(stream::synchronize).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("no such expert").hasCauseInstanceOf(UnsupportedOperationException.class);
+            stream.synchronize();
+        }
+    }
+
+    @Test
+    void anEventOrdersTwoStreams() {
+        CountDownLatch gate = new CountDownLatch(1);
+        List<String> order = new CopyOnWriteArrayList<>();
+        try (CudaStream first = CudaStream.create(device);
+                CudaStream second = CudaStream.create(device);
+                CudaEvent event = CudaEvent.create(device)) {
+            first.launchHostFunction(() -> awaitGate(gate));
+            first.launchHostFunction(() -> order.add("first"));
+            event.record(first);
+            second.waitEvent(event);
+            second.launchHostFunction(() -> order.add("second"));
+            assertThat(event.isComplete()).isFalse();
+            assertThat(second.isIdle()).isFalse();
+            gate.countDown();
+            second.await(Duration.ofSeconds(10));
+            assertThat(event.isComplete()).isTrue();
+        }
+        assertThat(order).containsExactly("first", "second");
+    }
+
+    @Test
+    void awaitEndsAtItsLimit() {
+        CountDownLatch gate = new CountDownLatch(1);
+        try (CudaStream stream = CudaStream.create(device)) {
+            stream.launchHostFunction(() -> awaitGate(gate));
+            assertThatThrownBy(() -> stream.await(Duration.ofMillis(20))).isInstanceOf(WaitTimeoutException.class)
+                    .hasMessageContaining("still pending after 20 ms");
+            gate.countDown();
+            stream.await(Duration.ofSeconds(10));
+        }
+    }
+
+    @Test
+    void timingEventsMeasure() {
+        try (CudaStream stream = CudaStream.create(device);
+                CudaEvent start = CudaEvent.createTiming(device);
+                CudaEvent end = CudaEvent.createTiming(device);
+                CudaEvent plain = CudaEvent.create(device)) {
+            start.record(stream);
+            stream.launchHostFunction(() -> {
+                long until = System.nanoTime() + 5_000_000;
+                while (System.nanoTime() < until) {
+                    Thread.onSpinWait();
+                }
+            });
+            end.record(stream);
+            plain.record(stream);
+            end.synchronize();
+            assertThat(end.elapsedMillisSince(start)).isBetween(4.9f, 5_000f);
+            assertThatThrownBy(() -> end.elapsedMillisSince(plain)).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("createTiming");
+        }
+    }
+
+    @Test
+    void theLegacyStreamIsRefused() {
+        for (long address : new long[]{0, 1}) {
+            assertThatThrownBy(() -> CudaStream.wrap(address, device)).isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("legacy default stream");
+        }
+    }
+
+    static void awaitGate(CountDownLatch gate) {
+        try {
+            gate.await();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+    }
+}

@@ -1,0 +1,137 @@
+package io.nccl4j.ep.graphs;
+
+import io.nccl4j.ep.EpGeneration;
+import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.EpShape;
+import io.nccl4j.oracle.ExpertMajorMode;
+import io.nccl4j.oracle.ExpertMajorSlots;
+import io.nccl4j.oracle.ExpertOutputs;
+import io.nccl4j.oracle.FlatSlots;
+import io.nccl4j.oracle.GlobalInputs;
+import io.nccl4j.oracle.HighThroughputExpertMajor;
+import io.nccl4j.oracle.HighThroughputFlat;
+import io.nccl4j.oracle.LowLatencyExpertMajor;
+import io.nccl4j.oracle.LowLatencyRankMajor;
+import io.nccl4j.oracle.Mismatch;
+import io.nccl4j.oracle.RankOutputs;
+import io.nccl4j.oracle.ReceiveBudget;
+import io.nccl4j.oracle.Routing;
+import io.nccl4j.oracle.Rows;
+import io.nccl4j.oracle.RowsWritten;
+import io.nccl4j.oracle.Source;
+import java.util.Arrays;
+
+/** What a batch must give on a rank, computed in Java from what all ranks have sent. */
+final class LayerOracle {
+    private final LayerKind kind;
+    private final EpCase batch;
+    private final int self;
+    private final EpShape shape;
+    private final GlobalInputs inputs;
+    private final Routing routing;
+    private final ReceiveBudget budget;
+    private final boolean released;
+    private final ExpertMajorMode mode;
+
+    LayerOracle(MoeRank of, EpCase batch, long budgetRows) {
+        this.kind = of.kind();
+        this.batch = batch;
+        this.self = of.rank().rank();
+        this.shape = batch.shape();
+        this.inputs = batch.inputs();
+        this.routing = inputs.routing();
+        this.budget = ReceiveBudget.trapping((int) budgetRows);
+        this.released = of.group().generation() == EpGeneration.V0_1_0;
+        this.mode = released ? ExpertMajorMode.NVLINK_DUP : ExpertMajorMode.LOCAL_PERMUTE;
+    }
+
+    void verify(LayerResult result) {
+        int rowBytes = batch.hidden() * batch.format().bytes();
+        Rows received = new Rows(result.received(), rowBytes);
+        byte[][] combined = switch (kind) {
+            case LL_EXPERT_MAJOR -> {
+                LowLatencyExpertMajor.dispatch(inputs, self).verify(received, null, result.counts(), null);
+                ExpertOutputs outputs = (expert, source) -> experts(expert).apply(shape.localId(expert), inputs.token(source));
+                yield LowLatencyExpertMajor.combine(routing, self, inputs.weights()[self], outputs, batch.format(), batch.hidden());
+            }
+            case LL_RANK_MAJOR -> {
+                LowLatencyRankMajor.dispatch(inputs, self).verify(received, null, indices(result), result.weights(), result.counts(),
+                        false, null);
+                yield LowLatencyRankMajor.combine(routing, self, byTopK(), batch.format(), batch.hidden());
+            }
+            case HT_FLAT -> {
+                FlatSlots slots = new FlatSlots(routing, budget);
+                HighThroughputFlat.Received expected = HighThroughputFlat.dispatch(inputs, slots, self);
+                expected.verifyCounters(result.counts(), (long) result.total());
+                expected.verify(new HighThroughputFlat.Outputs(received, null, result.indices(), result.weights()), false,
+                        RowsWritten.WINDOW, null);
+                yield HighThroughputFlat.combine(slots, self, byLocalId(), batch.format(), batch.hidden());
+            }
+            case HT_EXPERT_MAJOR -> {
+                ExpertMajorSlots slots = new ExpertMajorSlots(routing, budget, mode, 1);
+                HighThroughputExpertMajor.Received expected = HighThroughputExpertMajor.dispatch(inputs, slots, self);
+                expected.verifyCounters(Arrays.stream(result.counts()).asLongStream().toArray(),
+                        Arrays.stream(result.offsets()).asLongStream().toArray(), (long) result.total());
+                expected.verify(new HighThroughputExpertMajor.Outputs(received, null, result.weights()), RowsWritten.WINDOW, null);
+                ExpertOutputs outputs = (expert, source) -> experts(expert).reduce(new int[] {shape.localId(expert)},
+                        new float[] {weight(source, expert)}, inputs.token(source));
+                yield HighThroughputExpertMajor.combine(slots, self, outputs, batch.format(), batch.hidden());
+            }
+        };
+        Rows actual = new Rows(result.combined(), rowBytes);
+        byte[] expected = Rows.of(combined, rowBytes).data();
+        int at = Arrays.mismatch(expected, 0, expected.length, result.combined(), 0, expected.length);
+        if (at >= 0) {
+            throw new Mismatch("combined: row " + at / rowBytes + " differs at byte " + at % rowBytes);
+        }
+        actual.verifyFilled(combined.length, actual.count(), (byte) 0, "combined, tokens that are not there");
+    }
+
+    /** In rows that are not in use NCCL EP 0.1.0 leaves what was there. */
+    private int[] indices(LayerResult result) {
+        int[] indices = Arrays.stream(result.indices()).mapToInt(Math::toIntExact).toArray();
+        if (released) {
+            int region = shape.maxTokens() * shape.topK();
+            for (int from = 0; from < shape.ranks(); from++) {
+                Arrays.fill(indices, from * region + result.counts()[from] * shape.topK(), (from + 1) * region, -1);
+            }
+        }
+        return indices;
+    }
+
+    private Experts experts(int expert) {
+        return new Experts(batch, shape.rankOf(expert));
+    }
+
+    /** Local experts in the order of the top-k list. */
+    private RankOutputs byTopK() {
+        return (rank, source) -> {
+            int[] locals = routing.of(source.rank())[source.token()].clone();
+            for (int k = 0; k < locals.length; k++) {
+                locals[k] = locals[k] < 0 || shape.rankOf(locals[k]) != rank ? -1 : shape.localId(locals[k]);
+            }
+            return new Experts(batch, rank).reduce(locals, inputs.weights(source), inputs.token(source));
+        };
+    }
+
+    /** Local experts ascending. */
+    private RankOutputs byLocalId() {
+        return (rank, source) -> {
+            int[] locals = routing.localExperts(source, rank);
+            float[] weights = new float[locals.length];
+            for (int i = 0; i < weights.length; i++) {
+                weights[i] = weight(source, rank * shape.localExperts() + locals[i]);
+            }
+            return new Experts(batch, rank).reduce(locals, weights, inputs.token(source));
+        };
+    }
+
+    private float weight(Source source, int expert) {
+        for (int k = 0; k < shape.topK(); k++) {
+            if (routing.expert(source, k) == expert) {
+                return inputs.weights(source)[k];
+            }
+        }
+        throw new IllegalArgumentException(source + " does not go to expert " + expert);
+    }
+}

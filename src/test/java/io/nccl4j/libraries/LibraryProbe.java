@@ -1,0 +1,34 @@
+package io.nccl4j.libraries;
+
+import io.nccl4j.NativeLibraries;
+import io.nccl4j.NativeLibraryException;
+import io.nccl4j.cuda.CudaDevice;
+
+/** What a user's program sees on first use; run in a JVM of its own. Each line is {@code name: message}. */
+final class LibraryProbe {
+    private LibraryProbe() {
+    }
+
+    public static void main(String[] arguments) {
+        System.out.println("backend: " + describeBackend());
+        for (int attempt = 0; attempt < 2; attempt++) {
+            try {
+                System.out.println("devices: " + CudaDevice.count());
+            } catch (NativeLibraryException e) {
+                System.out.println("exception: " + e.getMessage());
+            }
+        }
+        System.out.println("available: " + NativeLibraries.isAvailable());
+        if (NativeLibraries.isAvailable()) {
+            System.out.println("describe: " + NativeLibraries.describe().replace('\n', ' '));
+        }
+    }
+
+    private static String describeBackend() {
+        try {
+            return NativeLibraries.backend().toString();
+        } catch (NativeLibraryException e) {
+            return e.getMessage();
+        }
+    }
+}

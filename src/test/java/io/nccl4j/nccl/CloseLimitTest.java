@@ -1,0 +1,20 @@
+package io.nccl4j.nccl;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.nccl4j.processes.ChildJvm;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+@Timeout(120)
+class CloseLimitTest {
+    @Test
+    void whatAnAbsentRankHoldsUpIsLeftAloneAfterTheLimit() throws Exception {
+        try (ChildJvm child = ChildJvm.start(AbsentPeer.class, Map.of("JDK_JAVA_OPTIONS", "-Dnccl4j.close.limit.seconds=1"))) {
+            String said = child.awaitEnd();
+            System.out.println(said);
+            assertThat(said).contains("done");
+        }
+    }
+}

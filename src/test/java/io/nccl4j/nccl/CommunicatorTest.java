@@ -1,0 +1,388 @@
+package io.nccl4j.nccl;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.cuda.CudaDevice;
+import io.nccl4j.cuda.CudaGraph;
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.junit.EmulatedRanks;
+import java.time.Duration;
+import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import org.junit.jupiter.api.Test;
+
+@EmulatedRanks(4)
+class CommunicatorTest {
+    private static final Duration LIMIT = Duration.ofSeconds(20);
+
+    @Test
+    void knowsItsPlace(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
+                assertThat(communicator.rank()).isEqualTo(rank.rank());
+                assertThat(communicator.size()).isEqualTo(4);
+                assertThat(communicator.device()).isSameAs(rank.device());
+                assertThat(communicator.isBlocking()).isTrue();
+                assertThat(communicator.isUsable()).isTrue();
+                assertThat(communicator.lost()).isNull();
+                assertThat(communicator.asyncError()).isEqualTo(NcclResult.SUCCESS);
+                assertThat(communicator).asString()
+                        .contains("rank " + rank.rank() + " of 4 on CUDA device " + rank.rank());
+            }
+        });
+    }
+
+    @Test
+    void splitsByColorAndOrdersByKey(EmulatedCluster cluster) {
+        List<String> places = cluster.call(rank -> {
+            try (Communicator all = Communicator.init(rank.bootstrap(), rank.device());
+                    Communicator part = all.split(rank.rank() == 0 ? Communicator.NO_COLOR : rank.rank() % 2,
+                            -rank.rank())) {
+                return part == null ? "none" : part.rank() + "/" + part.size();
+            }
+        });
+        assertThat(places).containsExactly("none", "1/2", "0/1", "0/2");
+    }
+
+    @Test
+    void aPartOutlivesTheWhole(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            Communicator all = Communicator.init(rank.bootstrap(), rank.device());
+            try (Communicator part = all.split(0, 0); CudaStream stream = CudaStream.create(rank.device())) {
+                all.close();
+                try (DeviceMemory buffer = DeviceArrays.ints(rank.device(), rank.rank())) {
+                    part.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
+                    stream.await(LIMIT);
+                    assertThat(DeviceArrays.ints(buffer)).containsExactly(6);
+                }
+            }
+        });
+    }
+
+    @Test
+    void colorsBelowMinusOneAreRefused(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
+                assertThatThrownBy(() -> communicator.split(-2, 0)).isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("color is -2");
+            }
+        });
+    }
+
+    @Test
+    void twoRanksOnOneDeviceAreRefusedOnAll() {
+        EmulatedCluster.of(2).limit(Duration.ofSeconds(30))
+                .run(rank -> assertThatThrownBy(() -> Communicator.init(rank.bootstrap(), CudaDevice.of(0)))
+                        .isInstanceOf(NcclException.class).hasMessageContaining("ncclInvalidUsage")
+                        .hasMessageContaining("ncclCommInitRankConfig"));
+    }
+
+    @Test
+    void closeIsIdempotentAndEndsEverything(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
+            communicator.close();
+            communicator.close();
+            assertThat(communicator.isClosed()).isTrue();
+            assertThat(communicator.isUsable()).isFalse();
+            assertThat(communicator).asString().endsWith("(closed)");
+            assertThatThrownBy(communicator::address).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("is closed");
+            assertThatThrownBy(communicator::asyncError).isInstanceOf(IllegalStateException.class);
+            assertThatThrownBy(() -> communicator.split(0, 0)).isInstanceOf(IllegalStateException.class);
+            assertThatThrownBy(() -> communicator.allocate(64)).isInstanceOf(IllegalStateException.class);
+            assertThatThrownBy(communicator::finalizeWork).isInstanceOf(IllegalStateException.class);
+            assertThatThrownBy(communicator::abort).isInstanceOf(IllegalStateException.class);
+            assertThatThrownBy(() -> communicator.abandon("?")).isInstanceOf(IllegalStateException.class);
+        });
+    }
+
+    @Test
+    void canBeClosedByAnotherThread(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
+            Thread other = Thread.ofPlatform().start(communicator::close);
+            other.join();
+            assertThat(communicator.isClosed()).isTrue();
+        });
+    }
+
+    @Test
+    void aFinalizedOneCanOnlyBeClosed(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
+                    CudaStream stream = CudaStream.create(rank.device());
+                    DeviceMemory buffer = DeviceMemory.allocate(rank.device(), 4)) {
+                communicator.finalizeWork();
+                assertThat(communicator.isUsable()).isFalse();
+                assertThatThrownBy(
+                        () -> communicator.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream))
+                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("was finalized");
+            }
+        });
+    }
+
+    @Test
+    void aBorrowedOneIsNeverDestroyed(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (Communicator owner = Communicator.init(rank.bootstrap(), rank.device());
+                    CudaStream stream = CudaStream.create(rank.device());
+                    DeviceMemory buffer = DeviceArrays.ints(rank.device(), 1)) {
+                try (Communicator borrowed = Communicator.borrow(owner.address(), rank.device())) {
+                    assertThat(borrowed.rank()).isEqualTo(rank.rank());
+                    assertThat(borrowed.size()).isEqualTo(4);
+                    assertThat(borrowed.isOwned()).isFalse();
+                    borrowed.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
+                    stream.await(LIMIT);
+                    assertThatThrownBy(borrowed::abort).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("is borrowed");
+                    assertThatThrownBy(borrowed::finalizeWork).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("is borrowed");
+                }
+                owner.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
+                stream.await(LIMIT);
+                assertThat(DeviceArrays.ints(buffer)).containsExactly(16);
+                CudaDevice wrong = CudaDevice.of((rank.rank() + 1) % 4);
+                assertThatThrownBy(() -> Communicator.borrow(owner.address(), wrong))
+                        .isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("is of CUDA device " + rank.rank());
+            }
+        });
+        assertThatThrownBy(() -> Communicator.borrow(0, CudaDevice.of(0))).isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("NULL");
+    }
+
+    @Test
+    void aNonBlockingOneGetsReady(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            CommunicatorOptions options = CommunicatorOptions.defaults().blocking(false).name("test");
+            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device(), options);
+                    CudaStream stream = CudaStream.create(rank.device());
+                    DeviceMemory buffer = DeviceArrays.ints(rank.device(), 1)) {
+                assertThat(communicator.isBlocking()).isFalse();
+                communicator.awaitReady(LIMIT);
+                assertThat(communicator.asyncError()).isEqualTo(NcclResult.SUCCESS);
+                Communicator.group(
+                        () -> communicator.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream));
+                stream.await(LIMIT);
+                assertThat(DeviceArrays.ints(buffer)).containsExactly(4);
+                try (Communicator part = communicator.split(rank.rank() / 2, 0)) {
+                    assertThat(part.size()).isEqualTo(2);
+                }
+            }
+        });
+    }
+
+    @Test
+    @EmulatedRanks(value = 2, allowLeaks = true)
+    void anAbortedOneIsLeftAlone(EmulatedCluster cluster) {
+        long deregistered = Emulator.callCount("ncclCommWindowDeregister");
+        long destroyed = Emulator.callCount("ncclCommDestroy");
+        long freed = Emulator.callCount("ncclMemFree");
+        long aborted = Emulator.callCount("ncclCommAbort");
+        cluster.run(rank -> {
+            Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
+            DeviceMemory memory = communicator.allocate(4096);
+            Window window = communicator.register(memory);
+            communicator.abort();
+            communicator.abort();
+            assertThat(communicator.isUsable()).isFalse();
+            assertThat(communicator.lost()).isEqualTo("it was aborted");
+            assertThat(communicator).asString().endsWith("(lost)");
+            assertThatThrownBy(() -> communicator.split(0, 0)).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("it was aborted");
+            assertThatThrownBy(communicator::asyncError).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("it was aborted");
+            assertThatThrownBy(communicator::close).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("in use by Window#");
+            window.close();
+            memory.close();
+            communicator.close();
+        });
+        assertThat(Emulator.callCount("ncclCommWindowDeregister")).isEqualTo(deregistered);
+        assertThat(Emulator.callCount("ncclCommDestroy")).isEqualTo(destroyed);
+        assertThat(Emulator.callCount("ncclMemFree")).isEqualTo(freed);
+        assertThat(Emulator.callCount("ncclCommAbort")).isEqualTo(aborted + 2);
+    }
+
+    @Test
+    @EmulatedRanks(value = 2, allowLeaks = true)
+    void anAbandonedOneIsNotTouched(EmulatedCluster cluster) {
+        long destroyed = Emulator.callCount("ncclCommDestroy");
+        cluster.run(rank -> {
+            Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
+            communicator.abandon("its owner has aborted it");
+            assertThatThrownBy(communicator::checkUsable).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("its owner has aborted it");
+            communicator.close();
+        });
+        assertThat(Emulator.callCount("ncclCommDestroy")).isEqualTo(destroyed);
+    }
+
+    @Test
+    @EmulatedRanks(value = 2, allowLeaks = true)
+    void anErrorInTheBackgroundEndsItsUse(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
+                    CudaStream stream = CudaStream.create(rank.device());
+                    DeviceMemory buffer = DeviceMemory.allocate(rank.device(), 4)) {
+                rank.bootstrap().barrier();
+                if (rank.rank() == 0) {
+                    communicator.abort();
+                }
+                rank.bootstrap().barrier();
+                if (rank.rank() == 1) {
+                    communicator.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
+                    awaitError(communicator);
+                    assertThat(communicator.isUsable()).isFalse();
+                    assertThatThrownBy(() -> communicator.split(0, 0)).isInstanceOf(NcclException.class)
+                            .hasMessageContaining("has failed before").hasCauseInstanceOf(NcclException.class);
+                    communicator.abort();
+                }
+            }
+        });
+    }
+
+    private static void awaitError(Communicator communicator) throws InterruptedException {
+        long deadline = System.nanoTime() + LIMIT.toNanos();
+        while (!communicator.asyncError().isError()) {
+            assertThat(System.nanoTime()).as("NCCL reports that the other rank has gone").isLessThan(deadline);
+            Thread.sleep(1);
+        }
+    }
+
+    @Test
+    void aMissingRankEndsCreationAtItsLimit() {
+        UniqueId id = UniqueId.create();
+        CommunicatorOptions options = CommunicatorOptions.defaults().limit(Duration.ofMillis(200));
+        try {
+            assertThatThrownBy(() -> Communicator.init(id, 0, 2, CudaDevice.of(0), options))
+                    .isInstanceOf(WaitTimeoutException.class)
+                    .hasMessageContaining("ncclCommInitRankConfig of rank 0 of 2 has not returned within 200 ms");
+        } finally {
+            awaitHelperThreads();
+        }
+    }
+
+    /** Ends the native call that was left behind, so that it does not outlive the test. */
+    private static void awaitHelperThreads() {
+        Emulator.breakWaits("the test is over");
+        try {
+            for (Thread thread : Thread.getAllStackTraces().keySet()) {
+                if (thread.getName().startsWith("nccl4j ncclCommInitRankConfig")) {
+                    thread.join(LIMIT);
+                    assertThat(thread.isAlive()).isFalse();
+                }
+            }
+        } catch (InterruptedException e) {
+            throw new AssertionError(e);
+        } finally {
+            Emulator.allowWaits();
+        }
+    }
+
+    @Test
+    void anAbortIsRefusedWhileACollectiveCallIsUnderWay(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
+                CountDownLatch inside = new CountDownLatch(1);
+                CountDownLatch gate = new CountDownLatch(1);
+                assertThatThrownBy(
+                        () -> communicator.callCollectively("ncclEpGroupDestroy", Duration.ofMillis(50), () -> {
+                            inside.countDown();
+                            awaitGate(gate);
+                            return CudaDevice.current();
+                        })).isInstanceOf(WaitTimeoutException.class)
+                        .hasMessageContaining("ncclEpGroupDestroy on Communicator#");
+                inside.await();
+                assertThatThrownBy(communicator::abort).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("[ncclEpGroupDestroy] is under way");
+                gate.countDown();
+                assertThat(communicator.<CudaDevice>callCollectively("probe", LIMIT, CudaDevice::current))
+                        .isSameAs(rank.device());
+                assertThat(communicator.isUsable()).isTrue();
+            }
+        });
+    }
+
+    private static void awaitGate(CountDownLatch gate) {
+        try {
+            gate.await();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    @Test
+    void anExceptionOfACollectiveCallShowsItsCaller(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
+                assertThatThrownBy(() -> communicator.callCollectively("probe", LIMIT, () -> {
+                    throw new UnsupportedOperationException("inside");
+                })).isInstanceOf(UnsupportedOperationException.class).hasMessage("inside").satisfies(
+                        e -> assertThat(e.getStackTrace())
+                                .anyMatch(frame -> frame.getMethodName().startsWith("callCollectively")));
+            }
+        });
+    }
+
+    @Test
+    void nativeErrorsCarryFunctionCodeAndText(EmulatedCluster cluster) {
+        Emulator.presetResult("ncclAllReduce", 4, 0, 4);
+        cluster.run(rank -> {
+            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
+                    CudaStream stream = CudaStream.create(rank.device());
+                    DeviceMemory buffer = DeviceMemory.allocate(rank.device(), 4)) {
+                assertThatThrownBy(
+                        () -> communicator.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream))
+                        .isInstanceOfSatisfying(NcclException.class, e -> {
+                            assertThat(e.function()).isEqualTo("ncclAllReduce");
+                            assertThat(e.code()).isEqualTo(4);
+                            assertThat(e.result()).isEqualTo(NcclResult.INVALID_ARGUMENT);
+                            assertThat(e).hasMessageContaining("ncclAllReduce on Communicator#")
+                                    .hasMessageContaining("ncclInvalidArgument (4): invalid argument");
+                        });
+                // The caller's mistake is not the end of the communicator.
+                assertThat(communicator.isUsable()).isTrue();
+            }
+        });
+    }
+
+    @Test
+    void creationIsRefusedDuringACapture(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (CudaStream stream = CudaStream.create(rank.device());
+                    Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
+                try (CudaGraph graph = stream.capture(() -> {
+                    assertThatThrownBy(() -> Communicator.init(rank.bootstrap(), rank.device()))
+                            .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be captured");
+                    assertThatThrownBy(() -> communicator.split(0, 0)).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("cannot be captured");
+                    assertThatThrownBy(() -> communicator.allocate(64)).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("cannot be captured");
+                    assertThatThrownBy(communicator::close).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("cannot be captured");
+                })) {
+                    assertThat(graph.nodeCount()).isZero();
+                }
+            }
+        });
+    }
+
+    @Test
+    void ranksOutOfRangeAreRefused() {
+        UniqueId id = UniqueId.create();
+        assertThatThrownBy(() -> Communicator.init(id, 2, 2, CudaDevice.of(0)))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("rank 2 of 2");
+        assertThatThrownBy(() -> Communicator.init(id, -1, 2, CudaDevice.of(0)))
+                .isInstanceOf(IllegalArgumentException.class);
+        assertThatThrownBy(() -> Communicator.init(id, 0, 0, CudaDevice.of(0)))
+                .isInstanceOf(IllegalArgumentException.class);
+    }
+}
