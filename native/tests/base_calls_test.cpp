@@ -44,6 +44,23 @@ TEST_F(Calls, AreLoggedWithArgumentsAndResult) {
   EXPECT_LE(calls[0].time_ns + calls[0].duration_ns, now());
 }
 
+TEST_F(Calls, TellWhatTheyMadeOnlyIfTheyDid) {
+  nccl4jEmuCallLog(4);
+  auto garbage = reinterpret_cast<cudaStream_t>(0x1234);
+  cudaStream_t stream = garbage;
+  ASSERT_EQ(NCCL4J_EMU_OK, nccl4jEmuPresetResult("cudaStreamCreate", cudaErrorUnknown, 0, 1));
+  EXPECT_EQ(cudaErrorUnknown, cudaStreamCreate(&stream));
+  EXPECT_EQ(garbage, stream);
+  ASSERT_EQ(cudaSuccess, cudaStreamCreate(&stream));
+  const auto calls = logged();
+  ASSERT_EQ(2U, calls.size());
+  EXPECT_STREQ("stream=NULL", calls[0].arguments);
+  Arguments expected;
+  expected.pointer("stream", stream);
+  EXPECT_EQ(expected.str(), calls[1].arguments);
+  EXPECT_EQ(cudaSuccess, cudaStreamDestroy(stream));
+}
+
 TEST_F(Calls, OnlyTheNewestAreKept) {
   nccl4jEmuCallLog(3);
   for (int i = 0; i < 10; ++i) cudaSetDevice(1000 + i);

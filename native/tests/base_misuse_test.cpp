@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "nccl4j_emulator.h"
+#include "scoped_option.h"
 
 namespace emu {
 namespace {
@@ -18,10 +19,9 @@ uint64_t newest() {
 
 TEST(Misuse, IsRecordedInReportMode) {
   const uint64_t before = newest();
-  ASSERT_EQ(NCCL4J_EMU_OK, nccl4jEmuSetOption("misuse", "report"));
+  const test::ScopedOption report("misuse", "report");
   misuse(End::Throw, 3, "ncclEpDispatch", "tokens=%d of %d", 5, 4);
   misuse(End::Abort, -1, "ncclEpCombine", "%s", std::string(2000, 'x').c_str());
-  ASSERT_EQ(NCCL4J_EMU_OK, nccl4jEmuSetOption("misuse", "abort"));
   nccl4jEmuMisuse_t records[3];
   ASSERT_EQ(2U, nccl4jEmuMisuses(before + 1, records, 3));
   EXPECT_EQ(NCCL4J_EMU_END_THROW, records[0].end);
@@ -40,6 +40,7 @@ TEST(Misuse, ATrapIsOnlyRecorded) {
 
 TEST(MisuseDeathTest, EndsTheProcessAsTheRealLibraryWould) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const test::ScopedOption abort("misuse", "abort");
   EXPECT_EXIT(misuse(End::Abort, 2, "ncclEpInitHandle", "why %d", 1), ::testing::KilledBySignal(SIGABRT),
               "ncclEpInitHandle, rank 2: why 1");
   EXPECT_EXIT(misuse(End::Exit, 2, "ncclEpInitHandle", "why"), ::testing::ExitedWithCode(1), "why");

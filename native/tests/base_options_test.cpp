@@ -5,40 +5,23 @@
 #include "abi/cuda_runtime.h"
 #include "base/options.h"
 #include "nccl4j_emulator.h"
+#include "scoped_option.h"
 
-namespace emu {
+namespace emu::test {
 namespace {
 
-std::string get(const char* name) {
-  char text[64];
-  EXPECT_EQ(NCCL4J_EMU_OK, nccl4jEmuGetOption(name, text, sizeof text));
-  return text;
-}
-
-// Sets an option for the time of a test.
-class Scoped {
- public:
-  Scoped(const char* name, const char* value) : name_(name), before_(get(name)) {
-    EXPECT_EQ(NCCL4J_EMU_OK, nccl4jEmuSetOption(name, value));
-  }
-  ~Scoped() { EXPECT_EQ(NCCL4J_EMU_OK, nccl4jEmuSetOption(name_, before_.c_str())); }
-
- private:
-  const char* name_;
-  const std::string before_;
-};
-
 TEST(Options, AreSetAndRead) {
+  const ScopedOption before[] = {{"misuse", "abort"}, {"shuffle", "0"}, {"compute_capability", "90"}, {"api", "2"}};
   {
-    const Scoped misuse("misuse", "report");
-    const Scoped shuffle("shuffle", "18446744073709551615");
-    const Scoped capability("compute_capability", "100");
-    const Scoped api("api", "1");
+    const ScopedOption misuse("misuse", "report");
+    const ScopedOption shuffle("shuffle", "18446744073709551615");
+    const ScopedOption capability("compute_capability", "100");
+    const ScopedOption api("api", "1");
     EXPECT_TRUE(options::reportMisuse());
     EXPECT_EQ(UINT64_MAX, options::shuffleSeed());
     EXPECT_EQ(100, options::computeCapability());
     EXPECT_EQ(1, options::epApi());
-    EXPECT_EQ("report", get("misuse"));
+    EXPECT_EQ("report", option("misuse"));
   }
   EXPECT_FALSE(options::reportMisuse());
   EXPECT_EQ(0U, options::shuffleSeed());
@@ -73,7 +56,7 @@ TEST(Options, ACutTextIsTerminated) {
   char text[4];
   ASSERT_EQ(NCCL4J_EMU_OK, nccl4jEmuGetOption("device_memory", text, sizeof text));
   EXPECT_EQ(3U, std::string(text).size());
-  EXPECT_EQ(0U, get("device_memory").find(text));
+  EXPECT_EQ(0U, option("device_memory").find(text));
 }
 
 TEST(Options, EnvironmentIsLaidOverTheProcess) {
@@ -111,4 +94,4 @@ TEST(OptionsDeathTest, AreReadFromTheEnvironment) {
 }
 
 }  // namespace
-}  // namespace emu
+}  // namespace emu::test

@@ -58,7 +58,8 @@ TEST_F(Capture, RecordsInsteadOfRunning) {
   });
   EXPECT_EQ(cudaStreamCaptureStatusNone, captureStatus(stream));
   const Shape shape = shapeOf(graph);
-  EXPECT_EQ((Types{cudaGraphNodeTypeMemset, cudaGraphNodeTypeMemcpy, cudaGraphNodeTypeMemcpy, cudaGraphNodeTypeHost}), shape.types);
+  EXPECT_EQ((Types{cudaGraphNodeTypeMemset, cudaGraphNodeTypeMemcpy, cudaGraphNodeTypeMemcpy, cudaGraphNodeTypeHost}),
+            shape.types);
   EXPECT_EQ((Edges{{0, 1}, {1, 2}, {2, 3}}), shape.edges);
   EXPECT_EQ(0, pageable);
   EXPECT_CUDA(cudaGraphLaunch(instantiate(graph), stream));
@@ -150,13 +151,14 @@ TEST_F(Capture, InfoTellsGraphAndDependencies) {
   ASSERT_CUDA(cudaMemsetAsync(device, 0, 4, stream));
   ASSERT_CUDA(ask());
   ASSERT_EQ(1U, count);
-  EXPECT_EQ(nullptr, edges);
-  // The graph may be extended by hand while it is captured, but not destroyed or run.
+  ASSERT_NE(nullptr, edges);
+  EXPECT_EQ(0, edges[0].type);
+  EXPECT_EQ(cudaErrorInvalidValue, cudaStreamGetCaptureInfo(stream, &status, &id, &graph, nullptr, &edges, &count));
+  // The graph may be extended and instantiated while it is captured, but not destroyed.
   cudaGraphNode_t extra = nullptr;
   ASSERT_CUDA(cudaGraphAddEmptyNode(&extra, graph, dependencies, count));
   EXPECT_EQ(cudaErrorIllegalState, cudaGraphDestroy(graph));
-  cudaGraphExec_t exec = nullptr;
-  EXPECT_EQ(cudaErrorIllegalState, cudaGraphInstantiate(&exec, graph, 0));
+  EXPECT_CUDA(cudaGraphExecDestroy(instantiate(graph)));
   EXPECT_EQ(cudaErrorInvalidValue, cudaStreamGetCaptureInfo(stream, nullptr, &id, nullptr, nullptr, nullptr, nullptr));
   cudaGraph_t captured = nullptr;
   ASSERT_CUDA(cudaStreamEndCapture(stream, &captured));
@@ -189,6 +191,8 @@ TEST_F(Capture, ExternalEventsBecomeNodes) {
   const cudaStream_t other = makeStream();
   const cudaEvent_t before = makeEvent();
   const cudaEvent_t after = makeEvent(cudaEventDefault);
+  EXPECT_EQ(cudaErrorInvalidValue, cudaEventRecordWithFlags(after, stream, cudaEventRecordExternal)) << "no capture";
+  EXPECT_EQ(cudaErrorInvalidValue, cudaStreamWaitEvent(stream, before, cudaEventWaitExternal)) << "no capture";
   const cudaGraph_t graph = capture(stream, [&] {
     EXPECT_CUDA(cudaStreamWaitEvent(stream, before, cudaEventWaitExternal));
     EXPECT_CUDA(cudaEventRecordWithFlags(after, stream, cudaEventRecordExternal));

@@ -12,14 +12,15 @@ class Devices : public CudaTest {};
 TEST_F(Devices, AreCountedAndCurrentPerThread) {
   int count = 0;
   ASSERT_CUDA(cudaGetDeviceCount(&count));
-  EXPECT_EQ(64, count);
+  EXPECT_EQ(std::to_string(count), option("devices"));
+  EXPECT_GE(count, 8) << "these tests need some devices";
   ASSERT_CUDA(cudaSetDevice(5));
   int device = -1;
   std::thread([&] { EXPECT_CUDA(cudaGetDevice(&device)); }).join();
   EXPECT_EQ(0, device);
   ASSERT_CUDA(cudaGetDevice(&device));
   EXPECT_EQ(5, device);
-  EXPECT_EQ(cudaErrorInvalidDevice, cudaSetDevice(64));
+  EXPECT_EQ(cudaErrorInvalidDevice, cudaSetDevice(count));
   EXPECT_EQ(cudaErrorInvalidDevice, cudaSetDevice(-1));
   ASSERT_CUDA(cudaGetDevice(&device));
   EXPECT_EQ(5, device);
@@ -33,6 +34,7 @@ TEST_F(Devices, HaveTheAttributesOfTheOption) {
     EXPECT_CUDA(cudaDeviceGetAttribute(&value, attr, 7));
     return value;
   };
+  const ScopedOption before[] = {{"compute_capability", "90"}, {"sms", "132"}};
   EXPECT_EQ(9, get(cudaDevAttrComputeCapabilityMajor));
   EXPECT_EQ(0, get(cudaDevAttrComputeCapabilityMinor));
   EXPECT_EQ(132, get(cudaDevAttrMultiProcessorCount));
@@ -40,12 +42,9 @@ TEST_F(Devices, HaveTheAttributesOfTheOption) {
   EXPECT_EQ(1, get(cudaDevAttrUnifiedAddressing));
   EXPECT_EQ(1, get(cudaDevAttrMemoryPoolsSupported));
   EXPECT_EQ(32, get(cudaDevAttrWarpSize));
-  ASSERT_EQ(NCCL4J_EMU_OK, nccl4jEmuSetOption("compute_capability", "100"));
-  ASSERT_EQ(NCCL4J_EMU_OK, nccl4jEmuSetOption("sms", "148"));
+  const ScopedOption other[] = {{"compute_capability", "100"}, {"sms", "148"}};
   EXPECT_EQ(10, get(cudaDevAttrComputeCapabilityMajor));
   EXPECT_EQ(148, get(cudaDevAttrMultiProcessorCount));
-  ASSERT_EQ(NCCL4J_EMU_OK, nccl4jEmuSetOption("compute_capability", "90"));
-  ASSERT_EQ(NCCL4J_EMU_OK, nccl4jEmuSetOption("sms", "132"));
   int value = 0;
   EXPECT_EQ(cudaErrorInvalidValue, cudaDeviceGetAttribute(&value, static_cast<cudaDeviceAttr>(9999), 0));
   EXPECT_EQ(cudaErrorInvalidDevice, cudaDeviceGetAttribute(&value, cudaDevAttrWarpSize, 64));
@@ -53,7 +52,9 @@ TEST_F(Devices, HaveTheAttributesOfTheOption) {
 
 TEST_F(Devices, HaveUniqueBusIds) {
   std::set<std::string> seen;
-  for (int device = 0; device < 64; ++device) {
+  int count = 0;
+  ASSERT_CUDA(cudaGetDeviceCount(&count));
+  for (int device = 0; device < count; ++device) {
     char text[13];
     ASSERT_CUDA(cudaDeviceGetPCIBusId(text, sizeof text, device));
     EXPECT_TRUE(seen.insert(text).second);
@@ -77,7 +78,7 @@ TEST_F(Devices, HaveUniqueBusIds) {
 
 TEST_F(Devices, ArePeers) {
   int can = -1;
-  ASSERT_CUDA(cudaDeviceCanAccessPeer(&can, 0, 63));
+  ASSERT_CUDA(cudaDeviceCanAccessPeer(&can, 0, 7));
   EXPECT_EQ(1, can);
   ASSERT_CUDA(cudaDeviceCanAccessPeer(&can, 2, 2));
   EXPECT_EQ(0, can);

@@ -1,3 +1,6 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "cuda_support.h"
 
 namespace emu::test {
@@ -137,6 +140,23 @@ TEST_F(Errors, InjectedFaultFailsTheNthLaunch) {
   EXPECT_EQ(cudaErrorLaunchFailure, cudaMemsetAsync(pointer, 0, 16, stream));
   EXPECT_EQ(cudaErrorLaunchFailure, cudaStreamSynchronize(stream));
   EXPECT_NE(std::string::npos, errorText(0).find("injected fault"));
+}
+
+// The workers stay with the parent, so a child can only be told.
+TEST_F(Errors, AChildProcessCannotUseDevices) {
+  ASSERT_CUDA(cudaStreamSynchronize(makeStream()));
+  const pid_t child = fork();
+  if (child == 0) {
+    void* pointer = nullptr;
+    int count = 0;
+    const bool right = cudaMalloc(&pointer, 1) == cudaErrorInitializationError &&
+                       cudaStreamSynchronize(nullptr) == cudaErrorInitializationError &&
+                       cudaGetDeviceCount(&count) == cudaSuccess;
+    _exit(right ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(child, waitpid(child, &status, 0));
+  EXPECT_EQ(0, status);
 }
 
 TEST_F(Errors, EachHasItsNameAndText) {

@@ -237,7 +237,24 @@ TEST_F(Graphs, CanBeUpdatedWithTheSameTopology) {
   });
   EXPECT_EQ(cudaErrorGraphExecUpdateFailure, cudaGraphExecUpdate(exec, apart, &info));
   EXPECT_EQ(cudaGraphExecUpdateErrorTopologyChanged, info.result);
+  EXPECT_NE(nullptr, info.errorNode);
+  EXPECT_EQ(nullptr, info.errorFromNode) << "the number of dependencies differs";
   EXPECT_EQ(cudaErrorInvalidValue, cudaGraphExecUpdate(exec, apart, nullptr));
+}
+
+TEST_F(Graphs, UpdateTellsTheDependencyThatDiffers) {
+  const cudaGraph_t chain = makeGraph();
+  const cudaGraphNode_t a = addEmpty(chain);
+  addEmpty(chain, {addEmpty(chain, {a})});
+  const cudaGraph_t star = makeGraph();
+  const cudaGraphNode_t root = addEmpty(star);
+  addEmpty(star, {root});
+  const cudaGraphNode_t last = addEmpty(star, {root});
+  cudaGraphExecUpdateResultInfo info{};
+  EXPECT_EQ(cudaErrorGraphExecUpdateFailure, cudaGraphExecUpdate(instantiate(chain), star, &info));
+  EXPECT_EQ(cudaGraphExecUpdateErrorTopologyChanged, info.result);
+  EXPECT_EQ(last, info.errorNode);
+  EXPECT_EQ(root, info.errorFromNode);
 }
 
 TEST_F(Graphs, ArePrintedAsDot) {

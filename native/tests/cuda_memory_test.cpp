@@ -224,11 +224,14 @@ TEST_F(Memory, PagesStayWhileWorkUsesThem) {
 }
 
 TEST_F(Memory, PoisonFillsLargeAndSmall) {
-  ASSERT_EQ(NCCL4J_EMU_OK, nccl4jEmuSetOption("poison", "1"));
   constexpr size_t kLarge = (size_t{40} << 20) + 5;
-  auto* large = makeDevice<unsigned char>(kLarge);
-  auto* small = makeDevice<unsigned char>(3);
-  ASSERT_EQ(NCCL4J_EMU_OK, nccl4jEmuSetOption("poison", "0"));
+  unsigned char* large = nullptr;
+  unsigned char* small = nullptr;
+  {
+    const ScopedOption poison("poison", "1");
+    large = makeDevice<unsigned char>(kLarge);
+    small = makeDevice<unsigned char>(3);
+  }
   for (const size_t offset : {size_t{0}, kLarge / 2, kLarge - 1}) {
     unsigned char byte = 0;
     ASSERT_CUDA(cudaMemcpy(&byte, large + offset, 1, cudaMemcpyDeviceToHost));

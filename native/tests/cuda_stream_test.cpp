@@ -1,3 +1,7 @@
+#include <filesystem>
+#include <fstream>
+#include <string>
+
 #include "cuda_support.h"
 
 namespace emu::test {
@@ -181,8 +185,8 @@ TEST_F(Streams, WrongHandlesAreRefused) {
   ASSERT_CUDA(cudaStreamDestroy(stream));
   const cudaEvent_t event = makeEvent();
   int local = 0;
-  for (const cudaStream_t wrong :
-       {stream, reinterpret_cast<cudaStream_t>(event), reinterpret_cast<cudaStream_t>(&local), reinterpret_cast<cudaStream_t>(3)}) {
+  const auto ofEvent = reinterpret_cast<cudaStream_t>(event);
+  for (const cudaStream_t wrong : {stream, ofEvent, reinterpret_cast<cudaStream_t>(&local), reinterpret_cast<cudaStream_t>(3)}) {
     EXPECT_EQ(cudaErrorInvalidResourceHandle, cudaStreamSynchronize(wrong));
     EXPECT_EQ(cudaErrorInvalidResourceHandle, cudaStreamQuery(wrong));
     EXPECT_EQ(cudaErrorInvalidResourceHandle, cudaStreamDestroy(wrong));
@@ -220,15 +224,31 @@ TEST_F(Streams, TellWhatTheyAre) {
   EXPECT_EQ(cudaErrorInvalidValue, cudaLaunchHostFunc(stream, nullptr, nullptr));
 }
 
+// The worker threads of this process.
+size_t workers() {
+  size_t count = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string name;
+    std::getline(std::ifstream(task.path() / "comm"), name);
+    if (name.rfind("cuda", 0) == 0) ++count;
+  }
+  return count;
+}
+
 TEST_F(Streams, OfEndedThreadsGoAway) {
-  auto* pointer = makeDevice<char>(16);
-  for (int i = 0; i < 50; ++i) {
-    elsewhere([&] { EXPECT_CUDA(cudaMemsetAsync(pointer, i, 16, cudaStreamPerThread)); });
+  constexpr int kThreads = 50;
+  const size_t before = workers();
+  auto* pointer = makeDevice<unsigned char>(kThreads);
+  for (int i = 0; i < kThreads; ++i) {
+    elsewhere([&] { EXPECT_CUDA(cudaMemsetAsync(pointer + i, i, 1, cudaStreamPerThread)); });
   }
   EXPECT_CUDA(cudaDeviceSynchronize());
-  unsigned char value = 0;
-  ASSERT_CUDA(cudaMemcpy(&value, pointer, 1, cudaMemcpyDeviceToHost));
-  EXPECT_EQ(49, value);
+  unsigned char values[kThreads];
+  ASSERT_CUDA(cudaMemcpy(values, pointer, kThreads, cudaMemcpyDeviceToHost));
+  for (int i = 0; i < kThreads; ++i) EXPECT_EQ(i, values[i]);
+  // One more stays: that of the legacy stream.
+  Bell bell{};
+  EXPECT_EQ(WaitEnd::Ready, waitUntil(bell, [&] { return workers() <= before + 1; }, now() + 60'000'000'000)) << workers();
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "abi/cuda_runtime.h"
 #include "base/wait.h"
 #include "nccl4j_emulator.h"
+#include "scoped_option.h"
 
 namespace emu::test {
 
@@ -50,6 +51,9 @@ class CudaTest : public ::testing::Test {
     nccl4jEmuClearFaults();
     nccl4jEmuClearPresets();
   }
+
+  // Whatever the environment says.
+  const ScopedOption zeros_{"poison", "0"};
 
   static void resetDevices() {
     for (int device = kDevices - 1; device >= 0; --device) {

@@ -1,8 +1,10 @@
 // Groups, handles and tensors for the tests of the EP room.
 #pragma once
 
+#include <condition_variable>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -126,6 +128,29 @@ class Handle {
 
  private:
   ncclEpHandle_t handle_ = nullptr;
+};
+
+// Where ranks of one process meet, outside of the library.
+class Barrier {
+ public:
+  explicit Barrier(int count) : count_(count) {}
+  void meet() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const int round = round_;
+    if (++arrived_ == count_) {
+      arrived_ = 0;
+      ++round_;
+      all_.notify_all();
+    }
+    all_.wait(lock, [&] { return round_ != round; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable all_;
+  const int count_;
+  int arrived_ = 0;
+  int round_ = 0;
 };
 
 void synchronize(const Rank& rank);

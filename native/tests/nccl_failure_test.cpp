@@ -25,15 +25,30 @@ void asFailingRank(const ncclUniqueId& id, int size, int rank, const std::functi
 }
 
 void asFailingThreads(int size, const std::function<void(Rank&)>& body) {
-  const size_t files = openFiles();
-  const size_t arenas = mappedArenas();
-  const uint64_t communicators = usage().communicators;
+  const Holdings before;
   const ncclUniqueId id = makeId();
   onThreads(size, [&](int rank) { asFailingRank(id, size, rank, body); });
-  EXPECT_EQ(files, openFiles());
-  EXPECT_EQ(arenas, mappedArenas());
-  EXPECT_EQ(communicators, usage().communicators);
+  before.expectUnchanged();
 }
+
+// Opened once by one thread, passed by others.
+class Gate {
+ public:
+  void open() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    open_ = true;
+    changed_.notify_all();
+  }
+  void pass() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [this] { return open_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool open_ = false;
+};
 
 void expectAsync(const Rank& self, ncclResult_t expected, const std::string& part) {
   ncclResult_t state = ncclSuccess;
@@ -41,6 +56,16 @@ void expectAsync(const Rank& self, ncclResult_t expected, const std::string& par
   EXPECT_EQ(expected, state) << "rank " << self.rank;
   const std::string text = ncclGetLastError(self.comm);
   EXPECT_NE(std::string::npos, text.find(part)) << "rank " << self.rank << ": " << text;
+}
+
+// The trouble of another rank: told as async error at once, while the work waits for the abort, which leaves the device healthy.
+void expectRemoteTrouble(Rank& self, const std::string& part) {
+  ncclResult_t state = ncclSuccess;
+  while (state == ncclSuccess) EXPECT_NCCL(ncclSuccess, ncclCommGetAsyncError(self.comm, &state));
+  expectAsync(self, ncclRemoteError, part);
+  EXPECT_NCCL(ncclSuccess, ncclCommAbort(self.comm));
+  self.comm = nullptr;
+  EXPECT_CUDA(cudaSuccess, cudaStreamSynchronize(self.stream));
 }
 
 std::string deviceText(int device) {
@@ -92,15 +117,17 @@ TEST_F(NcclMismatch, Root) {
 }
 
 TEST(NcclMismatchOfMessages, Size) {
-  asFailingThreads(2, [](Rank& self) {
+  Gate called;
+  asFailingThreads(2, [&](Rank& self) {
     Buffer<int> value(8);
     if (self.rank == 0) {
       EXPECT_NCCL(ncclSuccess, ncclSend(value.data(), 4, ncclInt32, 1, self.comm, self.stream));
       // The send may be over before the receiver looks; then a later operation learns of it.
       EXPECT_NCCL(ncclSuccess, ncclRecv(value.data(), 1, ncclInt32, 1, self.comm, self.stream));
-      EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(self.stream));
-      expectAsync(self, ncclRemoteError, "rank 1 failed: ncclRecv: ncclRecv of 20 bytes meets ncclSend of 16 bytes from rank 0");
+      called.open();
+      expectRemoteTrouble(self, "rank 1 failed: ncclRecv: ncclRecv of 20 bytes meets ncclSend of 16 bytes from rank 0");
     } else {
+      called.pass();
       EXPECT_NCCL(ncclSuccess, ncclRecv(value.data(), 5, ncclInt32, 0, self.comm, self.stream));
       EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(self.stream));
       expectAsync(self, ncclInvalidUsage, "ncclRecv of 20 bytes meets ncclSend of 16 bytes from rank 0");
@@ -110,64 +137,54 @@ TEST(NcclMismatchOfMessages, Size) {
 
 TEST(NcclFailure, TheLimitNamesWhoIsMissing) {
   // Rank 2 never calls; the limit is for the two that wait.
-  asFailingThreads(3, [](Rank& self) {
-    static std::atomic<int> done;
-    done = 0;
-    static std::mutex mutex;
-    static std::condition_variable changed;
-    Buffer<int> value(1);
+  Gate first;
+  Gate second;
+  Option limit("wait_limit_ms", "100");
+  asFailingThreads(3, [&](Rank& self) {
     if (self.rank == 2) {
-      std::unique_lock<std::mutex> lock(mutex);
-      changed.wait(lock, [] { return done == 2; });
+      first.pass();
+      second.pass();
       expectAsync(self, ncclRemoteError, "for rank 2");
       return;
     }
-    {
-      Option limit("wait_limit_ms", "100");
-      EXPECT_NCCL(ncclSuccess, ncclAllReduce(value.data(), value.data(), 1, ncclInt32, ncclSum, self.comm, self.stream));
-      const cudaError_t error = cudaStreamSynchronize(self.stream);
-      // Whoever reaches the limit first tells the other.
-      EXPECT_TRUE(error == cudaErrorLaunchTimeout || error == cudaErrorLaunchFailure) << error;
-      ncclResult_t state = ncclSuccess;
-      EXPECT_NCCL(ncclSuccess, ncclCommGetAsyncError(self.comm, &state));
-      expectAsync(self, error == cudaErrorLaunchTimeout ? ncclTimeout : ncclRemoteError, "for rank 2");
-    }
-    const std::lock_guard<std::mutex> lock(mutex);
-    ++done;
-    changed.notify_all();
+    Buffer<int> value(1);
+    EXPECT_NCCL(ncclSuccess, ncclAllReduce(value.data(), value.data(), 1, ncclInt32, ncclSum, self.comm, self.stream));
+    const cudaError_t error = cudaStreamSynchronize(self.stream);
+    // Whoever reaches the limit first tells the other.
+    EXPECT_TRUE(error == cudaErrorLaunchTimeout || error == cudaErrorLaunchFailure) << error;
+    expectAsync(self, error == cudaErrorLaunchTimeout ? ncclTimeout : ncclRemoteError, "for rank 2");
+    (self.rank == 0 ? first : second).open();
   });
 }
 
 TEST(NcclFailure, AbortEndsTheWaitOfItsOwnRankOnly) {
   const ncclUniqueId id = makeId();
-  std::atomic<int> waiting{0};
+  Gate aborted;
   onThreads(2, [&](int rank) {
     Rank self{rank, 2, nullptr, nullptr};
     ASSERT_CUDA(cudaSuccess, cudaSetDevice(rank));
     ASSERT_NCCL(ncclSuccess, ncclCommInitRank(&self.comm, 2, id, rank));
     if (rank == 1) {
       // Takes no part until rank 0 has given up.
-      while (waiting == 0) std::this_thread::yield();
+      aborted.pass();
       ncclResult_t state = ncclInternalError;
       EXPECT_NCCL(ncclSuccess, ncclCommGetAsyncError(self.comm, &state));
       EXPECT_EQ(ncclSuccess, state) << "the abort of another rank is noticed by waiting for it";
       ASSERT_CUDA(cudaSuccess, cudaStreamCreate(&self.stream));
       Buffer<int> value(1);
-      EXPECT_NCCL(ncclSuccess, ncclBcast(value.data(), 1, ncclInt32, 0, self.comm, self.stream));
-      EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(self.stream));
-      expectAsync(self, ncclRemoteError, "rank 0 aborted its communicator");
-      EXPECT_NCCL(ncclSuccess, ncclCommAbort(self.comm));
-      EXPECT_CUDA(cudaSuccess, cudaDeviceReset());
+      EXPECT_NCCL(ncclSuccess, ncclRecv(value.data(), 1, ncclInt32, 0, self.comm, self.stream));
+      expectRemoteTrouble(self, "rank 0 aborted its communicator");
+      EXPECT_CUDA(cudaSuccess, cudaStreamDestroy(self.stream));
       return;
     }
     ASSERT_CUDA(cudaSuccess, cudaStreamCreate(&self.stream));
     Buffer<int> value(1);
     for (int i = 0; i < 3; ++i) {
-      EXPECT_NCCL(ncclSuccess, ncclAllReduce(value.data(), value.data(), 1, ncclInt32, ncclSum, self.comm, self.stream));
+      EXPECT_NCCL(ncclSuccess, ncclRecv(value.data(), 1, ncclInt32, 1, self.comm, self.stream));
     }
     EXPECT_CUDA(cudaErrorNotReady, cudaStreamQuery(self.stream));
     EXPECT_NCCL(ncclSuccess, ncclCommAbort(self.comm));
-    waiting = 1;
+    aborted.open();
     EXPECT_CUDA(cudaSuccess, cudaStreamSynchronize(self.stream)) << "the work just ends";
     EXPECT_NCCL(ncclInvalidArgument, ncclAllReduce(value.data(), value.data(), 1, ncclInt32, ncclSum, self.comm, self.stream));
     EXPECT_CUDA(cudaSuccess, cudaStreamDestroy(self.stream));
@@ -203,15 +220,29 @@ TEST(NcclFailure, ARankThatLeftIsNotWaitedFor) {
     }
     Buffer<int> value(1);
     EXPECT_NCCL(ncclSuccess, ncclBcast(value.data(), 1, ncclInt32, 0, self.comm, self.stream));
+    expectRemoteTrouble(self, "rank 1 destroyed its communicator");
+  });
+}
+
+TEST(NcclFailure, RemoteTroubleWithoutAnAbortEndsInADeviceError) {
+  asFailingThreads(2, [](Rank& self) {
+    if (self.rank == 1) {
+      EXPECT_NCCL(ncclSuccess, ncclCommDestroy(self.comm));
+      self.comm = nullptr;
+      return;
+    }
+    // Here at the limit, before the time that is allowed for an abort is over.
+    Option limit("wait_limit_ms", "100");
+    Buffer<int> value(1);
+    EXPECT_NCCL(ncclSuccess, ncclBcast(value.data(), 1, ncclInt32, 0, self.comm, self.stream));
     EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(self.stream));
+    EXPECT_NE(std::string::npos, deviceText(0).find("rank 1 destroyed its communicator")) << deviceText(0);
     expectAsync(self, ncclRemoteError, "rank 1 destroyed its communicator");
   });
 }
 
 TEST(NcclFailure, WhatWasSentBeforeLeavingArrives) {
-  std::mutex mutex;
-  std::condition_variable changed;
-  bool left = false;
+  Gate left;
   const ncclUniqueId id = makeId();
   onThreads(2, [&](int rank) {
     Rank self{rank, 2, nullptr, nullptr};
@@ -222,12 +253,9 @@ TEST(NcclFailure, WhatWasSentBeforeLeavingArrives) {
     if (rank == 0) {
       EXPECT_NCCL(ncclSuccess, ncclSend(value.data(), 1, ncclInt32, 1, self.comm, self.stream));
       EXPECT_NCCL(ncclSuccess, ncclCommDestroy(self.comm));
-      const std::lock_guard<std::mutex> lock(mutex);
-      left = true;
-      changed.notify_all();
+      left.open();
     } else {
-      std::unique_lock<std::mutex> lock(mutex);
-      changed.wait(lock, [&] { return left; });
+      left.pass();
       EXPECT_NCCL(ncclSuccess, ncclRecv(value.data(), 1, ncclInt32, 0, self.comm, self.stream));
       EXPECT_CUDA(cudaSuccess, cudaStreamSynchronize(self.stream));
       EXPECT_EQ(77, value.read()[0]);
@@ -238,37 +266,47 @@ TEST(NcclFailure, WhatWasSentBeforeLeavingArrives) {
 }
 
 TEST(NcclFailure, IllegalAddress) {
-  asFailingThreads(2, [](Rank& self) {
+  Gate called;
+  asFailingThreads(2, [&](Rank& self) {
     Buffer<int> value(1);
     if (self.rank == 0) {
       int* freed = nullptr;
       ASSERT_CUDA(cudaSuccess, cudaMalloc(reinterpret_cast<void**>(&freed), 64));
       ASSERT_CUDA(cudaSuccess, cudaFree(freed));
+      called.pass();
       EXPECT_NCCL(ncclSuccess, ncclAllReduce(freed, value.data(), 1, ncclInt32, ncclSum, self.comm, self.stream));
       EXPECT_CUDA(cudaErrorIllegalAddress, cudaStreamSynchronize(self.stream));
       EXPECT_NE(std::string::npos, deviceText(0).find("ncclAllReduce on rank 0: sendbuff")) << deviceText(0);
       expectAsync(self, ncclUnhandledCudaError, "sendbuff");
     } else {
       EXPECT_NCCL(ncclSuccess, ncclAllReduce(value.data(), value.data(), 1, ncclInt32, ncclSum, self.comm, self.stream));
-      EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(self.stream));
-      expectAsync(self, ncclRemoteError, "rank 0 failed: ncclAllReduce");
+      called.open();
+      expectRemoteTrouble(self, "rank 0 failed: ncclAllReduce");
     }
   });
 }
 
 TEST(NcclFailure, ABufferThatIsTooSmall) {
-  asFailingThreads(2, [](Rank& self) {
+  Gate called;
+  asFailingThreads(2, [&](Rank& self) {
     // The gathered data does not fit on rank 1.
     Buffer<int> mine(64);
     Buffer<int> all(self.rank == 0 ? 128 : 127);
+    if (self.rank == 1) called.pass();
     EXPECT_NCCL(ncclSuccess, ncclAllGather(mine.data(), all.data(), 64, ncclInt32, self.comm, self.stream));
-    EXPECT_CUDA(self.rank == 0 ? cudaErrorLaunchFailure : cudaErrorIllegalAddress, cudaStreamSynchronize(self.stream));
-    expectAsync(self, self.rank == 0 ? ncclRemoteError : ncclUnhandledCudaError, "recvbuff");
+    if (self.rank == 0) {
+      called.open();
+      expectRemoteTrouble(self, "recvbuff");
+    } else {
+      EXPECT_CUDA(cudaErrorIllegalAddress, cudaStreamSynchronize(self.stream));
+      expectAsync(self, ncclUnhandledCudaError, "recvbuff");
+    }
   });
 }
 
 TEST(NcclFailure, WorkThatIsDroppedBecauseItsDeviceFailed) {
-  asFailingThreads(2, [](Rank& self) {
+  Gate called;
+  asFailingThreads(2, [&](Rank& self) {
     Buffer<int> value(1);
     if (self.rank == 0) {
       // The stream waits behind a host function while the device fails on another stream.
@@ -286,14 +324,15 @@ TEST(NcclFailure, WorkThatIsDroppedBecauseItsDeviceFailed) {
       ASSERT_CUDA(cudaSuccess, cudaMalloc(reinterpret_cast<void**>(&freed), 64));
       EXPECT_CUDA(cudaSuccess, cudaMemsetAsync(freed + (1 << 20), 0, 64, other));
       EXPECT_CUDA(cudaErrorIllegalAddress, cudaStreamSynchronize(other));
+      called.pass();
       go = true;
       ncclResult_t state = ncclSuccess;
       while (state == ncclSuccess) EXPECT_NCCL(ncclSuccess, ncclCommGetAsyncError(self.comm, &state));
       expectAsync(self, ncclUnhandledCudaError, "was dropped");
     } else {
       EXPECT_NCCL(ncclSuccess, ncclBcast(value.data(), 1, ncclInt32, 0, self.comm, self.stream));
-      EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(self.stream));
-      expectAsync(self, ncclRemoteError, "was dropped");
+      called.open();
+      expectRemoteTrouble(self, "was dropped");
     }
   });
 }
@@ -321,12 +360,11 @@ const RoleOf waits("waits", [](const std::vector<std::string>& parameters) {
 class NcclKilled : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(NcclKilled, TheOthersLearnOfIt) {
-  const size_t files = openFiles();
-  const size_t arenas = mappedArenas();
+  const Holdings before;
   const ncclUniqueId id = makeId();
   {
     Child child("waits", {toHex(id), "3", "2", GetParam()});
-    std::mutex mutex;
+    std::atomic<int> informed{0};
     onThreads(2, [&](int rank) {
       asFailingRank(id, 3, rank, [&](Rank& self) {
         Buffer<int> value(std::vector<int>{1});
@@ -339,14 +377,18 @@ TEST_P(NcclKilled, TheOthersLearnOfIt) {
           EXPECT_TRUE(child.awaitWord());
           child.kill();
         }
-        EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(self.stream));
+        ncclResult_t state = ncclSuccess;
+        while (state == ncclSuccess) EXPECT_NCCL(ncclSuccess, ncclCommGetAsyncError(self.comm, &state));
         expectAsync(self, ncclRemoteError, "rank 2 is dead (process " + std::to_string(child.pid()) + " ended)");
+        // Both have seen it before one aborts.
+        ++informed;
+        while (informed < 2) std::this_thread::yield();
+        expectRemoteTrouble(self, "rank 2 is dead");
       });
     });
     EXPECT_NE(0, child.join());
   }
-  EXPECT_EQ(files, openFiles());
-  EXPECT_EQ(arenas, mappedArenas());
+  before.expectUnchanged();
 }
 
 INSTANTIATE_TEST_SUITE_P(While, NcclKilled, ::testing::Values("idle", "receive"));
@@ -394,11 +436,10 @@ const RoleOf publishes("publishes-and-joins", [](const std::vector<std::string>&
 });
 
 TEST(NcclFailure, BrokenWaitsOfDeviceWork) {
-  asFailingThreads(2, [](Rank& self) {
-    static std::atomic<bool> seen;
-    seen = false;
+  Gate seen;
+  asFailingThreads(2, [&](Rank& self) {
     if (self.rank == 1) {
-      while (!seen) std::this_thread::yield();
+      seen.pass();
       return;
     }
     Buffer<int> value(1);
@@ -407,7 +448,7 @@ TEST(NcclFailure, BrokenWaitsOfDeviceWork) {
     EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(self.stream));
     EXPECT_EQ(0, nccl4jEmuBreakWaits(nullptr));
     expectAsync(self, ncclSystemError, "enough");
-    seen = true;
+    seen.open();
   });
 }
 

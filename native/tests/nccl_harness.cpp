@@ -191,6 +191,32 @@ nccl4jEmuUsage_t usage() {
 
 namespace {
 
+// Ids whose ranks met in other processes are noticed when the next id is made.
+void giveUpUsedIds() {
+  ncclComm_t comm = nullptr;
+  EXPECT_CUDA(cudaSuccess, cudaSetDevice(0));
+  EXPECT_NCCL(ncclSuccess, ncclCommInitRank(&comm, 1, makeId(), 0));
+  EXPECT_NCCL(ncclSuccess, ncclCommDestroy(comm));
+}
+
+}  // namespace
+
+Holdings::Holdings() {
+  giveUpUsedIds();
+  files_ = openFiles();
+  arenas_ = mappedArenas();
+  communicators_ = usage().communicators;
+}
+
+void Holdings::expectUnchanged() const {
+  giveUpUsedIds();
+  EXPECT_EQ(files_, openFiles());
+  EXPECT_EQ(arenas_, mappedArenas());
+  EXPECT_EQ(communicators_, usage().communicators);
+}
+
+namespace {
+
 // A wait that hangs is a failure, not a hanging test.
 class Limits : public ::testing::Environment {
  public:

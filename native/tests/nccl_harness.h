@@ -126,4 +126,16 @@ size_t mappedArenas();  // mappings of shared memory of the emulator
 size_t threads();
 nccl4jEmuUsage_t usage();
 
+// Files, shared mappings and communicators: must be the same before and after whatever fails.
+class Holdings {
+ public:
+  Holdings();
+  void expectUnchanged() const;
+
+ private:
+  size_t files_;
+  size_t arenas_;
+  uint64_t communicators_;
+};
+
 }  // namespace nccl_test

@@ -38,11 +38,11 @@ void useTeam(Rank& self) {
     *place = static_cast<unsigned char>(10 * rank + self.rank);
   }
   EXPECT_EQ(TeamResult::Ok, team.barrier(emu::waitLimit()));
+  for (int rank = 0; rank < self.size; ++rank) EXPECT_TRUE(team.alive(rank));
   for (int rank = 0; rank < self.size && self.rank > 0; ++rank) {
     EXPECT_EQ(10 * self.rank + rank, segments[static_cast<size_t>(self.rank)]->data()[rank]);
   }
   EXPECT_EQ(TeamResult::Ok, team.barrier(emu::waitLimit()));
-  for (int rank = 0; rank < self.size; ++rank) EXPECT_TRUE(team.alive(rank));
   EXPECT_FALSE(team.alive(-1));
   EXPECT_FALSE(team.alive(self.size));
   EXPECT_FALSE(team.aborted());
@@ -55,12 +55,10 @@ const RoleOf teamRole("team", [](const std::vector<std::string>& parameters) {
 });
 
 TEST(NcclTeam, Threads) {
-  const size_t files = openFiles();
-  const size_t arenas = mappedArenas();
+  const Holdings before;
   asThreads(4, useTeam);
   asThreads(1, useTeam);
-  EXPECT_EQ(files, openFiles());
-  EXPECT_EQ(arenas, mappedArenas());
+  before.expectUnchanged();
 }
 
 TEST(NcclTeam, ThreadsAndProcesses) {
@@ -117,7 +115,7 @@ TEST(NcclTeam, ADeadlineNamesWhoIsMissing) {
       // Learns that rank 1 has given up, although its own deadline is far.
       ncclResult_t state = ncclSuccess;
       while (state == ncclSuccess) EXPECT_NCCL(ncclSuccess, ncclCommGetAsyncError(comm, &state));
-      EXPECT_EQ(TeamResult::PeerDied, team.allGather(&rank, &rank, 0, emu::waitLimit()));
+      EXPECT_EQ(TeamResult::PeerDied, team.barrier(emu::waitLimit()));
     }
     EXPECT_NCCL(ncclSuccess, ncclCommAbort(comm));
   });
@@ -137,7 +135,10 @@ TEST(NcclTeam, AbortEndsABarrier) {
       EXPECT_TRUE(team->aborted());
     } else {
       while (team->alive(0)) std::this_thread::yield();
-      EXPECT_EQ(TeamResult::PeerDied, team->barrier(emu::waitLimit()));
+      // Rank 0 may have come to the barrier before it gave up; it comes to no other.
+      TeamResult result = team->barrier(emu::waitLimit());
+      if (result == TeamResult::Ok) result = team->barrier(emu::waitLimit());
+      EXPECT_EQ(TeamResult::PeerDied, result);
       EXPECT_NE(std::string::npos, team->explain().find("rank 0 aborted")) << team->explain();
       EXPECT_NCCL(ncclSuccess, ncclCommAbort(comm));
     }

@@ -14,7 +14,19 @@ namespace emu::options {
 
 namespace {
 
-enum Index { kMisuse, kPoison, kShuffle, kApi, kComputeCapability, kDevices, kDeviceMemory, kSms, kSharedDevices, kWaitLimit, kCount };
+enum Index {
+  kMisuse,
+  kPoison,
+  kShuffle,
+  kApi,
+  kComputeCapability,
+  kDevices,
+  kDeviceMemory,
+  kSms,
+  kSharedDevices,
+  kWaitLimit,
+  kCount
+};
 
 struct Option {
   const char* name;
@@ -150,6 +162,7 @@ uint64_t shuffleSeed() { return store().value(kShuffle); }
 int epApi() { return static_cast<int>(store().value(kApi)); }
 int computeCapability() { return static_cast<int>(store().value(kComputeCapability)); }
 int devices() { return static_cast<int>(store().devices()); }
+int devicesSoFar() { return static_cast<int>(store().value(kDevices)); }
 uint64_t deviceMemory() { return store().value(kDeviceMemory); }
 int multiprocessors() { return static_cast<int>(store().value(kSms)); }
 bool sharedDevices() { return store().value(kSharedDevices) != 0; }

@@ -11,7 +11,8 @@ bool poison();
 uint64_t shuffleSeed();  // 0 = off
 int epApi();             // 1 or 2
 int computeCapability(); // 90 or 100
-int devices();
+int devices();           // and fixes it
+int devicesSoFar();      // without fixing it
 uint64_t deviceMemory();
 int multiprocessors();
 bool sharedDevices();

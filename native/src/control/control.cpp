@@ -31,7 +31,7 @@ int copyOut(const std::string& text, char* to, size_t capacity) {
   return NCCL4J_EMU_OK;
 }
 
-bool validDevice(int device) { return device >= 0 && device < device::count(); }
+bool validDevice(int device) { return device >= 0 && device < options::devicesSoFar(); }
 
 }  // namespace
 

@@ -77,13 +77,16 @@ AddressSpace& AddressSpace::instance() {
   return space;
 }
 
-size_t AddressSpace::wholePages(size_t bytes) {
-  return (bytes + AddressRange::kPage - 1) / AddressRange::kPage * AddressRange::kPage;
+size_t AddressSpace::pageSize() {
+  static const auto size = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  return size;
 }
+
+size_t AddressSpace::wholePages(size_t bytes) { return (bytes + pageSize() - 1) / pageSize() * pageSize(); }
 
 uintptr_t AddressSpace::take(size_t bytes) {
   if (bytes > SIZE_MAX / 4) return 0;
-  const size_t length = wholePages(bytes) + AddressRange::kPage;
+  const size_t length = wholePages(bytes) + pageSize();
   const std::lock_guard<std::mutex> lock(mutex_);
   for (Region& region : regions_) {
     const uintptr_t base = takeFrom(region, length);

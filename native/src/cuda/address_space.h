@@ -13,8 +13,6 @@ namespace emu {
 // A piece of the space, without access until it is opened. Gives itself back.
 class AddressRange {
  public:
-  static constexpr size_t kPage = 4096;
-
   AddressRange(uintptr_t base, size_t bytes) : base_(base), bytes_(bytes) {}
   ~AddressRange();
   AddressRange(const AddressRange&) = delete;
@@ -40,6 +38,7 @@ class AddressSpace {
   void give(uintptr_t base);
   // Whether the address lies in a reservation: then it can only be (or have been) emulated memory.
   bool contains(const void* address);
+  static size_t pageSize();
   static size_t wholePages(size_t bytes);
 
  private:

@@ -40,7 +40,7 @@ void leave(Stream& stream) {
 }
 
 void enter(const std::shared_ptr<Stream>& stream, const std::shared_ptr<Capture>& capture, std::vector<GraphNode*> last) {
-  stream->capture = std::make_unique<StreamCapture>(StreamCapture{capture, std::move(last), {}});
+  stream->capture = std::make_unique<StreamCapture>(StreamCapture{capture, std::move(last), {}, {}});
   capture->streams.push_back(stream);
   stream->capturing.store(true, std::memory_order_release);
 }
@@ -235,7 +235,9 @@ cudaError_t info(Stream& stream, Info* info) {
   for (const GraphNode* node : state.last) state.handles.push_back(node->handle);
   info->id = state.capture->id;
   info->graph = state.capture->graph->handle();
+  state.edges.assign(state.handles.size(), cudaGraphEdgeData{});
   info->dependencies = state.handles.data();
+  info->edges = state.edges.data();
   info->numDependencies = state.handles.size();
   return cudaSuccess;
 }
@@ -324,12 +326,15 @@ cudaError_t recordEvent(Stream& stream, const std::shared_ptr<Event>& event, boo
     const StreamCapture& state = *stream.capture;
     if (!state.capture->valid) return cudaErrorStreamCaptureInvalidated;
     if (external) {
-      return append(stream, [&](Graph& graph, const auto& last) { return graph.add(externalRecord(event), stream.device(), last); });
+      return append(stream, [&](Graph& graph, const auto& last) {
+        return graph.add(externalRecord(event), stream.device(), last);
+      });
     }
     event->captured = state.capture;
     event->capturedNodes = state.last;
     return cudaSuccess;
   }
+  if (external) return cudaErrorInvalidValue;  // a node of a graph or nothing
   const cudaError_t allowed = stream.legacy() ? forbidImplicit(stream.device()) : cudaSuccess;
   if (allowed != cudaSuccess) return allowed;
   event->captured = nullptr;
@@ -341,6 +346,7 @@ cudaError_t recordEvent(Stream& stream, const std::shared_ptr<Event>& event, boo
 cudaError_t waitEvent(const std::shared_ptr<Stream>& stream, const std::shared_ptr<Event>& event, bool external) {
   const std::lock_guard<std::mutex> lock(graphLock());
   if (stream->capture != nullptr) return waitCaptured(*stream, event, external);
+  if (external) return cudaErrorInvalidValue;  // a node of a graph or nothing
   if (event->captured != nullptr) return fork(stream, *event);
   const cudaError_t allowed = stream->legacy() ? forbidImplicit(stream->device()) : cudaSuccess;
   if (allowed != cudaSuccess) return allowed;

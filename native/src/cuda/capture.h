@@ -34,7 +34,9 @@ struct Capture {
 struct StreamCapture {
   std::shared_ptr<Capture> capture;
   std::vector<GraphNode*> last;          // what the next operation on the stream depends on
-  std::vector<cudaGraphNode_t> handles;  // of `last`, as cudaStreamGetCaptureInfo last gave them out
+  // What cudaStreamGetCaptureInfo last gave out: the handles of `last`, and the data of as many (plain) edges.
+  std::vector<cudaGraphNode_t> handles;
+  std::vector<cudaGraphEdgeData> edges;
 };
 
 namespace capture {
@@ -48,6 +50,7 @@ struct Info {
   unsigned long long id = 0;
   cudaGraph_t graph = nullptr;
   const cudaGraphNode_t* dependencies = nullptr;
+  const cudaGraphEdgeData* edges = nullptr;
   size_t numDependencies = 0;
 };
 cudaError_t info(Stream& stream, Info* info);

@@ -51,7 +51,7 @@ EMU_API cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* pGrap
       function, Needs::Device,
       [&](Arguments& a) {
         a.pointer("stream", stream);
-        a.pointer("graph", pGraph != nullptr ? *pGraph : nullptr);
+        a.pointer("graph", produced(pGraph));
       },
       [&] { return end(stream, pGraph); });
 }
@@ -78,6 +78,7 @@ EMU_API cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCapt
       function, Needs::Device, [&](Arguments& a) { a.pointer("stream", stream); },
       [&] {
         if (captureStatus_out == nullptr) return cudaErrorInvalidValue;
+        if (edgeData_out != nullptr && dependencies_out == nullptr) return cudaErrorInvalidValue;
         capture::Info found;
         const cudaError_t result = info(stream, &found);
         if (result != cudaSuccess) return result;
@@ -87,8 +88,7 @@ EMU_API cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCapt
         assign(graph_out, found.graph);
         assign(dependencies_out, found.dependencies);
         assign(numDependencies_out, found.numDependencies);
-        // All edges are plain ones: no array is needed to say so.
-        assign(edgeData_out, static_cast<const cudaGraphEdgeData*>(nullptr));
+        assign(edgeData_out, found.edges);
         return cudaSuccess;
       });
 }

@@ -1,5 +1,7 @@
 #include "cuda/device.h"
 
+#include <pthread.h>
+
 #include <atomic>
 #include <mutex>
 
@@ -28,6 +30,9 @@ uint64_t bit(int device) { return uint64_t{1} << device; }
 
 thread_local cudaError_t last = cudaSuccess;
 std::atomic<uint64_t> waits{0};
+
+std::atomic<bool> used{false};
+std::atomic<bool> lost{false};
 
 }  // namespace
 
@@ -87,6 +92,13 @@ cudaError_t takeLastError() {
 cudaError_t lastError() {
   const cudaError_t failed = sticky(current());
   return failed != cudaSuccess ? failed : last;
+}
+
+bool lostByFork() {
+  if (used.load(std::memory_order_relaxed)) return lost.load(std::memory_order_relaxed);
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { lost.store(true, std::memory_order_relaxed); });
+  used.store(registered == 0, std::memory_order_relaxed);
+  return false;
 }
 
 void countHostWait() { waits.fetch_add(1, std::memory_order_relaxed); }

@@ -53,7 +53,8 @@ cudaError_t attribute(int* value, cudaDeviceAttr attr, int device) {
 
 std::string pciBusId(int device) {
   char text[24];
-  std::snprintf(text, sizeof text, "%04X:%02X:00.0", static_cast<unsigned>(kPciDomain), static_cast<unsigned>(kFirstBus + device));
+  const auto bus = static_cast<unsigned>(kFirstBus + device);
+  std::snprintf(text, sizeof text, "%04X:%02X:00.0", static_cast<unsigned>(kPciDomain), bus);
   return text;
 }
 

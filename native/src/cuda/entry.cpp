@@ -7,11 +7,19 @@ namespace emu {
 namespace {
 
 thread_local int hostFunctions = 0;
+thread_local bool lastSucceeded = false;
 
 }  // namespace
 
+bool succeeded() { return lastSucceeded; }
+
+void setSucceeded(bool succeeded) { lastSucceeded = succeeded; }
+
 cudaError_t admit(Needs needs) {
+  // Any call fixes the number of devices.
+  if (device::count() == 0) return cudaErrorNoDevice;
   if (needs == Needs::Nothing) return cudaSuccess;
+  if (device::lostByFork()) return cudaErrorInitializationError;
   if (hostFunctions > 0) return cudaErrorNotPermitted;
   if (needs == Needs::NoHostFunction) return cudaSuccess;
   const cudaError_t sticky = device::sticky(device::current());

@@ -18,12 +18,25 @@ enum class Needs {
 
 cudaError_t admit(Needs needs);
 
+// Whether the last entry() of this thread succeeded: only then do its outputs mean anything.
+bool succeeded();
+void setSucceeded(bool succeeded);
+
+// What a call has made, for its log entry.
+template <class Handle>
+Handle produced(const Handle* out) {
+  return out != nullptr && succeeded() ? *out : nullptr;
+}
+
 // The function's body, with its result logged, preset and remembered for cudaGetLastError.
 template <class Describe, class Body>
 cudaError_t entry(Function& function, Needs needs, Describe&& describe, Body&& body) {
+  setSucceeded(false);
   return device::remember(api<cudaError_t>(function, std::forward<Describe>(describe), [&]() -> cudaError_t {
-    const cudaError_t admitted = admit(needs);
-    return admitted == cudaSuccess ? body() : admitted;
+    cudaError_t result = admit(needs);
+    if (result == cudaSuccess) result = body();
+    setSucceeded(result == cudaSuccess);
+    return result;
   }));
 }
 

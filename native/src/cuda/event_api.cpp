@@ -76,7 +76,7 @@ cudaError_t elapsed(float* ms, cudaEvent_t start, cudaEvent_t end) {
 EMU_API cudaError_t cudaEventCreate(cudaEvent_t* event) {
   static Function function("cudaEventCreate");
   return entry(
-      function, Needs::Device, [&](Arguments& a) { a.pointer("event", event != nullptr ? *event : nullptr); },
+      function, Needs::Device, [&](Arguments& a) { a.pointer("event", produced(event)); },
       [&] { return create(event, cudaEventDefault); });
 }
 
@@ -85,7 +85,7 @@ EMU_API cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned int fl
   return entry(
       function, Needs::Device,
       [&](Arguments& a) {
-        a.pointer("event", event != nullptr ? *event : nullptr);
+        a.pointer("event", produced(event));
         a.number("flags", flags);
       },
       [&] { return create(event, flags); });

@@ -163,7 +163,7 @@ cudaError_t print(cudaGraph_t handle, const char* path, unsigned flags) {
 
 void describeNew(Arguments& arguments, cudaGraph_t graph, const cudaGraphNode_t* node, size_t dependencies) {
   arguments.pointer("graph", graph);
-  arguments.pointer("node", node != nullptr ? *node : nullptr);
+  arguments.pointer("node", produced(node));
   arguments.number("numDependencies", static_cast<int64_t>(dependencies));
 }
 
@@ -174,7 +174,7 @@ EMU_API cudaError_t cudaGraphCreate(cudaGraph_t* pGraph, unsigned int flags) {
   return entry(
       function, Needs::Device,
       [&](Arguments& a) {
-        a.pointer("graph", pGraph != nullptr ? *pGraph : nullptr);
+        a.pointer("graph", produced(pGraph));
         a.number("flags", flags);
       },
       [&] { return create(pGraph, flags); });
@@ -222,7 +222,8 @@ EMU_API cudaError_t cudaGraphAddDependencies(cudaGraph_t graph, const cudaGraphN
 EMU_API cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* numNodes) {
   static Function function("cudaGraphGetNodes");
   return entry(
-      function, Needs::Device, [&](Arguments& a) { a.pointer("graph", graph); }, [&] { return getNodes(graph, nodes, numNodes); });
+      function, Needs::Device, [&](Arguments& a) { a.pointer("graph", graph); },
+      [&] { return getNodes(graph, nodes, numNodes); });
 }
 
 EMU_API cudaError_t cudaGraphGetEdges(cudaGraph_t graph, cudaGraphNode_t* from, cudaGraphNode_t* to, cudaGraphEdgeData* edgeData,
@@ -243,7 +244,7 @@ EMU_API cudaError_t cudaGraphClone(cudaGraph_t* pGraphClone, cudaGraph_t origina
   return entry(
       function, Needs::Device,
       [&](Arguments& a) {
-        a.pointer("clone", pGraphClone != nullptr ? *pGraphClone : nullptr);
+        a.pointer("clone", produced(pGraphClone));
         a.pointer("original", originalGraph);
       },
       [&] { return clone(pGraphClone, originalGraph); });

@@ -87,29 +87,36 @@ std::shared_ptr<Graph> copyOf(const Graph& graph) {
   return copy;
 }
 
-bool sameDependencies(const GraphNode& a, const GraphNode& b) {
-  const auto indices = [](const GraphNode& node) {
-    std::vector<size_t> result;
-    for (const GraphNode* before : node.dependencies) result.push_back(before->index);
-    std::sort(result.begin(), result.end());
-    return result;
-  };
-  return indices(a) == indices(b);
+bool dependsOn(const GraphNode& node, size_t index) {
+  return std::any_of(node.dependencies.begin(), node.dependencies.end(),
+                     [&](const GraphNode* before) { return before->index == index; });
 }
 
-// What forbids `b` to take the place of `a`; *where is the node of b concerned, if it is one.
-cudaGraphExecUpdateResult difference(const Graph& a, const Graph& b, const GraphNode** where) {
+// Whether the dependencies of `node` are not those of `old`; *from is the first one that `old` lacks, if it is one.
+bool dependenciesDiffer(const GraphNode& old, const GraphNode& node, const GraphNode** from) {
+  if (old.dependencies.size() != node.dependencies.size()) return true;
+  for (const GraphNode* before : node.dependencies) {
+    if (dependsOn(old, before->index)) continue;
+    *from = before;
+    return true;
+  }
+  return false;
+}
+
+// What forbids `b` to take the place of `a`; *where is the node of b concerned and *from its dependency, where that is so. Nodes
+// correspond in the order of their creation.
+cudaGraphExecUpdateResult difference(const Graph& a, const Graph& b, const GraphNode** where, const GraphNode** from) {
   if (a.nodes().size() != b.nodes().size()) return cudaGraphExecUpdateErrorTopologyChanged;
   for (size_t i = 0; i < a.nodes().size(); ++i) {
     const GraphNode& old = *a.nodes()[i];
     const GraphNode& node = *b.nodes()[i];
     *where = &node;
     if (old.type() != node.type()) return cudaGraphExecUpdateErrorNodeTypeChanged;
-    if (!sameDependencies(old, node)) return cudaGraphExecUpdateErrorTopologyChanged;
+    if (dependenciesDiffer(old, node, from)) return cudaGraphExecUpdateErrorTopologyChanged;
     if (old.device != node.device) return cudaGraphExecUpdateErrorParametersChanged;
     if (old.child == nullptr) continue;
-    const GraphNode* inner = nullptr;
-    const cudaGraphExecUpdateResult result = difference(*old.child, *node.child, &inner);
+    const GraphNode* inner[2] = {nullptr, nullptr};
+    const cudaGraphExecUpdateResult result = difference(*old.child, *node.child, &inner[0], &inner[1]);
     if (result != cudaGraphExecUpdateSuccess) return result;
   }
   *where = nullptr;
@@ -120,7 +127,6 @@ cudaGraphExecUpdateResult difference(const Graph& a, const Graph& b, const Graph
 
 cudaError_t GraphExec::instantiate(Graph& graph, int device, unsigned flags, std::shared_ptr<GraphExec>* out) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  if (graph.capturing) return cudaErrorIllegalState;
   const bool memoryNodes = graph.hasMemoryNodes();
   if (memoryNodes && !graph.memoryExec.expired()) return cudaErrorNotSupported;
   std::shared_ptr<const GraphPlan> plan = makePlan(graph);
@@ -174,7 +180,8 @@ cudaError_t GraphExec::update(const Graph& graph, cudaGraphExecUpdateResultInfo*
   *info = cudaGraphExecUpdateResultInfo{cudaGraphExecUpdateSuccess, nullptr, nullptr};
   const std::lock_guard<std::mutex> lock(graphLock());
   const GraphNode* where = nullptr;
-  info->result = graph.hasMemoryNodes() ? cudaGraphExecUpdateErrorNotSupported : difference(*origin_, graph, &where);
+  const GraphNode* from = nullptr;
+  info->result = graph.hasMemoryNodes() ? cudaGraphExecUpdateErrorNotSupported : difference(*origin_, graph, &where, &from);
   if (info->result == cudaGraphExecUpdateSuccess) {
     plan = makePlan(graph);
     if (plan != nullptr) {
@@ -187,6 +194,7 @@ cudaError_t GraphExec::update(const Graph& graph, cudaGraphExecUpdateResultInfo*
     info->result = cudaGraphExecUpdateError;
   }
   if (where != nullptr) info->errorNode = where->handle;
+  if (from != nullptr) info->errorFromNode = from->handle;
   return cudaErrorGraphExecUpdateFailure;
 }
 

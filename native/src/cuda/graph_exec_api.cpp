@@ -53,7 +53,7 @@ cudaError_t update(cudaGraphExec_t handle, cudaGraph_t graphHandle, cudaGraphExe
 }
 
 void describeInstantiate(Arguments& arguments, const cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long flags) {
-  arguments.pointer("exec", exec != nullptr ? *exec : nullptr);
+  arguments.pointer("exec", produced(exec));
   arguments.pointer("graph", graph);
   arguments.number("flags", static_cast<int64_t>(flags));
 }

@@ -54,7 +54,8 @@ GraphMemory::~GraphMemory() {
 
 cudaError_t GraphMemory::allocate() {
   auto live = std::make_shared<memory::LiveBlock>();
-  live->block = memory::Block{range_->base(), bytes_, device_, memory::Kind::Device, memory::Blocks::instance().nextSerial(), false};
+  const uint64_t serial = memory::Blocks::instance().nextSerial();
+  live->block = memory::Block{range_->base(), bytes_, device_, memory::Kind::Device, serial, false};
   live->allocated = memory::Mark::by("a graph");
   live->range = range_;
   if (memory::Blocks::instance().at(range_->base()) != nullptr) return cudaErrorIllegalState;

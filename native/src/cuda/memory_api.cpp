@@ -41,7 +41,7 @@ cudaError_t devicePointer(void** out, void* host, unsigned flags) {
 }
 
 void describeResult(Arguments& arguments, void** out, size_t bytes) {
-  arguments.pointer("ptr", out != nullptr ? *out : nullptr);
+  arguments.pointer("ptr", produced(out));
   arguments.number("size", static_cast<int64_t>(bytes));
 }
 

@@ -167,7 +167,7 @@ EMU_API cudaError_t cudaMallocAsync(void** devPtr, size_t size, cudaStream_t str
   return entry(
       function, Needs::Device,
       [&](Arguments& a) {
-        a.pointer("ptr", devPtr != nullptr ? *devPtr : nullptr);
+        a.pointer("ptr", produced(devPtr));
         a.number("size", static_cast<int64_t>(size));
         a.pointer("stream", stream);
       },

@@ -56,7 +56,7 @@ void describeStream(Arguments& arguments, cudaStream_t stream) { arguments.point
 EMU_API cudaError_t cudaStreamCreate(cudaStream_t* pStream) {
   static Function function("cudaStreamCreate");
   return entry(
-      function, Needs::Device, [&](Arguments& a) { describeStream(a, pStream != nullptr ? *pStream : nullptr); },
+      function, Needs::Device, [&](Arguments& a) { describeStream(a, produced(pStream)); },
       [&] { return create(pStream, cudaStreamDefault, 0); });
 }
 
@@ -65,7 +65,7 @@ EMU_API cudaError_t cudaStreamCreateWithFlags(cudaStream_t* pStream, unsigned in
   return entry(
       function, Needs::Device,
       [&](Arguments& a) {
-        describeStream(a, pStream != nullptr ? *pStream : nullptr);
+        describeStream(a, produced(pStream));
         a.number("flags", flags);
       },
       [&] { return create(pStream, flags, 0); });
@@ -76,7 +76,7 @@ EMU_API cudaError_t cudaStreamCreateWithPriority(cudaStream_t* pStream, unsigned
   return entry(
       function, Needs::Device,
       [&](Arguments& a) {
-        describeStream(a, pStream != nullptr ? *pStream : nullptr);
+        describeStream(a, produced(pStream));
         a.number("flags", flags);
         a.number("priority", priority);
       },

@@ -82,6 +82,7 @@ thread_local ThreadStreams threadStreams;
 }  // namespace
 
 cudaError_t resolve(cudaStream_t handle, std::shared_ptr<Stream>* stream) {
+  if (device::lostByFork()) return cudaErrorInitializationError;
   if (handle == nullptr || handle == cudaStreamLegacy) {
     *stream = legacy(device::current());
   } else if (handle == cudaStreamPerThread) {

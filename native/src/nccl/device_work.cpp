@@ -40,8 +40,8 @@ class Turn {
   void submitted(bool submitted) { submitted_ = submitted; }
 
   cudaError_t run(const Body& body, WorkContext& context) {
-    if (comm_->aborted() && !recorded_) return cudaSuccess;
-    if (find(comm_.get()) == nullptr) {
+    // Eager work is waited for by destroy, and just ends after an abort; a graph may live longer.
+    if (recorded_ && find(comm_.get()) == nullptr) {
       return context.fail(cudaErrorLaunchFailure, "the communicator was destroyed");
     }
     const bool entered = comm_->turnstile.enter(ticket_, [&] { return comm_->aborted(); });

@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 #include "base/options.h"
 #include "nccl/peer_watch.h"
@@ -187,11 +188,17 @@ class Arrival {
   // All ranks see the same seats and come to the same answer.
   bool devicesDiffer(Refusal* refusal) const {
     if (options::sharedDevices()) return true;
+    std::vector<int> devices;
     for (int a = 0; a < size_; ++a) {
-      for (int b = a + 1; b < size_; ++b) {
-        if (control_.seats[a].device != control_.seats[b].device) continue;
+      const arena::Seat& seat = control_.seats[a];
+      seat.presence.load(std::memory_order_acquire);  // what makes the rest of the seat visible
+      devices.push_back(seat.device);
+    }
+    for (size_t a = 0; a < devices.size(); ++a) {
+      for (size_t b = a + 1; b < devices.size(); ++b) {
+        if (devices[a] != devices[b]) continue;
         *refusal = {ncclInvalidUsage, "ranks " + std::to_string(a) + " and " + std::to_string(b) + " are both on device " +
-                                          std::to_string(control_.seats[a].device)};
+                                          std::to_string(devices[a])};
         return false;
       }
     }

@@ -84,6 +84,8 @@ TeamResult SharedTeam::exchange(Purpose purpose, const void* in, void* out, size
     lastEnd = hostEndText_;
     return hostEnd_;
   }
+  if (aborted()) return ended(TeamResult::Aborted, "ncclCommAbort was called");
+  if (failed()) return ended(TeamResult::PeerDied, failureText());
   if (bytes > arena::kLetterBytes) return ended(TeamResult::Broken, "more than 4096 bytes in a host-side all-gather");
 
   const uint64_t round = ++hostRound_;
@@ -98,9 +100,13 @@ TeamResult SharedTeam::exchange(Purpose purpose, const void* in, void* out, size
   if (rounds.posts.fetch_add(1, std::memory_order_acq_rel) + 1 == all) rounds.bell.ring();
 
   std::string why;
-  const TeamResult result = await(
+  TeamResult result = await(
       rounds.bell, [&] { return rounds.posts.load(std::memory_order_acquire) >= all; },
       [&](int rank) { return control_.seats[rank].hostRound.load(std::memory_order_acquire) < round; }, deadline, &why);
+  if (result == TeamResult::Ok && aborted()) {
+    result = TeamResult::Aborted;
+    why = "ncclCommAbort was called";
+  }
   if (result != TeamResult::Ok) return ended(result, std::string(nameOf(mine.kind)) + ": " + why);
 
   for (int rank = 0; rank < size_; ++rank) {

@@ -10,9 +10,9 @@ import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.api.parallel.ResourceLock;
 
 /**
- * A test class or method on the emulator. Before each test the emulator is switched on, with its options, faults, presets and logs as
- * after loading and misuse reported; a test fails if it leaves something native alive or NCCL EP was misused. A parameter of type
- * {@link io.nccl4j.emulator.EmulatedCluster} is given a cluster of so many ranks:
+ * A test class or method on the emulator. Before each test the emulator is switched on, with its options, faults,
+ * presets and logs as after loading and misuse reported; a test fails if it leaves something native alive or NCCL EP
+ * was misused. A parameter of type {@link io.nccl4j.emulator.EmulatedCluster} is given a cluster of so many ranks:
  *
  * <pre>{@code
  * @Test
@@ -22,8 +22,8 @@ import org.junit.jupiter.api.parallel.ResourceLock;
  * }
  * }</pre>
  *
- * <p>The emulator is global to the process, so such tests do not run at the same time as each other. Where the emulator does not run
- * (it needs Linux), they are skipped. The annotation of a method takes the place of that of its class.
+ * <p>The emulator is global to the process, so such tests do not run at the same time as each other. Where the emulator
+ * does not run (it needs Linux), they are skipped. The annotation of a method takes the place of that of its class.
  */
 @Documented
 @Inherited

@@ -20,8 +20,8 @@ import org.junit.jupiter.api.extension.ParameterResolver;
 import org.junit.platform.commons.support.AnnotationSupport;
 
 /**
- * Runs tests on the emulator, each with a fresh state and a look at what it left behind. Used through {@link EmulatedRanks}, or by
- * itself for tests that need no number of ranks.
+ * Runs tests on the emulator, each with a fresh state and a look at what it left behind. Used through {@link
+ * EmulatedRanks}, or by itself for tests that need no number of ranks.
  */
 public final class EmulatorExtension
         implements
@@ -43,7 +43,10 @@ public final class EmulatorExtension
     public EmulatorExtension() {
     }
 
-    /** Skips tests where the emulator does not run. On Linux it must: a missing library is a failure, not a reason to skip. */
+    /**
+     * Skips tests where the emulator does not run. On Linux it must: a missing library is a failure, not a reason to
+     * skip.
+     */
     @Override
     public ConditionEvaluationResult evaluateExecutionCondition(ExtensionContext context) {
         String system = System.getProperty("os.name", "");

@@ -37,13 +37,27 @@ public final class LowLatencyExpertMajor {
     public static byte[][] combine(Routing routing, int rank, float[][] weights, ExpertOutputs outputs,
             NumberFormat format,
             int hidden) {
+        return combine(routing, rank, weights, outputs, format, hidden, RowSum::addScaled);
+    }
+
+    /** The same with recipe NVFP4: rows are bfloat16 and come home in four bits. */
+    public static byte[][] combineNvfp4(Routing routing, int rank, float[][] weights, ExpertOutputs outputs,
+            RowScale scale,
+            int hidden) {
+        return combine(routing, rank, weights, outputs, NumberFormat.BFLOAT16, hidden,
+                (sum, row, weight) -> sum.addNvfp4(row, scale.of(row), weight));
+    }
+
+    private static byte[][] combine(Routing routing, int rank, float[][] weights, ExpertOutputs outputs,
+            NumberFormat format,
+            int hidden, RowSum.Addition addition) {
         byte[][] combined = new byte[routing.tokens(rank)][];
         for (Source source : routing.sources(rank)) {
             RowSum sum = new RowSum(format, hidden);
             for (int k = 0; k < routing.shape().topK(); k++) {
                 int expert = routing.expert(source, k);
                 if (expert >= 0) {
-                    sum.addScaled(outputs.row(expert, source), weights[source.token()][k]);
+                    addition.add(sum, outputs.row(expert, source), weights[source.token()][k]);
                 }
             }
             combined[source.token()] = sum.rounded();

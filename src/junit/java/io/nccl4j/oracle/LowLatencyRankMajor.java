@@ -24,6 +24,17 @@ public final class LowLatencyRankMajor {
      * the ranks first occur in its top-k list.
      */
     public static byte[][] combine(Routing routing, int rank, RankOutputs outputs, NumberFormat format, int hidden) {
+        return combine(routing, rank, outputs, format, hidden, RowSum::addScaled);
+    }
+
+    /** The same with recipe NVFP4: rows are bfloat16 and come home in four bits. */
+    public static byte[][] combineNvfp4(Routing routing, int rank, RankOutputs outputs, RowScale scale, int hidden) {
+        return combine(routing, rank, outputs, NumberFormat.BFLOAT16, hidden,
+                (sum, row, weight) -> sum.addNvfp4(row, scale.of(row), weight));
+    }
+
+    private static byte[][] combine(Routing routing, int rank, RankOutputs outputs, NumberFormat format, int hidden,
+            RowSum.Addition addition) {
         EpShape shape = routing.shape();
         byte[][] combined = new byte[routing.tokens(rank)][];
         for (Source source : routing.sources(rank)) {
@@ -33,7 +44,7 @@ public final class LowLatencyRankMajor {
                 int expert = routing.expert(source, k);
                 if (expert >= 0 && !added[shape.rankOf(expert)]) {
                     added[shape.rankOf(expert)] = true;
-                    sum.add(outputs.row(shape.rankOf(expert), source));
+                    addition.add(sum, outputs.row(shape.rankOf(expert), source), 1);
                 }
             }
             combined[source.token()] = sum.rounded();

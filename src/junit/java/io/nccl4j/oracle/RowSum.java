@@ -2,6 +2,12 @@ package io.nccl4j.oracle;
 
 /** A sum of rows in {@code float}, element by element, starting from +0, rounded once at the end. */
 final class RowSum {
+    /** A way to add a weighted row. */
+    @FunctionalInterface
+    interface Addition {
+        void add(RowSum sum, byte[] row, float weight);
+    }
+
     private final NumberFormat format;
     private final float[] sum;
 
@@ -22,6 +28,15 @@ final class RowSum {
         check(row);
         for (int i = 0; i < sum.length; i++) {
             sum[i] = Math.fma(format.get(row, i), weight, sum[i]);
+        }
+    }
+
+    /** Adds {@code weight} times the row as recipe NVFP4 sends it home. */
+    void addNvfp4(byte[] row, float scale, float weight) {
+        check(row);
+        Nvfp4 sent = Nvfp4.quantise(format.decodeRow(row), scale);
+        for (int i = 0; i < sum.length; i++) {
+            sum[i] = Math.fma(sent.value(i), sent.blockScale(i) * sent.inverseScale() * weight, sum[i]);
         }
     }
 

@@ -6,10 +6,11 @@ import org.jspecify.annotations.Nullable;
 /**
  * How ranks meet. Immutable: each method returns changed options.
  *
- * @param limit how long a call waits for other ranks; by default the system property {@code nccl4j.bootstrap.limit.seconds}, the
- *     environment variable {@code NCCL4J_BOOTSTRAP_LIMIT_SECONDS}, or 300 seconds
- * @param secret a text that all ranks have and strangers do not; by default the system property {@code nccl4j.bootstrap.secret}, the
- *     environment variable {@code NCCL4J_BOOTSTRAP_SECRET}, or none. Proves who belongs to the job; nothing is encrypted
+ * @param limit how long a call waits for other ranks; by default the system property {@code
+ *     nccl4j.bootstrap.limit.seconds}, the environment variable {@code NCCL4J_BOOTSTRAP_LIMIT_SECONDS}, or 300 seconds
+ * @param secret a text that all ranks have and strangers do not; by default the system property {@code
+ *     nccl4j.bootstrap.secret}, the environment variable {@code NCCL4J_BOOTSTRAP_SECRET}, or none. Proves who belongs
+ *     to the job; nothing is encrypted
  * @param job tells jobs that meet at the same place apart; ranks of another job are refused
  * @param localRank number of this rank among those on its machine; null to count them
  */

@@ -21,15 +21,16 @@ public final class Bootstraps {
      * The one that the launcher of this process has prepared, which is told by its environment variables:
      *
      * <ul>
-     * <li>torchrun, and everything that sets the same: {@code RANK}, {@code WORLD_SIZE}, {@code LOCAL_RANK}, {@code MASTER_ADDR},
-     * {@code MASTER_PORT};
+     * <li>torchrun, and everything that sets the same: {@code RANK}, {@code WORLD_SIZE}, {@code LOCAL_RANK}, {@code
+     * MASTER_ADDR}, {@code MASTER_PORT};
      * <li>Open MPI: {@code OMPI_COMM_WORLD_RANK}, {@code _SIZE}, {@code _LOCAL_RANK};
-     * <li>Kubernetes indexed jobs: {@code JOB_COMPLETION_INDEX}, and {@code WORLD_SIZE}, which is the job's completions;
+     * <li>Kubernetes indexed jobs: {@code JOB_COMPLETION_INDEX}, and {@code WORLD_SIZE}, which is the job's
+     * completions;
      * <li>SLURM: {@code SLURM_PROCID}, {@code SLURM_NTASKS}, {@code SLURM_LOCALID}.
      * </ul>
      *
-     * <p>{@code NCCL4J_BOOTSTRAP_ADDRESS=host:port} names the place where rank 0 listens if the launcher does not, or not the right one.
-     * Several machines need {@code NCCL4J_BOOTSTRAP_SECRET}, the same text for all ranks.
+     * <p>{@code NCCL4J_BOOTSTRAP_ADDRESS=host:port} names the place where rank 0 listens if the launcher does not, or
+     * not the right one. Several machines need {@code NCCL4J_BOOTSTRAP_SECRET}, the same text for all ranks.
      *
      * @throws IllegalStateException if no launcher is recognised or its variables make no sense; the message names them
      * @throws WaitTimeoutException if a rank is missing; the message names it
@@ -68,8 +69,8 @@ public final class Bootstraps {
     }
 
     /**
-     * Meets the other ranks in a folder that all of them see, and returns when all are there. What a former job has left there does no
-     * harm.
+     * Meets the other ranks in a folder that all of them see, and returns when all are there. What a former job has
+     * left there does no harm.
      *
      * @param folder is made if it does not exist, for this user only
      * @throws WaitTimeoutException if a rank is missing; the message names it

@@ -1,6 +1,5 @@
 package io.nccl4j.bootstrap;
 
-import io.nccl4j.WaitTimeoutException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
@@ -14,6 +13,7 @@ final class FileBootstrap extends HostExchange {
     private final FileMeeting meeting;
     private final SignedFiles session;
     private final int localRank;
+    private boolean left;
 
     private FileBootstrap(int rank, int size, BootstrapOptions options, FileMeeting meeting, SignedFiles session,
             int localRank) {
@@ -69,9 +69,7 @@ final class FileBootstrap extends HostExchange {
             Pause pause = new Pause(deadline);
             while (!collect(call, given)) {
                 if (!pause.next()) {
-                    WaitTimeoutException e = missing(RankSet.describe(size(), other -> given[other] == null));
-                    session.write("failed-" + rank(), String.valueOf(e.getMessage()).getBytes(StandardCharsets.UTF_8));
-                    throw e;
+                    throw missing(RankSet.describe(size(), other -> given[other] == null));
                 }
             }
             // All have written this call, so all have read the one before.
@@ -116,7 +114,21 @@ final class FileBootstrap extends HostExchange {
     }
 
     @Override
+    void giveUp(String reason) {
+        try {
+            session.write("failed-" + rank(), reason.getBytes(StandardCharsets.UTF_8));
+        } catch (IOException e) {
+            LOG.warn("{} could not tell others why it gives up: {}", this, e.toString());
+        }
+        leave();
+    }
+
+    @Override
     void leave() {
+        if (left) {
+            return;
+        }
+        left = true;
         try {
             session.write("left-" + rank(), new byte[0]);
             meeting.cleanUp();

@@ -13,8 +13,8 @@ import org.jspecify.annotations.Nullable;
  *
  * <ol>
  * <li>each rank writes {@code join-r} with a number that it has just drawn;
- * <li>rank 0 draws a number for the session and writes {@code session} with the numbers of all ranks, and again whenever one of them
- * changes;
+ * <li>rank 0 draws a number for the session and writes {@code session} with the numbers of all ranks, and again
+ * whenever one of them changes;
  * <li>each rank that finds its own number there writes {@code ready-r} with the session's;
  * <li>when all are ready for the present session, rank 0 writes {@code go}.
  * </ol>
@@ -72,10 +72,25 @@ final class FileMeeting {
         }
     }
 
-    /** Remembers who was there: others that give up clean up. */
+    /** Remembers who is there, or for a session who is ready: others that give up clean up. */
     private void look() throws IOException {
         for (int other = 0; other < size; other++) {
-            seen[other] = seen[other] || number(other) != null;
+            if (!seen[other]) {
+                seen[other] = session.length == 0 ? number(other) != null : isReady(other);
+            }
+        }
+    }
+
+    private boolean isReady(int other) throws IOException {
+        return other == 0 || other == rank || Arrays.equals(files.read(name("ready", other)), session);
+    }
+
+    private void enter(byte[] invited) {
+        if (!Arrays.equals(invited, invitation)) {
+            invitation = invited;
+            session = Arrays.copyOf(invited, NONCE);
+            // Who was there may have been of a former job.
+            Arrays.fill(seen, false);
         }
     }
 
@@ -90,14 +105,13 @@ final class FileMeeting {
         }
         if (invitation.length == 0
                 || !Arrays.equals(invitation, NONCE, invitation.length, numbers.array(), 0, numbers.capacity())) {
-            session = Secret.nonce();
-            invitation = ByteBuffer.allocate(NONCE + numbers.capacity()).put(session).put(numbers.array()).array();
+            enter(ByteBuffer.allocate(NONCE + numbers.capacity()).put(Secret.nonce()).put(numbers.array()).array());
         }
         if (!Arrays.equals(files.read("session"), invitation)) {
             files.write("session", invitation);
         }
         for (int other = 1; other < size; other++) {
-            if (!Arrays.equals(files.read(name("ready", other)), session)) {
+            if (!isReady(other)) {
                 return false;
             }
         }
@@ -117,8 +131,7 @@ final class FileMeeting {
         byte[] present = files.read("session");
         if (present != null && present.length == (size + 1) * NONCE
                 && Arrays.equals(present, (rank + 1) * NONCE, (rank + 2) * NONCE, nonce, 0, NONCE)) {
-            invitation = present;
-            session = Arrays.copyOf(present, NONCE);
+            enter(present);
             if (!Arrays.equals(files.read(name("ready", rank)), session)) {
                 files.write(name("ready", rank), session);
             }
@@ -127,19 +140,14 @@ final class FileMeeting {
     }
 
     private String describeMissing() throws IOException {
-        boolean[] absent = new boolean[size];
-        boolean any = false;
-        for (int other = 0; other < size; other++) {
-            if (invitation.length == 0) {
-                absent[other] = !seen[other];
-            } else {
-                absent[other] = other != rank && other != 0
-                        && !Arrays.equals(files.read(name("ready", other)), session);
+        look();
+        for (boolean one : seen) {
+            if (!one) {
+                return RankSet.describe(size, other -> !seen[other]);
             }
-            any |= absent[other];
         }
         // What rank 0 has left may be of a former job: if nobody else is missing, rank 0 is.
-        return any ? RankSet.describe(size, other -> absent[other]) : "rank 0";
+        return "rank 0";
     }
 
     /** The machines of all ranks. */

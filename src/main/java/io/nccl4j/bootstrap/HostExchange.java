@@ -6,8 +6,8 @@ import java.time.Duration;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the bootstraps have in common: calls are numbered, and after one has failed on a rank that rank takes part in no other, since
- * the ranks would be out of step.
+ * What the bootstraps have in common: calls are numbered, and after one has failed on a rank that rank takes part in no
+ * other, since the ranks would be out of step.
  */
 abstract sealed class HostExchange implements Bootstrap permits InProcessBootstrap, TcpBootstrap, FileBootstrap {
     /** Most bytes that one rank can give in a call: this is for ids, addresses and agreements, not for data. */
@@ -65,12 +65,15 @@ abstract sealed class HostExchange implements Bootstrap permits InProcessBootstr
         } catch (RuntimeException e) {
             failure = e;
             // The others need not wait for this rank any more.
-            leave();
+            giveUp(String.valueOf(e.getMessage()));
             throw e;
         }
     }
 
-    /** One call with at least two ranks. Throws {@link WaitTimeoutException} after the deadline, naming who is missing. */
+    /**
+     * One call with at least two ranks. Throws {@link WaitTimeoutException} after the deadline, naming who is
+     * missing.
+     */
     abstract byte[][] exchange(long call, byte[] mine, long deadline);
 
     @Override
@@ -79,6 +82,11 @@ abstract sealed class HostExchange implements Bootstrap permits InProcessBootstr
             closed = true;
             leave();
         }
+    }
+
+    /** Leaves because a call has failed; the others are told why if there is a way. */
+    void giveUp(String reason) {
+        leave();
     }
 
     /** Lets the others know that this rank will not come again. May be called twice. */

@@ -13,7 +13,10 @@ final class HostIdentity {
     private HostIdentity() {
     }
 
-    /** The host name, which differs between containers, and the kernel's boot, which differs between machines of one name. */
+    /**
+     * The host name, which differs between containers, and the kernel's boot, which differs between machines of one
+     * name.
+     */
     static String get() {
         String identity = name() + "/" + boot();
         return identity.substring(0, Math.min(identity.length(), LONGEST));

@@ -1,6 +1,5 @@
 package io.nccl4j.bootstrap;
 
-import io.nccl4j.WaitTimeoutException;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
@@ -92,23 +91,25 @@ public final class InProcessBootstrap extends HostExchange {
         long rest = deadline - System.nanoTime();
         if (rest <= 0) {
             byte[][] given = meeting.given;
-            WaitTimeoutException e = missing(RankSet.describe(meeting.size, other -> given[other] == null));
-            giveUp(e.getMessage());
-            throw e;
+            throw missing(RankSet.describe(meeting.size, other -> given[other] == null));
         }
         try {
             TimeUnit.NANOSECONDS.timedWait(meeting, rest);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-            giveUp("it was interrupted");
             throw new IllegalStateException(this + " was interrupted while it waited for other ranks", e);
         }
     }
 
     /** The ranks would be out of step, so nobody goes on. */
-    private void giveUp(String reason) {
-        meeting.broken = "rank " + rank() + " has given up: " + reason;
-        meeting.notifyAll();
+    @Override
+    void giveUp(String reason) {
+        synchronized (meeting) {
+            if (meeting.broken == null) {
+                meeting.broken = "rank " + rank() + " has given up: " + reason;
+                meeting.notifyAll();
+            }
+        }
     }
 
     private static byte[][] copy(byte[] @Nullable [] result) {

@@ -4,6 +4,7 @@ import java.io.Closeable;
 import java.io.EOFException;
 import java.io.IOException;
 import java.io.InterruptedIOException;
+import java.net.ConnectException;
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
 import java.net.SocketTimeoutException;
@@ -44,6 +45,7 @@ final class PeerChannel implements Closeable {
                     throw new SocketTimeoutException("connecting takes too long");
                 }
             }
+            refuseItself(channel);
         } catch (IOException e) {
             channel.close();
             throw e;
@@ -54,6 +56,17 @@ final class PeerChannel implements Closeable {
         } catch (IOException e) {
             channel.close();
             throw e;
+        }
+    }
+
+    /**
+     * On its own machine a connection to a port that nobody listens at can be given that very port as its own, and then
+     * meets itself. It must not keep the port from rank 0.
+     */
+    private static void refuseItself(SocketChannel channel) throws IOException {
+        if (channel.getLocalAddress().equals(channel.getRemoteAddress())) {
+            channel.setOption(StandardSocketOptions.SO_LINGER, 0);
+            throw new ConnectException("nobody listens there");
         }
     }
 

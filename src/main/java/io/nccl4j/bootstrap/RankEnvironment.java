@@ -38,8 +38,8 @@ record RankEnvironment(String launcher, int rank, int size, @Nullable Integer lo
         }
         throw new IllegalStateException(
                 "no launcher has started this process: looked for RANK and WORLD_SIZE (torchrun), "
-                        + "OMPI_COMM_WORLD_RANK (Open MPI), JOB_COMPLETION_INDEX (Kubernetes) and SLURM_PROCID (SLURM). Set RANK, "
-                        + "WORLD_SIZE, MASTER_ADDR and MASTER_PORT, or use Bootstraps.tcp or Bootstraps.file");
+                        + "OMPI_COMM_WORLD_RANK (Open MPI), JOB_COMPLETION_INDEX (Kubernetes), SLURM_PROCID (SLURM). "
+                        + "Set RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, or use Bootstraps.tcp or Bootstraps.file");
     }
 
     private static RankEnvironment torchrun(LauncherVariables variables) {

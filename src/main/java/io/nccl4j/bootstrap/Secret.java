@@ -9,8 +9,8 @@ import javax.crypto.spec.SecretKeySpec;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Shows that bytes come from someone who knows the job's secret, without showing the secret: HMAC-SHA-256. Without a secret it tells
- * jobs apart and finds damage, and keeps nobody out.
+ * Shows that bytes come from someone who knows the job's secret, without showing the secret: HMAC-SHA-256. Without a
+ * secret it tells jobs apart and finds damage, and keeps nobody out.
  */
 final class Secret {
     /** Length of a proof. */

@@ -16,8 +16,8 @@ import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Small files in a folder that appear as a whole or not at all, each with a proof that it comes from the job. One without is taken for
- * not being there.
+ * Small files in a folder that appear as a whole or not at all, each with a proof that it comes from the job. One
+ * without is taken for not being there.
  */
 final class SignedFiles {
     private static final String PARTIAL = ".partial-";

@@ -59,7 +59,10 @@ final class TcpBootstrap extends HostExchange {
         }
     }
 
-    /** The address of this machine that {@code host} names; a name that leads elsewhere (a service, say) means all addresses. */
+    /**
+     * The address of this machine that {@code host} names; a name that leads elsewhere (a service, say) means all
+     * addresses.
+     */
     private static @Nullable InetAddress listeningAddress(String host, BootstrapOptions options) {
         InetAddress address;
         try {
@@ -80,7 +83,7 @@ final class TcpBootstrap extends HostExchange {
         if (!address.isLoopbackAddress() && options.secret() == null) {
             throw new IllegalStateException("ranks that meet at " + address
                     + " can be reached from other machines and need a "
-                    + "secret: set NCCL4J_BOOTSTRAP_SECRET (or -Dnccl4j.bootstrap.secret) to the same text for all ranks");
+                    + "secret: set NCCL4J_BOOTSTRAP_SECRET (or -Dnccl4j.bootstrap.secret) to one text for all ranks");
         }
     }
 

@@ -4,7 +4,7 @@ import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bootstrap.TcpHandshake.Guest;
 import java.io.Closeable;
 import java.io.IOException;
-import java.io.InterruptedIOException;
+import java.net.BindException;
 import java.net.InetSocketAddress;
 import java.nio.ByteBuffer;
 import java.nio.channels.ServerSocketChannel;
@@ -18,12 +18,13 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Rank 0 waits for the others. Each connection is heard on a thread of its own, so that a stranger who says nothing holds nobody
- * up; strangers are turned away and mentioned if a rank is missing in the end.
+ * Rank 0 waits for the others. Each connection is heard on a thread of its own, so that a stranger who says nothing
+ * holds nobody up; strangers are turned away and mentioned if a rank is missing in the end.
  */
 final class TcpReception implements Closeable {
     private static final Logger LOG = LoggerFactory.getLogger(TcpReception.class);
     private static final long HANDSHAKE_NANOS = Duration.ofSeconds(10).toNanos();
+    private static final long BIND_NANOS = Duration.ofSeconds(1).toNanos();
     private static final long PROGRESS_NANOS = Duration.ofMillis(500).toNanos();
     private static final int HANDSHAKES_AT_ONCE = 256;
     private static final int BACKLOG = 1024;
@@ -32,6 +33,7 @@ final class TcpReception implements Closeable {
     }
 
     private final ServerSocketChannel listener;
+    private final Thread acceptor;
     private final int size;
     private final Secret secret;
     private final PeerChannel[] peers;
@@ -47,13 +49,28 @@ final class TcpReception implements Closeable {
         this.hosts = new String[size];
         this.listener = ServerSocketChannel.open();
         try {
-            listener.bind(address, BACKLOG);
+            bind(address);
         } catch (IOException e) {
             listener.close();
             throw e;
         }
         hosts[0] = HostIdentity.get();
-        Thread.ofVirtual().name("nccl4j bootstrap").start(this::listen);
+        acceptor = Thread.ofVirtual().name("nccl4j bootstrap").start(this::listen);
+    }
+
+    /** Tries for a while: a rank that came too early may have met itself here, see {@link PeerChannel#connect}. */
+    private void bind(InetSocketAddress address) throws IOException {
+        Pause pause = new Pause(System.nanoTime() + BIND_NANOS);
+        while (true) {
+            try {
+                listener.bind(address, BACKLOG);
+                return;
+            } catch (BindException e) {
+                if (!pause.next()) {
+                    throw e;
+                }
+            }
+        }
     }
 
     private void listen() {
@@ -75,7 +92,8 @@ final class TcpReception implements Closeable {
             arrivals.add(new Arrival(peer, TcpHandshake.receive(peer, secret, System.nanoTime() + HANDSHAKE_NANOS)));
         } catch (IOException e) {
             turnedAway = (peer == null ? "someone" : peer.remote()) + ": " + e.getMessage();
-            LOG.warn("bootstrap turned a connection away from {}", turnedAway);
+            // Not louder: whoever can reach the port could fill the log.
+            LOG.debug("bootstrap turned a connection away from {}", turnedAway);
             close(peer == null ? channel : peer);
         } finally {
             handshakes.release();
@@ -91,19 +109,20 @@ final class TcpReception implements Closeable {
                 Arrival arrival = arrivals.poll(PROGRESS_NANOS, TimeUnit.NANOSECONDS);
                 if (arrival != null) {
                     admit(arrival);
-                } else if (System.nanoTime() - deadline >= 0) {
-                    throw timeout(limit);
                 } else {
                     tellProgress();
+                }
+                if (missing() && System.nanoTime() - deadline >= 0) {
+                    throw timeout(limit);
                 }
             }
             for (int rank = 1; rank < size; rank++) {
                 byte[] local = ByteBuffer.allocate(4).putInt(HostIdentity.localRank(hosts, rank)).array();
-                peers[rank].send(new Frame(Frame.Kind.WELCOME, 0, local), deadline);
+                peers[rank].send(new Frame(Frame.Kind.WELCOME, 0, local), System.nanoTime() + HANDSHAKE_NANOS);
             }
             complete = true;
             return peers;
-        } catch (InterruptedIOException | InterruptedException e) {
+        } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             throw new IllegalStateException("interrupted while rank 0 waited for other ranks", e);
         } catch (IOException e) {
@@ -113,6 +132,15 @@ final class TcpReception implements Closeable {
             if (!complete) {
                 tellFailure("rank 0 has given up: " + describeMissing() + " did not come");
             }
+        }
+    }
+
+    /** The port is given back by the thread that listened there. */
+    private void awaitAcceptor() {
+        try {
+            acceptor.join(Duration.ofSeconds(1));
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
         }
     }
 
@@ -219,6 +247,7 @@ final class TcpReception implements Closeable {
     @Override
     public void close() throws IOException {
         listener.close();
+        awaitAcceptor();
         for (Arrival arrival = arrivals.poll(); arrival != null; arrival = arrivals.poll()) {
             refuse(arrival, "rank 0 waits no longer");
         }

@@ -28,7 +28,7 @@ public final class CudaDevice {
     private static final Map<Integer, CudaDevice> DEVICES = new ConcurrentHashMap<>();
 
     private final int ordinal;
-    private final Set<CudaStream> streams = ConcurrentHashMap.newKeySet();
+    private final Set<StreamActivity> streams = ConcurrentHashMap.newKeySet();
     private volatile @Nullable CudaException failure;
     private volatile int generation;
 
@@ -211,11 +211,11 @@ public final class CudaDevice {
         return generation;
     }
 
-    void add(CudaStream stream) {
+    void add(StreamActivity stream) {
         streams.add(stream);
     }
 
-    void remove(CudaStream stream) {
+    void remove(StreamActivity stream) {
         streams.remove(stream);
     }
 
@@ -252,11 +252,7 @@ public final class CudaDevice {
      */
     public @Nullable CudaException observe() {
         if (failure == null) {
-            for (CudaStream stream : streams) {
-                if (!stream.isCapturing()) {
-                    stream.observe();
-                }
-            }
+            streams.forEach(StreamActivity::observe);
         }
         return failure;
     }
@@ -278,8 +274,8 @@ public final class CudaDevice {
     public boolean awaitEnqueued(Duration limit) {
         long deadline = System.nanoTime() + limit.toNanos();
         return call(() -> {
-            for (CudaStream stream : streams) {
-                if (failure != null || !stream.isCapturing() && !stream.awaitEnqueued(deadline)) {
+            for (StreamActivity stream : streams) {
+                if (failure != null || !stream.awaitEnqueued(deadline)) {
                     return false;
                 }
             }

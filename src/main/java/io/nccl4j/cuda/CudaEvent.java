@@ -67,10 +67,14 @@ public final class CudaEvent extends DeviceResource {
         return true;
     }
 
-    /** Asks until the marked work is done; false after the deadline or on a device error, which is remembered. */
+    /** Asks until the marked work is done; false after the deadline or on an error, of which a sticky one is remembered. */
     boolean poll(long deadline) {
         MemorySegment self = segment();
-        return Polling.until(() -> CudaRuntime.cudaEventQuery(self), "cudaEventQuery", device(), deadline);
+        int status = Polling.until(() -> CudaRuntime.cudaEventQuery(self), deadline);
+        if (status != 0 && status != CudaRuntime.cudaErrorNotReady()) {
+            device().failed(status, "cudaEventQuery");
+        }
+        return status == 0;
     }
 
     /** Waits until the marked work is done, {@code cudaEventSynchronize}. */

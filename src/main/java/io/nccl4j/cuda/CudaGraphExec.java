@@ -34,6 +34,7 @@ public final class CudaGraphExec extends DeviceResource {
         if (status != 0) {
             throw launchFailed(status);
         }
+        contents.launched();
         if (stream.isCapturing()) {
             stream.retain(this);
         }

@@ -20,12 +20,14 @@ import org.jspecify.annotations.Nullable;
 public final class CudaStream extends DeviceResource {
     private static final long LEGACY = 1;
 
+    private final StreamActivity activity;
     private @Nullable CaptureScope scope;
     private volatile @Nullable Throwable hostFailure;
 
     private CudaStream(String kind, long address, CudaDevice device, boolean owned) {
         super(kind, address, device, owned);
-        device.add(this);
+        this.activity = new StreamActivity(address, device);
+        device.add(activity);
     }
 
     /** Creates a stream of normal priority, {@code cudaStreamCreateWithFlags(cudaStreamNonBlocking)}. */
@@ -85,10 +87,12 @@ public final class CudaStream extends DeviceResource {
     public void await(Duration limit) {
         CaptureScope.refuse("CudaStream.await", "wait after the replay");
         device().checkUsable();
-        if (!poll(System.nanoTime() + limit.toNanos())) {
-            device().checkUsable();
+        MemorySegment self = segment();
+        int status = Polling.until(() -> CudaRuntime.cudaStreamQuery(self), System.nanoTime() + limit.toNanos());
+        if (status == CudaRuntime.cudaErrorNotReady()) {
             throw new WaitTimeoutException("work on " + this + " is still pending after " + limit.toMillis() + " ms");
         }
+        device().check(status, "cudaStreamQuery");
         throwHostFailure();
     }
 
@@ -104,45 +108,23 @@ public final class CudaStream extends DeviceResource {
         return true;
     }
 
-    /** Asks for the stream's state until it is idle; false after the deadline or on a device error, which is remembered. */
-    private boolean poll(long deadline) {
-        MemorySegment self = segment();
-        return Polling.until(() -> CudaRuntime.cudaStreamQuery(self), "cudaStreamQuery", device(), deadline);
-    }
-
-    /** Waits for what was enqueued so far, also if others go on enqueuing; false as for {@link #poll}. */
-    boolean awaitEnqueued(long deadline) {
-        if (isClosed() || CudaRuntime.cudaStreamQuery(segment()) == 0) {
-            return true;
-        }
-        try (CudaEvent mark = CudaEvent.create(device())) {
-            mark.record(this);
-            return mark.poll(deadline);
-        } catch (CudaException e) {
-            return false;
-        }
-    }
-
-    /** Remembers a sticky error of the device, if the stream shows one. */
-    void observe() {
-        if (!isClosed()) {
-            int status = CudaRuntime.cudaStreamQuery(segment());
-            if (status != 0 && status != CudaRuntime.cudaErrorNotReady()) {
-                device().failed(status, "cudaStreamQuery");
-            }
-        }
-    }
-
     /**
      * Work enqueued from now on waits for what the event marks, {@code cudaStreamWaitEvent}. If the event was recorded in a
      * capture, this stream joins that capture.
      */
     public void waitEvent(CudaEvent event) {
-        device().check(CudaRuntime.cudaStreamWaitEvent(segment(), event.segment(), 0), "cudaStreamWaitEvent");
+        MemorySegment self = segment();
+        MemorySegment mark = event.segment();
         CaptureScope of = event.recordedIn();
-        if (of != null && of == CaptureScope.current() && scope == null) {
-            scope = of;
+        boolean joins = of != null && of == CaptureScope.current() && scope == null;
+        if (joins) {
+            enterCapture(of);
         }
+        int status = CudaRuntime.cudaStreamWaitEvent(self, mark, 0);
+        if (status != 0 && joins) {
+            leaveCapture();
+        }
+        device().check(status, "cudaStreamWaitEvent");
         retain(event);
     }
 
@@ -189,15 +171,15 @@ public final class CudaStream extends DeviceResource {
         boolean done = false;
         GraphContents contents = new GraphContents(opened);
         try {
+            enterCapture(opened);
             device().check(CudaRuntime.cudaStreamBeginCapture(self, mode.code()), "cudaStreamBeginCapture");
             begun = true;
-            scope = opened;
             opened.touch(this);
             body.run();
             opened.finish();
-            begun = false;
             long graph = endCapture();
-            CudaGraph result = new CudaGraph(graph, device(), contents);
+            begun = false;
+            CudaGraph result = graph(graph, contents);
             LifecycleEvent.emit("capture", result.toString());
             done = true;
             return result;
@@ -209,6 +191,21 @@ public final class CudaStream extends DeviceResource {
             opened.end();
             if (!done) {
                 contents.release();
+                opened.discard();
+            }
+        }
+    }
+
+    private CudaGraph graph(long address, GraphContents contents) {
+        boolean done = false;
+        try {
+            CudaGraph graph = new CudaGraph(address, device(), contents);
+            done = true;
+            return graph;
+        } finally {
+            if (!done) {
+                // Another thread has closed what the graph needs.
+                CudaRuntime.cudaGraphDestroy(MemorySegment.ofAddress(address));
             }
         }
     }
@@ -234,8 +231,14 @@ public final class CudaStream extends DeviceResource {
         }
     }
 
+    private void enterCapture(@Nullable CaptureScope capture) {
+        activity.capturing(true);
+        scope = capture;
+    }
+
     void leaveCapture() {
         scope = null;
+        activity.capturing(false);
     }
 
     /** Whether work enqueued now is recorded into a graph by {@link #capture} instead of being run. */
@@ -280,7 +283,8 @@ public final class CudaStream extends DeviceResource {
 
     @Override
     void released() {
-        device().remove(this);
+        activity.close();
+        device().remove(activity);
     }
 
     /** The runtime itself keeps a destroyed stream until its work is done. */

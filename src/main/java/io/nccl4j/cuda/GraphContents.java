@@ -41,6 +41,10 @@ final class GraphContents {
         }
     }
 
+    void launched() {
+        scope.launched();
+    }
+
     synchronized void use() {
         users++;
     }

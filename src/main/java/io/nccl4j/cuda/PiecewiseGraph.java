@@ -120,8 +120,18 @@ public final class PiecewiseGraph implements AutoCloseable {
     }
 
     private CudaGraphExec capture(Consumer<CudaStream> body) {
-        try (CudaGraph graph = origin.capture(() -> body.accept(origin))) {
-            return graph.instantiate();
+        CudaGraphExec exec = null;
+        boolean done = false;
+        try {
+            try (CudaGraph graph = origin.capture(() -> body.accept(origin))) {
+                exec = graph.instantiate();
+            }
+            done = true;
+            return exec;
+        } finally {
+            if (!done && exec != null) {
+                exec.close();
+            }
         }
     }
 

@@ -12,20 +12,17 @@ final class Polling {
     private Polling() {
     }
 
-    /** Whether {@code query} came to answer success before the deadline; another error is remembered by the device. */
-    static boolean until(IntSupplier query, String function, CudaDevice device, long deadline) {
+    /**
+     * Asks until {@code query} answers something other than "not ready", or the deadline has passed.
+     *
+     * @return 0, {@code cudaErrorNotReady} after the deadline, or the error that it answered
+     */
+    static int until(IntSupplier query, long deadline) {
         long pause = FIRST_PAUSE_NANOS;
         while (true) {
             int status = query.getAsInt();
-            if (status == 0) {
-                return true;
-            }
-            if (status != CudaRuntime.cudaErrorNotReady()) {
-                device.failed(status, function);
-                return false;
-            }
-            if (System.nanoTime() - deadline >= 0) {
-                return false;
+            if (status != CudaRuntime.cudaErrorNotReady() || System.nanoTime() - deadline >= 0) {
+                return status;
             }
             LockSupport.parkNanos(pause);
             pause = Math.min(pause * 2, LONGEST_PAUSE_NANOS);

@@ -41,12 +41,17 @@ final class ClusterRun<T extends @Nullable Object> {
         start();
         boolean interrupted = false;
         try {
-            if (!awaitAll(System.nanoTime() + limit.toNanos())) {
-                endWaits();
+            if (awaitAll(System.nanoTime() + limit.toNanos())) {
+                // Their bodies have ended; the threads themselves follow at once.
+                joinAll(GRACE_NANOS);
+            } else {
+                endWaits(failures()
+                        ? "another rank has failed"
+                        : "the time limit of " + limit.toMillis() + " ms was reached");
             }
         } catch (InterruptedException e) {
             interrupted = true;
-            endWaits();
+            endWaits("the run was interrupted");
         }
         if (interrupted) {
             Thread.currentThread().interrupt();
@@ -77,15 +82,21 @@ final class ClusterRun<T extends @Nullable Object> {
             results.set(rank, body.run(new EmulatedRank(rank, size, device, bootstrap)));
         } catch (Throwable e) {
             farewell = "has failed: " + e;
-            synchronized (this) {
-                failures.putIfAbsent(rank, e);
-            }
+            fail(rank, e);
         } finally {
             bootstrap.leave(farewell);
             synchronized (this) {
                 running--;
                 notifyAll();
             }
+        }
+    }
+
+    /** Keeps what came first; what a rank throws after it was told to end is only an addition. */
+    private synchronized void fail(int rank, Throwable e) {
+        Throwable before = failures.putIfAbsent(rank, e);
+        if (before != null) {
+            before.addSuppressed(e);
         }
     }
 
@@ -108,10 +119,7 @@ final class ClusterRun<T extends @Nullable Object> {
     }
 
     /** Notes where the ranks are that still run, and ends all waits, so that they end as well. */
-    private void endWaits() {
-        String reason = failures()
-                ? "another rank has failed"
-                : "the time limit of " + limit.toMillis() + " ms was reached";
+    private void endWaits(String reason) {
         for (int rank = 0; rank < size; rank++) {
             Thread thread = threads.get(rank);
             if (thread.isAlive()) {

@@ -14,7 +14,10 @@ import java.util.List;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
-/** How the emulator's control interface is called: the backend is checked first, codes become exceptions, records become Java's. */
+/**
+ * How the emulator's control interface is called: the backend is checked first, codes become exceptions, records
+ * become Java's.
+ */
 final class ControlCalls {
     private static final int BATCH = 256;
     private static volatile boolean checked;
@@ -80,7 +83,10 @@ final class ControlCalls {
         return new String(bytes, 0, length, StandardCharsets.UTF_8);
     }
 
-    /** All records with numbers from {@code from} on. The first field of each is its number unless they are read by position. */
+    /**
+     * All records with numbers from {@code from} on. The first field of each is its number unless they are read by
+     * position.
+     */
     static <T> List<T> readAll(long from, MemoryLayout layout, Reader reader, Function<MemorySegment, T> decode,
             Function<T, Long> number) {
         ready();

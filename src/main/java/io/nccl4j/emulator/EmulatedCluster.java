@@ -7,10 +7,11 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Several ranks as threads of this process, each with an emulated device of its own and a bootstrap to the others. For tests: what a rank
- * throws is collected, nothing waits for ever, and what was left alive is reported.
+ * Several ranks as threads of this process, each with an emulated device of its own and a bootstrap to the others. For
+ * tests: what a rank throws is collected, nothing waits for ever, and what was left alive is reported.
  *
- * <p>Immutable. Runs may not overlap: the limit ends every wait in the process, and what others allocate counts as a leak.
+ * <p>Immutable. Runs may not overlap: the limit ends every wait in the process, and what others allocate counts as a
+ * leak.
  */
 public final class EmulatedCluster {
     private static final Duration LIMIT = Duration.ofSeconds(60);
@@ -59,8 +60,8 @@ public final class EmulatedCluster {
     /**
      * Runs {@code action} on each rank, on a platform thread with the rank's device current, and waits for all.
      *
-     * <p>Once a rank has failed, the others have 5 seconds to end by themselves. After that, or when the time limit is reached, every wait
-     * among ranks in this process is ended with an error, so that their threads end too.
+     * <p>Once a rank has failed, the others have 5 seconds to end by themselves. After that, or when the time limit is
+     * reached, every wait among ranks in this process is ended with an error, so that their threads end too.
      *
      * @throws EmulatedClusterException if a rank failed or did not end in time, or something was left alive
      */

@@ -5,8 +5,8 @@ import java.util.SortedMap;
 import java.util.TreeMap;
 
 /**
- * Ranks of an {@link EmulatedCluster} have failed, did not end in time, or have left something alive. The cause is what failed first, the
- * others are suppressed exceptions; each is a rank's own, so its trace is of that rank's thread.
+ * Ranks of an {@link EmulatedCluster} have failed, did not end in time, or have left something alive. The cause is what
+ * failed first, the others are suppressed exceptions; each is a rank's own, so its trace is of that rank's thread.
  */
 public final class EmulatedClusterException extends RuntimeException {
     private static final long serialVersionUID = 1L;
@@ -19,7 +19,10 @@ public final class EmulatedClusterException extends RuntimeException {
         failures.values().stream().skip(1).forEach(this::addSuppressed);
     }
 
-    /** What each failed rank threw, by rank; for one that did not end in time an exception whose trace shows where it was. */
+    /**
+     * What each failed rank threw, by rank; for one that did not end in time an exception whose trace shows where it
+     * was.
+     */
     public SortedMap<Integer, Throwable> failures() {
         return failures;
     }

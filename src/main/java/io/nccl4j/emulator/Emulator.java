@@ -17,8 +17,8 @@ import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The emulator's controls. Everything here is global to the process, may be called from any thread, and needs the emulator as the
- * backend: {@link #use()} switches it on.
+ * The emulator's controls. Everything here is global to the process, may be called from any thread, and needs the
+ * emulator as the backend: {@link #use()} switches it on.
  */
 public final class Emulator {
     private static final int ALL_DEVICES = -1;
@@ -79,7 +79,10 @@ public final class Emulator {
         VARIABLES.add(name);
     }
 
-    /** Back to the state after loading: options, environment, presets, faults, no logs, waits that work. What is alive stays. */
+    /**
+     * Back to the state after loading: options, environment, presets, faults, no logs, waits that work. What is alive
+     * stays.
+     */
     public static void reset() {
         clearPresets();
         clearFaults();
@@ -142,7 +145,10 @@ public final class Emulator {
         presetResult(function, result, 0, 1);
     }
 
-    /** After {@code skip} further calls of {@code function}, the next {@code times} return {@code result} and do nothing else. */
+    /**
+     * After {@code skip} further calls of {@code function}, the next {@code times} return {@code result} and do
+     * nothing else.
+     */
     public static void presetResult(String function, int result, long skip, long times) {
         if (skip < 0 || times < 1) {
             throw new IllegalArgumentException("skip " + skip + ", times " + times + ": must be at least 0 and 1");
@@ -160,7 +166,10 @@ public final class Emulator {
         ControlCalls.check(EmulatorControl.nccl4jEmuClearPresets(), "clear presets");
     }
 
-    /** Keeps the newest {@code capacity} pieces of executed work from now on; 0 ends that. What was kept before is dropped. */
+    /**
+     * Keeps the newest {@code capacity} pieces of executed work from now on; 0 ends that. What was kept before is
+     * dropped.
+     */
     public static void recordTimeline(int capacity) {
         ControlCalls.ready();
         timelineCapacity = notNegative(capacity);

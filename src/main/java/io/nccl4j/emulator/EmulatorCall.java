@@ -15,7 +15,8 @@ import org.jspecify.annotations.Nullable;
  * @param thread the kernel's number of the calling thread
  * @param result what it returned
  * @param function the C function
- * @param arguments all of them, as {@code name=value name=value}, structs as {@code name={field=value}}; a long list is cut
+ * @param arguments all of them, as {@code name=value name=value}, structs as {@code name={field=value}}; a long list is
+ *     cut
  */
 public record EmulatorCall(long sequence, long timeNanos, long durationNanos, int device, int rank, int thread,
         int result,

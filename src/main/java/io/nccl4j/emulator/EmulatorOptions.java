@@ -8,8 +8,8 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 
 /**
- * Options of the emulator, obtained by {@link Emulator#options()}. They are global and take effect at once. Before the first change they
- * are as the environment variables {@code NCCL4J_EMU_<NAME>} say.
+ * Options of the emulator, obtained by {@link Emulator#options()}. They are global and take effect at once. Before the
+ * first change they are as the environment variables {@code NCCL4J_EMU_<NAME>} say.
  */
 public final class EmulatorOptions {
     private static final int LONGEST_VALUE = 64;
@@ -35,12 +35,17 @@ public final class EmulatorOptions {
         return set("poison", on ? "1" : "0");
     }
 
-    /** Permutes the order that the real library leaves open ({@code shuffle}); the same way for the same seed, 0 not at all. */
+    /**
+     * Permutes the order that the real library leaves open ({@code shuffle}); the same way for the same seed, 0 not
+     * at all.
+     */
     public EmulatorOptions shuffle(long seed) {
         return set("shuffle", Long.toUnsignedString(seed));
     }
 
-    /** Generation of NCCL EP ({@code api}). nccl4j looks at it once, when it makes the first EP group of the process. */
+    /**
+     * Generation of NCCL EP ({@code api}). nccl4j looks at it once, when it makes the first EP group of the process.
+     */
     public EmulatorOptions api(EpApi api) {
         return set("api", api.value());
     }

@@ -3,8 +3,8 @@ package io.nccl4j.emulator;
 import java.time.Duration;
 
 /**
- * Something that goes wrong on demand; see {@link Emulator#inject}. Operations, allocations and launches count from 1, from the
- * injection on. EP operations are dispatches and combines, counted when they run; replays count.
+ * Something that goes wrong on demand; see {@link Emulator#inject}. Operations, allocations and launches count from 1,
+ * from the injection on. EP operations are dispatches and combines, counted when they run; replays count.
  */
 public sealed interface Fault {
     /** Rank or device number that stands for all of them. */

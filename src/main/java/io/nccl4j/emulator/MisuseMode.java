@@ -1,6 +1,9 @@
 package io.nccl4j.emulator;
 
-/** What the emulator does where the real library would end the process: an assertion, a C++ exception, an exit, a device trap. */
+/**
+ * What the emulator does where the real library would end the process: an assertion, a C++ exception, an exit, a
+ * device trap.
+ */
 public enum MisuseMode {
     /** The same: a message, and the process ends. */
     ABORT,

@@ -1,5 +1,7 @@
 package io.nccl4j.ep;
 
+import io.nccl4j.cuda.CloseLimit;
+import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.NativeResource;
 import io.nccl4j.nccl.DataType;
@@ -51,11 +53,20 @@ final class BufferMemory {
             counts = allocate(DataType.INT32, shapes.counts());
             offsets = optional(DataType.INT32, shapes.offsets());
             total = optional(DataType.INT32, shapes.total());
+            clearRouting();
             done = true;
         } finally {
             if (!done) {
                 close();
             }
+        }
+    }
+
+    /** What lies in new memory is no routing: a step before the first one is written routes nothing. */
+    private void clearRouting() {
+        try (CudaStream stream = CudaStream.create(group.device())) {
+            routing.memory().fillAsync((byte) -1, stream);
+            stream.await(CloseLimit.get());
         }
     }
 

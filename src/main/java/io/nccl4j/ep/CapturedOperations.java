@@ -3,13 +3,18 @@ package io.nccl4j.ep;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.internal.CaptureScope;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** What a handle tells a capture: what the graph must keep alive, and on 0.1.0 how many operations it holds. */
 final class CapturedOperations {
+    private static final Logger LOG = LoggerFactory.getLogger(EpHandle.class);
+
     private final EpHandle handle;
     private final HandleShape shape;
     private @Nullable CaptureScope counting;
     private int count;
+    private boolean evening;
 
     CapturedOperations(EpHandle handle, HandleShape shape) {
         this.handle = handle;
@@ -39,14 +44,20 @@ final class CapturedOperations {
         CaptureScope capture = CaptureScope.current();
         if (capture != null) {
             handle.group().rdmaBuffer().usedIn(capture);
-            if (shape.isLowLatency() && !shape.isV2()) {
-                countParity(capture);
-            }
         }
     }
 
-    /** 0.1.0 fixes at capture which of two buffers an operation uses, so a replay must end where it began. */
-    private void countParity(CaptureScope capture) {
+    /**
+     * An operation was captured. 0.1.0 fixes at capture which of two buffers it uses, and goes on to the other one: a replay
+     * must end where it began, and so must a capture that comes to nothing.
+     *
+     * @param again does the same once more
+     */
+    void count(CudaStream stream, Runnable again) {
+        CaptureScope capture = CaptureScope.current();
+        if (capture == null || shape.isV2() || !shape.isLowLatency() || evening) {
+            return;
+        }
         if (capture != counting) {
             counting = capture;
             count = 0;
@@ -54,7 +65,23 @@ final class CapturedOperations {
                     "the capture holds %d operations of %s: NCCL EP 0.1.0 can only replay an even number, as dispatch and combine",
                     count,
                     handle));
+            capture.whenDiscarded(() -> evenOut(stream, again));
         }
         count++;
+    }
+
+    /** Takes the library back to the buffer where it was, by another capture of which nothing runs either. */
+    private void evenOut(CudaStream stream, Runnable again) {
+        if (count % 2 == 0) {
+            return;
+        }
+        evening = true;
+        try {
+            stream.capture(again).close();
+        } catch (RuntimeException e) {
+            LOG.error("{} must be closed: a capture that has failed has left it out of step", handle, e);
+        } finally {
+            evening = false;
+        }
     }
 }

@@ -4,8 +4,8 @@ import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Arguments of an update, dispatch or combine that have passed all rules. Tensors, types and widths cannot change afterwards; what is
- * left to look at in each step are rows.
+ * Arguments of an update, dispatch or combine that have passed all rules. Tensors, types and widths cannot change afterwards;
+ * what is left to look at in each step are rows.
  */
 final class CheckedCall {
     private final Object first;

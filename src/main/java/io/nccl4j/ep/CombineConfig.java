@@ -8,8 +8,8 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 
 /**
- * How a combine is done, {@code ncclEpCombineConfig_t}. Immutable, one object per combination of values: each method returns the changed
- * one. Thread-safe.
+ * How a combine is done, {@code ncclEpCombineConfig_t}. Immutable, one object per combination of values: each method returns the
+ * changed one. Thread-safe.
  */
 public final class CombineConfig {
     private record Key(boolean sendOnly, PassDirection direction, CombineRecipe recipe) {

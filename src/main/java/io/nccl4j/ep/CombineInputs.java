@@ -37,8 +37,8 @@ public final class CombineInputs extends NativeStruct {
      * All fields.
      *
      * @param tokens expert outputs; with windows in the modes that duplicate rows, they are changed
-     * @param weights float32 gradients of the weights, {@code [rows, topK]} in FLAT, {@code [rows]} in EXPERT_MAJOR: needed in the backward
-     *     pass, else null
+     * @param weights float32 gradients of the weights, {@code [rows, topK]} in FLAT, {@code [rows]} in EXPERT_MAJOR: needed in
+     *     the backward pass, else null
      * @param scales float32, one per row: needed by {@link CombineRecipe#NVFP4}, else null. API v2
      */
     public static CombineInputs of(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor scales) {

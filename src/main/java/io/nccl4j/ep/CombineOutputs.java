@@ -26,8 +26,8 @@ public final class CombineOutputs extends NativeStruct {
      * All fields.
      *
      * @param tokens {@code [T, hidden]}
-     * @param weights {@code [T, topK]} float32. EXPERT_MAJOR of low latency reads the routing weights here, so it is an <em>input</em>;
-     *     the backward pass of high throughput writes the gradients of the weights; else null
+     * @param weights {@code [T, topK]} float32. EXPERT_MAJOR of low latency reads the routing weights here, so it is an
+     *     <em>input</em>; the backward pass of high throughput writes the gradients of the weights; else null
      */
     public static CombineOutputs of(EpTensor tokens, @Nullable EpTensor weights) {
         return new CombineOutputs(tokens, weights);

@@ -39,9 +39,10 @@ public final class DispatchOutputs extends NativeStruct {
      * All fields.
      *
      * @param tokens the received rows
-     * @param weights float32: {@code [ranks, maxTokensPerRank, topK]} in RANK_MAJOR, {@code [rows, topK]} in FLAT, {@code [rows]} in
-     *     EXPERT_MAJOR of high throughput; null in EXPERT_MAJOR of low latency and in the backward pass
-     * @param indices int32 {@code [ranks, maxTokensPerRank, topK]} in RANK_MAJOR, int64 {@code [rows, topK]} in FLAT; null otherwise
+     * @param weights float32: {@code [ranks, maxTokensPerRank, topK]} in RANK_MAJOR, {@code [rows, topK]} in FLAT, {@code
+     *     [rows]} in EXPERT_MAJOR of high throughput; null in EXPERT_MAJOR of low latency and in the backward pass
+     * @param indices int32 {@code [ranks, maxTokensPerRank, topK]} in RANK_MAJOR, int64 {@code [rows, topK]} in FLAT; null
+     *     otherwise
      * @param scales a row for each row of tokens with a recipe other than {@link DispatchRecipe#NONE}, else null
      */
     public static DispatchOutputs of(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor indices,

@@ -11,8 +11,8 @@ import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 
 /**
- * All device tensors of a MoE layer's dispatch and combine, at maximum capacity and at addresses that never change, so that graphs can be
- * captured over them. New tokens, weights and routing are written into the same memory, in stream order.
+ * All device tensors of a MoE layer's dispatch and combine, at maximum capacity and at addresses that never change, so that
+ * graphs can be captured over them. New tokens, weights and routing are written into the same memory, in stream order.
  *
  * <p>Belongs to a handle and its thread. What lies in unused rows is unspecified.
  */
@@ -95,7 +95,7 @@ public final class EpBuffers extends NativeResource {
         return handle.shape().maxTokens();
     }
 
-    /** {@code topk_idx}, int64 {@code [maxTokens, topK]}: to be written before dispatch, -1 for none. */
+    /** {@code topk_idx}, int64 {@code [maxTokens, topK]}: to be written before dispatch, -1 for none, as which it begins. */
     public EpTensor routing() {
         return open(memory.routing);
     }
@@ -116,8 +116,8 @@ public final class EpBuffers extends NativeResource {
     }
 
     /**
-     * Weights of received tokens, float32 {@code [ranks, maxTokens, topK]} in RANK_MAJOR, {@code [rows, topK]} in FLAT, {@code [rows]} in
-     * EXPERT_MAJOR of high throughput.
+     * Weights of received tokens, float32 {@code [ranks, maxTokens, topK]} in RANK_MAJOR, {@code [rows, topK]} in FLAT, {@code
+     * [rows]} in EXPERT_MAJOR of high throughput.
      *
      * @throws IllegalStateException if the layout has none
      */
@@ -126,8 +126,8 @@ public final class EpBuffers extends NativeResource {
     }
 
     /**
-     * Local experts of received tokens, -1 for none: int32 {@code [ranks, maxTokens, topK]} in RANK_MAJOR, int64 {@code [rows, topK]} in
-     * FLAT.
+     * Local experts of received tokens, -1 for none: int32 {@code [ranks, maxTokens, topK]} in RANK_MAJOR, int64 {@code [rows,
+     * topK]} in FLAT.
      *
      * @throws IllegalStateException if the layout has none
      */
@@ -182,8 +182,8 @@ public final class EpBuffers extends NativeResource {
     }
 
     /**
-     * Copies {@link #expertCounts()}, or {@link #sourceRankCounts()}, to the host when the work on {@code stream} is done. For tests and
-     * debugging: it waits, which a decode loop must not do.
+     * Copies {@link #expertCounts()}, or {@link #sourceRankCounts()}, to the host when the work on {@code stream} is done. For
+     * tests and debugging: it waits, which a decode loop must not do.
      */
     public int[] readCountsForDebug(CudaStream stream) {
         CaptureScope.refuse("EpBuffers.readCountsForDebug",

@@ -25,11 +25,12 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * The ranks of a communicator as a place for Mixture-of-Experts layers, {@code ncclEpGroup_t}: owns buffers that all handles share.
+ * The ranks of a communicator as a place for Mixture-of-Experts layers, {@code ncclEpGroup_t}: owns buffers that all handles
+ * share.
  *
- * <p>A group, its handles and their buffers belong to one platform thread, which has the group's device current; at first the one that
- * created the group, {@link #bindToCurrentThread()} changes that. Operations of one group are made in the same order by all ranks, and
- * run in that order: on one stream, or on streams ordered by events.
+ * <p>A group, its handles and their buffers belong to one platform thread, which has the group's device current; at first the
+ * one that created the group, {@link #bindToCurrentThread()} changes that. Operations of one group are made in the same order by
+ * all ranks, and run in that order: on one stream, or on streams ordered by events.
  *
  * <p>After a failure of the device or the communicator nothing native is destroyed any more: close then abandons.
  */
@@ -66,8 +67,8 @@ public final class EpGroup extends NativeResource {
     }
 
     /**
-     * Creates the group, {@code ncclEpCreateGroup}. Collective, with the communicator's limit. Makes the device current for this thread
-     * and leaves it so.
+     * Creates the group, {@code ncclEpCreateGroup}. Collective, with the communicator's limit. Makes the device current for this
+     * thread and leaves it so.
      *
      * @param communicator a blocking one
      * @throws IllegalArgumentException if the configuration does not suit the communicator, the device or the library
@@ -99,20 +100,29 @@ public final class EpGroup extends NativeResource {
         MemorySegment struct = GroupStruct.encode(config, generation, sizing, hooks, arena);
         // The thread leaves here with the device that the library's own call would have left.
         device.makeCurrent();
-        // If the limit is reached the arena stays, since the call goes on.
-        long address = communicator.callCollectively("ncclEpCreateGroup", communicator.limit(), () -> {
-            MemorySegment out = arena.allocate(ADDRESS);
-            int status = NcclEp.ncclEpCreateGroup(out, MemorySegment.ofAddress(communicator.address()), struct);
-            if (status != 0) {
-                throw communicator.failed("ncclEpCreateGroup", status);
-            }
-            return out.get(ADDRESS, 0).address();
-        });
+        long address = createNatively(communicator, struct, arena);
         EpGroup group = new EpGroup(address, communicator, config, generation, limits, hooks, arena);
         group.undoIfAllocatorFailed();
         LifecycleEvent.emit("create", group.toString());
         LOG.info("{} created", group);
         return group;
+    }
+
+    private static long createNatively(Communicator communicator, MemorySegment config, Arena arena) {
+        try {
+            return communicator.callCollectively("ncclEpCreateGroup", communicator.limit(), () -> {
+                MemorySegment out = arena.allocate(ADDRESS);
+                int status = NcclEp.ncclEpCreateGroup(out, MemorySegment.ofAddress(communicator.address()), config);
+                if (status != 0) {
+                    throw communicator.failed("ncclEpCreateGroup", status);
+                }
+                return out.get(ADDRESS, 0).address();
+            });
+        } catch (NcclException e) {
+            // When the limit is reached instead, the call goes on and needs what is in the arena.
+            arena.close();
+            throw e;
+        }
     }
 
     private void undoIfAllocatorFailed() {
@@ -137,8 +147,8 @@ public final class EpGroup extends NativeResource {
     }
 
     /**
-     * Makes the calling thread the owner of the group and its handles, and the group's device current for it. The former owner must be
-     * done with them.
+     * Makes the calling thread the owner of the group and its handles, and the group's device current for it. The former owner
+     * must be done with them.
      *
      * @throws IllegalStateException on a virtual thread, or during a capture
      */
@@ -268,8 +278,8 @@ public final class EpGroup extends NativeResource {
     }
 
     /**
-     * Clears signals and activates all ranks again, {@code ncclEpMaskClean}. Collective among the ranks that are not masked; waits for
-     * them, with the communicator's limit.
+     * Clears signals and activates all ranks again, {@code ncclEpMaskClean}. Collective among the ranks that are not masked;
+     * waits for them, with the communicator's limit.
      */
     public void maskClean(CudaStream stream) {
         enter(stream);
@@ -319,6 +329,10 @@ public final class EpGroup extends NativeResource {
         enter();
         if (stream.device() != device) {
             checkDevice(stream, stream.device());
+        }
+        if (!stream.isCapturing() && CaptureScope.isOpen()) {
+            CaptureScope.refuse("an operation of " + label() + " on " + stream,
+                    "the stream takes no part in the capture; use the stream that captures, or let this one wait for an event of it");
         }
     }
 

@@ -15,8 +15,8 @@ public final class EpGroupConfig {
     }
 
     /**
-     * A low-latency group. Besides experts, tokens and token bytes it must name its layout and top-k: all handles of the group have
-     * that one shape, and the RDMA buffer is sized for it exactly.
+     * A low-latency group. Besides experts, tokens and token bytes it must name its layout and top-k: all handles of the group
+     * have that one shape, and the RDMA buffer is sized for it exactly.
      */
     public static Builder lowLatency() {
         return new Builder(Algorithm.LOW_LATENCY);
@@ -99,8 +99,8 @@ public final class EpGroupConfig {
         }
 
         /**
-         * High throughput: the receive budget of a rank in rows ({@code max_recv_tokens_per_rank}), at least the tokens of a rank.
-         * FLAT counts tokens, EXPERT_MAJOR the rows of all zones with their padding.
+         * High throughput: the receive budget of a rank in rows ({@code max_recv_tokens_per_rank}), at least the tokens of a
+         * rank. FLAT counts tokens, EXPERT_MAJOR the rows of all zones with their padding.
          */
         public Builder maxReceiveRows(int value) {
             receiveRows = value;
@@ -126,10 +126,10 @@ public final class EpGroupConfig {
         }
 
         /**
-         * Low latency: the library allocates the RDMA buffer with the first handle and replaces it by a larger one when a handle needs
-         * that ({@code rdma_buffer_size} AUTO). Creating a handle is then collective, handles may have other shapes than the
-         * configuration's, and growth makes all graphs of the group invalid. Operations of handles of different shapes must be kept
-         * apart by a barrier among the ranks: their buffers overlap.
+         * Low latency: the library allocates the RDMA buffer with the first handle and replaces it by a larger one when a handle
+         * needs that ({@code rdma_buffer_size} AUTO). Creating a handle is then collective, handles may have other shapes than
+         * the configuration's, and growth makes all graphs of the group invalid. Operations of handles of different shapes must
+         * be kept apart by a barrier among the ranks: their buffers overlap.
          */
         public Builder growingRdmaBuffer() {
             rdmaBufferBytes = 0;
@@ -162,8 +162,8 @@ public final class EpGroupConfig {
         }
 
         /**
-         * Low latency: how long the device waits for a rank ({@code timeout_ns}), about 100 s by default. Afterwards it masks the rank,
-         * or traps without {@link #mask()}. Whole milliseconds.
+         * Low latency: how long the device waits for a rank ({@code timeout_ns}), about 100 s by default. Afterwards it masks
+         * the rank, or traps without {@link #mask()}. Whole milliseconds.
          */
         public Builder timeout(Duration value) {
             timeout = value;

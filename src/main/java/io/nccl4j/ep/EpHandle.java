@@ -22,12 +22,12 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * The routing of one batch through one MoE layer, {@code ncclEpHandle_t}: update it, dispatch tokens, combine the experts' outputs. Layout,
- * top-k and alignment are fixed for its life; the number of tokens, T, is that of the last update.
+ * The routing of one batch through one MoE layer, {@code ncclEpHandle_t}: update it, dispatch tokens, combine the experts'
+ * outputs. Layout, top-k and alignment are fixed for its life; the number of tokens, T, is that of the last update.
  *
- * <p>The explicit calls mirror the C functions one to one; null, or an argument left out, is C's {@code NULL}. {@link #dispatchAsync} and
- * {@link #combineAsync} do the same on an {@link EpBuffers} and are made for graphs. None of them allocates or, unless said, waits.
- * Arguments are checked when they are first used together; afterwards only rows are compared.
+ * <p>The explicit calls mirror the C functions one to one; null, or an argument left out, is C's {@code NULL}. {@link
+ * #dispatchAsync} and {@link #combineAsync} do the same on an {@link EpBuffers} and are made for graphs. None of them allocates
+ * or, unless said, waits. Arguments are checked when they are first used together; afterwards only rows are compared.
  *
  * <p>Belongs to the thread of its group.
  */
@@ -49,7 +49,8 @@ public final class EpHandle extends NativeResource {
     private final CapturedOperations captured;
     private long tokens = NEVER_UPDATED;
     private @Nullable EpTensor routing;
-    private boolean dispatched;
+    private final Executed mapped = new Executed();
+    private final Executed dispatched = new Executed();
     private long dispatchedRows;
 
     private EpHandle(EpGroup group, long address, HandleShape shape, @Nullable DeviceMemory memory) {
@@ -120,7 +121,7 @@ public final class EpHandle extends NativeResource {
             address = checkCreated("ncclEpCreateHandle", status, group, out);
         }
         EpHandle handle = created(group, address, shape, null);
-        handle.updated(topkIdx);
+        handle.updated(topkIdx, stream);
         return handle;
     }
 
@@ -154,10 +155,10 @@ public final class EpHandle extends NativeResource {
     }
 
     /**
-     * Sets the routing, {@code ncclEpUpdateHandle}. High throughput: collective, enqueued, captured; the tensor may change once the stream
-     * has passed. Low latency: keeps T and the address of the tensor, whose contents dispatch and combine read when they run; a capture
-     * records nothing of it, so an update between replays changes later eager calls and captures, not the graph: to route anew, write
-     * into the tensor that was captured.
+     * Sets the routing, {@code ncclEpUpdateHandle}. High throughput: collective, enqueued, captured; the tensor may change once
+     * the stream has passed. Low latency: keeps T and the address of the tensor, whose contents dispatch and combine read when
+     * they run; a capture records nothing of it, so an update between replays changes later eager calls and captures, not the
+     * graph: to route anew, write into the tensor that was captured.
      *
      * @param topkIdx int64 or (API v2) int32 {@code [T, topK]}: experts from 0, or negative for none
      * @param info high throughput: counters to write, or null. Low latency: null
@@ -182,12 +183,13 @@ public final class EpHandle extends NativeResource {
             tokens = NEVER_UPDATED;
             throw group.failed("ncclEpUpdateHandle", status);
         }
-        updated(topkIdx);
+        updated(topkIdx, stream);
     }
 
     /**
-     * Checks a routing on the host, before it is copied to the device: nothing looks at it there, and an expert that does not exist
-     * corrupts memory. A token may name an expert twice, but in EXPERT_MAJOR of low latency a zone has room for every token once only.
+     * Checks a routing on the host, before it is copied to the device: nothing looks at it there, and an expert that does not
+     * exist corrupts memory. A token may name an expert twice, but in EXPERT_MAJOR of low latency a zone has room for every
+     * token once only.
      *
      * @param host {@code [count, topK]}
      * @param type INT64 or INT32
@@ -197,9 +199,10 @@ public final class EpHandle extends NativeResource {
         HandleRules.checkRoutingValues(shape, host, type, count);
     }
 
-    private void updated(EpTensor topkIdx) {
+    private void updated(EpTensor topkIdx, CudaStream stream) {
         tokens = topkIdx.rows();
         routing = topkIdx;
+        mapped.enqueued(stream);
     }
 
     private static void checkUpdate(EpGroup group, HandleShape shape, EpTensor topkIdx, @Nullable LayoutInfo info) {
@@ -231,8 +234,8 @@ public final class EpHandle extends NativeResource {
     }
 
     /**
-     * Sends tokens to the ranks of their experts, {@code ncclEpDispatch}. Collective, enqueued. High throughput without windows, or eager,
-     * waits for this rank's part of the update before it enqueues, unless captured.
+     * Sends tokens to the ranks of their experts, {@code ncclEpDispatch}. Collective, enqueued. High throughput without windows,
+     * or eager, waits for this rank's part of the update before it enqueues, unless captured.
      *
      * @param inputs rows of T tokens
      * @param outputs room for what the layout says
@@ -247,8 +250,8 @@ public final class EpHandle extends NativeResource {
         if (eager || !dispatches.contain(inputs, outputs, info, config, tokens)) {
             checkDispatch(inputs, outputs, info, config, stream);
         }
-        if (lowLatency && !canBegin()) {
-            checkBegin("dispatch");
+        if (lowLatency ? !canBegin() : !mapped.isBefore(stream)) {
+            checkBegin("dispatch", stream);
         }
         if (stream.isCapturing()) {
             captured.operation(stream, routing, inputs, outputs, info);
@@ -262,7 +265,10 @@ public final class EpHandle extends NativeResource {
         if (status != 0) {
             throw group.failed("ncclEpDispatch", status);
         }
-        dispatched = true;
+        if (stream.isCapturing()) {
+            captured.count(stream, () -> dispatch(inputs, outputs, info, stream));
+        }
+        dispatched.enqueued(stream);
         dispatchedRows = outputs.tokens().rows();
         if (config != null && config.isSendOnly()) {
             group.send().begin(this, stream, inputs, outputs, info);
@@ -271,16 +277,16 @@ public final class EpHandle extends NativeResource {
 
     private void checkDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
             @Nullable DispatchConfig config, CudaStream stream) {
-        checkUpdated("dispatch");
+        long count = updatedTokens("dispatch", inputs.tokens());
         checkDevices(group, inputs);
         checkDevices(group, outputs);
         if (info != null) {
             checkDevices(group, info);
         }
         if (lowLatency) {
-            LowLatencyRules.checkDispatch(shape, tokens, inputs, outputs, info, config);
+            LowLatencyRules.checkDispatch(shape, count, inputs, outputs, info, config);
         } else {
-            HighThroughputRules.checkDispatch(shape, tokens, inputs, outputs, info, config);
+            HighThroughputRules.checkDispatch(shape, count, inputs, outputs, info, config);
         }
         Rule.EAGER_CAPTURE.require(!eager || !stream.isCapturing(),
                 "dispatch cannot be captured into a graph: the group is eager and reads counts on the host; give it maxReceiveRows, or "
@@ -288,8 +294,10 @@ public final class EpHandle extends NativeResource {
         dispatches.add(CheckedCall.dispatch(inputs, outputs, info, config), inputs, outputs, info, config);
     }
 
-    private void checkUpdated(String call) {
+    /** T of the last update. The library would take it from the tensor if there was none, and read maps that nobody wrote. */
+    private long updatedTokens(String call, EpTensor rows) {
         Rule.UPDATED.require(tokens != NEVER_UPDATED, "%s of %s before its first update", call, this);
+        return tokens == NEVER_UPDATED ? rows.rows() : tokens;
     }
 
     /** Low latency: no other operation is half done, and the routing that the device is going to read is still there. */
@@ -298,7 +306,10 @@ public final class EpHandle extends NativeResource {
         return !group.send().isPending() && read != null && !read.isClosed();
     }
 
-    private void checkBegin(String call) {
+    private void checkBegin(String call, CudaStream stream) {
+        Rule.UPDATED.require(lowLatency || mapped.isBefore(stream),
+                "%s of %s before its first update has run: it was captured, and its graph was never launched", call,
+                this);
         Rule.SEND_PENDING.require(!group.send().isPending(),
                 "%s of %s while a send half is pending in its group (%s): complete it first",
                 call, this, group.send());
@@ -314,8 +325,8 @@ public final class EpHandle extends NativeResource {
     }
 
     /**
-     * Brings expert outputs home and adds them up, {@code ncclEpCombine}. Collective, enqueued. Low latency EXPERT_MAJOR weights them; the
-     * others add, so that experts weight them before.
+     * Brings expert outputs home and adds them up, {@code ncclEpCombine}. Collective, enqueued. Low latency EXPERT_MAJOR weights
+     * them; the others add, so that experts weight them before.
      *
      * @param inputs rows where dispatch has put theirs
      * @param outputs rows of T tokens
@@ -328,9 +339,11 @@ public final class EpHandle extends NativeResource {
         if (eager || !combines.contain(inputs, outputs, config, null, tokens)) {
             checkCombine(inputs, outputs, config);
         }
-        if (lowLatency && (!dispatched || !canBegin())) {
-            Rule.DISPATCHED.require(dispatched, "combine of %s before its first dispatch", this);
-            checkBegin("combine");
+        if (lowLatency ? !dispatched.isBefore(stream) || !canBegin() : !mapped.isBefore(stream)) {
+            Rule.DISPATCHED.require(!lowLatency || dispatched.isBefore(stream),
+                    "combine of %s before its first dispatch; one that was captured counts when the graph is launched",
+                    this);
+            checkBegin("combine", stream);
         }
         if (stream.isCapturing()) {
             captured.operation(stream, routing, inputs, outputs, null);
@@ -345,26 +358,30 @@ public final class EpHandle extends NativeResource {
         if (status != 0) {
             throw group.failed("ncclEpCombine", status);
         }
+        if (stream.isCapturing()) {
+            captured.count(stream, () -> combine(inputs, outputs, stream));
+        }
         if (config != null && config.isSendOnly()) {
             group.send().begin(this, stream, inputs, outputs, null);
         }
     }
 
     private void checkCombine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config) {
-        checkUpdated("combine");
+        long count = updatedTokens("combine", outputs.tokens());
         checkDevices(group, inputs);
         checkDevices(group, outputs);
         if (lowLatency) {
-            LowLatencyRules.checkCombine(shape, tokens, inputs, outputs, config);
+            LowLatencyRules.checkCombine(shape, count, inputs, outputs, config);
         } else {
-            HighThroughputRules.checkCombine(shape, tokens, inputs, outputs, config, dispatchedRows);
+            HighThroughputRules.checkCombine(shape, count, inputs, outputs, config, dispatchedRows);
         }
         combines.add(CheckedCall.combine(inputs, outputs, config), inputs, outputs, config, null);
     }
 
     /**
-     * Does the other half of the operation that was {@code sendOnly}, {@code ncclEpComplete}: enqueued on the stream of its first half.
-     * Collective with the other ranks' first halves. Does nothing if none is pending in this handle, and for high throughput.
+     * Does the other half of the operation that was {@code sendOnly}, {@code ncclEpComplete}: enqueued on the stream of its
+     * first half. Collective with the other ranks' first halves. Does nothing if none is pending in this handle, and for high
+     * throughput.
      */
     public void complete() {
         long handle = address();
@@ -383,8 +400,8 @@ public final class EpHandle extends NativeResource {
     }
 
     /**
-     * Device buffers at maximum capacity, at addresses that never change, for {@link #dispatchAsync} and {@link #combineAsync}. High
-     * throughput: collective, since what is received lies in windows.
+     * Device buffers at maximum capacity, at addresses that never change, for {@link #dispatchAsync} and {@link #combineAsync}.
+     * High throughput: collective, since what is received lies in windows.
      *
      * @param hidden elements of a row
      * @param type of tokens: BFLOAT16, FLOAT16 or FLOAT32
@@ -397,8 +414,8 @@ public final class EpHandle extends NativeResource {
     }
 
     /**
-     * Update and dispatch on {@code buffers}. Capturable; does not wait, allocate or read counts on the host. What a capture fixes is
-     * {@code count}: replays serve as many tokens or fewer, the rest with a routing of -1.
+     * Update and dispatch on {@code buffers}. Capturable; does not wait, allocate or read counts on the host. What a capture
+     * fixes is {@code count}: replays serve as many tokens or fewer, the rest with a routing of -1.
      *
      * @param count tokens of this rank, 0 to {@link EpBuffers#maxTokens()}
      */
@@ -419,7 +436,10 @@ public final class EpHandle extends NativeResource {
         }
     }
 
-    /** Combine on {@code buffers}: the experts' outputs of the tokens of the last {@link #dispatchAsync}. Capturable; does not wait or allocate. */
+    /**
+     * Combine on {@code buffers}: the experts' outputs of the tokens of the last {@link #dispatchAsync}. Capturable; does not
+     * wait or allocate.
+     */
     public void combineAsync(EpBuffers buffers, CudaStream stream) {
         combineAsync(buffers, null, stream);
     }
@@ -436,8 +456,8 @@ public final class EpHandle extends NativeResource {
     }
 
     /**
-     * Makes the library compile and load what dispatch and combine on {@code buffers} need, which would otherwise happen in the first
-     * capture: runs both once, without a valid token, and waits for them. Collective; leaves routing rows of -1.
+     * Makes the library compile and load what dispatch and combine on {@code buffers} need, which would otherwise happen in the
+     * first capture: runs both once, without a valid token, and waits for them. Collective; leaves routing rows of -1.
      *
      * @param count as for {@link #dispatchAsync}
      * @throws WaitTimeoutException if another rank does not take part within the communicator's limit

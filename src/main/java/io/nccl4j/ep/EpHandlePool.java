@@ -137,7 +137,8 @@ public final class EpHandlePool extends NativeResource {
 
         /** Handles other than those that the group makes by default; not in memory of the caller, which several cannot share. */
         public Builder handles(Layout layout, int topK, HandleConfig config) {
-            Rule.HANDLE_MEMORY.require(config.memory() == null, "handle memory of the caller: handles of a pool cannot share it");
+            Rule.HANDLE_MEMORY.require(config.memory() == null,
+                    "handle memory of the caller: handles of a pool cannot share it");
             maker = of -> of.createHandle(layout, topK, config);
             return this;
         }

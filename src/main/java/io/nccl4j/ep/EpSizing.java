@@ -4,8 +4,9 @@ import io.nccl4j.nccl.DataType;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a group takes in memory, before anything is allocated. Pure arithmetic: no library, no device. Handle memory is asked of the
- * library instead: {@link EpGroup#handleMemoryBytes(Layout, int)}.
+ * What a group takes in memory, before anything is allocated. Pure arithmetic: no library, no device. Handle memory is asked of
+ * the library instead: {@link EpGroup#handleMemoryBytes(Layout, int)}. The environment variables by which NCCL EP chooses how
+ * EXPERT_MAJOR works count as they do there.
  */
 public final class EpSizing {
     private static final int WINDOW_ALIGNMENT = 256;
@@ -68,8 +69,8 @@ public final class EpSizing {
     }
 
     /**
-     * The most rows that a rank may receive: the budget of a high-throughput group (in its eager mode the bound on what can come),
-     * all zones or regions of a low-latency one.
+     * The most rows that a rank may receive: the budget of a high-throughput group (in its eager mode the bound on what can
+     * come), all zones or regions of a low-latency one.
      */
     public long receiveRows() {
         Layout layout = config.layout();

@@ -15,8 +15,8 @@ import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A tensor in device memory, {@code ncclEpTensor_t}: contiguous, rows first. Its descriptor is written once, beside the memory, and lives
- * as long as that; per step only the number of rows changes.
+ * A tensor in device memory, {@code ncclEpTensor_t}: contiguous, rows first. Its descriptor is written once, beside the memory,
+ * and lives as long as that; per step only the number of rows changes.
  *
  * <p>Used by one thread at a time.
  */
@@ -80,8 +80,8 @@ public final class EpTensor {
     }
 
     /**
-     * A tensor in a window, which the other ranks can read and write directly ({@code win_hdl}, {@code win_offset}). All ranks must use
-     * the same offset.
+     * A tensor in a window, which the other ranks can read and write directly ({@code win_hdl}, {@code win_offset}). All ranks
+     * must use the same offset.
      */
     public static EpTensor inWindow(WindowSlice slice, DataType type, long... shape) {
         return inWindow(slice, slice.window().memory(), type, shape);
@@ -93,8 +93,8 @@ public final class EpTensor {
     }
 
     /**
-     * Sets the number of rows, the first extent, and returns this tensor. A few nanoseconds, nothing allocated. Work that was enqueued
-     * or captured before keeps the number that it was given.
+     * Sets the number of rows, the first extent, and returns this tensor. A few nanoseconds, nothing allocated. Work that was
+     * enqueued or captured before keeps the number that it was given.
      *
      * @param count from 0 to the first extent of the shape
      */

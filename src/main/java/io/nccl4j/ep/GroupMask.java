@@ -35,7 +35,7 @@ final class GroupMask {
     void query(EpTensor target, CudaStream stream) {
         checkExists("maskQuery");
         int ranks = group.communicator().size();
-        Rule.MASK.require(target.has(DataType.INT32, ranks), "the mask is %s: must be INT32 [%d]", target, ranks);
+        Rule.MASK_RANKS.require(target.has(DataType.INT32, ranks), "the mask is %s: must be INT32 [%d]", target, ranks);
         group.checkDevice(target, target.memory().device());
         stream.retain(group);
         stream.retain(target.resource());
@@ -66,7 +66,7 @@ final class GroupMask {
         CaptureScope.refuse("EpGroup.maskUpdate",
                 "the host's mask would be read at every replay; update before the launch");
         Communicator communicator = group.communicator();
-        Rule.MASK.require(value.size() == communicator.size(), "%s: the group has %d ranks", value,
+        Rule.MASK_RANKS.require(value.size() == communicator.size(), "%s: the group has %d ranks", value,
                 communicator.size());
         Staging memory = staging();
         // The copy before may still have to read it.

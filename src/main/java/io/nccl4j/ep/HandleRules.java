@@ -116,12 +116,15 @@ final class HandleRules {
     }
 
     static void checkRoutingValues(HandleShape s, MemorySegment host, DataType type, long tokens) {
-        Rule.ROUTING_TYPE.require(type == DataType.INT64 || type == DataType.INT32, "the routing is %s: must be INT64 or INT32", type);
+        Rule.ROUTING_TYPE.require(type == DataType.INT64 || type == DataType.INT32,
+                "the routing is %s: must be INT64 or INT32", type);
         for (long i = 0; i < tokens * s.topK(); i++) {
-            long expert = type == DataType.INT64 ? host.getAtIndex(ValueLayout.JAVA_LONG_UNALIGNED, i)
+            long expert = type == DataType.INT64
+                    ? host.getAtIndex(ValueLayout.JAVA_LONG_UNALIGNED, i)
                     : host.getAtIndex(ValueLayout.JAVA_INT_UNALIGNED, i);
             if (expert >= s.config().experts()) {
-                Rule.ROUTING_VALUES.require(false, "token %d routes to expert %d: there are %d, from 0", i / s.topK(), expert,
+                Rule.ROUTING_VALUES.require(false, "token %d routes to expert %d: there are %d, from 0", i / s.topK(),
+                        expert,
                         s.config().experts());
             }
         }

@@ -69,7 +69,9 @@ final class HighThroughputRules {
         }
     }
 
-    /** @param dispatchedRows of the output of the dispatch before, which the library has found sufficient; -1 if there was none */
+    /**
+     * @param dispatchedRows of the output of the dispatch before, which the library has found sufficient; -1 if there was none
+     */
     static void checkCombine(HandleShape s, long tokens, CombineInputs in, CombineOutputs out,
             @Nullable CombineConfig config,
             long dispatchedRows) {

@@ -5,8 +5,8 @@ import io.nccl4j.bindings.ncclep.ncclEpLayoutInfo_t;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Where received tokens lie, {@code ncclEpLayoutInfo_t}: counters that the device writes. High throughput takes it in update, low latency
- * in dispatch.
+ * Where received tokens lie, {@code ncclEpLayoutInfo_t}: counters that the device writes. High throughput takes it in update,
+ * low latency in dispatch.
  */
 public final class LayoutInfo extends NativeStruct {
     private final @Nullable EpTensor expertCounters;
@@ -55,7 +55,8 @@ public final class LayoutInfo extends NativeStruct {
         }
 
         /**
-         * Rows per local expert, {@code [localExperts]}: int32; in EXPERT_MAJOR of high throughput also int64, and padding counts.
+         * Rows per local expert, {@code [localExperts]}: int32; in EXPERT_MAJOR of high throughput also int64, and padding
+         * counts.
          */
         public Builder expertCounters(EpTensor value) {
             expertCounters = value;

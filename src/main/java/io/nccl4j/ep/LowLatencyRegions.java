@@ -1,8 +1,8 @@
 package io.nccl4j.ep;
 
 /**
- * What lies in the RDMA buffer of a low-latency group: two banks, each with room for the messages of a dispatch or of a combine, sent
- * and received, and two banks of signals.
+ * What lies in the RDMA buffer of a low-latency group: two banks, each with room for the messages of a dispatch or of a combine,
+ * sent and received, and two banks of signals.
  *
  * @param dispatchSend bytes of outgoing dispatch messages
  * @param dispatchReceive bytes of incoming dispatch messages

@@ -13,8 +13,8 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A struct of tensors that is passed by pointer. Written once, in memory that lives as long as the first tensor's, and useless as soon
- * as the memory of any of its tensors is closed: then its address is gone, and using it is refused.
+ * A struct of tensors that is passed by pointer. Written once, in memory that lives as long as the first tensor's, and useless
+ * as soon as the memory of any of its tensors is closed: then its address is gone, and using it is refused.
  */
 abstract sealed class NativeStruct permits DispatchInputs, DispatchOutputs, CombineInputs, CombineOutputs, LayoutInfo {
     /** Size and magic come first in every struct. */

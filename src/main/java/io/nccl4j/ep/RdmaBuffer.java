@@ -5,8 +5,8 @@ import java.util.LinkedHashSet;
 import java.util.Set;
 
 /**
- * The RDMA buffer of a low-latency group: of a fixed size, or growing with its handles. Growth moves it, so that the graphs captured
- * before point to memory that is gone.
+ * The RDMA buffer of a low-latency group: of a fixed size, or growing with its handles. Growth moves it, so that the graphs
+ * captured before point to memory that is gone.
  */
 final class RdmaBuffer {
     private final boolean growing;

@@ -145,6 +145,8 @@ enum Rule {
 
     /** A.7, 7: masks exist in low-latency groups created with them. */
     MASK(Kind.STATE),
+    /** A.7: masks have an entry for every rank. */
+    MASK_RANKS(Kind.ARGUMENT),
     /** A.7: a mask is cleaned after the first handle exists. */
     MASK_BUFFER(Kind.STATE),
     /** A.8: the communicator is a blocking one, and works. */

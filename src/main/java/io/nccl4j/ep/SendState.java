@@ -50,7 +50,7 @@ final class SendState {
         capture.whenEnding(() -> Rule.SEND_CAPTURE.require(scope != capture,
                 "%s has captured a send half: complete it in the same capture", owner));
         // Of a capture that fails nothing is ever sent.
-        capture.whenReleased(() -> {
+        capture.whenDiscarded(() -> {
             if (scope == capture) {
                 end();
             }

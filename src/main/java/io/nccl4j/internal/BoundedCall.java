@@ -8,8 +8,8 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A native call that waits for other ranks and knows no limit, made on a thread of its own so that the caller need not wait for
- * ever. A call that exceeds its limit goes on: there is no safe way to end it.
+ * A native call that waits for other ranks and knows no limit, made on a thread of its own so that the caller need not
+ * wait for ever. A call that exceeds its limit goes on: there is no safe way to end it.
  */
 public final class BoundedCall<T extends @Nullable Object> {
     private final Supplier<T> body;
@@ -25,7 +25,8 @@ public final class BoundedCall<T extends @Nullable Object> {
      * Makes the call and waits for its end.
      *
      * @param call what it is, for the message
-     * @throws WaitTimeoutException if it has not returned within {@code limit}, or this thread was interrupted meanwhile
+     * @throws WaitTimeoutException if it has not returned within {@code limit}, or this thread was interrupted
+     *     meanwhile
      */
     public static <T extends @Nullable Object> T run(String call, Duration limit, Supplier<T> body) {
         BoundedCall<T> bounded = new BoundedCall<>(body);

@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -12,12 +13,15 @@ import org.jspecify.annotations.Nullable;
  */
 public final class CaptureScope {
     private static final ThreadLocal<@Nullable CaptureScope> CURRENT = new ThreadLocal<>();
+    private static final AtomicInteger OPEN = new AtomicInteger();
 
     private final Set<NativeResource> touched = new LinkedHashSet<>();
 
     private final List<Runnable> checks = new ArrayList<>();
+    private final List<Runnable> discards = new ArrayList<>();
     private final List<Runnable> endings = new ArrayList<>();
     private volatile @Nullable String invalidated;
+    private volatile boolean launched;
 
     private CaptureScope() {
     }
@@ -29,17 +33,24 @@ public final class CaptureScope {
         }
         CaptureScope scope = new CaptureScope();
         CURRENT.set(scope);
+        OPEN.incrementAndGet();
         return scope;
     }
 
     /** Ends the scope of this thread. */
     public void end() {
         CURRENT.remove();
+        OPEN.decrementAndGet();
     }
 
     /** The scope of this thread, if it captures. */
     public static @Nullable CaptureScope current() {
         return CURRENT.get();
+    }
+
+    /** Whether this thread captures; no more than the read of a field as long as no thread does. */
+    public static boolean isOpen() {
+        return OPEN.get() != 0 && CURRENT.get() != null;
     }
 
     /** The graph under construction will keep {@code resource} from being closed. */
@@ -62,6 +73,16 @@ public final class CaptureScope {
         checks.forEach(Runnable::run);
     }
 
+    /** {@code undo} runs if there is no graph in the end, after the capture has ended. */
+    public void whenDiscarded(Runnable undo) {
+        discards.add(undo);
+    }
+
+    /** The capture has ended without a graph. */
+    public void discard() {
+        discards.forEach(Runnable::run);
+    }
+
     /** {@code ending} runs when the graph and all executables made from it are closed. */
     public void whenReleased(Runnable ending) {
         synchronized (endings) {
@@ -77,6 +98,16 @@ public final class CaptureScope {
             endings.clear();
         }
         last.forEach(Runnable::run);
+    }
+
+    /** The graph was launched. */
+    public void launched() {
+        launched = true;
+    }
+
+    /** Whether the graph was ever launched, so that what it writes is there for the work enqueued now. */
+    public boolean wasLaunched() {
+        return launched;
     }
 
     /** The graph must not be launched any more, because what it points to has moved. */

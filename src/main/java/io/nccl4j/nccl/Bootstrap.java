@@ -9,8 +9,8 @@ import java.util.Arrays;
  * How the ranks of a job find each other before there is a communicator, and talk on the host afterwards. Package
  * {@code io.nccl4j.bootstrap} has implementations; others need {@link #allGather} only.
  *
- * <p>All ranks make the same calls in the same order. Every call has a time limit and names the ranks that did not come. One
- * thread at a time.
+ * <p>All ranks make the same calls in the same order. Every call has a time limit and names the ranks that did not
+ * come. One thread at a time.
  */
 public interface Bootstrap extends AutoCloseable {
     /** This rank, from 0. */
@@ -26,7 +26,8 @@ public interface Bootstrap extends AutoCloseable {
     Duration limit();
 
     /**
-     * Gives every rank what all of them have given, by rank. Nobody gets it before everybody has called. Sizes may differ.
+     * Gives every rank what all of them have given, by rank. Nobody gets it before everybody has called. Sizes may
+     * differ.
      *
      * @throws WaitTimeoutException if a rank does not call in time; the message names it
      * @throws IllegalStateException if a rank has left or failed; the message names it
@@ -43,8 +44,8 @@ public interface Bootstrap extends AutoCloseable {
     }
 
     /**
-     * Rank 0 makes a unique id and all get it. As nobody gets it before everybody has reported, a rank that is missing is named
-     * here, and not waited for in {@code ncclCommInitRank}, which knows no limit.
+     * Rank 0 makes a unique id and all get it. As nobody gets it before everybody has reported, a rank that is missing
+     * is named here, and not waited for in {@code ncclCommInitRank}, which knows no limit.
      */
     default UniqueId exchangeUniqueId() {
         byte[] mine = {};

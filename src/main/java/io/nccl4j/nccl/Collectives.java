@@ -8,8 +8,8 @@ import io.nccl4j.internal.NativeResource;
 import java.lang.foreign.MemorySegment;
 
 /**
- * The collectives of a {@link Communicator}: operands are checked before they reach NCCL, and in a capture kept alive by the
- * graph.
+ * The collectives of a {@link Communicator}: operands are checked before they reach NCCL, and in a capture kept alive
+ * by the graph.
  */
 abstract sealed class Collectives extends NativeResource permits Communicator {
     /** One buffer of a collective: where it starts, and how many elements of it are read or written. */
@@ -40,8 +40,8 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
     abstract void check(String function, int status);
 
     /**
-     * Every rank gets the {@code count} elements that each rank sends, by rank, {@code ncclAllGather}. In place if the send buffer is
-     * this rank's part of the receive buffer.
+     * Every rank gets the {@code count} elements that each rank sends, by rank, {@code ncclAllGather}. In place if the
+     * send buffer is this rank's part of the receive buffer.
      *
      * @param send {@code [count]}
      * @param receive {@code [size, count]}
@@ -54,13 +54,17 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
                 (from, to, self, queue) -> Nccl.ncclAllGather(from, to, count, type.code(), self, queue));
     }
 
-    /** {@link #allGather(DeviceMemory, long, DeviceMemory, long, long, DataType, CudaStream)} from the start of both buffers. */
+    /**
+     * {@link #allGather(DeviceMemory, long, DeviceMemory, long, long, DataType, CudaStream)} from the start of both
+     * buffers.
+     */
     public void allGather(DeviceMemory send, DeviceMemory receive, long count, DataType type, CudaStream stream) {
         allGather(send, 0, receive, 0, count, type, stream);
     }
 
     /**
-     * Every rank gets the reduction of the elements that all ranks send, {@code ncclAllReduce}. In place if both buffers are the same.
+     * Every rank gets the reduction of the elements that all ranks send, {@code ncclAllReduce}. In place if both
+     * buffers are the same.
      *
      * @param send {@code [count]}
      * @param receive {@code [count]}
@@ -73,15 +77,18 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
                 (from, to, self, queue) -> Nccl.ncclAllReduce(from, to, count, type.code(), op.code(), self, queue));
     }
 
-    /** {@link #allReduce(DeviceMemory, long, DeviceMemory, long, long, DataType, ReduceOp, CudaStream)} from the start of both buffers. */
+    /**
+     * {@link #allReduce(DeviceMemory, long, DeviceMemory, long, long, DataType, ReduceOp, CudaStream)} from the start
+     * of both buffers.
+     */
     public void allReduce(DeviceMemory send, DeviceMemory receive, long count, DataType type, ReduceOp op,
             CudaStream stream) {
         allReduce(send, 0, receive, 0, count, type, op, stream);
     }
 
     /**
-     * Every rank gets the elements that {@code root} sends, {@code ncclBroadcast}. The send buffer counts at the root only; other ranks may
-     * pass their receive buffer.
+     * Every rank gets the elements that {@code root} sends, {@code ncclBroadcast}. The send buffer counts at the root
+     * only; other ranks may pass their receive buffer.
      *
      * @param send {@code [count]}
      * @param receive {@code [count]}
@@ -95,14 +102,17 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
                 (from, to, self, queue) -> Nccl.ncclBroadcast(from, to, count, type.code(), root, self, queue));
     }
 
-    /** {@link #broadcast(DeviceMemory, long, DeviceMemory, long, long, DataType, int, CudaStream)} in place, from the buffer's start. */
+    /**
+     * {@link #broadcast(DeviceMemory, long, DeviceMemory, long, long, DataType, int, CudaStream)} in place, from the
+     * buffer's start.
+     */
     public void broadcast(DeviceMemory buffer, long count, DataType type, int root, CudaStream stream) {
         broadcast(buffer, 0, buffer, 0, count, type, root, stream);
     }
 
     /**
-     * {@code root} gets the reduction of the elements that all ranks send, {@code ncclReduce}. The receive buffer counts at the root only;
-     * other ranks may pass their send buffer.
+     * {@code root} gets the reduction of the elements that all ranks send, {@code ncclReduce}. The receive buffer
+     * counts at the root only; other ranks may pass their send buffer.
      *
      * @param send {@code [count]}
      * @param receive {@code [count]}
@@ -116,15 +126,18 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
                 (from, to, self, queue) -> Nccl.ncclReduce(from, to, count, type.code(), op.code(), root, self, queue));
     }
 
-    /** {@link #reduce(DeviceMemory, long, DeviceMemory, long, long, DataType, ReduceOp, int, CudaStream)} from the start of both buffers. */
+    /**
+     * {@link #reduce(DeviceMemory, long, DeviceMemory, long, long, DataType, ReduceOp, int, CudaStream)} from the
+     * start of both buffers.
+     */
     public void reduce(DeviceMemory send, DeviceMemory receive, long count, DataType type, ReduceOp op, int root,
             CudaStream stream) {
         reduce(send, 0, receive, 0, count, type, op, root, stream);
     }
 
     /**
-     * Every rank gets its part of the reduction of what all ranks send, {@code ncclReduceScatter}. In place if the receive buffer is this
-     * rank's part of the send buffer.
+     * Every rank gets its part of the reduction of what all ranks send, {@code ncclReduceScatter}. In place if the
+     * receive buffer is this rank's part of the send buffer.
      *
      * @param send {@code [size, count]}
      * @param receive {@code [count]}
@@ -137,14 +150,18 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
                         queue));
     }
 
-    /** {@link #reduceScatter(DeviceMemory, long, DeviceMemory, long, long, DataType, ReduceOp, CudaStream)} from the start of both buffers. */
+    /**
+     * {@link #reduceScatter(DeviceMemory, long, DeviceMemory, long, long, DataType, ReduceOp, CudaStream)} from the
+     * start of both buffers.
+     */
     public void reduceScatter(DeviceMemory send, DeviceMemory receive, long count, DataType type, ReduceOp op,
             CudaStream stream) {
         reduceScatter(send, 0, receive, 0, count, type, op, stream);
     }
 
     /**
-     * Every rank sends row r of its buffer to rank r and gets that rank's row for it, {@code ncclAlltoAll}. Not in place.
+     * Every rank sends row r of its buffer to rank r and gets that rank's row for it, {@code ncclAlltoAll}. Not in
+     * place.
      *
      * @param send {@code [size, count]}
      * @param receive {@code [size, count]}
@@ -157,14 +174,17 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
                 stream, (from, to, self, queue) -> Nccl.ncclAlltoAll(from, to, count, type.code(), self, queue));
     }
 
-    /** {@link #allToAll(DeviceMemory, long, DeviceMemory, long, long, DataType, CudaStream)} from the start of both buffers. */
+    /**
+     * {@link #allToAll(DeviceMemory, long, DeviceMemory, long, long, DataType, CudaStream)} from the start of both
+     * buffers.
+     */
     public void allToAll(DeviceMemory send, DeviceMemory receive, long count, DataType type, CudaStream stream) {
         allToAll(send, 0, receive, 0, count, type, stream);
     }
 
     /**
-     * Sends to rank {@code peer}, which receives at the same time, {@code ncclSend}. Several that depend on each other must be in one
-     * {@link #group}.
+     * Sends to rank {@code peer}, which receives at the same time, {@code ncclSend}. Several that depend on each other
+     * must be in one {@link #group}.
      *
      * @param buffer {@code [count]}
      */

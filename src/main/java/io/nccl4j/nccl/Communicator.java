@@ -15,6 +15,7 @@ import io.nccl4j.internal.LifecycleEvent;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
+import java.util.List;
 import java.util.function.Supplier;
 import java.util.function.ToIntBiFunction;
 import org.jspecify.annotations.Nullable;
@@ -24,12 +25,12 @@ import org.slf4j.LoggerFactory;
 /**
  * One rank's end of a set of ranks that work together, {@code ncclComm_t}. Bound to one device.
  *
- * <p>Used by one thread at a time; only {@link #abort}, {@link #abandon}, {@link #asyncError} and {@link #isUsable} may come from
- * others. Calls that wait for other ranks on the host have a limit. Once the communicator has failed or was aborted, nothing that
- * belongs to it (windows, EP groups) is destroyed natively any more: closing abandons it.
+ * <p>Used by one thread at a time; only {@link #abort}, {@link #abandon}, {@link #asyncError} and {@link #isUsable} may
+ * come from others. Calls that wait for other ranks on the host have a limit. Once the communicator has failed or was
+ * aborted, nothing that belongs to it (windows, EP groups) is destroyed natively any more: closing abandons it.
  *
- * <p>Collectives are made by all ranks in the same order. They are enqueued on a stream and can be captured; the graph then keeps
- * the communicator and the memory from being closed. Counts are elements, offsets are bytes.
+ * <p>Collectives are made by all ranks in the same order. They are enqueued on a stream and can be captured; the graph
+ * then keeps the communicator and the memory from being closed. Counts are elements, offsets are bytes.
  */
 public final class Communicator extends Collectives {
     /** Color of a rank that does not become part of a split. */
@@ -76,7 +77,10 @@ public final class Communicator extends Collectives {
         return init(id, bootstrap.rank(), bootstrap.size(), device, options.limit(options.limitOr(bootstrap.limit())));
     }
 
-    /** Makes a communicator of the {@code size} ranks that have {@code id}, {@code ncclCommInitRankConfig}. Collective. */
+    /**
+     * Makes a communicator of the {@code size} ranks that have {@code id}, {@code ncclCommInitRankConfig}.
+     * Collective.
+     */
     public static Communicator init(UniqueId id, int rank, int size, CudaDevice device) {
         return init(id, rank, size, device, CommunicatorOptions.defaults());
     }
@@ -113,8 +117,8 @@ public final class Communicator extends Collectives {
     }
 
     /**
-     * A communicator of another owner, which must stay alive until this is closed; closing does not destroy it. Whether it is
-     * blocking cannot be asked: an EP group needs a blocking one.
+     * A communicator of another owner, which must stay alive until this is closed; closing does not destroy it. Whether
+     * it is blocking cannot be asked: an EP group needs a blocking one.
      *
      * @param device the device that it was made for
      * @throws IllegalArgumentException if it was made for another device
@@ -151,7 +155,8 @@ public final class Communicator extends Collectives {
     }
 
     /**
-     * Makes communicators of parts of this one, {@code ncclCommSplit}. Collective. The parts live independently of this.
+     * Makes communicators of parts of this one, {@code ncclCommSplit}. Collective. The parts live independently of
+     * this.
      *
      * @param color ranks of one color come together; {@link #NO_COLOR} for none
      * @param key orders the ranks of a part; equal ones stay in their present order
@@ -174,12 +179,22 @@ public final class Communicator extends Collectives {
             return null;
         }
         MemorySegment part = MemorySegment.ofAddress(address);
-        if (!blocking) {
-            throwUnlessReady(CommunicatorState.awaitEnd(part, "the part of " + this, limit));
+        boolean done = false;
+        try {
+            if (!blocking) {
+                throwUnlessReady(CommunicatorState.awaitEnd(part, "the part of " + this, limit));
+            }
+            Communicator made = new Communicator("Communicator", address, device, true, blocking, limit,
+                    query(part, "ncclCommUserRank", Nccl::ncclCommUserRank),
+                    query(part, "ncclCommCount", Nccl::ncclCommCount));
+            done = true;
+            return made;
+        } finally {
+            if (!done) {
+                // Not destroyed: the other ranks would have to come.
+                device.call(() -> Nccl.ncclCommAbort(part));
+            }
         }
-        return new Communicator("Communicator", address, device, true, blocking, limit,
-                query(part, "ncclCommUserRank", Nccl::ncclCommUserRank),
-                query(part, "ncclCommCount", Nccl::ncclCommCount));
     }
 
     /** The device it is bound to. */
@@ -216,8 +231,8 @@ public final class Communicator extends Collectives {
     }
 
     /**
-     * Whether it works as far as is known: open, not finalized, aborted or abandoned, no failure seen on it or its device. Does not
-     * ask NCCL; {@link #asyncError} does.
+     * Whether it works as far as is known: open, not finalized, aborted or abandoned, no failure seen on it or its
+     * device. Does not ask NCCL; {@link #asyncError} does.
      */
     public boolean isUsable() {
         return !isClosed() && state.lost() == null && !state.isFinalized();
@@ -236,16 +251,16 @@ public final class Communicator extends Collectives {
     }
 
     /**
-     * Why nothing native may be done any more to it or to what belongs to it (a failure of it or its device, an abort); null as long
-     * as it may. What is built on it asks this before it destroys anything.
+     * Why nothing native may be done any more to it or to what belongs to it (a failure of it or its device, an abort);
+     * null as long as it may. What is built on it asks this before it destroys anything.
      */
     public @Nullable String lost() {
         return state.lost();
     }
 
     /**
-     * Asks NCCL whether something went wrong in the background, {@code ncclCommGetAsyncError}. An error makes the communicator
-     * unusable. While a non-blocking call is under way, that is {@link NcclResult#IN_PROGRESS}.
+     * Asks NCCL whether something went wrong in the background, {@code ncclCommGetAsyncError}. An error makes the
+     * communicator unusable. While a non-blocking call is under way, that is {@link NcclResult#IN_PROGRESS}.
      */
     public NcclResult asyncError() {
         checkOpen();
@@ -260,7 +275,10 @@ public final class Communicator extends Collectives {
         return result == null ? NcclResult.INTERNAL_ERROR : result;
     }
 
-    /** Waits until non-blocking creation, or another non-blocking call, has ended; at once for a blocking communicator. */
+    /**
+     * Waits until non-blocking creation, or another non-blocking call, has ended; at once for a blocking
+     * communicator.
+     */
     public void awaitReady(Duration longest) {
         if (!blocking) {
             throwUnlessReady(CommunicatorState.awaitEnd(segment(), this, longest));
@@ -276,8 +294,10 @@ public final class Communicator extends Collectives {
     }
 
     /**
-     * Makes a native call on this communicator, of NCCL or a library above it, that waits for other ranks: on a thread of its own
-     * with this device current. As long as it has not returned, an abort is refused, since it could end the process.
+     * Makes a native call on this communicator, of NCCL or a library above it, that waits for other ranks: on a thread
+     * of its own with this device current. As long as it has not returned, an abort is refused, since it could end the
+     * process. Once this thread has given up waiting, the communicator is lost: nothing else may be done natively
+     * beside a call that is stuck.
      *
      * @param call what it is, for messages
      * @param longest how long this thread waits for it; the call itself goes on after that
@@ -288,8 +308,8 @@ public final class Communicator extends Collectives {
     }
 
     /**
-     * The exception for what a call on this communicator answered. Looks whether the communicator or its device have failed for good,
-     * and remembers that. To be called on the thread that made the call.
+     * The exception for what a call on this communicator answered. Looks whether the communicator or its device have
+     * failed for good, and remembers that. To be called on the thread that made the call.
      *
      * @param function the C function, of NCCL or a library above it
      * @param status what it returned, not success
@@ -322,9 +342,10 @@ public final class Communicator extends Collectives {
     }
 
     /**
-     * Waits until all that was enqueued on all ranks is done and ends the communication, {@code ncclCommFinalize}. Collective. Then it
-     * can only be closed. Not needed before {@link #close()}, which does so too.
+     * Waits until all that was enqueued on all ranks is done and ends the communication, {@code ncclCommFinalize}.
+     * Collective. Then it can only be closed. Not needed before {@link #close()}, which does so too.
      *
+     * @throws IllegalStateException if something that needs it is open (a window, an EP group); the message names that
      * @throws WaitTimeoutException if that takes longer than {@link #limit()}
      */
     public void finalizeWork() {
@@ -332,6 +353,7 @@ public final class Communicator extends Collectives {
         if (!owned) {
             throw new IllegalStateException(this + " is borrowed: its owner finalizes it");
         }
+        checkHeldHereOnly(List.of(this));
         MemorySegment self = segment();
         callCollectively("ncclCommFinalize", limit, () -> {
             check("ncclCommFinalize", Nccl.ncclCommFinalize(self));
@@ -341,11 +363,11 @@ public final class Communicator extends Collectives {
     }
 
     /**
-     * Ends it and everything that runs on it, without the other ranks, {@code ncclCommAbort}. Afterwards it and what belongs to it can
-     * only be closed, which destroys nothing natively any more. From any thread.
+     * Ends it and everything that runs on it, without the other ranks, {@code ncclCommAbort}. Afterwards it and what
+     * belongs to it can only be closed, which destroys nothing natively any more. From any thread.
      *
-     * @throws IllegalStateException if a creation or destruction is under way on it (of an EP group, say), or it is borrowed: then
-     *     its owner aborts it and {@link #abandon} says so here
+     * @throws IllegalStateException if a creation or destruction is under way on it (of an EP group, say), or it is
+     *     borrowed: then its owner aborts it and {@link #abandon} says so here
      */
     public void abort() {
         if (!owned) {
@@ -355,7 +377,12 @@ public final class Communicator extends Collectives {
         if (state.isAbandoned()) {
             return;
         }
+        String deviceLost = state.deviceLost();
         state.abandonForAbort(this);
+        if (deviceLost != null) {
+            LOG.warn("{} is abandoned instead of aborted: {}", this, deviceLost);
+            return;
+        }
         int status = BoundedCall.run("ncclCommAbort on " + this, CloseLimit.get(),
                 () -> device.call(() -> Nccl.ncclCommAbort(self)));
         if (status != 0) {
@@ -365,15 +392,15 @@ public final class Communicator extends Collectives {
     }
 
     /**
-     * Gives the native communicator up without touching it, with all that belongs to it: for one that its owner has aborted, or when
-     * other ranks are known to be gone. It can only be closed then.
+     * Gives the native communicator up without touching it, with all that belongs to it: for one that its owner has
+     * aborted, or when other ranks are known to be gone. It can only be closed then.
      *
      * @param reason for messages
      */
     public void abandon(String reason) {
         checkOpen();
-        state.abandon(reason);
         LOG.warn("{} is abandoned: {}", this, reason);
+        state.abandon(reason);
     }
 
     /** Allocates memory that can become a symmetric {@link Window}, {@code ncclMemAlloc}. Not collective. */
@@ -400,12 +427,21 @@ public final class Communicator extends Collectives {
         }
     }
 
-    /** Registers memory of {@link #allocate} as a symmetric window. Collective; see {@link Window}. */
+    /**
+     * Registers memory as a symmetric window, {@code ncclCommWindowRegister} with {@code NCCL_WIN_COLL_SYMMETRIC}.
+     * Collective.
+     *
+     * @param memory from {@link #allocate}, or other memory that NCCL can share, at a multiple of 4096
+     * @throws WaitTimeoutException if another rank does not register within {@link #limit()}
+     */
     public Window register(DeviceMemory memory) {
         return Window.register(this, memory);
     }
 
-    /** Runs {@code body} and makes its calls on any communicators one operation, {@code ncclGroupStart} to {@code ncclGroupEnd}. */
+    /**
+     * Runs {@code body} and makes its calls on any communicators one operation, {@code ncclGroupStart} to {@code
+     * ncclGroupEnd}.
+     */
     public static void group(Runnable body) {
         NcclGroup.run(body);
     }

@@ -8,8 +8,8 @@ import java.time.Duration;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How a communicator is made, {@code ncclConfig_t}; what is not named here is left to NCCL. Immutable: each method returns
- * changed options. All ranks use the same.
+ * How a communicator is made, {@code ncclConfig_t}; what is not named here is left to NCCL. Immutable: each method
+ * returns changed options. All ranks use the same.
  */
 public final class CommunicatorOptions {
     private static final CommunicatorOptions DEFAULTS = new CommunicatorOptions();
@@ -33,8 +33,8 @@ public final class CommunicatorOptions {
     }
 
     /**
-     * Whether calls that need other ranks wait for them ({@code blocking}). A communicator that does not is refused as the base of
-     * an EP group, because NCCL EP takes "in progress" for a failure.
+     * Whether calls that need other ranks wait for them ({@code blocking}). A communicator that does not is refused as
+     * the base of an EP group, because NCCL EP takes "in progress" for a failure.
      */
     public CommunicatorOptions blocking(boolean value) {
         CommunicatorOptions copy = copy();
@@ -96,8 +96,8 @@ public final class CommunicatorOptions {
     }
 
     /**
-     * How long calls that need other ranks (creation, split, registration of windows) wait for them. By default as long as the
-     * bootstrap does, or 5 minutes.
+     * How long calls that need other ranks (creation, split, registration of windows) wait for them. By default as long
+     * as the bootstrap does, or 5 minutes.
      */
     public CommunicatorOptions limit(Duration value) {
         if (value.isNegative() || value.isZero()) {

@@ -18,8 +18,8 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Whether a communicator still works, and which calls that wait for other ranks are under way on it. Thread-safe: such calls run
- * on threads of their own, and an abort may come from any.
+ * Whether a communicator still works, and which calls that wait for other ranks are under way on it. Thread-safe: such
+ * calls run on threads of their own, and an abort may come from any.
  */
 final class CommunicatorState {
     /** A call that has not returned; told from others of its name by identity. */
@@ -43,6 +43,7 @@ final class CommunicatorState {
     private final List<UnderWay> underWay = new ArrayList<>();
     private volatile @Nullable NcclException failure;
     private volatile @Nullable String abandoned;
+    private volatile @Nullable String stuck;
     private volatile boolean finalized;
 
     CommunicatorState(CudaDevice device) {
@@ -60,6 +61,13 @@ final class CommunicatorState {
         if (first != null) {
             return "it has failed: " + first.getMessage();
         }
+        String pending = stuck;
+        return pending != null ? pending : deviceLost();
+    }
+
+    /** What happened to the device, after which no native call makes sense. */
+    @Nullable
+    String deviceLost() {
         if (device.failure() != null) {
             return device + " has failed";
         }
@@ -112,12 +120,15 @@ final class CommunicatorState {
     /** Remembers the first failure. */
     synchronized void fail(NcclException e, Object communicator) {
         if (failure == null) {
-            failure = e;
             LOG.error("{} is lost: {}", communicator, e.getMessage());
+            failure = e;
         }
     }
 
-    /** Makes a native call that waits for other ranks. An abort is refused until it has really returned. */
+    /**
+     * Makes a native call that waits for other ranks. An abort is refused until it has really returned; if that takes
+     * too long, the communicator is lost.
+     */
     <T extends @Nullable Object> T callCollectively(String call, Object communicator, Duration limit,
             Supplier<T> body) {
         UnderWay mark = new UnderWay(call);
@@ -135,6 +146,8 @@ final class CommunicatorState {
             });
         } catch (WaitTimeoutException e) {
             ended = false;
+            // It may be at work in there at any time from now on, so nothing else must be.
+            stuck = call + " has not returned in time";
             throw e;
         } finally {
             if (ended) {

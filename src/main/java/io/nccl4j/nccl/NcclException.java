@@ -14,8 +14,9 @@ public final class NcclException extends NativeCallException {
     }
 
     /**
-     * The exception for what a call answered, with NCCL's own words: {@code ncclGetErrorString} and, if it has something to say,
-     * {@code ncclGetLastError}. To be called on the thread that made the call, before it makes another.
+     * The exception for what a call answered, with NCCL's own words: {@code ncclGetErrorString} and, if it has
+     * something to say, {@code ncclGetLastError}. To be called on the thread that made the call, before it makes
+     * another.
      *
      * @param function the C function
      * @param code what it returned, not success

@@ -11,8 +11,8 @@ import java.util.Arrays;
 
 /**
  * What the ranks of a communicator to be have in common, {@code ncclUniqueId}: made by one of them, given to all by a
- * {@link Bootstrap} or by other means. Serves one communicator only. Says where that one rank listens, so it is to be kept from
- * strangers.
+ * {@link Bootstrap} or by other means. Serves one communicator only. Says where that one rank listens, so it is to be
+ * kept from strangers.
  */
 public final class UniqueId {
     /** Its size. */
@@ -25,8 +25,8 @@ public final class UniqueId {
     }
 
     /**
-     * Makes one, {@code ncclGetUniqueId}. From now on this process waits for the ranks that have it, so it must live until the
-     * communicator exists.
+     * Makes one, {@code ncclGetUniqueId}. From now on this process waits for the ranks that have it, so it must live
+     * until the communicator exists.
      */
     public static UniqueId create() {
         NativeLibraries.load();

@@ -15,8 +15,8 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Memory that the other ranks of a communicator can read and write, {@code ncclWindow_t}. Peers find their part of it by the
- * sender's window and offset, so all ranks register their windows in the same order, with the same sizes.
+ * Memory that the other ranks of a communicator can read and write, {@code ncclWindow_t}. Peers find their part of it
+ * by the sender's window and offset, so all ranks register their windows in the same order, with the same sizes.
  *
  * <p>Belongs to its communicator and holds its memory: both can only be closed after it.
  */
@@ -32,15 +32,9 @@ public final class Window extends NativeResource {
         this.memory = memory;
     }
 
-    /**
-     * Registers memory, {@code ncclCommWindowRegister} with {@code NCCL_WIN_COLL_SYMMETRIC}. Collective.
-     *
-     * @param memory from {@link Communicator#allocate}, or other memory that NCCL can share, at a multiple of 4096
-     * @throws WaitTimeoutException if another rank does not register within {@link Communicator#limit()}
-     */
-    public static Window register(Communicator communicator, DeviceMemory memory) {
-        CaptureScope.refuse("Window.register", "register before the capture");
-        NcclGroup.refuse("Window.register");
+    static Window register(Communicator communicator, DeviceMemory memory) {
+        CaptureScope.refuse("Communicator.register", "register before the capture");
+        NcclGroup.refuse("Communicator.register");
         if (memory.device() != communicator.device()) {
             throw new IllegalArgumentException(
                     memory + " is not memory of " + communicator.device() + ", the device of "
@@ -135,7 +129,7 @@ public final class Window extends NativeResource {
                 return window;
             });
             return null;
-        } catch (WaitTimeoutException e) {
+        } catch (WaitTimeoutException | NcclException e) {
             return e.getMessage();
         }
     }

@@ -74,7 +74,7 @@ class InProcessBootstrapTest {
         });
         assertThat(outcomes.subList(0, 2)).allSatisfy(
                 outcome -> assertThat((Throwable) outcome).isInstanceOf(IllegalStateException.class)
-                        .hasMessage("rank 2 has no device"));
+                        .hasMessageContaining("rank 2 has no device"));
         assertThat(System.nanoTime() - start).isLessThan(LIMIT.toNanos());
     }
 
@@ -97,7 +97,7 @@ class InProcessBootstrapTest {
         assertThat((Throwable) outcomes.getFirst()).isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("was interrupted");
         assertThatThrownBy(() -> ranks.get(1).barrier())
-                .hasMessageContaining("rank 0 has given up: it was interrupted");
+                .hasMessageContaining("rank 0 has given up: ").hasMessageContaining("was interrupted");
     }
 
     @Test

@@ -395,6 +395,6 @@ class TcpBootstrapTest {
         assertThatThrownBy(() -> OPTIONS.withLimit(Duration.ZERO)).isInstanceOf(IllegalArgumentException.class);
         assertThatThrownBy(() -> OPTIONS.withSecret("")).isInstanceOf(IllegalArgumentException.class);
         assertThatThrownBy(() -> OPTIONS.withLocalRank(-1)).isInstanceOf(IllegalArgumentException.class);
-        assertThat(OPTIONS.withSecret("geheim")).asString().doesNotContain("geheim").contains("secret=set");
+        assertThat(OPTIONS.withSecret("unspoken")).asString().doesNotContain("unspoken").contains("secret=set");
     }
 }

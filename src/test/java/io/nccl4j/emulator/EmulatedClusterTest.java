@@ -42,13 +42,15 @@ class EmulatedClusterTest {
 
     @Test
     void failuresAreCollectedByRank() {
-        EmulatedClusterException e = catchThrowableOfType(EmulatedClusterException.class, () -> EmulatedCluster.run(4, rank -> {
-            if (rank.rank() % 2 == 1) {
-                throw new java.io.IOException("of rank " + rank.rank());
-            }
-        }));
+        EmulatedClusterException e = catchThrowableOfType(EmulatedClusterException.class,
+                () -> EmulatedCluster.run(4, rank -> {
+                    if (rank.rank() % 2 == 1) {
+                        throw new java.io.IOException("of rank " + rank.rank());
+                    }
+                }));
         assertThat(e).hasMessageStartingWith("2 of 4 ranks failed; rank ")
-                .hasMessageContaining("rank 1: java.io.IOException: of rank 1").hasMessageContaining("rank 3: java.io.IOException");
+                .hasMessageContaining("rank 1: java.io.IOException: of rank 1")
+                .hasMessageContaining("rank 3: java.io.IOException");
         assertThat(e.failures()).containsOnlyKeys(1, 3);
         assertThat(e.getCause()).isIn(e.failures().values());
         assertThat(e.getSuppressed()).hasSize(1);
@@ -63,12 +65,13 @@ class EmulatedClusterTest {
 
     @Test
     void whoWaitsForAFailedRankAtTheBootstrapHearsOfIt() {
-        EmulatedClusterException e = catchThrowableOfType(EmulatedClusterException.class, () -> EmulatedCluster.run(3, rank -> {
-            if (rank.rank() == 2) {
-                throw new UnsupportedOperationException("no such expert");
-            }
-            rank.bootstrap().barrier();
-        }));
+        EmulatedClusterException e = catchThrowableOfType(EmulatedClusterException.class,
+                () -> EmulatedCluster.run(3, rank -> {
+                    if (rank.rank() == 2) {
+                        throw new UnsupportedOperationException("no such expert");
+                    }
+                    rank.bootstrap().barrier();
+                }));
         assertThat(e.getCause()).isInstanceOf(UnsupportedOperationException.class);
         assertThat(e.failures().get(0)).hasMessageContaining(
                 "rank 2 has failed: java.lang.UnsupportedOperationException: no such expert");
@@ -151,7 +154,8 @@ class EmulatedClusterTest {
     void moreRanksThanDevicesNeedSharedDevices() {
         int size = CudaDevice.count() + 1;
         assertThatThrownBy(() -> EmulatedCluster.run(size, rank -> {
-        })).isInstanceOf(IllegalArgumentException.class).hasMessageContaining("a cluster of " + size + " ranks needs as many devices");
+        })).isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("a cluster of " + size + " ranks needs as many devices");
         Emulator.options().sharedDevices(true);
         assertThat(EmulatedCluster.of(size).call(rank -> rank.device().ordinal())).hasSize(size).endsWith(size - 2, 0);
     }
@@ -180,6 +184,7 @@ class EmulatedClusterTest {
     @Test
     void sizesAndLimitsAreChecked() {
         assertThatThrownBy(() -> EmulatedCluster.of(0)).isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(() -> EmulatedCluster.of(1).limit(Duration.ZERO)).isInstanceOf(IllegalArgumentException.class);
+        assertThatThrownBy(() -> EmulatedCluster.of(1).limit(Duration.ZERO))
+                .isInstanceOf(IllegalArgumentException.class);
     }
 }

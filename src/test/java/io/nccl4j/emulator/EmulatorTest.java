@@ -32,9 +32,11 @@ class EmulatorTest {
     void optionsCanBeReadChangedAndReset() {
         EmulatorOptions options = Emulator.options();
         String before = options.get("shuffle");
-        options.misuse(MisuseMode.ABORT).poison(true).shuffle(-1).api(EpApi.RELEASE_0_1_0).computeCapability(100).multiprocessors(20)
+        options.misuse(MisuseMode.ABORT).poison(true).shuffle(-1).api(EpApi.RELEASE_0_1_0).computeCapability(100)
+                .multiprocessors(20)
                 .sharedDevices(true).deviceMemory(1 << 30).waitLimit(Duration.ofSeconds(7));
-        assertThat(List.of("misuse", "poison", "shuffle", "api", "compute_capability", "sms", "shared_devices", "device_memory",
+        assertThat(List.of("misuse", "poison", "shuffle", "api", "compute_capability", "sms", "shared_devices",
+                "device_memory",
                 "wait_limit_ms")).extracting(options::get)
                 .containsExactly("abort", "1", "18446744073709551615", "1", "100", "20", "1", "1073741824", "7000");
         Emulator.reset();
@@ -53,7 +55,8 @@ class EmulatorTest {
                 .hasMessageContaining("does not know the name in option speed");
         int devices = CudaDevice.count();
         options.devices(devices);
-        assertThatThrownBy(() -> options.devices(devices == 1 ? 2 : devices - 1)).isInstanceOf(IllegalStateException.class)
+        assertThatThrownBy(() -> options.devices(devices == 1 ? 2 : devices - 1))
+                .isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("CUDA is in use");
     }
 
@@ -72,7 +75,8 @@ class EmulatorTest {
             assertThat(Emulator.describeAddress(memory.address())).contains("12345");
         }
         List<EmulatorCall> calls = Emulator.calls();
-        EmulatorCall malloc = calls.stream().filter(call -> call.function().equals("cudaMalloc")).findFirst().orElseThrow();
+        EmulatorCall malloc = calls.stream().filter(call -> call.function().equals("cudaMalloc")).findFirst()
+                .orElseThrow();
         assertThat(malloc.argument("size")).isEqualTo("12345");
         assertThat(malloc.device()).isEqualTo(2);
         assertThat(malloc.rank()).isEqualTo(-1);
@@ -127,10 +131,13 @@ class EmulatorTest {
 
     @Test
     void presetsRefuseWhatMakesNoSense() {
-        assertThatThrownBy(() -> Emulator.presetResult("cudaNoSuchFunction", 1)).isInstanceOf(IllegalArgumentException.class)
+        assertThatThrownBy(() -> Emulator.presetResult("cudaNoSuchFunction", 1))
+                .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("preset result of cudaNoSuchFunction");
-        assertThatThrownBy(() -> Emulator.presetResult("cudaMalloc", 1, -1, 1)).isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(() -> Emulator.presetResult("cudaMalloc", 1, 0, 0)).isInstanceOf(IllegalArgumentException.class);
+        assertThatThrownBy(() -> Emulator.presetResult("cudaMalloc", 1, -1, 1))
+                .isInstanceOf(IllegalArgumentException.class);
+        assertThatThrownBy(() -> Emulator.presetResult("cudaMalloc", 1, 0, 0))
+                .isInstanceOf(IllegalArgumentException.class);
     }
 
     @Test
@@ -166,7 +173,8 @@ class EmulatorTest {
 
     @Test
     void faultsRefuseWhatMakesNoSense() {
-        assertThatThrownBy(() -> Emulator.inject(new Fault.FailAllocation(2, 0))).isInstanceOf(IllegalArgumentException.class)
+        assertThatThrownBy(() -> Emulator.inject(new Fault.FailAllocation(2, 0)))
+                .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("FailAllocation[device=2, nth=0]");
         Emulator.inject(new Fault.Delay(Fault.ANY, 1, Duration.ofMillis(1)));
         Emulator.inject(new Fault.Silence(0, 1000));
@@ -202,7 +210,8 @@ class EmulatorTest {
                 DeviceMemory memory = DeviceMemory.allocate(device, 1000);
                 PinnedMemory pinned = PinnedMemory.allocate(device, 2000)) {
             assertThat(Emulator.usage().leakedSince(before)).containsExactly(
-                    "1 device allocations (" + memory.byteSize() + " bytes)", "1 pinned allocations (" + pinned.byteSize() + " bytes)",
+                    "1 device allocations (" + memory.byteSize() + " bytes)",
+                    "1 pinned allocations (" + pinned.byteSize() + " bytes)",
                     "1 streams");
             assertThat(Emulator.usage(device).streams()).isEqualTo(onDevice.streams() + 1);
             assertThat(stream.device()).isSameAs(device);

@@ -208,30 +208,44 @@ final class LayerOnRank implements AutoCloseable {
     /** Compares everything with what the case should give; the stream must be idle. */
     void verify(EpCase c, RowsWritten written) {
         Rows tokens = new Rows(read(buffers.received()).array(), rowBytes);
-        byte[][] combined = switch (handle.layout()) {
-            case EXPERT_MAJOR -> group.config().algorithm() == Algorithm.LOW_LATENCY
-                    ? verifyZones(c, tokens)
-                    : verifyExpertMajor(c, tokens, written);
-            case RANK_MAJOR -> verifyRegions(c, tokens);
+        switch (handle.layout()) {
+            case EXPERT_MAJOR -> {
+                if (group.config().algorithm() == Algorithm.LOW_LATENCY) {
+                    LowLatencyExpertMajor.dispatch(c.inputs(), rank.rank()).verify(tokens, null,
+                            ints(buffers.expertCounts()), FILL);
+                } else {
+                    verifyExpertMajor(c, tokens, written);
+                }
+            }
+            case RANK_MAJOR -> LowLatencyRankMajor.dispatch(c.inputs(), rank.rank()).verify(tokens, null,
+                    ints(buffers.receivedIndices()), floats(buffers.receivedWeights()),
+                    ints(buffers.sourceRankCounts()), false, FILL);
             case FLAT -> verifyFlat(c, tokens, written);
+        }
+        verifyCombined(c);
+    }
+
+    /** Compares the combined rows only. */
+    void verifyCombined(EpCase c) {
+        byte[][] expected = switch (handle.layout()) {
+            case EXPERT_MAJOR ->
+                group.config().algorithm() == Algorithm.LOW_LATENCY ? combinedZones(c) : combinedExpertMajor(c);
+            case RANK_MAJOR -> combinedRegions(c);
+            case FLAT -> combinedFlat(c);
         };
-        CombinedRows.verify(combined, new Rows(read(buffers.combined()).array(), rowBytes));
+        CombinedRows.verify(expected, new Rows(read(buffers.combined()).array(), rowBytes));
     }
 
     private byte[] expert(EpCase c, int number, io.nccl4j.oracle.Source source) {
         return TestExperts.apply(number, c.inputs().token(source), format);
     }
 
-    private byte[][] verifyZones(EpCase c, Rows tokens) {
-        LowLatencyExpertMajor.dispatch(c.inputs(), rank.rank()).verify(tokens, null, ints(buffers.expertCounts()),
-                FILL);
+    private byte[][] combinedZones(EpCase c) {
         return LowLatencyExpertMajor.combine(c.inputs().routing(), rank.rank(), c.inputs().weights()[rank.rank()],
                 (expert, source) -> expert(c, expert, source), format, c.hidden());
     }
 
-    private byte[][] verifyRegions(EpCase c, Rows tokens) {
-        LowLatencyRankMajor.dispatch(c.inputs(), rank.rank()).verify(tokens, null, ints(buffers.receivedIndices()),
-                floats(buffers.receivedWeights()), ints(buffers.sourceRankCounts()), false, FILL);
+    private byte[][] combinedRegions(EpCase c) {
         return LowLatencyRankMajor.combine(c.inputs().routing(), rank.rank(), (from, source) -> expert(c, from, source),
                 format,
                 c.hidden());
@@ -244,26 +258,38 @@ final class LayerOnRank implements AutoCloseable {
                 : ReceiveBudget.trapping(rows);
     }
 
-    private byte[][] verifyFlat(EpCase c, Rows tokens, RowsWritten written) {
-        FlatSlots slots = new FlatSlots(c.inputs().routing(), budget());
-        HighThroughputFlat.Received received = HighThroughputFlat.dispatch(c.inputs(), slots, rank.rank());
+    private FlatSlots flatSlots(EpCase c) {
+        return new FlatSlots(c.inputs().routing(), budget());
+    }
+
+    private void verifyFlat(EpCase c, Rows tokens, RowsWritten written) {
+        HighThroughputFlat.Received received = HighThroughputFlat.dispatch(c.inputs(), flatSlots(c), rank.rank());
         received.verifyCounters(ints(buffers.expertCounts()), (long) ints(buffers.receivedTotal())[0]);
         received.verify(new HighThroughputFlat.Outputs(tokens, null, longs(buffers.receivedIndices()),
                 floats(buffers.receivedWeights())), false, written, FILL);
-        return HighThroughputFlat.combine(slots, rank.rank(), (from, source) -> expert(c, from, source), format,
+    }
+
+    private byte[][] combinedFlat(EpCase c) {
+        return HighThroughputFlat.combine(flatSlots(c), rank.rank(), (from, source) -> expert(c, from, source), format,
                 c.hidden());
     }
 
-    private byte[][] verifyExpertMajor(EpCase c, Rows tokens, RowsWritten written) {
-        io.nccl4j.oracle.ExpertMajorMode mode = io.nccl4j.oracle.ExpertMajorMode.valueOf(handle.shape().mode().name());
-        ExpertMajorSlots slots = new ExpertMajorSlots(c.inputs().routing(), budget(), mode, handle.alignment());
-        HighThroughputExpertMajor.Received received = HighThroughputExpertMajor.dispatch(c.inputs(), slots,
+    private ExpertMajorSlots slots(EpCase c) {
+        return new ExpertMajorSlots(c.inputs().routing(), budget(),
+                io.nccl4j.oracle.ExpertMajorMode.valueOf(handle.shape().mode().name()), handle.alignment());
+    }
+
+    private void verifyExpertMajor(EpCase c, Rows tokens, RowsWritten written) {
+        HighThroughputExpertMajor.Received received = HighThroughputExpertMajor.dispatch(c.inputs(), slots(c),
                 rank.rank());
         received.verifyCounters(widen(ints(buffers.expertCounts())), widen(ints(buffers.expertOffsets())),
                 (long) ints(buffers.receivedTotal())[0]);
         received.verify(new HighThroughputExpertMajor.Outputs(tokens, null, floats(buffers.receivedWeights())), written,
                 FILL);
-        return HighThroughputExpertMajor.combine(slots, rank.rank(), (expert, source) -> expert(c, expert, source),
+    }
+
+    private byte[][] combinedExpertMajor(EpCase c) {
+        return HighThroughputExpertMajor.combine(slots(c), rank.rank(), (expert, source) -> expert(c, expert, source),
                 format,
                 c.hidden());
     }

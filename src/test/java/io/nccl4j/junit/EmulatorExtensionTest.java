@@ -4,10 +4,13 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatCode;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.ProcessEnd;
+import java.lang.foreign.MemorySegment;
 import java.lang.reflect.AnnotatedElement;
 import java.lang.reflect.Method;
 import java.lang.reflect.Parameter;
@@ -38,6 +41,11 @@ class EmulatorExtensionTest {
 
         @EmulatedRanks(allowLeaks = true)
         void leaky(String other) {
+            throw new UnsupportedOperationException();
+        }
+
+        @EmulatedRanks(allowMisuse = true)
+        void careless() {
             throw new UnsupportedOperationException();
         }
     }
@@ -75,7 +83,7 @@ class EmulatorExtensionTest {
     }
 
     private static <T> T proxy(Class<T> type, Answer answer) {
-        return type.cast(Proxy.newProxyInstance(type.getClassLoader(), new Class<?>[] {type},
+        return type.cast(Proxy.newProxyInstance(type.getClassLoader(), new Class<?>[]{type},
                 (self, method, arguments) -> answer.to(method.getName(), arguments)));
     }
 
@@ -128,6 +136,32 @@ class EmulatorExtensionTest {
     }
 
     @Test
+    void aMisuseFailsTheTestUnlessItSaysSo() {
+        ExtensionContext context = context(method("plain"));
+        extension.beforeEach(context);
+        misuse();
+        assertThatThrownBy(() -> extension.afterEach(context)).isInstanceOf(AssertionError.class)
+                .hasMessageStartingWith("NCCL EP was misused: ncclEpHandleMemSize on rank -1");
+        ExtensionContext allowed = context(method("careless"));
+        extension.beforeEach(allowed);
+        assertThatCode(() -> extension.afterEach(allowed)).as("misuse of an earlier test").doesNotThrowAnyException();
+        extension.beforeEach(allowed);
+        misuse();
+        assertThat(Emulator.misuses().getLast()).satisfies(misuse -> {
+            assertThat(misuse.function()).isEqualTo("ncclEpHandleMemSize");
+            assertThat(misuse.end()).isEqualTo(ProcessEnd.ABORT);
+            assertThat(misuse.text()).isNotEmpty();
+        });
+        assertThatCode(() -> extension.afterEach(allowed)).doesNotThrowAnyException();
+    }
+
+    /** An assertion of the real library. */
+    private static void misuse() {
+        MemorySegment none = MemorySegment.NULL;
+        assertThat(NcclEp.ncclEpHandleMemSize(none, 1, none, none, 8)).isNotZero();
+    }
+
+    @Test
     void eachTestBeginsAfresh() {
         ExtensionContext context = context(method("plain"));
         extension.beforeEach(context);
@@ -166,7 +200,8 @@ class EmulatorExtensionTest {
     void theClusterHasTheAnnotatedSize() {
         Method plain = method("plain");
         assertThat(extension.supportsParameter(parameter(plain), context(plain))).isTrue();
-        assertThat(((EmulatedCluster) extension.resolveParameter(parameter(plain), context(plain))).size()).isEqualTo(3);
+        assertThat(((EmulatedCluster) extension.resolveParameter(parameter(plain), context(plain))).size())
+                .isEqualTo(3);
         Method five = method("five");
         assertThat(((EmulatedCluster) extension.resolveParameter(parameter(five), context(five))).size()).isEqualTo(5);
         Method other = method("leaky");

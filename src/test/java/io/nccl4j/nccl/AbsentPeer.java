@@ -1,57 +1,80 @@
 package io.nccl4j.nccl;
 
 import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.cuda.CudaDevice;
+import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import java.time.Duration;
 import java.util.concurrent.CountDownLatch;
+import java.util.function.Consumer;
 
-/** Rank 0 closes what rank 1 does not close, with a limit of one second; run in a JVM of its own, which has that limit. */
+/**
+ * Rank 0 does alone what needs rank 1, and closes, with limits of one second; run in a JVM of its own, which has that
+ * limit.
+ */
 public final class AbsentPeer {
     private AbsentPeer() {
     }
 
     /** Prints what happened, a line each. */
     public static void main(String[] arguments) {
+        runRank0(AbsentPeer::registerAlone);
+        runRank0(AbsentPeer::reduceAlone);
+        System.out.println("done");
+    }
+
+    private static void runRank0(Consumer<Communicator> alone) {
         CountDownLatch over = new CountDownLatch(1);
         EmulatedCluster.of(2).allowLeaks().limit(Duration.ofSeconds(40)).run(rank -> {
             Communicator communicator = Communicator.init(rank.bootstrap(), rank.device(),
                     CommunicatorOptions.defaults().limit(Duration.ofSeconds(1)));
-            DeviceMemory memory = communicator.allocate(4096);
-            DeviceMemory second = communicator.allocate(4096);
-            Window window = communicator.register(memory);
             if (rank.rank() == 1) {
                 over.await();
                 return;
             }
             try {
-                closeAlone(communicator, memory, second, window);
+                alone.accept(communicator);
             } finally {
                 over.countDown();
             }
         });
-        System.out.println("done");
     }
 
-    private static void closeAlone(Communicator communicator, DeviceMemory memory, DeviceMemory second, Window window) {
+    private static void registerAlone(Communicator communicator) {
+        DeviceMemory memory = communicator.allocate(4096);
         try {
-            communicator.register(second);
+            communicator.register(memory);
         } catch (WaitTimeoutException e) {
             System.out.println("register: " + e.getMessage());
         }
-        long freed = Emulator.callCount("ncclMemFree");
-        long start = System.nanoTime();
-        window.close();
-        memory.close();
-        System.out.println("window closed: " + window.isClosed() + ", memory freed: " + (Emulator.callCount("ncclMemFree") - freed));
         try {
             communicator.abort();
         } catch (IllegalStateException e) {
             System.out.println("abort: " + e.getMessage());
         }
+        long destroyed = Emulator.callCount("ncclCommDestroy");
+        memory.close();
         communicator.close();
-        System.out.println("communicator closed: " + communicator.isClosed() + " after "
-                + Duration.ofNanos(System.nanoTime() - start).toSeconds() + " s");
+        System.out.println("after register: closed " + communicator.isClosed() + ", destroyed "
+                + (Emulator.callCount("ncclCommDestroy") - destroyed));
+    }
+
+    private static void reduceAlone(Communicator communicator) {
+        CudaDevice device = communicator.device();
+        CudaStream stream = CudaStream.create(device);
+        DeviceMemory buffer = DeviceMemory.allocate(device, 4);
+        communicator.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
+        long destroyed = Emulator.callCount("ncclCommDestroy");
+        long freed = Emulator.callCount("cudaFree");
+        long start = System.nanoTime();
+        communicator.close();
+        buffer.close();
+        stream.close();
+        System.out.println("after reduce: closed " + communicator.isClosed() + ", destroyed "
+                + (Emulator.callCount("ncclCommDestroy") - destroyed) + ", freed "
+                + (Emulator.callCount("cudaFree") - freed)
+                + ", at the limit " + (System.nanoTime() - start < Duration.ofSeconds(20).toNanos()));
     }
 }

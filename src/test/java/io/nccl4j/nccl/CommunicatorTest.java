@@ -257,7 +257,7 @@ class CommunicatorTest {
     }
 
     @Test
-    void aMissingRankEndsCreationAtItsLimit() {
+    void aMissingRankEndsCreationAtItsLimit() throws InterruptedException {
         UniqueId id = UniqueId.create();
         CommunicatorOptions options = CommunicatorOptions.defaults().limit(Duration.ofMillis(200));
         try {
@@ -265,24 +265,19 @@ class CommunicatorTest {
                     .isInstanceOf(WaitTimeoutException.class)
                     .hasMessageContaining("ncclCommInitRankConfig of rank 0 of 2 has not returned within 200 ms");
         } finally {
-            awaitHelperThreads();
+            Emulator.breakWaits("the test is over");
+            awaitHelperThreads("nccl4j ncclCommInitRankConfig");
+            Emulator.allowWaits();
         }
     }
 
-    /** Ends the native call that was left behind, so that it does not outlive the test. */
-    private static void awaitHelperThreads() {
-        Emulator.breakWaits("the test is over");
-        try {
-            for (Thread thread : Thread.getAllStackTraces().keySet()) {
-                if (thread.getName().startsWith("nccl4j ncclCommInitRankConfig")) {
-                    thread.join(LIMIT);
-                    assertThat(thread.isAlive()).isFalse();
-                }
+    /** Waits for calls that were left behind, so that they do not outlive the test. */
+    private static void awaitHelperThreads(String name) throws InterruptedException {
+        for (Thread thread : Thread.getAllStackTraces().keySet()) {
+            if (thread.getName().startsWith(name)) {
+                thread.join(LIMIT);
+                assertThat(thread.isAlive()).isFalse();
             }
-        } catch (InterruptedException e) {
-            throw new AssertionError(e);
-        } finally {
-            Emulator.allowWaits();
         }
     }
 
@@ -302,10 +297,22 @@ class CommunicatorTest {
                 inside.await();
                 assertThatThrownBy(communicator::abort).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("[ncclEpGroupDestroy] is under way");
+                assertThatThrownBy(() -> communicator.split(0, 0)).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("cannot be used: ncclEpGroupDestroy has not returned in time");
                 gate.countDown();
+                // It has returned, so nothing is in the way of an abort any more.
+                awaitHelperThreads("nccl4j ncclEpGroupDestroy");
+                communicator.abort();
+            }
+        });
+    }
+
+    @Test
+    void aCollectiveCallRunsWithTheDeviceCurrent(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
                 assertThat(communicator.<CudaDevice>callCollectively("probe", LIMIT, CudaDevice::current))
                         .isSameAs(rank.device());
-                assertThat(communicator.isUsable()).isTrue();
             }
         });
     }

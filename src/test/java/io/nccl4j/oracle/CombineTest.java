@@ -75,4 +75,25 @@ class CombineTest {
         assertThat(weights).isDeepEqualTo(new float[][]{{2.5f, 0, 2.5f}});
         assertThat(slots.slot(TOKEN, 1)).isZero();
     }
+
+    @Test
+    void nvfp4KeepsWhatFourBitsCanHold() {
+        // With the largest magnitude 6 and scale 448 the block's scale is 448, so that the values come home as they are.
+        float[] row = {6, -6, 4, 3, 2, 1.5f, 1, 0.5f, 0, -0.5f, 5, 0.25f, 0.75f, -2.5f, 1.25f, 3.5f};
+        float[] home = {6, -6, 4, 3, 2, 1.5f, 1, 0.5f, 0, -0.5f, 4, 0, 1, -2, 1, 4};
+        byte[][] combined = LowLatencyExpertMajor.combineNvfp4(routing(3, -1, -1), 0, new float[][]{{0.5f, 0, 0}},
+                (expert, source) -> NumberFormat.BFLOAT16.encodeRow(row), any -> 448, 16);
+        for (int i = 0; i < row.length; i++) {
+            assertThat(NumberFormat.BFLOAT16.get(combined[0], i)).as("element %d", i).isEqualTo(home[i] / 2);
+        }
+    }
+
+    @Test
+    void nvfp4OfZerosOrWithoutScaleIsZero() {
+        for (float scale : new float[]{0, 1}) {
+            byte[][] combined = LowLatencyRankMajor.combineNvfp4(routing(3, 0, 2), 0,
+                    (rank, source) -> NumberFormat.BFLOAT16.encodeRow(new float[16]), row -> scale, 16);
+            assertThat(combined[0]).containsOnly(0);
+        }
+    }
 }

@@ -36,10 +36,13 @@ public final class ChildJvm implements Closeable {
     }
 
     /** Starts {@code java} with the classes of the library and the tests. */
-    public static ChildJvm start(Class<?> main, Map<String, String> environment, String... arguments) throws IOException {
-        List<String> command = new ArrayList<>(List.of(Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "--enable-native-access=ALL-UNNAMED", "-XX:TieredStopAtLevel=1",
-                "-Dnccl4j.emulator.library=" + System.getProperty("nccl4j.emulator.library"), "-cp", classPath(), main.getName()));
+    public static ChildJvm start(Class<?> main, Map<String, String> environment, String... arguments)
+            throws IOException {
+        List<String> command = new ArrayList<>(
+                List.of(Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                        "--enable-native-access=ALL-UNNAMED", "-XX:TieredStopAtLevel=1",
+                        "-Dnccl4j.emulator.library=" + System.getProperty("nccl4j.emulator.library"), "-cp",
+                        classPath(), main.getName()));
         command.addAll(List.of(arguments));
         ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
         builder.environment().keySet().removeIf(name -> name.startsWith("NCCL4J_"));
@@ -81,7 +84,8 @@ public final class ChildJvm implements Closeable {
 
     /** Waits for the end; everything it has said. */
     public String awaitEnd() throws InterruptedException {
-        for (String line = lines.poll(LIMIT_SECONDS, TimeUnit.SECONDS); !END.equals(line); line = lines.poll(LIMIT_SECONDS,
+        for (String line = lines.poll(LIMIT_SECONDS, TimeUnit.SECONDS); !END.equals(line); line = lines.poll(
+                LIMIT_SECONDS,
                 TimeUnit.SECONDS)) {
             assertThat(line).as("the process ends; so far %s", seen).isNotNull();
             seen.add(line);

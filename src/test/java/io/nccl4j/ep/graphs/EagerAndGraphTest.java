@@ -38,8 +38,10 @@ class EagerAndGraphTest {
     void everyReplayEqualsAnEagerRunOnRelease010(LayerKind kind, EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_1_0);
         EpCase model = seeds.first(1000)
-                .mapToObj(seed -> EpCase.draw(kind.space(RANKS).withFormat(NumberFormat.BFLOAT16).withHidden(2048).withPowersOfTwo(), seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst().orElseThrow();
+                .mapToObj(seed -> EpCase.draw(
+                        kind.space(RANKS).withFormat(NumberFormat.BFLOAT16).withHidden(2048).withPowersOfTwo(), seed))
+                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
+                .orElseThrow();
         List<EpCase> batches = batches(model, kind);
         cluster.run(rank -> replay(rank, kind, batches));
     }
@@ -48,7 +50,8 @@ class EagerAndGraphTest {
         System.out.println(kind + ", series " + seeds + ", " + model);
         List<EpCase> batches = new ArrayList<>();
         RoutingKind[] routings = kind.routings();
-        seeds.first(REPLAYS).forEach(seed -> batches.add(model.redraw(routings[batches.size() % routings.length], seed)));
+        seeds.first(REPLAYS)
+                .forEach(seed -> batches.add(model.redraw(routings[batches.size() % routings.length], seed)));
         return batches;
     }
 
@@ -56,7 +59,8 @@ class EagerAndGraphTest {
         EpCase model = batches.getFirst();
         int maxTokens = model.shape().maxTokens();
         int rowBytes = model.hidden() * model.format().bytes();
-        TreeSet<Integer> buckets = new TreeSet<>(List.of(Math.ceilDiv(maxTokens, 4), Math.ceilDiv(maxTokens, 2), maxTokens));
+        TreeSet<Integer> buckets = new TreeSet<>(
+                List.of(Math.ceilDiv(maxTokens, 4), Math.ceilDiv(maxTokens, 2), maxTokens));
         try (MoeRank self = new MoeRank(rank, kind, model); MoeLayer layer = self.layer()) {
             layer.handle().warmUp(layer.buffers(), maxTokens, self.stream());
             List<CudaGraphExec> graphs = new ArrayList<>();

@@ -12,7 +12,7 @@ import io.nccl4j.oracle.NumberFormat;
 record Experts(EpCase model, int rank) {
     /** What a local expert makes of a row. */
     byte[] apply(int local, byte[] row) {
-        return reduce(new int[] {local}, new float[] {1}, row);
+        return reduce(new int[]{local}, new float[]{1}, row);
     }
 
     /** The weighted sum of what several local experts (-1 for none) make of a row, in their order, rounded once. */

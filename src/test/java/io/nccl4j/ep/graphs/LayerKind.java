@@ -11,8 +11,8 @@ import io.nccl4j.oracle.RoutingKind;
 
 /** The algorithms with their layouts. */
 enum LayerKind {
-    LL_EXPERT_MAJOR(true, Layout.EXPERT_MAJOR), LL_RANK_MAJOR(true, Layout.RANK_MAJOR), HT_FLAT(false, Layout.FLAT),
-    HT_EXPERT_MAJOR(false, Layout.EXPERT_MAJOR);
+    LL_EXPERT_MAJOR(true, Layout.EXPERT_MAJOR), LL_RANK_MAJOR(true, Layout.RANK_MAJOR), HT_FLAT(false,
+            Layout.FLAT), HT_EXPERT_MAJOR(false, Layout.EXPERT_MAJOR);
 
     /** Duplicates may overflow a zone of low latency, and which of their weights survives is open in high throughput. */
     private static final RoutingKind[] ROUTINGS = {RoutingKind.UNIFORM, RoutingKind.SKEWED, RoutingKind.CONCENTRATED,
@@ -39,14 +39,16 @@ enum LayerKind {
     }
 
     CaseSpace space(int ranks) {
-        return (lowLatency ? CaseSpace.lowLatency(ranks) : CaseSpace.highThroughput(ranks)).withRanks(ranks).withRoutings(routings());
+        return (lowLatency ? CaseSpace.lowLatency(ranks) : CaseSpace.highThroughput(ranks)).withRanks(ranks)
+                .withRoutings(routings());
     }
 
     EpGroupConfig.Builder config(EpCase model) {
         EpShape shape = model.shape();
         EpGroupConfig.Builder config = lowLatency ? EpGroupConfig.lowLatency() : EpGroupConfig.highThroughput();
         // Rows of a multiple of 16 bytes in every format.
-        return config.experts(shape.experts()).maxTokensPerRank(shape.maxTokens()).maxTokenBytes(Math.ceilDiv(model.hidden() * 4, 16) * 16)
+        return config.experts(shape.experts()).maxTokensPerRank(shape.maxTokens())
+                .maxTokenBytes(Math.ceilDiv(model.hidden() * 4, 16) * 16)
                 .layout(layout).topK(shape.topK());
     }
 

@@ -51,11 +51,14 @@ final class LayerOracle {
         byte[][] combined = switch (kind) {
             case LL_EXPERT_MAJOR -> {
                 LowLatencyExpertMajor.dispatch(inputs, self).verify(received, null, result.counts(), null);
-                ExpertOutputs outputs = (expert, source) -> experts(expert).apply(shape.localId(expert), inputs.token(source));
-                yield LowLatencyExpertMajor.combine(routing, self, inputs.weights()[self], outputs, batch.format(), batch.hidden());
+                ExpertOutputs outputs = (expert, source) -> experts(expert).apply(shape.localId(expert),
+                        inputs.token(source));
+                yield LowLatencyExpertMajor.combine(routing, self, inputs.weights()[self], outputs, batch.format(),
+                        batch.hidden());
             }
             case LL_RANK_MAJOR -> {
-                LowLatencyRankMajor.dispatch(inputs, self).verify(received, null, indices(result), result.weights(), result.counts(),
+                LowLatencyRankMajor.dispatch(inputs, self).verify(received, null, indices(result), result.weights(),
+                        result.counts(),
                         false, null);
                 yield LowLatencyRankMajor.combine(routing, self, byTopK(), batch.format(), batch.hidden());
             }
@@ -63,7 +66,8 @@ final class LayerOracle {
                 FlatSlots slots = new FlatSlots(routing, budget);
                 HighThroughputFlat.Received expected = HighThroughputFlat.dispatch(inputs, slots, self);
                 expected.verifyCounters(result.counts(), (long) result.total());
-                expected.verify(new HighThroughputFlat.Outputs(received, null, result.indices(), result.weights()), false,
+                expected.verify(new HighThroughputFlat.Outputs(received, null, result.indices(), result.weights()),
+                        false,
                         RowsWritten.WINDOW, null);
                 yield HighThroughputFlat.combine(slots, self, byLocalId(), batch.format(), batch.hidden());
             }
@@ -72,9 +76,10 @@ final class LayerOracle {
                 HighThroughputExpertMajor.Received expected = HighThroughputExpertMajor.dispatch(inputs, slots, self);
                 expected.verifyCounters(Arrays.stream(result.counts()).asLongStream().toArray(),
                         Arrays.stream(result.offsets()).asLongStream().toArray(), (long) result.total());
-                expected.verify(new HighThroughputExpertMajor.Outputs(received, null, result.weights()), RowsWritten.WINDOW, null);
-                ExpertOutputs outputs = (expert, source) -> experts(expert).reduce(new int[] {shape.localId(expert)},
-                        new float[] {weight(source, expert)}, inputs.token(source));
+                expected.verify(new HighThroughputExpertMajor.Outputs(received, null, result.weights()),
+                        RowsWritten.WINDOW, null);
+                ExpertOutputs outputs = (expert, source) -> experts(expert).reduce(new int[]{shape.localId(expert)},
+                        new float[]{weight(source, expert)}, inputs.token(source));
                 yield HighThroughputExpertMajor.combine(slots, self, outputs, batch.format(), batch.hidden());
             }
         };

@@ -70,7 +70,8 @@ final class MoeLayer implements AutoCloseable {
         weights.segment().fill(GARBAGE);
         routing.segment().fill((byte) -1);
         for (int token = 0; token < count; token++) {
-            MemorySegment.copy(batch.inputs().tokens()[self][token], 0, tokens.segment(), JAVA_BYTE, (long) token * rowBytes, rowBytes);
+            MemorySegment.copy(batch.inputs().tokens()[self][token], 0, tokens.segment(), JAVA_BYTE,
+                    (long) token * rowBytes, rowBytes);
             for (int k = 0; k < topK; k++) {
                 long at = (long) token * topK + k;
                 routing.segment().setAtIndex(JAVA_LONG, at, batch.inputs().routing().of(self)[token][k]);
@@ -85,7 +86,8 @@ final class MoeLayer implements AutoCloseable {
     /** Makes sure that no result is one of a former run. */
     void spoil() {
         of.stream().await(MoeRank.LIMIT);
-        for (EpTensor tensor : new EpTensor[] {buffers.received(), buffers.expertOutputs(), buffers.combined(), counts()}) {
+        for (EpTensor tensor : new EpTensor[]{buffers.received(), buffers.expertOutputs(), buffers.combined(),
+                counts()}) {
             device(tensor).fill(STALE);
         }
     }
@@ -131,7 +133,8 @@ final class MoeLayer implements AutoCloseable {
                 for (int from = 0; from < count.length; from++) {
                     for (int row = from * region; row < from * region + count[from]; row++) {
                         int[] own = Arrays.copyOfRange(ids, row * topK, (row + 1) * topK);
-                        put(out, row, experts.reduce(own, Arrays.copyOfRange(received, row * topK, (row + 1) * topK), row(in, row)));
+                        put(out, row, experts.reduce(own, Arrays.copyOfRange(received, row * topK, (row + 1) * topK),
+                                row(in, row)));
                     }
                 }
             }
@@ -141,7 +144,8 @@ final class MoeLayer implements AutoCloseable {
                 int total = device(buffers.receivedTotal()).get(JAVA_INT, 0);
                 for (int row = 0; row < total; row++) {
                     int[] own = Arrays.stream(ids, row * topK, (row + 1) * topK).mapToInt(Math::toIntExact).toArray();
-                    put(out, row, experts.reduce(own, Arrays.copyOfRange(received, row * topK, (row + 1) * topK), row(in, row)));
+                    put(out, row, experts.reduce(own, Arrays.copyOfRange(received, row * topK, (row + 1) * topK),
+                            row(in, row)));
                 }
             }
             case HT_EXPERT_MAJOR -> {
@@ -149,7 +153,7 @@ final class MoeLayer implements AutoCloseable {
                 float[] received = device(buffers.receivedWeights()).toArray(JAVA_FLOAT);
                 for (int local = 0; local < count.length; local++) {
                     for (int row = offset[local]; row < offset[local] + count[local]; row++) {
-                        put(out, row, experts.reduce(new int[] {local}, new float[] {received[row]}, row(in, row)));
+                        put(out, row, experts.reduce(new int[]{local}, new float[]{received[row]}, row(in, row)));
                     }
                 }
             }
@@ -170,9 +174,12 @@ final class MoeLayer implements AutoCloseable {
         boolean rankMajor = handle.layout() == Layout.RANK_MAJOR;
         boolean flat = handle.layout() == Layout.FLAT;
         boolean zones = of.kind() == LayerKind.HT_EXPERT_MAJOR;
-        return new LayerResult(device(counts()).toArray(JAVA_INT), zones ? device(buffers.expertOffsets()).toArray(JAVA_INT) : null,
-                flat || zones ? device(buffers.receivedTotal()).get(JAVA_INT, 0) : -1, device(buffers.received()).toArray(JAVA_BYTE),
-                rankMajor ? Arrays.stream(device(buffers.receivedIndices()).toArray(JAVA_INT)).asLongStream().toArray()
+        return new LayerResult(device(counts()).toArray(JAVA_INT),
+                zones ? device(buffers.expertOffsets()).toArray(JAVA_INT) : null,
+                flat || zones ? device(buffers.receivedTotal()).get(JAVA_INT, 0) : -1,
+                device(buffers.received()).toArray(JAVA_BYTE),
+                rankMajor
+                        ? Arrays.stream(device(buffers.receivedIndices()).toArray(JAVA_INT)).asLongStream().toArray()
                         : flat ? device(buffers.receivedIndices()).toArray(JAVA_LONG) : null,
                 rankMajor || flat || zones ? device(buffers.receivedWeights()).toArray(JAVA_FLOAT) : null,
                 device(buffers.combined()).asSlice(0, (long) count * rowBytes).toArray(JAVA_BYTE));

@@ -32,7 +32,8 @@ enum AlgorithmChoice {
 
         @Override
         void check(DemoOptions options, Usage usage) {
-            usage.require(options.hidden() % 512 == 0, "--hidden %d: low latency needs a multiple of 512", options.hidden());
+            usage.require(options.hidden() % 512 == 0, "--hidden %d: low latency needs a multiple of 512",
+                    options.hidden());
             usage.require(options.experts() >= 2, "--experts %d: low latency needs at least 2", options.experts());
             usage.require(options.topK() <= 31, "--topk %d: low latency allows at most 31", options.topK());
         }
@@ -44,13 +45,15 @@ enum AlgorithmChoice {
 
         @Override
         byte[][] expected(Reference.Routed routed, ExpertFunction experts, int hidden) {
-            return LowLatencyExpertMajor.combine(routed.routing(), routed.rank(), routed.weights(), (expert, source) -> {
-                byte[] row = new byte[hidden * FORMAT.bytes()];
-                for (int column = 0; column < hidden; column++) {
-                    FORMAT.set(row, column, experts.apply(expert, column, FORMAT.get(routed.rows()[source.token()], column)));
-                }
-                return row;
-            }, FORMAT, hidden);
+            return LowLatencyExpertMajor.combine(routed.routing(), routed.rank(), routed.weights(),
+                    (expert, source) -> {
+                        byte[] row = new byte[hidden * FORMAT.bytes()];
+                        for (int column = 0; column < hidden; column++) {
+                            FORMAT.set(row, column,
+                                    experts.apply(expert, column, FORMAT.get(routed.rows()[source.token()], column)));
+                        }
+                        return row;
+                    }, FORMAT, hidden);
         }
     },
     /** High throughput, one row per token and rank: the experts' stage applies the weights, combine only adds. */
@@ -67,10 +70,13 @@ enum AlgorithmChoice {
 
         @Override
         void check(DemoOptions options, Usage usage) {
-            usage.require(options.hidden() % 8 == 0, "--hidden %d: high throughput needs a multiple of 8", options.hidden());
-            usage.require(options.experts() % 4 == 0, "--experts %d: high throughput needs a multiple of 4", options.experts());
+            usage.require(options.hidden() % 8 == 0, "--hidden %d: high throughput needs a multiple of 8",
+                    options.hidden());
+            usage.require(options.experts() % 4 == 0, "--experts %d: high throughput needs a multiple of 4",
+                    options.experts());
             usage.require(options.tokens() * options.ranks() % 4 == 0,
-                    "--tokens %d times --ranks %d: high throughput needs a multiple of 4", options.tokens(), options.ranks());
+                    "--tokens %d times --ranks %d: high throughput needs a multiple of 4", options.tokens(),
+                    options.ranks());
             usage.require(options.topK() <= 32, "--topk %d: high throughput allows at most 32", options.topK());
         }
 

@@ -41,7 +41,8 @@ final class DecodeLoop {
                 DecodeStep step = new DecodeStep(options, model, experts, buffers)) {
             List<ModeResult> results = new ArrayList<>();
             for (Mode mode : modes) {
-                results.add(mode == Mode.EAGER ? loop(rank, mode, step, stream, batch -> step.enqueue(batch, stream))
+                results.add(mode == Mode.EAGER
+                        ? loop(rank, mode, step, stream, batch -> step.enqueue(batch, stream))
                         : replays(rank, step, stream));
             }
             return results;

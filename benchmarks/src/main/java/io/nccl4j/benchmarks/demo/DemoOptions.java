@@ -1,14 +1,18 @@
 package io.nccl4j.benchmarks.demo;
 
+import com.sun.management.OperatingSystemMXBean;
 import io.nccl4j.benchmarks.cli.Usage;
+import java.lang.management.ManagementFactory;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
 /** The sizes of the demo; a mixin. */
 final class DemoOptions {
-    private static final int MOST_RANKS = 64;
     private static final int EXPERTS_PER_RANK = 4;
+    private static final double GIBIBYTE = 1L << 30;
+    /** Received rows and the experts' outputs, each on the device and as pinned memory. */
+    private static final int COPIES = 4;
 
     @Option(names = "--ranks", paramLabel = "N", defaultValue = "4", description = "Ranks, each a thread with its own device (default: ${DEFAULT-VALUE}).")
     private int ranks;
@@ -39,15 +43,29 @@ final class DemoOptions {
 
     /** Refuses sizes that make no sense. */
     void check(Usage usage) {
-        usage.require(ranks >= 1 && ranks <= MOST_RANKS, "--ranks %d: must be 1 to %d", ranks, MOST_RANKS);
-        usage.require(layers >= 1, "--layers %d: must be at least 1", layers);
-        usage.require(tokens >= 1, "--tokens %d: must be at least 1", tokens);
-        usage.require(steps >= 1, "--steps %d: must be at least 1", steps);
-        usage.require(hidden >= 1, "--hidden %d: must be at least 1", hidden);
-        usage.require(experts() >= 1 && experts() % ranks == 0, "--experts %d: must be a multiple of --ranks %d", experts(),
-                ranks);
-        usage.require(topK >= 1 && topK <= experts(), "--topk %d: must be 1 to --experts %d", topK, experts());
+        requireIn(usage, "--ranks", ranks, 64);
+        requireIn(usage, "--layers", layers, 1000);
+        requireIn(usage, "--tokens", tokens, 1 << 16);
+        requireIn(usage, "--steps", steps, 1_000_000);
+        requireIn(usage, "--hidden", hidden, 1 << 16);
+        requireIn(usage, "--experts", experts(), 65_534);
+        requireIn(usage, "--topk", topK, experts());
+        usage.require(experts() % ranks == 0, "--experts %d: must be a multiple of --ranks %d", experts(), ranks);
         algorithms().forEach(choice -> choice.check(this, usage));
+        long rows = algorithms().stream().mapToLong(choice -> choice.receivedRows(this)).max().orElseThrow();
+        double needed = (double) COPIES * ranks * rows * hidden * Short.BYTES;
+        double present = memoryBytes();
+        usage.require(needed <= present, "received rows alone would take %.1f GiB: this machine has %.1f",
+                needed / GIBIBYTE,
+                present / GIBIBYTE);
+    }
+
+    private static void requireIn(Usage usage, String option, int value, int most) {
+        usage.require(value >= 1 && value <= most, "%s %d: must be 1 to %d", option, value, most);
+    }
+
+    private static double memoryBytes() {
+        return ManagementFactory.getPlatformMXBean(OperatingSystemMXBean.class).getTotalMemorySize();
     }
 
     int ranks() {

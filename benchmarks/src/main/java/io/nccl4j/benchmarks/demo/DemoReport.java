@@ -18,12 +18,14 @@ final class DemoReport {
      * @param hostMicrosPerLayer median time per layer that the calling thread was busy
      * @param stepMicros median time of a step
      */
-    private record Line(String algorithm, String mode, int steps, double hostMicrosPerLayer, double stepMicros, long rows,
+    private record Line(String algorithm, String mode, int steps, double hostMicrosPerLayer, double stepMicros,
+            long rows,
             long wrong, double maxError) {
     }
 
     /** The same for machines. */
-    private record Document(boolean verified, long rows, double maxAbsError, List<Line> runs, List<String> differences) {
+    private record Document(boolean verified, long rows, double maxAbsError, List<Line> runs,
+            List<String> differences) {
     }
 
     private final DemoOptions options;
@@ -57,21 +59,25 @@ final class DemoReport {
 
     String text() {
         StringBuilder text = new StringBuilder(table()).append(System.lineSeparator());
-        text.append("Times are medians over steps and ranks. Errors are against exact arithmetic; every row also equals, bit by ")
-                .append("bit,").append(System.lineSeparator())
-                .append("a reference computed in plain Java with the roundings that NCCL EP does.").append(System.lineSeparator());
+        text.append("Times are medians over steps and ranks; errors are against exact arithmetic.")
+                .append(System.lineSeparator());
         if (!all.passed()) {
             all.examples().forEach(example -> text.append(example).append(System.lineSeparator()));
             return text.append(String.format("DIFFERENT: %d of %d rows", all.wrong(), all.rows())).toString();
         }
-        return text.append(String.format("verified: %d rows, max abs error %.3g", all.rows(), all.maxError())).toString();
+        text.append("Every row equals, bit by bit, a reference in plain Java with the roundings that NCCL EP does.")
+                .append(System.lineSeparator());
+        return text.append(String.format("verified: %d rows, max abs error %.3g", all.rows(), all.maxError()))
+                .toString();
     }
 
     private String table() {
         return AsciiTable.getTable(lines,
-                List.of(column("algorithm", HorizontalAlign.LEFT, Line::algorithm), column("mode", HorizontalAlign.LEFT, Line::mode),
+                List.of(column("algorithm", HorizontalAlign.LEFT, Line::algorithm),
+                        column("mode", HorizontalAlign.LEFT, Line::mode),
                         column("steps", HorizontalAlign.RIGHT, line -> Integer.toString(line.steps)),
-                        column("host us/layer", HorizontalAlign.RIGHT, line -> String.format("%.1f", line.hostMicrosPerLayer)),
+                        column("host us/layer", HorizontalAlign.RIGHT,
+                                line -> String.format("%.1f", line.hostMicrosPerLayer)),
                         column("step us", HorizontalAlign.RIGHT, line -> String.format("%.0f", line.stepMicros)),
                         column("rows verified", HorizontalAlign.RIGHT, line -> Long.toString(line.rows - line.wrong)),
                         column("max abs error", HorizontalAlign.RIGHT, line -> String.format("%.3g", line.maxError))));

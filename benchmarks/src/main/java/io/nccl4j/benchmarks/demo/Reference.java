@@ -74,7 +74,8 @@ final class Reference {
             double exact = 0;
             float x = FORMAT.get(routed.rows()[token], column);
             for (int k = 0; k < routed.weights()[token].length; k++) {
-                exact += routed.weights()[token][k] * experts.applyExactly(routed.routing().expert(source, k), column, x);
+                exact += routed.weights()[token][k]
+                        * experts.applyExactly(routed.routing().expert(source, k), column, x);
             }
             max = Math.max(max, Math.abs(FORMAT.get(output, column) - exact));
         }

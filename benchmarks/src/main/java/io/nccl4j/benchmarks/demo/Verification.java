@@ -22,9 +22,11 @@ record Verification(long rows, long wrong, double maxError, List<String> example
     /** Of one row. */
     static Verification of(byte[] expected, byte[] actual, double error, String what) {
         int at = Arrays.mismatch(expected, actual);
-        return at < 0 ? new Verification(1, 0, error, List.of())
-                : new Verification(1, 1, error, List.of(what + ": byte " + at + " is " + (actual[at] & 0xff) + ", expected "
-                        + (expected[at] & 0xff)));
+        return at < 0
+                ? new Verification(1, 0, error, List.of())
+                : new Verification(1, 1, error,
+                        List.of(what + ": byte " + at + " is " + (actual[at] & 0xff) + ", expected "
+                                + (expected[at] & 0xff)));
     }
 
     Verification plus(Verification other) {

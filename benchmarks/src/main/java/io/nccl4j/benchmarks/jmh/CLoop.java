@@ -16,7 +16,8 @@ final class CLoop {
     /** Nanoseconds per call, by name; takes about {@code seconds} per call. */
     static Map<String, Double> run(double seconds) throws IOException, InterruptedException {
         Path folder = CheckingLibraries.folder();
-        Process process = new ProcessBuilder(folder.resolve("hot_calls").toString(), folder.toString(), Double.toString(seconds))
+        Process process = new ProcessBuilder(folder.resolve("hot_calls").toString(), folder.toString(),
+                Double.toString(seconds))
                 .redirectError(ProcessBuilder.Redirect.INHERIT).start();
         Map<String, Double> results = new LinkedHashMap<>();
         try (BufferedReader reader = new BufferedReader(

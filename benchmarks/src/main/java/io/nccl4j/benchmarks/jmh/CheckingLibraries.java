@@ -15,8 +15,9 @@ public final class CheckingLibraries {
         String home = System.getProperty("nccl4j.ep.home", ".");
         Path folder = Path.of(System.getProperty(FOLDER, home + "/benchmarks/target/native")).toAbsolutePath();
         if (!Files.exists(folder.resolve("libnccl_ep.so.0"))) {
-            throw new IllegalStateException("no benchmark libraries in " + folder + ": start with ./ep, which builds them, or "
-                    + "name their folder with -D" + FOLDER);
+            throw new IllegalStateException(
+                    "no benchmark libraries in " + folder + ": start with ./ep, which builds them, or "
+                            + "name their folder with -D" + FOLDER);
         }
         return folder;
     }

@@ -27,15 +27,14 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
 /** {@code ep jmh}. */
-@Command(name = "jmh", description = "Host cost of the calls made per step: from C, through bare handles, through the API.",
-        footer = {"", "The libraries called check size and magic of each struct and return, so the time is the caller's own. "
+@Command(name = "jmh", description = "Host cost of the calls made per step: from C, through bare handles, through the API.", footer = {
+        "", "The libraries called check size and magic of each struct and return, so the time is the caller's own. "
                 + "Times are nanoseconds per call; garbage is bytes per call through the API."})
 public final class JmhCommand implements Callable<Integer> {
     private static final List<String> CALLS = List.of("update", "dispatch", "combine", "staged", "async", "launch");
 
-    @Parameters(arity = "0..1", paramLabel = "CALL", defaultValue = "",
-            description = "Only calls whose names contain this: update, dispatch, combine, staged (the send half "
-                    + "and complete), async (update, dispatch and combine on fixed buffers), launch (of a graph).")
+    @Parameters(arity = "0..1", paramLabel = "CALL", defaultValue = "", description = "Only calls whose names contain this: update, dispatch, combine, staged (the send half "
+            + "and complete), async (update, dispatch and combine on fixed buffers), launch (of a graph).")
     private String pattern = "";
 
     @Option(names = "--quick", description = "One short fork instead of three: for a first look, not for a record.")
@@ -59,7 +58,8 @@ public final class JmhCommand implements Callable<Integer> {
             RunResult bare = results.get(BareCallBenchmark.class.getName() + "." + call);
             RunResult api = results.get(ApiCallBenchmark.class.getName() + "." + call);
             if (bare != null && api != null) {
-                costs.add(new HostCost(call, (before.get(call) + after.get(call)) / 2, score(bare), score(api), garbage(api)));
+                costs.add(new HostCost(call, (before.get(call) + after.get(call)) / 2, score(bare), score(api),
+                        garbage(api)));
             }
         }
         System.out.println(json ? Json.of(Map.of("costs", costs, "jvm", jvmOptions)) : table(costs));
@@ -93,7 +93,8 @@ public final class JmhCommand implements Callable<Integer> {
                 List.of(new Column().header("call").dataAlign(HorizontalAlign.LEFT).with(HostCost::call),
                         number("C ns", "%.2f", HostCost::c), number("bare ns", "%.2f", HostCost::bare),
                         number("API ns", "%.2f", HostCost::api), number("bare / C", "%.2f", HostCost::bareToC),
-                        number("API / bare", "%.2f", HostCost::apiToBare), number("garbage B", "%.1f", HostCost::apiBytes)));
+                        number("API / bare", "%.2f", HostCost::apiToBare),
+                        number("garbage B", "%.1f", HostCost::apiBytes)));
     }
 
     private static ColumnData<HostCost> number(String header, String format,

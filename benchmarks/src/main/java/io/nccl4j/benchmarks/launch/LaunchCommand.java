@@ -13,16 +13,15 @@ import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
 
 /** {@code ep launch}. */
-@Command(name = "launch", description = "Start a command once per rank, as processes of this machine.",
-        footer = {"", "Each process finds RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its "
+@Command(name = "launch", description = "Start a command once per rank, as processes of this machine.", footer = {"",
+        "Each process finds RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its "
                 + "environment, as torchrun sets them. Output is prefixed by the rank. When a rank fails, the others are ended "
                 + "and its exit code is this command's."})
 public final class LaunchCommand implements Callable<Integer> {
     @Option(names = {"-n", "--ranks"}, paramLabel = "N", required = true, description = "Number of processes.")
     private int ranks;
 
-    @Option(names = "--limit", paramLabel = "SECONDS", defaultValue = "0",
-            description = "End all after this time with exit code 124 (default: no limit).")
+    @Option(names = "--limit", paramLabel = "SECONDS", defaultValue = "0", description = "End all after this time with exit code 124 (default: no limit).")
     private long limit;
 
     @Parameters(arity = "1..*", paramLabel = "COMMAND", description = "The command and its arguments; -- before it if it has options.")
@@ -36,7 +35,8 @@ public final class LaunchCommand implements Callable<Integer> {
         Usage usage = new Usage(spec);
         usage.require(ranks >= 1 && ranks <= 1024, "--ranks %d: must be 1 to 1024", ranks);
         usage.require(limit >= 0, "--limit %d: must not be negative", limit);
-        ProcessRanks.Result result = new ProcessRanks(ranks, command, LaunchCommand::print).run(Duration.ofSeconds(limit));
+        ProcessRanks.Result result = new ProcessRanks(ranks, command, LaunchCommand::print)
+                .run(Duration.ofSeconds(limit));
         if (result.rank() >= 0) {
             System.err.println("ep launch: rank " + result.rank() + " ended with exit code " + result.exitCode());
         } else if (result.exitCode() != 0) {

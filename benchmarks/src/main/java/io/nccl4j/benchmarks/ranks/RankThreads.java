@@ -30,7 +30,8 @@ public final class RankThreads {
                     .call(rank -> body.run(new Rank(rank.rank(), rank.size(), rank.device(), rank.bootstrap())));
         }
         if (size > CudaDevice.count()) {
-            throw new IllegalArgumentException(size + " ranks need as many devices, and this machine has " + CudaDevice.count());
+            throw new IllegalArgumentException(
+                    size + " ranks need as many devices, and this machine has " + CudaDevice.count());
         }
         return runNative(size, limit, body);
     }
@@ -48,7 +49,8 @@ public final class RankThreads {
                     firstFailure.completeExceptionally(new IllegalStateException("rank " + self + " failed: " + e, e));
                 }
             });
-            Thread.ofPlatform().daemon().name("rank-" + self).start(() -> execute(self, size, bootstraps.get(self), body, result));
+            Thread.ofPlatform().daemon().name("rank-" + self)
+                    .start(() -> execute(self, size, bootstraps.get(self), body, result));
         }
         CompletableFuture<Void> all = CompletableFuture.allOf(results.toArray(CompletableFuture[]::new));
         try {

@@ -109,7 +109,7 @@ final class CaseRun {
         } else {
             receive.uploadGradients(stream);
         }
-        receive.expertRows.mirror().toDevice(stream);
+        receive.uploadExpertRows(stream);
         handle.combine(receive.combineInputs(), send.outputs(), combineConfig(), stream);
         handle.complete();
         send.readCombined(stream);
@@ -117,7 +117,8 @@ final class CaseRun {
 
     /** Null where everything is as C's NULL has it, so that both ways are used. */
     private @Nullable DispatchConfig dispatchConfig() {
-        DispatchConfig config = DispatchConfig.defaults().direction(of.cell().direction()).recipe(of.cell().wire().recipe());
+        DispatchConfig config = DispatchConfig.defaults().direction(of.cell().direction())
+                .recipe(of.cell().wire().recipe());
         if (of.cell().wire().recipe() == DispatchRecipe.DS_FP8E3M4) {
             config = config.roundScales(of.roundScales());
         }
@@ -126,7 +127,8 @@ final class CaseRun {
     }
 
     private @Nullable CombineConfig combineConfig() {
-        CombineConfig config = CombineConfig.defaults().direction(of.cell().direction());
+        CombineConfig config = CombineConfig.defaults().direction(of.cell().direction())
+                .recipe(of.cell().wire().combineRecipe());
         config = of.cell().mode() == RunMode.STAGED ? config.sendOnly() : config;
         return config == CombineConfig.defaults() ? null : config;
     }
@@ -135,7 +137,9 @@ final class CaseRun {
         if (of.cell().budget() == Budget.COUNTED) {
             return RowsWritten.COUNT;
         }
-        return of.windows() ? RowsWritten.WINDOW : of.cell().mode() == RunMode.GRAPH ? RowsWritten.BUDGET : RowsWritten.COUNT;
+        return of.windows()
+                ? RowsWritten.WINDOW
+                : of.cell().mode() == RunMode.GRAPH ? RowsWritten.BUDGET : RowsWritten.COUNT;
     }
 
     private @Nullable String difference(Round round, int count) {

@@ -1,6 +1,9 @@
 package io.nccl4j.benchmarks.test;
 
+import io.nccl4j.Backend;
+import io.nccl4j.emulator.Emulator;
 import io.nccl4j.ep.Algorithm;
+import io.nccl4j.ep.CombineRecipe;
 import io.nccl4j.ep.DispatchRecipe;
 import io.nccl4j.ep.PassDirection;
 import java.util.ArrayList;
@@ -30,15 +33,31 @@ record Cell(Shape shape, Wire wire, Budget budget, RunMode mode, PassDirection d
         return cells;
     }
 
+    /** Why a backend cannot show that this is right, or null if it can. */
+    @Nullable
+    String untestable(Backend backend) {
+        return backend == Backend.NATIVE && wire.combineRecipe() == CombineRecipe.NVFP4
+                ? "the device's approximate reciprocals have no exact reference"
+                : impossible();
+    }
+
+    /** Lets the emulator play a device that has what this needs. */
+    void prepare(Backend backend) {
+        if (backend == Backend.EMULATOR) {
+            Emulator.options().computeCapability(wire.combineRecipe() == CombineRecipe.NVFP4 ? 100 : 90);
+        }
+    }
+
     /** Why NCCL EP has no such thing, or null if it has. */
-    @Nullable String impossible() {
+    private @Nullable String impossible() {
         if (shape.isLowLatency() && direction == PassDirection.BACKWARD) {
             return "low latency has no backward pass";
         }
         if (!shape.isLowLatency() && mode == RunMode.STAGED) {
             return "high throughput has no separate send half";
         }
-        if (!shape.isLowLatency() && wire.recipe() == DispatchRecipe.DS_FP8E3M4) {
+        if (!shape.isLowLatency()
+                && (wire.recipe() == DispatchRecipe.DS_FP8E3M4 || wire.combineRecipe() != CombineRecipe.NONE)) {
             return "high throughput does not quantise";
         }
         if (budget == Budget.COUNTED && mode == RunMode.GRAPH) {
@@ -49,7 +68,8 @@ record Cell(Shape shape, Wire wire, Budget budget, RunMode mode, PassDirection d
 
     @Override
     public String toString() {
-        String name = String.join(" ", shape.name().replaceFirst("_", " "), wire.name(), wire.recipe().name(), budget.name(),
+        String name = String.join(" ", shape.name().replaceFirst("_", " "), wire.name(), wire.recipeName(),
+                budget.name(),
                 mode.name(), direction.name());
         return name.toLowerCase(Locale.ROOT);
     }

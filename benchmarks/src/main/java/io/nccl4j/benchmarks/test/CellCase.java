@@ -1,12 +1,16 @@
 package io.nccl4j.benchmarks.test;
 
+import io.nccl4j.ep.DispatchRecipe;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.Layout;
 import io.nccl4j.ep.OverflowPolicy;
+import io.nccl4j.ep.PassDirection;
+import io.nccl4j.ep.ZeroCopy;
 import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.EpShape;
+import io.nccl4j.oracle.ExpertMajorMode;
 import io.nccl4j.oracle.ReceiveBudget;
 import io.nccl4j.oracle.RoutingKind;
 import java.util.ArrayList;
@@ -25,22 +29,26 @@ final class CellCase {
     private final boolean wideCounters;
     private final boolean globalIds;
     private final boolean windows;
+    private final boolean zeroCopy;
     private final boolean roundScales;
     private final int alignment;
     private final ReceiveBudget budget;
 
     CellCase(Cell cell, int ranks, long seed) {
         this.cell = cell;
-        drawn = EpCase.draw(space(cell, ranks), seed);
+        SplittableRandom random = new SplittableRandom(seed);
+        zeroCopy = random.nextInt(3) == 0 && canInsistOnWindows(cell);
+        CaseSpace space = space(cell, ranks);
+        // Then high throughput duplicates rows, for which experts per rank must be a power of two.
+        drawn = EpCase.draw(zeroCopy ? space.withPowersOfTwo() : space, random.nextLong());
         hidden = drawn.hidden() * drawnPacking();
-        SplittableRandom random = drawn.random();
         wideRouting = random.nextBoolean();
         wideCounters = random.nextBoolean();
         globalIds = random.nextBoolean();
         // Low latency expert-major has no use for windows.
-        windows = random.nextBoolean() && cell.shape() != Shape.LL_EXPERT_MAJOR;
+        windows = zeroCopy || random.nextBoolean() && cell.shape() != Shape.LL_EXPERT_MAJOR;
         roundScales = random.nextBoolean();
-        alignment = cell.shape() == Shape.HT_EXPERT_MAJOR ? 1 << random.nextInt(5) : 1;
+        alignment = cell.shape() == Shape.HT_EXPERT_MAJOR && canPad(cell) ? 1 << random.nextInt(5) : 1;
         budget = budget(random);
         for (int i = 0; i < ROUNDS; i++) {
             RoutingKind kind = RoutingKind.values()[random.nextInt(RoutingKind.values().length)];
@@ -48,11 +56,23 @@ final class CellCase {
         }
     }
 
+    /** Whether a group of zero copy mode ON can do this. */
+    private static boolean canInsistOnWindows(Cell cell) {
+        return !cell.shape().isLowLatency()
+                || cell.shape() == Shape.LL_RANK_MAJOR && cell.wire().recipe() != DispatchRecipe.DS_FP8E3M4;
+    }
+
+    /** Backward, combine takes no more rows than there can be tokens, so without a budget there must be none for padding. */
+    private static boolean canPad(Cell cell) {
+        return cell.budget() != Budget.COUNTED || cell.direction() == PassDirection.FORWARD;
+    }
+
     /** Quantised rows are drawn with as many elements as a multiple of 512 values has. */
     private static CaseSpace space(Cell cell, int ranks) {
         CaseSpace space = cell.shape().isLowLatency() ? CaseSpace.lowLatency(ranks) : CaseSpace.highThroughput(ranks);
         space = space.withRanks(ranks).withFormat(cell.wire().drawnFormat());
-        return cell.wire().scaleType() == null ? space
+        return cell.wire().scaleType() == null
+                ? space
                 : space.withHidden(cell.wire().elements(512), cell.wire().elements(1024));
     }
 
@@ -67,30 +87,39 @@ final class CellCase {
             most = most * shape.topK() + shape.localExperts() * alignment;
         }
         return switch (cell.budget()) {
-        case WORST_CASE -> ReceiveBudget.trapping(most);
-        case DROP -> ReceiveBudget.dropping(random.nextInt(shape.maxTokens(), Math.max(shape.maxTokens(), most / 2) + 1));
-        case COUNTED -> ReceiveBudget.eager();
+            case WORST_CASE -> ReceiveBudget.trapping(most);
+            case DROP -> {
+                int some = random.nextInt(shape.maxTokens(), Math.max(shape.maxTokens(), most / 2) + 1);
+                // Where rows are duplicated, padding may be written up to the end of a zone that the budget cuts.
+                yield ReceiveBudget.dropping((some + alignment - 1) / alignment * alignment);
+            }
+            case COUNTED -> ReceiveBudget.eager();
         };
     }
 
     EpGroupConfig groupConfig() {
         EpShape shape = drawn.shape();
-        EpGroupConfig.Builder builder = cell.shape().isLowLatency() ? EpGroupConfig.lowLatency() : EpGroupConfig.highThroughput();
-        builder.experts(shape.experts()).maxTokensPerRank(shape.maxTokens()).maxTokenBytes(cell.wire().maxTokenBytes(hidden))
+        EpGroupConfig.Builder builder = cell.shape().isLowLatency()
+                ? EpGroupConfig.lowLatency()
+                : EpGroupConfig.highThroughput();
+        builder.experts(shape.experts()).maxTokensPerRank(shape.maxTokens())
+                .maxTokenBytes(cell.wire().maxTokenBytes(hidden))
                 .layout(cell.shape().layout()).topK(shape.topK());
         if (!cell.shape().isLowLatency()) {
             switch (cell.budget()) {
-            case WORST_CASE -> builder.maxReceiveRows(budget.rows());
-            case DROP -> builder.maxReceiveRows(budget.rows()).overflow(OverflowPolicy.DROP);
-            case COUNTED -> builder.eager();
+                case WORST_CASE -> builder.maxReceiveRows(budget.rows());
+                case DROP -> builder.maxReceiveRows(budget.rows()).overflow(OverflowPolicy.DROP);
+                case COUNTED -> builder.eager();
             }
         }
-        return builder.build();
+        return builder.zeroCopy(zeroCopy ? ZeroCopy.ON : ZeroCopy.AUTO).build();
     }
 
     HandleConfig handleConfig() {
         HandleConfig config = HandleConfig.defaults();
-        return cell.shape().layout() == Layout.EXPERT_MAJOR && !cell.shape().isLowLatency() ? config.alignment(alignment) : config;
+        return cell.shape().layout() == Layout.EXPERT_MAJOR && !cell.shape().isLowLatency()
+                ? config.alignment(alignment)
+                : config;
     }
 
     Cell cell() {
@@ -130,6 +159,11 @@ final class CellCase {
         return windows;
     }
 
+    /** How a high-throughput group brings a token to several experts of a rank. */
+    ExpertMajorMode expertMajorMode() {
+        return zeroCopy ? ExpertMajorMode.LOCAL_DUP : ExpertMajorMode.LOCAL_PERMUTE;
+    }
+
     /** Whether scales are rounded to powers of two, where the sender makes them. */
     boolean roundScales() {
         return roundScales;
@@ -147,6 +181,8 @@ final class CellCase {
     @Override
     public String toString() {
         return drawn + ", routing int" + (wideRouting ? 64 : 32) + ", counters int" + (wideCounters ? 64 : 32)
-                + (globalIds ? ", global ids" : "") + (windows ? ", windows" : "") + ", alignment " + alignment + ", " + budget;
+                + (globalIds ? ", global ids" : "") + (zeroCopy ? ", zero copy" : windows ? ", windows" : "")
+                + ", alignment " + alignment + ", "
+                + budget;
     }
 }

@@ -61,7 +61,8 @@ final class FlatSide extends ReceiveSide {
     }
 
     @Override
-    @Nullable LayoutInfo dispatchInfo() {
+    @Nullable
+    LayoutInfo dispatchInfo() {
         return dispatchInfo;
     }
 

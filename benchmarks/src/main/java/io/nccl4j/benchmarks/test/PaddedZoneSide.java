@@ -10,7 +10,6 @@ import io.nccl4j.ep.CombineInputs;
 import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.nccl.DataType;
-import io.nccl4j.oracle.ExpertMajorMode;
 import io.nccl4j.oracle.ExpertMajorSlots;
 import io.nccl4j.oracle.GlobalInputs;
 import io.nccl4j.oracle.HighThroughputExpertMajor;
@@ -19,7 +18,7 @@ import io.nccl4j.oracle.Source;
 import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 
-/** High throughput, EXPERT_MAJOR, in the default mode. */
+/** High throughput, EXPERT_MAJOR. */
 final class PaddedZoneSide extends ReceiveSide {
     private final int zones;
     private final Mirrored counters;
@@ -41,7 +40,8 @@ final class PaddedZoneSide extends ReceiveSide {
                 .receivedTotal(total.tensor()).build();
         if (isForward()) {
             weights = tensors.output(DataType.FLOAT32, capacity(of));
-            outputs = DispatchOutputs.of(tokens.tensor(), weights.tensor(), null, scales == null ? null : scales.tensor());
+            outputs = DispatchOutputs.of(tokens.tensor(), weights.tensor(), null,
+                    scales == null ? null : scales.tensor());
             inputs = CombineInputs.of(expertRows.tensor());
         } else {
             weights = tensors.input(DataType.FLOAT32, capacity(of));
@@ -51,7 +51,8 @@ final class PaddedZoneSide extends ReceiveSide {
     }
 
     private static long capacity(CellCase of) {
-        return of.budget().fixed() ? of.budget().rows()
+        return of.budget().fixed()
+                ? of.budget().rows()
                 : (long) of.shape().ranks() * of.shape().maxTokens() * of.shape().topK()
                         + (long) of.shape().localExperts() * of.alignment();
     }
@@ -62,7 +63,8 @@ final class PaddedZoneSide extends ReceiveSide {
     }
 
     @Override
-    @Nullable LayoutInfo dispatchInfo() {
+    @Nullable
+    LayoutInfo dispatchInfo() {
         return null;
     }
 
@@ -108,7 +110,8 @@ final class PaddedZoneSide extends ReceiveSide {
     }
 
     private ExpertMajorSlots slots(Round round) {
-        return new ExpertMajorSlots(round.received().routing(), of.budget(), ExpertMajorMode.LOCAL_PERMUTE, of.alignment());
+        return new ExpertMajorSlots(round.received().routing(), of.budget(), of.expertMajorMode(),
+                of.alignment());
     }
 
     @Override
@@ -134,7 +137,8 @@ final class PaddedZoneSide extends ReceiveSide {
 
     @Override
     void verify(Round round, RowsWritten written) {
-        HighThroughputExpertMajor.Received expected = HighThroughputExpertMajor.dispatch(round.received(), slots(round), rank);
+        HighThroughputExpertMajor.Received expected = HighThroughputExpertMajor.dispatch(round.received(), slots(round),
+                rank);
         expected.verifyCounters(read(counters), read(offsets), read(total)[0]);
         expected.verify(new HighThroughputExpertMajor.Outputs(receivedTokens(), receivedScales(),
                 isForward() ? weights.mirror().host().toArray(JAVA_FLOAT) : null), written, TestTensors.UNTOUCHED);
@@ -144,7 +148,8 @@ final class PaddedZoneSide extends ReceiveSide {
     byte[][] expected(Round round) {
         GlobalInputs received = round.received();
         return HighThroughputExpertMajor.combine(slots(round), rank,
-                (expert, source) -> output(expert, received.token(source)), of.cell().wire().combineFormat(), of.hidden());
+                (expert, source) -> output(expert, received.token(source)), of.cell().wire().combineFormat(),
+                of.hidden());
     }
 
     @Override

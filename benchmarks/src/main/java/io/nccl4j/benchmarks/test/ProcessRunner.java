@@ -25,7 +25,7 @@ record ProcessRunner(Backend backend, List<String> selection) implements Matrix.
 
     @Override
     public void run(Matrix matrix, Consumer<Outcome> report) throws Exception {
-        Collector collector = new Collector(matrix, report);
+        Collector collector = new Collector(matrix, backend, report);
         ProcessRanks.Result result = new ProcessRanks(matrix.ranks(), command(matrix), collector).run(LIMIT);
         collector.end(result);
     }
@@ -37,7 +37,8 @@ record ProcessRunner(Backend backend, List<String> selection) implements Matrix.
         if (library != null) {
             command.add("-Dnccl4j.emulator.library=" + library);
         }
-        command.addAll(List.of("-cp", System.getProperty("java.class.path"), Ep.class.getName(), "test", "--as-rank", "--ranks",
+        command.addAll(List.of("-cp", System.getProperty("java.class.path"), Ep.class.getName(), "test", "--as-rank",
+                "--ranks",
                 Integer.toString(matrix.ranks()), "--cases", Integer.toString(matrix.cases()), "--seed",
                 Long.toHexString(matrix.seed()), "--backend", backend.name().toLowerCase(Locale.ROOT)));
         command.addAll(selection);
@@ -47,14 +48,16 @@ record ProcessRunner(Backend backend, List<String> selection) implements Matrix.
     /** Puts the ranks' reports together. */
     private static final class Collector implements ProcessRanks.Lines {
         private final Matrix matrix;
+        private final Backend backend;
         private final Consumer<Outcome> report;
         private final Map<String, Integer> arrived = new HashMap<>();
         private final Map<Integer, String> failures = new HashMap<>();
         private int cell;
         private @Nullable String error;
 
-        Collector(Matrix matrix, Consumer<Outcome> report) {
+        Collector(Matrix matrix, Backend backend, Consumer<Outcome> report) {
             this.matrix = matrix;
+            this.backend = backend;
             this.report = report;
         }
 
@@ -81,16 +84,16 @@ record ProcessRunner(Backend backend, List<String> selection) implements Matrix.
         }
 
         private boolean isComplete(int index) {
-            return matrix.cells().get(index).impossible() != null
+            return matrix.cells().get(index).untestable(backend) != null
                     || arrived.getOrDefault(index + "/" + (matrix.cases() - 1), 0) == matrix.ranks();
         }
 
         private void reportNext() {
             Cell next = matrix.cells().get(cell);
-            String impossible = next.impossible();
+            String untestable = next.untestable(backend);
             String failure = failures.get(cell);
-            if (impossible != null) {
-                report.accept(Matrix.skipped(next, impossible));
+            if (untestable != null) {
+                report.accept(Matrix.skipped(next, untestable));
             } else {
                 report.accept(failure == null ? matrix.passed(next) : Matrix.failed(next, failure));
             }
@@ -118,7 +121,8 @@ record ProcessRunner(Backend backend, List<String> selection) implements Matrix.
         }
 
         private String lastWords(ProcessRanks.Result result) {
-            String end = result.rank() < 0 ? "the ranks ended without a result, code " + result.exitCode()
+            String end = result.rank() < 0
+                    ? "the ranks ended without a result, code " + result.exitCode()
                     : "rank " + result.rank() + " ended with exit code " + result.exitCode();
             return error == null ? end : end + ": " + error;
         }

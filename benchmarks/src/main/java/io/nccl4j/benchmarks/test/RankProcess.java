@@ -1,5 +1,6 @@
 package io.nccl4j.benchmarks.test;
 
+import io.nccl4j.Backend;
 import io.nccl4j.benchmarks.cli.Json;
 import io.nccl4j.benchmarks.ranks.Rank;
 import io.nccl4j.bootstrap.Bootstraps;
@@ -25,14 +26,18 @@ final class RankProcess {
     private RankProcess() {
     }
 
-    static void run(Matrix matrix) {
+    static void run(Matrix matrix, Backend backend) {
         try (Bootstrap bootstrap = Bootstraps.fromEnvironment()) {
             CudaDevice device = CudaDevice.of(bootstrap.localRank());
             device.makeCurrent();
             Rank rank = new Rank(bootstrap.rank(), bootstrap.size(), device, bootstrap);
             for (int cell = 0; cell < matrix.cells().size(); cell++) {
                 Cell next = matrix.cells().get(cell);
-                for (int i = 0; next.impossible() == null && i < matrix.cases(); i++) {
+                if (next.untestable(backend) != null) {
+                    continue;
+                }
+                next.prepare(backend);
+                for (int i = 0; i < matrix.cases(); i++) {
                     String failure = CaseRun.run(new CellCase(next, matrix.ranks(), matrix.seed(next, i)), rank);
                     System.out.println(MARK + Json.of(new Report(cell, i, failure)));
                 }

@@ -1,10 +1,12 @@
 package io.nccl4j.benchmarks.test;
 
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import io.nccl4j.benchmarks.test.TestTensors.Mirrored;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.ep.CombineInputs;
+import io.nccl4j.ep.CombineRecipe;
 import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.ep.PassDirection;
@@ -28,6 +30,8 @@ abstract class ReceiveSide {
     final @Nullable Mirrored scales;
     /** What the experts give to combine. */
     final Mirrored expertRows;
+    /** The rows' scales, if combine quantises. */
+    final @Nullable Mirrored expertScales;
 
     /** @param rows extents of what comes before the elements of a row */
     ReceiveSide(CellCase of, int rank, TestTensors tensors, long... rows) {
@@ -36,18 +40,22 @@ abstract class ReceiveSide {
         Wire wire = of.cell().wire();
         tokens = tensors.sharedOutput(of.windows(), wire.receivedType(), extents(rows, wire.elements(of.hidden())));
         DataType scaleType = wire.scaleType();
-        scales = scaleType == null ? null
+        scales = scaleType == null
+                ? null
                 : tensors.sharedOutput(of.windows(), scaleType, extents(rows, wire.scales(of.hidden())));
+        expertScales = wire.combineRecipe() == CombineRecipe.NVFP4
+                ? tensors.input(DataType.FLOAT32, extents(rows, 1))
+                : null;
         expertRows = tensors.sharedInput(of.windows() && !of.cell().shape().isLowLatency(), wire.combineType(),
                 extents(rows, of.hidden()));
     }
 
     static ReceiveSide of(CellCase of, int rank, TestTensors tensors) {
         return switch (of.cell().shape()) {
-        case LL_EXPERT_MAJOR -> new ZoneSide(of, rank, tensors);
-        case LL_RANK_MAJOR -> new RegionSide(of, rank, tensors);
-        case HT_FLAT -> new FlatSide(of, rank, tensors);
-        case HT_EXPERT_MAJOR -> new PaddedZoneSide(of, rank, tensors);
+            case LL_EXPERT_MAJOR -> new ZoneSide(of, rank, tensors);
+            case LL_RANK_MAJOR -> new RegionSide(of, rank, tensors);
+            case HT_FLAT -> new FlatSide(of, rank, tensors);
+            case HT_EXPERT_MAJOR -> new PaddedZoneSide(of, rank, tensors);
         };
     }
 
@@ -74,6 +82,14 @@ abstract class ReceiveSide {
 
     /** Runs the experts on the rows that are on the host. */
     abstract void compute();
+
+    /** Enqueues the copies of what the experts give to combine. */
+    final void uploadExpertRows(CudaStream stream) {
+        expertRows.mirror().toDevice(stream);
+        if (expertScales != null) {
+            expertScales.mirror().toDevice(stream);
+        }
+    }
 
     /** Backward: puts gradients where the rows of {@code round} will be. */
     void prepareBackward(Round round) {
@@ -104,7 +120,8 @@ abstract class ReceiveSide {
         return rows(tokens);
     }
 
-    @Nullable Rows receivedScales() {
+    @Nullable
+    Rows receivedScales() {
         return scales == null ? null : rows(scales);
     }
 
@@ -129,6 +146,9 @@ abstract class ReceiveSide {
     /** Puts the output for a row into place. */
     void put(int owner, byte[] received, long index) {
         byte[] output = output(owner, received);
+        if (expertScales != null) {
+            expertScales.mirror().host().setAtIndex(JAVA_FLOAT, index, TestExperts.scale(output));
+        }
         MemorySegment.copy(output, 0, expertRows.mirror().host(), JAVA_BYTE, index * output.length, output.length);
     }
 

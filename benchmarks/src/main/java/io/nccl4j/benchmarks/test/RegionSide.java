@@ -9,6 +9,7 @@ import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.ExpertIds;
 import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.nccl.DataType;
+import io.nccl4j.oracle.RankOutputs;
 import io.nccl4j.oracle.GlobalInputs;
 import io.nccl4j.oracle.LowLatencyRankMajor;
 import io.nccl4j.oracle.RowsWritten;
@@ -33,11 +34,13 @@ final class RegionSide extends ReceiveSide {
                 .expertIds(of.globalIds() ? ExpertIds.GLOBAL : ExpertIds.AUTO).build();
         outputs = DispatchOutputs.of(tokens.tensor(), weights.tensor(), indices.tensor(),
                 scales == null ? null : scales.tensor());
-        inputs = CombineInputs.of(expertRows.tensor());
+        inputs = CombineInputs.of(expertRows.tensor(), null,
+                expertScales == null ? null : expertScales.tensor());
     }
 
     @Override
-    @Nullable LayoutInfo updateInfo() {
+    @Nullable
+    LayoutInfo updateInfo() {
         return null;
     }
 
@@ -76,7 +79,12 @@ final class RegionSide extends ReceiveSide {
     @Override
     byte[][] expected(Round round) {
         GlobalInputs received = round.received();
-        return LowLatencyRankMajor.combine(received.routing(), rank,
-                (owner, source) -> output(owner, received.token(source)), of.cell().wire().combineFormat(), of.hidden());
+        RankOutputs outputsOf = (owner, source) -> output(owner, received.token(source));
+        if (expertScales != null) {
+            return LowLatencyRankMajor.combineNvfp4(received.routing(), rank, outputsOf, TestExperts::scale,
+                    of.hidden());
+        }
+        return LowLatencyRankMajor.combine(received.routing(), rank, outputsOf, of.cell().wire().combineFormat(),
+                of.hidden());
     }
 }

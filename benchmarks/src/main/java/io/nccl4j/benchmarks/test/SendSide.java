@@ -44,7 +44,9 @@ final class SendSide {
         routing = tensors.input(of.wideRouting() ? DataType.INT64 : DataType.INT32, most, topK);
         tokens = tensors.input(wire.sentType(), most, wire.elements(of.hidden()));
         DataType scaleType = wire.scaleType();
-        scales = scaleType == null || !wire.sendsScales() ? null : tensors.input(scaleType, most, wire.scales(of.hidden()));
+        scales = scaleType == null || !wire.sendsScales()
+                ? null
+                : tensors.input(scaleType, most, wire.scales(of.hidden()));
         weights = tensors.input(DataType.FLOAT32, most, topK);
         combined = tensors.output(wire.combineType(), most, of.hidden());
         combinedWeights = forward ? null : tensors.output(DataType.FLOAT32, most, topK);

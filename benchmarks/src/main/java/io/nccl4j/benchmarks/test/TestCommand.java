@@ -5,6 +5,7 @@ import io.nccl4j.benchmarks.cli.BackendOption;
 import io.nccl4j.benchmarks.cli.Json;
 import io.nccl4j.benchmarks.cli.Usage;
 import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.MisuseMode;
 import io.nccl4j.ep.Algorithm;
 import java.util.ArrayList;
 import java.util.List;
@@ -32,20 +33,16 @@ public final class TestCommand implements Callable<Integer> {
     @Option(names = "--processes", description = "Ranks as processes of this machine instead of threads.")
     private boolean processes;
 
-    @Option(names = "--algorithm", paramLabel = "ll|ht", converter = AlgorithmConverter.class,
-            description = "Low latency or high throughput only (default: both).")
+    @Option(names = "--algorithm", paramLabel = "ll|ht", converter = AlgorithmConverter.class, description = "Low latency or high throughput only (default: both).")
     private @Nullable Algorithm algorithm;
 
-    @Option(names = "--only", paramLabel = "TEXT", defaultValue = "",
-            description = "Only lines that contain this text, such as \"ht flat bfloat16\".")
+    @Option(names = "--only", paramLabel = "TEXT", defaultValue = "", description = "Only lines that contain this text, such as \"ht flat bfloat16\".")
     private String only = "";
 
-    @Option(names = "--cases", paramLabel = "N", defaultValue = "3",
-            description = "Random cases per line (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--cases", paramLabel = "N", defaultValue = "3", description = "Random cases per line (default: ${DEFAULT-VALUE}).")
     private int cases;
 
-    @Option(names = "--seed", paramLabel = "HEX", converter = SeedConverter.class,
-            description = "Where the cases come from, to repeat a run (default: a new one, which is printed).")
+    @Option(names = "--seed", paramLabel = "HEX", converter = SeedConverter.class, description = "Where the cases come from, to repeat a run (default: a new one, which is printed).")
     private @Nullable Long seed;
 
     @Mixin
@@ -71,12 +68,13 @@ public final class TestCommand implements Callable<Integer> {
         Matrix matrix = new Matrix(cells, ranks, cases, chosen);
         if (asRank) {
             prepare(chosen);
-            RankProcess.run(matrix);
+            RankProcess.run(matrix, backend.backend());
             return 0;
         }
         if (!json) {
             System.out.println("seed " + Long.toHexString(chosen) + ", " + ranks + " ranks as "
-                    + (processes ? "processes" : "threads") + ", backend " + backend.backend().name().toLowerCase(Locale.ROOT));
+                    + (processes ? "processes" : "threads") + ", backend "
+                    + backend.backend().name().toLowerCase(Locale.ROOT));
         }
         List<Outcome> outcomes = new ArrayList<>();
         runner(chosen).run(matrix, outcome -> {
@@ -105,7 +103,8 @@ public final class TestCommand implements Callable<Integer> {
     private void prepare(long chosen) {
         if (backend.use() == Backend.EMULATOR) {
             Emulator.use();
-            Emulator.options().shuffle(chosen == 0 ? 1 : chosen).poison(true);
+            // What would end the process is a failure of its line; the others are to be run.
+            Emulator.options().shuffle(chosen == 0 ? 1 : chosen).poison(true).misuse(MisuseMode.REPORT);
         }
     }
 
@@ -130,9 +129,9 @@ public final class TestCommand implements Callable<Integer> {
         @Override
         public Algorithm convert(String value) {
             return switch (value) {
-            case "ll" -> Algorithm.LOW_LATENCY;
-            case "ht" -> Algorithm.HIGH_THROUGHPUT;
-            default -> throw new TypeConversionException("expected ll or ht but was '" + value + "'");
+                case "ll" -> Algorithm.LOW_LATENCY;
+                case "ht" -> Algorithm.HIGH_THROUGHPUT;
+                default -> throw new TypeConversionException("expected ll or ht but was '" + value + "'");
             };
         }
     }

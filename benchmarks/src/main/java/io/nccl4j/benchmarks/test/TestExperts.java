@@ -9,6 +9,9 @@ import java.util.zip.CRC32C;
  * right only if each row came back from where it should, wherever it lay.
  */
 final class TestExperts {
+    /** The largest e4m3 times the largest e2m1. */
+    private static final float LARGEST_SCALED = 448f * 6;
+
     private TestExperts() {
     }
 
@@ -24,6 +27,15 @@ final class TestExperts {
             format.set(row, i, (float) random.nextDouble(-4, 4));
         }
         return row;
+    }
+
+    /** The scale for a bfloat16 output that combine quantises: its largest magnitude becomes the largest that it can be. */
+    static float scale(byte[] output) {
+        float largest = 0;
+        for (float value : NumberFormat.BFLOAT16.decodeRow(output)) {
+            largest = Math.max(largest, Math.abs(value));
+        }
+        return largest == 0 ? 0 : LARGEST_SCALED / largest;
     }
 
     /** The gradient of an expert's weight for a received row. */

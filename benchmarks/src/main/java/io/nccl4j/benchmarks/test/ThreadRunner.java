@@ -2,6 +2,7 @@ package io.nccl4j.benchmarks.test;
 
 import io.nccl4j.Backend;
 import io.nccl4j.benchmarks.ranks.RankThreads;
+import io.nccl4j.cuda.CudaDevice;
 import java.time.Duration;
 import java.util.List;
 import java.util.Objects;
@@ -24,10 +25,11 @@ record ThreadRunner(Backend backend) implements Matrix.Runner {
     }
 
     private Outcome run(Matrix matrix, Cell cell) {
-        String impossible = cell.impossible();
-        if (impossible != null) {
-            return Matrix.skipped(cell, impossible);
+        String untestable = cell.untestable(backend);
+        if (untestable != null) {
+            return Matrix.skipped(cell, untestable);
         }
+        cell.prepare(backend);
         for (int i = 0; i < matrix.cases(); i++) {
             CellCase of = new CellCase(cell, matrix.ranks(), matrix.seed(cell, i));
             Optional<String> failure = run(matrix, of);
@@ -44,6 +46,10 @@ record ThreadRunner(Backend backend) implements Matrix.Runner {
                     rank -> Optional.ofNullable(CaseRun.run(of, rank)));
             return ranks.stream().flatMap(Optional::stream).findFirst();
         } catch (RuntimeException e) {
+            // A device that has failed would fail all that comes after.
+            for (int device = 0; device < matrix.ranks(); device++) {
+                CudaDevice.of(device).reset();
+            }
             return Optional.of(Objects.toString(e.getMessage(), e.toString()));
         }
     }

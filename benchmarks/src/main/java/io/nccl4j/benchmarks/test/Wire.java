@@ -1,5 +1,6 @@
 package io.nccl4j.benchmarks.test;
 
+import io.nccl4j.ep.CombineRecipe;
 import io.nccl4j.ep.DispatchRecipe;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.BlockScaledFp8;
@@ -10,14 +11,16 @@ import org.jspecify.annotations.Nullable;
 
 /** What a token is on its way: type and recipe. Combine works on plain rows; bfloat16 ones where dispatch had quantised ones. */
 enum Wire {
-    BFLOAT16(DispatchRecipe.NONE, DataType.BFLOAT16, NumberFormat.BFLOAT16, 1, null, 0),
-    FLOAT16(DispatchRecipe.NONE, DataType.FLOAT16, NumberFormat.FLOAT16, 1, null, 0),
-    FLOAT32(DispatchRecipe.NONE, DataType.FLOAT32, NumberFormat.FLOAT32, 1, null, 0),
-    FLOAT8_E4M3(DispatchRecipe.QUANT_FWD, DataType.FLOAT8_E4M3, NumberFormat.FLOAT8_E4M3, 1, DataType.FLOAT32, 128),
+    BFLOAT16(DispatchRecipe.NONE, DataType.BFLOAT16, NumberFormat.BFLOAT16, 1, null, 0), FLOAT16(DispatchRecipe.NONE,
+            DataType.FLOAT16, NumberFormat.FLOAT16, 1, null,
+            0), FLOAT32(DispatchRecipe.NONE, DataType.FLOAT32, NumberFormat.FLOAT32, 1, null, 0), FLOAT8_E4M3(
+                    DispatchRecipe.QUANT_FWD, DataType.FLOAT8_E4M3, NumberFormat.FLOAT8_E4M3, 1, DataType.FLOAT32, 128),
     /** Two values in a byte: any bytes will do, since they are only passed on. */
     FLOAT4X2(DispatchRecipe.QUANT_FWD, DataType.FLOAT4X2, NumberFormat.FLOAT8_E4M3, 2, DataType.UINT8, 16),
     /** bfloat16 that the sender turns into e4m3 with scales. */
-    BFLOAT16_TO_E4M3(DispatchRecipe.DS_FP8E3M4, DataType.BFLOAT16, NumberFormat.BFLOAT16, 1, DataType.FLOAT32, 128);
+    BFLOAT16_TO_E4M3(DispatchRecipe.DS_FP8E3M4, DataType.BFLOAT16, NumberFormat.BFLOAT16, 1, DataType.FLOAT32, 128),
+    /** Plain bfloat16 on its way out, four bits on its way home. */
+    BFLOAT16_HOME_NVFP4(DispatchRecipe.NONE, DataType.BFLOAT16, NumberFormat.BFLOAT16, 1, null, 0);
 
     private final DispatchRecipe recipe;
     private final DataType sentType;
@@ -32,7 +35,8 @@ enum Wire {
      * @param scaleType type of scales, or null for none
      * @param block values that share a scale
      */
-    Wire(DispatchRecipe recipe, DataType sentType, NumberFormat drawnFormat, int packed, @Nullable DataType scaleType, int block) {
+    Wire(DispatchRecipe recipe, DataType sentType, NumberFormat drawnFormat, int packed, @Nullable DataType scaleType,
+            int block) {
         this.recipe = recipe;
         this.sentType = sentType;
         this.drawnFormat = drawnFormat;
@@ -43,6 +47,15 @@ enum Wire {
 
     DispatchRecipe recipe() {
         return recipe;
+    }
+
+    CombineRecipe combineRecipe() {
+        return this == BFLOAT16_HOME_NVFP4 ? CombineRecipe.NVFP4 : CombineRecipe.NONE;
+    }
+
+    /** The recipe in use, or NONE. */
+    String recipeName() {
+        return combineRecipe() == CombineRecipe.NONE ? recipe.name() : combineRecipe().name();
     }
 
     NumberFormat drawnFormat() {
@@ -63,7 +76,8 @@ enum Wire {
     }
 
     /** Type of received scales, or null if there are none. */
-    @Nullable DataType scaleType() {
+    @Nullable
+    DataType scaleType() {
         return scaleType;
     }
 

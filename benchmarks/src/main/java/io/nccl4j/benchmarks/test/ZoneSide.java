@@ -7,6 +7,7 @@ import io.nccl4j.ep.CombineInputs;
 import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.nccl.DataType;
+import io.nccl4j.oracle.ExpertOutputs;
 import io.nccl4j.oracle.GlobalInputs;
 import io.nccl4j.oracle.LowLatencyExpertMajor;
 import io.nccl4j.oracle.RowsWritten;
@@ -28,11 +29,13 @@ final class ZoneSide extends ReceiveSide {
         counters = tensors.output(DataType.INT32, zones);
         info = LayoutInfo.of(counters.tensor());
         outputs = DispatchOutputs.of(tokens.tensor(), null, null, scales == null ? null : scales.tensor());
-        inputs = CombineInputs.of(expertRows.tensor());
+        inputs = CombineInputs.of(expertRows.tensor(), null,
+                expertScales == null ? null : expertScales.tensor());
     }
 
     @Override
-    @Nullable LayoutInfo updateInfo() {
+    @Nullable
+    LayoutInfo updateInfo() {
         return null;
     }
 
@@ -74,7 +77,12 @@ final class ZoneSide extends ReceiveSide {
         if (weights == null) {
             throw new IllegalStateException("combine needs weights");
         }
-        return LowLatencyExpertMajor.combine(received.routing(), rank, weights[rank],
-                (expert, source) -> output(expert, received.token(source)), of.cell().wire().combineFormat(), of.hidden());
+        ExpertOutputs outputsOf = (expert, source) -> output(expert, received.token(source));
+        if (expertScales != null) {
+            return LowLatencyExpertMajor.combineNvfp4(received.routing(), rank, weights[rank], outputsOf,
+                    TestExperts::scale, of.hidden());
+        }
+        return LowLatencyExpertMajor.combine(received.routing(), rank, weights[rank], outputsOf,
+                of.cell().wire().combineFormat(), of.hidden());
     }
 }

@@ -1,0 +1,346 @@
+// Section 8: the profile of release 0.1.0.
+#include "ep_round.h"
+
+namespace ep_test {
+namespace {
+
+using nccl_test::asThreads;
+
+constexpr auto kAbort = NCCL4J_EMU_END_ABORT;
+
+class EpV1 : public testing::Test {
+ protected:
+  const Option api_{"api", "1"};
+  const Option report_{"misuse", "report"};
+};
+
+ncclEpGroupConfig_t v1Config(const Case& facts) {
+  ncclEpGroupConfig_t config = groupConfig(facts);
+  config.size = 96;
+  config.version = 1;
+  return config;
+}
+
+struct V1Step {
+  ncclEpDispatchInputs_t inputs = made<ncclEpDispatchInputs_t>();
+  ncclEpDispatchOutputs_t outputs = made<ncclEpDispatchOutputs_t>();
+  ncclEpLayoutInfo_t info = made<ncclEpLayoutInfo_t>(40);
+  ncclEpDispatchConfig_t config = made<ncclEpDispatchConfig_t>(20);
+  ncclEpCombineInputs_t back = made<ncclEpCombineInputs_t>(24);
+  ncclEpCombineOutputs_t home = made<ncclEpCombineOutputs_t>();
+  ncclEpCombineConfig_t combineConfig = made<ncclEpCombineConfig_t>(16);
+};
+
+int endOf(const std::function<ncclResult_t()>& call, ncclResult_t expected = ncclInternalError) {
+  const Misuses misuses;
+  EXPECT_EP(expected, call());
+  return misuses.lastEnd();
+}
+
+// D1: sizes are exact, magics too; everything else aborts.
+TEST_F(EpV1, D1StrictStructs) {
+  asThreads(1, [](Rank& rank) {
+    Case facts;
+    facts.ranks = 1;
+    ncclEpGroup_t group = nullptr;
+    for (const unsigned size : {0u, 95u, 97u, 112u}) {
+      ncclEpGroupConfig_t config = v1Config(facts);
+      config.size = size;
+      EXPECT_EQ(kAbort, endOf([&] { return ncclEpCreateGroup(&group, rank.comm, &config); })) << size;
+    }
+    ncclEpGroupConfig_t config = v1Config(facts);
+    config.magic = 0;
+    EXPECT_EQ(kAbort, endOf([&] { return ncclEpCreateGroup(&group, rank.comm, &config); }));
+    EXPECT_EQ(kAbort, endOf([&] { return ncclEpCreateGroup(&group, rank.comm, nullptr); }));
+    Group good(rank, v1Config(facts));
+    Handle handle(good, NCCL_EP_LAYOUT_EXPERT_MAJOR, 2);
+    V1Step step;
+    EXPECT_EQ(kAbort, endOf([&] { return ncclEpDispatch(handle, nullptr, &step.outputs, nullptr, nullptr, rank.stream); }));
+    step.config.size = 24;
+    EXPECT_EQ(kAbort, endOf([&] { return ncclEpDispatch(handle, &step.inputs, &step.outputs, nullptr, &step.config, rank.stream); }));
+  });
+}
+
+// D11 to D13, D15.
+TEST_F(EpV1, D11Groups) {
+  asThreads(1, [](Rank& rank) {
+    ncclEpGroup_t group = nullptr;
+    Case facts;
+    facts.ll = false;
+    facts.ranks = 1;
+    facts.maxTokens = 8196;
+    facts.maxReceive = 8196;
+    ncclEpGroupConfig_t config = v1Config(facts);
+    EXPECT_EQ(kAbort, endOf([&] { return ncclEpCreateGroup(&group, rank.comm, &config); }));
+    config.max_dispatch_tokens_per_rank = 8;
+    config.max_recv_tokens_per_rank = 0;
+    EXPECT_EQ(NCCL4J_EMU_END_THROW, endOf([&] { return ncclEpCreateGroup(&group, rank.comm, &config); }));
+    config.max_recv_tokens_per_rank = 64;
+    config.max_token_bytes = 1000;  // no multiple of 16, not checked
+    EXPECT_EP(ncclSuccess, ncclEpCreateGroup(&group, rank.comm, &config));
+    EXPECT_EP(ncclSuccess, ncclEpGroupDestroy(group));
+    // The limit of warp groups only where the multiprocessors are given.
+    facts.ll = true;
+    config = v1Config(facts);
+    config.max_dispatch_tokens_per_rank = 8;
+    config.num_experts = 132 * 15;
+    EXPECT_EP(ncclSuccess, ncclEpCreateGroup(&group, rank.comm, &config));
+    EXPECT_EP(ncclSuccess, ncclEpGroupDestroy(group));
+    config.max_num_sms = 132;
+    EXPECT_EP(ncclInvalidUsage, ncclEpCreateGroup(&group, rank.comm, &config));
+  });
+}
+
+// D7, D24 to D28.
+TEST_F(EpV1, D23Handles) {
+  asThreads(1, [](Rank& rank) {
+    Case facts;
+    facts.ranks = 1;
+    facts.experts = 16;
+    facts.hidden = 2048;
+    facts.layout = NCCL_EP_LAYOUT_RANK_MAJOR;
+    Group group(rank, v1Config(facts));
+    ncclEpHandle_t handle = nullptr;
+    EXPECT_EQ(kAbort, endOf([&] { return ncclEpInitHandle(&handle, group, facts.layout, nullptr, 0, nullptr); }));
+    EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(handle));
+    // D23: int64 only.
+    Handle good(group, facts.layout, 2);
+    Tensor narrow(ncclInt32, {4, 2});
+    EXPECT_EQ(kAbort, endOf([&] { return ncclEpUpdateHandle(good, narrow, nullptr, rank.stream); }));
+    // D24: more than 9 fails at the first dispatch.
+    Handle wide(group, facts.layout, 10);
+    Tensor topk(ncclInt64, {4, 10}), in(ncclBfloat16, {4, 2048}), out(ncclBfloat16, {1, 16, 2048});
+    EXPECT_EP(ncclSuccess, ncclEpUpdateHandle(wide, topk, nullptr, rank.stream));
+    V1Step step;
+    step.inputs.tokens = in;
+    step.outputs.tokens = out;
+    EXPECT_EQ(NCCL4J_EMU_END_THROW,
+              endOf([&] { return ncclEpDispatch(wide, &step.inputs, &step.outputs, &step.info, nullptr, rank.stream); }));
+    // D27
+    ncclEpGroupConfig_t odd = v1Config(facts);
+    odd.num_experts = 5;
+    odd.max_dispatch_tokens_per_rank = 5;
+    Group small(rank, odd);
+    EXPECT_EQ(kAbort, endOf([&] { return ncclEpInitHandle(&handle, small, facts.layout, nullptr, 2, nullptr); }));
+    EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(handle));
+    // D26, D7: HT aborts, and what Init refuses ends the process in CreateHandle.
+    Case ht = facts;
+    ht.ll = false;
+    ht.maxReceive = 64;
+    Group flat(rank, v1Config(ht));
+    EXPECT_EQ(kAbort, endOf([&] { return ncclEpInitHandle(&handle, flat, NCCL_EP_LAYOUT_FLAT, nullptr, 0, nullptr); }));
+    EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(handle));
+    Tensor none(ncclInt64, {4, 0});
+    EXPECT_EQ(NCCL4J_EMU_END_EXIT,
+              endOf([&] { return ncclEpCreateHandle(&handle, flat, NCCL_EP_LAYOUT_FLAT, none, nullptr, nullptr, rank.stream); }));
+    EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(handle));
+  });
+}
+
+// A step in 0.1.0's sizes, checked against the reference.
+void v1Round(const Case& facts, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  const World world = randomWorld(facts, random);
+  asThreads(facts.ranks, [&](Rank& rank) {
+    Group group(rank, v1Config(facts));
+    Handle handle(group, facts.layout, facts.topk, facts.alignment);
+    const size_t tokens = world.inputs[rank.rank].tokens;
+    const auto k = static_cast<size_t>(facts.topk);
+    Round round(rank, handle, facts, tokens);
+    round.load(world);
+    round.spoil();
+    V1Step step;
+    auto updateInfo = made<ncclEpLayoutInfo_t>(40);
+    EXPECT_EP(ncclSuccess, ncclEpUpdateHandle(handle, round.routing(), facts.ll ? nullptr : &updateInfo, rank.stream));
+    Tensor weights(ncclFloat32, {tokens, k}), in(facts.type, {tokens, facts.hidden}), out(facts.type, {tokens, facts.hidden});
+    weights.write(world.inputs[rank.rank].weights);
+    for (size_t i = 0; i < world.inputs[rank.rank].rows.size(); ++i) {
+      encode(facts.type, world.inputs[rank.rank].rows[i], in.raw<unsigned char>() + i * 2);
+    }
+    step.inputs.tokens = in;
+    step.outputs.tokens = round.received();
+    Tensor ids(ncclInt32, {static_cast<size_t>(facts.ranks), facts.maxTokens, k});
+    ids.fill(0x5a);
+    if (facts.ll && !facts.expertMajor()) {
+      step.inputs.topk_weights = weights;
+      step.outputs.topk_weights = round.receivedWeights();
+      step.outputs.topk_idx = ids;
+      step.info.src_rank_counters = round.counters();
+    } else if (facts.ll) {
+      step.info.expert_counters = round.counters();
+    } else {
+      step.inputs.topk_weights = weights;
+      step.outputs.topk_weights = round.receivedWeights();
+    }
+    EXPECT_EP(ncclSuccess, ncclEpDispatch(handle, &step.inputs, &step.outputs, facts.ll ? &step.info : nullptr, &step.config, rank.stream));
+    synchronize(rank);
+    if (facts.ll && !facts.expertMajor()) {  // D34: ids of unused rows are not touched
+      const auto sources = llSources(world, rank.rank);
+      for (size_t s = 0; s < sources.size(); ++s) {
+        ASSERT_EQ(static_cast<int32_t>(sources[s].size()), round.counters().raw<int32_t>()[s]);
+        for (size_t i = sources[s].size() * k; i < facts.maxTokens * k; ++i) ASSERT_EQ(0x5a5a5a5a, ids.raw<int32_t>()[s * facts.maxTokens * k + i]);
+      }
+    } else if (facts.ll) {
+      round.checkDispatch(world);
+    } else {
+      const HtLayout layout = htLayout(world, rank.rank);
+      for (size_t i = 0; i < layout.rows.size(); ++i) {
+        ASSERT_EQ(layout.rows[i] ? layout.rows[i]->weights[0] : 0.0f, round.receivedWeights().raw<float>()[i]);
+      }
+      // D45: all M rows of weights are written.
+      for (size_t i = layout.rows.size(); i < facts.maxReceive; ++i) ASSERT_EQ(0.0f, round.receivedWeights().raw<float>()[i]);
+      // D47: one sum in fp32, one rounding.
+      step.back.tokens = round.returned();
+      step.home.tokens = out;
+      for (size_t i = 0; i < layout.rows.size(); ++i) {
+        if (!layout.rows[i]) continue;
+        for (size_t h = 0; h < facts.hidden; ++h) {
+          const float x = world.x(layout.rows[i]->source, layout.rows[i]->token, h);
+          encode(facts.type, layout.rows[i]->weights[0] * expertValue(facts, layout.rows[i]->experts[0], x),
+                 round.returned().raw<unsigned char>() + (i * facts.hidden + h) * 2);
+        }
+      }
+      EXPECT_EP(ncclSuccess, ncclEpCombine(handle, &step.back, &step.home, &step.combineConfig, rank.stream));
+      synchronize(rank);
+      const auto layouts = htLayouts(world);
+      for (size_t t = 0; t < tokens; ++t) {
+        const auto expected = htCombined(world, layouts, rank.rank, t);
+        for (size_t h = 0; h < facts.hidden; ++h) {
+          ASSERT_EQ(expected[h], decode(facts.type, out.raw<unsigned char>() + (t * facts.hidden + h) * 2));
+        }
+      }
+    }
+  });
+}
+
+Case v1Case(bool ll, ncclEpLayout_t layout) {
+  Case facts;
+  facts.ll = ll;
+  facts.layout = layout;
+  facts.mode = Mode::NvlinkDup;
+  facts.ranks = 2;
+  facts.maxTokens = 8;
+  facts.hidden = ll ? 2048 : 64;
+  facts.alignment = ll ? 1 : 4;
+  if (!ll) facts.maxReceive = 2 * 8 * 2 + 16;
+  return facts;
+}
+
+TEST_F(EpV1, D19LowLatencyExpertMajor) { v1Round(v1Case(true, NCCL_EP_LAYOUT_EXPERT_MAJOR), 101); }
+TEST_F(EpV1, D34LowLatencyRankMajor) { v1Round(v1Case(true, NCCL_EP_LAYOUT_RANK_MAJOR), 102); }
+TEST_F(EpV1, D47HighThroughputExpertMajor) { v1Round(v1Case(false, NCCL_EP_LAYOUT_EXPERT_MAJOR), 103); }
+
+// D30, D31, D33.
+TEST_F(EpV1, D30Dispatch) {
+  asThreads(1, [](Rank& rank) {
+    Case facts = v1Case(true, NCCL_EP_LAYOUT_RANK_MAJOR);
+    facts.ranks = 1;
+    Group group(rank, v1Config(facts));
+    Handle handle(group, facts.layout, 2);
+    Tensor topk(ncclInt64, {4, 2}), weights(ncclFloat32, {4, 2}), outWeights(ncclFloat32, {1, 8, 2}), ids(ncclInt32, {1, 8, 2});
+    EXPECT_EP(ncclSuccess, ncclEpUpdateHandle(handle, topk, nullptr, rank.stream));
+    Tensor counters(ncclInt32, {1}), in(ncclBfloat16, {4, 512}), out(ncclBfloat16, {1, 8, 512}), half(ncclFloat16, {4, 512}), halfOut(ncclFloat16, {1, 8, 512});
+    V1Step step;
+    step.inputs.tokens = in;
+    step.inputs.topk_weights = weights;
+    step.outputs.tokens = out;
+    step.outputs.topk_weights = outWeights;
+    step.outputs.topk_idx = ids;
+    const auto dispatch = [&] { return ncclEpDispatch(handle, &step.inputs, &step.outputs, &step.info, nullptr, rank.stream); };
+    EXPECT_EQ(kAbort, endOf(dispatch));  // src_rank_counters is required
+    step.info.src_rank_counters = counters;
+    EXPECT_EQ(NCCL4J_EMU_END_THROW, endOf(dispatch));  // 512 is none of the compiled lengths
+    step.inputs.tokens = half;
+    step.outputs.tokens = halfOut;
+    EXPECT_EQ(kAbort, endOf(dispatch));
+  });
+}
+
+// D36, D37: the bank is fixed at the call, so that a graph with an odd number of operations meets a bank in use.
+TEST_F(EpV1, D37OddGraphs) {
+  for (const bool odd : {false, true}) {
+    asThreads(1, [&](Rank& rank) {
+      Case facts = v1Case(true, NCCL_EP_LAYOUT_RANK_MAJOR);
+      facts.ranks = 1;
+      ncclEpGroup_t group = nullptr;
+      const ncclEpGroupConfig_t config = v1Config(facts);
+      ASSERT_EP(ncclSuccess, ncclEpCreateGroup(&group, rank.comm, &config));
+      ncclEpHandle_t handle = nullptr;
+      ASSERT_EP(ncclSuccess, ncclEpInitHandle(&handle, group, facts.layout, nullptr, 2, nullptr));
+      {
+        Tensor topk(ncclInt64, {4, 2}), weights(ncclFloat32, {4, 2}), outWeights(ncclFloat32, {1, 8, 2}), ids(ncclInt32, {1, 8, 2});
+        Tensor counters(ncclInt32, {1}), in(ncclBfloat16, {4, 2048}), out(ncclBfloat16, {1, 8, 2048}), home(ncclBfloat16, {4, 2048});
+        EXPECT_EP(ncclSuccess, ncclEpUpdateHandle(handle, topk, nullptr, rank.stream));
+        V1Step step;
+        step.inputs.tokens = in;
+        step.inputs.topk_weights = weights;
+        step.outputs.tokens = out;
+        step.outputs.topk_weights = outWeights;
+        step.outputs.topk_idx = ids;
+        step.info.src_rank_counters = counters;
+        step.back.tokens = out;
+        step.home.tokens = home;
+        cudaGraph_t graph = nullptr;
+        cudaGraphExec_t exec = nullptr;
+        ASSERT_CUDA(cudaSuccess, cudaStreamBeginCapture(rank.stream, cudaStreamCaptureModeRelaxed));
+        EXPECT_EP(ncclSuccess, ncclEpDispatch(handle, &step.inputs, &step.outputs, &step.info, nullptr, rank.stream));
+        if (!odd) {
+          EXPECT_EP(ncclSuccess, ncclEpCombine(handle, &step.back, &step.home, nullptr, rank.stream));
+        }
+        ASSERT_CUDA(cudaSuccess, cudaStreamEndCapture(rank.stream, &graph));
+        ASSERT_CUDA(cudaSuccess, cudaGraphInstantiate(&exec, graph, 0));
+        EXPECT_CUDA(cudaSuccess, cudaGraphLaunch(exec, rank.stream));
+        EXPECT_CUDA(cudaSuccess, cudaGraphLaunch(exec, rank.stream));
+        const Misuses misuses;
+        EXPECT_CUDA(odd ? cudaErrorLaunchFailure : cudaSuccess, cudaStreamSynchronize(rank.stream));
+        EXPECT_CUDA(cudaSuccess, cudaGraphExecDestroy(exec));
+        EXPECT_CUDA(cudaSuccess, cudaGraphDestroy(graph));
+      }
+      if (odd) {
+        EXPECT_CUDA(cudaSuccess, cudaDeviceReset());
+        EXPECT_CUDA(cudaSuccess, cudaStreamCreate(&rank.stream));
+      }
+      EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(handle));
+      EXPECT_EP(odd ? ncclInternalError : ncclSuccess, ncclEpGroupDestroy(group));
+    });
+  }
+}
+
+// D43, D44: HT reads the count after the exchange, and reports outputs that were too small then.
+TEST_F(EpV1, D44CountsAfterTheExchange) {
+  asThreads(1, [](Rank& rank) {
+    Case facts = v1Case(false, NCCL_EP_LAYOUT_FLAT);
+    facts.ranks = 1;
+    facts.alignment = 1;
+    Group group(rank, v1Config(facts));
+    Handle handle(group, facts.layout, 2);
+    Tensor topk(ncclInt64, {4, 2}), weights(ncclFloat32, {4, 2}), in(ncclBfloat16, {4, 64});
+    topk.write(std::vector<int64_t>{0, 1, 2, 3, -1, -1, 4, 5});
+    EXPECT_EP(ncclSuccess, ncclEpUpdateHandle(handle, topk, nullptr, rank.stream));
+    const size_t budget = facts.maxReceive;
+    Tensor three(ncclBfloat16, {3, 64}), two(ncclBfloat16, {2, 64}), outWeights(ncclFloat32, {budget, 2}), ids(ncclInt64, {budget, 2});
+    V1Step step;
+    step.inputs.tokens = in;
+    step.inputs.topk_weights = weights;
+    step.outputs.tokens = three;
+    step.outputs.topk_weights = outWeights;
+    step.outputs.topk_idx = ids;
+    const auto dispatch = [&] { return ncclEpDispatch(handle, &step.inputs, &step.outputs, nullptr, &step.config, rank.stream); };
+    const uint64_t before = nccl_test::usage().host_waits;
+    EXPECT_EP(ncclSuccess, dispatch());  // three rows are enough outside a capture
+    EXPECT_LT(before, nccl_test::usage().host_waits);
+    step.outputs.tokens = two;
+    two.fill(0x5a);
+    EXPECT_EP(ncclInvalidArgument, dispatch());
+    for (const unsigned char byte : two.read<unsigned char>()) ASSERT_EQ(0x5a, byte);
+    // Weights and ids need M rows always.
+    Tensor fewWeights(ncclFloat32, {3, 2}), fewIds(ncclInt64, {3, 2});
+    step.outputs.tokens = three;
+    step.outputs.topk_weights = fewWeights;
+    step.outputs.topk_idx = fewIds;
+    EXPECT_EP(ncclInvalidArgument, dispatch());
+  });
+}
+
+}  // namespace
+}  // namespace ep_test

@@ -1,0 +1,61 @@
+package io.nccl4j.ep;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.nccl4j.cuda.CudaGraph;
+import io.nccl4j.cuda.CudaGraphExec;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.junit.EmulatedRanks;
+import org.junit.jupiter.api.Test;
+
+@EmulatedRanks
+class GrowingBufferTest {
+    @Test
+    void growthMakesGraphsInvalid(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.RANK_MAJOR).growingRdmaBuffer());
+                try (CudaGraph graph = bench.stream.capture(() -> calls.update().dispatch().combine());
+                        CudaGraphExec exec = graph.instantiate()) {
+                    exec.launch(bench.stream);
+                    calls.await();
+                    rank.bootstrap().barrier();
+                    EpHandle same = bench.own(calls.group.createHandle());
+                    exec.launch(bench.stream);
+                    calls.await();
+                    rank.bootstrap().barrier();
+                    assertThat(same.layout()).isEqualTo(Layout.RANK_MAJOR);
+                    bench.own(calls.group.createHandle(Layout.EXPERT_MAJOR, 4));
+                    assertThatThrownBy(() -> exec.launch(bench.stream)).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("RDMA buffer").hasMessageContaining("capture again");
+                    calls.update().dispatch().combine().await();
+                    rank.bootstrap().barrier();
+                }
+                try (CudaGraph graph = bench.stream.capture(() -> calls.update().dispatch().combine());
+                        CudaGraphExec exec = graph.instantiate()) {
+                    exec.launch(bench.stream);
+                    calls.await();
+                    rank.bootstrap().barrier();
+                }
+            }
+        });
+    }
+
+    @Test
+    void theBufferIsExactUnlessItGrows(EmulatedCluster cluster) {
+        Emulator.logCalls(1000);
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
+                assertThat(group.sizing().rdmaBufferBytes()).isPositive();
+                bench.own(group.createHandle());
+            }
+        });
+        String expected = Long
+                .toString(EpSizing.of(RuleBench.lowLatency(Layout.EXPERT_MAJOR).build(), 2).rdmaBufferBytes());
+        assertThat(Emulator.calls()).filteredOn(call -> call.function().equals("ncclEpCreateGroup")).hasSize(2)
+                .allMatch(call -> expected.equals(call.argument("config.rdma_buffer_size")));
+    }
+}

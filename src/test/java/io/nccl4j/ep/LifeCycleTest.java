@@ -1,0 +1,321 @@
+package io.nccl4j.ep;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.catchThrowable;
+
+import io.nccl4j.cuda.CudaException;
+import io.nccl4j.cuda.CudaGraph;
+import io.nccl4j.cuda.CudaGraphExec;
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.Fault;
+import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.nccl.DataType;
+import io.nccl4j.nccl.NcclException;
+import io.nccl4j.nccl.NcclResult;
+import java.util.List;
+import java.util.concurrent.FutureTask;
+import org.junit.jupiter.api.Test;
+
+/** Objects are closed in the right order, or refuse; what fails leaves nothing behind. */
+@EmulatedRanks
+class LifeCycleTest {
+    @Test
+    void whatIsInUseCannotBeClosed(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            RuleBench bench = new RuleBench(rank);
+            EpGroup group = EpGroup.create(bench.communicator, RuleBench.lowLatency(Layout.EXPERT_MAJOR).build());
+            EpHandle handle = group.createHandle();
+            EpBuffers buffers = handle.allocateBuffers(RuleBench.LL_HIDDEN, DataType.BFLOAT16);
+            assertThatThrownBy(bench.communicator::close).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("in use by EpGroup#");
+            assertThatThrownBy(group::close).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("in use by EpHandle#");
+            assertThatThrownBy(handle::close).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("in use by EpBuffers#");
+            assertThatThrownBy(buffers.tokens().memory()::close).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("in use by EpBuffers#");
+            buffers.close();
+            assertThatThrownBy(buffers::tokens).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("is closed");
+            assertThatThrownBy(() -> handle.dispatchAsync(buffers, 1, bench.stream))
+                    .isInstanceOf(IllegalStateException.class);
+            handle.close();
+            handle.close();
+            assertThat(handle.isClosed()).isTrue();
+            assertThatThrownBy(handle::complete).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("is closed");
+            group.close();
+            assertThatThrownBy(group::createHandle).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("is closed");
+            assertThat(List.of(group.toString(), handle.toString(), buffers.toString()))
+                    .allMatch(text -> text.contains("(closed)"));
+            bench.close();
+        });
+    }
+
+    @Test
+    void aGraphKeepsWhatItUses(EmulatedCluster cluster) {
+        for (Layout layout : new Layout[]{Layout.EXPERT_MAJOR, Layout.FLAT}) {
+            cluster.run(rank -> {
+                RuleBench bench = new RuleBench(rank);
+                EpGroup group = EpGroup.create(bench.communicator,
+                        layout == Layout.FLAT
+                                ? RuleBench.highThroughput(layout).build()
+                                : RuleBench.lowLatency(layout).build());
+                EpHandle handle = group.createHandle();
+                EpBuffers buffers = handle.allocateBuffers(layout == Layout.FLAT ? 64 : 512, DataType.BFLOAT16);
+                CudaGraph graph = bench.stream.capture(() -> {
+                    handle.dispatchAsync(buffers, 8, bench.stream);
+                    handle.combineAsync(buffers, bench.stream);
+                });
+                CudaGraphExec exec = graph.instantiate();
+                graph.close();
+                for (AutoCloseable used : new AutoCloseable[]{buffers, handle, bench.stream}) {
+                    assertThatThrownBy(used::close).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("CudaGraphExec#");
+                }
+                assertThatThrownBy(group::close).isInstanceOf(IllegalStateException.class);
+                exec.launch(bench.stream);
+                bench.stream.await(LayerOnRank.LIMIT);
+                rank.bootstrap().barrier();
+                exec.close();
+                buffers.close();
+                handle.close();
+                group.close();
+                bench.close();
+            });
+        }
+    }
+
+    @Test
+    void ownTensorsOfACaptureAreKeptToo(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
+                CudaGraph graph = bench.stream.capture(() -> calls.update().dispatch().combine());
+                List<EpTensor> used = List.of(calls.routing, calls.weights, calls.inputs.tokens(),
+                        calls.outputs.tokens(),
+                        calls.info.expertCounters(), calls.combineInputs.tokens(), calls.combineOutputs.tokens());
+                for (EpTensor tensor : used) {
+                    assertThatThrownBy(tensor.memory()::close).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("CudaGraph#");
+                }
+                graph.close();
+                rank.bootstrap().barrier();
+            }
+        });
+    }
+
+    @Test
+    void aStructOfClosedMemoryIsRefused(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR)).update().dispatch();
+                bench.stream.await(LayerOnRank.LIMIT);
+                calls.outputs.tokens().memory().close();
+                assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("DispatchOutputs")
+                        .hasMessageContaining("memory or a window of it is closed");
+                assertThatThrownBy(() -> calls.outputs.tokens().rows(1)).isInstanceOf(IllegalStateException.class);
+                calls.routing.memory().close();
+                assertThatThrownBy(calls::combine).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("update again");
+                assertThatThrownBy(calls::update).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("closed");
+                rank.bootstrap().barrier();
+            }
+        });
+    }
+
+    @Test
+    void whatAGraphHasDoneCountsOnceItWasLaunched(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                RuleBench.Calls ht = bench.calls(RuleBench.highThroughput(Layout.FLAT));
+                try (CudaGraph graph = bench.stream.capture(ht::update); CudaGraphExec exec = graph.instantiate()) {
+                    assertThatThrownBy(ht::combine).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("its graph was never launched");
+                    exec.launch(bench.stream);
+                    ht.dispatch().combine().await();
+                }
+                rank.bootstrap().barrier();
+                RuleBench.Calls ll = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
+                try (CudaGraph graph = bench.stream.capture(() -> ll.update().dispatch());
+                        CudaGraphExec exec = graph.instantiate()) {
+                    assertThatThrownBy(ll::combine).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("when the graph is launched");
+                    exec.launch(bench.stream);
+                    ll.combine().await();
+                }
+                rank.bootstrap().barrier();
+            }
+        });
+    }
+
+    @Test
+    void anotherThreadMayCloseOnlyAfterAHandOver(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                EpGroup group = EpGroup.create(bench.communicator, RuleBench.lowLatency(Layout.EXPERT_MAJOR).build());
+                EpHandle handle = group.createHandle();
+                assertThat(onAnotherThread(handle::close)).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("call bindToCurrentThread()");
+                assertThat(onAnotherThread(group::close)).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("call bindToCurrentThread()");
+                assertThat(handle.isClosed()).isFalse();
+                assertThat(onAnotherThread(() -> {
+                    group.bindToCurrentThread();
+                    handle.close();
+                })).isNull();
+                assertThatThrownBy(group::close).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("it belongs to");
+                group.bindToCurrentThread();
+                group.close();
+            }
+        });
+    }
+
+    private static Throwable onAnotherThread(Runnable body) throws InterruptedException {
+        FutureTask<Throwable> task = new FutureTask<>(() -> catchThrowable(body::run));
+        Thread thread = Thread.ofPlatform().start(task);
+        thread.join(LayerOnRank.LIMIT);
+        return task.resultNow();
+    }
+
+    @Test
+    void creationAndCloseAreRefusedInACapture(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR).mask());
+                List<Runnable> refused = List.of(
+                        () -> EpGroup.create(bench.communicator, RuleBench.lowLatency(Layout.EXPERT_MAJOR).build()),
+                        calls.group::createHandle, calls.handle::close, calls.group::close,
+                        calls.group::bindToCurrentThread,
+                        () -> calls.handle.allocateBuffers(512, DataType.BFLOAT16),
+                        () -> calls.group.maskClean(bench.stream),
+                        () -> calls.group.maskUpdate(RankMask.all(2), bench.stream),
+                        () -> calls.group.maskQuery(bench.stream));
+                for (Runnable call : refused) {
+                    assertThatThrownBy(() -> bench.stream.capture(call)).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("cannot be captured into a graph");
+                    assertThat(bench.stream.isCapturing()).isFalse();
+                }
+                calls.update().dispatch().combine().await();
+                rank.bootstrap().barrier();
+            }
+        });
+    }
+
+    @Test
+    void countsAreNotReadInACapture(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
+                EpBuffers buffers = bench.own(calls.handle.allocateBuffers(512, DataType.BFLOAT16));
+                assertThatThrownBy(() -> bench.stream.capture(() -> buffers.readCountsForDebug(bench.stream)))
+                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("counts stay on the device");
+                calls.handle.dispatchAsync(buffers, 8, bench.stream);
+                // As allocated, the routing is "none".
+                assertThat(buffers.readCountsForDebug(bench.stream)).containsExactly(0, 0, 0, 0);
+                rank.bootstrap().barrier();
+                LayerOnRank.write(buffers.routing(), LayerOnRank.read(calls.routing).array());
+                calls.handle.dispatchAsync(buffers, 8, bench.stream);
+                // All eight tokens of both ranks go to the first expert of each rank.
+                assertThat(buffers.readCountsForDebug(bench.stream)).containsExactly(16, 0, 0, 0);
+                assertThatThrownBy(buffers::receivedTotal).isInstanceOf(IllegalStateException.class);
+                assertThatThrownBy(buffers::sourceRankCounts).isInstanceOf(IllegalStateException.class);
+                rank.bootstrap().barrier();
+            }
+        });
+    }
+
+    @Test
+    void anErrorOfTheLibraryIsAnExceptionAndNoMore(EmulatedCluster cluster) {
+        EmulatedCluster one = EmulatedCluster.of(1);
+        one.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                Emulator.presetResult("ncclEpCreateGroup", NcclResult.INVALID_USAGE.code());
+                assertThatThrownBy(() -> bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR)))
+                        .isInstanceOf(NcclException.class)
+                        .hasMessageContaining("ncclEpCreateGroup");
+                EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
+                Emulator.presetResult("ncclEpInitHandle", NcclResult.INVALID_USAGE.code());
+                assertThatThrownBy(group::createHandle).isInstanceOf(NcclException.class)
+                        .hasMessageContaining("ncclEpInitHandle");
+                RuleBench.Calls calls = bench.new Calls(group, bench.own(group.createHandle()));
+                for (String function : List.of("ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine")) {
+                    Emulator.presetResult(function, NcclResult.INVALID_ARGUMENT.code());
+                    NcclException failure = (NcclException) catchThrowable(() -> calls.update().dispatch().combine());
+                    assertThat(failure.function()).isEqualTo(function);
+                    assertThat(failure.result()).isEqualTo(NcclResult.INVALID_ARGUMENT);
+                }
+                calls.update().dispatch().combine().await();
+                Emulator.presetResult("ncclEpUpdateHandle", NcclResult.INVALID_ARGUMENT.code());
+                assertThatThrownBy(calls::update).isInstanceOf(NcclException.class);
+                assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("first update");
+            }
+        });
+    }
+
+    @Test
+    @EmulatedRanks(allowLeaks = true)
+    void afterAnAbortNothingIsDestroyed(EmulatedCluster cluster) {
+        long groups = Emulator.callCount("ncclEpGroupDestroy");
+        long handles = Emulator.callCount("ncclEpHandleDestroy");
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR)).update().dispatch()
+                        .combine().await();
+                rank.bootstrap().barrier();
+                bench.communicator.abort();
+                assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("aborted");
+            }
+        });
+        assertThat(Emulator.callCount("ncclEpGroupDestroy")).isEqualTo(groups);
+        assertThat(Emulator.callCount("ncclEpHandleDestroy")).isEqualTo(handles);
+    }
+
+    @Test
+    @EmulatedRanks(allowLeaks = true)
+    void afterADeviceFailureEverythingFailsFastAndNothingIsDestroyed(EmulatedCluster cluster) {
+        long groups = Emulator.callCount("ncclEpGroupDestroy");
+        EmulatedCluster.of(1).allowLeaks().run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT)).update().dispatch().combine()
+                        .await();
+                Emulator.inject(new Fault.FailLaunch(rank.device().ordinal(), 1));
+                assertThatThrownBy(() -> calls.weights.memory().fillAsync((byte) 0, bench.stream))
+                        .isInstanceOf(CudaException.class);
+                long updates = Emulator.callCount("ncclEpUpdateHandle");
+                assertThatThrownBy(calls::update).isInstanceOf(CudaException.class)
+                        .hasMessageContaining("has failed before")
+                        .hasCauseInstanceOf(CudaException.class);
+                assertThat(Emulator.callCount("ncclEpUpdateHandle")).isEqualTo(updates);
+            }
+            rank.device().reset();
+        });
+        assertThat(Emulator.callCount("ncclEpGroupDestroy")).isEqualTo(groups);
+    }
+
+    @Test
+    void callersMemoryServesAHandle(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                EpGroup group = bench.group(RuleBench.highThroughput(Layout.FLAT));
+                long bytes = group.handleMemoryBytes(Layout.FLAT, RuleBench.TOPK);
+                assertThat(bytes).isPositive();
+                DeviceMemory memory = bench.own(DeviceMemory.allocate(rank.device(), bytes));
+                EpHandle handle = bench.own(group.createHandle(HandleConfig.defaults().memory(memory)));
+                assertThatThrownBy(memory::close).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("EpHandle#");
+                bench.new Calls(group, handle).update().dispatch().combine().await();
+                rank.bootstrap().barrier();
+            }
+        });
+    }
+}

@@ -1,0 +1,81 @@
+package io.nccl4j.ep;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.nccl.DataType;
+import java.time.Duration;
+import org.junit.jupiter.api.Test;
+
+@EmulatedRanks
+class MaskTest {
+    @Test
+    void aMaskIsAValue() {
+        RankMask mask = RankMask.all(4).without(2);
+        assertThat(mask.isActive(2)).isFalse();
+        assertThat(mask.activeCount()).isEqualTo(3);
+        assertThat(mask.with(2)).isEqualTo(RankMask.all(4)).hasSameHashCodeAs(RankMask.all(4));
+        assertThat(mask.and(RankMask.all(4).without(0))).isEqualTo(RankMask.all(4).without(0).without(2));
+        assertThatThrownBy(() -> mask.without(4)).isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("rank 4 of 4");
+        assertThatThrownBy(() -> mask.and(RankMask.all(3))).isInstanceOf(IllegalArgumentException.class);
+        assertThatThrownBy(() -> RankMask.all(0)).isInstanceOf(IllegalArgumentException.class);
+        assertThat(mask).hasToString("RankMask({0, 1, 3} of 4)");
+    }
+
+    @Test
+    void masksGoToTheDeviceAndComeBack(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR).mask());
+                assertThat(group.maskQuery(bench.stream)).isEqualTo(RankMask.all(2));
+                assertThat(group.asyncError()).isFalse();
+                for (int round = 0; round < 3; round++) {
+                    group.maskUpdate(RankMask.all(2).without(round % 2), bench.stream);
+                    assertThat(group.maskQuery(bench.stream)).isEqualTo(RankMask.all(2).without(round % 2));
+                }
+                EpTensor onDevice = bench.tensor(DataType.INT32, 2);
+                group.maskQuery(onDevice, bench.stream);
+                bench.stream.await(LayerOnRank.LIMIT);
+                assertThat(LayerOnRank.read(onDevice).getInt(0)).isZero();
+                assertThat(LayerOnRank.read(onDevice).getInt(4)).isNotZero();
+                group.maskUpdate(RankMask.all(2), bench.stream);
+                assertThatThrownBy(() -> group.maskUpdate(RankMask.all(3), bench.stream))
+                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("the group has 2 ranks");
+                bench.stream.await(LayerOnRank.LIMIT);
+                rank.bootstrap().barrier();
+            }
+        });
+    }
+
+    @Test
+    @EmulatedRanks(3)
+    void aSilentRankIsMaskedAndCleanedAgain(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR).experts(12).mask()
+                        .timeout(Duration.ofMillis(200)));
+                rank.bootstrap().barrier();
+                if (rank.rank() != 2) {
+                    // Rank 2 takes no part in two operations.
+                    calls.update().dispatch().combine().await();
+                    assertThat(calls.group.asyncError()).isTrue();
+                    assertThat(calls.group.maskQuery(bench.stream)).isEqualTo(RankMask.all(3).without(2));
+                    calls.group.errorClear();
+                    assertThat(calls.group.asyncError()).isFalse();
+                    calls.dispatch().combine().await();
+                    assertThat(calls.group.asyncError()).isFalse();
+                }
+                rank.bootstrap().barrier();
+                if (rank.rank() != 2) {
+                    calls.group.maskUpdate(RankMask.all(3).without(2), bench.stream);
+                    calls.group.maskClean(bench.stream);
+                    assertThat(calls.group.maskQuery(bench.stream)).isEqualTo(RankMask.all(3));
+                }
+                rank.bootstrap().barrier();
+            }
+        });
+    }
+}

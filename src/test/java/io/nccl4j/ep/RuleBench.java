@@ -1,0 +1,206 @@
+package io.nccl4j.ep;
+
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.emulator.EmulatedRank;
+import io.nccl4j.internal.NativeResource;
+import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.DataType;
+import io.nccl4j.nccl.Window;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayDeque;
+import java.util.Arrays;
+import java.util.Deque;
+import org.jspecify.annotations.Nullable;
+
+/** A small group with everything that correct calls need, so that a test can do one thing wrong. */
+final class RuleBench implements AutoCloseable {
+    static final int EXPERTS = 8;
+    static final int TOKENS = 8;
+    static final int TOPK = 2;
+    static final int LL_HIDDEN = 512;
+    static final int HT_HIDDEN = 64;
+
+    final EmulatedRank rank;
+    final Communicator communicator;
+    final CudaStream stream;
+    private final Deque<NativeResource> owned = new ArrayDeque<>();
+
+    RuleBench(EmulatedRank rank) {
+        this.rank = rank;
+        this.communicator = own(Communicator.init(rank.bootstrap(), rank.device()));
+        this.stream = own(CudaStream.create(rank.device()));
+    }
+
+    <T extends NativeResource> T own(T resource) {
+        owned.push(resource);
+        return resource;
+    }
+
+    /** A configuration for bfloat16 rows. */
+    static EpGroupConfig.Builder lowLatency(Layout layout) {
+        return EpGroupConfig.lowLatency().experts(EXPERTS).maxTokensPerRank(TOKENS).maxTokenBytes(LL_HIDDEN * 2)
+                .layout(layout)
+                .topK(TOPK);
+    }
+
+    static EpGroupConfig.Builder highThroughput(Layout layout) {
+        return EpGroupConfig.highThroughput().experts(EXPERTS).maxTokensPerRank(TOKENS).maxTokenBytes(HT_HIDDEN * 2)
+                .layout(layout)
+                .topK(TOPK);
+    }
+
+    EpGroup group(EpGroupConfig.Builder config) {
+        return own(EpGroup.create(communicator, config.build()));
+    }
+
+    Calls calls(EpGroupConfig.Builder config) {
+        EpGroup group = group(config);
+        return new Calls(group, own(group.createHandle()));
+    }
+
+    Calls calls(EpGroupConfig.Builder config, HandleConfig handleConfig) {
+        EpGroup group = group(config);
+        return new Calls(group, own(group.createHandle(handleConfig)));
+    }
+
+    EpTensor tensor(DataType type, long... shape) {
+        return EpTensor.of(own(DeviceMemory.allocate(rank.device(), Math.max(256, BufferShapes.bytes(type, shape)))),
+                type, shape);
+    }
+
+    /** Every token goes to the first experts. */
+    EpTensor routing(DataType type, long... shape) {
+        return routing(1, type, shape);
+    }
+
+    /** Every token goes to the experts 0, {@code step}, ... */
+    private EpTensor routing(int step, DataType type, long... shape) {
+        EpTensor tensor = tensor(type, shape);
+        long count = Arrays.stream(shape).reduce(1, (a, b) -> a * b);
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment host = arena.allocate(tensor.byteSize(), 8);
+            for (long i = 0; i < count; i++) {
+                long expert = i % shape[shape.length - 1] * step;
+                if (type == DataType.INT64) {
+                    host.setAtIndex(ValueLayout.JAVA_LONG, i, expert);
+                } else {
+                    host.setAtIndex(ValueLayout.JAVA_INT, i, (int) expert);
+                }
+            }
+            tensor.memory().copyFrom(host);
+        }
+        return tensor;
+    }
+
+    EpTensor windowed(DataType type, long... shape) {
+        DeviceMemory memory = own(communicator.allocate(Math.max(256, BufferShapes.bytes(type, shape))));
+        Window window = own(communicator.register(memory));
+        return EpTensor.inWindow(window.whole(), type, shape);
+    }
+
+    /** Correct arguments of all calls of one handle; each can be replaced. */
+    final class Calls {
+        final EpGroup group;
+        final EpHandle handle;
+        final boolean lowLatency;
+        final int hidden;
+        final long rows;
+        DataType type = DataType.BFLOAT16;
+        EpTensor routing;
+        @Nullable
+        LayoutInfo updateInfo;
+        EpTensor weights;
+        DispatchInputs inputs;
+        DispatchOutputs outputs;
+        @Nullable
+        LayoutInfo info;
+        @Nullable
+        DispatchConfig dispatchConfig;
+        CombineInputs combineInputs;
+        CombineOutputs combineOutputs;
+        @Nullable
+        CombineConfig combineConfig;
+
+        Calls(EpGroup group, EpHandle handle) {
+            this.group = group;
+            this.handle = handle;
+            this.lowLatency = group.config().algorithm() == Algorithm.LOW_LATENCY;
+            this.hidden = lowLatency ? LL_HIDDEN : HT_HIDDEN;
+            this.rows = group.sizing().receiveRows();
+            this.routing = routing(group.config().experts() / TOPK, DataType.INT64, TOKENS, TOPK);
+            this.weights = tensor(DataType.FLOAT32, TOKENS, TOPK);
+            long[] zones = lowLatency ? handle.shape().zones() : new long[0];
+            boolean experts = handle.layout() == Layout.EXPERT_MAJOR;
+            EpTensor tokens = tensor(type, TOKENS, hidden);
+            EpTensor combined = tensor(type, TOKENS, hidden);
+            EpTensor received = lowLatency ? tensor(type, zones[0], zones[1], hidden) : tensor(type, rows, hidden);
+            combineInputs = CombineInputs
+                    .of(lowLatency ? tensor(type, zones[0], zones[1], hidden) : tensor(type, rows, hidden));
+            if (lowLatency && experts) {
+                inputs = DispatchInputs.of(tokens);
+                outputs = DispatchOutputs.of(received);
+                info = LayoutInfo.of(tensor(DataType.INT32, group.sizing().localExperts()));
+                combineOutputs = CombineOutputs.of(combined, weights);
+            } else {
+                inputs = DispatchInputs.of(tokens, weights);
+                combineOutputs = CombineOutputs.of(combined);
+                if (lowLatency) {
+                    outputs = DispatchOutputs.of(received, tensor(DataType.FLOAT32, zones[0], zones[1], TOPK),
+                            tensor(DataType.INT32, zones[0], zones[1], TOPK));
+                    info = LayoutInfo.builder().sourceRankCounters(tensor(DataType.INT32, rank.size())).build();
+                } else {
+                    outputs = experts
+                            ? DispatchOutputs.of(received, tensor(DataType.FLOAT32, rows), null)
+                            : DispatchOutputs.of(received, tensor(DataType.FLOAT32, rows, TOPK),
+                                    tensor(DataType.INT64, rows, TOPK));
+                    updateInfo = LayoutInfo.of(tensor(DataType.INT32, group.sizing().localExperts()));
+                }
+            }
+        }
+
+        Calls update() {
+            handle.update(routing, updateInfo, stream);
+            return this;
+        }
+
+        Calls dispatch() {
+            handle.dispatch(inputs, outputs, info, dispatchConfig, stream);
+            return this;
+        }
+
+        Calls combine() {
+            handle.combine(combineInputs, combineOutputs, combineConfig, stream);
+            return this;
+        }
+
+        /** What was enqueued has run; a trap shows now. */
+        Calls await() {
+            stream.await(LayerOnRank.LIMIT);
+            return this;
+        }
+    }
+
+    /** Leaves everything as it is. */
+    void abandon() {
+        communicator.abandon("the test has misused the library");
+        owned.clear();
+    }
+
+    @Override
+    public void close() {
+        RuntimeException first = null;
+        while (!owned.isEmpty()) {
+            try {
+                owned.pop().close();
+            } catch (RuntimeException e) {
+                first = first == null ? e : first;
+            }
+        }
+        if (first != null) {
+            throw first;
+        }
+    }
+}

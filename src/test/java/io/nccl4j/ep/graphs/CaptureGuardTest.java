@@ -1,0 +1,344 @@
+package io.nccl4j.ep.graphs;
+
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.nccl4j.bindings.cudart.CudaRuntime;
+import io.nccl4j.cuda.CudaException;
+import io.nccl4j.cuda.CudaGraph;
+import io.nccl4j.cuda.CudaGraphExec;
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.EmulatedRank;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.EpApi;
+import io.nccl4j.ep.EpGroup;
+import io.nccl4j.ep.EpGroupConfig;
+import io.nccl4j.ep.EpHandle;
+import io.nccl4j.ep.EpHandlePool;
+import io.nccl4j.ep.EpSizing;
+import io.nccl4j.ep.EpTensor;
+import io.nccl4j.ep.HandleConfig;
+import io.nccl4j.ep.Layout;
+import io.nccl4j.ep.RankMask;
+import io.nccl4j.internal.NativeResource;
+import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.DataType;
+import io.nccl4j.oracle.CaseSeeds;
+import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.NumberFormat;
+import io.nccl4j.oracle.RoutingKind;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** Captures that must fail do so with the right words, and leave everything usable; what a graph needs stays. */
+class CaptureGuardTest {
+    private static final int RANKS = 2;
+
+    private final CaseSeeds seeds = CaseSeeds.fresh();
+
+    private EpCase draw(LayerKind kind) {
+        EpCase model = EpCase.draw(kind.space(RANKS).withRoutings(RoutingKind.UNIFORM),
+                seeds.first(1).findFirst().orElseThrow());
+        System.out.println(kind + ", series " + seeds + ", " + model);
+        return model;
+    }
+
+    /** Eagerly and as a new graph: nothing that went wrong before has left a trace. */
+    private static void checkUsable(MoeRank self, MoeLayer layer, EpCase batch) {
+        int most = batch.shape().maxTokens();
+        assertThat(self.stream().isCapturing()).isFalse();
+        layer.load(batch, self.stream());
+        layer.spoil();
+        layer.enqueue(most, self.stream());
+        layer.verify(batch, layer.result(most));
+        layer.spoil();
+        try (CudaGraph graph = self.stream().capture(() -> layer.enqueue(most, self.stream()));
+                CudaGraphExec exec = graph.instantiate()) {
+            exec.launch(self.stream());
+            layer.verify(batch, layer.result(most));
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerKind.class)
+    @EmulatedRanks(RANKS)
+    void callsThatCannotBeCapturedAreRefusedByName(LayerKind kind, EmulatedCluster cluster) {
+        EpCase model = draw(kind);
+        cluster.run(rank -> {
+            try (MoeRank self = new MoeRank(rank, kind, model); MoeLayer layer = self.layer()) {
+                Map<String, Runnable> refused = refused(self, layer);
+                // All in one body: a refusal comes before the native call, so that the capture itself stays intact.
+                try (CudaGraph graph = self.stream().capture(() -> {
+                    rank.bootstrap().barrier();
+                    long calls = Emulator.callCount();
+                    rank.bootstrap().barrier();
+                    refused.forEach((name, call) -> assertThatThrownBy(call::run).as(name)
+                            .isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining(name).hasMessageContaining("cannot be captured into a graph: "));
+                    rank.bootstrap().barrier();
+                    assertThat(Emulator.callCount()).isEqualTo(calls);
+                    rank.bootstrap().barrier();
+                    layer.enqueue(1, self.stream());
+                })) {
+                    assertThat(graph.nodeCount()).isPositive();
+                }
+                // The same calls uncaught: the capture ends and the exception arrives.
+                refused.forEach((name, call) -> assertThatThrownBy(() -> self.stream().capture(() -> {
+                    layer.enqueue(1, self.stream());
+                    call.run();
+                })).as(name).isInstanceOf(IllegalStateException.class).hasMessageContaining(name));
+                checkUsable(self, layer, model);
+            }
+        });
+    }
+
+    private static Map<String, Runnable> refused(MoeRank self, MoeLayer layer) {
+        EpHandle handle = layer.handle();
+        Map<String, Runnable> calls = new LinkedHashMap<>();
+        calls.put("EpGroup.create", () -> EpGroup.create(self.group().communicator(), self.group().config()));
+        calls.put("EpGroup.createHandle", () -> self.group().createHandle());
+        calls.put("EpHandle.allocateBuffers", () -> handle.allocateBuffers(512, DataType.BFLOAT16));
+        calls.put("EpHandle.warmUp", () -> handle.warmUp(layer.buffers(), 1, self.stream()));
+        calls.put("EpHandlePool.build", () -> EpHandlePool.builder(self.group()).build(512, DataType.BFLOAT16));
+        calls.put("EpBuffers.readCountsForDebug", () -> layer.buffers().readCountsForDebug(self.stream()));
+        calls.put("EpGroup.bindToCurrentThread", () -> self.group().bindToCurrentThread());
+        calls.put("close of EpHandle#", handle::close);
+        calls.put("close of EpBuffers#", layer.buffers()::close);
+        calls.put("close of EpGroup#", self.group()::close);
+        calls.put("DeviceMemory.allocate", () -> DeviceMemory.allocate(self.rank().device(), 16));
+        calls.put("DeviceMemory.copyTo", () -> layer.buffers().routing().memory().copyTo(MemorySegment.NULL));
+        calls.put("CudaStream.synchronize", self.stream()::synchronize);
+        calls.put("CudaStream.await", () -> self.stream().await(MoeRank.LIMIT));
+        calls.put("CudaDevice.synchronize", self.rank().device()::synchronize);
+        calls.put("Communicator.init", () -> Communicator.init(self.rank().bootstrap(), self.rank().device()));
+        return calls;
+    }
+
+    @Test
+    @EmulatedRanks(RANKS)
+    void maskCleanIsRefused(EmulatedCluster cluster) {
+        EpCase model = draw(LayerKind.LL_RANK_MAJOR);
+        cluster.run(rank -> {
+            EpGroupConfig config = LayerKind.LL_RANK_MAJOR.config(model).mask().build();
+            try (MoeRank self = new MoeRank(rank, LayerKind.LL_RANK_MAJOR, model, config);
+                    MoeLayer layer = self.layer()) {
+                for (Runnable call : List.<Runnable>of(() -> self.group().maskClean(self.stream()),
+                        () -> self.group().maskUpdate(RankMask.all(RANKS), self.stream()),
+                        () -> self.group().maskQuery(self.stream()))) {
+                    assertThatThrownBy(() -> self.stream().capture(call)).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("cannot be captured");
+                }
+                checkUsable(self, layer, model);
+            }
+        });
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerKind.class)
+    @EmulatedRanks(RANKS)
+    void aCaptureThatBreaksNativelyLeavesAllUsable(LayerKind kind, EmulatedCluster cluster) {
+        EpCase model = draw(kind);
+        cluster.run(rank -> {
+            try (MoeRank self = new MoeRank(rank, kind, model); MoeLayer layer = self.layer()) {
+                // Code that does not know of nccl4j synchronises: CUDA invalidates the capture.
+                assertThatThrownBy(() -> self.stream().capture(() -> {
+                    layer.enqueue(1, self.stream());
+                    assertThat(CudaRuntime.cudaStreamSynchronize(MemorySegment.ofAddress(self.stream().address())))
+                            .isEqualTo(CudaRuntime.cudaErrorStreamCaptureUnsupported());
+                })).isInstanceOf(CudaException.class).hasMessageContaining("cudaStreamEndCapture")
+                        .hasMessageContaining("cudaErrorStreamCaptureInvalidated");
+                assertThatThrownBy(() -> self.stream().capture(() -> {
+                    layer.handle().dispatchAsync(layer.buffers(), 1, self.stream());
+                    throw new UnsupportedOperationException("half-way");
+                })).isInstanceOf(UnsupportedOperationException.class);
+                assertThatThrownBy(() -> CudaStream.wrap(0, rank.device())).isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("legacy default stream");
+                checkUsable(self, layer, model);
+            }
+        });
+    }
+
+    @Test
+    @EmulatedRanks(RANKS)
+    void release010RefusesAnOddNumberOfOperations(EmulatedCluster cluster) {
+        Emulator.options().api(EpApi.RELEASE_0_1_0);
+        LayerKind kind = LayerKind.LL_RANK_MAJOR;
+        EpCase model = seeds.first(1000)
+                .mapToObj(
+                        seed -> EpCase.draw(kind.space(RANKS).withFormat(NumberFormat.BFLOAT16).withHidden(2048), seed))
+                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
+                .orElseThrow();
+        System.out.println(kind + ", series " + seeds + ", " + model);
+        cluster.run(rank -> {
+            try (MoeRank self = new MoeRank(rank, kind, model); MoeLayer layer = self.layer()) {
+                assertThatThrownBy(() -> self.stream()
+                        .capture(() -> layer.handle().dispatchAsync(layer.buffers(), 1, self.stream())))
+                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("1 operations")
+                        .hasMessageContaining("0.1.0 can only replay an even number");
+                assertThatThrownBy(self.group()::createHandle).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("one per low-latency group");
+                rank.bootstrap().barrier();
+                checkUsable(self, layer, model);
+            }
+        });
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerKind.class)
+    @EmulatedRanks(RANKS)
+    void aGraphKeepsWhatItUses(LayerKind kind, EmulatedCluster cluster) {
+        EpCase model = draw(kind);
+        cluster.run(rank -> {
+            int most = model.shape().maxTokens();
+            try (MoeRank self = new MoeRank(rank, kind, model); MoeLayer layer = self.layer()) {
+                CudaGraph graph = self.stream().capture(() -> layer.enqueue(most, self.stream()));
+                CudaGraphExec exec = graph.instantiate();
+                graph.close();
+                for (NativeResource used : List.of(layer.buffers(), layer.handle(), self.group(), self.stream(),
+                        layer.buffers().received().memory(), layer.buffers().routing().memory(),
+                        self.group().communicator())) {
+                    assertThatThrownBy(used::close).as("%s", used).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("cannot be closed while it is in use by");
+                }
+                assertThatThrownBy(layer.buffers()::close).hasMessageContaining("CudaGraphExec#");
+                layer.load(model, self.stream());
+                layer.spoil();
+                exec.launch(self.stream());
+                layer.verify(model, layer.result(most));
+                exec.close();
+            }
+        });
+    }
+
+    @ParameterizedTest
+    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EmulatedRanks(RANKS)
+    void anUpdateBetweenReplaysDoesNotChangeTheGraph(LayerKind kind, EmulatedCluster cluster) {
+        EpCase model = draw(kind);
+        EpCase other = model.redraw(RoutingKind.UNIFORM, seeds.seed());
+        cluster.run(rank -> {
+            int most = model.shape().maxTokens();
+            try (MoeRank self = new MoeRank(rank, kind, model);
+                    MoeLayer layer = self.layer();
+                    DeviceMemory memory = DeviceMemory.allocate(rank.device(), layer.buffers().routing().byteSize());
+                    CudaGraph graph = self.stream().capture(() -> layer.enqueue(most, self.stream()));
+                    CudaGraphExec exec = graph.instantiate()) {
+                EpTensor elsewhere = EpTensor.of(memory, DataType.INT64, most, model.shape().topK());
+                memory.fillAsync((byte) -1, self.stream());
+                layer.load(model, self.stream());
+                layer.spoil();
+                layer.handle().update(elsewhere, self.stream());
+                exec.launch(self.stream());
+                layer.verify(model, layer.result(most));
+                // What changes it is a write into what was captured.
+                layer.load(other, self.stream());
+                layer.spoil();
+                exec.launch(self.stream());
+                layer.verify(other, layer.result(most));
+            }
+        });
+    }
+
+    @Test
+    @EmulatedRanks(RANKS)
+    void growthOfTheRdmaBufferEndsTheGraph(EmulatedCluster cluster) {
+        LayerKind kind = LayerKind.LL_RANK_MAJOR;
+        EpCase model = seeds.first(1000)
+                .mapToObj(
+                        seed -> EpCase.draw(kind.space(RANKS).withFormat(NumberFormat.BFLOAT16).withHidden(512), seed))
+                .filter(some -> bufferBytes(some, Layout.EXPERT_MAJOR) > bufferBytes(some, Layout.RANK_MAJOR))
+                .findFirst().orElseThrow();
+        System.out.println(kind + ", series " + seeds + ", " + model);
+        cluster.run(rank -> {
+            EpGroupConfig config = kind.config(model).growingRdmaBuffer().build();
+            try (MoeRank self = new MoeRank(rank, kind, model, config);
+                    MoeLayer layer = self.layer();
+                    CudaGraph graph = self.stream().capture(() -> layer.enqueue(1, self.stream()));
+                    CudaGraphExec exec = graph.instantiate()) {
+                layer.load(model.redraw(RoutingKind.NOTHING, 1), self.stream());
+                exec.launch(self.stream());
+                self.stream().await(MoeRank.LIMIT);
+                rank.bootstrap().barrier();
+                try (EpHandle larger = self.group().createHandle(Layout.EXPERT_MAJOR, model.shape().topK(),
+                        HandleConfig.defaults())) {
+                    assertThat(larger.layout()).isEqualTo(Layout.EXPERT_MAJOR);
+                    assertThatThrownBy(() -> exec.launch(self.stream())).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("can no longer be launched").hasMessageContaining("RDMA buffer")
+                            .hasMessageContaining("capture again");
+                }
+                rank.bootstrap().barrier();
+                checkUsable(self, layer, model);
+            }
+        });
+    }
+
+    private static long bufferBytes(EpCase model, Layout layout) {
+        return EpSizing.of(LayerKind.LL_RANK_MAJOR.config(model).layout(layout).build(), RANKS).rdmaBufferBytes();
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerKind.class)
+    @EmulatedRanks(value = RANKS, limitSeconds = 120)
+    void otherThreadsMayAllocateDuringACapture(LayerKind kind, EmulatedCluster cluster) {
+        EpCase model = draw(kind);
+        cluster.run(rank -> captureBesideAllocations(rank, kind, model));
+    }
+
+    private static void captureBesideAllocations(EmulatedRank rank, LayerKind kind, EpCase model) throws Exception {
+        AtomicBoolean done = new AtomicBoolean();
+        AtomicInteger rounds = new AtomicInteger();
+        // A thread of its own: those of the common pool may be fewer than ranks.
+        CompletableFuture<Void> other = CompletableFuture.runAsync(() -> {
+            rank.device().makeCurrent();
+            try (CudaStream own = CudaStream.create(rank.device()); Arena arena = Arena.ofConfined()) {
+                MemorySegment host = arena.allocate(JAVA_LONG);
+                while (!done.get()) {
+                    try (DeviceMemory memory = DeviceMemory.allocate(rank.device(), 1 << 16)) {
+                        memory.copyFrom(host);
+                        memory.fillAsync((byte) 1, own);
+                        own.synchronize();
+                    }
+                    rounds.incrementAndGet();
+                }
+            }
+        }, task -> Thread.ofPlatform().daemon().start(task));
+        try (MoeRank self = new MoeRank(rank, kind, model); MoeLayer layer = self.layer()) {
+            for (int capture = 0; capture < 5; capture++) {
+                try (CudaGraph graph = self.stream().capture(() -> {
+                    layer.handle().dispatchAsync(layer.buffers(), 1, self.stream());
+                    awaitRounds(rounds, rounds.get() + 2);
+                    layer.experts(self.stream());
+                    layer.handle().combineAsync(layer.buffers(), self.stream());
+                })) {
+                    assertThat(graph.nodeCount()).isPositive();
+                }
+            }
+            checkUsable(self, layer, model);
+        } finally {
+            done.set(true);
+            other.get(10, TimeUnit.SECONDS);
+        }
+    }
+
+    private static void awaitRounds(AtomicInteger rounds, int until) {
+        long deadline = System.nanoTime() + MoeRank.LIMIT.toNanos();
+        while (rounds.get() < until) {
+            assertThat(System.nanoTime()).as("the other thread makes no progress").isLessThan(deadline);
+            Thread.onSpinWait();
+        }
+    }
+}

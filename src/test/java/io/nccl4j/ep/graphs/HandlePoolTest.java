@@ -1,0 +1,230 @@
+package io.nccl4j.ep.graphs;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.cuda.CudaException;
+import io.nccl4j.cuda.CudaGraph;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.EmulatorUsage;
+import io.nccl4j.emulator.EpApi;
+import io.nccl4j.emulator.Fault;
+import io.nccl4j.ep.EpHandlePool;
+import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.nccl.DataType;
+import io.nccl4j.oracle.CaseSeeds;
+import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.NumberFormat;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+class HandlePoolTest {
+    private static final int RANKS = 2;
+    private static final int STEPS = 12;
+
+    private final CaseSeeds seeds = CaseSeeds.fresh();
+
+    @ParameterizedTest
+    @EnumSource(LayerKind.class)
+    @EmulatedRanks(value = RANKS, limitSeconds = 120)
+    void stepsTakeTurnsOnTheSlots(LayerKind kind, EmulatedCluster cluster) {
+        List<EpCase> batches = batches(kind, EpCase.draw(kind.space(RANKS), seeds.first(1).findFirst().orElseThrow()));
+        cluster.run(rank -> {
+            try (MoeRank self = new MoeRank(rank, kind, batches.getFirst()); EpHandlePool pool = pool(self, 3)) {
+                runSteps(self, pool, batches);
+                assertThat(self.group().generation()).hasToString("API_V2");
+                assertThat(lane(pool, 2)).isEqualTo(lane(pool, 0)).isEqualTo(self.group().toString());
+            }
+        });
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerKind.class)
+    @EmulatedRanks(value = RANKS, limitSeconds = 120)
+    void release010HasALowLatencyGroupPerSlot(LayerKind kind, EmulatedCluster cluster) {
+        Emulator.options().api(EpApi.RELEASE_0_1_0);
+        EpCase model = seeds.first(1000).mapToObj(seed -> EpCase.draw(
+                kind.space(RANKS).withFormat(NumberFormat.BFLOAT16).withHidden(2048).withPowersOfTwo(), seed))
+                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
+                .orElseThrow();
+        List<EpCase> batches = batches(kind, model);
+        cluster.run(rank -> {
+            try (MoeRank self = new MoeRank(rank, kind, model)) {
+                long before = Emulator.usage(rank.device()).groups();
+                try (EpHandlePool pool = pool(self, 3)) {
+                    assertThat(Emulator.usage(rank.device()).groups() - before).isEqualTo(kind.isLowLatency() ? 2 : 0);
+                    runSteps(self, pool, batches);
+                }
+                assertThat(Emulator.usage(rank.device()).groups()).isEqualTo(before);
+            }
+        });
+    }
+
+    private List<EpCase> batches(LayerKind kind, EpCase model) {
+        System.out.println(kind + ", series " + seeds + ", " + model);
+        List<EpCase> batches = new ArrayList<>();
+        seeds.first(STEPS).forEach(seed -> batches.add(model.redraw(kind.routings()[batches.size() % 4], seed)));
+        return batches;
+    }
+
+    private static EpHandlePool pool(MoeRank self, int slots) {
+        return EpHandlePool.builder(self.group()).slots(slots).build(self.model().hidden(),
+                LayerKind.type(self.model().format()));
+    }
+
+    private static String lane(EpHandlePool pool, int lane) {
+        try (EpHandlePool.Slot slot = pool.lend(lane)) {
+            return slot.handle().group().toString();
+        }
+    }
+
+    /** All steps are enqueued before the first result is looked at, so that slots are in use at the same time. */
+    private static void runSteps(MoeRank self, EpHandlePool pool, List<EpCase> batches) {
+        List<MoeLayer> layers = new ArrayList<>();
+        for (int lane = 0; lane < pool.size(); lane++) {
+            try (EpHandlePool.Slot slot = pool.lend(lane)) {
+                layers.add(new MoeLayer(self, slot.buffers(), false));
+            }
+        }
+        try {
+            for (int step = 0; step < batches.size(); step += pool.size()) {
+                List<EpCase> some = batches.subList(step, step + pool.size());
+                for (int i = 0; i < some.size(); i++) {
+                    layers.get(i).load(some.get(i), self.stream());
+                    layers.get(i).spoil();
+                }
+                for (int i = 0; i < some.size(); i++) {
+                    try (EpHandlePool.Slot slot = pool.lend()) {
+                        assertThat(slot.index()).isEqualTo(i);
+                        MoeLayer layer = layers.get(slot.index());
+                        assertThat(slot.buffers()).isSameAs(layer.buffers());
+                        layer.enqueue(layer.tokens(some.get(i)), self.stream());
+                    }
+                }
+                for (int i = 0; i < some.size(); i++) {
+                    layers.get(i).verify(some.get(i), layers.get(i).result(layers.get(i).tokens(some.get(i))));
+                }
+            }
+        } finally {
+            layers.forEach(MoeLayer::close);
+        }
+    }
+
+    private EpCase small() {
+        return EpCase.draw(LayerKind.LL_EXPERT_MAJOR.space(1), seeds.first(1).findFirst().orElseThrow());
+    }
+
+    @Test
+    @EmulatedRanks(1)
+    void anExhaustedPoolThrows(EmulatedCluster cluster) {
+        EpCase model = small();
+        cluster.run(rank -> {
+            try (MoeRank self = new MoeRank(rank, LayerKind.LL_EXPERT_MAJOR, model);
+                    EpHandlePool pool = pool(self, 2)) {
+                EpHandlePool.Slot first = pool.lend();
+                EpHandlePool.Slot second = pool.lend(1);
+                assertThatThrownBy(pool::lend).isInstanceOf(IllegalStateException.class).hasMessageContaining("slot 1")
+                        .hasMessageContaining("still lent").hasMessageContaining("larger than 2");
+                assertThatThrownBy(() -> pool.lend(0)).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("slot 0");
+                assertThatThrownBy(() -> pool.lend(2)).isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("lanes 0 to 1");
+                assertThatThrownBy(pool::close).isInstanceOf(IllegalStateException.class).hasMessageContaining("slot 0")
+                        .hasMessageContaining("is lent");
+                first.close();
+                assertThatThrownBy(first::handle).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("not lent");
+                // Slots take turns: although slot 0 is free, it is the turn of slot 1.
+                assertThatThrownBy(pool::lend).isInstanceOf(IllegalStateException.class).hasMessageContaining("slot 1");
+                second.close();
+                try (EpHandlePool.Slot again = pool.lend()) {
+                    assertThat(again.index()).isEqualTo(1);
+                }
+            }
+        });
+    }
+
+    @Test
+    @EmulatedRanks(1)
+    void aPoolThatWaitsIsWokenOrGivesUp(EmulatedCluster cluster) {
+        EpCase model = small();
+        cluster.run(rank -> {
+            try (MoeRank self = new MoeRank(rank, LayerKind.LL_EXPERT_MAJOR, model);
+                    EpHandlePool pool = EpHandlePool.builder(self.group()).slots(1).waitAtMost(Duration.ofMillis(200))
+                            .build(model.hidden(), LayerKind.type(model.format()))) {
+                EpHandlePool.Slot first = pool.lend();
+                long begin = System.nanoTime();
+                assertThatThrownBy(pool::lend).isInstanceOf(WaitTimeoutException.class).hasMessageContaining("200 ms");
+                assertThat(System.nanoTime() - begin).isGreaterThanOrEqualTo(TimeUnit.MILLISECONDS.toNanos(200));
+                CompletableFuture<Void> other = CompletableFuture.runAsync(first::close);
+                try (EpHandlePool.Slot again = pool.lend()) {
+                    assertThat(again.index()).isZero();
+                }
+                other.get(1, TimeUnit.SECONDS);
+            }
+        });
+    }
+
+    @Test
+    @EmulatedRanks(1)
+    void aPoolIsClosedAsAWholeOrNotAtAll(EmulatedCluster cluster) {
+        EpCase model = small();
+        cluster.run(rank -> {
+            try (MoeRank self = new MoeRank(rank, LayerKind.LL_EXPERT_MAJOR, model)) {
+                EpHandlePool pool = pool(self, 2);
+                EpHandlePool.Slot slot = pool.lend(0);
+                assertThatThrownBy(slot.buffers()::close).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("EpHandlePool#");
+                assertThatThrownBy(self.group()::close).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("EpHandlePool#");
+                CudaGraph graph = self.stream().capture(() -> {
+                    slot.handle().dispatchAsync(slot.buffers(), 1, self.stream());
+                    assertThatThrownBy(pool::close).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("capture");
+                    slot.handle().combineAsync(slot.buffers(), self.stream());
+                });
+                slot.close();
+                EmulatorUsage before = Emulator.usage(rank.device());
+                assertThatThrownBy(pool::close).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("CudaGraph#");
+                assertThat(pool.isClosed()).isFalse();
+                assertThat(Emulator.usage(rank.device()).leakedSince(before)).isEmpty();
+                assertThat(before.leakedSince(Emulator.usage(rank.device()))).isEmpty();
+                graph.close();
+                assertThatThrownBy(() -> CompletableFuture.runAsync(pool::close).get(5, TimeUnit.SECONDS))
+                        .hasRootCauseInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("bindToCurrentThread");
+                pool.close();
+                assertThat(Emulator.usage(rank.device()).handles()).isZero();
+                assertThatThrownBy(pool::lend).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("is closed");
+            }
+        });
+    }
+
+    @Test
+    @EmulatedRanks(1)
+    void aPoolThatCannotBeBuiltLeavesNothing(EmulatedCluster cluster) {
+        EpCase model = small();
+        cluster.run(rank -> {
+            try (MoeRank self = new MoeRank(rank, LayerKind.LL_EXPERT_MAJOR, model)) {
+                EmulatorUsage before = Emulator.usage(rank.device());
+                Emulator.inject(new Fault.FailAllocation(rank.device().ordinal(), 12));
+                assertThatThrownBy(() -> pool(self, 4)).isInstanceOf(CudaException.class)
+                        .hasMessageContaining("cudaErrorMemoryAllocation");
+                assertThat(Emulator.usage(rank.device()).leakedSince(before)).isEmpty();
+                assertThatThrownBy(() -> EpHandlePool.builder(self.group()).slots(0).build(512, DataType.BFLOAT16))
+                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("slots is 0");
+                pool(self, 4).close();
+            }
+        });
+    }
+}

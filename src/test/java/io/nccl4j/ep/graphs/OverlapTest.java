@@ -1,0 +1,237 @@
+package io.nccl4j.ep.graphs;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.nccl4j.cuda.CudaEvent;
+import io.nccl4j.cuda.CudaGraph;
+import io.nccl4j.cuda.CudaGraphExec;
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.EmulatedRank;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.EmulatorWork;
+import io.nccl4j.emulator.EpApi;
+import io.nccl4j.ep.CombineConfig;
+import io.nccl4j.ep.DispatchConfig;
+import io.nccl4j.ep.EpHandlePool;
+import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.oracle.CaseSeeds;
+import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.NumberFormat;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** Two micro-batches: what one sends is under way while the experts of the other compute. */
+class OverlapTest {
+    private static final int RANKS = 3;
+    private static final int STEPS = 20;
+    private static final String COMPUTE = "cudaLaunchHostFunc";
+
+    private final CaseSeeds seeds = CaseSeeds.fresh();
+
+    /** The two lanes of a rank with what orders them. */
+    private static final class Lanes implements AutoCloseable {
+        private final CudaStream main;
+        private final CudaStream side;
+        private final CudaEvent fork;
+        private final CudaEvent join;
+        private final MoeLayer a;
+        private final MoeLayer b;
+
+        Lanes(MoeRank self, EpHandlePool.Slot first, EpHandlePool.Slot second) {
+            main = self.stream();
+            side = CudaStream.create(self.rank().device());
+            fork = CudaEvent.create(self.rank().device());
+            join = CudaEvent.create(self.rank().device());
+            a = new MoeLayer(self, first.buffers(), false);
+            b = new MoeLayer(self, second.buffers(), false);
+        }
+
+        /** One group, in which one send half may be pending: the experts compute on a stream of their own meanwhile. */
+        void oneGroup(int tokensA, int tokensB) {
+            a.handle().dispatchAsync(a.buffers(), tokensA, main);
+            b.handle().dispatchAsync(b.buffers(), tokensB, DispatchConfig.defaults().sendOnly(), main);
+            onSide(a);
+            b.handle().complete();
+            a.handle().combineAsync(a.buffers(), CombineConfig.defaults().sendOnly(), main);
+            onSide(b);
+            a.handle().complete();
+            b.handle().combineAsync(b.buffers(), main);
+        }
+
+        private void onSide(MoeLayer layer) {
+            fork.record(main);
+            side.waitEvent(fork);
+            layer.experts(side);
+            join.record(side);
+            main.waitEvent(join);
+        }
+
+        /** Two groups, each with a stream: both have a send half pending at the same time. */
+        void twoGroups(int tokensA, int tokensB) {
+            a.handle().dispatchAsync(a.buffers(), tokensA, DispatchConfig.defaults().sendOnly(), main);
+            order(main, side);
+            b.handle().dispatchAsync(b.buffers(), tokensB, DispatchConfig.defaults().sendOnly(), side);
+            order(side, main);
+            a.handle().complete();
+            a.experts(main);
+            a.handle().combineAsync(a.buffers(), CombineConfig.defaults().sendOnly(), main);
+            order(main, side);
+            b.handle().complete();
+            b.experts(side);
+            b.handle().combineAsync(b.buffers(), side);
+            order(side, main);
+            a.handle().complete();
+        }
+
+        private void order(CudaStream first, CudaStream second) {
+            CudaEvent event = first == main ? fork : join;
+            event.record(first);
+            second.waitEvent(event);
+        }
+
+        @Override
+        public void close() {
+            a.close();
+            b.close();
+            join.close();
+            fork.close();
+            side.close();
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EmulatedRanks(value = RANKS, limitSeconds = 120)
+    void twoMicroBatchesOfOneGroup(LayerKind kind, EmulatedCluster cluster) {
+        run(kind, EpCase.draw(kind.space(RANKS), seeds.first(1).findFirst().orElseThrow()), false, cluster);
+    }
+
+    @ParameterizedTest
+    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EmulatedRanks(value = RANKS, limitSeconds = 120)
+    void twoMicroBatchesOfTwoGroups(LayerKind kind, EmulatedCluster cluster) {
+        run(kind, EpCase.draw(kind.space(RANKS), seeds.first(1).findFirst().orElseThrow()), true, cluster);
+    }
+
+    @ParameterizedTest
+    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EmulatedRanks(value = RANKS, limitSeconds = 120)
+    void twoMicroBatchesOfTwoGroupsOnRelease010(LayerKind kind, EmulatedCluster cluster) {
+        Emulator.options().api(EpApi.RELEASE_0_1_0);
+        EpCase model = seeds.first(1000)
+                .mapToObj(
+                        seed -> EpCase.draw(kind.space(RANKS).withFormat(NumberFormat.BFLOAT16).withHidden(2048), seed))
+                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
+                .orElseThrow();
+        run(kind, model, true, cluster);
+    }
+
+    private void run(LayerKind kind, EpCase model, boolean twoGroups, EmulatedCluster cluster) {
+        System.out.println(kind + ", series " + seeds + ", " + model);
+        List<EpCase> batches = new ArrayList<>();
+        seeds.first(2 * STEPS).forEach(seed -> batches.add(model.redraw(kind.routings()[batches.size() % 5], seed)));
+        cluster.run(rank -> overlap(rank, kind, batches, twoGroups));
+    }
+
+    private static void overlap(EmulatedRank rank, LayerKind kind, List<EpCase> batches, boolean twoGroups) {
+        EpCase model = batches.getFirst();
+        int most = model.shape().maxTokens();
+        try (MoeRank self = new MoeRank(rank, kind, model);
+                EpHandlePool pool = pool(self, twoGroups);
+                EpHandlePool.Slot first = pool.lend(0);
+                EpHandlePool.Slot second = pool.lend(1);
+                Lanes lanes = new Lanes(self, first, second)) {
+            if (!twoGroups) {
+                refuseSecondSend(lanes);
+            }
+            try (CudaGraph graph = self.stream().capture(() -> enqueue(lanes, most, most, twoGroups));
+                    CudaGraphExec exec = graph.instantiate()) {
+                for (int step = 0; step < STEPS; step++) {
+                    EpCase forA = batches.get(2 * step);
+                    EpCase forB = batches.get(2 * step + 1);
+                    boolean replay = step % 2 == 1;
+                    load(lanes, forA, forB);
+                    int tokensA = replay ? most : lanes.a.tokens(forA);
+                    int tokensB = replay ? most : lanes.b.tokens(forB);
+                    rank.bootstrap().barrier();
+                    if (rank.rank() == 0) {
+                        Emulator.recordTimeline(4096);
+                    }
+                    rank.bootstrap().barrier();
+                    if (replay) {
+                        exec.launch(self.stream());
+                    } else {
+                        enqueue(lanes, tokensA, tokensB, twoGroups);
+                    }
+                    lanes.a.verify(forA, lanes.a.result(tokensA));
+                    lanes.b.verify(forB, lanes.b.result(tokensB));
+                    checkTimeline(rank, replay, twoGroups);
+                }
+            }
+        }
+    }
+
+    private static EpHandlePool pool(MoeRank self, boolean twoGroups) {
+        EpHandlePool.Builder builder = EpHandlePool.builder(self.group()).slots(2);
+        return (twoGroups ? builder.groupPerSlot() : builder).build(self.model().hidden(),
+                LayerKind.type(self.model().format()));
+    }
+
+    private static void enqueue(Lanes lanes, int tokensA, int tokensB, boolean twoGroups) {
+        if (twoGroups) {
+            lanes.twoGroups(tokensA, tokensB);
+        } else {
+            lanes.oneGroup(tokensA, tokensB);
+        }
+    }
+
+    private static void load(Lanes lanes, EpCase forA, EpCase forB) {
+        for (MoeLayer layer : List.of(lanes.a, lanes.b)) {
+            layer.load(layer == lanes.a ? forA : forB, lanes.main);
+            layer.spoil();
+        }
+    }
+
+    /** The device would trap; the capture that holds the first half alone is refused as well. */
+    private static void refuseSecondSend(Lanes lanes) {
+        assertThatThrownBy(() -> lanes.main.capture(() -> {
+            lanes.a.handle().dispatchAsync(lanes.a.buffers(), 1, DispatchConfig.defaults().sendOnly(), lanes.main);
+            lanes.b.handle().dispatchAsync(lanes.b.buffers(), 1, DispatchConfig.defaults().sendOnly(), lanes.main);
+        })).isInstanceOf(IllegalStateException.class).hasMessageContaining("while a send half is pending in its group")
+                .hasMessageContaining("complete it first");
+        assertThatThrownBy(() -> lanes.main.capture(
+                () -> lanes.a.handle().dispatchAsync(lanes.a.buffers(), 1, DispatchConfig.defaults().sendOnly(),
+                        lanes.main)))
+                .isInstanceOf(IllegalStateException.class).hasMessageContaining("complete it in the same capture");
+    }
+
+    /** By the emulator's record of what ran when on this device. */
+    private static void checkTimeline(EmulatedRank rank, boolean replay, boolean twoGroups) {
+        List<EmulatorWork> work = Emulator.timeline().stream().filter(w -> w.device() == rank.device().ordinal())
+                .filter(w -> w.operation().startsWith("ncclEp") || w.operation().equals(COMPUTE))
+                .sorted(Comparator.comparingLong(EmulatorWork::startNanos)).toList();
+        rank.bootstrap().barrier();
+        assertThat(work).allSatisfy(w -> assertThat(w.fromGraph()).isEqualTo(replay));
+        assertThat(work).extracting(EmulatorWork::operation).containsExactly(twoGroups
+                ? new String[]{"ncclEpDispatch send", "ncclEpDispatch send", "ncclEpDispatch receive", COMPUTE,
+                        "ncclEpCombine send",
+                        "ncclEpDispatch receive", COMPUTE, "ncclEpCombine", "ncclEpCombine receive"}
+                : new String[]{"ncclEpDispatch", "ncclEpDispatch send", COMPUTE, "ncclEpDispatch receive",
+                        "ncclEpCombine send",
+                        COMPUTE, "ncclEpCombine receive", "ncclEpCombine"});
+        int[][] betweenHalves = twoGroups ? new int[][]{{1, 3, 5}, {4, 6, 8}} : new int[][]{{1, 2, 3}, {4, 5, 6}};
+        for (int[] at : betweenHalves) {
+            EmulatorWork send = work.get(at[0]);
+            EmulatorWork compute = work.get(at[1]);
+            EmulatorWork receive = work.get(at[2]);
+            assertThat(compute.operation()).isEqualTo(COMPUTE);
+            assertThat(compute.startNanos()).isGreaterThanOrEqualTo(send.endNanos());
+            assertThat(compute.endNanos()).isLessThanOrEqualTo(receive.startNanos());
+        }
+    }
+}

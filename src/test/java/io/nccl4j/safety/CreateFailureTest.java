@@ -1,0 +1,137 @@
+package io.nccl4j.safety;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.catchThrowable;
+
+import io.nccl4j.NativeCallException;
+import io.nccl4j.bindings.cudart.CudaRuntime;
+import io.nccl4j.bindings.nccl.Nccl;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.EmulatorCall;
+import io.nccl4j.emulator.EmulatorUsage;
+import io.nccl4j.emulator.Fault;
+import io.nccl4j.internal.LeakCount;
+import io.nccl4j.internal.NativeResource;
+import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.oracle.RoutingKind;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/**
+ * Whatever native call fails while something is made: nothing is half made, nothing native is left, and the next attempt works.
+ */
+class CreateFailureTest {
+    /** The probe of the library's generation asks for an error; how often a stream is asked whether it is idle depends on time. */
+    private static final Set<String> HARMLESS = Set.of("ncclEpTensorDestroy", "cudaStreamQuery");
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(value = 1, allowMisuse = true, allowLeaks = true)
+    void noNativeFailureLeavesAnythingBehind(LayerShape shape, EmulatedCluster cluster) {
+        long leaks = LeakCount.total();
+        long misuses = Emulator.misuses().size();
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(1, 11))) {
+                Layer layer = world.layer();
+                layer.handle.warmUp(layer.buffers, 1, world.stream);
+                for (Made made : Made.values()) {
+                    failEveryCall(made, world, layer);
+                    failEveryAllocation(made, world, layer);
+                }
+                layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 12), world.stream);
+            }
+        });
+        assertThat(LeakCount.total()).isEqualTo(leaks);
+        // What the library allocates itself: out of memory there is the end of a process that has not looked before.
+        assertThat(Emulator.misuses().stream().skip(misuses)).isNotEmpty()
+                .allSatisfy(misuse -> assertThat(misuse.text()).contains("allocation failed"));
+    }
+
+    private static void failEveryCall(Made made, World world, Layer layer) throws Exception {
+        Map<String, Integer> calls = callsOf(made, world, layer);
+        assertThat(calls).as("native calls of %s", made).isNotEmpty();
+        Set<String> ignored = new TreeSet<>();
+        for (Map.Entry<String, Integer> call : calls.entrySet()) {
+            for (int nth = 0; nth < call.getValue(); nth++) {
+                String where = made + " with the failure of call " + nth + " of " + call.getKey();
+                EmulatorUsage before = Emulator.usage();
+                Emulator.presetResult(call.getKey(), code(call.getKey()), nth, 1);
+                AutoCloseable result = null;
+                Throwable thrown = null;
+                try {
+                    result = made.make(world, layer);
+                } catch (Throwable e) {
+                    thrown = e;
+                }
+                Emulator.clearPresets();
+                if (result != null) {
+                    ignored.add(call.getKey());
+                    result.close();
+                } else {
+                    assertThat(thrown).as(where).isInstanceOf(NativeCallException.class);
+                    assertThat(((NativeCallException) thrown).function()).as(where).startsWith(call.getKey());
+                }
+                if (!isInClose(thrown)) {
+                    assertThat(Emulator.usage().leakedSince(before)).as(where).isEmpty();
+                }
+                assertThat(world.communicator.isUsable()).as(where).isTrue();
+                assertThat(world.stream.isCapturing()).as(where).isFalse();
+                made.make(world, layer).close();
+            }
+        }
+        assertThat(HARMLESS).as("failures without an effect on %s", made).containsAll(ignored);
+    }
+
+    /** Whether the call that failed was to give something back, which then stays. */
+    private static boolean isInClose(@Nullable Throwable thrown) {
+        return thrown != null && Arrays.stream(thrown.getStackTrace())
+                .anyMatch(frame -> frame.getClassName().equals(NativeResource.class.getName())
+                        && frame.getMethodName().equals("close"));
+    }
+
+    private static Map<String, Integer> callsOf(Made made, World world, Layer layer) throws Exception {
+        Emulator.logCalls(1000);
+        AutoCloseable result = made.make(world, layer);
+        List<EmulatorCall> calls = Emulator.calls();
+        Emulator.logCalls(0);
+        result.close();
+        Map<String, Integer> counts = new LinkedHashMap<>();
+        calls.forEach(call -> counts.merge(call.function(), 1, Integer::sum));
+        return counts;
+    }
+
+    private static int code(String function) {
+        return function.startsWith("cuda") ? CudaRuntime.cudaErrorMemoryAllocation() : Nccl.ncclSystemError();
+    }
+
+    /** The allocations that the libraries make themselves. */
+    private static void failEveryAllocation(Made made, World world, Layer layer) throws Exception {
+        List<String> survived = new ArrayList<>();
+        for (int nth = 1; survived.isEmpty(); nth++) {
+            EmulatorUsage before = Emulator.usage();
+            Emulator.inject(new Fault.FailAllocation(Fault.ANY, nth));
+            AutoCloseable[] result = new AutoCloseable[1];
+            Throwable thrown = catchThrowable(() -> result[0] = made.make(world, layer));
+            Emulator.clearFaults();
+            if (result[0] != null) {
+                survived.add("without allocation " + nth);
+                result[0].close();
+                // Memory in stream order is given back in stream order.
+                world.rank.device().synchronize();
+            } else {
+                assertThat(thrown).as("%s without allocation %d", made, nth).isInstanceOf(NativeCallException.class);
+            }
+            assertThat(Emulator.usage().leakedSince(before)).as("%s without allocation %d", made, nth).isEmpty();
+            assertThat(nth).isLessThan(100);
+        }
+    }
+}

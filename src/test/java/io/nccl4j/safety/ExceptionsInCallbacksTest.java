@@ -1,0 +1,206 @@
+package io.nccl4j.safety;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.nccl4j.cuda.CudaGraph;
+import io.nccl4j.cuda.CudaGraphExec;
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.EmulatorUsage;
+import io.nccl4j.ep.CombineConfig;
+import io.nccl4j.ep.DispatchConfig;
+import io.nccl4j.ep.EpAllocator;
+import io.nccl4j.ep.EpGroup;
+import io.nccl4j.ep.EpHandle;
+import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.nccl.Communicator;
+import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.RoutingKind;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Exceptions of the caller's own code: in a capture, in an allocator, in a host function, in a group of collectives. */
+class ExceptionsInCallbacksTest {
+    private static final int RANKS = 2;
+
+    private static final class Broken extends RuntimeException {
+        private static final long serialVersionUID = 1L;
+
+        Broken(String message) {
+            super(message);
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(RANKS)
+    void aCaptureThatThrowsLeavesNothing(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(RANKS, 41))) {
+                Layer layer = world.layer();
+                int most = layer.buffers.maxTokens();
+                layer.handle.warmUp(layer.buffers, most, world.stream);
+                List<Runnable> parts = new ArrayList<>(List.of(() -> layer.handle.dispatchAsync(layer.buffers, most, world.stream),
+                        () -> layer.experts(world.stream), () -> layer.handle.combineAsync(layer.buffers, world.stream)));
+                if (shape.isLowLatency()) {
+                    parts.add(() -> layer.handle.dispatchAsync(layer.buffers, most, DispatchConfig.defaults().sendOnly(),
+                            world.stream));
+                    parts.add(layer.handle::complete);
+                    parts.add(() -> layer.handle.combineAsync(layer.buffers, CombineConfig.defaults().sendOnly(), world.stream));
+                }
+                for (int done = 0; done <= parts.size(); done++) {
+                    int until = done;
+                    EmulatorUsage before = Emulator.usage();
+                    assertThatThrownBy(() -> world.stream.capture(() -> {
+                        parts.subList(0, until).forEach(Runnable::run);
+                        throw new Broken("after " + until + " parts");
+                    })).isInstanceOf(Broken.class).hasMessage("after " + until + " parts").hasNoSuppressedExceptions();
+                    assertThat(world.stream.isCapturing()).isFalse();
+                    assertThat(Emulator.usage().leakedSince(before)).isEmpty();
+                    EpCase batch = world.model.redraw(RoutingKind.HOLES, 42 + done);
+                    layer.runAndVerify(batch, world.stream);
+                    try (CudaGraph graph = world.stream.capture(() -> layer.enqueue(most, world.stream));
+                            CudaGraphExec exec = graph.instantiate()) {
+                        layer.load(batch, world.stream);
+                        exec.launch(world.stream);
+                        world.await();
+                        layer.verify(batch);
+                    }
+                }
+            }
+        });
+    }
+
+    /** Allocates from the device, and fails when it is told to. */
+    private static final class Allocator implements EpAllocator {
+        private final World world;
+        private final Map<Long, DeviceMemory> given = new HashMap<>();
+        private int untilFailure = Integer.MAX_VALUE;
+        private boolean failFree;
+
+        Allocator(World world) {
+            this.world = world;
+        }
+
+        @Override
+        public long allocate(long bytes) {
+            if (untilFailure-- <= 0) {
+                throw new Broken("no memory today");
+            }
+            DeviceMemory memory = DeviceMemory.allocate(world.rank.device(), bytes);
+            given.put(memory.address(), memory);
+            return memory.address();
+        }
+
+        @Override
+        public void free(long address) {
+            given.remove(address).close();
+            if (failFree) {
+                throw new Broken("never mind");
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(1)
+    void anAllocatorThatThrowsUndoesTheCall(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(1, 43))) {
+                Allocator allocator = new Allocator(world);
+                var config = shape.config(world.model).allocator(allocator).build();
+                int failures = 0;
+                for (int nth = 0;; nth++) {
+                    EmulatorUsage before = Emulator.usage();
+                    allocator.untilFailure = nth;
+                    try (EpGroup group = EpGroup.create(world.communicator, config); EpHandle handle = group.createHandle()) {
+                        allocator.untilFailure = Integer.MAX_VALUE;
+                        assertThat(handle.topK()).isEqualTo(world.model.shape().topK());
+                        break;
+                    } catch (IllegalStateException e) {
+                        failures++;
+                        assertThat(e).hasMessageContaining("the allocator of the EP group threw").hasRootCauseInstanceOf(Broken.class);
+                    }
+                    assertThat(Emulator.usage().leakedSince(before)).as("allocation %d failed", nth).isEmpty();
+                    assertThat(allocator.given).isEmpty();
+                }
+                assertThat(failures).isPositive();
+                EpGroup group = EpGroup.create(world.communicator, config);
+                EpHandle handle = group.createHandle();
+                allocator.failFree = true;
+                assertThatThrownBy(handle::close).isInstanceOf(IllegalStateException.class).hasRootCauseMessage("never mind");
+                assertThat(handle.isClosed()).isTrue();
+                assertThatThrownBy(group::close).isInstanceOf(IllegalStateException.class).hasRootCauseMessage("never mind");
+                assertThat(group.isClosed()).isTrue();
+                assertThat(allocator.given).isEmpty();
+            }
+        });
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    @EmulatedRanks(RANKS)
+    void aHostFunctionThatThrowsIsHeardOfAtTheNextWait(boolean captured, EmulatedCluster cluster) {
+        LayerShape shape = LayerShape.LL_EXPERT_MAJOR;
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(RANKS, 44))) {
+                Layer layer = world.layer();
+                int most = layer.buffers.maxTokens();
+                Runnable step = () -> {
+                    layer.handle.dispatchAsync(layer.buffers, most, world.stream);
+                    world.stream.launchHostFunction(() -> {
+                        throw new Broken("an expert has failed");
+                    });
+                    layer.experts(world.stream);
+                    layer.handle.combineAsync(layer.buffers, world.stream);
+                };
+                CudaGraph graph = captured ? world.own(world.stream.capture(step)) : null;
+                CudaGraphExec exec = graph == null ? null : world.own(graph.instantiate());
+                for (int turn = 0; turn < 3; turn++) {
+                    EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 45 + turn);
+                    layer.load(batch, world.stream);
+                    if (exec == null) {
+                        step.run();
+                    } else {
+                        exec.launch(world.stream);
+                    }
+                    assertThatThrownBy(world::await).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("host function").hasCauseInstanceOf(Broken.class);
+                    // The work around it is done all the same, so that the ranks stay in step.
+                    world.await();
+                    layer.verify(batch);
+                }
+            }
+        });
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    @EmulatedRanks(RANKS)
+    void aGroupOfCollectivesThatThrowsEndsTheGroup(boolean before, EmulatedCluster cluster) {
+        LayerShape shape = LayerShape.HT_FLAT;
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(RANKS, 46))) {
+                DeviceMemory memory = world.own(DeviceMemory.allocate(rank.device(), 64));
+                int peer = 1 - rank.rank();
+                assertThatThrownBy(() -> Communicator.group(() -> {
+                    if (!before) {
+                        world.communicator.send(memory, 0, 4, io.nccl4j.nccl.DataType.INT32, peer, world.stream);
+                        world.communicator.receive(memory, 32, 4, io.nccl4j.nccl.DataType.INT32, peer, world.stream);
+                    }
+                    throw new Broken("in a group");
+                })).isInstanceOf(Broken.class);
+                world.await();
+                Layer layer = world.layer();
+                layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 47), world.stream);
+            }
+        });
+    }
+}

@@ -1,0 +1,210 @@
+package io.nccl4j.safety;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.catchThrowable;
+
+import io.nccl4j.cuda.CudaGraph;
+import io.nccl4j.cuda.CudaGraphExec;
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.EmulatorCall;
+import io.nccl4j.emulator.EmulatorUsage;
+import io.nccl4j.ep.EpGroup;
+import io.nccl4j.ep.EpHandle;
+import io.nccl4j.ep.EpHandlePool;
+import io.nccl4j.ep.HandleConfig;
+import io.nccl4j.internal.NativeResource;
+import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.Window;
+import io.nccl4j.oracle.RoutingKind;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** The ownership tree, closed in every wrong order: what is in use stays, and says by whom. */
+class OwnershipTest {
+    private static final int RANKS = 2;
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(1)
+    void closingTwiceIsClosingOnce(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(1, 21))) {
+                Layer layer = world.layer();
+                layer.handle.warmUp(layer.buffers, 1, world.stream);
+                for (Made made : Made.values()) {
+                    EmulatorUsage before = Emulator.usage();
+                    AutoCloseable it = made.make(world, layer);
+                    it.close();
+                    rank.device().synchronize();
+                    assertThat(Emulator.usage().leakedSince(before)).as("%s", made).isEmpty();
+                    Emulator.logCalls(100);
+                    it.close();
+                    assertThat(Emulator.calls()).as("second close of %s", made).extracting(EmulatorCall::function)
+                            .isEmpty();
+                    Emulator.logCalls(0);
+                    assertThat(it.toString()).as("%s", made).isNotEmpty();
+                    if (it instanceof NativeResource resource) {
+                        assertThat(resource.isClosed()).isTrue();
+                        assertThat(resource.toString()).contains("(closed)");
+                        assertThatThrownBy(resource::address).isInstanceOf(IllegalStateException.class)
+                                .hasMessageContaining("is closed").hasMessageContaining("Made.java");
+                    }
+                }
+            }
+        });
+    }
+
+    /** A resource that another needs. */
+    private record Edge(NativeResource parent, NativeResource child) {
+    }
+
+    private static void checkRefused(NativeResource parent, NativeResource child) {
+        assertThatThrownBy(parent::close).as("%s before %s", parent, child).isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("cannot be closed while it is in use by")
+                .hasMessageContaining(label(child)).hasMessageContaining(".java:").hasMessageContaining("close those first");
+        assertThat(parent.isClosed()).isFalse();
+        assertThat(parent.address()).isNotZero();
+    }
+
+    private static String label(NativeResource resource) {
+        String text = resource.toString();
+        return text.substring(0, text.indexOf('#') + 2);
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(RANKS)
+    void aParentStaysAsLongAsItsChild(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(RANKS, 22))) {
+                Layer layer = world.layer();
+                DeviceMemory memory = world.own(world.communicator.allocate(8192));
+                Window window = world.own(world.communicator.register(memory));
+                DeviceMemory part = world.own(memory.slice(16, 64));
+                DeviceMemory partOfPart = world.own(part.slice(16, 16));
+                EpHandlePool pool = world.own(
+                        EpHandlePool.builder(world.group).slots(1).build(world.model.hidden(), LayerShape.type(world.model)));
+                try (EpHandlePool.Slot slot = pool.lend()) {
+                    EpHandle pooled = slot.handle();
+                    checkRefused(pooled, slot.buffers());
+                    assertThatThrownBy(pool::close).isInstanceOf(IllegalStateException.class).hasMessageContaining("is lent");
+                }
+                long bytes = world.group.handleMemoryBytes(shape.layout, layer.handle.topK());
+                DeviceMemory block = world.own(DeviceMemory.allocate(rank.device(), bytes));
+                EpHandle inBlock = world.own(world.group.createHandle(shape.layout, layer.handle.topK(),
+                        HandleConfig.defaults().memory(block)));
+                List<Edge> edges = List.of(new Edge(world.communicator, world.group),
+                        new Edge(world.communicator, window), new Edge(memory, window), new Edge(memory, part),
+                        new Edge(part, partOfPart), new Edge(world.group, layer.handle),
+                        new Edge(layer.handle, layer.buffers), new Edge(block, inBlock), new Edge(world.group, pool),
+                        new Edge(layer.buffers.routing().memory(), layer.buffers),
+                        new Edge(layer.buffers.received().memory(), layer.buffers));
+                edges.forEach(edge -> checkRefused(edge.parent, edge.child));
+                layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 23), world.stream);
+            }
+        });
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(RANKS)
+    void nothingThatAGraphUsesGoesBeforeTheGraph(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(RANKS, 24))) {
+                Layer layer = world.layer();
+                int most = layer.buffers.maxTokens();
+                CudaGraph graph = world.own(world.stream.capture(() -> layer.enqueue(most, world.stream)));
+                CudaGraphExec exec = world.own(graph.instantiate());
+                graph.close();
+                for (NativeResource used : List.of(layer.handle, layer.buffers, layer.buffers.received().memory(),
+                        world.stream)) {
+                    checkRefused(used, exec);
+                }
+                for (NativeResource parent : List.of(world.group, world.communicator)) {
+                    assertThatThrownBy(parent::close).isInstanceOf(IllegalStateException.class);
+                }
+                for (int replay = 0; replay < 3; replay++) {
+                    var batch = world.model.redraw(RoutingKind.HOLES, 25 + replay);
+                    layer.load(batch, world.stream);
+                    exec.launch(world.stream);
+                    world.await();
+                    layer.verify(batch);
+                }
+            }
+        });
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(1)
+    void anotherThreadIsRefusedWhereThreadsMatter(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(1, 26));
+                    var others = Executors.newSingleThreadExecutor()) {
+                Layer layer = world.layer();
+                EpHandle spare = world.own(world.group.createHandle());
+                for (AutoCloseable bound : List.of(layer.buffers, spare, layer.handle)) {
+                    Throwable thrown = others.submit(() -> catchThrowable(bound::close)).get(20, TimeUnit.SECONDS);
+                    assertThat(thrown).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("it belongs to").hasMessageContaining("bindToCurrentThread");
+                }
+                EpGroup group = EpGroup.create(world.communicator, world.group.config());
+                Throwable thrown = others.submit(() -> catchThrowable(group::close)).get(20, TimeUnit.SECONDS);
+                assertThat(thrown).isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to");
+                assertThat(group.isClosed()).isFalse();
+                others.submit(() -> {
+                    group.bindToCurrentThread();
+                    EpHandle theirs = group.createHandle();
+                    theirs.close();
+                    group.close();
+                }).get(20, TimeUnit.SECONDS);
+                assertThat(group.isClosed()).isTrue();
+                // What has no thread is closed by any.
+                CudaStream stream = CudaStream.create(rank.device());
+                DeviceMemory memory = DeviceMemory.allocate(rank.device(), 16);
+                Communicator part = world.communicator.split(0, 0);
+                others.submit(() -> {
+                    stream.close();
+                    memory.close();
+                    part.close();
+                }).get(20, TimeUnit.SECONDS);
+                assertThat(List.of(stream.isClosed(), memory.isClosed(), part.isClosed())).containsOnly(true);
+            }
+        });
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(1)
+    void threadsThatCloseAtTheSameTimeCloseOnce(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(1, 27)); var others = Executors.newFixedThreadPool(4)) {
+                for (int round = 0; round < 50; round++) {
+                    DeviceMemory memory = DeviceMemory.allocate(rank.device(), 16);
+                    DeviceMemory part = memory.slice(0, 8);
+                    long frees = Emulator.callCount("cudaFree");
+                    var closes = List.of(memory, part, memory, part).stream()
+                            .map(resource -> CompletableFuture.runAsync(resource::close, others).handle((ok, e) -> e))
+                            .toList();
+                    for (var close : closes) {
+                        Throwable thrown = close.get(20, TimeUnit.SECONDS);
+                        // The parent is refused if its turn comes before that of the part.
+                        assertThat(thrown == null || thrown.getCause() instanceof IllegalStateException).isTrue();
+                    }
+                    part.close();
+                    memory.close();
+                    assertThat(Emulator.callCount("cudaFree") - frees).isEqualTo(1);
+                }
+            }
+        });
+    }
+}
