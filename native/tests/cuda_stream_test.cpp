@@ -109,7 +109,7 @@ TEST_F(Streams, SynchronousCopiesGoThroughTheLegacyStream) {
 // Two threads mix the legacy stream and blocking ones at random; nothing may wait for itself.
 TEST_F(Streams, LegacyOrderingNeverDeadlocks) {
   const cudaStream_t streams[3] = {nullptr, makeStream(cudaStreamDefault), makeStream(cudaStreamDefault)};
-  auto* device = makeDevice<int>(1);
+  auto* device = makeDevice<int>(3);  // one for each stream: between the two blocking ones there is no order
   std::vector<std::thread> threads;
   for (unsigned t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
@@ -117,7 +117,8 @@ TEST_F(Streams, LegacyOrderingNeverDeadlocks) {
       unsigned state = t + 1;
       for (int i = 0; i < 500; ++i) {
         state = state * 1664525 + 1013904223;
-        EXPECT_CUDA(cudaMemsetAsync(device, i, 4, streams[(state >> 16) % 3]));
+        const unsigned chosen = (state >> 16) % 3;
+        EXPECT_CUDA(cudaMemsetAsync(device + chosen, i, 4, streams[chosen]));
       }
     });
   }

@@ -535,7 +535,7 @@ TEST(EpCall, LogsDecodedStructs) {
   withStep(one(true, NCCL_EP_LAYOUT_RANK_MAJOR), [](Rank&, ncclEpHandle_t, Step& step) {
     EXPECT_EP(ncclSuccess, step.dispatch());
     step.dispatchAnswers(ncclInternalError, kAbort, [](Step& s) { s.outputs.topk_idx = nullptr; });
-    std::vector<nccl4jEmuCall_t> calls(64);
+    std::vector<nccl4jEmuCall_t> calls(4096);
     calls.resize(nccl4jEmuCalls(1, calls.data(), calls.size()));
     bool good = false, bad = false;
     for (const nccl4jEmuCall_t& call : calls) {

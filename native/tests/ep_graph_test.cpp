@@ -6,27 +6,6 @@ namespace {
 
 using nccl_test::asThreads;
 
-class Captured {
- public:
-  Captured(const Rank& rank, const std::function<void()>& body) {
-    EXPECT_CUDA(cudaSuccess, cudaStreamBeginCapture(rank.stream, cudaStreamCaptureModeRelaxed));
-    body();
-    EXPECT_CUDA(cudaSuccess, cudaStreamEndCapture(rank.stream, &graph_));
-    EXPECT_CUDA(cudaSuccess, cudaGraphInstantiate(&exec_, graph_, 0));
-  }
-  ~Captured() {
-    EXPECT_CUDA(cudaSuccess, cudaGraphExecDestroy(exec_));
-    EXPECT_CUDA(cudaSuccess, cudaGraphDestroy(graph_));
-  }
-  Captured(const Captured&) = delete;
-  Captured& operator=(const Captured&) = delete;
-  void launch(const Rank& rank) { EXPECT_CUDA(cudaSuccess, cudaGraphLaunch(exec_, rank.stream)); }
-
- private:
-  cudaGraph_t graph_ = nullptr;
-  cudaGraphExec_t exec_ = nullptr;
-};
-
 // Worlds whose ranks have the full number of tokens each: T is fixed by the capture.
 std::vector<World> fullWorlds(const Case& facts, size_t count, uint64_t seed) {
   std::mt19937_64 random(seed);
@@ -100,6 +79,34 @@ TEST(EpGraph, S64ReplaysLlStaged) { replayWithOtherInputs(llCase(NCCL_EP_LAYOUT_
 TEST(EpGraph, S64ReplaysHtFlat) { replayWithOtherInputs(htCase(NCCL_EP_LAYOUT_FLAT), false, false); }
 TEST(EpGraph, S64ReplaysHtFlatInWindows) { replayWithOtherInputs(htCase(NCCL_EP_LAYOUT_FLAT), true, false); }
 TEST(EpGraph, S64ReplaysHtExpertMajor) { replayWithOtherInputs(htCase(NCCL_EP_LAYOUT_EXPERT_MAJOR), false, false); }
+
+// C8: behind the rows in use a captured FLAT dispatch leaves what lay in staging: neither zeros nor what the caller had there.
+TEST(EpGraph, C8StaleRowsOfACapturedDispatch) {
+  Case facts = htCase(NCCL_EP_LAYOUT_FLAT);
+  const auto worlds = fullWorlds(facts, 1, 12);
+  asThreads(facts.ranks, [&](Rank& rank) {
+    Group group(rank, groupConfig(facts));
+    Handle handle(group, facts.layout, facts.topk);
+    RoundOptions options;
+    options.captured = true;
+    Round round(rank, handle, facts, facts.maxTokens, options);
+    round.load(worlds[0]);
+    round.spoil();
+    Captured graph(rank, [&] { round.all(); });
+    graph.launch(rank);
+    synchronize(rank);
+    round.check(worlds[0]);
+    const size_t rowBytes = facts.hidden * 2;
+    const size_t used = htLayout(worlds[0], rank.rank).flat.size();
+    const size_t staged = static_cast<size_t>(facts.ranks) * facts.maxTokens;  // staging rows
+    const auto bytes = round.received().read<unsigned char>();
+    for (size_t i = used * rowBytes; i < staged * rowBytes; ++i) {
+      ASSERT_NE(0x5a, bytes[i]);
+      ASSERT_NE(0, bytes[i]);
+    }
+    for (size_t i = staged * rowBytes; i < bytes.size(); ++i) ASSERT_EQ(0x5a, bytes[i]);
+  });
+}
 
 // 6.2, 4.4: an LL update records nothing, the contents of topk_idx are read when dispatch and combine run.
 TEST(EpGraph, S62LlReadsRoutingAtReplay) {

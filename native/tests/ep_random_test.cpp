@@ -29,7 +29,7 @@ Case randomCase(std::mt19937_64& random, bool ll) {
   facts.ll = ll;
   facts.layout = ll ? pick(random, {NCCL_EP_LAYOUT_EXPERT_MAJOR, NCCL_EP_LAYOUT_RANK_MAJOR})
                     : pick(random, {NCCL_EP_LAYOUT_EXPERT_MAJOR, NCCL_EP_LAYOUT_FLAT});
-  facts.ranks = pick(random, {1, 2, 3, 4, 5, 8});
+  facts.ranks = pick(random, {1, 2, 3, 4, 5, 8, 11, 16});
   facts.experts = facts.ranks * pick(random, {4, 8, 12});
   facts.topk = std::min(facts.experts, pick(random, {1, 2, 4, 7}));
   facts.maxTokens = pick<size_t>(random, {4, 8, 12, 28});
@@ -53,18 +53,40 @@ Case randomCase(std::mt19937_64& random, bool ll) {
 void runRounds(const Case& facts, uint64_t seed, bool anyOrder) {
   std::mt19937_64 random(seed);
   std::vector<World> worlds;
-  for (int i = 0; i < 3; ++i) worlds.push_back(randomWorld(facts, random, facts.ll && i == 2, i == 1 ? 3.0 : 1.0));
+  std::vector<int> manners;  // 0 whole operations, 1 staged, 2 captured: the same on every rank
+  for (int i = 0; i < 4; ++i) manners.push_back(static_cast<int>(random() % 3));
+  for (int i = 0; i < 4; ++i) worlds.push_back(randomWorld(facts, random, facts.ll && i == 2, i % 2 == 1 ? 3.0 : 1.0));
   asThreads(facts.ranks, [&](Rank& rank) {
     Group group(rank, groupConfig(facts));
     Handle handle(group, facts.layout, facts.topk, facts.alignment);
-    for (const World& world : worlds) {
+    for (size_t i = 0; i < worlds.size(); ++i) {
+      const World& world = worlds[i];
+      const bool captured = manners[i] == 2 && (facts.ll || facts.maxReceive > 0);
       RoundOptions options;
       options.anyOrder = anyOrder;
+      options.captured = captured;
       Round round(rank, handle, facts, world.inputs[rank.rank].tokens, options);
       round.load(world);
       round.spoil();
-      round.all();
-      synchronize(rank);
+      const auto step = [&](bool staged) {
+        EXPECT_EP(ncclSuccess, round.update());
+        EXPECT_EP(ncclSuccess, round.dispatch(staged));
+        EXPECT_EP(ncclSuccess, round.complete());
+        round.experts();
+        EXPECT_EP(ncclSuccess, round.combine(staged));
+        EXPECT_EP(ncclSuccess, round.complete());
+      };
+      if (captured) {
+        Captured graph(rank, [&] { step(i % 2 == 0); });
+        graph.launch(rank);
+        synchronize(rank);
+        round.spoil();
+        graph.launch(rank);
+        synchronize(rank);
+      } else {
+        step(manners[i] == 1);
+        synchronize(rank);
+      }
       round.check(world);
     }
   });
@@ -99,6 +121,24 @@ TEST(EpRandom, HighThroughput) {
     std::mt19937_64 random(seed);
     runRounds(randomCase(random, false), seed, false);
     if (testing::Test::HasFailure()) return;
+  }
+}
+
+// The largest number of ranks, on every layout.
+TEST(EpRandom, SixtyFourRanks) {
+  for (const auto& [ll, layout] : {std::pair{true, NCCL_EP_LAYOUT_EXPERT_MAJOR}, {true, NCCL_EP_LAYOUT_RANK_MAJOR},
+                                   {false, NCCL_EP_LAYOUT_FLAT}, {false, NCCL_EP_LAYOUT_EXPERT_MAJOR}}) {
+    Case facts;
+    facts.ll = ll;
+    facts.layout = layout;
+    facts.ranks = 64;
+    facts.experts = 256;
+    facts.topk = 8;
+    facts.maxTokens = 4;
+    facts.hidden = ll ? 512 : 16;
+    facts.alignment = !ll && layout == NCCL_EP_LAYOUT_EXPERT_MAJOR ? 4 : 1;
+    facts.maxReceive = ll ? 0 : 64 * 4 * 8 + 16;
+    runRounds(facts, 64, false);
   }
 }
 

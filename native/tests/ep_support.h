@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -151,6 +152,28 @@ class Barrier {
   const int count_;
   int arrived_ = 0;
   int round_ = 0;
+};
+
+// What `body` enqueues on the rank's stream, as a graph.
+class Captured {
+ public:
+  Captured(const Rank& rank, const std::function<void()>& body) {
+    EXPECT_CUDA(cudaSuccess, cudaStreamBeginCapture(rank.stream, cudaStreamCaptureModeRelaxed));
+    body();
+    EXPECT_CUDA(cudaSuccess, cudaStreamEndCapture(rank.stream, &graph_));
+    EXPECT_CUDA(cudaSuccess, cudaGraphInstantiate(&exec_, graph_, 0));
+  }
+  ~Captured() {
+    EXPECT_CUDA(cudaSuccess, cudaGraphExecDestroy(exec_));
+    EXPECT_CUDA(cudaSuccess, cudaGraphDestroy(graph_));
+  }
+  Captured(const Captured&) = delete;
+  Captured& operator=(const Captured&) = delete;
+  void launch(const Rank& rank) { EXPECT_CUDA(cudaSuccess, cudaGraphLaunch(exec_, rank.stream)); }
+
+ private:
+  cudaGraph_t graph_ = nullptr;
+  cudaGraphExec_t exec_ = nullptr;
 };
 
 void synchronize(const Rank& rank);

@@ -1,7 +1,10 @@
 // Every collective with every type and reduction against the reference.
 #include <cstring>
 #include <functional>
+#include <map>
+#include <mutex>
 #include <ostream>
+#include <tuple>
 
 #include "nccl_harness.h"
 #include "nccl_reference.h"
@@ -49,28 +52,50 @@ void expectElements(ncclDataType_t type, const Bytes& expected, const Bytes& act
   }
 }
 
-// The same random input for every rank that asks: parts[rank], each of `count` elements times `blocks`.
-std::vector<Bytes> inputs(int ranks, ncclDataType_t type, size_t count, uint64_t salt) {
-  std::vector<Bytes> parts;
-  std::mt19937_64 random(kSeed + salt);
-  for (int rank = 0; rank < ranks; ++rank) parts.push_back(randomElements(type, count, random));
-  return parts;
+// What all ranks ask for is made once.
+template <class Key, class Value, class Make>
+const Value& once(const Key& key, Make make) {
+  static std::mutex mutex;
+  static std::map<Key, Value> known;
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto found = known.find(key);
+  return found != known.end() ? found->second : known.emplace(key, make()).first->second;
+}
+
+using InputKey = std::tuple<int, ncclDataType_t, size_t, uint64_t>;
+
+// Random input for every rank: inputs(...)[rank].
+const std::vector<Bytes>& inputs(int ranks, ncclDataType_t type, size_t count, uint64_t salt) {
+  return once<InputKey, std::vector<Bytes>>({ranks, type, count, salt}, [&] {
+    std::vector<Bytes> parts;
+    std::mt19937_64 random(kSeed + salt);
+    for (int rank = 0; rank < ranks; ++rank) parts.push_back(randomElements(type, count, random));
+    return parts;
+  });
+}
+
+// The inputs reduced.
+const Bytes& reduced(int ranks, ncclDataType_t type, size_t count, uint64_t salt, ncclRedOp_t op) {
+  using Key = std::tuple<InputKey, ncclRedOp_t>;
+  return once<Key, Bytes>({{ranks, type, count, salt}, op},
+                          [&] { return reduceAll(type, op, inputs(ranks, type, count, salt)); });
 }
 
 struct Case {
   int ranks;
   size_t count;
+  std::vector<ncclDataType_t> types{std::begin(kAllTypes), std::end(kAllTypes)};
 };
 
 void PrintTo(const Case& chosen, std::ostream* out) { *out << chosen.ranks << " ranks, " << chosen.count << " elements"; }
 
 class NcclCollectives : public ::testing::TestWithParam<Case> {
  protected:
-  // Runs `body` for every type on all ranks.
+  // Runs `body` for every type of the case on all ranks.
   void forEveryType(const std::function<void(Rank&, ncclDataType_t, size_t)>& body) {
     const Case chosen = GetParam();
     asThreads(chosen.ranks, [&](Rank& self) {
-      for (const ncclDataType_t type : kAllTypes) body(self, type, chosen.count);
+      for (const ncclDataType_t type : chosen.types) body(self, type, chosen.count);
     });
   }
 };
@@ -89,7 +114,7 @@ void check(Rank& self, ncclDataType_t type, const Bytes& sent, size_t received, 
 
 TEST_P(NcclCollectives, AllGather) {
   forEveryType([](Rank& self, ncclDataType_t type, size_t count) {
-    const auto parts = inputs(self.size, type, count, 1);
+    const auto& parts = inputs(self.size, type, count, 1);
     const Bytes expected = concatenation(parts);
     const Bytes& mine = parts[static_cast<size_t>(self.rank)];
     check(self, type, mine, expected.size(), expected, "AllGather", [&](const void* send, void* recv) {
@@ -108,8 +133,8 @@ TEST_P(NcclCollectives, AllGather) {
 TEST_P(NcclCollectives, AllReduce) {
   forEveryType([](Rank& self, ncclDataType_t type, size_t count) {
     for (const ncclRedOp_t op : kAllReductions) {
-      const auto parts = inputs(self.size, type, count, 2 + op);
-      const Bytes expected = reduceAll(type, op, parts);
+      const auto& parts = inputs(self.size, type, count, 2);
+      const Bytes& expected = reduced(self.size, type, count, 2, op);
       const Bytes& mine = parts[static_cast<size_t>(self.rank)];
       const std::string what = "AllReduce " + std::to_string(op);
       check(self, type, mine, expected.size(), expected, what.c_str(), [&](const void* send, void* recv) {
@@ -127,8 +152,8 @@ TEST_P(NcclCollectives, ReduceToEveryRoot) {
   forEveryType([](Rank& self, ncclDataType_t type, size_t count) {
     const int root = static_cast<int>(type) % self.size;
     for (const ncclRedOp_t op : kAllReductions) {
-      const auto parts = inputs(self.size, type, count, 10 + op);
-      const Bytes expected = reduceAll(type, op, parts);
+      const auto& parts = inputs(self.size, type, count, 10);
+      const Bytes& expected = reduced(self.size, type, count, 10, op);
       check(self, type, parts[static_cast<size_t>(self.rank)], expected.size(), self.rank == root ? expected : Bytes(), "Reduce",
             [&](const void* send, void* recv) {
               return ncclReduce(send, self.rank == root ? recv : nullptr, count, type, op, root, self.comm, self.stream);
@@ -140,9 +165,10 @@ TEST_P(NcclCollectives, ReduceToEveryRoot) {
 TEST_P(NcclCollectives, ReduceScatter) {
   forEveryType([](Rank& self, ncclDataType_t type, size_t count) {
     for (const ncclRedOp_t op : kAllReductions) {
-      const auto parts = inputs(self.size, type, count * static_cast<size_t>(self.size), 20 + op);
+      const size_t all = count * static_cast<size_t>(self.size);
+      const auto& parts = inputs(self.size, type, all, 20);
       const size_t bytes = count * bytesOf(type);
-      const Bytes expected = slice(reduceAll(type, op, parts), static_cast<size_t>(self.rank), bytes);
+      const Bytes expected = slice(reduced(self.size, type, all, 20, op), static_cast<size_t>(self.rank), bytes);
       const Bytes& mine = parts[static_cast<size_t>(self.rank)];
       check(self, type, mine, bytes, expected, "ReduceScatter", [&](const void* send, void* recv) {
         return ncclReduceScatter(send, recv, count, type, op, self.comm, self.stream);
@@ -159,7 +185,7 @@ TEST_P(NcclCollectives, ReduceScatter) {
 TEST_P(NcclCollectives, BroadcastFromEveryRoot) {
   forEveryType([](Rank& self, ncclDataType_t type, size_t count) {
     for (int root = 0; root < std::min(self.size, 3); ++root) {
-      const auto parts = inputs(self.size, type, count, 30 + static_cast<uint64_t>(root));
+      const auto& parts = inputs(self.size, type, count, 30 + static_cast<uint64_t>(root));
       const Bytes& expected = parts[static_cast<size_t>(root)];
       check(self, type, parts[static_cast<size_t>(self.rank)], expected.size(), expected, "Broadcast",
             [&](const void* send, void* recv) {
@@ -175,7 +201,7 @@ TEST_P(NcclCollectives, BroadcastFromEveryRoot) {
 
 TEST_P(NcclCollectives, AlltoAll) {
   forEveryType([](Rank& self, ncclDataType_t type, size_t count) {
-    const auto parts = inputs(self.size, type, count * static_cast<size_t>(self.size), 40);
+    const auto& parts = inputs(self.size, type, count * static_cast<size_t>(self.size), 40);
     const size_t bytes = count * bytesOf(type);
     Bytes expected;
     for (const Bytes& part : parts) {
@@ -191,7 +217,7 @@ TEST_P(NcclCollectives, GatherAndScatter) {
   forEveryType([](Rank& self, ncclDataType_t type, size_t count) {
     const int root = (static_cast<int>(type) + 1) % self.size;
     const size_t bytes = count * bytesOf(type);
-    const auto parts = inputs(self.size, type, count, 50);
+    const auto& parts = inputs(self.size, type, count, 50);
     const Bytes all = concatenation(parts);
     const Bytes& mine = parts[static_cast<size_t>(self.rank)];
     check(self, type, mine, all.size(), self.rank == root ? all : Bytes(), "Gather", [&](const void* send, void* recv) {
@@ -217,8 +243,8 @@ TEST_P(NcclCollectives, GatherAndScatter) {
 
 TEST_P(NcclCollectives, PreMulSumWithBothResidences) {
   forEveryType([](Rank& self, ncclDataType_t type, size_t count) {
-    const auto parts = inputs(self.size, type, count, 60);
-    const auto factors = inputs(self.size, type, 1, 61);
+    const auto& parts = inputs(self.size, type, count, 60);
+    const auto& factors = inputs(self.size, type, 1, 61);
     std::vector<Bytes> scaled;
     for (size_t rank = 0; rank < parts.size(); ++rank) scaled.push_back(scaleAll(type, parts[rank], factors[rank].data()));
     const Bytes expected = reduceAll(type, ncclSum, scaled);
@@ -240,9 +266,11 @@ TEST_P(NcclCollectives, PreMulSumWithBothResidences) {
   });
 }
 
-// One element; odd sizes; more than one round of 512 KiB at 8 bytes.
+// One element; odd sizes; what all reduce together; more than one round of 512 KiB.
 INSTANTIATE_TEST_SUITE_P(Sizes, NcclCollectives,
-                         ::testing::Values(Case{1, 5}, Case{2, 1}, Case{3, 1021}, Case{4, 4099}, Case{2, 70001}, Case{8, 129}),
+                         ::testing::Values(Case{1, 5}, Case{2, 1}, Case{3, 257}, Case{8, 65}, Case{4, 2500, {ncclInt64, ncclFloat64}},
+                                           Case{3, 9001, {ncclUint8, ncclBfloat16, ncclFloat32}},
+                                           Case{2, 70001, {ncclUint64}}, Case{2, 140001, {ncclFloat32}}),
                          [](const auto& chosen) {
                            return "Ranks" + std::to_string(chosen.param.ranks) + "Count" + std::to_string(chosen.param.count);
                          });
@@ -250,8 +278,8 @@ INSTANTIATE_TEST_SUITE_P(Sizes, NcclCollectives,
 TEST(NcclCollectivesAtScale, SixtyFourRanksReduceAndExchange) {
   asThreads(64, [](Rank& self) {
     const size_t count = 3001;
-    const auto parts = inputs(64, ncclBfloat16, count, 70);
-    const Bytes expected = reduceAll(ncclBfloat16, ncclAvg, parts);
+    const auto& parts = inputs(64, ncclBfloat16, count, 70);
+    const Bytes& expected = reduced(64, ncclBfloat16, count, 70, ncclAvg);
     check(self, ncclBfloat16, parts[static_cast<size_t>(self.rank)], expected.size(), expected, "AllReduce of 64",
           [&](const void* send, void* recv) {
             return ncclAllReduce(send, recv, count, ncclBfloat16, ncclAvg, self.comm, self.stream);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <random>
 #include <thread>
 
 #include "nccl_harness.h"
@@ -50,18 +51,21 @@ class Gate {
   bool open_ = false;
 };
 
-void expectAsync(const Rank& self, ncclResult_t expected, const std::string& part) {
-  ncclResult_t state = ncclSuccess;
+ncclResult_t asyncError(const Rank& self) {
+  ncclResult_t state = ncclInternalError;
   EXPECT_NCCL(ncclSuccess, ncclCommGetAsyncError(self.comm, &state));
-  EXPECT_EQ(expected, state) << "rank " << self.rank;
+  return state;
+}
+
+void expectAsync(const Rank& self, ncclResult_t expected, const std::string& part) {
+  EXPECT_EQ(expected, asyncError(self)) << "rank " << self.rank;
   const std::string text = ncclGetLastError(self.comm);
   EXPECT_NE(std::string::npos, text.find(part)) << "rank " << self.rank << ": " << text;
 }
 
 // The trouble of another rank: told as async error at once, while the work waits for the abort, which leaves the device healthy.
 void expectRemoteTrouble(Rank& self, const std::string& part) {
-  ncclResult_t state = ncclSuccess;
-  while (state == ncclSuccess) EXPECT_NCCL(ncclSuccess, ncclCommGetAsyncError(self.comm, &state));
+  while (asyncError(self) == ncclSuccess) std::this_thread::yield();
   expectAsync(self, ncclRemoteError, part);
   EXPECT_NCCL(ncclSuccess, ncclCommAbort(self.comm));
   self.comm = nullptr;
@@ -167,9 +171,7 @@ TEST(NcclFailure, AbortEndsTheWaitOfItsOwnRankOnly) {
     if (rank == 1) {
       // Takes no part until rank 0 has given up.
       aborted.pass();
-      ncclResult_t state = ncclInternalError;
-      EXPECT_NCCL(ncclSuccess, ncclCommGetAsyncError(self.comm, &state));
-      EXPECT_EQ(ncclSuccess, state) << "the abort of another rank is noticed by waiting for it";
+      EXPECT_EQ(ncclSuccess, asyncError(self)) << "the abort of another rank is noticed by waiting for it";
       ASSERT_CUDA(cudaSuccess, cudaStreamCreate(&self.stream));
       Buffer<int> value(1);
       EXPECT_NCCL(ncclSuccess, ncclRecv(value.data(), 1, ncclInt32, 0, self.comm, self.stream));
@@ -326,8 +328,7 @@ TEST(NcclFailure, WorkThatIsDroppedBecauseItsDeviceFailed) {
       EXPECT_CUDA(cudaErrorIllegalAddress, cudaStreamSynchronize(other));
       called.pass();
       go = true;
-      ncclResult_t state = ncclSuccess;
-      while (state == ncclSuccess) EXPECT_NCCL(ncclSuccess, ncclCommGetAsyncError(self.comm, &state));
+      while (asyncError(self) == ncclSuccess) std::this_thread::yield();
       expectAsync(self, ncclUnhandledCudaError, "was dropped");
     } else {
       EXPECT_NCCL(ncclSuccess, ncclBcast(value.data(), 1, ncclInt32, 0, self.comm, self.stream));
@@ -377,8 +378,7 @@ TEST_P(NcclKilled, TheOthersLearnOfIt) {
           EXPECT_TRUE(child.awaitWord());
           child.kill();
         }
-        ncclResult_t state = ncclSuccess;
-        while (state == ncclSuccess) EXPECT_NCCL(ncclSuccess, ncclCommGetAsyncError(self.comm, &state));
+        while (asyncError(self) == ncclSuccess) std::this_thread::yield();
         expectAsync(self, ncclRemoteError, "rank 2 is dead (process " + std::to_string(child.pid()) + " ended)");
         // Both have seen it before one aborts.
         ++informed;
@@ -497,6 +497,105 @@ TEST(NcclFailure, AGraphThatOutlivesItsAbortedCommunicator) {
   EXPECT_CUDA(cudaSuccess, cudaGraphExecDestroy(exec));
   EXPECT_CUDA(cudaSuccess, cudaGraphDestroy(graph));
   EXPECT_CUDA(cudaSuccess, cudaDeviceReset());
+}
+
+TEST(NcclFailure, AbortEndsADestroyThatWaits) {
+  const ncclUniqueId id = makeId();
+  Gate over;
+  onThreads(2, [&](int rank) {
+    Rank self{rank, 2, nullptr, nullptr};
+    ASSERT_CUDA(cudaSuccess, cudaSetDevice(rank));
+    ASSERT_NCCL(ncclSuccess, ncclCommInitRank(&self.comm, 2, id, rank));
+    if (rank == 1) {
+      over.pass();
+      EXPECT_NCCL(ncclSuccess, ncclCommAbort(self.comm));
+      return;
+    }
+    ASSERT_CUDA(cudaSuccess, cudaStreamCreate(&self.stream));
+    Buffer<int> value(1);
+    EXPECT_NCCL(ncclSuccess, ncclRecv(value.data(), 1, ncclInt32, 1, self.comm, self.stream));
+    std::thread watchdog([&] { EXPECT_NCCL(ncclSuccess, ncclCommAbort(self.comm)); });
+    // Either waits for the message until the abort, or comes after it.
+    EXPECT_NCCL(ncclInvalidArgument, ncclCommDestroy(self.comm));
+    watchdog.join();
+    EXPECT_CUDA(cudaSuccess, cudaStreamSynchronize(self.stream));
+    EXPECT_CUDA(cudaSuccess, cudaStreamDestroy(self.stream));
+    over.open();
+  });
+}
+
+TEST(NcclFailure, InjectedLaunchFault) {
+  asFailingThreads(1, [](Rank& self) {
+    Buffer<int> value(1);
+    ASSERT_EQ(0, nccl4jEmuInjectFault(NCCL4J_EMU_FAULT_LAUNCH, 0, 1, 0));
+    EXPECT_NCCL(ncclUnhandledCudaError, ncclBcast(value.data(), 1, ncclInt32, 0, self.comm, self.stream));
+    EXPECT_STREQ("ncclBcast on rank 0: the launch failed with cudaErrorLaunchFailure", ncclGetLastError(nullptr));
+    EXPECT_EQ(0, nccl4jEmuClearFaults());
+  });
+}
+
+// One step of a rank that is always busy: collectives of one and of several rounds, and messages around the ring.
+ncclResult_t busyStep(Rank& self, int* data, size_t count, int step) {
+  if (step % 3 == 0) return ncclAllReduce(data, data, count, ncclInt32, ncclMax, self.comm, self.stream);
+  if (step % 3 == 1) return ncclAllGather(data, data, count / 4, ncclInt32, self.comm, self.stream);
+  ncclGroupStart();
+  ncclSend(data, count / 2, ncclInt32, (self.rank + 1) % self.size, self.comm, self.stream);
+  ncclRecv(data + count / 2, count / 2, ncclInt32, (self.rank + self.size - 1) % self.size, self.comm, self.stream);
+  return ncclGroupEnd();
+}
+
+constexpr size_t kBusyCount = 300'000;
+
+const RoleOf busy("busy", [](const std::vector<std::string>& parameters) {
+  asRank(fromHex(parameters.at(0)), 3, std::stoi(parameters.at(1)), [](Rank& self) {
+    Buffer<int> data(kBusyCount);
+    tellParent();
+    for (int step = 0;; ++step) {
+      EXPECT_NCCL(ncclSuccess, busyStep(self, data.data(), kBusyCount, step));
+      EXPECT_CUDA(cudaSuccess, cudaStreamSynchronize(self.stream));
+    }
+  });
+});
+
+TEST(NcclKilledAnywhere, TheOthersAlwaysLearnOfIt) {
+  const unsigned seed = std::random_device()();
+  std::mt19937 random(seed);
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  const Holdings before;
+  for (int round = 0; round < 12; ++round) {
+    const ncclUniqueId id = makeId();
+    Child child("busy", {toHex(id), "2"});
+    const auto steps = static_cast<int>(random() % 8);
+    const auto microseconds = static_cast<useconds_t>(random() % 3000);
+    onThreads(2, [&](int rank) {
+      asFailingRank(id, 3, rank, [&](Rank& self) {
+        Buffer<int> data(kBusyCount);
+        ncclResult_t state = ncclSuccess;
+        for (int step = 0; state == ncclSuccess; ++step) {
+          if (rank == 0 && step == steps) {
+            EXPECT_TRUE(child.awaitWord());
+            // Somewhere within a step.
+            usleep(microseconds);
+            child.kill();
+          }
+          const ncclResult_t result = busyStep(self, data.data(), kBusyCount, step);
+          EXPECT_TRUE(result == ncclSuccess || result == ncclRemoteError) << result;
+          // The stream is done, or never will be because a rank is gone.
+          while (cudaStreamQuery(self.stream) == cudaErrorNotReady && state == ncclSuccess) {
+            state = asyncError(self);
+            std::this_thread::yield();
+          }
+          if (state == ncclSuccess) state = asyncError(self);
+        }
+        EXPECT_EQ(ncclRemoteError, state);
+        EXPECT_NCCL(ncclSuccess, ncclCommAbort(self.comm));
+        self.comm = nullptr;
+        EXPECT_CUDA(cudaSuccess, cudaStreamSynchronize(self.stream));
+      });
+    });
+    EXPECT_NE(0, child.join());
+  }
+  before.expectUnchanged();
 }
 
 }  // namespace

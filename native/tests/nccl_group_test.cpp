@@ -195,6 +195,19 @@ TEST(NcclGroup, AFailedInitInsideReleasesTheOthers) {
   EXPECT_EQ(before, usage().communicators);
 }
 
+TEST(NcclGroup, BlockingAndOthersDoNotMix) {
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  ncclComm_t comms[2] = {};
+  ASSERT_CUDA(cudaSuccess, cudaSetDevice(0));
+  EXPECT_NCCL(ncclSuccess, ncclGroupStart());
+  EXPECT_NCCL(ncclSuccess, ncclCommInitRank(&comms[0], 1, makeId(), 0));
+  EXPECT_NCCL(ncclInProgress, ncclCommInitRankConfig(&comms[1], 1, makeId(), 0, &config));
+  EXPECT_NCCL(ncclInvalidArgument, ncclGroupEnd());
+  EXPECT_EQ(nullptr, comms[0]);
+  EXPECT_EQ(nullptr, comms[1]);
+}
+
 TEST(NcclGroup, EndWithoutStart) {
   EXPECT_NCCL(ncclInvalidUsage, ncclGroupEnd());
   ncclSimInfo_t info = NCCL_SIM_INFO_INITIALIZER;

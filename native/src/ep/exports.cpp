@@ -69,7 +69,7 @@ EMU_API ncclResult_t ncclEpTensorAlloc(ncclEpTensor_t** tensor, unsigned int ndi
 EMU_API ncclResult_t ncclEpTensorDestroy(ncclEpTensor_t* tensor) {
   static Function function("ncclEpTensorDestroy");
   return enter(function, [&](Arguments& a) { a.pointer("tensor", tensor); },
-               [&](ep::Call& call) { return ep::tensorDestroy(call, tensor); });
+               [&](ep::Call&) { return ep::tensorDestroy(tensor); });
 }
 
 EMU_API ncclResult_t ncclEpCreateGroup(ncclEpGroup_t* ep_group, ncclComm_t comm, const ncclEpGroupConfig_t* config) {

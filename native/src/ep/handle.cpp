@@ -19,10 +19,13 @@ namespace {
 
 constexpr unsigned kMostWarpGroups = 14;
 
-size_t blockBytesFor(const Group& group, ncclEpLayout_t layout, size_t topk) {
-  if (group.lowLatency) return llHandleBytes(group.shape, topk);
+HtBlock blockFor(const Group& group, ncclEpLayout_t layout, size_t topk) {
   const auto multiprocessors = static_cast<size_t>(options::multiprocessors());
-  return htBlock(group.shape, group.mode, layout == NCCL_EP_LAYOUT_EXPERT_MAJOR, topk, multiprocessors).bytes;
+  return htBlock(group.shape, group.mode, layout == NCCL_EP_LAYOUT_EXPERT_MAJOR, topk, multiprocessors);
+}
+
+size_t blockBytesFor(const Group& group, ncclEpLayout_t layout, size_t topk) {
+  return group.lowLatency ? llHandleBytes(group.shape, topk) : blockFor(group, layout, topk).bytes;
 }
 
 bool legalLayout(const Group& group, ncclEpLayout_t layout) {
@@ -97,6 +100,7 @@ ncclResult_t checkHtTopk(Call& call, const Group& group, const Handle& handle, i
 ncclResult_t provideBlock(Call& call, Handle& handle, Tensor memory) {
   const Group& group = *handle.group;
   handle.blockBytes = blockBytesFor(group, handle.layout, handle.topk);
+  if (!group.lowLatency) handle.parts = blockFor(group, handle.layout, handle.topk);
   if (memory.present) {
     if (memory.ndim != 1 || memory.type != ncclUint8 || memory.sizes[0] < handle.blockBytes) {
       return call.aborts("handle_mem must be u8 [n], n >= %zu", handle.blockBytes);

@@ -16,6 +16,7 @@ struct Handle {
 
   unsigned char* block = nullptr;  // device memory; all routing state lies there
   size_t blockBytes = 0;
+  HtBlock parts;                   // of an HT block, as it was laid out
   bool owned = false;
 
   bool updated = false;

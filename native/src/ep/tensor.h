@@ -46,7 +46,7 @@ bool currentData(const ncclEpTensor_t* descriptor, unsigned char** data);
 
 ncclResult_t tensorAlloc(Call& call, ncclEpTensor_t** tensor, unsigned ndim, ncclDataType_t type, const size_t* sizes,
                          const ncclEpTensorAllocConfig_t* config);
-ncclResult_t tensorDestroy(Call& call, ncclEpTensor_t* tensor);
+ncclResult_t tensorDestroy(ncclEpTensor_t* tensor);
 
 // "bf16[128,7168]@0x7f.." for the call log.
 void describe(Arguments& arguments, const char* name, const ncclEpTensor_t* descriptor);

@@ -62,7 +62,6 @@ ncclResult_t readConfig(const ncclConfig_t* given, const Config& inherited, Conf
     return fail(ncclInvalidArgument, "config.minCTAs (%d) is above config.maxCTAs (%d)", config.minCTAs, config.maxCTAs);
   }
   if (config.blocking != NCCL_CONFIG_UNDEF_INT) out->blocking = config.blocking == 1;
-  if (config.commName != nullptr) out->name = config.commName;
   return ncclSuccess;
 }
 

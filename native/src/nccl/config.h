@@ -1,8 +1,6 @@
 // ncclConfig_t: checks and defaults.
 #pragma once
 
-#include <string>
-
 #include "abi/nccl.h"
 
 namespace emu::nccl {
@@ -10,7 +8,6 @@ namespace emu::nccl {
 // What a communicator keeps of its configuration. The tuning fields mean nothing without a GPU: they are only checked.
 struct Config {
   bool blocking = true;
-  std::string name;
 };
 
 // `given` may be NULL: all from `inherited`, as are undefined fields.

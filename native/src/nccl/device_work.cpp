@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "cuda/error_names.h"
 #include "nccl/errors.h"
 
 namespace emu::nccl {
@@ -50,7 +51,7 @@ class Turn {
     if (!wait.begin(&outcome)) {
       // `outcome` says why.
     } else if (!entered) {
-      outcome = outcomeOf(TeamResult::Timeout, "earlier work of this communicator did not end");
+      outcome = outcomeOf(TeamResult::Broken, "the waits of this process were broken: " + brokenReason());
     } else {
       outcome = body(wait, context);
     }
@@ -90,8 +91,7 @@ ncclResult_t enqueue(const std::shared_ptr<CommState>& comm, cudaStream_t stream
   const cudaError_t error = submit(stream, std::move(work));
   if (error == cudaSuccess) return ncclSuccess;
   turn->submitted(false);
-  return fail(ncclUnhandledCudaError, "%s on rank %d: the launch failed with CUDA error %d", name, comm->rank(),
-              static_cast<int>(error));
+  return fail(ncclUnhandledCudaError, "%s on rank %d: the launch failed with %s", name, comm->rank(), errorName(error));
 }
 
 }  // namespace emu::nccl

@@ -6,6 +6,7 @@
 
 #include "base/thread.h"
 #include "cuda/capture.h"
+#include "cuda/error_names.h"
 #include "cuda/event.h"
 #include "cuda/streams.h"
 #include "nccl/collectives.h"
@@ -30,7 +31,7 @@ class OnDevice {
 };
 
 ncclResult_t cudaFailure(cudaError_t error, const char* what) {
-  return fail(ncclUnhandledCudaError, "%s: CUDA error %d", what, static_cast<int>(error));
+  return fail(ncclUnhandledCudaError, "%s: %s", what, errorName(error));
 }
 
 // The operations of one communicator in a group.

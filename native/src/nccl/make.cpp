@@ -6,6 +6,7 @@
 
 #include "base/calls.h"
 #include "cuda/device.h"
+#include "cuda/error_names.h"
 #include "nccl/errors.h"
 #include "nccl/group.h"
 #include "nccl/rendezvous.h"
@@ -92,7 +93,7 @@ ncclResult_t makeCommunicator(ncclComm_t* out, const ncclUniqueId& id, int size,
                               const Config& config) {
   const cudaError_t sticky = device::sticky(device);
   if (sticky != cudaSuccess) {
-    return fail(ncclUnhandledCudaError, "device %d has failed with CUDA error %d", device, static_cast<int>(sticky));
+    return fail(ncclUnhandledCudaError, "device %d has failed with %s", device, errorName(sticky));
   }
   const std::shared_ptr<CommState> comm = create(device, config);
   *out = comm.get();

@@ -1,4 +1,5 @@
 // Memory for communication, its registration, and windows.
+#include "cuda/error_names.h"
 #include "cuda/memory.h"
 #include "nccl/entry.h"
 #include "nccl/state.h"
@@ -9,7 +10,7 @@ using namespace emu;
 namespace {
 
 ncclResult_t cudaFailure(const char* function, cudaError_t error) {
-  return nccl::fail(ncclUnhandledCudaError, "%s: CUDA error %d", function, static_cast<int>(error));
+  return nccl::fail(ncclUnhandledCudaError, "%s: %s", function, errorName(error));
 }
 
 ncclResult_t allocate(void** out, size_t bytes) {

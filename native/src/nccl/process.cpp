@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <mutex>
 
 namespace emu {
 
@@ -50,10 +49,9 @@ bool readStatus(int pid, Status* status) {
 }  // namespace
 
 ProcessIdentity self() {
-  static std::mutex mutex;
-  static ProcessIdentity known{0, 0};
+  // Per thread, so that no lock can be held by a thread that a fork leaves behind.
+  static thread_local ProcessIdentity known{0, 0};
   const int32_t pid = static_cast<int32_t>(getpid());
-  std::lock_guard<std::mutex> lock(mutex);
   if (known.pid != pid) {
     Status status{};
     readStatus(pid, &status);

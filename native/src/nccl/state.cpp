@@ -195,7 +195,6 @@ std::shared_ptr<CommState> usable(ncclComm_t comm, ncclResult_t* why) {
   switch (state->stage.load(std::memory_order_acquire)) {
     case Stage::Finalized: *why = fail(ncclInvalidArgument, "ncclCommFinalize was called on the communicator"); break;
     case Stage::Suspended: *why = fail(ncclInvalidUsage, "the communicator is suspended"); break;
-    case Stage::Revoked: *why = fail(ncclInvalidUsage, "the communicator is revoked"); break;
     default: return state;
   }
   return nullptr;

@@ -28,7 +28,7 @@ struct PreMulSum {
 };
 
 // How far a communicator's life has gone.
-enum class Stage { Starting, Ready, Finalized, Suspended, Revoked };
+enum class Stage { Starting, Ready, Finalized, Suspended };
 
 class CommState final : public ncclComm, public std::enable_shared_from_this<CommState> {
  public:

@@ -16,7 +16,7 @@ bool Turnstile::enter(Ticket ticket, const std::function<bool()>& cancelled) {
                busy_ = true;
                return true;
              },
-             waitLimit(), cancelled) == WaitEnd::Ready;
+             kNoDeadline, cancelled) == WaitEnd::Ready;
 }
 
 void Turnstile::leave(Ticket ticket) {

@@ -17,7 +17,7 @@ class Turnstile {
   static constexpr Ticket kNone = 0;  // of replayed work
 
   Ticket draw();
-  // Blocks until it is the ticket's turn; true if so, false if cancelled() or at the limit of waits.
+  // Blocks until it is the ticket's turn: what comes before ends by itself. False if cancelled() or waits were broken.
   bool enter(Ticket ticket, const std::function<bool()>& cancelled);
   void leave(Ticket ticket);  // after enter
   void drop(Ticket ticket);   // its work will never enter

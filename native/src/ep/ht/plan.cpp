@@ -1,6 +1,5 @@
 #include "ep/ht/plan.h"
 
-#include "base/options.h"
 #include "ep/faults.h"
 #include "ep/routing.h"
 
@@ -17,8 +16,7 @@ HtPlan::HtPlan(const char* name, const Handle& handle, size_t tokenCount)
       wideRouting(!handle.updated || handle.routing.type == ncclInt64),
       alignment(handle.alignment),
       block(handle.block),
-      parts(htBlock(handle.group->shape, handle.group->mode, handle.expertMajor(), handle.topk,
-                    static_cast<size_t>(options::multiprocessors()))) {}
+      parts(handle.parts) {}
 
 void HtPlan::distinctExperts(HtState::Scratch& scratch) const {
   const RoutingReader reader(routingCopy(), wideRouting);

@@ -88,11 +88,6 @@ public enum NumberFormat {
     /** The element nearest to {@code value}. */
     public abstract int encode(float value);
 
-    /** Rounds to this format and back. */
-    public float round(float value) {
-        return decode(encode(value));
-    }
-
     /** Element {@code index} of a row. */
     public float get(byte[] row, int index) {
         int at = index * bytes;

@@ -4,7 +4,9 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import io.nccl4j.NativeLibraries;
+import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.cudart.CudaRuntime;
+import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.CaptureScope;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -191,14 +193,16 @@ public final class CudaDevice {
     /**
      * Destroys everything on the device and clears a sticky error, {@code cudaDeviceReset}. Objects made before are dead: close
      * them, nothing native happens then. Refused by nobody, so no other library may use the device at this time.
+     *
+     * @throws WaitTimeoutException if work on the device, which may wait for other ranks, keeps it up for longer than closing waits
      */
     public void reset() {
         CaptureScope.refuse("CudaDevice.reset", "reset outside captures");
         generation++;
-        int before = currentOrdinal();
-        CudaRuntime.cudaSetDevice(ordinal);
-        int status = CudaRuntime.cudaDeviceReset();
-        CudaRuntime.cudaSetDevice(before);
+        int status = BoundedCall.run("cudaDeviceReset on " + this, CloseLimit.get(), () -> {
+            int chosen = CudaRuntime.cudaSetDevice(ordinal);
+            return chosen != 0 ? chosen : CudaRuntime.cudaDeviceReset();
+        });
         if (status != 0) {
             throw CudaException.of("cudaDeviceReset", status, this);
         }

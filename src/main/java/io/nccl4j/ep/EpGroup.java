@@ -40,6 +40,7 @@ public final class EpGroup extends NativeResource {
     private final Communicator communicator;
     private final CudaDevice device;
     private final EpGroupConfig config;
+    private final boolean checked;
     private final EpGeneration generation;
     private final DeviceLimits limits;
     private final EpSizing sizing;
@@ -58,6 +59,7 @@ public final class EpGroup extends NativeResource {
         this.communicator = communicator;
         this.device = communicator.device();
         this.config = config;
+        this.checked = config.isChecked();
         this.generation = generation;
         this.limits = limits;
         this.sizing = EpSizing.of(config, communicator.size());
@@ -329,6 +331,10 @@ public final class EpGroup extends NativeResource {
         enter();
         if (stream.device() != device) {
             checkDevice(stream, stream.device());
+        }
+        if (checked) {
+            device.observe();
+            device.checkUsable();
         }
         if (!stream.isCapturing() && CaptureScope.isOpen()) {
             CaptureScope.refuse("an operation of " + label() + " on " + stream,

@@ -47,6 +47,7 @@ public final class EpGroupConfig {
         private int queuePairs;
         private int channels;
         private boolean mask;
+        private boolean checked;
         private @Nullable Duration timeout;
         private ZeroCopy zeroCopy = ZeroCopy.AUTO;
         private OverflowPolicy overflow = OverflowPolicy.AUTO;
@@ -152,6 +153,15 @@ public final class EpGroupConfig {
         /** Communication channels per rank ({@code num_channels}); NCCL EP has no use for it yet. */
         public Builder channels(int value) {
             channels = value;
+            return this;
+        }
+
+        /**
+         * Looks at the device before every call that enqueues: a fault that nobody has noticed yet is then an exception here. Without
+         * this the next high-throughput call ends the process in the real library. Costs a query per stream and call; off by default.
+         */
+        public Builder checked() {
+            checked = true;
             return this;
         }
 
@@ -280,6 +290,11 @@ public final class EpGroupConfig {
     /** Whether ranks can be masked. */
     public boolean hasMask() {
         return values.mask;
+    }
+
+    /** Whether the device is looked at before every call. */
+    public boolean isChecked() {
+        return values.checked;
     }
 
     /** Direct use of windows. */

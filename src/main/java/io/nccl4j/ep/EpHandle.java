@@ -196,6 +196,7 @@ public final class EpHandle extends NativeResource {
      * @throws IllegalArgumentException if an expert is not below the number of experts; negative means none
      */
     public void checkRouting(MemorySegment host, DataType type, long count) {
+        checkOpen();
         HandleRules.checkRoutingValues(shape, host, type, count);
     }
 
@@ -425,14 +426,21 @@ public final class EpHandle extends NativeResource {
 
     /** The same with a configuration, such as {@link DispatchConfig#sendOnly()}: {@link #complete()} does the rest then. */
     public void dispatchAsync(EpBuffers buffers, long count, @Nullable DispatchConfig config, CudaStream stream) {
-        if (buffers.handle() != this) {
-            throw buffers.foreign(this);
-        }
+        checkOwn(buffers, stream);
         buffers.tokenRows(count);
         update(buffers.routing(), buffers.updateInfo(), stream);
         dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(), config, stream);
         if (stream.isCapturing()) {
             stream.retain(buffers);
+        }
+    }
+
+    /** Before anything is written into the buffers, which another thread or handle may be using. */
+    private void checkOwn(EpBuffers buffers, CudaStream stream) {
+        checkOpen();
+        group.enter(stream);
+        if (buffers.handle() != this) {
+            throw buffers.foreign(this);
         }
     }
 
@@ -464,6 +472,7 @@ public final class EpHandle extends NativeResource {
      */
     public void warmUp(EpBuffers buffers, long count, CudaStream stream) {
         CaptureScope.refuse("EpHandle.warmUp", "warm up before the capture");
+        checkOwn(buffers, stream);
         buffers.routing().memory().fillAsync(NO_EXPERT, stream);
         dispatchAsync(buffers, count, stream);
         combineAsync(buffers, stream);

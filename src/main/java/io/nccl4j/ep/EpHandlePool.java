@@ -23,7 +23,10 @@ import java.util.function.Function;
  * a slot stays as long as the graph.
  */
 public final class EpHandlePool extends NativeResource {
-    /** A handle with its buffers, for as long as it is lent. The pool has one object per slot and lends it again and again. */
+    /**
+     * A handle with its buffers, for as long as it is lent. The pool has one object per slot and lends it again and again: close
+     * it once per lending.
+     */
     public static final class Slot implements AutoCloseable {
         private final EpHandlePool pool;
         private final int index;

@@ -118,6 +118,10 @@ final class HandleRules {
     static void checkRoutingValues(HandleShape s, MemorySegment host, DataType type, long tokens) {
         Rule.ROUTING_TYPE.require(type == DataType.INT64 || type == DataType.INT32,
                 "the routing is %s: must be INT64 or INT32", type);
+        Rule.ROUTING_SHAPE.require(
+                tokens >= 0 && tokens <= host.byteSize() / type.byteSize() / s.topK(),
+                "%d tokens: the routing has %d bytes, %d for a token", tokens, host.byteSize(),
+                (long) type.byteSize() * s.topK());
         for (long i = 0; i < tokens * s.topK(); i++) {
             long expert = type == DataType.INT64
                     ? host.getAtIndex(ValueLayout.JAVA_LONG_UNALIGNED, i)

@@ -78,9 +78,9 @@ public final class CaptureScope {
         discards.add(undo);
     }
 
-    /** The capture has ended without a graph. */
+    /** The capture has ended without a graph: what came last is undone first. */
     public void discard() {
-        discards.forEach(Runnable::run);
+        discards.reversed().forEach(Runnable::run);
     }
 
     /** {@code ending} runs when the graph and all executables made from it are closed. */

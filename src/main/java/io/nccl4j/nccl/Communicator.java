@@ -280,6 +280,7 @@ public final class Communicator extends Collectives {
      * communicator.
      */
     public void awaitReady(Duration longest) {
+        checkOpen();
         if (!blocking) {
             throwUnlessReady(CommunicatorState.awaitEnd(segment(), this, longest));
         }
@@ -304,6 +305,7 @@ public final class Communicator extends Collectives {
      * @throws WaitTimeoutException when that is over
      */
     public <T extends @Nullable Object> T callCollectively(String call, Duration longest, Supplier<T> body) {
+        checkOpen();
         return state.callCollectively(call, this, longest, body);
     }
 
@@ -486,7 +488,7 @@ public final class Communicator extends Collectives {
     /** Destroys it together with the other ranks; says why if they do not come. */
     private @Nullable String destroy(MemorySegment self) {
         try {
-            callCollectively("ncclCommDestroy", CloseLimit.get(), () -> {
+            state.callCollectively("ncclCommDestroy", label(), CloseLimit.get(), () -> {
                 if (!blocking && !state.isFinalized()) {
                     CommunicatorState.awaitEnd(self, label(), limit);
                     Nccl.ncclCommFinalize(self);

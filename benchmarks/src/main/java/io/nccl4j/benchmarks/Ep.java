@@ -1,9 +1,11 @@
 package io.nccl4j.benchmarks;
 
 import io.nccl4j.NativeLibraryException;
+import io.nccl4j.benchmarks.bench.BenchCommand;
 import io.nccl4j.benchmarks.demo.DemoCommand;
 import io.nccl4j.benchmarks.jmh.JmhCommand;
 import io.nccl4j.benchmarks.launch.LaunchCommand;
+import io.nccl4j.benchmarks.patterns.PatternsCommand;
 import io.nccl4j.benchmarks.test.TestCommand;
 import java.io.IOException;
 import picocli.CommandLine;
@@ -11,7 +13,8 @@ import picocli.CommandLine.Command;
 
 /** The {@code ep} command. Exit codes: 0 success, 1 a result is wrong, 2 options that make no sense, 3 anything else failed. */
 @Command(name = "ep", mixinStandardHelpOptions = true, version = "nccl4j 0.1.0-SNAPSHOT", description = "Mixture-of-Experts dispatch and combine with NCCL EP, from Java.", subcommands = {
-        DemoCommand.class, TestCommand.class, JmhCommand.class, LaunchCommand.class})
+        DemoCommand.class, TestCommand.class, JmhCommand.class, BenchCommand.class, PatternsCommand.class,
+        LaunchCommand.class})
 public final class Ep {
     /** How the line on standard error begins that says why the command failed. */
     public static final String ERROR_PREFIX = "ep: ";

@@ -14,6 +14,7 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EpApi;
+import io.nccl4j.ep.DispatchConfig;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
@@ -189,6 +190,19 @@ class CaptureGuardTest {
                         .capture(() -> layer.handle().dispatchAsync(layer.buffers(), 1, self.stream())))
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("1 operations")
                         .hasMessageContaining("0.1.0 can only replay an even number");
+                checkUsable(self, layer, model);
+                // The library has noted the dispatch on the host, although it never runs.
+                assertThatThrownBy(() -> self.stream().capture(() -> {
+                    layer.handle().dispatchAsync(layer.buffers(), 1, self.stream());
+                    throw new UnsupportedOperationException("half-way");
+                })).isInstanceOf(UnsupportedOperationException.class);
+                checkUsable(self, layer, model);
+                assertThatThrownBy(() -> self.stream().capture(() -> {
+                    layer.handle().dispatchAsync(layer.buffers(), 1, DispatchConfig.defaults().sendOnly(),
+                            self.stream());
+                    CudaRuntime.cudaStreamSynchronize(MemorySegment.ofAddress(self.stream().address()));
+                })).isInstanceOf(IllegalStateException.class).hasMessageContaining("even number");
+                checkUsable(self, layer, model);
                 assertThatThrownBy(self.group()::createHandle).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("one per low-latency group");
                 rank.bootstrap().barrier();

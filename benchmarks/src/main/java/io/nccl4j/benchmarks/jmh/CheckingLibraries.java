@@ -11,7 +11,7 @@ public final class CheckingLibraries {
     }
 
     /** Their folder. */
-    static Path folder() {
+    public static Path folder() {
         String home = System.getProperty("nccl4j.ep.home", ".");
         Path folder = Path.of(System.getProperty(FOLDER, home + "/benchmarks/target/native")).toAbsolutePath();
         if (!Files.exists(folder.resolve("libnccl_ep.so.0"))) {
@@ -24,7 +24,9 @@ public final class CheckingLibraries {
 
     /** Options for a JVM that is to use them. */
     static String[] jvmOptions() {
-        return new String[]{"--enable-native-access=ALL-UNNAMED", "-Dnccl4j.backend=native",
+        return new String[]{"--enable-native-access=ALL-UNNAMED",
+                // JMH's own.
+                "--sun-misc-unsafe-memory-access=allow", "-Dnccl4j.backend=native",
                 "-Dnccl4j.library.path=" + folder(), "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"};
     }
 }

@@ -1,0 +1,45 @@
+package io.nccl4j.benchmarks.bench;
+
+import io.nccl4j.benchmarks.cli.Json;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
+/** {@code ep bench}. */
+@Command(name = "bench", description = "Measure, and print ratios that can be compared between machines.", footer = {"",
+        "host: what calls cost the calling thread, on libraries that check their arguments and return; against bare method "
+                + "handles, C, JNI and Python's ctypes, per call and per decode step of 58 layers. Takes some ten minutes."})
+public final class BenchCommand implements Callable<Integer> {
+    /** The suites there are. */
+    enum Name {
+        HOST(new HostSuite());
+
+        private final Suite suite;
+
+        Name(Suite suite) {
+            this.suite = suite;
+        }
+    }
+
+    @Option(names = "--suite", required = true, paramLabel = "host", description = "What to measure.")
+    private Name suite = Name.HOST;
+
+    @Option(names = "--quick", description = "One short fork instead of three: for a first look, not for a record.")
+    private boolean quick;
+
+    @Option(names = "--json", description = "End with one JSON object whose ratios holds the figures.")
+    private boolean json;
+
+    @Override
+    public Integer call() throws Exception {
+        Suite.Result result = suite.suite.run(quick, json);
+        System.out.println(result.text());
+        if (json) {
+            System.out.println(Json.of(Map.of("ratios", result.ratios())));
+        } else {
+            result.ratios().forEach((name, value) -> System.out.printf("%-28s %.2f%n", name, value));
+        }
+        return 0;
+    }
+}

@@ -1,0 +1,65 @@
+package io.nccl4j.benchmarks.jmh;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.openjdk.jmh.profile.GCProfiler;
+import org.openjdk.jmh.results.RunResult;
+import org.openjdk.jmh.runner.Runner;
+import org.openjdk.jmh.runner.RunnerException;
+import org.openjdk.jmh.runner.options.OptionsBuilder;
+import org.openjdk.jmh.runner.options.TimeValue;
+import org.openjdk.jmh.runner.options.VerboseMode;
+
+/** Runs JMH benchmarks of this package on the checking libraries. */
+public final class HostMeasurement {
+    /**
+     * What a benchmark has given.
+     *
+     * @param nanos nanoseconds per operation
+     * @param bytes bytes of garbage per operation
+     */
+    public record Score(double nanos, double bytes) {
+    }
+
+    private final List<String> jvmOptions = new ArrayList<>(Arrays.asList(CheckingLibraries.jvmOptions()));
+    private final boolean quick;
+    private final boolean silent;
+
+    /**
+     * @param jvmOptions further options for the measured JVM
+     * @param quick one short fork instead of three
+     * @param silent nothing on standard output
+     */
+    public HostMeasurement(List<String> jvmOptions, boolean quick, boolean silent) {
+        this.jvmOptions.addAll(jvmOptions);
+        this.quick = quick;
+        this.silent = silent;
+    }
+
+    /**
+     * Runs benchmarks.
+     *
+     * @param pattern regular expression for {@code Class.method}
+     * @return the scores by {@code Class.method}
+     */
+    public Map<String, Score> run(String pattern) throws RunnerException {
+        OptionsBuilder builder = new OptionsBuilder();
+        builder.include("\\.(" + pattern + ")$").addProfiler(GCProfiler.class)
+                .jvmArgsAppend(jvmOptions.toArray(String[]::new)).forks(quick ? 1 : 3).shouldFailOnError(true)
+                .warmupIterations(quick ? 3 : 5).warmupTime(TimeValue.milliseconds(quick ? 300 : 1000))
+                .measurementIterations(quick ? 3 : 6).measurementTime(TimeValue.milliseconds(quick ? 300 : 1000))
+                .verbosity(silent ? VerboseMode.SILENT : VerboseMode.NORMAL);
+        Map<String, Score> scores = new HashMap<>();
+        for (RunResult result : new Runner(builder.build()).run()) {
+            String name = result.getParams().getBenchmark();
+            int method = name.lastIndexOf('.');
+            scores.put(name.substring(name.lastIndexOf('.', method - 1) + 1),
+                    new Score(result.getPrimaryResult().getScore(),
+                            result.getSecondaryResults().get("gc.alloc.rate.norm").getScore()));
+        }
+        return scores;
+    }
+}

@@ -1,0 +1,70 @@
+package io.nccl4j.ep;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.nccl4j.cuda.CudaException;
+import io.nccl4j.cuda.CudaGraph;
+import io.nccl4j.cuda.CudaGraphExec;
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.EmulatedRank;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.junit.EmulatedRanks;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** A device fault that nobody has noticed yet, before a call of high throughput. */
+@Timeout(60)
+class CheckedModeTest {
+    @Test
+    @EmulatedRanks(value = 1, allowLeaks = true)
+    void aCheckedGroupNoticesTheFaultBeforeTheCall(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT).checked());
+                loseDevice(bench);
+                long before = Emulator.callCount("ncclEpUpdateHandle");
+                assertThatThrownBy(() -> calls.handle.update(calls.routing, bench.stream))
+                        .isInstanceOf(CudaException.class).hasMessageContaining("cudaErrorIllegalAddress");
+                assertThat(Emulator.callCount("ncclEpUpdateHandle")).isEqualTo(before);
+            }
+        });
+        assertThat(Emulator.misuses()).isEmpty();
+    }
+
+    @Test
+    @EmulatedRanks(value = 1, allowLeaks = true, allowMisuse = true)
+    void withoutThatTheLibraryMeetsIt(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT));
+                loseDevice(bench);
+                assertThatThrownBy(() -> calls.handle.update(calls.routing, bench.stream))
+                        .isInstanceOf(RuntimeException.class);
+            }
+        });
+        assertThat(Emulator.misuses()).as("what would have ended the process").isNotEmpty();
+    }
+
+    /** Lets a graph write to memory whose owner has broken its promise to keep it; nobody waits for the outcome. */
+    private static void loseDevice(RuleBench bench) {
+        EmulatedRank rank = bench.rank;
+        DeviceMemory behind = DeviceMemory.allocate(rank.device(), 256);
+        DeviceMemory wrapped = bench.own(DeviceMemory.wrap(behind.address(), 256, rank.device()));
+        CudaStream side = bench.own(CudaStream.create(rank.device()));
+        CudaGraph graph = bench.own(side.capture(() -> wrapped.fillAsync((byte) 1, side)));
+        CudaGraphExec exec = bench.own(graph.instantiate());
+        behind.close();
+        exec.launch(side);
+        long limit = System.nanoTime() + TimeUnit.SECONDS.toNanos(30);
+        while (Emulator.errorText(rank.device()).isEmpty() && System.nanoTime() < limit) {
+            LockSupport.parkNanos(1_000_000);
+        }
+        assertThat(Emulator.errorText(rank.device())).isNotEmpty();
+        assertThat(rank.device().failure()).as("nobody has looked").isNull();
+    }
+}

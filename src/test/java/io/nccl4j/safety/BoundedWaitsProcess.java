@@ -1,0 +1,133 @@
+package io.nccl4j.safety;
+
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.EmulatedRank;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.ep.EpGroup;
+import io.nccl4j.ep.EpGroupConfig;
+import io.nccl4j.ep.EpHandle;
+import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.CommunicatorOptions;
+import io.nccl4j.oracle.EpCase;
+import java.time.Duration;
+import java.util.List;
+import java.util.concurrent.CountDownLatch;
+
+/**
+ * Rank 0 does alone what needs rank 1, and closes everything; run in a JVM of its own, in which closing waits a second at most. Prints
+ * what happened, a line each.
+ */
+public final class BoundedWaitsProcess {
+    private static final Duration LIMIT = Duration.ofSeconds(1);
+    private static final List<String> DESTROYS = List.of("ncclEpGroupDestroy", "ncclEpHandleDestroy", "ncclCommDestroy",
+            "ncclCommAbort", "ncclCommWindowDeregister", "ncclMemFree");
+
+    private BoundedWaitsProcess() {
+    }
+
+    /** What rank 0 does alone, with everything that both ranks have made together. */
+    private interface Alone {
+        void run(Both both);
+    }
+
+    private record Both(EmulatedRank rank, LayerShape shape, EpCase model, Communicator communicator, EpGroup group,
+            Layer layer, io.nccl4j.cuda.CudaStream stream) {
+    }
+
+    public static void main(String[] arguments) {
+        for (LayerShape shape : List.of(LayerShape.LL_EXPERT_MAJOR, LayerShape.HT_FLAT)) {
+            run(shape, "create", both -> EpGroup.create(both.communicator, both.group.config()));
+            run(shape, "warmUp", both -> both.layer.handle.warmUp(both.layer.buffers, 1, both.stream));
+            run(shape, "await", both -> {
+                both.layer.enqueue(1, both.stream);
+                both.stream.await(LIMIT);
+            });
+            run(shape, "destroy", both -> {
+            });
+            run(shape, "leave", both -> {
+            });
+        }
+        run(LayerShape.LL_RANK_MAJOR, "maskClean", both -> both.group.maskClean(both.stream));
+        System.out.println("done");
+    }
+
+    private static void run(LayerShape shape, String name, Alone alone) {
+        CountDownLatch over = new CountDownLatch(1);
+        EpCase model = shape.draw(2, 501);
+        EmulatedCluster.of(2).allowLeaks().limit(Duration.ofSeconds(50)).run(rank -> {
+            Communicator communicator = Communicator.init(rank.bootstrap(), rank.device(),
+                    CommunicatorOptions.defaults().limit(LIMIT));
+            var stream = io.nccl4j.cuda.CudaStream.create(rank.device());
+            EpGroupConfig.Builder config = shape.config(model);
+            EpGroup group = EpGroup.create(communicator, (shape.isLowLatency() ? config.mask() : config).build());
+            EpHandle handle = group.createHandle();
+            Layer layer = new Layer(handle, shape, model);
+            rank.bootstrap().barrier();
+            if (rank.rank() == 1) {
+                over.await();
+                return;
+            }
+            Both both = new Both(rank, shape, model, communicator, group, layer, stream);
+            try {
+                report(shape + " " + name, alone, both);
+            } finally {
+                over.countDown();
+            }
+        });
+        // What was given up still waits, and may have lost the devices.
+        Emulator.breakWaits("the rank that is waited for never comes");
+        for (int device = 0; device < 2; device++) {
+            io.nccl4j.cuda.CudaDevice.of(device).reset();
+        }
+        Emulator.allowWaits();
+    }
+
+    private static void report(String name, Alone alone, Both both) {
+        String said = "nothing";
+        try {
+            alone.run(both);
+        } catch (RuntimeException e) {
+            said = e.getClass().getSimpleName() + ": " + e.getMessage();
+        }
+        System.out.println(name + " said " + said);
+        if (name.endsWith("leave")) {
+            closeWithoutAbort(name, both);
+            return;
+        }
+        try {
+            both.communicator.abort();
+            System.out.println(name + " aborted");
+        } catch (IllegalStateException e) {
+            System.out.println(name + " abort refused: " + e.getMessage());
+        }
+        long destroyed = destroys();
+        long start = System.nanoTime();
+        both.layer.close();
+        both.layer.handle.close();
+        both.group.close();
+        both.stream.close();
+        both.communicator.close();
+        System.out.println(name + " closed " + both.communicator.isClosed() + ", destroys " + (destroys() - destroyed)
+                + ", within the limits " + (System.nanoTime() - start < Duration.ofSeconds(25).toNanos()));
+    }
+
+    /** Destroying a group is collective: the call is made, and given up. */
+    private static void closeWithoutAbort(String name, Both both) {
+        long groups = Emulator.callCount("ncclEpGroupDestroy");
+        long communicators = Emulator.callCount("ncclCommDestroy");
+        long start = System.nanoTime();
+        both.layer.close();
+        both.layer.handle.close();
+        both.group.close();
+        both.stream.close();
+        both.communicator.close();
+        System.out.println(name + " closed " + both.communicator.isClosed() + ", group destroys "
+                + (Emulator.callCount("ncclEpGroupDestroy") - groups) + ", communicator destroys "
+                + (Emulator.callCount("ncclCommDestroy") - communicators) + ", within the limits "
+                + (System.nanoTime() - start < Duration.ofSeconds(25).toNanos()));
+    }
+
+    private static long destroys() {
+        return DESTROYS.stream().mapToLong(Emulator::callCount).sum();
+    }
+}

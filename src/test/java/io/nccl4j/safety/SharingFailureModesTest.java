@@ -1,0 +1,321 @@
+package io.nccl4j.safety;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.catchThrowable;
+
+import io.nccl4j.cuda.CudaDevice;
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.EmulatorUsage;
+import io.nccl4j.emulator.EpApi;
+import io.nccl4j.ep.DispatchConfig;
+import io.nccl4j.ep.DispatchInputs;
+import io.nccl4j.ep.DispatchOutputs;
+import io.nccl4j.ep.EpGroup;
+import io.nccl4j.ep.EpGroupConfig;
+import io.nccl4j.ep.EpHandle;
+import io.nccl4j.ep.EpSizing;
+import io.nccl4j.ep.EpTensor;
+import io.nccl4j.ep.GraphCache;
+import io.nccl4j.ep.GraphKey;
+import io.nccl4j.ep.GraphStep;
+import io.nccl4j.ep.LayoutInfo;
+import io.nccl4j.ep.RankMask;
+import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.DataType;
+import io.nccl4j.nccl.Window;
+import io.nccl4j.oracle.CaseSpace;
+import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.NumberFormat;
+import io.nccl4j.oracle.RoutingKind;
+import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.LongStream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** Failure modes of ranks, groups, handles and memory that share something, numbered as in docs/failure-modes.md. */
+class SharingFailureModesTest {
+    private static final int RANKS = 2;
+
+    @Test
+    @EmulatedRanks(RANKS)
+    void f04OneLiveHandlePerGroupOnRelease010SeveralOnApiV2(EmulatedCluster cluster) {
+        CaseSpace space = CaseSpace.lowLatency(RANKS).withRanks(RANKS).withHidden(2048).withFormat(NumberFormat.BFLOAT16)
+                .withRoutings(RoutingKind.UNIFORM);
+        EpCase model = LongStream.iterate(201, seed -> seed + 1).mapToObj(seed -> EpCase.draw(space, seed))
+                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst().orElseThrow();
+        for (EpApi api : EpApi.values()) {
+            Emulator.options().api(api);
+            cluster.run(rank -> {
+                try (World world = new World(rank, LayerShape.LL_RANK_MAJOR, model)) {
+                    Layer first = world.layer();
+                    if (api == EpApi.RELEASE_0_1_0) {
+                        assertThatThrownBy(world.group::createHandle).isInstanceOf(IllegalStateException.class)
+                                .hasMessageContaining("0.1.0 can have one per low-latency group");
+                    } else {
+                        Layer second = world.layer();
+                        second.runAndVerify(model.redraw(RoutingKind.UNIFORM, 202), world.stream);
+                    }
+                    first.runAndVerify(model.redraw(RoutingKind.UNIFORM, 203), world.stream);
+                }
+            });
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(RANKS)
+    void f08TeardownInAnyOrderEndsInTheOnlyRightOne(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            World world = new World(rank, shape, shape.draw(RANKS, 204));
+            Layer layer = world.layer();
+            layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 205), world.stream);
+            rank.bootstrap().barrier();
+            long natives = Emulator.callCount("ncclCommDestroy") + Emulator.callCount("ncclEpGroupDestroy")
+                    + Emulator.callCount("ncclEpHandleDestroy");
+            rank.bootstrap().barrier();
+            assertThatThrownBy(world.communicator::close).isInstanceOf(IllegalStateException.class);
+            assertThatThrownBy(world.group::close).isInstanceOf(IllegalStateException.class);
+            assertThatThrownBy(layer.handle::close).isInstanceOf(IllegalStateException.class);
+            rank.bootstrap().barrier();
+            assertThat(Emulator.callCount("ncclCommDestroy") + Emulator.callCount("ncclEpGroupDestroy")
+                    + Emulator.callCount("ncclEpHandleDestroy")).isEqualTo(natives);
+            rank.bootstrap().barrier();
+            world.close();
+        });
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(RANKS)
+    void f09RanksThatDivergeAtCaptureAreNamedAndIdleRanksTakePart(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(RANKS, 206))) {
+                Layer layer = world.layer();
+                GraphStep step = (key, stream) -> layer.enqueue(key.tokens(), stream);
+                try (GraphCache cache = GraphCache.create(rank.bootstrap(), world.stream, step)) {
+                    GraphKey key = GraphKey.of(layer.buffers.maxTokens(), shape.layout);
+                    assertThatThrownBy(() -> cache.capture(rank.rank() == 0 ? key : key.withTokens(1)))
+                            .isInstanceOf(IllegalStateException.class).hasMessageContaining("do not agree")
+                            .hasMessageContaining("rank 0").hasMessageContaining("rank 1");
+                    cache.capture(key);
+                    for (int turn = 0; turn < 4; turn++) {
+                        EpCase batch = world.model.redraw(RoutingKind.HOLES, 207 + turn);
+                        layer.load(batch, world.stream);
+                        // A rank replays, another runs eagerly; one without tokens runs all the same.
+                        if ((turn + rank.rank()) % 2 == 0) {
+                            cache.find(key, layer.count(batch)).launch(world.stream);
+                        } else {
+                            layer.enqueue(layer.count(batch), world.stream);
+                        }
+                        world.await();
+                        layer.verify(batch);
+                    }
+                }
+            }
+        });
+    }
+
+    @Test
+    @EmulatedRanks(RANKS)
+    void f10MasksAreTypedAndRefusedWhereThereAreNone(EmulatedCluster cluster) {
+        LayerShape shape = LayerShape.LL_EXPERT_MAJOR;
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(RANKS, 211), EpGroupConfig.Builder::mask)) {
+                Layer layer = world.layer();
+                EpTensor device = EpTensor.of(world.own(DeviceMemory.allocate(rank.device(), 64)), DataType.INT32, RANKS);
+                world.group.maskQuery(device, world.stream);
+                world.await();
+                assertThat(Layer.ints(device)).containsOnly(1);
+                assertThat(world.group.maskQuery(world.stream)).isEqualTo(RankMask.all(RANKS));
+                assertThatThrownBy(() -> world.group.maskUpdate(RankMask.all(RANKS + 1), world.stream))
+                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("the group has 2 ranks");
+                assertThatThrownBy(() -> world.stream.capture(() -> world.group.maskUpdate(RankMask.all(RANKS), world.stream)))
+                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be captured");
+                assertThatThrownBy(() -> world.stream.capture(() -> world.group.maskClean(world.stream)))
+                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be captured");
+                layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 212), world.stream);
+            }
+            try (World world = new World(rank, LayerShape.HT_FLAT, LayerShape.HT_FLAT.draw(RANKS, 213))) {
+                assertThatThrownBy(() -> world.group.maskQuery(world.stream)).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("a high-throughput group waits for all ranks");
+            }
+        });
+    }
+
+    @Test
+    void f12CapacityIsMandatoryAndFixed() {
+        assertThatThrownBy(() -> EpGroupConfig.lowLatency().experts(8).maxTokenBytes(1024).topK(2).build())
+                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("maxTokensPerRank");
+        assertThatThrownBy(() -> EpGroupConfig.highThroughput().maxTokensPerRank(8).experts(8).build())
+                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("maxTokenBytes");
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(RANKS)
+    void f12MoreTokensThanTheGroupWasMadeForAreRefused(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(RANKS, 214))) {
+                Layer layer = world.layer();
+                int most = layer.buffers.maxTokens();
+                DeviceMemory large = world.own(DeviceMemory.allocate(rank.device(), 8L * (most + 1) * layer.handle.topK()));
+                EpTensor routing = EpTensor.of(large, DataType.INT64, most + 1, layer.handle.topK());
+                assertThatThrownBy(() -> layer.handle.update(routing, world.stream)).isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining((most + 1) + " tokens").hasMessageContaining("at most " + most);
+                layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 215), world.stream);
+            }
+        });
+    }
+
+    @Test
+    @EmulatedRanks(RANKS)
+    void f14AWindowKnowsItsBounds(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (World world = new World(rank, LayerShape.HT_FLAT, LayerShape.HT_FLAT.draw(RANKS, 216))) {
+                DeviceMemory memory = world.own(world.communicator.allocate(8192));
+                Window window = world.own(world.communicator.register(memory));
+                long[][] outside = {{0, 8193}, {8192, 1}, {-1, 4}, {4096, 4097}, {1, Long.MAX_VALUE}, {0, 0}, {Long.MAX_VALUE, 1}};
+                for (long[] range : outside) {
+                    assertThatThrownBy(() -> window.slice(range[0], range[1])).isInstanceOf(IllegalArgumentException.class)
+                            .hasMessageContaining("is outside of").hasMessageContaining("8192 bytes");
+                }
+                assertThatThrownBy(() -> window.slice(4096, 64).slice(32, 33)).isInstanceOf(IllegalArgumentException.class);
+                assertThatThrownBy(() -> EpTensor.inWindow(window.slice(4096, 64), DataType.INT32, 17))
+                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("68 bytes");
+                assertThat(EpTensor.inWindow(window.slice(4096, 64).slice(32, 32), DataType.INT32, 8).address())
+                        .isEqualTo(memory.address() + 4096 + 32);
+            }
+        });
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(RANKS)
+    void f17AnotherThreadsCurrentDeviceIsNoConcern(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(RANKS, 217)); var other = Executors.newSingleThreadExecutor()) {
+                Layer layer = world.layer();
+                EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 218);
+                CudaDevice wrong = CudaDevice.of(RANKS + rank.rank());
+                Throwable refused = other.submit(() -> {
+                    wrong.makeCurrent();
+                    return catchThrowable(() -> layer.enqueue(0, world.stream));
+                }).get(20, TimeUnit.SECONDS);
+                assertThat(refused).isInstanceOf(IllegalStateException.class).hasMessageContaining("bindToCurrentThread");
+                Throwable virtual = catchThrowable(() -> Thread.ofVirtual().start(() -> {
+                }).join());
+                assertThat(virtual).isNull();
+                Thread carrier = Thread.ofVirtual().unstarted(() -> assertThatThrownBy(world.group::bindToCurrentThread)
+                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("platform thread"));
+                carrier.start();
+                carrier.join();
+                // Handed over in the right way, the other thread has the group's device.
+                other.submit(() -> {
+                    world.group.bindToCurrentThread();
+                    assertThat(CudaDevice.current()).isEqualTo(rank.device());
+                    layer.runAndVerify(batch, world.stream);
+                }).get(30, TimeUnit.SECONDS);
+                world.group.bindToCurrentThread();
+                layer.runAndVerify(batch, world.stream);
+            }
+        });
+    }
+
+    /** With NCCL EP every update names its own counters, so that handles with and without them go together. */
+    @ParameterizedTest
+    @EnumSource(value = LayerShape.class, names = {"HT_FLAT", "HT_EXPERT_MAJOR"})
+    @EmulatedRanks(RANKS)
+    void f19HandlesWithAndWithoutCountersShareAGroup(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(RANKS, 219))) {
+                Layer counted = world.layer();
+                Layer uncounted = world.layer();
+                for (int turn = 0; turn < 4; turn++) {
+                    EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 221 + turn);
+                    uncounted.load(batch, world.stream);
+                    uncounted.handle.update(uncounted.buffers.routing().rows(uncounted.count(batch)), null, world.stream);
+                    world.await();
+                    counted.runAndVerify(batch, world.stream);
+                    uncounted.runAndVerify(batch, world.stream);
+                }
+                assertThatThrownBy(() -> counted.handle.update(counted.buffers.routing(),
+                        LayoutInfo.of(counted.buffers.receivedTotal()), world.stream)).isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("expertCounters");
+            }
+        });
+    }
+
+    @Test
+    @EmulatedRanks(RANKS)
+    void f23ABorrowedCommunicatorIsNeverDestroyedHere(EmulatedCluster cluster) {
+        LayerShape shape = LayerShape.HT_FLAT;
+        cluster.run(rank -> {
+            EpCase model = shape.draw(RANKS, 225);
+            try (Communicator owner = Communicator.init(rank.bootstrap(), rank.device())) {
+                Communicator borrowed = Communicator.borrow(owner.address(), rank.device());
+                assertThat(borrowed.rank()).isEqualTo(rank.rank());
+                EpGroup group = EpGroup.create(borrowed, shape.config(model).build());
+                assertThatThrownBy(borrowed::abort).isInstanceOf(IllegalStateException.class).hasMessageContaining("is borrowed");
+                assertThatThrownBy(borrowed::finalizeWork).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("is borrowed");
+                assertThatThrownBy(borrowed::close).isInstanceOf(IllegalStateException.class);
+                assertThatThrownBy(() -> Communicator.borrow(owner.address(), CudaDevice.of(RANKS + rank.rank())))
+                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("is of CUDA device");
+                group.close();
+                rank.bootstrap().barrier();
+                long destroyed = Emulator.callCount("ncclCommDestroy");
+                rank.bootstrap().barrier();
+                borrowed.close();
+                rank.bootstrap().barrier();
+                assertThat(Emulator.callCount("ncclCommDestroy")).isEqualTo(destroyed);
+                assertThat(owner.isUsable()).isTrue();
+                rank.bootstrap().barrier();
+                // Another communicator's window has no place in this group.
+                try (World world = new World(rank, shape, model)) {
+                    Layer layer = world.layer();
+                    DeviceMemory memory = owner.allocate(layer.buffers.received().byteSize());
+                    Window foreign = owner.register(memory);
+                    EpTensor received = EpTensor.inWindow(foreign.whole(), LayerShape.type(model),
+                            layer.buffers.received().shape());
+                    layer.handle.update(layer.buffers.routing().rows(0), world.stream);
+                    assertThatThrownBy(() -> layer.handle.dispatch(DispatchInputs.of(layer.buffers.tokens().rows(0),
+                            layer.buffers.weights().rows(0)), DispatchOutputs.of(received, layer.buffers.receivedWeights(),
+                                    layer.buffers.receivedIndices()),
+                            null, DispatchConfig.defaults(), world.stream)).isInstanceOf(IllegalArgumentException.class)
+                            .hasMessageContaining("another communicator");
+                    foreign.close();
+                    memory.close();
+                }
+            }
+        });
+    }
+
+    /** What the calculator says before anything is allocated is what the device is short of afterwards. */
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(RANKS)
+    void f24MemoryIsKnownBeforeItIsTaken(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            EpCase model = shape.draw(RANKS, 226);
+            EpGroupConfig config = shape.config(model).build();
+            EpSizing sizing = EpSizing.of(config, RANKS);
+            try (World world = new World(rank, shape, model)) {
+                EpHandle handle = world.own(world.group.createHandle());
+                EmulatorUsage before = Emulator.usage(rank.device());
+                try (var buffers = handle.allocateBuffers(model.hidden(), LayerShape.type(model))) {
+                    long taken = Emulator.usage(rank.device()).deviceBytes() - before.deviceBytes();
+                    assertThat(buffers.handle()).isEqualTo(handle);
+                    assertThat(taken).isEqualTo(sizing.buffersBytes(model.hidden(), LayerShape.type(model)));
+                }
+                assertThat(world.group.sizing().rdmaBufferBytes()).isEqualTo(sizing.rdmaBufferBytes());
+                assertThat(shape.isLowLatency() ? sizing.rdmaBufferBytes() : sizing.windowBytes()).isPositive();
+            }
+        });
+    }
+}

@@ -1,0 +1,230 @@
+package io.nccl4j.safety;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.catchThrowable;
+
+import io.nccl4j.NativeCallException;
+import io.nccl4j.cuda.CudaEvent;
+import io.nccl4j.cuda.CudaException;
+import io.nccl4j.cuda.CudaGraph;
+import io.nccl4j.cuda.CudaGraphExec;
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.cuda.PinnedMemory;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.Fault;
+import io.nccl4j.ep.EpGroup;
+import io.nccl4j.ep.EpHandle;
+import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.DataType;
+import io.nccl4j.nccl.NcclException;
+import io.nccl4j.nccl.ReduceOp;
+import io.nccl4j.nccl.Window;
+import io.nccl4j.oracle.RoutingKind;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** After a failure of the device or an abort: calls fail at once and say why, and nothing native is destroyed any more. */
+class TeardownTest {
+    /** What ends the process, or hangs, when it is called after a failure. */
+    private static final Set<String> FORBIDDEN = Set.of("ncclEpCreateGroup", "ncclEpGroupDestroy", "ncclEpInitHandle",
+            "ncclEpCreateHandle", "ncclEpHandleDestroy", "ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine",
+            "ncclCommDestroy", "ncclCommFinalize", "ncclCommAbort", "ncclCommWindowRegister", "ncclCommWindowDeregister",
+            "ncclMemAlloc", "ncclMemFree", "cudaFree", "cudaFreeAsync", "cudaFreeHost", "cudaMalloc", "cudaMallocAsync",
+            "cudaMallocHost", "cudaStreamDestroy", "cudaStreamCreateWithPriority", "cudaGraphDestroy", "cudaGraphExecDestroy",
+            "cudaGraphInstantiate", "cudaEventCreateWithFlags", "cudaEventDestroy", "ncclAllReduce", "ncclCommSplit");
+
+    private static Set<String> forbiddenCalls(Runnable body) {
+        Emulator.logCalls(10_000);
+        body.run();
+        Set<String> made = new TreeSet<>();
+        Emulator.calls().forEach(call -> made.add(call.function()));
+        Emulator.logCalls(0);
+        made.retainAll(FORBIDDEN);
+        return made;
+    }
+
+    /** Everything a server may be in the middle of. */
+    private static final class Busy {
+        final World world;
+        final Layer layer;
+        final DeviceMemory shared;
+        final Window window;
+        final PinnedMemory pinned;
+        final CudaEvent event;
+        final CudaGraph graph;
+        final CudaGraphExec exec;
+        final List<AutoCloseable> owned;
+
+        Busy(World world) {
+            this.world = world;
+            this.layer = world.layer();
+            this.shared = world.communicator.allocate(4096);
+            this.window = world.communicator.register(shared);
+            this.pinned = PinnedMemory.allocate(world.rank.device(), 64);
+            this.event = CudaEvent.create(world.rank.device());
+            this.graph = world.stream.capture(() -> layer.enqueue(1, world.stream));
+            this.exec = graph.instantiate();
+            this.owned = List.of(exec, graph, event, pinned, window, shared, world);
+        }
+
+        List<Runnable> uses() {
+            List<Runnable> uses = new ArrayList<>(List.of(() -> layer.enqueue(1, world.stream),
+                    () -> layer.handle.update(layer.buffers.routing(), world.stream), world.group::createHandle,
+                    () -> EpGroup.create(world.communicator, world.group.config()), () -> world.communicator.allocate(16),
+                    () -> world.communicator.register(shared), () -> world.communicator.split(0, 0),
+                    () -> world.communicator.allReduce(shared, shared, 1, DataType.INT32, ReduceOp.SUM, world.stream)));
+            uses.add(() -> layer.handle.allocateBuffers(world.model.hidden(), LayerShape.type(world.model)));
+            return uses;
+        }
+
+        List<Runnable> usesOfTheDevice() {
+            return List.of(() -> exec.launch(world.stream), graph::instantiate, () -> CudaStream.create(world.rank.device()),
+                    () -> DeviceMemory.allocate(world.rank.device(), 16), () -> PinnedMemory.allocate(world.rank.device(), 16),
+                    () -> CudaEvent.create(world.rank.device()), world.stream::synchronize, world::await,
+                    () -> world.stream.capture(() -> {
+                    }));
+        }
+
+        /** None of it may wait, or throw. */
+        void close() {
+            for (AutoCloseable resource : owned) {
+                assertThat(catchThrowable(resource::close)).as("close of %s", resource).isNull();
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(value = 1, allowLeaks = true)
+    void f20AfterAStickyErrorEveryCallFailsFastWithTheFirstCause(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            Busy busy = new Busy(new World(rank, shape, shape.draw(1, 301)));
+            Emulator.inject(new Fault.FailLaunch(rank.device().ordinal(), 3));
+            Throwable first = catchThrowable(() -> {
+                busy.layer.enqueue(1, busy.world.stream);
+                busy.world.await();
+            });
+            assertThat(first).isInstanceOf(NativeCallException.class);
+            // The library has no code for it; the device was asked what happened.
+            CudaException cause = rank.device().failure();
+            assertThat(cause).isNotNull();
+            assertThat(cause.isSticky()).isTrue();
+            assertThat(cause).hasMessageContaining("cudaErrorLaunchFailure");
+            Set<String> made = forbiddenCalls(() -> {
+                List<Runnable> uses = new ArrayList<>(busy.uses());
+                uses.addAll(busy.usesOfTheDevice());
+                for (Runnable use : uses) {
+                    assertThatThrownBy(use::run).isInstanceOf(NativeCallException.class)
+                            .hasMessageContaining("has failed before").hasMessageContaining(cause.getMessage()).hasCause(cause);
+                }
+                busy.close();
+            });
+            assertThat(made).isEmpty();
+            rank.device().reset();
+            assertThat(rank.device().failure()).isNull();
+        });
+        // The same process goes on with new objects.
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(1, 302))) {
+                world.layer().runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 303), world.stream);
+            }
+        });
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(value = 2, allowLeaks = true)
+    void afterAnAbortNothingOfTheCommunicatorIsTouched(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            Busy busy = new Busy(new World(rank, shape, shape.draw(2, 304)));
+            rank.bootstrap().barrier();
+            busy.world.communicator.abort();
+            busy.world.communicator.abort();
+            rank.bootstrap().barrier();
+            Set<String> made = new TreeSet<>(Set.of());
+            List<Runnable> uses = busy.uses();
+            for (Runnable use : uses) {
+                assertThatThrownBy(use::run).isInstanceOf(IllegalStateException.class).hasMessageContaining("it was aborted");
+            }
+            rank.bootstrap().barrier();
+            long before = natives();
+            rank.bootstrap().barrier();
+            busy.close();
+            rank.bootstrap().barrier();
+            assertThat(natives()).as("%s", made).isEqualTo(before);
+            assertThat(busy.world.communicator.lost()).isEqualTo("it was aborted");
+        });
+    }
+
+    /** Calls of all ranks that would be the end of a process after an abort. */
+    private static long natives() {
+        return List.of("ncclEpGroupDestroy", "ncclEpHandleDestroy", "ncclCommDestroy", "ncclCommAbort", "ncclCommWindowDeregister",
+                "ncclMemFree").stream().mapToLong(Emulator::callCount).sum();
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(value = 1, allowLeaks = true)
+    void anErrorOfNcclInTheBackgroundIsFoundAtTheNextFailureAndAbandons(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            Busy busy = new Busy(new World(rank, shape, shape.draw(1, 305)));
+            EpHandle handle = busy.layer.handle;
+            Emulator.presetResult("ncclEpDispatch", io.nccl4j.bindings.nccl.Nccl.ncclUnhandledCudaError());
+            Emulator.inject(new Fault.FailLaunch(rank.device().ordinal(), 1));
+            assertThatThrownBy(() -> {
+                busy.layer.experts(busy.world.stream);
+                handle.dispatchAsync(busy.layer.buffers, 1, busy.world.stream);
+            }).isInstanceOf(NativeCallException.class);
+            assertThat(rank.device().failure()).isNotNull();
+            assertThat(forbiddenCalls(busy::close)).isEmpty();
+        });
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(value = 1, allowLeaks = true)
+    void whatTheOwnerOfABorrowedCommunicatorHasAbortedIsAbandoned(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            Communicator owner = Communicator.init(rank.bootstrap(), rank.device());
+            Communicator borrowed = Communicator.borrow(owner.address(), rank.device());
+            EpGroup group = EpGroup.create(borrowed, shape.config(shape.draw(1, 306)).build());
+            EpHandle handle = group.createHandle();
+            owner.abort();
+            borrowed.abandon("its owner has aborted it");
+            assertThat(forbiddenCalls(() -> {
+                assertThatThrownBy(group::createHandle).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("its owner has aborted it");
+                handle.close();
+                group.close();
+                borrowed.close();
+                owner.close();
+            })).isEmpty();
+        });
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(value = 1, allowLeaks = true)
+    void aCodeOfTheLibraryAloneLeavesTheCommunicatorUsable(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(1, 307))) {
+                Layer layer = world.layer();
+                for (String function : List.of("ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine")) {
+                    Emulator.presetResult(function, io.nccl4j.bindings.nccl.Nccl.ncclInternalError());
+                    assertThatThrownBy(() -> layer.enqueue(1, world.stream)).isInstanceOfSatisfying(NcclException.class,
+                            e -> assertThat(e.function()).isEqualTo(function));
+                    assertThat(world.communicator.isUsable()).isTrue();
+                    layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 308), world.stream);
+                }
+            }
+        });
+    }
+}

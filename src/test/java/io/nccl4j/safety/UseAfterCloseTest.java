@@ -1,0 +1,216 @@
+package io.nccl4j.safety;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.nccl4j.cuda.CudaEvent;
+import io.nccl4j.cuda.CudaGraph;
+import io.nccl4j.cuda.CudaGraphExec;
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.cuda.PinnedMemory;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.EmulatorCall;
+import io.nccl4j.ep.CombineInputs;
+import io.nccl4j.ep.CombineOutputs;
+import io.nccl4j.ep.DispatchInputs;
+import io.nccl4j.ep.DispatchOutputs;
+import io.nccl4j.ep.EpBuffers;
+import io.nccl4j.ep.EpGroup;
+import io.nccl4j.ep.EpHandle;
+import io.nccl4j.ep.EpHandlePool;
+import io.nccl4j.ep.EpTensor;
+import io.nccl4j.ep.RankMask;
+import io.nccl4j.internal.NativeResource;
+import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.DataType;
+import io.nccl4j.nccl.ReduceOp;
+import io.nccl4j.nccl.Window;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.lang.reflect.Modifier;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** Every public method of everything that is owned, after close. */
+class UseAfterCloseTest {
+    /** What something is can still be asked: its size, its device, its parent. */
+    private static final Set<String> STILL_ANSWER = Set.of("close", "isClosed", "toString", "isOwned", "device", "byteSize",
+            "rank", "size", "isBlocking", "limit", "isUsable", "lost", "communicator", "memory", "config", "generation",
+            "sizing", "group", "layout", "topK", "alignment", "tokens", "handle", "maxTokens", "isCapturing",
+            // Does nothing outside of a capture.
+            "retain",
+            // Of memory; has no effect then.
+            "abandon",
+            // The exception for an error.
+            "failed");
+
+    @ParameterizedTest
+    @EnumSource(value = LayerShape.class, names = {"LL_EXPERT_MAJOR", "HT_FLAT"})
+    @EmulatedRanks(1)
+    void nothingButWhatItIsCanBeAsked(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(1, 31),
+                    config -> shape.isLowLatency() ? config.mask() : config); Arena arena = Arena.ofConfined()) {
+                Layer layer = world.layer();
+                layer.handle.warmUp(layer.buffers, 1, world.stream);
+                Map<Class<?>, Object> arguments = arguments(world, layer, arena);
+                for (NativeResource closed : closed(world)) {
+                    check(closed, arguments);
+                }
+            }
+        });
+    }
+
+    /** One of each class, closed. */
+    private static List<NativeResource> closed(World world) {
+        Communicator communicator = world.communicator.split(0, 0);
+        EpGroup group = EpGroup.create(communicator, world.group.config());
+        EpHandle handle = group.createHandle();
+        EpBuffers buffers = handle.allocateBuffers(world.model.hidden(), LayerShape.type(world.model));
+        EpHandlePool pool = EpHandlePool.builder(group).build(world.model.hidden(), LayerShape.type(world.model));
+        DeviceMemory memory = communicator.allocate(4096);
+        Window window = communicator.register(memory);
+        CudaStream stream = CudaStream.create(world.rank.device());
+        CudaEvent event = CudaEvent.createTiming(world.rank.device());
+        CudaGraph graph = stream.capture(() -> memory.fillAsync((byte) 0, stream));
+        CudaGraphExec exec = graph.instantiate();
+        PinnedMemory pinned = PinnedMemory.allocate(world.rank.device(), 64);
+        List<NativeResource> all = List.of(exec, graph, event, stream, pinned, window, memory, pool, buffers, handle, group,
+                communicator);
+        all.forEach(NativeResource::close);
+        return all;
+    }
+
+    private static Map<Class<?>, Object> arguments(World world, Layer layer, Arena arena) {
+        Map<Class<?>, Object> arguments = new HashMap<>();
+        DeviceMemory memory = world.own(DeviceMemory.allocate(world.rank.device(), 4096));
+        EpTensor tensor = EpTensor.of(memory, DataType.INT64, 2, layer.handle.topK());
+        arguments.put(long.class, 1L);
+        arguments.put(int.class, 1);
+        arguments.put(byte.class, (byte) 1);
+        arguments.put(String.class, "for the test");
+        arguments.put(Duration.class, Duration.ofMillis(1));
+        arguments.put(Runnable.class, (Runnable) () -> {
+        });
+        arguments.put(Supplier.class, (Supplier<String>) () -> "never called");
+        arguments.put(Path.class, Path.of("never-written.dot"));
+        arguments.put(MemorySegment.class, arena.allocate(16));
+        arguments.put(DataType.class, DataType.INT64);
+        arguments.put(ReduceOp.class, ReduceOp.SUM);
+        arguments.put(io.nccl4j.cuda.CaptureMode.class, io.nccl4j.cuda.CaptureMode.RELAXED);
+        arguments.put(io.nccl4j.ep.Layout.class, world.shape.layout);
+        arguments.put(io.nccl4j.ep.HandleConfig.class, io.nccl4j.ep.HandleConfig.defaults());
+        arguments.put(io.nccl4j.ep.LayoutInfo.class, io.nccl4j.ep.LayoutInfo.of(tensor));
+        arguments.put(io.nccl4j.ep.DispatchConfig.class, io.nccl4j.ep.DispatchConfig.defaults());
+        arguments.put(io.nccl4j.ep.CombineConfig.class, io.nccl4j.ep.CombineConfig.defaults());
+        arguments.put(DispatchInputs.class, DispatchInputs.of(tensor));
+        arguments.put(DispatchOutputs.class, DispatchOutputs.of(tensor));
+        arguments.put(CombineInputs.class, CombineInputs.of(tensor));
+        arguments.put(CombineOutputs.class, CombineOutputs.of(tensor));
+        arguments.put(RankMask.class, RankMask.all(1));
+        arguments.put(EpTensor.class, tensor);
+        arguments.put(EpBuffers.class, layer.buffers);
+        arguments.put(DeviceMemory.class, memory);
+        arguments.put(PinnedMemory.class, world.own(PinnedMemory.allocate(world.rank.device(), 64)));
+        arguments.put(CudaStream.class, world.stream);
+        arguments.put(CudaEvent.class, world.own(CudaEvent.createTiming(world.rank.device())));
+        arguments.put(NativeResource.class, memory);
+        CudaGraph graph = world.own(world.stream.capture(() -> memory.fillAsync((byte) -1, world.stream)));
+        arguments.put(CudaGraph.class, graph);
+        return arguments;
+    }
+
+    private static void check(NativeResource closed, Map<Class<?>, Object> arguments) throws Exception {
+        Set<String> answered = new TreeSet<>();
+        int calls = 0;
+        for (Method method : closed.getClass().getMethods()) {
+            if (Modifier.isStatic(method.getModifiers()) || method.getDeclaringClass() == Object.class) {
+                continue;
+            }
+            Object[] values = Arrays.stream(method.getParameterTypes()).map(type -> argument(type, method, arguments)).toArray();
+            Emulator.logCalls(100);
+            Throwable thrown = call(closed, method, values);
+            List<String> made = Emulator.calls().stream().map(EmulatorCall::function).toList();
+            Emulator.logCalls(0);
+            calls++;
+            if (thrown == null) {
+                answered.add(method.getName());
+            } else {
+                // Where an argument is at fault as well, that may be said instead.
+                assertThat(thrown).as("%s after close", method).isInstanceOfAny(IllegalStateException.class,
+                        IllegalArgumentException.class);
+            }
+            // The words for an error are asked of the library, not of the object.
+            assertThat(made).as("native calls of %s after close", method)
+                    .isSubsetOf("ncclGetErrorString", "ncclGetLastError");
+        }
+        assertThat(calls).isPositive();
+        assertThat(STILL_ANSWER).as("methods of a closed %s that answer", closed.getClass()).containsAll(answered);
+    }
+
+    private static Object argument(Class<?> type, Method method, Map<Class<?>, Object> arguments) {
+        Object value = arguments.get(type);
+        assertThat(value).as("an argument of type %s for %s", type, method).isNotNull();
+        return value;
+    }
+
+    private static @Nullable Throwable call(NativeResource closed, Method method, Object[] values)
+            throws IllegalAccessException {
+        try {
+            method.setAccessible(true);
+            method.invoke(closed, values);
+            return null;
+        } catch (InvocationTargetException e) {
+            return e.getCause();
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(1)
+    void whatRefersToClosedMemoryIsRefused(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(1, 32))) {
+                Layer layer = world.layer();
+                DeviceMemory memory = DeviceMemory.allocate(rank.device(), 4096);
+                EpTensor tensor = EpTensor.of(memory, DataType.INT64, 1, layer.handle.topK());
+                List<Runnable> uses = new ArrayList<>(List.of(() -> tensor.rows(0), tensor::address,
+                        () -> layer.handle.update(tensor, world.stream), () -> DispatchInputs.of(tensor),
+                        () -> CombineOutputs.of(tensor)));
+                DispatchInputs inputs = DispatchInputs.of(tensor);
+                DispatchOutputs outputs = DispatchOutputs.of(layer.buffers.received());
+                uses.add(() -> layer.handle.dispatch(inputs, outputs, world.stream));
+                memory.close();
+                for (Runnable use : uses) {
+                    assertThat(catchRuntime(use)).isInstanceOf(IllegalStateException.class);
+                }
+                assertThat(tensor.toString()).contains("(closed)");
+                assertThat(inputs.toString()).contains("(closed)");
+            }
+        });
+    }
+
+    private static @Nullable RuntimeException catchRuntime(Runnable body) {
+        try {
+            body.run();
+            return null;
+        } catch (RuntimeException e) {
+            return e;
+        }
+    }
+}
