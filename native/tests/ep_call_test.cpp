@@ -532,6 +532,7 @@ TEST(EpCall, S212Complete) {
 
 // The call log shows decoded structs and why a call was refused.
 TEST(EpCall, LogsDecodedStructs) {
+  ASSERT_EQ(NCCL4J_EMU_OK, nccl4jEmuCallLog(4096));
   withStep(one(true, NCCL_EP_LAYOUT_RANK_MAJOR), [](Rank&, ncclEpHandle_t, Step& step) {
     EXPECT_EP(ncclSuccess, step.dispatch());
     step.dispatchAnswers(ncclInternalError, kAbort, [](Step& s) { s.outputs.topk_idx = nullptr; });

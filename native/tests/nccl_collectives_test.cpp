@@ -268,7 +268,8 @@ TEST_P(NcclCollectives, PreMulSumWithBothResidences) {
 
 // One element; odd sizes; what all reduce together; more than one round of 512 KiB.
 INSTANTIATE_TEST_SUITE_P(Sizes, NcclCollectives,
-                         ::testing::Values(Case{1, 5}, Case{2, 1}, Case{3, 257}, Case{8, 65}, Case{4, 2500, {ncclInt64, ncclFloat64}},
+                         ::testing::Values(Case{1, 5}, Case{2, 1}, Case{3, 257}, Case{8, 65},
+                                           Case{4, 2500, {ncclInt64, ncclFloat64}},
                                            Case{3, 9001, {ncclUint8, ncclBfloat16, ncclFloat32}},
                                            Case{2, 70001, {ncclUint64}}, Case{2, 140001, {ncclFloat32}}),
                          [](const auto& chosen) {
@@ -291,6 +292,56 @@ TEST(NcclCollectivesAtScale, SixtyFourRanksReduceAndExchange) {
     const std::vector<int> got = in.read();
     for (size_t i = 0; i < got.size(); ++i) ASSERT_EQ(static_cast<int>(i / 3000), got[i]);
   });
+}
+
+// A bit of everything, several rounds each, as the other processes do it.
+void mixture(Rank& self) {
+  const size_t count = 140'001;
+  const auto rank = static_cast<size_t>(self.rank);
+  const auto size = static_cast<size_t>(self.size);
+  const auto& parts = inputs(self.size, ncclFloat32, count, 80);
+  check(self, ncclFloat32, parts[rank], count * 4, reduced(self.size, ncclFloat32, count, 80, ncclSum), "AllReduce",
+        [&](const void* send, void* recv) {
+          return ncclAllReduce(send, recv, count, ncclFloat32, ncclSum, self.comm, self.stream);
+        });
+  check(self, ncclFloat32, parts[rank], count * 4 * size, concatenation(parts), "AllGather", [&](const void* send, void* recv) {
+    return ncclAllGather(send, recv, count, ncclFloat32, self.comm, self.stream);
+  });
+  check(self, ncclFloat32, parts[rank], count * 4, parts[1], "Broadcast", [&](const void* send, void* recv) {
+    return ncclBroadcast(send, recv, count, ncclFloat32, 1, self.comm, self.stream);
+  });
+  const auto& blocks = inputs(self.size, ncclFloat32, count * size, 81);
+  Bytes exchanged;
+  for (const Bytes& part : blocks) {
+    const Bytes block = slice(part, rank, count * 4);
+    exchanged.insert(exchanged.end(), block.begin(), block.end());
+  }
+  check(self, ncclFloat32, blocks[rank], exchanged.size(), exchanged, "AlltoAll", [&](const void* send, void* recv) {
+    return ncclAlltoAll(send, recv, count, ncclFloat32, self.comm, self.stream);
+  });
+  check(self, ncclFloat32, parts[rank], count * 4, parts[(rank + size - 1) % size], "a ring of messages",
+        [&](const void* send, void* recv) {
+          const int next = (self.rank + 1) % self.size;
+          const int previous = (self.rank + self.size - 1) % self.size;
+          EXPECT_NCCL(ncclSuccess, ncclGroupStart());
+          EXPECT_NCCL(ncclSuccess, ncclSend(send, count, ncclFloat32, next, self.comm, self.stream));
+          EXPECT_NCCL(ncclSuccess, ncclRecv(recv, count, ncclFloat32, previous, self.comm, self.stream));
+          return ncclGroupEnd();
+        });
+}
+
+const RoleOf mixtureRole("mixture", [](const std::vector<std::string>& parameters) {
+  const ncclUniqueId id = fromHex(parameters.at(0));
+  const int first = std::stoi(parameters.at(1));
+  onThreads(2, [&](int i) { asRank(id, 6, first + i, mixture); });
+});
+
+TEST(NcclCollectivesOfProcesses, SixRanksInThreeProcesses) {
+  const ncclUniqueId id = makeId();
+  std::vector<Child> children;
+  for (const char* first : {"2", "4"}) children.emplace_back("mixture", std::vector<std::string>{toHex(id), first});
+  onThreads(2, [&](int rank) { asRank(id, 6, rank, mixture); });
+  for (Child& child : children) EXPECT_EQ(0, child.join());
 }
 
 TEST(NcclCollectivesEdge, NothingToDo) {

@@ -407,8 +407,8 @@ TEST(NcclArguments, OfOperations) {
     EXPECT_NCCL(ncclSuccess, ncclRedOpDestroy(op, self.comm));
     EXPECT_CUDA(cudaSuccess, cudaStreamSynchronize(self.stream));
     EXPECT_EQ(6.0f, number.read()[0]);
-    // A stream that does not exist.
-    EXPECT_NCCL(ncclUnhandledCudaError, ncclBcast(v, 1, ncclInt32, 0, self.comm, reinterpret_cast<cudaStream_t>(uintptr_t{0x1230})));
+    const auto noStream = reinterpret_cast<cudaStream_t>(uintptr_t{0x1230});
+    EXPECT_NCCL(ncclUnhandledCudaError, ncclBcast(v, 1, ncclInt32, 0, self.comm, noStream));
   });
 }
 

@@ -4,6 +4,7 @@
 #include "ep/ht/lists.h"
 #include "ep/numeric/reduce.h"
 #include "ep/routing.h"
+#include "ep/rows.h"
 #include "ep/touch.h"
 
 namespace emu::ep {
@@ -82,7 +83,8 @@ cudaError_t HtCombine::stageFlat(WorkContext& context, const Region& region) con
     misuse(End::Undefined, plan.group->rank, plan.function, "inputs.tokens has %zu rows, %zu slots are in use", inRows, rows);
     return tooFewRows(context, rows);
   }
-  for (size_t row = 0; row < rows; ++row) std::memcpy(region.combineRow(row), in + row * rowBytes, rowBytes);
+  const RowCopier copier(rows * rowBytes, plan.shape().ranks);
+  for (size_t row = 0; row < rows; ++row) copier.copy(region.combineRow(row), in + row * rowBytes, rowBytes);
   if (backward) {
     for (size_t row = 0; row < rows; ++row) {
       std::copy_n(inWeights + row * plan.topk, gradientColumns(), region.gradients() + row * gradientColumns());
@@ -96,6 +98,7 @@ cudaError_t HtCombine::stageFlat(WorkContext& context, const Region& region) con
 cudaError_t HtCombine::stagePermuted(WorkContext& context, const Region& region) const {
   const size_t tokens = plan.keptTokens(std::min(plan.budget(), plan.group->ht.regions.stagedRows));
   const void* rows[32];
+  const RowCopier copier(tokens * rowBytes, plan.shape().ranks);
   for (size_t slot = 0; slot < tokens; ++slot) {
     const int32_t* const mapped = plan.flatToExpert() + slot * plan.topk;
     size_t n = 0;
@@ -108,7 +111,7 @@ cudaError_t HtCombine::stagePermuted(WorkContext& context, const Region& region)
       if (backward && j < gradientColumns()) region.gradients()[slot * gradientColumns() + j] = inWeights[row];
     }
     if (n == 1) {
-      std::memcpy(region.combineRow(slot), rows[0], rowBytes);  // home starts from +0 anyway
+      copier.copy(region.combineRow(slot), rows[0], rowBytes);  // home starts from +0 anyway
     } else {
       sumRows(type, rows, n, elements, region.combineRow(slot));
     }
@@ -129,8 +132,9 @@ cudaError_t HtCombine::stageExperts(WorkContext& context, HtTurn& turn, const Re
   if (localDup()) {
     if (const cudaError_t error = addUpGroups(context, turn, region, rows)) return error;
   }
+  const RowCopier copier(rows * rowBytes, plan.shape().ranks);
   for (size_t row = 0; row < rows; ++row) {
-    if (skipped[row] == 0) std::memcpy(region.combineRow(row), in + row * rowBytes, rowBytes);
+    if (skipped[row] == 0) copier.copy(region.combineRow(row), in + row * rowBytes, rowBytes);
   }
   if (backward) std::copy_n(inWeights, rows, region.gradients());
   region.move().tokens = static_cast<uint32_t>(rows);

@@ -45,7 +45,8 @@ cudaError_t HtDispatch::run(WorkContext& context) const {
     turn.scratch().idsFrom.assign(plan.tokens + 1, 0);
   }
   if (const cudaError_t error = turn.awaitRegion()) return error;
-  publish(turn);
+  const RowCopier copier((rows + plan.tokens) * (tokenBytes + scaleBytes), plan.shape().ranks);
+  publish(turn, copier);
   if (delivering && plan.permutes() && plan.group->drop) {
     clearRows(0, plan.budget());
     clearMeta(0, plan.budget());
@@ -54,7 +55,7 @@ cudaError_t HtDispatch::run(WorkContext& context) const {
     bool present = false;
     if (const cudaError_t error = turn.receive(source, &present)) return error;
     if (!present) continue;
-    if (const cudaError_t error = deliver(context, turn, source, rows, delivering)) return error;
+    if (const cudaError_t error = deliver(context, turn, source, rows, delivering ? &copier : nullptr)) return error;
   }
   if (delivering) finishRows(rows);
   return cudaSuccess;
@@ -83,7 +84,7 @@ cudaError_t HtDispatch::touchAll(WorkContext& context, size_t rows) const {
 }
 
 // Stages each row that leaves once, lists what each destination gets, and tells everybody.
-void HtDispatch::publish(HtTurn& turn) const {
+void HtDispatch::publish(HtTurn& turn, const RowCopier& copier) const {
   const Shape& shape = plan.shape();
   HtState::Scratch& scratch = turn.scratch();
   const Region region = turn.region(plan.group->rank);
@@ -122,9 +123,10 @@ void HtDispatch::publish(HtTurn& turn) const {
   for (uint32_t i = 0; i < region.first()[shape.ranks]; ++i) scratch.marks[region.entries()[i].token] = 1;
   for (size_t t = 0; t < plan.tokens; ++t) {
     if (scratch.marks[t] == 0) continue;
-    std::memcpy(region.dispatchRow(t), in + t * tokenBytes, tokenBytes);
+    copier.copy(region.dispatchRow(t), in + t * tokenBytes, tokenBytes);
     if (scaleBytes > 0) std::memcpy(region.dispatchRow(t) + tokenBytes, inScales + t * scaleBytes, scaleBytes);
   }
+  copier.finish();
   for (int r = 0; r < plan.group->ranks; ++r) turn.post(r);
 }
 
@@ -147,7 +149,7 @@ void HtDispatch::spreadWeights(HtTurn& turn, const Region& region) const {
   }
 }
 
-cudaError_t HtDispatch::deliver(WorkContext& context, const HtTurn& turn, int source, size_t rows, bool delivering) const {
+cudaError_t HtDispatch::deliver(WorkContext& context, const HtTurn& turn, int source, size_t rows, const RowCopier* copier) const {
   const Region from = turn.region(source);
   const MoveHeader& header = from.move();
   const int rank = plan.group->rank;
@@ -160,14 +162,14 @@ cudaError_t HtDispatch::deliver(WorkContext& context, const HtTurn& turn, int so
     return context.fail(cudaErrorLaunchFailure, "%s: the windows of ranks %d and %d differ in registration order or offset",
                         plan.function, rank, source);
   }
-  if (!delivering) return cudaSuccess;
+  if (copier == nullptr) return cudaSuccess;
   for (uint32_t i = from.first()[rank]; i < from.first()[rank + 1]; ++i) {
     const RouteEntry& entry = from.entries()[i];
     bool fits = true;
     if (plan.expertMajor) {
-      fits = deliverExperts(from, entry, rows);
+      fits = deliverExperts(from, entry, rows, *copier);
     } else if (static_cast<size_t>(entry.slot) < rows) {
-      deliverFlat(from, entry);
+      deliverFlat(from, entry, *copier);
     } else {
       fits = false;
     }
@@ -179,9 +181,9 @@ cudaError_t HtDispatch::deliver(WorkContext& context, const HtTurn& turn, int so
   return cudaSuccess;
 }
 
-void HtDispatch::deliverFlat(const Region& from, const RouteEntry& entry) const {
+void HtDispatch::deliverFlat(const Region& from, const RouteEntry& entry, const RowCopier& copier) const {
   const auto row = static_cast<size_t>(entry.slot);
-  copyRow(from, entry.token, row);
+  copyRow(from, entry.token, row, copier);
   const auto begin = static_cast<int64_t>(static_cast<size_t>(plan.group->rank) * plan.shape().local());
   const size_t columns = plan.topk;
   for (size_t j = 0; j < columns; ++j) {
@@ -195,7 +197,7 @@ void HtDispatch::deliverFlat(const Region& from, const RouteEntry& entry) const 
 }
 
 // False if a slot lies outside the rows in use.
-bool HtDispatch::deliverExperts(const Region& from, const RouteEntry& entry, size_t rows) const {
+bool HtDispatch::deliverExperts(const Region& from, const RouteEntry& entry, size_t rows, const RowCopier& copier) const {
   if (plan.permutes() && (static_cast<size_t>(entry.slot) >= plan.keptTokens(plan.budget()) || entry.count > plan.topk)) return false;
   const int32_t* const slots = plan.permutes() ? plan.flatToExpert() + static_cast<size_t>(entry.slot) * plan.topk
                                                : from.slots() + entry.ids;
@@ -203,15 +205,15 @@ bool HtDispatch::deliverExperts(const Region& from, const RouteEntry& entry, siz
     if (slots[j] < 0) continue;
     const auto row = static_cast<size_t>(slots[j]);
     if (row >= rows) return false;
-    copyRow(from, entry.token, row);
+    copyRow(from, entry.token, row, copier);
     if (outWeights != nullptr) outWeights[row] = from.weights()[entry.ids + j];
   }
   return true;
 }
 
-void HtDispatch::copyRow(const Region& from, uint32_t token, size_t row) const {
+void HtDispatch::copyRow(const Region& from, uint32_t token, size_t row, const RowCopier& copier) const {
   const unsigned char* const staged = from.dispatchRow(token);
-  std::memcpy(out + row * tokenBytes, staged, tokenBytes);
+  copier.copy(out + row * tokenBytes, staged, tokenBytes);
   if (scaleBytes > 0) std::memcpy(outScales + row * scaleBytes, staged + tokenBytes, scaleBytes);
 }
 

@@ -3,6 +3,7 @@
 
 #include "ep/ht/plan.h"
 #include "ep/recipe.h"
+#include "ep/rows.h"
 
 namespace emu::ep {
 
@@ -41,12 +42,12 @@ struct HtDispatch {
 
  private:
   cudaError_t touchAll(WorkContext& context, size_t rows) const;
-  void publish(HtTurn& turn) const;
+  void publish(HtTurn& turn, const RowCopier& copier) const;
   void spreadWeights(HtTurn& turn, const Region& region) const;
-  cudaError_t deliver(WorkContext& context, const HtTurn& turn, int source, size_t rows, bool delivering) const;
-  void deliverFlat(const Region& from, const RouteEntry& entry) const;
-  bool deliverExperts(const Region& from, const RouteEntry& entry, size_t rows) const;
-  void copyRow(const Region& from, uint32_t token, size_t row) const;
+  cudaError_t deliver(WorkContext& context, const HtTurn& turn, int source, size_t rows, const RowCopier* copier) const;
+  void deliverFlat(const Region& from, const RouteEntry& entry, const RowCopier& copier) const;
+  bool deliverExperts(const Region& from, const RouteEntry& entry, size_t rows, const RowCopier& copier) const;
+  void copyRow(const Region& from, uint32_t token, size_t row, const RowCopier& copier) const;
   void clearRows(size_t from, size_t to) const;
   void clearMeta(size_t from, size_t to) const;
   void finishRows(size_t rows) const;

@@ -4,6 +4,7 @@
 #include "cuda/work.h"
 #include "ep/ll/epoch.h"
 #include "ep/recipe.h"
+#include "ep/rows.h"
 
 namespace emu::ep {
 
@@ -37,7 +38,7 @@ struct LlCombine {
   size_t inputRows() const;
   size_t stagedBytes() const;
   cudaError_t stage(WorkContext& context, LlTurn& turn) const;
-  void stageRow(unsigned char* to, size_t row) const;
+  void stageRow(unsigned char* to, size_t row, const RowCopier& copier) const;
   cudaError_t collect(WorkContext& context, LlTurn& turn) const;
   cudaError_t note(WorkContext& context, const LlTurn& turn, int source, uint32_t count, const int32_t* ids) const;
   cudaError_t reduce(WorkContext& context, const int32_t* ids) const;

@@ -86,6 +86,8 @@ cudaError_t LlCombine::stage(WorkContext& context, LlTurn& turn) const {
   const LlRecords records(block, shape, topk);
   const size_t positions = rankMajor ? 1 : topk;
   size_t used = 0;
+  // About as many rows come back as were sent out.
+  const RowCopier copier(tokens * positions * rowBytes, shape.ranks);
   for (size_t home = 0; home < shape.ranks; ++home) {
     first[home] = static_cast<uint32_t>(used);
     const int32_t count = ll.active(static_cast<int>(home)) ? records.count(home) : 0;
@@ -101,22 +103,23 @@ cudaError_t LlCombine::stage(WorkContext& context, LlTurn& turn) const {
           return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the handle memory was overwritten", ticket.function, group->rank);
         }
         entries[used] = CombineEntry{static_cast<uint32_t>(record[0]), static_cast<uint32_t>(k)};
-        stageRow(bank.combineRow(used), static_cast<size_t>(row));
+        stageRow(bank.combineRow(used), static_cast<size_t>(row), copier);
         ++used;
       }
     }
   }
   first[shape.ranks] = static_cast<uint32_t>(used);
+  copier.finish();
   for (int r = 0; r < group->ranks; ++r) {
     if (ll.active(r)) turn.post(r, first[r + 1] - first[r]);
   }
   return cudaSuccess;
 }
 
-void LlCombine::stageRow(unsigned char* to, size_t row) const {
+void LlCombine::stageRow(unsigned char* to, size_t row, const RowCopier& copier) const {
   const unsigned char* const from = in + row * rowBytes;
   if (!fp4) {
-    std::memcpy(to, from, rowBytes);
+    copier.copy(to, from, rowBytes);
     return;
   }
   quantiseFp4(reinterpret_cast<const uint16_t*>(from), elements, inScales[row], to);

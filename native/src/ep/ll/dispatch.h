@@ -4,6 +4,7 @@
 #include "cuda/work.h"
 #include "ep/ll/epoch.h"
 #include "ep/recipe.h"
+#include "ep/rows.h"
 
 namespace emu::ep {
 
@@ -46,14 +47,16 @@ struct LlDispatch {
   cudaError_t receive(WorkContext& context) const;
 
  private:
+  // About as many rows arrive as are sent out.
+  RowCopier copier() const { return RowCopier(tokens * topk * (tokenBytes + scaleBytes), group->shape.ranks); }
   size_t zoneRows() const { return group->shape.ranks * group->shape.maxDispatch; }
   cudaError_t stage(WorkContext& context, LlTurn& turn) const;
   cudaError_t collect(WorkContext& context, LlTurn& turn) const;
-  cudaError_t take(WorkContext& context, const LlTurn& turn, int source, uint32_t count) const;
-  void stageRow(unsigned char* to, size_t token) const;
-  void takeExpertRows(const Bank& from, uint32_t token, int32_t* slots) const;
-  void takeRankRow(const Bank& from, uint32_t token, size_t row, int32_t* slots) const;
-  void copyRow(const Bank& from, uint32_t token, size_t zone, size_t row) const;
+  cudaError_t take(WorkContext& context, const LlTurn& turn, int source, uint32_t count, const RowCopier& copier) const;
+  void stageRow(unsigned char* to, size_t token, const RowCopier& copier) const;
+  void takeExpertRows(const Bank& from, uint32_t token, int32_t* slots, const RowCopier& copier) const;
+  void takeRankRow(const Bank& from, uint32_t token, size_t row, int32_t* slots, const RowCopier& copier) const;
+  void copyRow(const Bank& from, uint32_t token, size_t zone, size_t row, const RowCopier& copier) const;
 };
 
 }  // namespace emu::ep

@@ -84,6 +84,7 @@ cudaError_t LlDispatch::stage(WorkContext& context, LlTurn& turn) const {
       if (ll.active(static_cast<int>(destination))) visit(destination);
     }
   };
+  const RowCopier rows = copier();
   for (size_t t = 0; t < tokens; ++t) {
     for (size_t k = 0; k < topk; ++k) ids[t * topk + k] = check(reader.at(t * topk + k));
     bool leaves = false;
@@ -91,8 +92,9 @@ cudaError_t LlDispatch::stage(WorkContext& context, LlTurn& turn) const {
       ++first[destination + 1];
       leaves = true;
     });
-    if (leaves) stageRow(bank.dispatchRow(t), t);
+    if (leaves) stageRow(bank.dispatchRow(t), t, rows);
   }
+  rows.finish();
   for (size_t r = 0; r < shape.ranks; ++r) first[r + 1] += first[r];
   ll.perRank.assign(first, first + shape.ranks);
   ll.lastToken.assign(shape.ranks, 0);
@@ -109,13 +111,13 @@ cudaError_t LlDispatch::stage(WorkContext& context, LlTurn& turn) const {
 }
 
 // The only copy of a row on the sending side.
-void LlDispatch::stageRow(unsigned char* to, size_t token) const {
+void LlDispatch::stageRow(unsigned char* to, size_t token, const RowCopier& copier) const {
   const unsigned char* const from = in + token * inputBytes;
   if (recipe == NCCL_EP_DISP_QUANT_DS_FP8E3M4) {
     quantiseFp8(reinterpret_cast<const uint16_t*>(from), elements, roundScales, to, reinterpret_cast<float*>(to + tokenBytes));
     return;
   }
-  std::memcpy(to, from, tokenBytes);
+  copier.copy(to, from, tokenBytes);
   if (scaleBytes > 0) std::memcpy(to + tokenBytes, inScales + token * scaleBytes, scaleBytes);
 }
 
@@ -140,13 +142,14 @@ cudaError_t LlDispatch::collect(WorkContext& context, LlTurn& turn) const {
   }
 
   const LlRecords records(block, shape, topk);
+  const RowCopier copier = this->copier();
   for (const int32_t source : turn.sourceOrder()) {
     records.count(static_cast<size_t>(source)) = 0;
     bool present = false;
     uint32_t count = 0;
     if (const cudaError_t error = turn.receive(source, &present, &count)) return error;
     if (present) {
-      const cudaError_t error = take(context, turn, source, count);
+      const cudaError_t error = take(context, turn, source, count, copier);
       turn.release(source);
       if (error != cudaSuccess) return error;
       records.count(static_cast<size_t>(source)) = static_cast<int32_t>(count);
@@ -156,7 +159,7 @@ cudaError_t LlDispatch::collect(WorkContext& context, LlTurn& turn) const {
   return cudaSuccess;
 }
 
-cudaError_t LlDispatch::take(WorkContext& context, const LlTurn& turn, int source, uint32_t count) const {
+cudaError_t LlDispatch::take(WorkContext& context, const LlTurn& turn, int source, uint32_t count, const RowCopier& copier) const {
   const Shape& shape = group->shape;
   const Bank from = turn.bank(source);
   const BankHeader& header = from.header();
@@ -176,15 +179,15 @@ cudaError_t LlDispatch::take(WorkContext& context, const LlTurn& turn, int sourc
     int32_t* const record = records.entry(static_cast<size_t>(source), i);
     record[0] = static_cast<int32_t>(token);
     if (rankMajor) {
-      takeRankRow(from, token, static_cast<size_t>(source) * shape.maxDispatch + i, record + 1);
+      takeRankRow(from, token, static_cast<size_t>(source) * shape.maxDispatch + i, record + 1, copier);
     } else {
-      takeExpertRows(from, token, record + 1);
+      takeExpertRows(from, token, record + 1, copier);
     }
   }
   return cudaSuccess;
 }
 
-void LlDispatch::takeExpertRows(const Bank& from, uint32_t token, int32_t* slots) const {
+void LlDispatch::takeExpertRows(const Bank& from, uint32_t token, int32_t* slots, const RowCopier& copier) const {
   const size_t local = group->shape.local();
   const auto begin = static_cast<int32_t>(static_cast<size_t>(group->rank) * local);
   for (size_t k = 0; k < topk; ++k) {
@@ -199,11 +202,11 @@ void LlDispatch::takeExpertRows(const Bank& from, uint32_t token, int32_t* slots
     expertCounters[expert] = slot + 1;
     const size_t row = static_cast<size_t>(expert) * zoneRows() + static_cast<size_t>(slot);
     slots[k] = static_cast<int32_t>(row);
-    copyRow(from, token, static_cast<size_t>(expert), row);
+    copyRow(from, token, static_cast<size_t>(expert), row, copier);
   }
 }
 
-void LlDispatch::takeRankRow(const Bank& from, uint32_t token, size_t row, int32_t* slots) const {
+void LlDispatch::takeRankRow(const Bank& from, uint32_t token, size_t row, int32_t* slots, const RowCopier& copier) const {
   const size_t local = group->shape.local();
   const auto begin = static_cast<int32_t>(static_cast<size_t>(group->rank) * local);
   const int32_t shift = idKind == NCCL_EP_EXPERT_ID_GLOBAL ? begin : 0;
@@ -213,13 +216,13 @@ void LlDispatch::takeRankRow(const Bank& from, uint32_t token, size_t row, int32
     slots[k] = static_cast<int32_t>(row);
   }
   std::memcpy(outWeights + row * topk, from.weights() + token * topk, topk * sizeof(float));
-  copyRow(from, token, row / group->shape.maxDispatch, row);
+  copyRow(from, token, row / group->shape.maxDispatch, row, copier);
 }
 
 // `zone` is the expert or source region that holds the row.
-void LlDispatch::copyRow(const Bank& from, uint32_t token, size_t zone, size_t row) const {
+void LlDispatch::copyRow(const Bank& from, uint32_t token, size_t zone, size_t row, const RowCopier& copier) const {
   const unsigned char* const staged = from.dispatchRow(token);
-  std::memcpy(out + row * tokenBytes, staged, tokenBytes);
+  copier.copy(out + row * tokenBytes, staged, tokenBytes);
   if (scaleBytes == 0) return;
   if (!scaleColumns) {
     std::memcpy(outScales + row * scaleBytes, staged + tokenBytes, scaleBytes);

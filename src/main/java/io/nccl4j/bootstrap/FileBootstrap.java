@@ -1,5 +1,6 @@
 package io.nccl4j.bootstrap;
 
+import io.nccl4j.internal.TimeLimit;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
@@ -45,7 +46,8 @@ final class FileBootstrap extends HostExchange {
     private static String meet(FileMeeting meeting, BootstrapOptions options) throws IOException {
         boolean met = false;
         try {
-            String session = meeting.await(System.nanoTime() + options.limit().toNanos(), options.limit().toMillis());
+            String session = meeting.await(System.nanoTime() + TimeLimit.nanos(options.limit()),
+                    TimeLimit.millis(options.limit()));
             met = true;
             return session;
         } finally {

@@ -1,6 +1,7 @@
 package io.nccl4j.bootstrap;
 
 import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.internal.TimeLimit;
 import io.nccl4j.nccl.Bootstrap;
 import java.time.Duration;
 import org.jspecify.annotations.Nullable;
@@ -61,7 +62,9 @@ abstract sealed class HostExchange implements Bootstrap permits InProcessBootstr
         }
         calls++;
         try {
-            return size == 1 ? new byte[][]{mine.clone()} : exchange(calls, mine, System.nanoTime() + limit.toNanos());
+            return size == 1
+                    ? new byte[][]{mine.clone()}
+                    : exchange(calls, mine, System.nanoTime() + TimeLimit.nanos(limit));
         } catch (RuntimeException e) {
             failure = e;
             // The others need not wait for this rank any more.
@@ -94,7 +97,7 @@ abstract sealed class HostExchange implements Bootstrap permits InProcessBootstr
 
     final WaitTimeoutException missing(String who) {
         return new WaitTimeoutException(
-                who + " did not come within " + limit.toMillis() + " ms (" + this + " waits in its call " + calls
+                who + " did not come within " + TimeLimit.millis(limit) + " ms (" + this + " waits in its call " + calls
                         + ")");
     }
 

@@ -2,6 +2,7 @@ package io.nccl4j.bootstrap;
 
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bootstrap.TcpHandshake.StrangerException;
+import io.nccl4j.internal.TimeLimit;
 import java.io.EOFException;
 import java.io.IOException;
 import java.io.InterruptedIOException;
@@ -89,7 +90,7 @@ final class TcpBootstrap extends HostExchange {
 
     private static TcpBootstrap join(String host, int port, int rank, int size, BootstrapOptions options,
             Secret secret) {
-        long deadline = System.nanoTime() + options.limit().toNanos();
+        long deadline = System.nanoTime() + TimeLimit.nanos(options.limit());
         String problem = "";
         for (long pause = 10;; pause = Math.min(pause * 2, LONGEST_PAUSE_MILLIS)) {
             PeerChannel channel = null;
@@ -123,7 +124,8 @@ final class TcpBootstrap extends HostExchange {
             }
             if (System.nanoTime() - deadline >= 0) {
                 throw new WaitTimeoutException("rank 0 was not found at " + host + ":" + port + " within "
-                        + options.limit().toMillis() + " ms (rank " + rank + " of " + size + " waits): " + problem);
+                        + TimeLimit.millis(options.limit()) + " ms (rank " + rank + " of " + size + " waits): "
+                        + problem);
             }
             sleep(pause, rank);
         }

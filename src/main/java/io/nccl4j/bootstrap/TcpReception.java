@@ -2,6 +2,7 @@ package io.nccl4j.bootstrap;
 
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bootstrap.TcpHandshake.Guest;
+import io.nccl4j.internal.TimeLimit;
 import java.io.Closeable;
 import java.io.IOException;
 import java.net.BindException;
@@ -102,7 +103,7 @@ final class TcpReception implements Closeable {
 
     /** The connections to all ranks, by rank (none for rank 0 itself), once all are there and have been told so. */
     PeerChannel[] awaitAll(Duration limit) {
-        long deadline = System.nanoTime() + limit.toNanos();
+        long deadline = System.nanoTime() + TimeLimit.nanos(limit);
         boolean complete = false;
         try {
             while (missing()) {
@@ -159,7 +160,7 @@ final class TcpReception implements Closeable {
 
     private WaitTimeoutException timeout(Duration limit) {
         String last = turnedAway;
-        return new WaitTimeoutException(describeMissing() + " did not come within " + limit.toMillis()
+        return new WaitTimeoutException(describeMissing() + " did not come within " + TimeLimit.millis(limit)
                 + " ms (rank 0 of " + size + " waits)"
                 + (last == null ? "" : "; a connection was turned away from " + last));
     }

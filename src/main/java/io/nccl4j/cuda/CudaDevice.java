@@ -8,6 +8,7 @@ import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.TimeLimit;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
@@ -276,7 +277,7 @@ public final class CudaDevice {
      * @return whether it is done; false after the limit or if the device has failed
      */
     public boolean awaitEnqueued(Duration limit) {
-        long deadline = System.nanoTime() + limit.toNanos();
+        long deadline = System.nanoTime() + TimeLimit.nanos(limit);
         return call(() -> {
             for (StreamActivity stream : streams) {
                 if (failure != null || !stream.awaitEnqueued(deadline)) {

@@ -7,6 +7,7 @@ import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.LifecycleEvent;
 import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.TimeLimit;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
@@ -88,9 +89,10 @@ public final class CudaStream extends DeviceResource {
         CaptureScope.refuse("CudaStream.await", "wait after the replay");
         device().checkUsable();
         MemorySegment self = segment();
-        int status = Polling.until(() -> CudaRuntime.cudaStreamQuery(self), System.nanoTime() + limit.toNanos());
+        int status = Polling.until(() -> CudaRuntime.cudaStreamQuery(self), System.nanoTime() + TimeLimit.nanos(limit));
         if (status == CudaRuntime.cudaErrorNotReady()) {
-            throw new WaitTimeoutException("work on " + this + " is still pending after " + limit.toMillis() + " ms");
+            throw new WaitTimeoutException(
+                    "work on " + this + " is still pending after " + TimeLimit.millis(limit) + " ms");
         }
         device().check(status, "cudaStreamQuery");
         throwHostFailure();

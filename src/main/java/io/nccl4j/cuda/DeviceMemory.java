@@ -6,9 +6,9 @@ import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SegmentAllocator;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Objects;
 import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
 
@@ -130,6 +130,9 @@ public final class DeviceMemory extends DeviceResource {
     /** Copies to host memory and waits, {@code cudaMemcpy}; as many bytes as {@code target} has. */
     public void copyTo(MemorySegment target) {
         CaptureScope.refuse("DeviceMemory.copyTo", "use copyToAsync");
+        if (target.isReadOnly()) {
+            throw new IllegalArgumentException("the target of a copy is a read-only segment: " + target);
+        }
         checkRange(0, target.byteSize());
         copy(target, MemorySegment.ofAddress(address()), target.byteSize());
     }
@@ -148,7 +151,7 @@ public final class DeviceMemory extends DeviceResource {
      */
     public void copyFromAsync(PinnedMemory source, long bytes, CudaStream stream) {
         checkRange(0, bytes);
-        Objects.checkFromIndexSize(0, bytes, source.byteSize());
+        checkPinned(source, bytes);
         stream.copy(address(), source.address(), bytes);
         stream.retain(this);
         stream.retain(source);
@@ -157,7 +160,7 @@ public final class DeviceMemory extends DeviceResource {
     /** Enqueues a copy to pinned memory, {@code cudaMemcpyAsync}. Capturable. */
     public void copyToAsync(PinnedMemory target, long bytes, CudaStream stream) {
         checkRange(0, bytes);
-        Objects.checkFromIndexSize(0, bytes, target.byteSize());
+        checkPinned(target, bytes);
         stream.copy(target.address(), address(), bytes);
         stream.retain(this);
         stream.retain(target);
@@ -178,6 +181,13 @@ public final class DeviceMemory extends DeviceResource {
         stream.retain(this);
     }
 
+    private static void checkPinned(PinnedMemory memory, long bytes) {
+        if (bytes > memory.byteSize()) {
+            throw new IllegalArgumentException(
+                    "a copy of " + bytes + " bytes: " + memory + " has " + memory.byteSize());
+        }
+    }
+
     private void checkRange(long offset, long bytes) {
         if (offset < 0 || bytes < 0 || offset > byteSize - bytes) {
             throw new IllegalArgumentException("range of " + bytes + " bytes from " + offset + " is outside of " + this
@@ -186,9 +196,9 @@ public final class DeviceMemory extends DeviceResource {
     }
 
     /** Where descriptors of this memory live; closed with it. */
-    public Arena descriptors() {
+    public SegmentAllocator descriptors() {
         checkOpen();
-        return descriptors;
+        return descriptors::allocate;
     }
 
     /** {@code invalidation} runs when this memory is closed: what refers to its descriptors must stop doing so. */

@@ -3,6 +3,7 @@ package io.nccl4j.ep;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.TimeLimit;
 import io.nccl4j.nccl.DataType;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -93,7 +94,7 @@ public final class EpHandlePool extends NativeResource {
         hold(group);
         this.owned = owned;
         this.group = group;
-        this.waitNanos = wait.toNanos();
+        this.waitNanos = TimeLimit.nanos(wait);
         this.slots = new Slot[buffers.size()];
         for (int i = 0; i < slots.length; i++) {
             slots[i] = new Slot(this, i, buffers.get(i));

@@ -9,8 +9,8 @@ import io.nccl4j.internal.NativeResource;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
 import io.nccl4j.nccl.WindowSlice;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SegmentAllocator;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
@@ -40,7 +40,7 @@ public final class EpTensor {
         this.shape = shape.clone();
         this.rows = shape[0];
         this.data = data;
-        Arena arena = memory.descriptors();
+        SegmentAllocator arena = memory.descriptors();
         this.extents = arena.allocateFrom(JAVA_LONG, shape);
         MemorySegment struct = arena.allocate(ncclEpTensor.layout());
         ncclEpTensor.size(struct, NcclEp.NCCL_EP_TENSOR_V1_SIZE());

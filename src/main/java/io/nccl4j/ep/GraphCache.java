@@ -5,6 +5,7 @@ import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.TimeLimit;
 import io.nccl4j.nccl.Bootstrap;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -142,7 +143,7 @@ public final class GraphCache implements AutoCloseable {
                         ? ""
                         : stream.device().failure() != null
                                 ? String.valueOf(stream.device().failure())
-                                : "work is in flight after " + limit.toMillis() + " ms";
+                                : "work is in flight after " + TimeLimit.millis(limit) + " ms";
         List<GraphKey> recency = Arrays.stream(graphs).sorted(Comparator.comparingLong(CachedGraph::lastLaunch))
                 .map(CachedGraph::key)
                 .toList();
@@ -244,7 +245,7 @@ public final class GraphCache implements AutoCloseable {
             if (!stream.device().awaitEnqueued(limit)) {
                 stream.device().checkUsable();
                 throw new WaitTimeoutException("the graph of " + key + " cannot be evicted: work is in flight after "
-                        + limit.toMillis() + " ms, and a launch of it may be among that");
+                        + TimeLimit.millis(limit) + " ms, and a launch of it may be among that");
             }
             remove(key);
         }

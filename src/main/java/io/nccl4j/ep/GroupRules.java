@@ -8,6 +8,8 @@ final class GroupRules {
     private static final int HT_MAX_SMS = 16;
     private static final long UNSIGNED_INT_MAX = 0xffff_ffffL;
 
+    private static final Duration LONGEST_TIMEOUT = Duration.ofNanos(Long.MAX_VALUE);
+
     private GroupRules() {
     }
 
@@ -22,8 +24,9 @@ final class GroupRules {
                 "topK is %d: must be from 1 to the %d experts", c.topK(),
                 c.experts());
         Duration timeout = c.timeout();
-        Rule.TIMEOUT.require(timeout == null || timeout.toMillis() >= 1,
-                "timeout is %s: must be at least a millisecond", timeout);
+        Rule.TIMEOUT.require(timeout == null
+                || timeout.compareTo(Duration.ofMillis(1)) >= 0 && timeout.compareTo(LONGEST_TIMEOUT) <= 0,
+                "timeout is %s: must be at least a millisecond, and at most 2^63 nanoseconds", timeout);
         Rule.GROUP_SIZES.require(c.maxSms() >= 0 && c.queuePairs() >= 0 && c.channels() >= 0 && c.rdmaBufferBytes() >= 0
                 && c.receiveRows() >= 0,
                 "maxSms %d, queuePairs %d, channels %d, rdmaBufferBytes %d, maxReceiveRows %d: must not be "

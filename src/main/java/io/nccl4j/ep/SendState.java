@@ -70,6 +70,12 @@ final class SendState {
     void checkComplete() {
         CudaStream on = stream;
         CaptureScope now = on != null && on.isCapturing() ? CaptureScope.current() : null;
+        if (now != scope || isLost()) {
+            refuseComplete(now);
+        }
+    }
+
+    private void refuseComplete(@Nullable CaptureScope now) {
         Rule.SEND_CAPTURE.require(now == scope, "complete %s a capture, but its send half was %s it",
                 now == null ? "outside of" : "in",
                 now == null ? "captured in" : "made outside of");

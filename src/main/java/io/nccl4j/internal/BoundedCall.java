@@ -46,8 +46,8 @@ public final class BoundedCall<T extends @Nullable Object> {
 
     private T await(String call, Duration limit) {
         try {
-            if (!done.await(limit.toNanos(), TimeUnit.NANOSECONDS)) {
-                throw new WaitTimeoutException(call + " has not returned within " + limit.toMillis()
+            if (!done.await(TimeLimit.nanos(limit), TimeUnit.NANOSECONDS)) {
+                throw new WaitTimeoutException(call + " has not returned within " + TimeLimit.millis(limit)
                         + " ms; it waits for other ranks and goes on in the background");
             }
         } catch (InterruptedException e) {

@@ -6,6 +6,7 @@ import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.nccl.Nccl;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.internal.BoundedCall;
+import io.nccl4j.internal.TimeLimit;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
@@ -175,13 +176,13 @@ final class CommunicatorState {
 
     /** Waits until a non-blocking call on the communicator has ended; the code with which it did. */
     static int awaitEnd(MemorySegment communicator, Object name, Duration limit) {
-        long deadline = System.nanoTime() + limit.toNanos();
+        long deadline = System.nanoTime() + TimeLimit.nanos(limit);
         long pause = 10_000;
         int code = asyncError(communicator, name);
         while (code == Nccl.ncclInProgress()) {
             if (System.nanoTime() - deadline >= 0) {
                 throw new WaitTimeoutException("a non-blocking call on " + name + " is still in progress after "
-                        + limit.toMillis() + " ms");
+                        + TimeLimit.millis(limit) + " ms");
             }
             LockSupport.parkNanos(pause);
             pause = Math.min(pause * 2, 1_000_000);

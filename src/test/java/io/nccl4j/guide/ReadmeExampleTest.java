@@ -47,7 +47,8 @@ class ReadmeExampleTest {
         });
     }
 
-    private static void serve(Bootstrap bootstrap, EchoServer server, int experts, int maxTokens, int hidden, int topK) {
+    private static void serve(Bootstrap bootstrap, EchoServer server, int experts, int maxTokens, int hidden,
+            int topK) {
         // example
         CudaDevice device = CudaDevice.of(bootstrap.localRank());
         try (Communicator comm = Communicator.init(bootstrap, device);

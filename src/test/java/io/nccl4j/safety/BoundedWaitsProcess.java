@@ -1,7 +1,8 @@
 package io.nccl4j.safety;
 
+import io.nccl4j.cuda.CudaDevice;
+import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.emulator.EmulatedCluster;
-import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpGroupConfig;
@@ -22,6 +23,8 @@ public final class BoundedWaitsProcess {
     private static final List<String> DESTROYS = List.of("ncclEpGroupDestroy", "ncclEpHandleDestroy", "ncclCommDestroy",
             "ncclCommAbort", "ncclCommWindowDeregister", "ncclMemFree");
 
+    private static int runs;
+
     private BoundedWaitsProcess() {
     }
 
@@ -30,8 +33,7 @@ public final class BoundedWaitsProcess {
         void run(Both both);
     }
 
-    private record Both(EmulatedRank rank, LayerShape shape, EpCase model, Communicator communicator, EpGroup group,
-            Layer layer, io.nccl4j.cuda.CudaStream stream) {
+    private record Both(Communicator communicator, EpGroup group, Layer layer, CudaStream stream) {
     }
 
     public static void main(String[] arguments) {
@@ -54,10 +56,13 @@ public final class BoundedWaitsProcess {
     private static void run(LayerShape shape, String name, Alone alone) {
         CountDownLatch over = new CountDownLatch(1);
         EpCase model = shape.draw(2, 501);
+        // What is given up stays where it is, so each run has devices of its own.
+        int first = 2 * runs++;
         EmulatedCluster.of(2).allowLeaks().limit(Duration.ofSeconds(50)).run(rank -> {
-            Communicator communicator = Communicator.init(rank.bootstrap(), rank.device(),
+            CudaDevice device = CudaDevice.of(first + rank.rank());
+            Communicator communicator = Communicator.init(rank.bootstrap(), device,
                     CommunicatorOptions.defaults().limit(LIMIT));
-            var stream = io.nccl4j.cuda.CudaStream.create(rank.device());
+            CudaStream stream = CudaStream.create(device);
             EpGroupConfig.Builder config = shape.config(model);
             EpGroup group = EpGroup.create(communicator, (shape.isLowLatency() ? config.mask() : config).build());
             EpHandle handle = group.createHandle();
@@ -67,19 +72,13 @@ public final class BoundedWaitsProcess {
                 over.await();
                 return;
             }
-            Both both = new Both(rank, shape, model, communicator, group, layer, stream);
+            Both both = new Both(communicator, group, layer, stream);
             try {
                 report(shape + " " + name, alone, both);
             } finally {
                 over.countDown();
             }
         });
-        // What was given up still waits, and may have lost the devices.
-        Emulator.breakWaits("the rank that is waited for never comes");
-        for (int device = 0; device < 2; device++) {
-            io.nccl4j.cuda.CudaDevice.of(device).reset();
-        }
-        Emulator.allowWaits();
     }
 
     private static void report(String name, Alone alone, Both both) {

@@ -18,19 +18,24 @@ class BoundedWaitsTest {
             String said = child.awaitEnd();
             for (String shape : List.of("LL_EXPERT_MAJOR", "HT_FLAT")) {
                 assertThat(said)
-                        .containsPattern(shape + " create said WaitTimeoutException: ncclEpCreateGroup on Communicator#\\d+.* "
-                                + "has not returned within 1000 ms")
+                        .containsPattern(
+                                shape + " create said WaitTimeoutException: ncclEpCreateGroup on Communicator#\\d+.* "
+                                        + "has not returned within 1000 ms")
                         .containsPattern(shape + " create abort refused: .* while \\[ncclEpCreateGroup] is under way")
-                        .containsPattern(shape + " warmUp said WaitTimeoutException: work on CudaStream#\\d+.* still pending")
-                        .containsPattern(shape + " await said WaitTimeoutException: work on CudaStream#\\d+.* still pending")
+                        .containsPattern(
+                                shape + " warmUp said WaitTimeoutException: work on CudaStream#\\d+.* still pending")
+                        .containsPattern(
+                                shape + " await said WaitTimeoutException: work on CudaStream#\\d+.* still pending")
                         .contains(shape + " warmUp aborted", shape + " await aborted", shape + " destroy aborted");
                 for (String alone : List.of("create", "warmUp", "await", "destroy")) {
                     assertThat(said).contains(shape + " " + alone + " closed true, destroys 0, within the limits true");
                 }
                 assertThat(said).contains(shape + " leave said nothing")
-                        .contains(shape + " leave closed true, group destroys 1, communicator destroys 0, within the limits true");
+                        .contains(shape
+                                + " leave closed true, group destroys 1, communicator destroys 0, within the limits true");
             }
-            assertThat(said).containsPattern("maskClean said WaitTimeoutException: ncclEpMaskClean on .* within 1000 ms")
+            assertThat(said)
+                    .containsPattern("maskClean said WaitTimeoutException: ncclEpMaskClean on .* within 1000 ms")
                     .containsPattern("maskClean abort refused: .* while \\[ncclEpMaskClean] is under way")
                     .contains("maskClean closed true, destroys 0").endsWith("done");
             assertThat(child.exitCode()).isZero();

@@ -47,13 +47,17 @@ class ExceptionsInCallbacksTest {
                 Layer layer = world.layer();
                 int most = layer.buffers.maxTokens();
                 layer.handle.warmUp(layer.buffers, most, world.stream);
-                List<Runnable> parts = new ArrayList<>(List.of(() -> layer.handle.dispatchAsync(layer.buffers, most, world.stream),
-                        () -> layer.experts(world.stream), () -> layer.handle.combineAsync(layer.buffers, world.stream)));
+                List<Runnable> parts = new ArrayList<>(
+                        List.of(() -> layer.handle.dispatchAsync(layer.buffers, most, world.stream),
+                                () -> layer.experts(world.stream),
+                                () -> layer.handle.combineAsync(layer.buffers, world.stream)));
                 if (shape.isLowLatency()) {
-                    parts.add(() -> layer.handle.dispatchAsync(layer.buffers, most, DispatchConfig.defaults().sendOnly(),
-                            world.stream));
+                    parts.add(
+                            () -> layer.handle.dispatchAsync(layer.buffers, most, DispatchConfig.defaults().sendOnly(),
+                                    world.stream));
                     parts.add(layer.handle::complete);
-                    parts.add(() -> layer.handle.combineAsync(layer.buffers, CombineConfig.defaults().sendOnly(), world.stream));
+                    parts.add(() -> layer.handle.combineAsync(layer.buffers, CombineConfig.defaults().sendOnly(),
+                            world.stream));
                 }
                 for (int done = 0; done <= parts.size(); done++) {
                     int until = done;
@@ -120,13 +124,15 @@ class ExceptionsInCallbacksTest {
                 for (int nth = 0;; nth++) {
                     EmulatorUsage before = Emulator.usage();
                     allocator.untilFailure = nth;
-                    try (EpGroup group = EpGroup.create(world.communicator, config); EpHandle handle = group.createHandle()) {
+                    try (EpGroup group = EpGroup.create(world.communicator, config);
+                            EpHandle handle = group.createHandle()) {
                         allocator.untilFailure = Integer.MAX_VALUE;
                         assertThat(handle.topK()).isEqualTo(world.model.shape().topK());
                         break;
                     } catch (IllegalStateException e) {
                         failures++;
-                        assertThat(e).hasMessageContaining("the allocator of the EP group threw").hasRootCauseInstanceOf(Broken.class);
+                        assertThat(e).hasMessageContaining("the allocator of the EP group threw")
+                                .hasRootCauseInstanceOf(Broken.class);
                     }
                     assertThat(Emulator.usage().leakedSince(before)).as("allocation %d failed", nth).isEmpty();
                     assertThat(allocator.given).isEmpty();
@@ -135,9 +141,11 @@ class ExceptionsInCallbacksTest {
                 EpGroup group = EpGroup.create(world.communicator, config);
                 EpHandle handle = group.createHandle();
                 allocator.failFree = true;
-                assertThatThrownBy(handle::close).isInstanceOf(IllegalStateException.class).hasRootCauseMessage("never mind");
+                assertThatThrownBy(handle::close).isInstanceOf(IllegalStateException.class)
+                        .hasRootCauseMessage("never mind");
                 assertThat(handle.isClosed()).isTrue();
-                assertThatThrownBy(group::close).isInstanceOf(IllegalStateException.class).hasRootCauseMessage("never mind");
+                assertThatThrownBy(group::close).isInstanceOf(IllegalStateException.class)
+                        .hasRootCauseMessage("never mind");
                 assertThat(group.isClosed()).isTrue();
                 assertThat(allocator.given).isEmpty();
             }

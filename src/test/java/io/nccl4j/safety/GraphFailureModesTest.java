@@ -50,7 +50,8 @@ class GraphFailureModesTest {
                 Layer layer = world.layer();
                 CudaGraphExec exec = capture(world, () -> layer.enqueue(layer.buffers.maxTokens(), world.stream));
                 List<NativeResource> used = new ArrayList<>(List.of(layer.handle, layer.buffers, world.group,
-                        world.communicator, world.stream, layer.buffers.routing().memory(), layer.buffers.tokens().memory(),
+                        world.communicator, world.stream, layer.buffers.routing().memory(),
+                        layer.buffers.tokens().memory(),
                         layer.buffers.received().memory(), layer.buffers.combined().memory()));
                 for (int replay = 0; replay < 5; replay++) {
                     for (NativeResource resource : used) {
@@ -89,7 +90,8 @@ class GraphFailureModesTest {
             world.await();
             theirs.close();
             exec.launch(world.stream);
-            assertThatThrownBy(world::await).isInstanceOf(CudaException.class).hasMessageContaining("cudaErrorIllegalAddress");
+            assertThatThrownBy(world::await).isInstanceOf(CudaException.class)
+                    .hasMessageContaining("cudaErrorIllegalAddress");
             assertThat(Emulator.errorText(rank.device())).contains("freed");
             assertThat(Emulator.describeAddress(address)).contains("freed");
             assertThatThrownBy(() -> exec.launch(world.stream)).isInstanceOf(CudaException.class)
@@ -108,12 +110,14 @@ class GraphFailureModesTest {
                 Layer layer = world.layer();
                 int most = layer.buffers.maxTokens();
                 CudaGraphExec exec = capture(world, () -> layer.enqueue(most, world.stream));
-                DeviceMemory other = world.own(DeviceMemory.allocate(rank.device(), layer.buffers.routing().byteSize()));
+                DeviceMemory other = world
+                        .own(DeviceMemory.allocate(rank.device(), layer.buffers.routing().byteSize()));
                 other.fillAsync((byte) -1, world.stream);
                 EpTensor elsewhere = EpTensor.of(other, DataType.INT64, most, layer.handle.topK());
                 for (int replay = 0; replay < 6; replay++) {
                     // Fewer tokens than were captured, other experts, and now and then an update that the graph knows nothing of.
-                    EpCase batch = world.model.redraw(replay % 2 == 0 ? RoutingKind.UNIFORM : RoutingKind.HOLES, 105 + replay);
+                    EpCase batch = world.model.redraw(replay % 2 == 0 ? RoutingKind.UNIFORM : RoutingKind.HOLES,
+                            105 + replay);
                     if (replay >= 3) {
                         layer.handle.update(elsewhere.rows(replay % most), world.stream);
                     }
@@ -158,10 +162,12 @@ class GraphFailureModesTest {
 
     /** A small case that NCCL EP 0.1.0 can do: fixed row lengths, a multiple of four. */
     private static EpCase release010() {
-        CaseSpace space = CaseSpace.lowLatency(RANKS).withRanks(RANKS).withHidden(2048).withFormat(NumberFormat.BFLOAT16)
+        CaseSpace space = CaseSpace.lowLatency(RANKS).withRanks(RANKS).withHidden(2048)
+                .withFormat(NumberFormat.BFLOAT16)
                 .withRoutings(RoutingKind.UNIFORM);
         return LongStream.iterate(113, seed -> seed + 1).mapToObj(seed -> EpCase.draw(space, seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst().orElseThrow();
+                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
+                .orElseThrow();
     }
 
     @Test
@@ -174,7 +180,8 @@ class GraphFailureModesTest {
                 int most = layer.buffers.maxTokens();
                 assertThatThrownBy(
                         () -> world.stream.capture(() -> layer.handle.dispatchAsync(layer.buffers, most, world.stream)))
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("can only replay an even number");
+                        .isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("can only replay an even number");
                 CudaGraphExec exec = capture(world, () -> layer.enqueue(most, world.stream));
                 for (int replay = 0; replay < 5; replay++) {
                     EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 114 + replay);
@@ -192,7 +199,8 @@ class GraphFailureModesTest {
     void f06AGraphWhoseBufferWasReplacedIsNotLaunched(EmulatedCluster cluster) {
         LayerShape shape = LayerShape.LL_RANK_MAJOR;
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 121), EpGroupConfig.Builder::growingRdmaBuffer)) {
+            try (World world = new World(rank, shape, shape.draw(RANKS, 121),
+                    EpGroupConfig.Builder::growingRdmaBuffer)) {
                 Layer layer = world.layer();
                 int most = layer.buffers.maxTokens();
                 CudaGraphExec exec = capture(world, () -> layer.enqueue(most, world.stream));
@@ -213,7 +221,8 @@ class GraphFailureModesTest {
             // By default the buffer has its final size from the beginning, and another shape is refused.
             try (World world = new World(rank, shape, shape.draw(RANKS, 121))) {
                 assertThatThrownBy(() -> world.group.createHandle(Layout.EXPERT_MAJOR, world.model.shape().topK()))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("another shape is another group");
+                        .isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("another shape is another group");
             }
         });
     }
@@ -227,7 +236,8 @@ class GraphFailureModesTest {
                 Layer layer = world.layer();
                 CudaStream side = world.own(CudaStream.create(rank.device()));
                 int most = layer.buffers.maxTokens();
-                assertThatThrownBy(() -> world.stream.capture(() -> layer.handle.dispatchAsync(layer.buffers, most, side)))
+                assertThatThrownBy(
+                        () -> world.stream.capture(() -> layer.handle.dispatchAsync(layer.buffers, most, side)))
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("takes no part in the capture");
                 // Forked from the captured stream by an event it is part of the graph.
                 try (var fork = io.nccl4j.cuda.CudaEvent.create(rank.device());
@@ -299,7 +309,8 @@ class GraphFailureModesTest {
                     world.await();
                     layer.verify(batch);
                 }
-                assertThatThrownBy(() -> layer.enqueue(most + 1, world.stream)).isInstanceOf(IllegalArgumentException.class);
+                assertThatThrownBy(() -> layer.enqueue(most + 1, world.stream))
+                        .isInstanceOf(IllegalArgumentException.class);
             }
         });
     }

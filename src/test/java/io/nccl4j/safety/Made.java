@@ -121,7 +121,8 @@ enum Made {
     PIECEWISE_GRAPH {
         @Override
         AutoCloseable make(World world, Layer layer) {
-            return PiecewiseGraph.on(world.stream).captured("dispatch", s -> layer.handle.dispatchAsync(layer.buffers, 1, s))
+            return PiecewiseGraph.on(world.stream)
+                    .captured("dispatch", s -> layer.handle.dispatchAsync(layer.buffers, 1, s))
                     .captured("experts", layer::experts)
                     .captured("combine", s -> layer.handle.combineAsync(layer.buffers, s)).build();
         }

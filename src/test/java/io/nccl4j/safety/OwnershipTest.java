@@ -70,7 +70,8 @@ class OwnershipTest {
     private static void checkRefused(NativeResource parent, NativeResource child) {
         assertThatThrownBy(parent::close).as("%s before %s", parent, child).isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("cannot be closed while it is in use by")
-                .hasMessageContaining(label(child)).hasMessageContaining(".java:").hasMessageContaining("close those first");
+                .hasMessageContaining(label(child)).hasMessageContaining(".java:")
+                .hasMessageContaining("close those first");
         assertThat(parent.isClosed()).isFalse();
         assertThat(parent.address()).isNotZero();
     }
@@ -92,11 +93,13 @@ class OwnershipTest {
                 DeviceMemory part = world.own(memory.slice(16, 64));
                 DeviceMemory partOfPart = world.own(part.slice(16, 16));
                 EpHandlePool pool = world.own(
-                        EpHandlePool.builder(world.group).slots(1).build(world.model.hidden(), LayerShape.type(world.model)));
+                        EpHandlePool.builder(world.group).slots(1).build(world.model.hidden(),
+                                LayerShape.type(world.model)));
                 try (EpHandlePool.Slot slot = pool.lend()) {
                     EpHandle pooled = slot.handle();
                     checkRefused(pooled, slot.buffers());
-                    assertThatThrownBy(pool::close).isInstanceOf(IllegalStateException.class).hasMessageContaining("is lent");
+                    assertThatThrownBy(pool::close).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("is lent");
                 }
                 long bytes = world.group.handleMemoryBytes(shape.layout, layer.handle.topK());
                 DeviceMemory block = world.own(DeviceMemory.allocate(rank.device(), bytes));
@@ -187,7 +190,8 @@ class OwnershipTest {
     @EmulatedRanks(1)
     void threadsThatCloseAtTheSameTimeCloseOnce(LayerShape shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(1, 27)); var others = Executors.newFixedThreadPool(4)) {
+            try (World world = new World(rank, shape, shape.draw(1, 27));
+                    var others = Executors.newFixedThreadPool(4)) {
                 for (int round = 0; round < 50; round++) {
                     DeviceMemory memory = DeviceMemory.allocate(rank.device(), 16);
                     DeviceMemory part = memory.slice(0, 8);

@@ -89,9 +89,11 @@ class RankFaultsTest {
             layer.load(world.model, world.stream);
             layer.enqueue(layer.count(world.model), world.stream);
             if (rank.rank() != FAULTY) {
-                assertThatThrownBy(world::await).isInstanceOf(CudaException.class).hasMessageContaining("cudaErrorLaunchFailure");
+                assertThatThrownBy(world::await).isInstanceOf(CudaException.class)
+                        .hasMessageContaining("cudaErrorLaunchFailure");
                 assertThat(rank.device().failure()).isNotNull();
-                assertThat(Emulator.errorText(rank.device())).contains("nothing from rank " + FAULTY).contains("within 400 ms");
+                assertThat(Emulator.errorText(rank.device())).contains("nothing from rank " + FAULTY)
+                        .contains("within 400 ms");
                 assertThatThrownBy(() -> layer.enqueue(0, world.stream)).isInstanceOf(CudaException.class)
                         .hasMessageContaining("has failed before");
             } else {

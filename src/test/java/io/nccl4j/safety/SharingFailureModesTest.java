@@ -45,10 +45,12 @@ class SharingFailureModesTest {
     @Test
     @EmulatedRanks(RANKS)
     void f04OneLiveHandlePerGroupOnRelease010SeveralOnApiV2(EmulatedCluster cluster) {
-        CaseSpace space = CaseSpace.lowLatency(RANKS).withRanks(RANKS).withHidden(2048).withFormat(NumberFormat.BFLOAT16)
+        CaseSpace space = CaseSpace.lowLatency(RANKS).withRanks(RANKS).withHidden(2048)
+                .withFormat(NumberFormat.BFLOAT16)
                 .withRoutings(RoutingKind.UNIFORM);
         EpCase model = LongStream.iterate(201, seed -> seed + 1).mapToObj(seed -> EpCase.draw(space, seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst().orElseThrow();
+                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
+                .orElseThrow();
         for (EpApi api : EpApi.values()) {
             Emulator.options().api(api);
             cluster.run(rank -> {
@@ -128,14 +130,16 @@ class SharingFailureModesTest {
         cluster.run(rank -> {
             try (World world = new World(rank, shape, shape.draw(RANKS, 211), EpGroupConfig.Builder::mask)) {
                 Layer layer = world.layer();
-                EpTensor device = EpTensor.of(world.own(DeviceMemory.allocate(rank.device(), 64)), DataType.INT32, RANKS);
+                EpTensor device = EpTensor.of(world.own(DeviceMemory.allocate(rank.device(), 64)), DataType.INT32,
+                        RANKS);
                 world.group.maskQuery(device, world.stream);
                 world.await();
                 assertThat(Layer.ints(device)).containsOnly(1);
                 assertThat(world.group.maskQuery(world.stream)).isEqualTo(RankMask.all(RANKS));
                 assertThatThrownBy(() -> world.group.maskUpdate(RankMask.all(RANKS + 1), world.stream))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("the group has 2 ranks");
-                assertThatThrownBy(() -> world.stream.capture(() -> world.group.maskUpdate(RankMask.all(RANKS), world.stream)))
+                assertThatThrownBy(
+                        () -> world.stream.capture(() -> world.group.maskUpdate(RankMask.all(RANKS), world.stream)))
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be captured");
                 assertThatThrownBy(() -> world.stream.capture(() -> world.group.maskClean(world.stream)))
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be captured");
@@ -164,9 +168,11 @@ class SharingFailureModesTest {
             try (World world = new World(rank, shape, shape.draw(RANKS, 214))) {
                 Layer layer = world.layer();
                 int most = layer.buffers.maxTokens();
-                DeviceMemory large = world.own(DeviceMemory.allocate(rank.device(), 8L * (most + 1) * layer.handle.topK()));
+                DeviceMemory large = world
+                        .own(DeviceMemory.allocate(rank.device(), 8L * (most + 1) * layer.handle.topK()));
                 EpTensor routing = EpTensor.of(large, DataType.INT64, most + 1, layer.handle.topK());
-                assertThatThrownBy(() -> layer.handle.update(routing, world.stream)).isInstanceOf(IllegalArgumentException.class)
+                assertThatThrownBy(() -> layer.handle.update(routing, world.stream))
+                        .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining((most + 1) + " tokens").hasMessageContaining("at most " + most);
                 layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 215), world.stream);
             }
@@ -180,12 +186,15 @@ class SharingFailureModesTest {
             try (World world = new World(rank, LayerShape.HT_FLAT, LayerShape.HT_FLAT.draw(RANKS, 216))) {
                 DeviceMemory memory = world.own(world.communicator.allocate(8192));
                 Window window = world.own(world.communicator.register(memory));
-                long[][] outside = {{0, 8193}, {8192, 1}, {-1, 4}, {4096, 4097}, {1, Long.MAX_VALUE}, {0, 0}, {Long.MAX_VALUE, 1}};
+                long[][] outside = {{0, 8193}, {8192, 1}, {-1, 4}, {4096, 4097}, {1, Long.MAX_VALUE}, {0, 0},
+                        {Long.MAX_VALUE, 1}};
                 for (long[] range : outside) {
-                    assertThatThrownBy(() -> window.slice(range[0], range[1])).isInstanceOf(IllegalArgumentException.class)
+                    assertThatThrownBy(() -> window.slice(range[0], range[1]))
+                            .isInstanceOf(IllegalArgumentException.class)
                             .hasMessageContaining("is outside of").hasMessageContaining("8192 bytes");
                 }
-                assertThatThrownBy(() -> window.slice(4096, 64).slice(32, 33)).isInstanceOf(IllegalArgumentException.class);
+                assertThatThrownBy(() -> window.slice(4096, 64).slice(32, 33))
+                        .isInstanceOf(IllegalArgumentException.class);
                 assertThatThrownBy(() -> EpTensor.inWindow(window.slice(4096, 64), DataType.INT32, 17))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("68 bytes");
                 assertThat(EpTensor.inWindow(window.slice(4096, 64).slice(32, 32), DataType.INT32, 8).address())
@@ -199,7 +208,8 @@ class SharingFailureModesTest {
     @EmulatedRanks(RANKS)
     void f17AnotherThreadsCurrentDeviceIsNoConcern(LayerShape shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 217)); var other = Executors.newSingleThreadExecutor()) {
+            try (World world = new World(rank, shape, shape.draw(RANKS, 217));
+                    var other = Executors.newSingleThreadExecutor()) {
                 Layer layer = world.layer();
                 EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 218);
                 CudaDevice wrong = CudaDevice.of(RANKS + rank.rank());
@@ -207,7 +217,8 @@ class SharingFailureModesTest {
                     wrong.makeCurrent();
                     return catchThrowable(() -> layer.enqueue(0, world.stream));
                 }).get(20, TimeUnit.SECONDS);
-                assertThat(refused).isInstanceOf(IllegalStateException.class).hasMessageContaining("bindToCurrentThread");
+                assertThat(refused).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("bindToCurrentThread");
                 Throwable virtual = catchThrowable(() -> Thread.ofVirtual().start(() -> {
                 }).join());
                 assertThat(virtual).isNull();
@@ -239,13 +250,15 @@ class SharingFailureModesTest {
                 for (int turn = 0; turn < 4; turn++) {
                     EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 221 + turn);
                     uncounted.load(batch, world.stream);
-                    uncounted.handle.update(uncounted.buffers.routing().rows(uncounted.count(batch)), null, world.stream);
+                    uncounted.handle.update(uncounted.buffers.routing().rows(uncounted.count(batch)), null,
+                            world.stream);
                     world.await();
                     counted.runAndVerify(batch, world.stream);
                     uncounted.runAndVerify(batch, world.stream);
                 }
                 assertThatThrownBy(() -> counted.handle.update(counted.buffers.routing(),
-                        LayoutInfo.of(counted.buffers.receivedTotal()), world.stream)).isInstanceOf(IllegalArgumentException.class)
+                        LayoutInfo.of(counted.buffers.receivedTotal()), world.stream))
+                        .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("expertCounters");
             }
         });
@@ -261,7 +274,8 @@ class SharingFailureModesTest {
                 Communicator borrowed = Communicator.borrow(owner.address(), rank.device());
                 assertThat(borrowed.rank()).isEqualTo(rank.rank());
                 EpGroup group = EpGroup.create(borrowed, shape.config(model).build());
-                assertThatThrownBy(borrowed::abort).isInstanceOf(IllegalStateException.class).hasMessageContaining("is borrowed");
+                assertThatThrownBy(borrowed::abort).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("is borrowed");
                 assertThatThrownBy(borrowed::finalizeWork).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("is borrowed");
                 assertThatThrownBy(borrowed::close).isInstanceOf(IllegalStateException.class);
@@ -285,7 +299,8 @@ class SharingFailureModesTest {
                             layer.buffers.received().shape());
                     layer.handle.update(layer.buffers.routing().rows(0), world.stream);
                     assertThatThrownBy(() -> layer.handle.dispatch(DispatchInputs.of(layer.buffers.tokens().rows(0),
-                            layer.buffers.weights().rows(0)), DispatchOutputs.of(received, layer.buffers.receivedWeights(),
+                            layer.buffers.weights().rows(0)),
+                            DispatchOutputs.of(received, layer.buffers.receivedWeights(),
                                     layer.buffers.receivedIndices()),
                             null, DispatchConfig.defaults(), world.stream)).isInstanceOf(IllegalArgumentException.class)
                             .hasMessageContaining("another communicator");

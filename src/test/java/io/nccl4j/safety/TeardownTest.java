@@ -36,9 +36,11 @@ class TeardownTest {
     /** What ends the process, or hangs, when it is called after a failure. */
     private static final Set<String> FORBIDDEN = Set.of("ncclEpCreateGroup", "ncclEpGroupDestroy", "ncclEpInitHandle",
             "ncclEpCreateHandle", "ncclEpHandleDestroy", "ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine",
-            "ncclCommDestroy", "ncclCommFinalize", "ncclCommAbort", "ncclCommWindowRegister", "ncclCommWindowDeregister",
+            "ncclCommDestroy", "ncclCommFinalize", "ncclCommAbort", "ncclCommWindowRegister",
+            "ncclCommWindowDeregister",
             "ncclMemAlloc", "ncclMemFree", "cudaFree", "cudaFreeAsync", "cudaFreeHost", "cudaMalloc", "cudaMallocAsync",
-            "cudaMallocHost", "cudaStreamDestroy", "cudaStreamCreateWithPriority", "cudaGraphDestroy", "cudaGraphExecDestroy",
+            "cudaMallocHost", "cudaStreamDestroy", "cudaStreamCreateWithPriority", "cudaGraphDestroy",
+            "cudaGraphExecDestroy",
             "cudaGraphInstantiate", "cudaEventCreateWithFlags", "cudaEventDestroy", "ncclAllReduce", "ncclCommSplit");
 
     private static Set<String> forbiddenCalls(Runnable body) {
@@ -78,7 +80,8 @@ class TeardownTest {
         List<Runnable> uses() {
             List<Runnable> uses = new ArrayList<>(List.of(() -> layer.enqueue(1, world.stream),
                     () -> layer.handle.update(layer.buffers.routing(), world.stream), world.group::createHandle,
-                    () -> EpGroup.create(world.communicator, world.group.config()), () -> world.communicator.allocate(16),
+                    () -> EpGroup.create(world.communicator, world.group.config()),
+                    () -> world.communicator.allocate(16),
                     () -> world.communicator.register(shared), () -> world.communicator.split(0, 0),
                     () -> world.communicator.allReduce(shared, shared, 1, DataType.INT32, ReduceOp.SUM, world.stream)));
             uses.add(() -> layer.handle.allocateBuffers(world.model.hidden(), LayerShape.type(world.model)));
@@ -86,8 +89,10 @@ class TeardownTest {
         }
 
         List<Runnable> usesOfTheDevice() {
-            return List.of(() -> exec.launch(world.stream), graph::instantiate, () -> CudaStream.create(world.rank.device()),
-                    () -> DeviceMemory.allocate(world.rank.device(), 16), () -> PinnedMemory.allocate(world.rank.device(), 16),
+            return List.of(() -> exec.launch(world.stream), graph::instantiate,
+                    () -> CudaStream.create(world.rank.device()),
+                    () -> DeviceMemory.allocate(world.rank.device(), 16),
+                    () -> PinnedMemory.allocate(world.rank.device(), 16),
                     () -> CudaEvent.create(world.rank.device()), world.stream::synchronize, world::await,
                     () -> world.stream.capture(() -> {
                     }));
@@ -123,7 +128,8 @@ class TeardownTest {
                 uses.addAll(busy.usesOfTheDevice());
                 for (Runnable use : uses) {
                     assertThatThrownBy(use::run).isInstanceOf(NativeCallException.class)
-                            .hasMessageContaining("has failed before").hasMessageContaining(cause.getMessage()).hasCause(cause);
+                            .hasMessageContaining("has failed before").hasMessageContaining(cause.getMessage())
+                            .hasCause(cause);
                 }
                 busy.close();
             });
@@ -152,7 +158,8 @@ class TeardownTest {
             Set<String> made = new TreeSet<>(Set.of());
             List<Runnable> uses = busy.uses();
             for (Runnable use : uses) {
-                assertThatThrownBy(use::run).isInstanceOf(IllegalStateException.class).hasMessageContaining("it was aborted");
+                assertThatThrownBy(use::run).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("it was aborted");
             }
             rank.bootstrap().barrier();
             long before = natives();
@@ -166,7 +173,8 @@ class TeardownTest {
 
     /** Calls of all ranks that would be the end of a process after an abort. */
     private static long natives() {
-        return List.of("ncclEpGroupDestroy", "ncclEpHandleDestroy", "ncclCommDestroy", "ncclCommAbort", "ncclCommWindowDeregister",
+        return List.of("ncclEpGroupDestroy", "ncclEpHandleDestroy", "ncclCommDestroy", "ncclCommAbort",
+                "ncclCommWindowDeregister",
                 "ncclMemFree").stream().mapToLong(Emulator::callCount).sum();
     }
 

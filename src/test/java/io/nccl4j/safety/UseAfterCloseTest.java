@@ -49,7 +49,8 @@ import org.junit.jupiter.params.provider.EnumSource;
 /** Every public method of everything that is owned, after close. */
 class UseAfterCloseTest {
     /** What something is can still be asked: its size, its device, its parent. */
-    private static final Set<String> STILL_ANSWER = Set.of("close", "isClosed", "toString", "isOwned", "device", "byteSize",
+    private static final Set<String> STILL_ANSWER = Set.of("close", "isClosed", "toString", "isOwned", "device",
+            "byteSize",
             "rank", "size", "isBlocking", "limit", "isUsable", "lost", "communicator", "memory", "config", "generation",
             "sizing", "group", "layout", "topK", "alignment", "tokens", "handle", "maxTokens", "isCapturing",
             // Does nothing outside of a capture.
@@ -90,7 +91,8 @@ class UseAfterCloseTest {
         CudaGraph graph = stream.capture(() -> memory.fillAsync((byte) 0, stream));
         CudaGraphExec exec = graph.instantiate();
         PinnedMemory pinned = PinnedMemory.allocate(world.rank.device(), 64);
-        List<NativeResource> all = List.of(exec, graph, event, stream, pinned, window, memory, pool, buffers, handle, group,
+        List<NativeResource> all = List.of(exec, graph, event, stream, pinned, window, memory, pool, buffers, handle,
+                group,
                 communicator);
         all.forEach(NativeResource::close);
         return all;
@@ -142,7 +144,8 @@ class UseAfterCloseTest {
             if (Modifier.isStatic(method.getModifiers()) || method.getDeclaringClass() == Object.class) {
                 continue;
             }
-            Object[] values = Arrays.stream(method.getParameterTypes()).map(type -> argument(type, method, arguments)).toArray();
+            Object[] values = Arrays.stream(method.getParameterTypes()).map(type -> argument(type, method, arguments))
+                    .toArray();
             Emulator.logCalls(100);
             Throwable thrown = call(closed, method, values);
             List<String> made = Emulator.calls().stream().map(EmulatorCall::function).toList();

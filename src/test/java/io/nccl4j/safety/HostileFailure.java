@@ -1,0 +1,12 @@
+package io.nccl4j.safety;
+
+import org.jspecify.annotations.Nullable;
+
+/** What must not happen in a hostile sequence. */
+final class HostileFailure extends RuntimeException {
+    private static final long serialVersionUID = 1L;
+
+    HostileFailure(String message, @Nullable Throwable cause) {
+        super(message, cause);
+    }
+}

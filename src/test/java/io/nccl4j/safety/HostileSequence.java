@@ -1,0 +1,297 @@
+package io.nccl4j.safety;
+
+import io.nccl4j.NativeCallException;
+import io.nccl4j.cuda.CudaDevice;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.EmulatedClusterException;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.EmulatorMisuse;
+import io.nccl4j.emulator.EmulatorUsage;
+import io.nccl4j.emulator.EpApi;
+import io.nccl4j.emulator.Fault;
+import io.nccl4j.ep.EpGroupConfig;
+import io.nccl4j.ep.OverflowPolicy;
+import io.nccl4j.oracle.CaseSpace;
+import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.NumberFormat;
+import io.nccl4j.oracle.RoutingKind;
+import java.lang.foreign.Arena;
+import java.time.Duration;
+import java.util.Deque;
+import java.util.List;
+import java.util.Set;
+import java.util.SplittableRandom;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.jspecify.annotations.Nullable;
+
+/** One hostile sequence: a cluster of ranks, its shape and its faults, all of it drawn from a seed. */
+final class HostileSequence {
+    /** What a rank cannot do without the others. */
+    static final Set<String> COLLECTIVE = Set.of("EpGroup.create", "EpGroup.createHandle", "EpGroup.maskClean",
+            "Communicator.register", "Window.register", "Communicator.split", "EpHandle.allocateBuffers",
+            "EpHandlePool.build", "Builder.build", "EpHandle.update", "EpHandle.dispatch", "EpHandle.dispatchAsync",
+            "EpHandle.combine", "EpHandle.combineAsync", "EpHandle.warmUp", "EpHandle.complete", "CudaGraphExec.launch",
+            "CachedGraph.launch", "PiecewiseGraph.replay", "GraphCache.capture", "CudaStream.synchronize",
+            "CudaDevice.synchronize", "CudaEvent.synchronize");
+    private static final List<String> PRESETS = List.of("cudaMalloc", "cudaMemcpyAsync", "cudaMemsetAsync",
+            "cudaStreamQuery",
+            "cudaEventRecord", "cudaEventCreateWithFlags", "cudaGraphInstantiate", "cudaGraphLaunch",
+            "cudaStreamEndCapture",
+            "cudaStreamBeginCapture", "cudaLaunchHostFunc", "cudaSetDevice", "cudaGetDevice", "cudaMallocHost",
+            "cudaMemcpy",
+            "ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine", "ncclEpInitHandle", "ncclEpHandleMemSize",
+            "ncclCommWindowRegister", "ncclMemAlloc", "ncclAllReduce", "ncclGroupEnd", "ncclCommSplit",
+            "ncclCommGetAsyncError");
+    private static final Duration LIMIT = Duration.ofSeconds(120);
+
+    private final long seed;
+    private final HostileOptions options;
+    private final HostileStatistics statistics;
+    private final ApiSurface surface;
+    private final LayerShape shape;
+    private final EpApi api;
+    private final EpCase model;
+    private final EpGroupConfig config;
+    private final int faultAt;
+    private final SplittableRandom faults;
+    private final AtomicBoolean broken = new AtomicBoolean();
+    private volatile @Nullable String fault;
+
+    HostileSequence(long seed, HostileOptions options, HostileStatistics statistics, ApiSurface surface) {
+        this.seed = seed;
+        this.options = options;
+        this.statistics = statistics;
+        this.surface = surface;
+        SplittableRandom random = new SplittableRandom(seed ^ 0x5eed);
+        this.api = random.nextInt(5) == 0 ? EpApi.RELEASE_0_1_0 : EpApi.V2;
+        LayerShape[] shapes = LayerShape.values();
+        LayerShape chosen = shapes[random.nextInt(shapes.length)];
+        this.shape = api == EpApi.RELEASE_0_1_0 && chosen == LayerShape.HT_EXPERT_MAJOR ? LayerShape.HT_FLAT : chosen;
+        this.model = model(1 + random.nextInt(3), random);
+        EpGroupConfig.Builder builder = shape.config(model);
+        if (shape.isLowLatency()) {
+            if (random.nextBoolean()) {
+                builder.mask();
+            }
+            if (random.nextInt(3) == 0) {
+                builder.growingRdmaBuffer();
+            }
+        } else if (random.nextInt(4) == 0 && api == EpApi.V2) {
+            builder.overflow(OverflowPolicy.DROP);
+        }
+        if (random.nextInt(4) == 0) {
+            builder.checked();
+        }
+        this.config = builder.build();
+        boolean faulty = options.faults() && random.nextInt(5) < 2;
+        this.faultAt = faulty ? random.nextInt(options.actions()) : -1;
+        this.faults = random.split();
+    }
+
+    /** A shape that both generations can do if it must. */
+    private EpCase model(int ranks, SplittableRandom random) {
+        if (api == EpApi.V2 || !shape.isLowLatency()) {
+            return shape.draw(ranks, random.nextLong());
+        }
+        CaseSpace space = CaseSpace.lowLatency(ranks).withRanks(ranks).withHidden(2048)
+                .withFormat(NumberFormat.BFLOAT16)
+                .withRoutings(RoutingKind.UNIFORM);
+        while (true) {
+            EpCase drawn = EpCase.draw(space, random.nextLong());
+            if (drawn.shape().maxTokens() * drawn.shape().localExperts() % 4 == 0) {
+                return drawn;
+            }
+        }
+    }
+
+    /** Runs it and looks at what is left. */
+    void run() {
+        Emulator.reset();
+        Emulator.options().misuse(options.misuse()).poison(true).shuffle(seed | 1).api(api).deviceMemory(1L << 30);
+        long misuses = lastMisuse();
+        EmulatorUsage before = Emulator.usage();
+        try {
+            EmulatedCluster.of(model.shape().ranks()).limit(LIMIT).allowLeaks().run(rank -> {
+                try (Arena arena = Arena.ofShared()) {
+                    new HostileRank(this, rank, arena).run();
+                }
+            });
+        } catch (EmulatedClusterException e) {
+            throw e.failures().values().stream().filter(HostileFailure.class::isInstance)
+                    .map(HostileFailure.class::cast)
+                    .findFirst().orElseGet(() -> new HostileFailure(this + ": " + e.getMessage(), e));
+        }
+        statistics.sequence(broken.get());
+        checkMisuse(misuses);
+        if (broken.get()) {
+            recover();
+        } else {
+            checkLeaks(before);
+        }
+    }
+
+    private static long lastMisuse() {
+        List<EmulatorMisuse> all = Emulator.misuses();
+        return all.isEmpty() ? 0 : all.getLast().sequence();
+    }
+
+    private void checkMisuse(long before) {
+        List<EmulatorMisuse> made = Emulator.misuses(before + 1).stream().filter(misuse -> !isOfTheFault(misuse))
+                .toList();
+        if (!made.isEmpty()) {
+            throw new HostileFailure(this + ": misuse reached the library: " + made, null);
+        }
+    }
+
+    /** What remains possible: the library itself runs out of memory, or its waits for ranks that are out of step are ended. */
+    private boolean isOfTheFault(EmulatorMisuse misuse) {
+        return fault != null && (misuse.text().contains("allocation failed") || misuse.text().contains("were broken")
+                || misuse.text().contains("failed before"));
+    }
+
+    private void checkLeaks(EmulatorUsage before) {
+        synchronizeDevices();
+        List<String> leaks = Emulator.usage().leakedSince(before);
+        if (!leaks.isEmpty() && fault == null) {
+            throw new HostileFailure(this + ": left alive: " + leaks, null);
+        }
+        if (!leaks.isEmpty()) {
+            // A native call that should have given something back was made to fail.
+            recover();
+        }
+    }
+
+    private void synchronizeDevices() {
+        for (int device = 0; device < 2 * model.shape().ranks(); device++) {
+            CudaDevice.of(device).synchronize();
+        }
+    }
+
+    /** The devices are as new for the next sequence. */
+    private void recover() {
+        awaitBackgroundCalls();
+        Emulator.clearFaults();
+        Emulator.clearPresets();
+        for (int device = 0; device < 2 * model.shape().ranks(); device++) {
+            CudaDevice.of(device).reset();
+        }
+        Emulator.allowWaits();
+    }
+
+    /** Calls that were given up go on until the waits are broken. */
+    private static void awaitBackgroundCalls() {
+        for (Thread thread : Thread.getAllStackTraces().keySet()) {
+            if (thread.getName().startsWith("nccl4j nccl")) {
+                try {
+                    if (!thread.join(Duration.ofSeconds(20))) {
+                        throw new HostileFailure(thread.getName() + " does not end", null);
+                    }
+                } catch (InterruptedException e) {
+                    Thread.currentThread().interrupt();
+                }
+            }
+        }
+    }
+
+    /** Something goes wrong on one rank. */
+    void injectFault() {
+        int ranks = model.shape().ranks();
+        int victim = faults.nextInt(ranks);
+        int kind = faults.nextInt(shape.isLowLatency() && config.hasMask() ? 5 : 4);
+        String name;
+        switch (kind) {
+            case 0 -> {
+                name = "failed allocation";
+                Emulator.inject(new Fault.FailAllocation(victim, 1 + faults.nextInt(6)));
+            }
+            case 1 -> {
+                name = "failed launch";
+                Emulator.inject(new Fault.FailLaunch(victim, 1 + faults.nextInt(20)));
+            }
+            case 2 -> {
+                name = "slow rank";
+                Emulator.inject(new Fault.Delay(victim, 1 + faults.nextInt(4), Duration.ofMillis(30)));
+            }
+            case 3 -> {
+                String function = PRESETS.get(faults.nextInt(PRESETS.size()));
+                name = "error of " + function;
+                Emulator.presetResult(function, function.startsWith("cuda") ? 2 : 2 + faults.nextInt(2),
+                        faults.nextInt(4),
+                        1 + faults.nextInt(2));
+            }
+            default -> {
+                name = "lost messages";
+                Emulator.inject(new Fault.DropMessages(victim, 1 + faults.nextInt(4), (victim + 1) % ranks));
+            }
+        }
+        fault = name;
+        statistics.fault(name.startsWith("error of") ? "error code" : name);
+    }
+
+    boolean isFaulted() {
+        return fault != null;
+    }
+
+    boolean isBroken() {
+        return broken.get();
+    }
+
+    /** A fault has struck: whoever waits for this rank shall not wait longer. */
+    void breakWaits(Throwable reason) {
+        if (broken.compareAndSet(false, true)) {
+            Emulator.breakWaits(
+                    "a fault has struck: " + (reason instanceof NativeCallException call ? call.function() : reason));
+        }
+    }
+
+    HostileFailure failure(int action, Deque<String> trail, String what, @Nullable Throwable cause) {
+        StringBuilder text = new StringBuilder(toString()).append(action < 0 ? "" : ", action " + action).append(": ")
+                .append(what);
+        if (fault != null) {
+            text.append("\n  fault: ").append(fault);
+        }
+        trail.forEach(line -> text.append("\n  ").append(line));
+        return new HostileFailure(text.toString(), cause);
+    }
+
+    long seed() {
+        return seed;
+    }
+
+    int actions() {
+        return options.actions();
+    }
+
+    int faultAt() {
+        return faultAt;
+    }
+
+    boolean verbose() {
+        return options.verbose();
+    }
+
+    LayerShape shape() {
+        return shape;
+    }
+
+    EpCase model() {
+        return model;
+    }
+
+    EpGroupConfig config() {
+        return config;
+    }
+
+    ApiSurface surface() {
+        return surface;
+    }
+
+    HostileStatistics statistics() {
+        return statistics;
+    }
+
+    @Override
+    public String toString() {
+        return "sequence " + Long.toHexString(seed) + " (" + shape + ", " + api + ", " + model.shape() + ")";
+    }
+}

@@ -1,0 +1,62 @@
+package io.nccl4j.safety;
+
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.internal.LeakCount;
+import java.util.SplittableRandom;
+
+/**
+ * Random sequences of calls of the whole public API by several ranks: right and wrong arguments, orders, threads and devices, closes,
+ * captures, faults. On the strict emulator, with poisoned memory and shuffled order. Whatever happens must be a documented exception, a
+ * right result, nothing left alive and no misuse of the native library. See {@link HostileOptions} for the arguments.
+ */
+public final class HostileUse {
+    private static final long PROGRESS_NANOS = 10_000_000_000L;
+
+    private HostileUse() {
+    }
+
+    /** Prints progress, and what was found; exits with 1 if something was. */
+    public static void main(String[] arguments) {
+        HostileOptions options = HostileOptions.parse(arguments);
+        System.out.println("hostile use, seed " + Long.toHexString(options.seed())
+                + (options.only() == null ? "" : ", only sequence " + Long.toHexString(options.only())));
+        Emulator.use();
+        HostileStatistics statistics = new HostileStatistics();
+        ApiSurface surface = new ApiSurface();
+        SplittableRandom seeds = new SplittableRandom(options.seed());
+        long start = System.nanoTime();
+        long shown = start;
+        try {
+            if (options.only() != null) {
+                new HostileSequence(options.only(), options, statistics, surface).run();
+            } else {
+                for (int i = 0; i < options.sequences() && !isOver(options, start); i++) {
+                    new HostileSequence(seeds.nextLong(), options, statistics, surface).run();
+                    if (System.nanoTime() - shown > PROGRESS_NANOS) {
+                        shown = System.nanoTime();
+                        System.out.println("progress: " + statistics.progress());
+                    }
+                }
+            }
+            System.gc();
+            if (LeakCount.total() > 0) {
+                throw new HostileFailure(LeakCount.total() + " objects were never closed", null);
+            }
+        } catch (HostileFailure e) {
+            System.out.println("FAILED " + e.getMessage());
+            e.printStackTrace(System.out);
+            System.exit(1);
+        }
+        System.out.println(statistics.summary(surface.size()));
+        System.out.println("native calls " + Emulator.callCount());
+        java.util.Set<String> missing = new java.util.TreeSet<>(surface.names());
+        missing.removeAll(statistics.called());
+        System.out.println("never called " + missing);
+        System.out.println("done");
+        System.exit(0);
+    }
+
+    private static boolean isOver(HostileOptions options, long start) {
+        return options.seconds() > 0 && System.nanoTime() - start > options.seconds() * 1_000_000_000L;
+    }
+}
