@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -21,23 +23,39 @@ namespace emu::test {
 // Holds a stream back: a host function that waits until the gate is opened, for a minute at most.
 class Gate {
  public:
+  Gate() : state_(keep(std::make_shared<State>())) {}
   ~Gate() { open(); }
+  Gate(const Gate&) = delete;
+  Gate& operator=(const Gate&) = delete;
 
-  void put(cudaStream_t stream) { EXPECT_CUDA(cudaLaunchHostFunc(stream, &Gate::wait, this)); }
+  void put(cudaStream_t stream) { EXPECT_CUDA(cudaLaunchHostFunc(stream, &Gate::wait, state_.get())); }
 
   void open() {
-    open_.store(true);
-    bell_.ring();
+    state_->open.store(true);
+    state_->bell.ring();
   }
 
  private:
-  static void wait(void* self) {
-    auto* gate = static_cast<Gate*>(self);
-    waitUntil(gate->bell_, [gate] { return gate->open_.load(); }, now() + 60'000'000'000);
+  struct State {
+    std::atomic<bool> open{false};
+    Bell bell{};
+  };
+
+  // A gate may end before its host functions have begun, so what they look at stays for ever.
+  static std::shared_ptr<State> keep(std::shared_ptr<State> state) {
+    static auto& all = *new std::vector<std::shared_ptr<State>>;
+    static std::mutex mutex;
+    const std::lock_guard<std::mutex> lock(mutex);
+    all.push_back(state);
+    return state;
   }
 
-  std::atomic<bool> open_{false};
-  Bell bell_{};
+  static void wait(void* data) {
+    auto* state = static_cast<State*>(data);
+    EXPECT_EQ(WaitEnd::Ready, waitUntil(state->bell, [state] { return state->open.load(); }, now() + 60'000'000'000));
+  }
+
+  const std::shared_ptr<State> state_;
 };
 
 // Leaves the devices as fresh as it found them.

@@ -519,6 +519,59 @@ TEST(EpCall, S16UnknownIdKindTraps) {
   }
 }
 
+// 3.10: limits that no early check names.
+TEST(EpCall, S310ExpertsPerRank) {
+  Case facts = one(false, NCCL_EP_LAYOUT_EXPERT_MAJOR);
+  facts.experts = 260;
+  withStep(facts, [](Rank&, ncclEpHandle_t, Step& step) { step.dispatchAnswers(ncclInternalError, kAbort, [](Step&) {}); });
+  facts.experts = 256;
+  withStep(facts, [](Rank&, ncclEpHandle_t, Step& step) { EXPECT_EP(ncclSuccess, step.dispatch()); });
+  // In dup modes a power of two, which Update asks for; FLAT handles do not care.
+  const EnvironmentVariable variable("NCCL_EP_HT_EM_LOCAL_DUP", "1");
+  const Option report("misuse", "report");
+  for (const ncclEpLayout_t layout : {NCCL_EP_LAYOUT_EXPERT_MAJOR, NCCL_EP_LAYOUT_FLAT}) {
+    facts = one(false, layout);
+    facts.experts = 12;
+    asThreads(1, [&](Rank& rank) {
+      Group group(rank, groupConfig(facts));
+      Handle handle(group, facts.layout, facts.topk);
+      Step step(rank, handle, facts, 4);
+      const Misuses misuses;
+      const bool refused = layout == NCCL_EP_LAYOUT_EXPERT_MAJOR;
+      EXPECT_EP(refused ? ncclInternalError : ncclSuccess, step.update());
+      EXPECT_EQ(refused ? static_cast<int>(kAbort) : kByCode, misuses.lastEnd());
+      synchronize(rank);
+    });
+  }
+}
+
+TEST(EpCall, S310TopkOfExpertMajor) {
+  Case facts = one(false, NCCL_EP_LAYOUT_EXPERT_MAJOR);
+  facts.experts = 64;
+  facts.topk = 33;
+  facts.maxReceive = 8 * 33;
+  withStep(facts, [](Rank&, ncclEpHandle_t, Step& step) {
+    EXPECT_EP(ncclSuccess, step.dispatch());
+    step.combineAnswers(ncclInternalError, kAbort, [](Step&) {});
+  });
+}
+
+// 5.1: LocalDup moves rows through shared memory, which limits them.
+TEST(EpCall, S51LocalDupRows) {
+  const EnvironmentVariable variable("NCCL_EP_HT_EM_LOCAL_DUP", "1");
+  Case facts = one(false, NCCL_EP_LAYOUT_EXPERT_MAJOR);
+  facts.hidden = 11608;  // 23,216 bytes: ten of them and 136 fit into 232,448
+  withStep(facts, [](Rank&, ncclEpHandle_t, Step& step) {
+    EXPECT_EP(ncclSuccess, step.dispatch());
+    EXPECT_EP(ncclSuccess, step.combine());
+  });
+  facts.hidden = 11616;  // 23,232 bytes do not
+  withStep(facts, [](Rank&, ncclEpHandle_t, Step& step) {
+    EXPECT_EP(ncclSuccess, step.dispatch());
+    step.combineAnswers(ncclInternalError, kAbort, [](Step&) {});
+  });
+}
+
 // 2.12.
 TEST(EpCall, S212Complete) {
   withStep(one(true, NCCL_EP_LAYOUT_RANK_MAJOR), [](Rank& rank, ncclEpHandle_t handle, Step&) {

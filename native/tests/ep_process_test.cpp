@@ -1,5 +1,8 @@
 // Ranks as processes, and as processes and threads together.
-#include <thread>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <cstdlib>
 
 #include "ep_round.h"
 
@@ -203,6 +206,37 @@ TEST(EpProcesses, BrokenWaits) {
       EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(handle));
     });
   }
+}
+
+// Section 0: without report mode the process ends as the real library ends it.
+void endsBadly(const std::vector<std::string>& parameters) {
+  asRank(fromHex(parameters[0]), 1, 0, [&](Rank& rank) {
+    ncclEpGroup_t group = nullptr;
+    ncclEpGroupConfig_t config = lowLatency(8, 8, 1024);
+    if (parameters[1] == "abort") config.num_experts = 0;
+    if (parameters[1] == "exit") config.rdma_buffer_size = 1ul << 60;
+    EXPECT_EP(ncclSuccess, ncclEpCreateGroup(&group, rank.comm, &config));
+  });
+}
+const nccl_test::RoleOf endsBadlyRole("ep_ends_badly", endsBadly);
+
+TEST(EpProcesses, S0Aborts) {
+  const int status = Child("ep_ends_badly", {toHex(makeId()), "abort"}).join();
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT) << status;
+}
+
+TEST(EpProcesses, S0Exits) {
+  const int status = Child("ep_ends_badly", {toHex(makeId()), "exit"}).join();
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_FAILURE) << status;
+}
+
+TEST(EpProcesses, S0Throws) {
+  nccl_test::asThreads(1, [](Rank& rank) {
+    Group group(rank, lowLatency(8, 8, 1024));
+    ncclEpHandle_t handle = nullptr;
+    EXPECT_ANY_THROW(ncclEpInitHandle(&handle, group, NCCL_EP_LAYOUT_UNSET, nullptr, 2, nullptr));
+    EXPECT_ANY_THROW(ncclEpMaskClean(nullptr, rank.stream));
+  });
 }
 
 }  // namespace

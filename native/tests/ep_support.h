@@ -92,7 +92,9 @@ class Tensor {
     if (!values.empty()) std::memcpy(values.data(), memory_, values.size() * sizeof(Element));
     return values;
   }
-  void fill(int byte) { std::memset(memory_, byte, bytes()); }
+  void fill(int byte) {
+    if (bytes() > 0) std::memset(memory_, byte, bytes());
+  }
 
  private:
   Tensor(std::vector<size_t> sizes, ncclDataType_t type, void* memory);

@@ -1,6 +1,9 @@
 #include "cuda/memory.h"
 
+#include <unistd.h>
+
 #include "base/faults.h"
+#include "base/options.h"
 #include "base/thread.h"
 #include "cuda/blocks.h"
 #include "cuda/device.h"
@@ -39,11 +42,20 @@ std::shared_ptr<LiveBlock> makeBlock(const Block& block, const char* function) {
   return live;
 }
 
+bool hostMemory(Kind kind) { return kind == Kind::Pinned || kind == Kind::Registered; }
+
+// More than this is refused before anything is mapped: on its way to failing, mapping would use up the entries that the process has.
+uint64_t available(Kind kind) {
+  if (!hostMemory(kind)) return options::deviceMemory();
+  static const uint64_t physical = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * AddressSpace::pageSize();
+  return physical;
+}
+
 // Gives the block an address and memory.
 cudaError_t allocateBlock(Block block, const char* function, void** out) {
   *out = nullptr;
   if (block.bytes == 0) return cudaSuccess;
-  if (faults::failAllocation(block.device)) return cudaErrorMemoryAllocation;
+  if (block.bytes > available(block.kind) || faults::failAllocation(block.device)) return cudaErrorMemoryAllocation;
   block.base = AddressSpace::instance().take(block.bytes);
   if (block.base == 0) return cudaErrorMemoryAllocation;
   const std::shared_ptr<LiveBlock> live = makeBlock(block, function);
@@ -53,8 +65,6 @@ cudaError_t allocateBlock(Block block, const char* function, void** out) {
   if (added == cudaSuccess) *out = reinterpret_cast<void*>(block.base);
   return added;
 }
-
-bool hostMemory(Kind kind) { return kind == Kind::Pinned || kind == Kind::Registered; }
 
 bool mayTouch(const Block& block, int device) {
   return device < 0 || block.device == device || hostMemory(block.kind) || device::peerEnabled(device, block.device);

@@ -22,7 +22,6 @@ constexpr size_t kWorkspaceBytes = size_t{32} << 20;
 constexpr size_t kCounterBytes = 32;
 constexpr size_t kMostMapped = size_t{1} << 45;  // of address space for one rank's exchange
 constexpr unsigned kHtMultiprocessors = 16;
-constexpr unsigned kMostWarpGroups = 14;
 constexpr unsigned kV1MostDispatch = 8192;
 
 // What all ranks must agree on for their buffers to have the same shape.
@@ -128,9 +127,9 @@ class Creation {
     if (group.multiprocessors == 0) group.multiprocessors = group.lowLatency ? present : std::min(kHtMultiprocessors, present);
     group.multiprocessors = environment::multiprocessors("NCCL_EP_COMM_SMS", group.multiprocessors, present);
     const bool limited = group.lowLatency && (!apiV1() || config_.max_num_sms != 0);
-    if (limited && group.warpGroups() > kMostWarpGroups) {
+    if (limited && group.warpGroups() > Group::kMostWarpGroups) {
       return call_.invalidUsage("%u experts on %u multiprocessors need %u warp groups, more than %u", config_.num_experts,
-                                group.multiprocessors, group.warpGroups(), kMostWarpGroups);
+                                group.multiprocessors, group.warpGroups(), Group::kMostWarpGroups);
     }
     return ncclSuccess;
   }

@@ -58,6 +58,7 @@ struct Group {
   std::atomic<int> lastCombineWarps{0};
   std::atomic<bool> destroyed{false};
 
+  static constexpr unsigned kMostWarpGroups = 14;
   // LL kernels: warp groups per block, each serving one expert.
   unsigned warpGroups() const { return static_cast<unsigned>((shape.experts + multiprocessors - 1) / multiprocessors); }
   unsigned warpsPerGroup() const { return 32 / warpGroups(); }

@@ -17,7 +17,7 @@ namespace emu::ep {
 
 namespace {
 
-constexpr unsigned kMostWarpGroups = 14;
+constexpr size_t kMostAlignment = size_t{1} << 30;
 
 HtBlock blockFor(const Group& group, ncclEpLayout_t layout, size_t topk) {
   const auto multiprocessors = static_cast<size_t>(options::multiprocessors());
@@ -75,7 +75,7 @@ ncclResult_t checkLlTopk(Call& call, const Group& group, int topk) {
     return call.invalidArgument("num_topk %d is outside [1, %zu]", topk, std::min(experts, kMaxLlTopk));
   }
   const unsigned groups = group.warpGroups();
-  if (groups > kMostWarpGroups || static_cast<unsigned>(topk) + 1 > groups * group.warpsPerGroup()) {
+  if (groups > Group::kMostWarpGroups || static_cast<unsigned>(topk) + 1 > groups * group.warpsPerGroup()) {
     return call.invalidUsage("num_topk %d needs more than %u groups of %u warps", topk, groups, group.warpsPerGroup());
   }
   return ncclSuccess;
@@ -177,6 +177,7 @@ ncclResult_t initHandle(Call& call, ncclEpHandle_t* out, ncclEpGroup_t token, nc
   const size_t alignment = config.dispatch_output_per_expert_alignment;
   const bool aligns = !group->lowLatency && layout == NCCL_EP_LAYOUT_EXPERT_MAJOR;
   if (aligns && (alignment & (alignment - 1)) != 0) return call.aborts("alignment %zu is no power of two", alignment);
+  if (aligns && alignment > kMostAlignment) return call.undefined("alignment %zu: zones of that size have no row numbers", alignment);
   if (!writable(out, sizeof *out)) return call.undefined("handle cannot be written");
 
   auto handle = std::make_shared<Handle>();

@@ -39,6 +39,7 @@ final class GraphContents {
         if (reason != null) {
             throw new IllegalStateException("the graph can no longer be launched: " + reason);
         }
+        scope.launching();
     }
 
     void launched() {

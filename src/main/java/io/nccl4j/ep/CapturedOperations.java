@@ -12,6 +12,7 @@ final class CapturedOperations {
 
     private final EpHandle handle;
     private final HandleShape shape;
+    private @Nullable CaptureScope guarded;
     private @Nullable CaptureScope counting;
     private int count;
     private boolean evening;
@@ -44,16 +45,30 @@ final class CapturedOperations {
         CaptureScope capture = CaptureScope.current();
         if (capture != null) {
             handle.group().rdmaBuffer().usedIn(capture);
+            if (capture != guarded && shape.isLowLatency()) {
+                guarded = capture;
+                capture.whenLaunching(this::checkNoneHalfDone);
+            }
         }
+    }
+
+    /** A graph begins operations like any call. */
+    private void checkNoneHalfDone() {
+        SendState send = handle.group().send();
+        Rule.SEND_PENDING.require(!send.isPending(),
+                "launch of a graph with operations of %s while a send half is pending in its group (%s): complete it first",
+                handle,
+                send);
     }
 
     /**
      * An operation was captured. 0.1.0 fixes at capture which of two buffers it uses, and goes on to the other one: a replay
      * must end where it began, and so must a capture that comes to nothing.
      *
+     * @param bank the buffer
      * @param again does the same once more
      */
-    void count(CudaStream stream, Runnable again) {
+    void count(CudaStream stream, int bank, Runnable again) {
         CaptureScope capture = CaptureScope.current();
         if (capture == null || shape.isV2() || !shape.isLowLatency() || evening) {
             return;
@@ -66,6 +81,12 @@ final class CapturedOperations {
                     count,
                     handle));
             capture.whenDiscarded(() -> evenOut(stream, again));
+            Banks banks = handle.group().banks();
+            capture.whenLaunching(() -> {
+                banks.check(bank, "the first operation of the graph on " + handle);
+                // An even number of them.
+                banks.ran(bank ^ 1);
+            });
         }
         count++;
     }

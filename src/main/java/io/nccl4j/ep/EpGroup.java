@@ -47,6 +47,7 @@ public final class EpGroup extends NativeResource {
     private final @Nullable AllocatorHooks hooks;
     private final Arena arena;
     private final SendState send = new SendState();
+    private final Banks banks = new Banks();
     private final GroupMask mask = new GroupMask(this);
     private final RdmaBuffer rdmaBuffer;
     private final List<EpHandle> handles = new ArrayList<>();
@@ -364,6 +365,11 @@ public final class EpGroup extends NativeResource {
 
     SendState send() {
         return send;
+    }
+
+    /** Whose turn it is among the buffers of NCCL EP 0.1.0. */
+    Banks banks() {
+        return banks;
     }
 
     RdmaBuffer rdmaBuffer() {

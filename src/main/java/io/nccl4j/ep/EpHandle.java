@@ -47,6 +47,9 @@ public final class EpHandle extends NativeResource {
     private final CheckedCalls dispatches = new CheckedCalls();
     private final CheckedCalls combines = new CheckedCalls();
     private final CapturedOperations captured;
+    /** Whether the library keeps the turn of its two buffers in the handle; then {@link #bank} is whose turn it is. */
+    private final boolean banked;
+    private int bank;
     private long tokens = NEVER_UPDATED;
     private @Nullable EpTensor routing;
     private final Executed mapped = new Executed();
@@ -62,6 +65,7 @@ public final class EpHandle extends NativeResource {
         this.eager = shape.config().isEager();
         this.maxTokens = shape.maxTokens();
         this.captured = new CapturedOperations(this, shape);
+        this.banked = lowLatency && !shape.isV2();
         if (memory != null) {
             hold(memory);
         }
@@ -256,6 +260,8 @@ public final class EpHandle extends NativeResource {
         }
         if (stream.isCapturing()) {
             captured.operation(stream, routing, inputs, outputs, info);
+        } else if (banked) {
+            group.banks().check(bank, this);
         }
         CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
         int status = HotCalls.dispatch(handle, inputs.address(), outputs.address(), info == null ? 0 : info.address(),
@@ -267,13 +273,23 @@ public final class EpHandle extends NativeResource {
             throw group.failed("ncclEpDispatch", status);
         }
         if (stream.isCapturing()) {
-            captured.count(stream, () -> dispatch(inputs, outputs, info, stream));
+            captured.count(stream, bank, () -> dispatch(inputs, outputs, info, stream));
+        }
+        if (banked) {
+            takeTurns(stream);
         }
         dispatched.enqueued(stream);
         dispatchedRows = outputs.tokens().rows();
         if (config != null && config.isSendOnly()) {
             group.send().begin(this, stream, inputs, outputs, info);
         }
+    }
+
+    private void takeTurns(CudaStream stream) {
+        if (!stream.isCapturing()) {
+            group.banks().ran(bank);
+        }
+        bank ^= 1;
     }
 
     private void checkDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
@@ -348,6 +364,8 @@ public final class EpHandle extends NativeResource {
         }
         if (stream.isCapturing()) {
             captured.operation(stream, routing, inputs, outputs, null);
+        } else if (banked) {
+            group.banks().check(bank, this);
         }
         CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
         int status = HotCalls.combine(handle, inputs.address(), outputs.address(),
@@ -360,7 +378,10 @@ public final class EpHandle extends NativeResource {
             throw group.failed("ncclEpCombine", status);
         }
         if (stream.isCapturing()) {
-            captured.count(stream, () -> combine(inputs, outputs, stream));
+            captured.count(stream, bank, () -> combine(inputs, outputs, stream));
+        }
+        if (banked) {
+            takeTurns(stream);
         }
         if (config != null && config.isSendOnly()) {
             group.send().begin(this, stream, inputs, outputs, null);
@@ -473,6 +494,9 @@ public final class EpHandle extends NativeResource {
     public void warmUp(EpBuffers buffers, long count, CudaStream stream) {
         CaptureScope.refuse("EpHandle.warmUp", "warm up before the capture");
         checkOwn(buffers, stream);
+        // The other half of what is pending reads the routing again.
+        Rule.SEND_PENDING.require(!group.send().isPending(),
+                "warmUp of %s while a send half is pending in its group (%s): complete it first", this, group.send());
         buffers.routing().memory().fillAsync(NO_EXPERT, stream);
         dispatchAsync(buffers, count, stream);
         combineAsync(buffers, stream);

@@ -85,6 +85,9 @@ final class GroupMask {
         CaptureScope.refuse("EpGroup.maskClean", "it waits for the other ranks; clean between launches");
         Rule.MASK_BUFFER.require(group.rdmaBuffer().exists(),
                 "maskClean before the first handle: there is no RDMA buffer yet");
+        Rule.SEND_PENDING.require(!group.send().isPending(),
+                "maskClean while a send half is pending (%s): it would clear the signals that the other half waits for; complete it first",
+                group.send());
         Communicator communicator = group.communicator();
         MemorySegment self = group.segment();
         MemorySegment queue = MemorySegment.ofAddress(stream.address());

@@ -20,6 +20,7 @@ public final class CaptureScope {
     private final List<Runnable> checks = new ArrayList<>();
     private final List<Runnable> discards = new ArrayList<>();
     private final List<Runnable> endings = new ArrayList<>();
+    private final List<Runnable> launches = new ArrayList<>();
     private volatile @Nullable String invalidated;
     private volatile boolean launched;
 
@@ -98,6 +99,19 @@ public final class CaptureScope {
             endings.clear();
         }
         last.forEach(Runnable::run);
+    }
+
+    /** {@code check} runs before each launch of the graph; if it throws, there is no launch. */
+    public void whenLaunching(Runnable check) {
+        launches.add(check);
+    }
+
+    /** The graph is about to be launched. */
+    public void launching() {
+        // No iterator: this is on the path of every launch.
+        for (int i = 0; i < launches.size(); i++) {
+            launches.get(i).run();
+        }
     }
 
     /** The graph was launched. */

@@ -64,7 +64,7 @@ final class ArgumentSource {
     /** An argument of a type for a method; null if there is none, or as a mistake. */
     @Nullable
     Object value(Class<?> type, Method method) {
-        if (!type.isPrimitive() && random.nextInt(40) == 0) {
+        if (!type.isPrimitive() && random.nextInt(40) == 0 && !keepsArguments(method)) {
             return null;
         }
         if (type.isEnum()) {
@@ -108,6 +108,15 @@ final class ArgumentSource {
             GraphKey key = (GraphKey) pool.choose(GraphKey.class, random);
             return key == null ? new GraphKey[0] : new GraphKey[]{key};
         }
+        if (method.getName().equals("launchHostFunction")) {
+            // Runs at some time on another thread, and may not call anything.
+            boolean fails = random.nextInt(3) == 0;
+            return (Runnable) () -> {
+                if (fails) {
+                    throw new Broken();
+                }
+            };
+        }
         Object callback = callback(type);
         if (callback != null) {
             return callback;
@@ -116,6 +125,14 @@ final class ArgumentSource {
             return stream();
         }
         return pool.chooseAny(type, random);
+    }
+
+    /** Whether a null would be found at a later call only. */
+    private static boolean keepsArguments(Method method) {
+        String name = method.getDeclaringClass().getSimpleName();
+        return name.endsWith("Builder") || name.endsWith("Options") || name.endsWith("Config")
+                || name.equals("GraphCache")
+                || name.equals("GraphKey");
     }
 
     private @Nullable Object callback(Class<?> type) {
@@ -156,7 +173,8 @@ final class ArgumentSource {
     private int number(Method method) {
         int[] small = {-1, 0, 1, 2, 3, 4, 16, model.shape().topK(), model.shape().experts(), model.shape().maxTokens(),
                 model.hidden(), model.hidden() * 2, model.shape().ranks()};
-        boolean counts = method.getName().equals("slots");
+        // As many as are given are made.
+        boolean counts = method.getName().equals("slots") || method.getDeclaringClass() == RankMask.class;
         int value = small[random.nextInt(counts ? 5 : small.length)];
         return counts || random.nextInt(8) > 0 ? value : random.nextBoolean() ? Integer.MAX_VALUE : Integer.MIN_VALUE;
     }

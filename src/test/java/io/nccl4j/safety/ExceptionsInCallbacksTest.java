@@ -61,13 +61,18 @@ class ExceptionsInCallbacksTest {
                 }
                 for (int done = 0; done <= parts.size(); done++) {
                     int until = done;
+                    // What is alive is counted for all ranks together, so they count at the same time.
+                    rank.bootstrap().barrier();
                     EmulatorUsage before = Emulator.usage();
+                    rank.bootstrap().barrier();
                     assertThatThrownBy(() -> world.stream.capture(() -> {
                         parts.subList(0, until).forEach(Runnable::run);
                         throw new Broken("after " + until + " parts");
                     })).isInstanceOf(Broken.class).hasMessage("after " + until + " parts").hasNoSuppressedExceptions();
                     assertThat(world.stream.isCapturing()).isFalse();
+                    rank.bootstrap().barrier();
                     assertThat(Emulator.usage().leakedSince(before)).isEmpty();
+                    rank.bootstrap().barrier();
                     EpCase batch = world.model.redraw(RoutingKind.HOLES, 42 + done);
                     layer.runAndVerify(batch, world.stream);
                     try (CudaGraph graph = world.stream.capture(() -> layer.enqueue(most, world.stream));

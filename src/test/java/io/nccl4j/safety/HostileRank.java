@@ -104,7 +104,9 @@ final class HostileRank {
                 }
                 rank.bootstrap().barrier();
             }
-            inStep = agree(action, act());
+            String outcome = act();
+            observe();
+            inStep = agree(action, outcome);
         }
         if (!inStep) {
             lockstep = false;
@@ -206,6 +208,14 @@ final class HostileRank {
         return scripted("renew", this::renew);
     }
 
+    /** A device is lost by a fault or not at all. */
+    private void observe() {
+        if (rank.device().observe() != null && !sequence.isFaulted()) {
+            throw sequence.failure(-1, trail,
+                    "the device was lost without a fault: " + Emulator.errorText(rank.device()), null);
+        }
+    }
+
     /** Whether all ranks came to the same; false if a fault has made them differ. */
     private boolean agree(int action, String outcome) {
         List<String> all = new ArrayList<>();
@@ -227,6 +237,8 @@ final class HostileRank {
         note(name);
         try {
             group.bindToCurrentThread();
+            // What a half reads again must not change before it is done: contents are their owner's concern.
+            completeAll(group);
             body.run();
             return "ok";
         } catch (RuntimeException e) {
@@ -256,10 +268,7 @@ final class HostileRank {
                 sequence.breakWaits(call);
             } else {
                 sequence.statistics().nativeError(call.function() + " " + call.code());
-                if (rank.device().failure() != null) {
-                    throw sequence.failure(-1, trail, "the device was lost without a fault: "
-                            + Emulator.errorText(rank.device()), e);
-                }
+                observe();
             }
             return "native error";
         }
@@ -339,7 +348,9 @@ final class HostileRank {
         String outcome;
         try {
             Object result = method.invoke(target, values);
-            keep(method, result);
+            if (!nullGiven || result instanceof AutoCloseable) {
+                keep(method, result);
+            }
             outcome = "ok";
         } catch (InvocationTargetException e) {
             outcome = outcome(name, e.getCause(), nullGiven);
@@ -473,8 +484,11 @@ final class HostileRank {
                 group = EpGroup.create(communicator, sequence.config());
                 pool.add(group);
             }
-            layer = null;
             captured = null;
+            if (present != null) {
+                present.close();
+            }
+            layer = null;
             newLayer();
             present = layer;
         }
@@ -723,11 +737,15 @@ final class HostileRank {
             if (!bound.isClosed()) {
                 bound.bindToCurrentThread();
             }
-            pool.closeables().stream().filter(EpHandle.class::isInstance).map(EpHandle.class::cast)
-                    .filter(handle -> handle.group() == bound).forEach(EpHandle::complete);
+            completeAll(bound);
         } catch (RuntimeException e) {
             outcome("complete before the end", e, false);
         }
+    }
+
+    private void completeAll(EpGroup of) {
+        pool.closeables().stream().filter(EpHandle.class::isInstance).map(EpHandle.class::cast)
+                .filter(handle -> handle.group() == of).forEach(EpHandle::complete);
     }
 
     private boolean isGone(AutoCloseable resource, List<RuntimeException> refusals) {

@@ -43,6 +43,8 @@ final class HostileSequence {
             "ncclCommWindowRegister", "ncclMemAlloc", "ncclAllReduce", "ncclGroupEnd", "ncclCommSplit",
             "ncclCommGetAsyncError");
     private static final Duration LIMIT = Duration.ofSeconds(120);
+    /** Poisoned when it is taken, so it takes memory of the machine. */
+    private static final long DEVICE_BYTES = 256L << 20;
 
     private final long seed;
     private final HostileOptions options;
@@ -107,7 +109,7 @@ final class HostileSequence {
     /** Runs it and looks at what is left. */
     void run() {
         Emulator.reset();
-        Emulator.options().misuse(options.misuse()).poison(true).shuffle(seed | 1).api(api).deviceMemory(1L << 30);
+        Emulator.options().misuse(options.misuse()).poison(true).shuffle(seed | 1).api(api).deviceMemory(DEVICE_BYTES);
         long misuses = lastMisuse();
         EmulatorUsage before = Emulator.usage();
         try {

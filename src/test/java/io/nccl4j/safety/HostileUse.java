@@ -28,10 +28,10 @@ public final class HostileUse {
         long shown = start;
         try {
             if (options.only() != null) {
-                new HostileSequence(options.only(), options, statistics, surface).run();
+                run(new HostileSequence(options.only(), options, statistics, surface));
             } else {
                 for (int i = 0; i < options.sequences() && !isOver(options, start); i++) {
-                    new HostileSequence(seeds.nextLong(), options, statistics, surface).run();
+                    run(new HostileSequence(seeds.nextLong(), options, statistics, surface));
                     if (System.nanoTime() - shown > PROGRESS_NANOS) {
                         shown = System.nanoTime();
                         System.out.println("progress: " + statistics.progress());
@@ -54,6 +54,17 @@ public final class HostileUse {
         System.out.println("never called " + missing);
         System.out.println("done");
         System.exit(0);
+    }
+
+    private static void run(HostileSequence sequence) {
+        try {
+            sequence.run();
+        } catch (HostileFailure e) {
+            throw e;
+        } catch (RuntimeException e) {
+            throw new HostileFailure(sequence + ": " + e + " " + Emulator.errorText(io.nccl4j.cuda.CudaDevice.of(0)),
+                    e);
+        }
     }
 
     private static boolean isOver(HostileOptions options, long start) {

@@ -122,9 +122,9 @@ final class Layer implements AutoCloseable {
 
     @Override
     public void close() {
+        buffers.close();
         tokens.close();
         routing.close();
         weights.close();
-        buffers.close();
     }
 }
