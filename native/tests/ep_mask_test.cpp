@@ -1,4 +1,5 @@
 // Section 7: masks, time-outs, the asynchronous error, ranks that come back.
+#include <algorithm>
 #include <chrono>
 
 #include "ep_round.h"
@@ -183,6 +184,57 @@ TEST_P(EpMask, DroppedMessages) {
     EXPECT_EQ(rank.rank == 0 ? 1 : 0, asyncError(group));
   });
   EXPECT_EQ(0, nccl4jEmuClearFaults());
+}
+
+// A rank that is late, not gone: the others mask it, but what they sent it is still there when it comes.
+TEST_P(EpMask, LateRankStillFindsItsMessages) {
+  const Case facts = maskCase(GetParam());
+  const World world = fullWorld(facts, 49);
+  constexpr int kLate = 1;
+  asThreads(facts.ranks, [&](Rank& rank) {
+    Group group(rank, maskConfig(facts));
+    Handle handle(group, facts.layout, facts.topk);
+    if (rank.rank == kLate) {
+      EXPECT_EQ(0, nccl4jEmuInjectFault(NCCL4J_EMU_FAULT_DELAY, kLate, 1, 3 * kTimeoutNs / 1'000'000));
+    }
+    RoundOptions survivors;
+    survivors.dead.assign(static_cast<size_t>(facts.ranks), false);
+    survivors.dead[kLate] = rank.rank != kLate;
+    Round round(rank, handle, facts, facts.maxTokens, survivors);
+    round.load(world);
+    round.spoil();
+    EXPECT_EP(ncclSuccess, round.update());
+    EXPECT_EP(ncclSuccess, round.dispatch());
+    synchronize(rank);
+    round.checkDispatch(world);
+    EXPECT_EQ(rank.rank == kLate ? 0 : 1, asyncError(group));
+  });
+  EXPECT_EQ(0, nccl4jEmuClearFaults());
+}
+
+// 6.1: MaskQuery may be captured; and pinned memory is read when the update runs.
+TEST(EpMaskParity, S61CapturedQueryAndPinnedUpdate) {
+  const Case facts = maskCase(NCCL_EP_LAYOUT_RANK_MAJOR);
+  asThreads(facts.ranks, [&](Rank& rank) {
+    Group group(rank, maskConfig(facts));
+    Buffer<int> status(4);
+    int* pinned = nullptr;
+    ASSERT_CUDA(cudaSuccess, cudaMallocHost(reinterpret_cast<void**>(&pinned), 4 * sizeof(int)));
+    const std::vector<std::vector<int>> masks = {{1, 0, 1, 1}, {1, 1, 0, 0}, {1, 1, 1, 1}};
+    {
+      Captured graph(rank, [&] {
+        EXPECT_EP(ncclSuccess, ncclEpMaskUpdate(group, pinned, rank.stream));
+        EXPECT_EP(ncclSuccess, ncclEpMaskQuery(group, status.data(), rank.stream));
+      });
+      for (const auto& mask : masks) {
+        std::copy(mask.begin(), mask.end(), pinned);
+        graph.launch(rank);
+        synchronize(rank);
+        EXPECT_EQ(mask, status.read());
+      }
+    }
+    EXPECT_CUDA(cudaSuccess, cudaFreeHost(pinned));
+  });
 }
 
 // MaskUpdate decides alone who takes part; values other than 0 are active.

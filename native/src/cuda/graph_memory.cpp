@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "base/faults.h"
+#include "base/options.h"
 #include "cuda/blocks.h"
 
 namespace emu {
@@ -23,7 +24,7 @@ Registry& registry() {
 }  // namespace
 
 cudaError_t GraphMemory::reserve(size_t bytes, int device, std::shared_ptr<GraphMemory>* out) {
-  if (faults::failAllocation(device)) return cudaErrorMemoryAllocation;
+  if (bytes > options::deviceMemory() || faults::failAllocation(device)) return cudaErrorMemoryAllocation;
   const uintptr_t base = AddressSpace::instance().take(bytes);
   if (base == 0) return cudaErrorMemoryAllocation;
   auto range = std::make_shared<AddressRange>(base, AddressSpace::wholePages(bytes));

@@ -10,26 +10,42 @@ namespace emu::ep {
 
 namespace {
 
-// As a GPU converts: NaN has one pattern.
-uint8_t toE4m3(float value) { return value != value ? 0x7f : numbers::Float8e4m3::fromFloat(value).bits; }
+// e4m3 to nearest even, saturating at 448; NaN has one pattern. Without branches, so that loops over it are vectorised.
+EMU_EP_INLINE uint8_t toE4m3(float value) {
+  constexpr uint32_t kInfinity = 0x7f800000u;
+  constexpr uint32_t kLargest = 0x43e00000u;      // 448
+  constexpr uint32_t kLeastNormal = 0x3c800000u;  // 2^-6
+  constexpr float kSubnormalUnit = 0x1p14f;       // whose own unit in the last place is 2^-9, that of the subnormal numbers
+  const uint32_t bits = bitsOf(value);
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  const uint32_t limited = magnitude < kLargest ? magnitude : kLargest;
+  const uint32_t normal = ((limited + 0x7ffffu + ((limited >> 20) & 1u)) >> 20) - (120u << 3);
+  const uint32_t subnormal = bitsOf(floatOf(limited) + kSubnormalUnit) - bitsOf(kSubnormalUnit);
+  const uint32_t code = ((bits >> 24) & 0x80u) | (limited < kLeastNormal ? subnormal : normal);
+  return static_cast<uint8_t>(magnitude > kInfinity ? 0x7fu : code);
+}
+
 float fromE4m3(uint8_t value) { return numbers::Float8e4m3{value}.toFloat(); }
+
+// The largest magnitude of n bf16 elements, but not below `least`. NaN counts for nothing.
+float largestMagnitude(const uint16_t* elements, size_t n, float least) {
+  uint16_t largest = 0;
+  for (size_t i = 0; i < n; ++i) {
+    const auto magnitude = static_cast<uint16_t>(elements[i] & 0x7fff);
+    const uint16_t counted = magnitude > 0x7f80 ? uint16_t{0} : magnitude;
+    largest = largest < counted ? counted : largest;
+  }
+  return std::max(least, fromBf16(largest));
+}
 
 }  // namespace
 
 uint8_t toE2m1(float value) {
-  if (value != value) return 7;
-  const uint8_t sign = std::signbit(value) ? 8 : 0;
+  const int sign = std::signbit(value) ? 8 : 0;
   const float a = std::fabs(value);
-  // The bounds between neighbours; a value on one goes to the neighbour with the even code.
-  uint8_t code = 0;
-  if (a > 0.25f) code = 1;
-  if (a >= 0.75f) code = 2;
-  if (a > 1.25f) code = 3;
-  if (a >= 1.75f) code = 4;
-  if (a > 2.5f) code = 5;
-  if (a >= 3.5f) code = 6;
-  if (a > 5.0f) code = 7;
-  return static_cast<uint8_t>(sign | code);
+  // One for each bound between neighbours that is passed; a value on one goes to the neighbour with the even code.
+  const int code = (a > 0.25f) + (a >= 0.75f) + (a > 1.25f) + (a >= 1.75f) + (a > 2.5f) + (a >= 3.5f) + (a > 5.0f);
+  return static_cast<uint8_t>(value != value ? 7 : sign | code);
 }
 
 float fromE2m1(uint8_t value) {
@@ -42,8 +58,7 @@ void quantiseFp8(const uint16_t* bf16, size_t elements, bool powersOfTwo, uint8_
   constexpr float kMost = 448.0f;
   for (size_t block = 0; block < elements / kFp8Block; ++block) {
     const uint16_t* in = bf16 + block * kFp8Block;
-    float most = 1e-4f;
-    for (size_t i = 0; i < kFp8Block; ++i) most = std::max(most, std::fabs(fromBf16(in[i])));
+    const float most = largestMagnitude(in, kFp8Block, 1e-4f);
     float inverse = most * (1.0f / kMost);
     float scale = kMost / most;
     if (powersOfTwo) {
@@ -52,7 +67,9 @@ void quantiseFp8(const uint16_t* bf16, size_t elements, bool powersOfTwo, uint8_
       scale = std::ldexp(1.0f, -exponent);
       inverse = std::ldexp(1.0f, exponent);
     }
-    for (size_t i = 0; i < kFp8Block; ++i) out[block * kFp8Block + i] = toE4m3(fromBf16(in[i]) * scale);
+    uint8_t codes[kFp8Block];  // bytes of the caller's could alias the input
+    for (size_t i = 0; i < kFp8Block; ++i) codes[i] = toE4m3(fromBf16(in[i]) * scale);
+    std::memcpy(out + block * kFp8Block, codes, sizeof codes);
     scales[block] = inverse;
   }
 }
@@ -62,8 +79,7 @@ void quantiseFp4(const uint16_t* bf16, size_t elements, float global, uint8_t* o
   const float perGlobal = global != 0.0f ? 1.0f / global : 0.0f;
   for (size_t block = 0; block < elements / kFp4Block; ++block) {
     const uint16_t* in = bf16 + block * kFp4Block;
-    float most = 0.0f;
-    for (size_t i = 0; i < kFp4Block; ++i) most = std::max(most, std::fabs(fromBf16(in[i])));
+    const float most = largestMagnitude(in, kFp4Block, 0.0f);
     const float factor = global * (most * (1.0f / 6.0f));
     const uint8_t narrow = toE4m3(factor);
     const float inverse = factor != 0.0f ? 1.0f / (fromE4m3(narrow) * perGlobal) : 0.0f;

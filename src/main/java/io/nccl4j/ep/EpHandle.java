@@ -54,6 +54,8 @@ public final class EpHandle extends NativeResource {
     private @Nullable EpTensor routing;
     private final Executed mapped = new Executed();
     private final Executed dispatched = new Executed();
+    private long dispatchedTokens = NEVER_UPDATED;
+    private @Nullable EpTensor dispatchedRouting;
     private long dispatchedRows;
 
     private EpHandle(EpGroup group, long address, HandleShape shape, @Nullable DeviceMemory memory) {
@@ -107,14 +109,11 @@ public final class EpHandle extends NativeResource {
 
     static EpHandle createUpdated(EpGroup group, HandleShape shape, EpTensor topkIdx, @Nullable LayoutInfo info,
             CudaStream stream) {
-        if (group.rdmaBuffer().mustGrow(shape)) {
-            // The C function is these two; apart, the collective part of the first has its limit.
-            EpHandle handle = create(group, shape, HandleConfig.defaults());
-            handle.update(topkIdx, info, stream);
-            return handle;
-        }
         group.enter(stream);
         checkUpdate(group, shape, topkIdx, info);
+        if (group.rdmaBuffer().mustGrow(shape)) {
+            return createAndUpdate(group, shape, topkIdx, info, stream);
+        }
         long address;
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(ADDRESS);
@@ -127,6 +126,23 @@ public final class EpHandle extends NativeResource {
         EpHandle handle = created(group, address, shape, null);
         handle.updated(topkIdx, stream);
         return handle;
+    }
+
+    /** What the C function does, but the collective part of the first has its limit. */
+    private static EpHandle createAndUpdate(EpGroup group, HandleShape shape, EpTensor topkIdx,
+            @Nullable LayoutInfo info,
+            CudaStream stream) {
+        EpHandle handle = create(group, shape, HandleConfig.defaults());
+        boolean done = false;
+        try {
+            handle.update(topkIdx, info, stream);
+            done = true;
+            return handle;
+        } finally {
+            if (!done) {
+                handle.close();
+            }
+        }
     }
 
     /** The library hands out a half-made handle with an error; destroying that is safe. */
@@ -279,6 +295,8 @@ public final class EpHandle extends NativeResource {
             takeTurns(stream);
         }
         dispatched.enqueued(stream);
+        dispatchedTokens = tokens;
+        dispatchedRouting = routing;
         dispatchedRows = outputs.tokens().rows();
         if (config != null && config.isSendOnly()) {
             group.send().begin(this, stream, inputs, outputs, info);
@@ -325,7 +343,8 @@ public final class EpHandle extends NativeResource {
 
     private void checkBegin(String call, CudaStream stream) {
         Rule.UPDATED.require(lowLatency || mapped.isBefore(stream),
-                "%s of %s before its first update has run: it was captured, and its graph was never launched", call,
+                "%s of %s before its last update has run: it was captured, and its graph was never launched; update again",
+                call,
                 this);
         Rule.SEND_PENDING.require(!group.send().isPending(),
                 "%s of %s while a send half is pending in its group (%s): complete it first",
@@ -356,9 +375,14 @@ public final class EpHandle extends NativeResource {
         if (eager || !combines.contain(inputs, outputs, config, null, tokens)) {
             checkCombine(inputs, outputs, config);
         }
+        if (lowLatency && (tokens != dispatchedTokens || routing != dispatchedRouting)) {
+            Rule.DISPATCHED.require(dispatchedTokens == NEVER_UPDATED,
+                    "combine of %s with a routing of %d tokens that was not dispatched: the last dispatch had another one, of %d",
+                    this, tokens, dispatchedTokens);
+        }
         if (lowLatency ? !dispatched.isBefore(stream) || !canBegin() : !mapped.isBefore(stream)) {
             Rule.DISPATCHED.require(!lowLatency || dispatched.isBefore(stream),
-                    "combine of %s before its first dispatch; one that was captured counts when the graph is launched",
+                    "combine of %s before its first dispatch, or before the last one has run; one that was captured counts when the graph is launched",
                     this);
             checkBegin("combine", stream);
         }

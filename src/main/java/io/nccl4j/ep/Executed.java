@@ -5,8 +5,8 @@ import io.nccl4j.internal.CaptureScope;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Whether something that writes a handle's state on the device has run, or will have run, before what is enqueued next. What was
- * captured has not until its graph is launched, but has for the rest of the same capture.
+ * Whether the last call of something that writes a handle's state on the device has run, or will have run, before what is enqueued
+ * next. What was captured has not until its graph is launched, but has for the rest of the same capture.
  */
 final class Executed {
     private boolean done;
@@ -14,13 +14,8 @@ final class Executed {
 
     /** It was enqueued on, or captured from, the stream. */
     void enqueued(CudaStream stream) {
-        if (!done) {
-            if (stream.isCapturing()) {
-                captured = CaptureScope.current();
-            } else {
-                done = true;
-            }
-        }
+        captured = stream.isCapturing() ? CaptureScope.current() : null;
+        done = captured == null;
     }
 
     /** Whether work enqueued now finds it done. */

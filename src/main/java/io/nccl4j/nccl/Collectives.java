@@ -208,9 +208,19 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
     }
 
     private void enqueue(String function, Operand send, Operand receive, DataType type, CudaStream stream, Call call) {
+        NcclGroup.add(() -> verify(send, receive, type, stream),
+                () -> call(function, send, receive, type, stream, call));
+    }
+
+    private void verify(Operand send, Operand receive, DataType type, CudaStream stream) {
         checkUsable();
         checkType(type);
         checkStream(stream);
+        segment("send", send, type);
+        segment("receive", receive, type);
+    }
+
+    private void call(String function, Operand send, Operand receive, DataType type, CudaStream stream, Call call) {
         MemorySegment from = segment("send", send, type);
         MemorySegment to = segment("receive", receive, type);
         MemorySegment self = MemorySegment.ofAddress(address());
@@ -243,6 +253,7 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
     }
 
     private void checkStream(CudaStream stream) {
+        stream.address();
         if (stream.device() != device()) {
             throw new IllegalArgumentException(stream + " is not a stream of " + device()
                     + ", the device of " + this);

@@ -441,8 +441,8 @@ public final class Communicator extends Collectives {
     }
 
     /**
-     * Runs {@code body} and makes its calls on any communicators one operation, {@code ncclGroupStart} to {@code
-     * ncclGroupEnd}.
+     * Runs {@code body} and makes its collectives, on any communicators, one operation, {@code ncclGroupStart} to {@code
+     * ncclGroupEnd}. They are made when the body is done: if it throws, none of them is.
      */
     public static void group(Runnable body) {
         NcclGroup.run(body);

@@ -2,15 +2,27 @@ package io.nccl4j.nccl;
 
 import io.nccl4j.NativeLibraries;
 import io.nccl4j.bindings.nccl.Nccl;
+import java.util.ArrayList;
 import java.util.LinkedHashSet;
+import java.util.List;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
-/** Grouped calls of this thread, {@code ncclGroupStart} and {@code ncclGroupEnd}; groups nest. */
+/**
+ * Calls of this thread that become one operation, {@code ncclGroupStart} to {@code ncclGroupEnd}; groups nest. They are collected here and
+ * made when the outermost group ends: NCCL knows no way to drop what it has collected, so that after an exception half of them would
+ * wait for ever for their other half.
+ */
 final class NcclGroup {
+    /** A collected call: what must still hold when it is made, and how it is made. */
+    private record Member(Runnable check, Runnable call) {
+    }
+
     private static final ThreadLocal<@Nullable NcclGroup> CURRENT = new ThreadLocal<>();
 
+    private final List<Member> members = new ArrayList<>();
     private final Set<Communicator> pending = new LinkedHashSet<>();
+    private boolean making;
 
     private NcclGroup() {
     }
@@ -22,22 +34,34 @@ final class NcclGroup {
             return;
         }
         NativeLibraries.load();
-        check(Nccl.ncclGroupStart(), "ncclGroupStart");
         NcclGroup group = new NcclGroup();
         CURRENT.set(group);
-        Throwable failure = null;
         try {
             body.run();
+            group.make();
+        } finally {
+            CURRENT.remove();
+        }
+    }
+
+    private void make() {
+        members.forEach(member -> member.check.run());
+        if (members.isEmpty()) {
+            return;
+        }
+        making = true;
+        check(Nccl.ncclGroupStart(), "ncclGroupStart");
+        Throwable failure = null;
+        try {
+            members.forEach(member -> member.call.run());
         } catch (RuntimeException | Error e) {
             failure = e;
             throw e;
         } finally {
-            CURRENT.remove();
-            group.end(failure);
+            end(failure);
         }
     }
 
-    /** Starts what was collected, also after an exception: NCCL knows no way to drop it. */
     private void end(@Nullable Throwable failure) {
         try {
             int status = Nccl.ncclGroupEnd();
@@ -61,17 +85,28 @@ final class NcclGroup {
         }
     }
 
-    /** Whether this thread is in a group; then the communicator is waited for at its end. */
+    /** Makes a call now or, if this thread is in a group, at its end, provided that {@code check} passes once more then. */
+    static void add(Runnable check, Runnable call) {
+        NcclGroup group = CURRENT.get();
+        check.run();
+        if (group == null) {
+            call.run();
+        } else {
+            group.members.add(new Member(check, call));
+        }
+    }
+
+    /** Whether the calls of a group are being made on this thread; then the communicator is waited for at their end. */
     static boolean defer(Communicator communicator) {
         NcclGroup group = CURRENT.get();
-        if (group == null) {
+        if (group == null || !group.making) {
             return false;
         }
         group.pending.add(communicator);
         return true;
     }
 
-    /** Refuses a call that is made on another thread, where the group would not see it. */
+    /** Refuses a call that cannot be made later. */
     static void refuse(String call) {
         if (CURRENT.get() != null) {
             throw new IllegalStateException(call + " cannot be part of a group: call it outside of Communicator.group");

@@ -208,8 +208,9 @@ final class HostileRank {
         return scripted("renew", this::renew);
     }
 
-    /** A device is lost by a fault or not at all. */
+    /** A device is lost by a fault or not at all, and misuse does not come that far. */
     private void observe() {
+        sequence.checkMisuse(trail);
         if (rank.device().observe() != null && !sequence.isFaulted()) {
             throw sequence.failure(-1, trail,
                     "the device was lost without a fault: " + Emulator.errorText(rank.device()), null);
@@ -224,6 +225,9 @@ final class HostileRank {
                 all.add(new String(told, StandardCharsets.UTF_8));
             }
         } catch (RuntimeException e) {
+            if (sequence.isFaulted()) {
+                return false;
+            }
             throw sequence.failure(action, trail, "rank " + rank.rank() + " lost the others", e);
         }
         boolean same = all.stream().distinct().count() == 1;
@@ -267,8 +271,11 @@ final class HostileRank {
             if (sequence.isFaulted()) {
                 sequence.breakWaits(call);
             } else {
-                sequence.statistics().nativeError(call.function() + " " + call.code());
+                sequence.statistics().nativeError(call.function().replaceAll("\\(.*", "") + " " + call.code());
                 observe();
+                if (call.function().startsWith("ncclEp")) {
+                    throw sequence.failure(-1, trail, "the library has refused what no rule has", e);
+                }
             }
             return "native error";
         }
@@ -391,7 +398,9 @@ final class HostileRank {
 
     private void keep(Method method, @Nullable Object result) {
         if (result == null || result.getClass().isPrimitive() || result instanceof Number || result instanceof Boolean
-                || result instanceof String || result.getClass().isArray() || result instanceof Enum) {
+                || result instanceof String || result.getClass().isArray() || result instanceof Enum
+                // Which is not the same to every rank.
+                || result instanceof CudaDevice) {
             return;
         }
         if (result instanceof DeviceMemory memory) {
@@ -517,7 +526,7 @@ final class HostileRank {
         Layer of = layer();
         EpCase batch = batch();
         of.load(batch, stream);
-        of.enqueue(of.count(batch), stream);
+        of.enqueue(most(batch), stream);
         verify(of, batch);
     }
 
@@ -546,7 +555,7 @@ final class HostileRank {
             return;
         }
         EpCase batch = batch();
-        if (tooLarge(batch)) {
+        if (most(batch) > capturedTokens) {
             return;
         }
         of.load(batch, stream);
@@ -554,9 +563,9 @@ final class HostileRank {
         verify(of, batch);
     }
 
-    /** Whether a rank has more tokens than the graph was captured for; the same on all ranks. */
-    private boolean tooLarge(EpCase batch) {
-        return Arrays.stream(batch.inputs().tokens()).anyMatch(tokens -> tokens.length > capturedTokens);
+    /** The same T on all ranks, so that what is refused because of it is refused on all. */
+    private static int most(EpCase batch) {
+        return Arrays.stream(batch.inputs().tokens()).mapToInt(tokens -> tokens.length).max().orElse(0);
     }
 
     private void staged() {
@@ -566,7 +575,7 @@ final class HostileRank {
         }
         EpCase batch = batch();
         of.load(batch, stream);
-        of.handle.dispatchAsync(of.buffers, of.count(batch), DispatchConfig.defaults().sendOnly(), stream);
+        of.handle.dispatchAsync(of.buffers, most(batch), DispatchConfig.defaults().sendOnly(), stream);
         if (random.nextBoolean()) {
             call("between the halves: ");
         }

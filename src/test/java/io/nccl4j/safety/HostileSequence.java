@@ -17,6 +17,7 @@ import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
 import java.lang.foreign.Arena;
 import java.time.Duration;
+import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.List;
 import java.util.Set;
@@ -42,7 +43,8 @@ final class HostileSequence {
             "ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine", "ncclEpInitHandle", "ncclEpHandleMemSize",
             "ncclCommWindowRegister", "ncclMemAlloc", "ncclAllReduce", "ncclGroupEnd", "ncclCommSplit",
             "ncclCommGetAsyncError");
-    private static final Duration LIMIT = Duration.ofSeconds(120);
+    private static final Duration LIMIT = Duration.ofSeconds(Integer.getInteger("nccl4j.hostile.limit", 120));
+    private static final int KEPT_CALLS = 20_000;
     /** Poisoned when it is taken, so it takes memory of the machine. */
     private static final long DEVICE_BYTES = 256L << 20;
 
@@ -58,6 +60,7 @@ final class HostileSequence {
     private final SplittableRandom faults;
     private final AtomicBoolean broken = new AtomicBoolean();
     private volatile @Nullable String fault;
+    private volatile long misusesBefore;
 
     HostileSequence(long seed, HostileOptions options, HostileStatistics statistics, ApiSurface surface) {
         this.seed = seed;
@@ -110,7 +113,10 @@ final class HostileSequence {
     void run() {
         Emulator.reset();
         Emulator.options().misuse(options.misuse()).poison(true).shuffle(seed | 1).api(api).deviceMemory(DEVICE_BYTES);
-        long misuses = lastMisuse();
+        if (options.verbose()) {
+            Emulator.logCalls(KEPT_CALLS);
+        }
+        misusesBefore = lastMisuse();
         EmulatorUsage before = Emulator.usage();
         try {
             EmulatedCluster.of(model.shape().ranks()).limit(LIMIT).allowLeaks().run(rank -> {
@@ -119,12 +125,15 @@ final class HostileSequence {
                 }
             });
         } catch (EmulatedClusterException e) {
+            if (options.verbose()) {
+                Emulator.calls().forEach(System.out::println);
+            }
             throw e.failures().values().stream().filter(HostileFailure.class::isInstance)
                     .map(HostileFailure.class::cast)
                     .findFirst().orElseGet(() -> new HostileFailure(this + ": " + e.getMessage(), e));
         }
         statistics.sequence(broken.get());
-        checkMisuse(misuses);
+        checkMisuse(new ArrayDeque<>());
         if (broken.get()) {
             recover();
         } else {
@@ -137,18 +146,22 @@ final class HostileSequence {
         return all.isEmpty() ? 0 : all.getLast().sequence();
     }
 
-    private void checkMisuse(long before) {
-        List<EmulatorMisuse> made = Emulator.misuses(before + 1).stream().filter(misuse -> !isOfTheFault(misuse))
+    /** Whether something came to the library that would have ended the process. */
+    void checkMisuse(Deque<String> trail) {
+        List<EmulatorMisuse> made = Emulator.misuses(misusesBefore + 1).stream().filter(misuse -> !isOfTheFault(misuse))
                 .toList();
         if (!made.isEmpty()) {
-            throw new HostileFailure(this + ": misuse reached the library: " + made, null);
+            throw failure(-1, trail, "misuse reached the library: " + made, null);
         }
     }
 
-    /** What remains possible: the library itself runs out of memory, or its waits for ranks that are out of step are ended. */
+    /**
+     * What remains possible: the library itself runs out of memory, its waits for ranks that are out of step are ended, or a device has
+     * failed since somebody looked.
+     */
     private boolean isOfTheFault(EmulatorMisuse misuse) {
         return fault != null && (misuse.text().contains("allocation failed") || misuse.text().contains("were broken")
-                || misuse.text().contains("failed before"));
+                || misuse.text().contains("CUDA error") || misuse.text().contains("the device has failed"));
     }
 
     private void checkLeaks(EmulatorUsage before) {
