@@ -40,6 +40,6 @@ class EagerAndGraphTest {
     private void prove(EpCase model, LayerKind kind, EmulatedCluster cluster) {
         System.out.println(kind + ", series " + seeds + ", " + model);
         List<EpCase> batches = ReplayProof.batches(model, kind, seeds);
-        cluster.run(rank -> ReplayProof.run(rank, kind, batches));
+        cluster.run(rank -> ReplayProof.run(rank, kind, Quantisation.PLAIN, batches));
     }
 }

@@ -30,12 +30,12 @@ final class ReplayProof {
     }
 
     /** Runs all batches on a rank; throws at the first difference. */
-    static void run(EmulatedRank rank, LayerKind kind, List<EpCase> batches) {
+    static void run(EmulatedRank rank, LayerKind kind, Quantisation quantisation, List<EpCase> batches) {
         EpCase model = batches.getFirst();
         int maxTokens = model.shape().maxTokens();
         TreeSet<Integer> buckets = new TreeSet<>(
                 List.of(Math.ceilDiv(maxTokens, 4), Math.ceilDiv(maxTokens, 2), maxTokens));
-        try (MoeRank self = new MoeRank(rank, kind, model); MoeLayer layer = self.layer()) {
+        try (MoeRank self = new MoeRank(rank, kind, quantisation, model, kind.config(model).build()); MoeLayer layer = self.layer()) {
             layer.handle().warmUp(layer.buffers(), maxTokens, self.stream());
             List<CudaGraphExec> graphs = new ArrayList<>();
             try {
@@ -68,7 +68,6 @@ final class ReplayProof {
         LayerResult replayed = layer.result(bucket);
         layer.verify(batch, eager);
         layer.verify(batch, replayed);
-        eager.verifySame(replayed, self.kind(), layer.tokens(batch), batch.hidden() * batch.format().bytes(),
-                batch.shape().topK());
+        eager.verifySame(replayed, self.kind(), layer.tokens(batch), batch.shape().topK());
     }
 }

@@ -48,7 +48,7 @@ public final class ReplayingRankProcess {
             for (LayerKind kind : LayerKind.values()) {
                 EpCase model = draw(kind, size, seeds);
                 List<EpCase> batches = ReplayProof.batches(model, kind, seeds);
-                ReplayProof.run(rank, kind, batches);
+                ReplayProof.run(rank, kind, Quantisation.PLAIN, batches);
                 System.out.println(kind + ": " + batches.size() + " replays verified");
                 serve(rank, kind, batches.subList(0, 10));
                 bootstrap.barrier();
