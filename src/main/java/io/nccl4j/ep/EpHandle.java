@@ -437,18 +437,20 @@ public final class EpHandle extends NativeResource {
         send.end();
     }
 
+    /** {@link #allocateBuffers(BufferConfig)} for rows that travel as they are: BFLOAT16, FLOAT16 or FLOAT32. */
+    public EpBuffers allocateBuffers(int hidden, DataType type) {
+        return allocateBuffers(BufferConfig.of(hidden, type));
+    }
+
     /**
      * Device buffers at maximum capacity, at addresses that never change, for {@link #dispatchAsync} and {@link #combineAsync}.
-     * High throughput: collective, since what is received lies in windows.
-     *
-     * @param hidden elements of a row
-     * @param type of tokens: BFLOAT16, FLOAT16 or FLOAT32
+     * High throughput: collective, since what is received lies in windows. A handle may have several, of different recipes too.
      */
-    public EpBuffers allocateBuffers(int hidden, DataType type) {
+    public EpBuffers allocateBuffers(BufferConfig config) {
         CaptureScope.refuse("EpHandle.allocateBuffers", "allocate before the capture");
         checkOpen();
         group.enter();
-        return EpBuffers.allocate(this, hidden, type);
+        return EpBuffers.allocate(this, config);
     }
 
     /**
@@ -461,14 +463,15 @@ public final class EpHandle extends NativeResource {
         dispatchAsync(buffers, count, null, stream);
     }
 
-    /** The same with a configuration, such as {@link DispatchConfig#sendOnly()}: {@link #complete()} does the rest then. */
+    /** The same with {@link EpBuffers#dispatchConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does the rest then. */
     public void dispatchAsync(EpBuffers buffers, long count, @Nullable DispatchConfig config, CudaStream stream) {
         if (buffers.handle() != this || !buffers.hasTokenRows(count)) {
             checkOwn(buffers, stream);
             buffers.tokenRows(count);
         }
         update(buffers.routing(), buffers.updateInfo(), stream);
-        dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(), config, stream);
+        dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(),
+                buffers.dispatchConfig(config), stream);
         if (stream.isCapturing()) {
             stream.retain(buffers);
         }
@@ -491,12 +494,12 @@ public final class EpHandle extends NativeResource {
         combineAsync(buffers, null, stream);
     }
 
-    /** The same with a configuration, such as {@link CombineConfig#sendOnly()}: {@link #complete()} does the rest then. */
+    /** The same with {@link EpBuffers#combineConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does the rest then. */
     public void combineAsync(EpBuffers buffers, @Nullable CombineConfig config, CudaStream stream) {
         if (buffers.handle() != this) {
             throw buffers.foreign(this);
         }
-        combine(buffers.combineInputs(), buffers.combineOutputs(), config, stream);
+        combine(buffers.combineInputs(), buffers.combineOutputs(), buffers.combineConfig(config), stream);
         if (stream.isCapturing()) {
             stream.retain(buffers);
         }

@@ -23,6 +23,7 @@ import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.Rows;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -64,7 +65,7 @@ class EagerDispatchTest {
             for (EpCase batch : batches) {
                 layer.load(batch);
                 step.replay(self.stream());
-                new LayerOracle(self, batch, Integer.MAX_VALUE).verify(layer.result());
+                new LayerOracle(self, Quantisation.PLAIN, batch, Integer.MAX_VALUE).verify(layer.result());
             }
         }
     }
@@ -193,10 +194,10 @@ class EagerDispatchTest {
             long rows = received.rows();
             int rowBytes = of.model().hidden() * of.model().format().bytes();
             return new LayerResult(device(counts).toArray(JAVA_INT), null, device(total).get(JAVA_INT, 0),
-                    device(received).asSlice(0, rows * rowBytes).toArray(JAVA_BYTE),
+                    new Rows(device(received).asSlice(0, rows * rowBytes).toArray(JAVA_BYTE), rowBytes), null,
                     device(receivedIndices).asSlice(0, rows * topK * Long.BYTES).toArray(JAVA_LONG),
                     device(receivedWeights).asSlice(0, rows * topK * Float.BYTES).toArray(JAVA_FLOAT),
-                    device(combined).asSlice(0, (long) count * rowBytes).toArray(JAVA_BYTE));
+                    new Rows(device(combined).asSlice(0, (long) count * rowBytes).toArray(JAVA_BYTE), rowBytes));
         }
 
         private static MemorySegment device(EpTensor tensor) {
