@@ -158,7 +158,7 @@ public final class GraphCache implements AutoCloseable {
         // Ranks use different graphs, but must evict the same one: each says where its own stand in the order of last use.
         String told = names(wanted) + "\n" + names(keys()) + "\n"
                 + keys().stream().map(key -> String.valueOf(recency.indexOf(key))).collect(Collectors.joining(","));
-        List<String[]> all = agreement.exchange("capture of " + names(wanted), failure, told).stream()
+        List<String[]> all = agreement.exchange("graphs", "capture of " + names(wanted), failure, told).stream()
                 .map(text -> text.split("\n", 3))
                 .toList();
         CaptureAgreement.checkSame("which graphs to capture", all.stream().map(fields -> fields[0]).toList());
@@ -213,7 +213,8 @@ public final class GraphCache implements AutoCloseable {
     private void agreeOnBytes(List<GraphKey> missing, List<CachedGraph> made, @Nullable RuntimeException failure) {
         List<String> all;
         try {
-            all = agreement.exchange("capture of " + names(missing), failure == null ? "" : failure.toString(),
+            all = agreement.exchange("captured bytes", "capture of " + names(missing),
+                    failure == null ? "" : failure.toString(),
                     made.stream().map(graph -> String.valueOf(graph.bytes())).collect(Collectors.joining(",")));
         } catch (RuntimeException e) {
             if (failure != null) {

@@ -3,6 +3,8 @@ package io.nccl4j.safety;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.internal.LeakCount;
 import java.util.SplittableRandom;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 
 /**
  * Random sequences of calls of the whole public API by several ranks: right and wrong arguments, orders, threads and devices, closes,
@@ -12,6 +14,10 @@ import java.util.SplittableRandom;
 public final class HostileUse {
     private static final long PROGRESS_NANOS = 10_000_000_000L;
 
+    private static final long SLOW_NANOS = 10_000_000_000L;
+    private static final Logger MUTED = Logger.getLogger("io.nccl4j");
+    private static final Logger LEAKS = Logger.getLogger("io.nccl4j.leak");
+
     private HostileUse() {
     }
 
@@ -20,6 +26,9 @@ public final class HostileUse {
         HostileOptions options = HostileOptions.parse(arguments);
         System.out.println("hostile use, seed " + Long.toHexString(options.seed())
                 + (options.only() == null ? "" : ", only sequence " + Long.toHexString(options.only())));
+        // Failures are meant here, leaks are not.
+        MUTED.setLevel(Level.OFF);
+        LEAKS.setLevel(Level.ALL);
         Emulator.use();
         HostileStatistics statistics = new HostileStatistics();
         ApiSurface surface = new ApiSurface();
@@ -47,18 +56,19 @@ public final class HostileUse {
             e.printStackTrace(System.out);
             System.exit(1);
         }
-        System.out.println(statistics.summary(surface.size()));
-        System.out.println("native calls " + Emulator.callCount());
-        java.util.Set<String> missing = new java.util.TreeSet<>(surface.names());
-        missing.removeAll(statistics.called());
-        System.out.println("never called " + missing);
+        System.out.println(statistics.summary(surface));
+        System.out.println("native calls " + Emulator.callCount() + ", alive at the end " + Emulator.usage());
         System.out.println("done");
         System.exit(0);
     }
 
     private static void run(HostileSequence sequence) {
+        long start = System.nanoTime();
         try {
             sequence.run();
+            if (System.nanoTime() - start > SLOW_NANOS) {
+                System.out.println("slow: " + sequence);
+            }
         } catch (HostileFailure e) {
             throw e;
         } catch (RuntimeException e) {
