@@ -47,7 +47,10 @@ class Round {
   Tensor& receivedWeights() { return *receivedWeights_; }
   Tensor& returned() { return *returned_; }
   Tensor& combined() { return *combined_; }
+  Tensor& receivedIds() { return *receivedIds_; }
   Tensor& counters() { return *counters_; }
+  Tensor& offsets() { return *offsets_; }
+  Tensor& total() { return *total_; }
   Tensor& routing() { return *routing_; }
 
  private:
