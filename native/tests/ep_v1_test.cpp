@@ -144,77 +144,18 @@ void v1Round(const Case& facts, uint64_t seed) {
   asThreads(facts.ranks, [&](Rank& rank) {
     Group group(rank, v1Config(facts));
     Handle handle(group, facts.layout, facts.topk, facts.alignment);
-    const size_t tokens = world.inputs[rank.rank].tokens;
-    const auto k = static_cast<size_t>(facts.topk);
-    Round round(rank, handle, facts, tokens);
+    Round round(rank, handle, world);
     round.load(world);
     round.spoil();
-    V1Step step;
-    auto updateInfo = made<ncclEpLayoutInfo_t>(40);
-    EXPECT_EP(ncclSuccess, ncclEpUpdateHandle(handle, round.routing(), facts.ll ? nullptr : &updateInfo, rank.stream));
-    Tensor weights(ncclFloat32, {tokens, k}), in(facts.type, {tokens, facts.hidden}), out(facts.type, {tokens, facts.hidden});
-    weights.write(world.inputs[rank.rank].weights);
-    for (size_t i = 0; i < world.inputs[rank.rank].rows.size(); ++i) {
-      encode(facts.type, world.inputs[rank.rank].rows[i], in.raw<unsigned char>() + i * 2);
-    }
-    step.inputs.tokens = in;
-    step.outputs.tokens = round.received();
-    Tensor ids(ncclInt32, {static_cast<size_t>(facts.ranks), facts.maxTokens, k});
-    ids.fill(0x5a);
-    if (facts.ll && !facts.expertMajor()) {
-      step.inputs.topk_weights = weights;
-      step.outputs.topk_weights = round.receivedWeights();
-      step.outputs.topk_idx = ids;
-      step.info.src_rank_counters = round.counters();
-    } else if (facts.ll) {
-      step.info.expert_counters = round.counters();
-    } else {
-      step.inputs.topk_weights = weights;
-      step.outputs.topk_weights = round.receivedWeights();
-    }
-    EXPECT_EP(ncclSuccess, ncclEpDispatch(handle, &step.inputs, &step.outputs, facts.ll ? &step.info : nullptr, &step.config, rank.stream));
+    round.all();
     synchronize(rank);
-    if (facts.ll && !facts.expertMajor()) {  // D34: ids of unused rows are not touched
-      const auto sources = llSources(world, rank.rank);
-      for (size_t s = 0; s < sources.size(); ++s) {
-        ASSERT_EQ(static_cast<int32_t>(sources[s].size()), round.counters().raw<int32_t>()[s]);
-        for (size_t i = sources[s].size() * k; i < facts.maxTokens * k; ++i) ASSERT_EQ(0x5a5a5a5a, ids.raw<int32_t>()[s * facts.maxTokens * k + i]);
-      }
-    } else if (facts.ll) {
-      round.checkDispatch(world);
-    } else {
-      const HtLayout layout = htLayout(world, rank.rank);
-      for (size_t i = 0; i < layout.rows.size(); ++i) {
-        ASSERT_EQ(layout.rows[i] ? layout.rows[i]->weights[0] : 0.0f, round.receivedWeights().raw<float>()[i]);
-      }
-      // D45: all M rows of weights are written.
-      for (size_t i = layout.rows.size(); i < facts.maxReceive; ++i) ASSERT_EQ(0.0f, round.receivedWeights().raw<float>()[i]);
-      // D47: one sum in fp32, one rounding.
-      step.back.tokens = round.returned();
-      step.home.tokens = out;
-      for (size_t i = 0; i < layout.rows.size(); ++i) {
-        if (!layout.rows[i]) continue;
-        for (size_t h = 0; h < facts.hidden; ++h) {
-          const float x = world.x(layout.rows[i]->source, layout.rows[i]->token, h);
-          encode(facts.type, layout.rows[i]->weights[0] * expertValue(facts, layout.rows[i]->experts[0], x),
-                 round.returned().raw<unsigned char>() + (i * facts.hidden + h) * 2);
-        }
-      }
-      EXPECT_EP(ncclSuccess, ncclEpCombine(handle, &step.back, &step.home, &step.combineConfig, rank.stream));
-      synchronize(rank);
-      const auto layouts = htLayouts(world);
-      for (size_t t = 0; t < tokens; ++t) {
-        const auto expected = htCombined(world, layouts, rank.rank, t);
-        for (size_t h = 0; h < facts.hidden; ++h) {
-          ASSERT_EQ(expected[h], decode(facts.type, out.raw<unsigned char>() + (t * facts.hidden + h) * 2));
-        }
-      }
-    }
+    round.check(world);
   });
 }
 
 Case v1Case(bool ll, ncclEpLayout_t layout) {
   Case facts;
+  facts.v1 = true;
   facts.ll = ll;
   facts.layout = layout;
   facts.mode = Mode::NvlinkDup;
