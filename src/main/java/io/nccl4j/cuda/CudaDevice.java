@@ -8,6 +8,7 @@ import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.StateChanges;
 import io.nccl4j.internal.TimeLimit;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -200,6 +201,7 @@ public final class CudaDevice {
     public void reset() {
         CaptureScope.refuse("CudaDevice.reset", "reset outside captures");
         generation++;
+        StateChanges.add();
         int status = BoundedCall.run("cudaDeviceReset on " + this, CloseLimit.get(), () -> {
             int chosen = CudaRuntime.cudaSetDevice(ordinal);
             return chosen != 0 ? chosen : CudaRuntime.cudaDeviceReset();
@@ -244,6 +246,7 @@ public final class CudaDevice {
             synchronized (this) {
                 if (failure == null) {
                     failure = e;
+                    StateChanges.add();
                     LOG.error("{} is lost: {}", this, e.getMessage());
                 }
             }

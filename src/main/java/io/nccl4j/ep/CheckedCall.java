@@ -1,13 +1,19 @@
 package io.nccl4j.ep;
 
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.internal.StateChanges;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
  * Arguments of an update, dispatch or combine that have passed all rules. Tensors, types and widths cannot change afterwards;
- * what is left to look at in each step are rows.
+ * what is left to look at in each step are rows, and whether the objects still can be used. The call that was made last is <em>ready</em>:
+ * as long as nothing has changed, it is told to be the same by comparing its arguments, and made again with the same addresses.
  */
 final class CheckedCall {
+    /** Stands where no call was made yet: never ready. */
+    static final CheckedCall NONE = new CheckedCall(new Object(), null, null, null, null, null, null);
+
     private final Object first;
     private final @Nullable Object second;
     private final @Nullable Object third;
@@ -15,6 +21,15 @@ final class CheckedCall {
     private final @Nullable NativeStruct perToken;
     private final EpTensor[] fixed;
     private final long[] fixedRows;
+    private int changes = StateChanges.NEVER;
+    private @Nullable Thread thread;
+    private @Nullable CudaStream stream;
+    private long handle;
+    private long firstAddress;
+    private long secondAddress;
+    private long thirdAddress;
+    private long fourthAddress;
+    private long streamAddress;
 
     private CheckedCall(Object first, @Nullable Object second, @Nullable Object third, @Nullable Object fourth,
             @Nullable NativeStruct perToken, @Nullable NativeStruct fixed, @Nullable NativeStruct info) {
@@ -58,5 +73,53 @@ final class CheckedCall {
             }
         }
         return true;
+    }
+
+    /**
+     * The call was made on {@code on} by this thread, with nothing against it.
+     *
+     * @param changesBefore {@link StateChanges#count()} before it was looked at
+     * @param owner address of the handle
+     */
+    void ready(int changesBefore, long owner, CudaStream on, long a, long b, long c, long d) {
+        changes = changesBefore;
+        thread = Thread.currentThread();
+        stream = on;
+        handle = owner;
+        firstAddress = a;
+        secondAddress = b;
+        thirdAddress = c;
+        fourthAddress = d;
+        streamAddress = on.address();
+    }
+
+    /** Whether this is the call that was made last, and nothing has happened since that could be against it. */
+    boolean isReady(Object a, @Nullable Object b, @Nullable Object c, @Nullable Object d, CudaStream on) {
+        return changes == StateChanges.count() && first == a && second == b && third == c && fourth == d && stream == on
+                && thread == Thread.currentThread();
+    }
+
+    long handle() {
+        return handle;
+    }
+
+    long firstAddress() {
+        return firstAddress;
+    }
+
+    long secondAddress() {
+        return secondAddress;
+    }
+
+    long thirdAddress() {
+        return thirdAddress;
+    }
+
+    long fourthAddress() {
+        return fourthAddress;
+    }
+
+    long streamAddress() {
+        return streamAddress;
     }
 }

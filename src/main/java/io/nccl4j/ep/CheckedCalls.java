@@ -7,26 +7,28 @@ final class CheckedCalls {
     private final @Nullable CheckedCall[] entries = new @Nullable CheckedCall[8];
     private int next;
 
-    /** Whether the same arguments were checked before, and still have the same rows. */
-    boolean contain(Object a, @Nullable Object b, @Nullable Object c, @Nullable Object d, long tokens) {
+    /** The call with the same arguments that was checked before, if they still have the same rows. */
+    @Nullable
+    CheckedCall find(Object a, @Nullable Object b, @Nullable Object c, @Nullable Object d, long tokens) {
         for (CheckedCall entry : entries) {
             if (entry != null && entry.isFor(a, b, c, d)) {
-                return entry.hasRows(tokens);
+                return entry.hasRows(tokens) ? entry : null;
             }
         }
-        return false;
+        return null;
     }
 
     /** Remembers a combination in the place of its last check, or else of the oldest one. */
-    void add(CheckedCall call, Object a, @Nullable Object b, @Nullable Object c, @Nullable Object d) {
+    CheckedCall add(CheckedCall call, Object a, @Nullable Object b, @Nullable Object c, @Nullable Object d) {
         for (int i = 0; i < entries.length; i++) {
             CheckedCall entry = entries[i];
             if (entry != null && entry.isFor(a, b, c, d)) {
                 entries[i] = call;
-                return;
+                return call;
             }
         }
         entries[next] = call;
         next = (next + 1) % entries.length;
+        return call;
     }
 }

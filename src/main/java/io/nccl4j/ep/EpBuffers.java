@@ -210,6 +210,13 @@ public final class EpBuffers extends NativeResource {
         return tensor;
     }
 
+    /** Whether T is that for the next calls. */
+    boolean hasTokenRows(long count) {
+        return memory.routing.rows() == count && dispatchInputs.commonRows() == count
+                && combineOutputs.commonRows() == count
+                && memory.weights.rows() == count;
+    }
+
     /** Sets T for the next calls. */
     void tokenRows(long count) {
         memory.routing.rows(count);

@@ -188,7 +188,8 @@ public final class EpGroup extends NativeResource {
      * @throws IllegalArgumentException if the group cannot have such a handle
      */
     public EpHandle createHandle(Layout layout, int topK, HandleConfig handleConfig) {
-        return EpHandle.create(this, checkedShape("EpGroup.createHandle", layout, topK, handleConfig), handleConfig);
+        return HandleCreation.create(this, checkedShape("EpGroup.createHandle", layout, topK, handleConfig),
+                handleConfig);
     }
 
     /**
@@ -204,7 +205,7 @@ public final class EpGroup extends NativeResource {
         HandleShape shape = checkedShape("EpGroup.createHandle", layout, topK, handleConfig);
         Rule.HANDLE_MEMORY.require(handleConfig.memory() == null,
                 "handle memory of the caller: create the handle without a routing, then update it");
-        return EpHandle.createUpdated(this, shape, topkIdx, info, stream);
+        return HandleCreation.createUpdated(this, shape, topkIdx, info, stream);
     }
 
     private HandleShape checkedShape(String call, Layout layout, int topK, HandleConfig handleConfig) {
@@ -343,8 +344,32 @@ public final class EpGroup extends NativeResource {
         }
     }
 
+    /** Whether the device is looked at before every call. */
+    boolean isChecked() {
+        return checked;
+    }
+
     void checkDevice(Object what, CudaDevice other) {
         Rule.DEVICE.require(other == device, "%s is of %s: %s works on %s", what, other, this, device);
+    }
+
+    void checkDevices(NativeStruct struct) {
+        for (EpTensor tensor : struct.tensors()) {
+            checkDevice(tensor, tensor.memory().device());
+            Rule.DEVICE.require(tensor.window() == null || tensor.window().communicator() == communicator,
+                    "%s is in a window of another communicator than %s", tensor, this);
+        }
+    }
+
+    /** The rules for the arguments of an update. */
+    void checkUpdate(HandleShape of, EpTensor topkIdx, @Nullable LayoutInfo info) {
+        checkDevice(topkIdx, topkIdx.memory().device());
+        HandleRules.checkRouting(of, topkIdx);
+        HandleRules.checkTokens(of, topkIdx.rows());
+        HandleRules.checkUpdateInfo(of, info);
+        if (info != null) {
+            checkDevices(info);
+        }
     }
 
     void checkThread(String call) {

@@ -1,7 +1,5 @@
 package io.nccl4j.ep;
 
-import static java.lang.foreign.ValueLayout.ADDRESS;
-
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.cuda.CloseLimit;
@@ -13,9 +11,9 @@ import io.nccl4j.internal.FlightRecording;
 import io.nccl4j.internal.HotCalls;
 import io.nccl4j.internal.LifecycleEvent;
 import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.StateChanges;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.NcclException;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -46,6 +44,10 @@ public final class EpHandle extends NativeResource {
     private final CheckedCalls updates = new CheckedCalls();
     private final CheckedCalls dispatches = new CheckedCalls();
     private final CheckedCalls combines = new CheckedCalls();
+    private final SendState send;
+    private CheckedCall readyUpdate = CheckedCall.NONE;
+    private CheckedCall readyDispatch = CheckedCall.NONE;
+    private CheckedCall readyCombine = CheckedCall.NONE;
     private final CapturedOperations captured;
     /** Whether the library keeps the turn of its two buffers in the handle; then {@link #bank} is whose turn it is. */
     private final boolean banked;
@@ -54,13 +56,17 @@ public final class EpHandle extends NativeResource {
     private @Nullable EpTensor routing;
     private final Executed mapped = new Executed();
     private final Executed dispatched = new Executed();
+    /** Counts updates that were not the same as the one before. */
+    private int routings;
+    private int dispatchedRoutings;
     private long dispatchedTokens = NEVER_UPDATED;
     private @Nullable EpTensor dispatchedRouting;
     private long dispatchedRows;
 
-    private EpHandle(EpGroup group, long address, HandleShape shape, @Nullable DeviceMemory memory) {
+    EpHandle(EpGroup group, long address, HandleShape shape, @Nullable DeviceMemory memory) {
         super("EpHandle", address, group);
         this.group = group;
+        this.send = group.send();
         this.shape = shape;
         this.memory = memory;
         this.lowLatency = shape.isLowLatency();
@@ -72,101 +78,6 @@ public final class EpHandle extends NativeResource {
             hold(memory);
         }
         group.handles().add(this);
-    }
-
-    static EpHandle create(EpGroup group, HandleShape shape, HandleConfig config) {
-        DeviceMemory memory = config.memory();
-        if (memory != null) {
-            group.checkDevice(memory, memory.device());
-            HandleRules.checkMemory(memory, group.handleMemoryBytes(shape.layout(), shape.topK()));
-            for (EpHandle other : group.handles()) {
-                HandleRules.checkApart(memory, other.memory, other);
-            }
-        }
-        EpTensor block = memory == null ? null : EpTensor.of(memory, DataType.UINT8, memory.byteSize());
-        boolean grows = group.rdmaBuffer().mustGrow(shape);
-        Rule.SEND_PENDING.require(!grows || !group.send().isPending(),
-                "a handle for which the RDMA buffer must grow while a send half is pending (%s): complete it first",
-                group.send());
-        long address = grows
-                ? group.communicator().callCollectively("ncclEpInitHandle", group.communicator().limit(),
-                        () -> init(group, shape, block))
-                : init(group, shape, block);
-        if (grows) {
-            group.rdmaBuffer().grew(shape);
-        }
-        return created(group, address, shape, memory);
-    }
-
-    private static long init(EpGroup group, HandleShape shape, @Nullable EpTensor block) {
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(ADDRESS);
-            int status = NcclEp.ncclEpInitHandle(out, group.segment(), shape.layout().code(),
-                    HandleConfig.encode(shape.alignment(), arena), shape.topK(), NativeStruct.pointer(block));
-            return checkCreated("ncclEpInitHandle", status, group, out);
-        }
-    }
-
-    static EpHandle createUpdated(EpGroup group, HandleShape shape, EpTensor topkIdx, @Nullable LayoutInfo info,
-            CudaStream stream) {
-        group.enter(stream);
-        checkUpdate(group, shape, topkIdx, info);
-        if (group.rdmaBuffer().mustGrow(shape)) {
-            return createAndUpdate(group, shape, topkIdx, info, stream);
-        }
-        long address;
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(ADDRESS);
-            int status = NcclEp.ncclEpCreateHandle(out, group.segment(), shape.layout().code(),
-                    MemorySegment.ofAddress(topkIdx.descriptor()),
-                    info == null ? MemorySegment.NULL : MemorySegment.ofAddress(info.address()),
-                    HandleConfig.encode(shape.alignment(), arena), MemorySegment.ofAddress(stream.address()));
-            address = checkCreated("ncclEpCreateHandle", status, group, out);
-        }
-        EpHandle handle = created(group, address, shape, null);
-        handle.updated(topkIdx, stream);
-        return handle;
-    }
-
-    /** What the C function does, but the collective part of the first has its limit. */
-    private static EpHandle createAndUpdate(EpGroup group, HandleShape shape, EpTensor topkIdx,
-            @Nullable LayoutInfo info,
-            CudaStream stream) {
-        EpHandle handle = create(group, shape, HandleConfig.defaults());
-        boolean done = false;
-        try {
-            handle.update(topkIdx, info, stream);
-            done = true;
-            return handle;
-        } finally {
-            if (!done) {
-                handle.close();
-            }
-        }
-    }
-
-    /** The library hands out a half-made handle with an error; destroying that is safe. */
-    private static long checkCreated(String function, int status, EpGroup group, MemorySegment out) {
-        MemorySegment handle = out.get(ADDRESS, 0);
-        if (status != 0) {
-            NcclException e = group.failed(function, status);
-            if (handle.address() != 0 && group.communicator().lost() == null) {
-                NcclEp.ncclEpHandleDestroy(handle);
-            }
-            throw e;
-        }
-        return handle.address();
-    }
-
-    private static EpHandle created(EpGroup group, long address, HandleShape shape, @Nullable DeviceMemory memory) {
-        EpHandle handle = new EpHandle(group, address, shape, memory);
-        if (group.hasAllocatorFailed()) {
-            // Closing throws what the allocator threw.
-            handle.close();
-        }
-        LifecycleEvent.emit("create", handle.toString());
-        LOG.debug("{} created", handle);
-        return handle;
     }
 
     /** {@link #update(EpTensor, LayoutInfo, CudaStream)} without a layout info. */
@@ -184,26 +95,60 @@ public final class EpHandle extends NativeResource {
      * @param info high throughput: counters to write, or null. Low latency: null
      */
     public void update(EpTensor topkIdx, @Nullable LayoutInfo info, CudaStream stream) {
+        CheckedCall ready = readyUpdate;
+        long count = topkIdx.rows();
+        if (!ready.isReady(topkIdx, info, null, null, stream) || count > maxTokens) {
+            checkAndUpdate(topkIdx, info, stream);
+            return;
+        }
+        int status = HotCalls.update(ready.handle(), ready.firstAddress(), ready.secondAddress(),
+                ready.streamAddress());
+        if (status != 0) {
+            throw updateFailed(status);
+        }
+        if (count != tokens || topkIdx != routing) {
+            route(topkIdx, count);
+        }
+    }
+
+    private void checkAndUpdate(EpTensor topkIdx, @Nullable LayoutInfo info, CudaStream stream) {
+        int changes = StateChanges.count();
         long handle = address();
         group.enter(stream);
         long count = topkIdx.rows();
-        if (count > maxTokens || !updates.contain(topkIdx, info, null, null, count)) {
-            checkUpdate(group, shape, topkIdx, info);
-            updates.add(CheckedCall.update(topkIdx, info), topkIdx, info, null, null);
+        CheckedCall call = count > maxTokens ? null : updates.find(topkIdx, info, null, null, count);
+        if (call == null) {
+            group.checkUpdate(shape, topkIdx, info);
+            call = updates.add(CheckedCall.update(topkIdx, info), topkIdx, info, null, null);
         }
         if (stream.isCapturing()) {
             captured.update(stream, topkIdx, info);
         }
         CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
-        int status = HotCalls.update(handle, topkIdx.descriptor(), info == null ? 0 : info.address(), stream.address());
+        long descriptor = topkIdx.descriptor();
+        long counters = info == null ? 0 : info.address();
+        int status = HotCalls.update(handle, descriptor, counters, stream.address());
         if (event != null) {
             event.commit("ncclEpUpdateHandle", label(), stream.isCapturing());
         }
         if (status != 0) {
-            tokens = NEVER_UPDATED;
-            throw group.failed("ncclEpUpdateHandle", status);
+            throw updateFailed(status);
         }
         updated(topkIdx, stream);
+        if (staysReady(event, stream)) {
+            call.ready(changes, handle, stream, descriptor, counters, 0, 0);
+            readyUpdate = call;
+        }
+    }
+
+    private NcclException updateFailed(int status) {
+        route(null, NEVER_UPDATED);
+        return group.failed("ncclEpUpdateHandle", status);
+    }
+
+    /** Whether the call just made can be made again without a look at more than {@link CheckedCall#isReady}. */
+    private boolean staysReady(@Nullable CallEvent event, CudaStream stream) {
+        return event == null && !stream.isCapturing() && !group.isChecked();
     }
 
     /**
@@ -220,28 +165,15 @@ public final class EpHandle extends NativeResource {
         HandleRules.checkRoutingValues(shape, host, type, count);
     }
 
-    private void updated(EpTensor topkIdx, CudaStream stream) {
-        tokens = topkIdx.rows();
-        routing = topkIdx;
+    void updated(EpTensor topkIdx, CudaStream stream) {
+        route(topkIdx, topkIdx.rows());
         mapped.enqueued(stream);
     }
 
-    private static void checkUpdate(EpGroup group, HandleShape shape, EpTensor topkIdx, @Nullable LayoutInfo info) {
-        group.checkDevice(topkIdx, topkIdx.memory().device());
-        HandleRules.checkRouting(shape, topkIdx);
-        HandleRules.checkTokens(shape, topkIdx.rows());
-        HandleRules.checkUpdateInfo(shape, info);
-        if (info != null) {
-            checkDevices(group, info);
-        }
-    }
-
-    private static void checkDevices(EpGroup group, NativeStruct struct) {
-        for (EpTensor tensor : struct.tensors()) {
-            group.checkDevice(tensor, tensor.memory().device());
-            Rule.DEVICE.require(tensor.window() == null || tensor.window().communicator() == group.communicator(),
-                    "%s is in a window of another communicator than %s", tensor, group);
-        }
+    private void route(@Nullable EpTensor topkIdx, long count) {
+        tokens = count;
+        routing = topkIdx;
+        routings++;
     }
 
     /** {@link #dispatch(DispatchInputs, DispatchOutputs, LayoutInfo, DispatchConfig, CudaStream)}: forward, all at once. */
@@ -266,10 +198,34 @@ public final class EpHandle extends NativeResource {
     public void dispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
             @Nullable DispatchConfig config,
             CudaStream stream) {
+        CheckedCall ready = readyDispatch;
+        if (!ready.isReady(inputs, outputs, info, config, stream) || inputs.commonRows() != tokens
+                || send.isPending()) {
+            checkAndDispatch(inputs, outputs, info, config, stream);
+            return;
+        }
+        int status = HotCalls.dispatch(ready.handle(), ready.firstAddress(), ready.secondAddress(),
+                ready.thirdAddress(),
+                ready.fourthAddress(), ready.streamAddress());
+        if (status != 0) {
+            throw group.failed("ncclEpDispatch", status);
+        }
+        if (dispatchedRoutings != routings) {
+            dispatchedRouting();
+        }
+        if (config != null && config.isSendOnly()) {
+            send.begin(this, stream, inputs, outputs, info);
+        }
+    }
+
+    private void checkAndDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
+            @Nullable DispatchConfig config, CudaStream stream) {
+        int changes = StateChanges.count();
         long handle = address();
         group.enter(stream);
-        if (eager || !dispatches.contain(inputs, outputs, info, config, tokens)) {
-            checkDispatch(inputs, outputs, info, config, stream);
+        CheckedCall call = eager ? null : dispatches.find(inputs, outputs, info, config, tokens);
+        if (call == null) {
+            call = checkDispatch(inputs, outputs, info, config, stream);
         }
         if (lowLatency ? !canBegin() : !mapped.isBefore(stream)) {
             checkBegin("dispatch", stream);
@@ -280,8 +236,11 @@ public final class EpHandle extends NativeResource {
             group.banks().check(bank, this);
         }
         CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
-        int status = HotCalls.dispatch(handle, inputs.address(), outputs.address(), info == null ? 0 : info.address(),
-                config == null ? 0 : config.address(), stream.address());
+        long in = inputs.address();
+        long out = outputs.address();
+        long counters = info == null ? 0 : info.address();
+        long how = config == null ? 0 : config.address();
+        int status = HotCalls.dispatch(handle, in, out, counters, how, stream.address());
         if (event != null) {
             event.commit("ncclEpDispatch", label(), stream.isCapturing());
         }
@@ -295,12 +254,21 @@ public final class EpHandle extends NativeResource {
             takeTurns(stream);
         }
         dispatched.enqueued(stream);
-        dispatchedTokens = tokens;
-        dispatchedRouting = routing;
+        dispatchedRouting();
         dispatchedRows = outputs.tokens().rows();
         if (config != null && config.isSendOnly()) {
-            group.send().begin(this, stream, inputs, outputs, info);
+            send.begin(this, stream, inputs, outputs, info);
         }
+        if (!eager && !banked && staysReady(event, stream)) {
+            call.ready(changes, handle, stream, in, out, counters, how);
+            readyDispatch = call;
+        }
+    }
+
+    private void dispatchedRouting() {
+        dispatchedRoutings = routings;
+        dispatchedTokens = tokens;
+        dispatchedRouting = routing;
     }
 
     private void takeTurns(CudaStream stream) {
@@ -310,13 +278,13 @@ public final class EpHandle extends NativeResource {
         bank ^= 1;
     }
 
-    private void checkDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
+    private CheckedCall checkDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
             @Nullable DispatchConfig config, CudaStream stream) {
         long count = updatedTokens("dispatch", inputs.tokens());
-        checkDevices(group, inputs);
-        checkDevices(group, outputs);
+        group.checkDevices(inputs);
+        group.checkDevices(outputs);
         if (info != null) {
-            checkDevices(group, info);
+            group.checkDevices(info);
         }
         if (lowLatency) {
             LowLatencyRules.checkDispatch(shape, count, inputs, outputs, info, config);
@@ -326,7 +294,7 @@ public final class EpHandle extends NativeResource {
         Rule.EAGER_CAPTURE.require(!eager || !stream.isCapturing(),
                 "dispatch cannot be captured into a graph: the group is eager and reads counts on the host; give it maxReceiveRows, or "
                         + "leave dispatch between captured segments");
-        dispatches.add(CheckedCall.dispatch(inputs, outputs, info, config), inputs, outputs, info, config);
+        return dispatches.add(CheckedCall.dispatch(inputs, outputs, info, config), inputs, outputs, info, config);
     }
 
     /** T of the last update. The library would take it from the tensor if there was none, and read maps that nobody wrote. */
@@ -338,7 +306,7 @@ public final class EpHandle extends NativeResource {
     /** Low latency: no other operation is half done, and the routing that the device is going to read is still there. */
     private boolean canBegin() {
         EpTensor read = routing;
-        return !group.send().isPending() && read != null && !read.isClosed();
+        return !send.isPending() && read != null && !read.isClosed();
     }
 
     private void checkBegin(String call, CudaStream stream) {
@@ -346,9 +314,9 @@ public final class EpHandle extends NativeResource {
                 "%s of %s before its last update has run: it was captured, and its graph was never launched; update again",
                 call,
                 this);
-        Rule.SEND_PENDING.require(!group.send().isPending(),
+        Rule.SEND_PENDING.require(!send.isPending(),
                 "%s of %s while a send half is pending in its group (%s): complete it first",
-                call, this, group.send());
+                call, this, send);
         EpTensor read = routing;
         Rule.UPDATED.require(read == null || !read.isClosed(),
                 "%s of %s: the routing of its last update, %s, is gone; update again", call,
@@ -370,10 +338,30 @@ public final class EpHandle extends NativeResource {
      */
     public void combine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config,
             CudaStream stream) {
+        CheckedCall ready = readyCombine;
+        if (!ready.isReady(inputs, outputs, config, null, stream) || outputs.commonRows() != tokens || send.isPending()
+                || dispatchedRoutings != routings) {
+            checkAndCombine(inputs, outputs, config, stream);
+            return;
+        }
+        int status = HotCalls.combine(ready.handle(), ready.firstAddress(), ready.secondAddress(), ready.thirdAddress(),
+                ready.streamAddress());
+        if (status != 0) {
+            throw group.failed("ncclEpCombine", status);
+        }
+        if (config != null && config.isSendOnly()) {
+            send.begin(this, stream, inputs, outputs, null);
+        }
+    }
+
+    private void checkAndCombine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config,
+            CudaStream stream) {
+        int changes = StateChanges.count();
         long handle = address();
         group.enter(stream);
-        if (eager || !combines.contain(inputs, outputs, config, null, tokens)) {
-            checkCombine(inputs, outputs, config);
+        CheckedCall call = eager ? null : combines.find(inputs, outputs, config, null, tokens);
+        if (call == null) {
+            call = checkCombine(inputs, outputs, config);
         }
         if (lowLatency && (tokens != dispatchedTokens || routing != dispatchedRouting)) {
             Rule.DISPATCHED.require(dispatchedTokens == NEVER_UPDATED,
@@ -392,9 +380,10 @@ public final class EpHandle extends NativeResource {
             group.banks().check(bank, this);
         }
         CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
-        int status = HotCalls.combine(handle, inputs.address(), outputs.address(),
-                config == null ? 0 : config.address(),
-                stream.address());
+        long in = inputs.address();
+        long out = outputs.address();
+        long how = config == null ? 0 : config.address();
+        int status = HotCalls.combine(handle, in, out, how, stream.address());
         if (event != null) {
             event.commit("ncclEpCombine", label(), stream.isCapturing());
         }
@@ -408,20 +397,24 @@ public final class EpHandle extends NativeResource {
             takeTurns(stream);
         }
         if (config != null && config.isSendOnly()) {
-            group.send().begin(this, stream, inputs, outputs, null);
+            send.begin(this, stream, inputs, outputs, null);
+        }
+        if (!eager && !banked && staysReady(event, stream)) {
+            call.ready(changes, handle, stream, in, out, how, 0);
+            readyCombine = call;
         }
     }
 
-    private void checkCombine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config) {
+    private CheckedCall checkCombine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config) {
         long count = updatedTokens("combine", outputs.tokens());
-        checkDevices(group, inputs);
-        checkDevices(group, outputs);
+        group.checkDevices(inputs);
+        group.checkDevices(outputs);
         if (lowLatency) {
             LowLatencyRules.checkCombine(shape, count, inputs, outputs, config);
         } else {
             HighThroughputRules.checkCombine(shape, count, inputs, outputs, config, dispatchedRows);
         }
-        combines.add(CheckedCall.combine(inputs, outputs, config), inputs, outputs, config, null);
+        return combines.add(CheckedCall.combine(inputs, outputs, config), inputs, outputs, config, null);
     }
 
     /**
@@ -432,7 +425,6 @@ public final class EpHandle extends NativeResource {
     public void complete() {
         long handle = address();
         group.enter();
-        SendState send = group.send();
         CudaStream stream = send.isPendingOf(this) ? send.stream() : null;
         if (stream == null) {
             return;
@@ -471,8 +463,10 @@ public final class EpHandle extends NativeResource {
 
     /** The same with a configuration, such as {@link DispatchConfig#sendOnly()}: {@link #complete()} does the rest then. */
     public void dispatchAsync(EpBuffers buffers, long count, @Nullable DispatchConfig config, CudaStream stream) {
-        checkOwn(buffers, stream);
-        buffers.tokenRows(count);
+        if (buffers.handle() != this || !buffers.hasTokenRows(count)) {
+            checkOwn(buffers, stream);
+            buffers.tokenRows(count);
+        }
         update(buffers.routing(), buffers.updateInfo(), stream);
         dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(), config, stream);
         if (stream.isCapturing()) {
@@ -519,8 +513,8 @@ public final class EpHandle extends NativeResource {
         CaptureScope.refuse("EpHandle.warmUp", "warm up before the capture");
         checkOwn(buffers, stream);
         // The other half of what is pending reads the routing again.
-        Rule.SEND_PENDING.require(!group.send().isPending(),
-                "warmUp of %s while a send half is pending in its group (%s): complete it first", this, group.send());
+        Rule.SEND_PENDING.require(!send.isPending(),
+                "warmUp of %s while a send half is pending in its group (%s): complete it first", this, send);
         buffers.routing().memory().fillAsync(NO_EXPERT, stream);
         dispatchAsync(buffers, count, stream);
         combineAsync(buffers, stream);
@@ -556,11 +550,16 @@ public final class EpHandle extends NativeResource {
         return shape;
     }
 
+    /** The caller's, if it gave some. */
+    @Nullable
+    DeviceMemory memory() {
+        return memory;
+    }
+
     @Override
     protected void checkClose() {
         CaptureScope.refuse("close of " + label(), "close after the capture");
         group.checkThread("close");
-        SendState send = group.send();
         Rule.SEND_PENDING.require(!send.isPendingOf(this) || send.isLost() || group.communicator().lost() != null,
                 "close of %s while its send half is pending: complete it first", label());
     }

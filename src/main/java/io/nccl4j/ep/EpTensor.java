@@ -11,7 +11,9 @@ import io.nccl4j.nccl.Window;
 import io.nccl4j.nccl.WindowSlice;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -30,6 +32,7 @@ public final class EpTensor {
     private long descriptor;
     private long rows;
     private @Nullable NativeResource owner;
+    private final List<NativeStruct> uses = new ArrayList<>();
 
     private EpTensor(DeviceMemory memory, @Nullable WindowSlice slice, long data, long bytes, DataType type,
             long[] shape) {
@@ -105,8 +108,14 @@ public final class EpTensor {
         if (descriptor == 0) {
             throw closed();
         }
-        rows = count;
-        extents.set(JAVA_LONG, 0, count);
+        if (count != rows) {
+            rows = count;
+            extents.set(JAVA_LONG, 0, count);
+            // No iterator: this is on the path of every step whose number of tokens changes.
+            for (int i = 0; i < uses.size(); i++) {
+                uses.get(i).rowsChanged();
+            }
+        }
         return this;
     }
 
@@ -198,6 +207,11 @@ public final class EpTensor {
 
     private IllegalStateException closed() {
         return new IllegalStateException(this + " cannot be used: its memory or window is closed");
+    }
+
+    /** {@code use} points to this tensor, and hears of changes of its rows. */
+    void addUse(NativeStruct use) {
+        uses.add(use);
     }
 
     /** The memory belongs to buffers, and so does whoever uses it. */

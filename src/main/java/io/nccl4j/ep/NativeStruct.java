@@ -2,6 +2,7 @@ package io.nccl4j.ep;
 
 import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.internal.StateChanges;
 import io.nccl4j.nccl.Window;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemoryLayout;
@@ -17,6 +18,8 @@ import org.jspecify.annotations.Nullable;
  * as soon as the memory of any of its tensors is closed: then its address is gone, and using it is refused.
  */
 abstract sealed class NativeStruct permits DispatchInputs, DispatchOutputs, CombineInputs, CombineOutputs, LayoutInfo {
+    /** {@link #commonRows} where there is no such number. */
+    private static final long DIFFERENT = -2;
     /** Size and magic come first in every struct. */
     private static final int MAGIC_OFFSET = 4;
 
@@ -24,6 +27,7 @@ abstract sealed class NativeStruct permits DispatchInputs, DispatchOutputs, Comb
     private final Window[] windows;
     private final MemorySegment struct;
     private long address;
+    private long commonRows;
 
     /**
      * @param layout of the newest version of the struct
@@ -51,6 +55,10 @@ abstract sealed class NativeStruct permits DispatchInputs, DispatchOutputs, Comb
         struct.set(ValueLayout.JAVA_INT, MAGIC_OFFSET, NcclEp.NCCL_EP_MAGIC());
         this.address = struct.address();
         present.stream().map(EpTensor::memory).distinct().forEach(memory -> memory.whenClosed(() -> address = 0));
+        for (EpTensor tensor : this.tensors) {
+            tensor.addUse(this);
+        }
+        this.commonRows = findCommonRows();
     }
 
     /** The memory to write the fields into. */
@@ -91,6 +99,23 @@ abstract sealed class NativeStruct permits DispatchInputs, DispatchOutputs, Comb
     /** The tensors in it, each once. */
     final EpTensor[] tensors() {
         return tensors;
+    }
+
+    /** Rows of a tensor have changed. Of structs with a row per token they are looked at in every call; of others that is rare. */
+    final void rowsChanged() {
+        commonRows = findCommonRows();
+        if (!(this instanceof DispatchInputs || this instanceof CombineOutputs)) {
+            StateChanges.add();
+        }
+    }
+
+    private long findCommonRows() {
+        return tensors.length != 0 && hasRows(tensors[0].rows()) ? tensors[0].rows() : DIFFERENT;
+    }
+
+    /** The rows that every tensor has; negative if they differ. */
+    final long commonRows() {
+        return commonRows;
     }
 
     /** Whether every tensor has so many rows. */

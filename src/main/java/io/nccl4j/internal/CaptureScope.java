@@ -35,6 +35,7 @@ public final class CaptureScope {
         CaptureScope scope = new CaptureScope();
         CURRENT.set(scope);
         OPEN.incrementAndGet();
+        StateChanges.add();
         return scope;
     }
 
@@ -42,6 +43,7 @@ public final class CaptureScope {
     public void end() {
         CURRENT.remove();
         OPEN.decrementAndGet();
+        StateChanges.add();
     }
 
     /** The scope of this thread, if it captures. */
@@ -116,7 +118,9 @@ public final class CaptureScope {
 
     /** The graph was launched. */
     public void launched() {
-        launched = true;
+        if (!launched) {
+            launched = true;
+        }
     }
 
     /** Whether the graph was ever launched, so that what it writes is there for the work enqueued now. */

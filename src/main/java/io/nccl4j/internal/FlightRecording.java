@@ -32,6 +32,7 @@ public final class FlightRecording {
 
     private static void look(FlightRecorder recorder) {
         on = recorder.getRecordings().stream().anyMatch(r -> r.getState() == RecordingState.RUNNING);
+        StateChanges.add();
     }
 
     /** Whether events are worth making. */

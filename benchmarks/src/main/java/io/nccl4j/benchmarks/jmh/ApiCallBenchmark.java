@@ -54,12 +54,13 @@ public class ApiCallBenchmark {
         combineInputs = CombineInputs.of(buffers.expertOutputs());
         combineOutputs = CombineOutputs.of(buffers.combined(), buffers.weights());
         sendOnly = DispatchConfig.defaults().sendOnly();
-        handle.dispatchAsync(buffers, SingleRank.TOKENS, stream);
         graph = stream.capture(() -> {
             handle.dispatchAsync(buffers, SingleRank.TOKENS, stream);
             handle.combineAsync(buffers, stream);
         });
         replay = graph.instantiate();
+        // What combine then refers to; what was captured has not run.
+        handle.dispatchAsync(buffers, SingleRank.TOKENS, stream);
     }
 
     @TearDown
