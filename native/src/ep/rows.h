@@ -23,17 +23,10 @@ class RowCopier {
   void copy(void* to, const void* from, size_t bytes) const {
 #if defined(__x86_64__)
     if (past_ && reinterpret_cast<size_t>(to) % 16 == 0 && bytes % 64 == 0) {
-      auto* out = static_cast<__m128i*>(to);
-      const auto* in = static_cast<const __m128i*>(from);
-      for (size_t i = 0; i < bytes / 16; i += 4) {
-        const __m128i a = _mm_loadu_si128(in + i);
-        const __m128i b = _mm_loadu_si128(in + i + 1);
-        const __m128i c = _mm_loadu_si128(in + i + 2);
-        const __m128i d = _mm_loadu_si128(in + i + 3);
-        _mm_stream_si128(out + i, a);
-        _mm_stream_si128(out + i + 1, b);
-        _mm_stream_si128(out + i + 2, c);
-        _mm_stream_si128(out + i + 3, d);
+      if (bytes % (kStreams * 64) == 0) {
+        copyPast<kStreams>(to, from, bytes);
+      } else {
+        copyPast<1>(to, from, bytes);
       }
       return;
     }
@@ -50,6 +43,31 @@ class RowCopier {
 
  private:
   static constexpr size_t kCacheBytes = size_t{32} << 20;
+
+#if defined(__x86_64__)
+  // A row is a few pages long, and the processor fetches ahead within a page only: several parts side by side keep it busy.
+  static constexpr size_t kStreams = 4;
+
+  template <size_t kParts>
+  static void copyPast(void* to, const void* from, size_t bytes) {
+    const size_t part = bytes / kParts;
+    for (size_t i = 0; i < part; i += 64) {
+      for (size_t p = 0; p < kParts; ++p) {
+        auto* const out = reinterpret_cast<__m128i*>(static_cast<unsigned char*>(to) + p * part + i);
+        const auto* const in = reinterpret_cast<const __m128i*>(static_cast<const unsigned char*>(from) + p * part + i);
+        const __m128i a = _mm_loadu_si128(in);
+        const __m128i b = _mm_loadu_si128(in + 1);
+        const __m128i c = _mm_loadu_si128(in + 2);
+        const __m128i d = _mm_loadu_si128(in + 3);
+        _mm_stream_si128(out, a);
+        _mm_stream_si128(out + 1, b);
+        _mm_stream_si128(out + 2, c);
+        _mm_stream_si128(out + 3, d);
+      }
+    }
+  }
+#endif
+
   const bool past_;
 };
 

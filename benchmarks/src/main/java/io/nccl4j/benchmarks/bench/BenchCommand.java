@@ -9,11 +9,12 @@ import picocli.CommandLine.Option;
 /** {@code ep bench}. */
 @Command(name = "bench", description = "Measure, and print ratios that can be compared between machines.", footer = {"",
         "host: what calls cost the calling thread, on libraries that check their arguments and return; against bare method "
-                + "handles, C, JNI and Python's ctypes, per call and per decode step of 58 layers. Takes some ten minutes."})
+                + "handles, C, JNI and Python's ctypes, per call and per decode step of 58 layers. Takes some ten minutes.",
+        "emulator: how fast the emulator moves rows between 8 ranks as threads, against memcpy from as many threads."})
 public final class BenchCommand implements Callable<Integer> {
     /** The suites there are. */
     enum Name {
-        HOST(new HostSuite());
+        HOST(new HostSuite()), EMULATOR(new EmulatorSuite()), SCALE(new ScaleSuite()), STARTUP(new StartupSuite());
 
         private final Suite suite;
 
@@ -22,7 +23,7 @@ public final class BenchCommand implements Callable<Integer> {
         }
     }
 
-    @Option(names = "--suite", required = true, paramLabel = "host", description = "What to measure.")
+    @Option(names = "--suite", required = true, paramLabel = "host|emulator|scale|startup", description = "What to measure.")
     private Name suite = Name.HOST;
 
     @Option(names = "--quick", description = "One short fork instead of three: for a first look, not for a record.")

@@ -1,0 +1,51 @@
+package io.nccl4j.benchmarks.bench;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+
+/** An ahead-of-time cache of the JVM (JEP 483, 514): loaded and linked classes of a training run. */
+final class AotCache {
+    private AotCache() {
+    }
+
+    /**
+     * Makes a cache from a run of {@link FirstDispatch}.
+     *
+     * @throws IOException if the JVM makes none
+     */
+    static void make(Path file) throws IOException, InterruptedException {
+        make(file, FreshJvm.command(List.of(), FirstDispatch.class));
+    }
+
+    /**
+     * Makes a cache from a run of any program.
+     *
+     * @param command that starts its JVM
+     */
+    static void make(Path file, List<String> command) throws IOException, InterruptedException {
+        Path folder = file.toAbsolutePath().getParent();
+        if (folder != null) {
+            Files.createDirectories(folder);
+        }
+        Files.deleteIfExists(file);
+        List<String> training = new ArrayList<>(command);
+        training.add(1, "-XX:AOTCacheOutput=" + file);
+        // The cache's own tables are listed at length otherwise.
+        training.add(2, "-Xlog:aot=error:stderr");
+        Process process = new ProcessBuilder(training).redirectOutput(ProcessBuilder.Redirect.DISCARD)
+                .redirectError(ProcessBuilder.Redirect.INHERIT).start();
+        int exitCode = process.waitFor();
+        if (exitCode != 0 || !Files.exists(file)) {
+            throw new IOException("the training run ended with exit code " + exitCode + " and "
+                    + (Files.exists(file) ? "a cache" : "no cache"));
+        }
+    }
+
+    /** What a JVM needs to use a cache. */
+    static String option(Path file) {
+        return "-XX:AOTCache=" + file;
+    }
+}

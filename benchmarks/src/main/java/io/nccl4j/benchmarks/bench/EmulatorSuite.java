@@ -1,0 +1,77 @@
+package io.nccl4j.benchmarks.bench;
+
+import com.github.freva.asciitable.AsciiTable;
+import com.github.freva.asciitable.Column;
+import com.github.freva.asciitable.ColumnData;
+import com.github.freva.asciitable.HorizontalAlign;
+import io.nccl4j.benchmarks.layer.LayerShape;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.ep.Algorithm;
+import io.nccl4j.ep.Layout;
+import io.nccl4j.nccl.DataType;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Function;
+import java.util.function.ToDoubleFunction;
+
+/** How fast the emulator moves rows, as a fraction of memcpy. */
+final class EmulatorSuite implements Suite {
+    private static final int RANKS = 8;
+    private static final int EXPERTS = 256;
+    private static final int HIDDEN = 7168;
+    private static final int TOP_K = 8;
+    private static final int DECODE = 128;
+    private static final int PREFILL = 4096;
+
+    @Override
+    public Result run(boolean quick, boolean silent) {
+        Emulator.use();
+        int decodeRounds = quick ? 3 : 15;
+        int prefillRounds = quick ? 1 : 7;
+        List<DataPath.Result> results = List.of(
+                new DataPath(shape(Algorithm.LOW_LATENCY, Layout.EXPERT_MAJOR, DECODE), decodeRounds, 4).measure(),
+                new DataPath(shape(Algorithm.LOW_LATENCY, Layout.RANK_MAJOR, DECODE), decodeRounds, 4).measure(),
+                new DataPath(shape(Algorithm.HIGH_THROUGHPUT, Layout.FLAT, DECODE), decodeRounds, 4).measure(),
+                new DataPath(shape(Algorithm.HIGH_THROUGHPUT, Layout.FLAT, PREFILL), prefillRounds, 1).measure());
+        return new Result(table(results), ratios(results));
+    }
+
+    private static LayerShape shape(Algorithm algorithm, Layout layout, int tokens) {
+        return new LayerShape(algorithm, layout, RANKS, EXPERTS, tokens, HIDDEN, TOP_K, DataType.BFLOAT16);
+    }
+
+    /** The worst of all shapes. */
+    private static Map<String, Double> ratios(List<DataPath.Result> results) {
+        Map<String, Double> ratios = new LinkedHashMap<>();
+        ratios.put("emulator_dispatch_vs_memcpy", worst(results, DataPath.Result::dispatchVsMemcpy));
+        ratios.put("emulator_combine_vs_memcpy", worst(results, DataPath.Result::combineVsMemcpy));
+        return ratios;
+    }
+
+    private static double worst(List<DataPath.Result> results, ToDoubleFunction<DataPath.Result> ratio) {
+        return results.stream().mapToDouble(ratio).min().orElseThrow();
+    }
+
+    private static String table(List<DataPath.Result> results) {
+        return AsciiTable.getTable(results, List.of(
+                new Column().header(RANKS + " ranks as threads").dataAlign(HorizontalAlign.LEFT)
+                        .with(EmulatorSuite::name),
+                column("MB per dispatch", result -> result.payload() / 1e6, "%.1f"),
+                column("memcpy GB/s", result -> result.memcpy() / 1e9, "%.2f"),
+                column("dispatch GB/s", result -> result.dispatch() / 1e9, "%.2f"),
+                column("combine GB/s", result -> result.combine() / 1e9, "%.2f"),
+                column("dispatch / memcpy", DataPath.Result::dispatchVsMemcpy, "%.2f"),
+                column("combine / memcpy", DataPath.Result::combineVsMemcpy, "%.2f")));
+    }
+
+    private static String name(DataPath.Result result) {
+        LayerShape shape = result.shape();
+        return (shape.isLowLatency() ? "LL " : "HT ") + shape.layout() + ", " + shape.tokens() + " tokens";
+    }
+
+    private static ColumnData<DataPath.Result> column(String header, Function<DataPath.Result, Double> value,
+            String format) {
+        return new Column().header(header).with(result -> String.format(format, value.apply(result)));
+    }
+}

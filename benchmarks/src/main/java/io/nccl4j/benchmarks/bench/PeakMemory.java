@@ -1,0 +1,38 @@
+package io.nccl4j.benchmarks.bench;
+
+import io.nccl4j.benchmarks.layer.LayerShape;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.ep.Algorithm;
+import io.nccl4j.ep.Layout;
+import io.nccl4j.nccl.DataType;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+
+/** A program that runs a layer of 64 ranks and prints the most memory that it had resident, in KiB. */
+final class PeakMemory {
+    private static final Path STATUS = Path.of("/proc/self/status");
+    private static final String PEAK = "VmHWM:";
+
+    private PeakMemory() {
+    }
+
+    public static void main(String[] arguments) throws IOException {
+        Emulator.use();
+        Emulator.options().poison(false);
+        new ScalePoint(shape(64), 3).measure();
+        System.out.println(Files.readAllLines(STATUS).stream().filter(line -> line.startsWith(PEAK)).findFirst()
+                .map(line -> line.substring(PEAK.length()).replaceAll("\\D", "")).orElseThrow());
+    }
+
+    /** What is measured, for so many ranks. */
+    static LayerShape shape(int ranks) {
+        return new LayerShape(Algorithm.LOW_LATENCY, Layout.RANK_MAJOR, ranks, 256, 32, 7168, 8, DataType.BFLOAT16);
+    }
+
+    /** Bytes, of a process of its own. */
+    static long measure() throws IOException, InterruptedException {
+        return Long.parseLong(FreshJvm.run(List.of(), PeakMemory.class).line()) << 10;
+    }
+}
