@@ -52,6 +52,22 @@ final class CapturedOperations {
         }
     }
 
+    /** What is captured now works on what another capture has, so that the graph of that must be launched first. */
+    void after(Executed before, Rule rule, String call) {
+        CaptureScope capture = CaptureScope.current();
+        CaptureScope due = before.isDue();
+        if (capture == null || due == null) {
+            return;
+        }
+        capture.whenLaunching(() -> {
+            if (!due.wasLaunched()) {
+                rule.require(false,
+                        "launch of a graph with %s of %s before the graph with what it works on was launched", call,
+                        handle);
+            }
+        });
+    }
+
     /** A graph begins operations like any call. */
     private void checkNoneHalfDone() {
         SendState send = handle.group().send();

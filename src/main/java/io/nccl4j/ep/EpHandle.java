@@ -231,6 +231,7 @@ public final class EpHandle extends NativeResource {
             checkBegin("dispatch", stream);
         }
         if (stream.isCapturing()) {
+            captured.after(mapped, Rule.UPDATED, "dispatch");
             captured.operation(stream, routing, inputs, outputs, info);
         } else if (banked) {
             group.banks().check(bank, this);
@@ -375,6 +376,7 @@ public final class EpHandle extends NativeResource {
             checkBegin("combine", stream);
         }
         if (stream.isCapturing()) {
+            captured.after(lowLatency ? dispatched : mapped, Rule.DISPATCHED, "combine");
             captured.operation(stream, routing, inputs, outputs, null);
         } else if (banked) {
             group.banks().check(bank, this);
