@@ -153,12 +153,13 @@ public final class EpHandle extends NativeResource {
 
     /**
      * Checks a routing on the host, before it is copied to the device: nothing looks at it there, and an expert that does not
-     * exist corrupts memory. A token may name an expert twice, but in EXPERT_MAJOR of low latency a zone has room for every
-     * token once only.
+     * exist corrupts memory. A token may name an expert twice; in EXPERT_MAJOR of low latency each time takes a row of the expert's
+     * zone, which has {@code maxTokensPerRank} for every rank.
      *
      * @param host {@code [count, topK]}
      * @param type INT64 or INT32
-     * @throws IllegalArgumentException if an expert is not below the number of experts; negative means none
+     * @throws IllegalArgumentException if an expert is not below the number of experts, or is named more often than its zone has room
+     *         for; negative means none
      */
     public void checkRouting(MemorySegment host, DataType type, long count) {
         checkOpen();

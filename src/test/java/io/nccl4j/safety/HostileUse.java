@@ -11,7 +11,6 @@ import java.util.SplittableRandom;
  */
 public final class HostileUse {
     private static final long PROGRESS_NANOS = 10_000_000_000L;
-
     private static final long SLOW_NANOS = 10_000_000_000L;
 
     private HostileUse() {
