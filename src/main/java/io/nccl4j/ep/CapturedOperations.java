@@ -14,20 +14,52 @@ final class CapturedOperations {
     private final HandleShape shape;
     private @Nullable CaptureScope guarded;
     private @Nullable CaptureScope counting;
+    private @Nullable LastRouting lastRouting;
     private int count;
     private boolean evening;
+
+    /** What a graph leaves in the handle's state on the device: the routing of its last update, or low latency of its last dispatch. */
+    private static final class LastRouting {
+        private final CaptureScope capture;
+        private long tokens;
+        private @Nullable EpTensor routing;
+
+        LastRouting(CaptureScope capture) {
+            this.capture = capture;
+        }
+    }
 
     CapturedOperations(EpHandle handle, HandleShape shape) {
         this.handle = handle;
         this.shape = shape;
     }
 
-    void update(CudaStream stream, EpTensor routing, @Nullable LayoutInfo info) {
+    void update(CudaStream stream, EpTensor topkIdx, @Nullable LayoutInfo info) {
         stream.retain(handle);
-        stream.retain(routing.resource());
+        stream.retain(topkIdx.resource());
         if (info != null) {
             info.retain(stream);
         }
+        if (!shape.isLowLatency()) {
+            routed(topkIdx, topkIdx.rows());
+        }
+    }
+
+    /** A replay will route the handle so, whatever eager calls have made of it since the capture. */
+    void routed(@Nullable EpTensor routing, long tokens) {
+        CaptureScope capture = CaptureScope.current();
+        if (capture == null) {
+            return;
+        }
+        LastRouting last = lastRouting;
+        if (last == null || last.capture != capture) {
+            LastRouting made = new LastRouting(capture);
+            capture.whenLaunching(() -> handle.replayed(made.routing, made.tokens));
+            lastRouting = made;
+            last = made;
+        }
+        last.routing = routing;
+        last.tokens = tokens;
     }
 
     void operation(CudaStream stream, @Nullable EpTensor routing, NativeStruct inputs, NativeStruct outputs,

@@ -153,12 +153,13 @@ public final class EpHandle extends NativeResource {
 
     /**
      * Checks a routing on the host, before it is copied to the device: nothing looks at it there, and an expert that does not
-     * exist corrupts memory. A token may name an expert twice, but in EXPERT_MAJOR of low latency a zone has room for every
-     * token once only.
+     * exist corrupts memory. A token may name an expert twice; in EXPERT_MAJOR of low latency each time takes a row of the expert's
+     * zone, which has {@code maxTokensPerRank} for every rank.
      *
      * @param host {@code [count, topK]}
      * @param type INT64 or INT32
-     * @throws IllegalArgumentException if an expert is not below the number of experts; negative means none
+     * @throws IllegalArgumentException if an expert is not below the number of experts, or is named more often than its zone has room
+     *         for; negative means none
      */
     public void checkRouting(MemorySegment host, DataType type, long count) {
         checkOpen();
@@ -250,6 +251,9 @@ public final class EpHandle extends NativeResource {
         }
         if (stream.isCapturing()) {
             captured.count(stream, bank, () -> dispatch(inputs, outputs, info, stream));
+            if (lowLatency) {
+                captured.routed(routing, tokens);
+            }
         }
         if (banked) {
             takeTurns(stream);
@@ -263,6 +267,20 @@ public final class EpHandle extends NativeResource {
         if (!eager && !banked && staysReady(event, stream)) {
             call.ready(changes, handle, stream, in, out, counters, how);
             readyDispatch = call;
+        }
+    }
+
+    /**
+     * A graph is about to be launched whose last captured update, or low latency dispatch, had this routing: the state on the device will
+     * be that, and eager calls that were made for another one must not use it.
+     */
+    void replayed(@Nullable EpTensor source, long count) {
+        if (lowLatency) {
+            dispatchedTokens = count;
+            dispatchedRouting = source;
+            dispatchedRoutings = routings - 1;
+        } else if (count != tokens) {
+            route(null, NEVER_UPDATED);
         }
     }
 
@@ -300,7 +318,9 @@ public final class EpHandle extends NativeResource {
 
     /** T of the last update. The library would take it from the tensor if there was none, and read maps that nobody wrote. */
     private long updatedTokens(String call, EpTensor rows) {
-        Rule.UPDATED.require(tokens != NEVER_UPDATED, "%s of %s before its first update", call, this);
+        Rule.UPDATED.require(tokens != NEVER_UPDATED,
+                "%s of %s before its first update, or after a graph has updated it for another number of tokens: update again",
+                call, this);
         return tokens == NEVER_UPDATED ? rows.rows() : tokens;
     }
 
@@ -546,7 +566,7 @@ public final class EpHandle extends NativeResource {
         return shape.alignment();
     }
 
-    /** Tokens of the last update; -1 before the first. */
+    /** Tokens of the last update; -1 before the first, and after a graph that updated for another number of tokens. */
     public long tokens() {
         return tokens;
     }

@@ -17,6 +17,7 @@ public final class DeviceThread {
     private final Object device;
     private final Consumer<@Nullable Thread> user;
     private @Nullable Thread thread;
+    private boolean usable;
 
     /**
      * @param device its device
@@ -34,7 +35,12 @@ public final class DeviceThread {
             thread = current;
             OF_THREAD.get().add(new WeakReference<>(this));
         }
-        user.accept(current);
+        setUsable(true);
+    }
+
+    private void setUsable(boolean value) {
+        usable = value;
+        user.accept(value ? thread : null);
         StateChanges.add();
     }
 
@@ -58,10 +64,11 @@ public final class DeviceThread {
                 if (bound == null || bound.thread != current) {
                     return true;
                 }
-                bound.user.accept(bound.device == device ? current : null);
+                if (bound.usable != (bound.device == device)) {
+                    bound.setUsable(!bound.usable);
+                }
                 return false;
             });
-            StateChanges.add();
         }
     }
 }

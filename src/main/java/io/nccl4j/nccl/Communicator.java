@@ -442,7 +442,8 @@ public final class Communicator extends Collectives {
 
     /**
      * Runs {@code body} and makes its collectives, on any communicators, one operation, {@code ncclGroupStart} to {@code
-     * ncclGroupEnd}. They are made when the body is done: if it throws, none of them is.
+     * ncclGroupEnd}. They are made when the body is done: if it throws, none of them is. Collectives alone are collected; anything else
+     * in the body, such as calls of an EP group, is done at once and so comes before them.
      */
     public static void group(Runnable body) {
         NcclGroup.run(body);

@@ -3,8 +3,6 @@ package io.nccl4j.safety;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.internal.LeakCount;
 import java.util.SplittableRandom;
-import java.util.logging.Level;
-import java.util.logging.Logger;
 
 /**
  * Random sequences of calls of the whole public API by several ranks: right and wrong arguments, orders, threads and devices, closes,
@@ -13,10 +11,7 @@ import java.util.logging.Logger;
  */
 public final class HostileUse {
     private static final long PROGRESS_NANOS = 10_000_000_000L;
-
     private static final long SLOW_NANOS = 10_000_000_000L;
-    private static final Logger MUTED = Logger.getLogger("io.nccl4j");
-    private static final Logger LEAKS = Logger.getLogger("io.nccl4j.leak");
 
     private HostileUse() {
     }
@@ -26,9 +21,6 @@ public final class HostileUse {
         HostileOptions options = HostileOptions.parse(arguments);
         System.out.println("hostile use, seed " + Long.toHexString(options.seed())
                 + (options.only() == null ? "" : ", only sequence " + Long.toHexString(options.only())));
-        // Failures are meant here, leaks are not.
-        MUTED.setLevel(Level.OFF);
-        LEAKS.setLevel(Level.ALL);
         Emulator.use();
         HostileStatistics statistics = new HostileStatistics();
         ApiSurface surface = new ApiSurface();
