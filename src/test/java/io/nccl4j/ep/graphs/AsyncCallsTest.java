@@ -119,10 +119,7 @@ class AsyncCallsTest {
     @EmulatedRanks(value = 1, limitSeconds = 120)
     void theyNeitherWaitNorAllocateOnRelease010(LayerKind kind, EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_1_0);
-        EpCase model = seeds.first(1000).mapToObj(seed -> EpCase.draw(
-                kind.space(1).withFormat(NumberFormat.BFLOAT16).withHidden(2048).withPowersOfTwo(), seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
-                .orElseThrow();
+        EpCase model = kind.drawRelease010(1, seeds);
         measure(kind, Quantisation.PLAIN, model, cluster);
     }
 
@@ -172,8 +169,7 @@ class AsyncCallsTest {
     @EmulatedRanks(1)
     void onRelease010HighThroughputWaitsUnlessCaptured(LayerKind kind, EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_1_0);
-        EpCase model = EpCase.draw(kind.space(1).withFormat(NumberFormat.BFLOAT16).withHidden(2048).withPowersOfTwo(),
-                seeds.first(1).findFirst().orElseThrow());
+        EpCase model = kind.drawRelease010(1, seeds);
         cluster.run(rank -> {
             try (MoeRank self = new MoeRank(rank, kind, model);
                     MoeLayer layer = self.layer();

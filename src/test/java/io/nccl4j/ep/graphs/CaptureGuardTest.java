@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.catchThrowable;
 
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.cuda.CaptureMode;
+import io.nccl4j.cuda.CudaEvent;
 import io.nccl4j.cuda.CudaException;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
@@ -17,6 +18,9 @@ import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EpApi;
 import io.nccl4j.ep.DispatchConfig;
+import io.nccl4j.ep.DispatchInputs;
+import io.nccl4j.ep.DispatchOutputs;
+import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpSizing;
@@ -26,6 +30,7 @@ import io.nccl4j.ep.Layout;
 import io.nccl4j.internal.NativeResource;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
+import io.nccl4j.nccl.Window;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.NumberFormat;
@@ -102,11 +107,7 @@ class CaptureGuardTest {
     void release010RefusesAnOddNumberOfOperations(EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_1_0);
         LayerKind kind = LayerKind.LL_RANK_MAJOR;
-        EpCase model = seeds.first(1000)
-                .mapToObj(
-                        seed -> EpCase.draw(kind.space(RANKS).withFormat(NumberFormat.BFLOAT16).withHidden(2048), seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
-                .orElseThrow();
+        EpCase model = kind.drawRelease010(RANKS, seeds);
         System.out.println(kind + ", series " + seeds + ", " + model);
         cluster.run(rank -> {
             try (MoeRank self = new MoeRank(rank, kind, model); MoeLayer layer = self.layer()) {
@@ -157,6 +158,49 @@ class CaptureGuardTest {
                 layer.spoil();
                 exec.launch(self.stream());
                 layer.verify(model, layer.result(most));
+                exec.close();
+            }
+        });
+    }
+
+    @Test
+    @EmulatedRanks(RANKS)
+    void aGraphKeepsWindowsEventsAndForkedStreamsToo(EmulatedCluster cluster) {
+        LayerKind kind = LayerKind.HT_FLAT;
+        EpCase model = draw(kind);
+        cluster.run(rank -> {
+            int most = model.shape().maxTokens();
+            try (MoeRank self = new MoeRank(rank, kind, model);
+                    MoeLayer layer = self.layer();
+                    CudaStream side = CudaStream.create(rank.device());
+                    CudaEvent fork = CudaEvent.create(rank.device());
+                    CudaEvent join = CudaEvent.create(rank.device());
+                    DeviceMemory memory = self.group().communicator()
+                            .allocate(Math.ceilDiv(layer.buffers().received().byteSize(), 4096) * 4096);
+                    Window window = self.group().communicator().register(memory)) {
+                EpBuffers buffers = layer.buffers();
+                EpTensor received = EpTensor.inWindow(window.slice(0, buffers.received().byteSize()),
+                        LayerKind.type(model.format()), buffers.received().rows(), model.hidden());
+                layer.handle().warmUp(buffers, most, self.stream());
+                CudaGraph graph = self.stream().capture(() -> {
+                    fork.record(self.stream());
+                    side.waitEvent(fork);
+                    layer.handle().update(buffers.routing(), side);
+                    layer.handle().dispatch(DispatchInputs.of(buffers.tokens(), buffers.weights()),
+                            DispatchOutputs.of(received, buffers.receivedWeights(), buffers.receivedIndices()), side);
+                    join.record(side);
+                    self.stream().waitEvent(join);
+                });
+                for (NativeResource used : List.of(window, memory, side, fork, join, self.stream(), layer.handle(),
+                        self.group(), buffers.receivedWeights().memory(), buffers.tokens().memory())) {
+                    assertThatThrownBy(used::close).as("%s", used).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("cannot be closed while it is in use by");
+                }
+                CudaGraphExec exec = graph.instantiate();
+                graph.close();
+                assertThatThrownBy(window::close).hasMessageContaining("CudaGraphExec#");
+                exec.launch(self.stream());
+                self.stream().await(MoeRank.LIMIT);
                 exec.close();
             }
         });

@@ -4,6 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.nccl4j.cuda.PiecewiseGraph;
 import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.EpApi;
 import io.nccl4j.ep.CachedGraph;
 import io.nccl4j.ep.EpHandlePool;
 import io.nccl4j.ep.GraphCache;
@@ -27,7 +29,19 @@ class GraphsHotPathTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(value = 1, limitSeconds = 120)
     void aStepOnAPoolMakesThreeCalls(LayerKind kind, EmulatedCluster cluster) {
-        EpCase model = draw(kind);
+        stepOnAPool(kind, draw(kind), cluster);
+    }
+
+    /** There each slot of low latency has a group of its own; high throughput waits for its counts in that release. */
+    @ParameterizedTest
+    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EmulatedRanks(value = 1, limitSeconds = 120)
+    void aStepOnAPoolMakesThreeCallsOnRelease010(LayerKind kind, EmulatedCluster cluster) {
+        Emulator.options().api(EpApi.RELEASE_0_1_0);
+        stepOnAPool(kind, kind.drawRelease010(1, seeds), cluster);
+    }
+
+    private static void stepOnAPool(LayerKind kind, EpCase model, EmulatedCluster cluster) {
         cluster.run(rank -> {
             try (MoeRank self = new MoeRank(rank, kind, model);
                     EpHandlePool pool = EpHandlePool.builder(self.group()).slots(3).build(model.hidden(),

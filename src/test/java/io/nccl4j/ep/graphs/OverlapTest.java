@@ -18,7 +18,6 @@ import io.nccl4j.ep.EpHandlePool;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
-import io.nccl4j.oracle.NumberFormat;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -123,11 +122,7 @@ class OverlapTest {
     @EmulatedRanks(value = RANKS, limitSeconds = 120)
     void twoMicroBatchesOfTwoGroupsOnRelease010(LayerKind kind, EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_1_0);
-        EpCase model = seeds.first(1000)
-                .mapToObj(
-                        seed -> EpCase.draw(kind.space(RANKS).withFormat(NumberFormat.BFLOAT16).withHidden(2048), seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
-                .orElseThrow();
+        EpCase model = kind.drawRelease010(RANKS, seeds);
         run(kind, model, true, cluster);
     }
 
