@@ -61,7 +61,9 @@ record BufferShapes(TensorShape routing, TensorShape tokens, @Nullable TensorSha
     }
 
     private static TensorShape of(DataType type, long[] rows, long width) {
-        return rows.length == 1 ? new TensorShape(type, rows[0], width) : new TensorShape(type, rows[0], rows[1], width);
+        return rows.length == 1
+                ? new TensorShape(type, rows[0], width)
+                : new TensorShape(type, rows[0], rows[1], width);
     }
 
     long totalBytes() {

@@ -349,7 +349,8 @@ class CaptureGuardTest {
                 }).close());
                 if (mode == CaptureMode.GLOBAL) {
                     assertThat(other.get()).asInstanceOf(InstanceOfAssertFactories.THROWABLE)
-                            .isInstanceOf(CudaException.class).hasMessageContaining("cudaErrorStreamCaptureUnsupported");
+                            .isInstanceOf(CudaException.class)
+                            .hasMessageContaining("cudaErrorStreamCaptureUnsupported");
                     assertThat(failure).isInstanceOf(CudaException.class)
                             .hasMessageContaining("cudaErrorStreamCaptureInvalidated");
                 } else {

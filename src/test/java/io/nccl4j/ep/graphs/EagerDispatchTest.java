@@ -1,16 +1,9 @@
 package io.nccl4j.ep.graphs;
 
-import static java.lang.foreign.ValueLayout.JAVA_BYTE;
-import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
-import static java.lang.foreign.ValueLayout.JAVA_INT;
-import static java.lang.foreign.ValueLayout.JAVA_LONG;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.nccl4j.cuda.CudaStream;
-import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PiecewiseGraph;
-import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.emulator.Emulator;
@@ -18,21 +11,11 @@ import io.nccl4j.emulator.EmulatorUsage;
 import io.nccl4j.ep.CachedGraph;
 import io.nccl4j.ep.GraphCache;
 import io.nccl4j.ep.GraphKey;
-import io.nccl4j.ep.CombineInputs;
-import io.nccl4j.ep.CombineOutputs;
-import io.nccl4j.ep.DispatchInputs;
-import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.EpTensor;
-import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.junit.EmulatedRanks;
-import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
-import io.nccl4j.oracle.Rows;
-import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 
@@ -106,7 +89,8 @@ class EagerDispatchTest {
                             .eager("combine", layer::combine))) {
                 assertThatThrownBy(() -> cache.capture(rank.rank() == 1 ? most.withTokens(1) : most))
                         .isInstanceOf(IllegalStateException.class)
-                        .hasMessageStartingWith("the ranks do not agree on which graphs to capture: ranks 0, 2: FLAT T=");
+                        .hasMessageStartingWith(
+                                "the ranks do not agree on which graphs to capture: ranks 0, 2: FLAT T=");
                 cache.capture(most);
                 assertThat(Emulator.usage(rank.device()).graphExecs() - before.graphExecs()).isEqualTo(2);
                 for (EpCase batch : batches) {

@@ -4,13 +4,9 @@ import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
-import io.nccl4j.cuda.PiecewiseGraph;
 import io.nccl4j.cuda.PinnedMemory;
-import io.nccl4j.emulator.EmulatedCluster;
-import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.ep.CombineInputs;
 import io.nccl4j.ep.CombineOutputs;
 import io.nccl4j.ep.DispatchInputs;
@@ -18,16 +14,13 @@ import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.LayoutInfo;
-import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
-import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.Rows;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import org.junit.jupiter.api.Test;
 
 /** A FLAT layer of an eager group: outputs have room for all that can come, and per step the rows of what does. */
 final class EagerFlatLayer implements AutoCloseable {

@@ -229,7 +229,9 @@ final class MoeLayer implements AutoCloseable {
                 zones ? device(buffers.expertOffsets()).toArray(JAVA_INT) : null,
                 flat || zones ? device(buffers.receivedTotal()).get(JAVA_INT, 0) : -1,
                 new Rows(device(buffers.received()).toArray(JAVA_BYTE), receivedBytes()),
-                hasReceivedScales() ? new Rows(device(buffers.receivedScales()).toArray(JAVA_BYTE), scaleBytes()) : null,
+                hasReceivedScales()
+                        ? new Rows(device(buffers.receivedScales()).toArray(JAVA_BYTE), scaleBytes())
+                        : null,
                 rankMajor
                         ? Arrays.stream(device(buffers.receivedIndices()).toArray(JAVA_INT)).asLongStream().toArray()
                         : flat ? device(buffers.receivedIndices()).toArray(JAVA_LONG) : null,

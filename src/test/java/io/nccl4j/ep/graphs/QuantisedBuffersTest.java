@@ -114,7 +114,8 @@ class QuantisedBuffersTest {
 
                 EmulatorUsage before = Emulator.usage(rank.device());
                 assertThatThrownBy(() -> handle.allocateBuffers(plain.nvfp4Combine()))
-                        .isInstanceOf(UnsupportedOperationException.class).hasMessageContaining("compute capability 10.0");
+                        .isInstanceOf(UnsupportedOperationException.class)
+                        .hasMessageContaining("compute capability 10.0");
                 assertThatThrownBy(() -> handle.allocateBuffers(
                         plain.forwarding(DataType.FLOAT8_E4M3, model.hidden() + 8, DataType.FLOAT32, 4)))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("multiple of 16");

@@ -35,7 +35,8 @@ final class ReplayProof {
         int maxTokens = model.shape().maxTokens();
         TreeSet<Integer> buckets = new TreeSet<>(
                 List.of(Math.ceilDiv(maxTokens, 4), Math.ceilDiv(maxTokens, 2), maxTokens));
-        try (MoeRank self = new MoeRank(rank, kind, quantisation, model, kind.config(model).build()); MoeLayer layer = self.layer()) {
+        try (MoeRank self = new MoeRank(rank, kind, quantisation, model, kind.config(model).build());
+                MoeLayer layer = self.layer()) {
             layer.handle().warmUp(layer.buffers(), maxTokens, self.stream());
             List<CudaGraphExec> graphs = new ArrayList<>();
             try {
