@@ -476,8 +476,9 @@ public final class EpHandle extends NativeResource {
     }
 
     /**
-     * Update and dispatch on {@code buffers}. Capturable; does not wait, allocate or read counts on the host. What a capture
-     * fixes is {@code count}: replays serve as many tokens or fewer, the rest with a routing of -1.
+     * Update and dispatch on {@code buffers}. Capturable; does not wait, allocate or read counts on the host (but NCCL EP 0.1.0 does
+     * in high throughput, unless captured). What a capture fixes is {@code count}: replays serve as many tokens or fewer, the rest
+     * with a routing of -1.
      *
      * @param count tokens of this rank, 0 to {@link EpBuffers#maxTokens()}
      */

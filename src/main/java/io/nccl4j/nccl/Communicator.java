@@ -351,7 +351,9 @@ public final class Communicator extends Collectives {
      * @throws WaitTimeoutException if that takes longer than {@link #limit()}
      */
     public void finalizeWork() {
-        checkCreate("Communicator.finalizeWork", device);
+        CaptureScope.refuse("Communicator.finalizeWork", "finalize after the capture");
+        NcclGroup.refuse("Communicator.finalizeWork");
+        device.checkUsable();
         if (!owned) {
             throw new IllegalStateException(this + " is borrowed: its owner finalizes it");
         }

@@ -6,7 +6,6 @@ import io.nccl4j.emulator.EpApi;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
-import io.nccl4j.oracle.NumberFormat;
 import java.util.List;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -29,11 +28,7 @@ class EagerAndGraphTest {
     @EmulatedRanks(value = RANKS, limitSeconds = 240)
     void everyReplayEqualsAnEagerRunOnRelease010(LayerKind kind, EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_1_0);
-        EpCase model = seeds.first(1000)
-                .mapToObj(seed -> EpCase.draw(
-                        kind.space(RANKS).withFormat(NumberFormat.BFLOAT16).withHidden(2048).withPowersOfTwo(), seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
-                .orElseThrow();
+        EpCase model = kind.drawRelease010(RANKS, seeds);
         prove(model, kind, cluster);
     }
 

@@ -136,10 +136,7 @@ class QuantisedBuffersTest {
     void release010HasNoRecipes(Quantisation quantisation, EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_1_0).computeCapability(100);
         LayerKind kind = LayerKind.LL_RANK_MAJOR;
-        EpCase model = seeds.first(1000)
-                .mapToObj(seed -> EpCase.draw(kind.space(1).withFormat(NumberFormat.BFLOAT16).withHidden(2048), seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
-                .orElseThrow();
+        EpCase model = kind.drawRelease010(1, seeds);
         cluster.run(rank -> {
             try (MoeRank self = new MoeRank(rank, kind, model); EpHandle handle = self.group().createHandle()) {
                 assertThatThrownBy(() -> handle.allocateBuffers(quantisation.buffers(model)))
