@@ -172,7 +172,7 @@ void describeNew(Arguments& arguments, cudaGraph_t graph, const cudaGraphNode_t*
 EMU_API cudaError_t cudaGraphCreate(cudaGraph_t* pGraph, unsigned int flags) {
   static Function function("cudaGraphCreate");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         a.pointer("graph", produced(pGraph));
         a.number("flags", flags);
@@ -183,7 +183,7 @@ EMU_API cudaError_t cudaGraphCreate(cudaGraph_t* pGraph, unsigned int flags) {
 EMU_API cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   static Function function("cudaGraphDestroy");
   return entry(
-      function, Needs::NoHostFunction, [&](Arguments& a) { a.pointer("graph", graph); }, [&] { return destroy(graph); });
+      function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("graph", graph); }, [&] { return destroy(graph); });
 }
 
 EMU_API cudaError_t cudaGraphAddEmptyNode(cudaGraphNode_t* pGraphNode, cudaGraph_t graph, const cudaGraphNode_t* pDependencies,
