@@ -159,6 +159,20 @@ TEST_F(CaptureErrors, OnlyTheOriginEndsACapture) {
   EXPECT_EQ(cudaStreamCaptureStatusNone, captureStatus(fork));
 }
 
+TEST_F(CaptureErrors, NothingIsNoNode) {
+  const cudaStream_t stream = makeStream();
+  const cudaGraph_t graph = capture(stream, [&] {
+    void* nothing = stream;
+    EXPECT_CUDA(cudaMallocAsync(&nothing, 0, stream));
+    EXPECT_EQ(nullptr, nothing);
+    EXPECT_CUDA(cudaFreeAsync(nullptr, stream));
+    EXPECT_CUDA(cudaMemsetAsync(nullptr, 0, 0, stream));
+  });
+  size_t nodes = 9;
+  ASSERT_CUDA(cudaGraphGetNodes(graph, nullptr, &nodes));
+  EXPECT_EQ(0U, nodes);
+}
+
 TEST_F(CaptureErrors, OnlyItsThreadEndsACaptureUnlessRelaxed) {
   for (const cudaStreamCaptureMode mode : kModes) {
     const cudaStream_t stream = makeStream();

@@ -47,14 +47,31 @@ TEST_F(Errors, AStickyOneStaysUntilTheReset) {
   EXPECT_CUDA(cudaGetLastError()) << "until a call fails again";
   // What needs no work of the device.
   int number = 0;
+  uint64_t used = 0;
   cudaGraph_t graph = nullptr;
+  cudaGraphNode_t node = nullptr;
+  cudaGraphNodeType type;
+  cudaMemPool_t pool = nullptr;
   cudaPointerAttributes attributes;
   EXPECT_CUDA(cudaGetDeviceCount(&number));
   EXPECT_CUDA(cudaGetDevice(&number));
   EXPECT_CUDA(cudaDeviceGetAttribute(&number, cudaDevAttrWarpSize, 0));
   EXPECT_CUDA(cudaGraphCreate(&graph, 0));
+  EXPECT_CUDA(cudaGraphAddEmptyNode(&node, graph, nullptr, 0));
+  EXPECT_CUDA(cudaGraphNodeGetType(node, &type));
+  cudaGraphExec_t exec = nullptr;
+  EXPECT_EQ(cudaErrorIllegalAddress, cudaGraphInstantiate(&exec, graph, 0));
   EXPECT_CUDA(cudaGraphDestroy(graph));
+  EXPECT_CUDA(cudaMalloc(&pointer, 0));
+  EXPECT_CUDA(cudaMemcpy(nullptr, nullptr, 0, cudaMemcpyDefault));
+  EXPECT_CUDA(cudaMemset(nullptr, 0, 0));
+  EXPECT_CUDA(cudaDeviceGetDefaultMemPool(&pool, 0));
+  EXPECT_CUDA(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used));
   EXPECT_CUDA(cudaPointerGetAttributes(&attributes, &graph));
+  // And what is wrong anyway.
+  EXPECT_EQ(cudaErrorInvalidValue, cudaMalloc(nullptr, 4));
+  EXPECT_EQ(cudaErrorInvalidResourceHandle, cudaEventQuery(nullptr));
+  EXPECT_EQ(cudaErrorInvalidDevice, cudaSetDevice(99));
   // Other devices go on, and other threads of this one see it too.
   ASSERT_CUDA(cudaSetDevice(1));
   EXPECT_CUDA(cudaMalloc(&pointer, 1));

@@ -1,4 +1,4 @@
-// cudaMemcpy and cudaMemset in all their forms.
+// cudaMemcpy and cudaMemset in all their forms. What they would do with 0 bytes, no capture and no failed device forbids.
 #include <cstring>
 #include <vector>
 
@@ -140,11 +140,12 @@ cudaError_t copyPeer(void* to, int toDevice, const void* from, int fromDevice, s
 
 cudaError_t set(const char* name, void* to, int value, size_t bytes, cudaStream_t handle) {
   if (bytes == 0) return cudaSuccess;
-  memory::Block block;
-  const bool known = memory::find(to, &block);
-  if (!known && !AddressSpace::instance().contains(to)) return cudaErrorInvalidValue;
-  // A capture takes what does not fit: it is found when the graph runs.
-  if (known && !fits(block, to, bytes) && !isCapturing(handle)) return cudaErrorInvalidValue;
+  // A capture takes any address: it is found when the graph runs.
+  if (!isCapturing(handle)) {
+    memory::Block block;
+    const bool known = memory::find(to, &block);
+    if (known ? !fits(block, to, bytes) : !AddressSpace::instance().contains(to)) return cudaErrorInvalidValue;
+  }
   Work work;
   work.name = name;
   work.kind = WorkKind::Memset;
@@ -168,7 +169,7 @@ void describeCopy(Arguments& arguments, const void* to, const void* from, size_t
 EMU_API cudaError_t cudaMemcpy(void* dst, const void* src, size_t count, cudaMemcpyKind kind) {
   static Function function("cudaMemcpy");
   return entry(
-      function, Needs::Device, [&](Arguments& a) { describeCopy(a, dst, src, count, kind); },
+      function, Needs::OwnDevices, [&](Arguments& a) { describeCopy(a, dst, src, count, kind); },
       [&] {
         const cudaError_t allowed = forbidSynchronous(count);
         if (allowed != cudaSuccess) return allowed;
@@ -181,7 +182,7 @@ EMU_API cudaError_t cudaMemcpy(void* dst, const void* src, size_t count, cudaMem
 EMU_API cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t count, cudaMemcpyKind kind, cudaStream_t stream) {
   static Function function("cudaMemcpyAsync");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         describeCopy(a, dst, src, count, kind);
         a.pointer("stream", stream);
@@ -197,7 +198,7 @@ EMU_API cudaError_t cudaMemcpyPeerAsync(void* dst, int dstDevice, const void* sr
                                         cudaStream_t stream) {
   static Function function("cudaMemcpyPeerAsync");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         a.pointer("dst", dst);
         a.number("dstDevice", dstDevice);
@@ -212,7 +213,7 @@ EMU_API cudaError_t cudaMemcpyPeerAsync(void* dst, int dstDevice, const void* sr
 EMU_API cudaError_t cudaMemset(void* devPtr, int value, size_t count) {
   static Function function("cudaMemset");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         a.pointer("devPtr", devPtr);
         a.number("value", value);
@@ -227,7 +228,7 @@ EMU_API cudaError_t cudaMemset(void* devPtr, int value, size_t count) {
 EMU_API cudaError_t cudaMemsetAsync(void* devPtr, int value, size_t count, cudaStream_t stream) {
   static Function function("cudaMemsetAsync");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         a.pointer("devPtr", devPtr);
         a.number("value", value);

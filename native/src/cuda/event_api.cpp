@@ -122,7 +122,7 @@ EMU_API cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t str
 EMU_API cudaError_t cudaEventQuery(cudaEvent_t event) {
   static Function function("cudaEventQuery");
   return entry(
-      function, Needs::Device, [&](Arguments& a) { a.pointer("event", event); },
+      function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("event", event); },
       [&] {
         Recording recording;
         const cudaError_t answered = lastRecording(event, capture::forbidAsking, &recording);
@@ -134,7 +134,7 @@ EMU_API cudaError_t cudaEventQuery(cudaEvent_t event) {
 EMU_API cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   static Function function("cudaEventSynchronize");
   return entry(
-      function, Needs::Device, [&](Arguments& a) { a.pointer("event", event); },
+      function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("event", event); },
       [&] {
         Recording recording;
         const cudaError_t answered = lastRecording(event, capture::forbidAsking, &recording);

@@ -103,7 +103,7 @@ EMU_API cudaError_t cudaGraphUpload(cudaGraphExec_t graphExec, cudaStream_t stre
 EMU_API cudaError_t cudaGraphExecUpdate(cudaGraphExec_t graphExec, cudaGraph_t graph, cudaGraphExecUpdateResultInfo* resultInfo) {
   static Function function("cudaGraphExecUpdate");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         a.pointer("exec", graphExec);
         a.pointer("graph", graph);

@@ -1,7 +1,6 @@
 // cudaMalloc, cudaFree, pinned and registered host memory, and questions about memory.
 #include "base/export.h"
 #include "base/options.h"
-#include "cuda/capture.h"
 #include "cuda/entry.h"
 #include "cuda/memory.h"
 
@@ -46,10 +45,10 @@ void describeResult(Arguments& arguments, void** out, size_t bytes) {
   arguments.number("size", static_cast<int64_t>(bytes));
 }
 
-// Nothing is asked for with 0 bytes, which no capture forbids.
+// Nothing is asked for with 0 bytes, which no capture and no failed device forbids.
 cudaError_t allocate(void** out, size_t bytes, memory::Kind kind) {
   if (out == nullptr) return cudaErrorInvalidValue;
-  const cudaError_t allowed = bytes != 0 ? capture::forbidUnsafe() : cudaSuccess;
+  const cudaError_t allowed = bytes != 0 ? admit(Needs::NoCapture) : cudaSuccess;
   return allowed != cudaSuccess ? allowed : memory::allocate(bytes, kind, out);
 }
 
@@ -58,7 +57,7 @@ cudaError_t allocate(void** out, size_t bytes, memory::Kind kind) {
 EMU_API cudaError_t cudaMalloc(void** devPtr, size_t size) {
   static Function function("cudaMalloc");
   return entry(
-      function, Needs::Device, [&](Arguments& a) { describeResult(a, devPtr, size); },
+      function, Needs::OwnDevices, [&](Arguments& a) { describeResult(a, devPtr, size); },
       [&] { return allocate(devPtr, size, memory::Kind::Device); });
 }
 
@@ -72,14 +71,14 @@ EMU_API cudaError_t cudaFree(void* devPtr) {
 EMU_API cudaError_t cudaMallocHost(void** ptr, size_t size) {
   static Function function("cudaMallocHost");
   return entry(
-      function, Needs::Device, [&](Arguments& a) { describeResult(a, ptr, size); },
+      function, Needs::OwnDevices, [&](Arguments& a) { describeResult(a, ptr, size); },
       [&] { return allocate(ptr, size, memory::Kind::Pinned); });
 }
 
 EMU_API cudaError_t cudaHostAlloc(void** pHost, size_t size, unsigned int flags) {
   static Function function("cudaHostAlloc");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         describeResult(a, pHost, size);
         a.number("flags", flags);

@@ -51,6 +51,8 @@ bool isReuse(cudaMemPoolAttr attr) {
 }
 
 cudaError_t getAttribute(cudaMemPool_t pool, cudaMemPoolAttr attr, void* value) {
+  const cudaError_t allowed = capture::forbidUnsafe();
+  if (allowed != cudaSuccess) return allowed;
   const int device = deviceOf(pool);
   if (device < 0 || value == nullptr) return cudaErrorInvalidValue;
   if (isReuse(attr)) {
@@ -206,7 +208,7 @@ EMU_API cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* memPool, int devi
 EMU_API cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t memPool, cudaMemPoolAttr attr, void* value) {
   static Function function("cudaMemPoolGetAttribute");
   return entry(
-      function, Needs::NoCapture,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         a.pointer("memPool", memPool);
         a.number("attr", attr);
