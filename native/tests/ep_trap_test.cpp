@@ -61,5 +61,20 @@ TEST(EpTrap, S47UnorderedOperations) {
   EXPECT_EQ(0, nccl4jEmuClearFaults());
 }
 
+// 5.10: LocalDup adds up to 8 experts of a token on a rank.
+TEST(EpTrap, S510NineExpertsOfATokenInLocalDup) {
+  const EnvironmentVariable variable("NCCL_EP_HT_EM_LOCAL_DUP", "1");
+  Case facts = one(false, NCCL_EP_LAYOUT_EXPERT_MAJOR);
+  facts.experts = 16;
+  facts.topk = 9;
+  facts.maxTokens = 4;
+  facts.maxReceive = 36;
+  withFailingStep(facts, [](Rank& rank, ncclEpHandle_t, Step& step) {
+    EXPECT_EP(ncclSuccess, step.dispatch());
+    EXPECT_EP(ncclSuccess, step.combine());
+    EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(rank.stream));
+  });
+}
+
 }  // namespace
 }  // namespace ep_test
