@@ -196,5 +196,27 @@ TEST(EpCallHt, S51LocalDupRows) {
   });
 }
 
+// C4: HT knows no recipe of combine; it checks what the recipe demands, and then combines plainly.
+TEST(EpCallHt, C4Nvfp4IsAPlainCombine) {
+  for (const bool capable : {false, true}) {
+    const Option capability("compute_capability", capable ? "100" : "90");
+    withStep(one(false, NCCL_EP_LAYOUT_FLAT), [&](Rank& rank, ncclEpHandle_t, Step& step) {
+      Tensor scales(ncclFloat32, {1, 32, 1}), plain(ncclBfloat16, {4, 512});
+      step.in.write(std::vector<uint16_t>(4 * 512, 0x3fa0));
+      EXPECT_EP(ncclSuccess, step.dispatch());
+      EXPECT_EP(ncclSuccess, step.combine());
+      step.combineAnswers(capable ? ncclSuccess : ncclInvalidUsage, kByCode, [&](Step& s) {
+        s.back.scales = scales;
+        s.home.tokens = plain;
+        s.combineConfig.quant_recipe = NCCL_EP_COMB_QUANT_NVFP4;
+      });
+      synchronize(rank);
+      if (!capable) return;
+      EXPECT_EQ(0x3fa0, plain.read<uint16_t>()[0]);
+      EXPECT_EQ(step.combined.read<uint16_t>(), plain.read<uint16_t>());
+    });
+  }
+}
+
 }  // namespace
 }  // namespace ep_test

@@ -61,5 +61,46 @@ TEST(EpTrap, S47UnorderedOperations) {
   EXPECT_EQ(0, nccl4jEmuClearFaults());
 }
 
+// 5.10: LocalDup adds up to 8 experts of a token on a rank.
+TEST(EpTrap, S510NineExpertsOfATokenInLocalDup) {
+  const EnvironmentVariable variable("NCCL_EP_HT_EM_LOCAL_DUP", "1");
+  Case facts = one(false, NCCL_EP_LAYOUT_EXPERT_MAJOR);
+  facts.experts = 16;
+  facts.topk = 9;
+  facts.maxTokens = 4;
+  facts.maxReceive = 36;
+  withFailingStep(facts, [](Rank& rank, ncclEpHandle_t, Step& step) {
+    EXPECT_EP(ncclSuccess, step.dispatch());
+    EXPECT_EP(ncclSuccess, step.combine());
+    EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(rank.stream));
+  });
+}
+
+// C13: LL resolves windows of dispatch outputs only; any other descriptor without data is read at NULL.
+TEST(EpTrap, C13WindowOnlyDescriptors) {
+  for (const bool combine : {false, true}) {
+    withFailingStep(one(true, NCCL_EP_LAYOUT_RANK_MAJOR), [&](Rank& rank, ncclEpHandle_t, Step& step) {
+      void* memory = nullptr;
+      ncclWindow_t window = nullptr;
+      ASSERT_NCCL(ncclSuccess, ncclMemAlloc(&memory, 1 << 20));
+      ASSERT_NCCL(ncclSuccess, ncclCommWindowRegister(rank.comm, memory, 1 << 20, &window, NCCL_WIN_COLL_SYMMETRIC));
+      auto out = Tensor::bare(ncclBfloat16, {1, 8, 512}), in = Tensor::bare(ncclBfloat16, {4, 512});
+      (*out)->win_hdl = window;
+      (*in)->win_hdl = window;
+      step.outputs.tokens = *out;
+      EXPECT_EP(ncclSuccess, step.dispatch());
+      synchronize(rank);
+      if (combine) {
+        step.back.tokens = *out;
+        EXPECT_EP(ncclSuccess, step.combine());
+      } else {
+        step.inputs.tokens = *in;
+        EXPECT_EP(ncclSuccess, step.dispatch());
+      }
+      EXPECT_CUDA(cudaErrorIllegalAddress, cudaStreamSynchronize(rank.stream));
+    });
+  }
+}
+
 }  // namespace
 }  // namespace ep_test

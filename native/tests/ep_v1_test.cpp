@@ -1,4 +1,5 @@
 // Section 8: the profile of release 0.1.0.
+#include "ep/environment.h"
 #include "ep_round.h"
 
 namespace ep_test {
@@ -280,6 +281,83 @@ TEST_F(EpV1, D44CountsAfterTheExchange) {
     step.outputs.topk_weights = fewWeights;
     step.outputs.topk_idx = fewIds;
     EXPECT_EP(ncclInvalidArgument, dispatch());
+  });
+}
+
+// D17: a time limit of zero in the environment hides the configuration's.
+TEST_F(EpV1, D17ZeroTimeout) {
+  const EnvironmentVariable variable("NCCL_EP_TIMEOUT_MS", "0");
+  constexpr uint64_t kSecond = 1'000'000'000;
+  EXPECT_EQ(100 * kSecond, emu::ep::environment::timeoutNs(5 * kSecond));
+  const Option newer("api", "2");
+  EXPECT_EQ(5 * kSecond, emu::ep::environment::timeoutNs(5 * kSecond));
+}
+
+// D14: only the rank whose own budget overflows traps.
+TEST_F(EpV1, D14OverflowIsTheOwnRanks) {
+  Case facts = v1Case(false, NCCL_EP_LAYOUT_EXPERT_MAJOR);
+  facts.topk = 1;
+  facts.alignment = 16;
+  facts.maxReceive = 16;
+  World world;
+  world.facts = facts;
+  for (int r = 0; r < 2; ++r) {
+    Input& input = world.inputs.emplace_back();
+    input.tokens = 8;
+    for (int t = 0; t < 8; ++t) input.ids.push_back(4 + t % 2);  // two padded zones of rank 1
+    input.weights.assign(8, 1.0f);
+    input.rows.assign(8 * facts.hidden, 1.0f);
+  }
+  encodeRows(world);
+  asThreads(2, [&](Rank& rank) {
+    ncclEpGroup_t group = nullptr;
+    const ncclEpGroupConfig_t config = v1Config(facts);
+    ASSERT_EP(ncclSuccess, ncclEpCreateGroup(&group, rank.comm, &config));
+    ncclEpHandle_t handle = nullptr;
+    auto handleConfig = made<ncclEpHandleConfig_t>();
+    handleConfig.dispatch_output_per_expert_alignment = facts.alignment;
+    ASSERT_EP(ncclSuccess, ncclEpInitHandle(&handle, group, facts.layout, &handleConfig, facts.topk, nullptr));
+    {
+      Round round(rank, handle, world);
+      round.load(world);
+      EXPECT_EP(ncclSuccess, round.update());
+      EXPECT_CUDA(rank.rank == 1 ? cudaErrorLaunchFailure : cudaSuccess, cudaStreamSynchronize(rank.stream));
+    }
+    // Nothing of the group can be destroyed in order any more.
+    EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(handle));
+    EXPECT_CUDA(rank.rank == 1 ? cudaErrorLaunchFailure : cudaSuccess, cudaStreamDestroy(rank.stream));
+    EXPECT_NCCL(ncclSuccess, ncclCommAbort(rank.comm));
+    if (rank.rank == 1) {
+      EXPECT_CUDA(cudaSuccess, cudaDeviceReset());
+    }
+    EXPECT_EP(ncclInternalError, ncclEpGroupDestroy(group));
+    EXPECT_CUDA(cudaSuccess, cudaStreamCreate(&rank.stream));
+    EXPECT_NCCL(ncclSuccess, ncclCommInitAll(&rank.comm, 1, &rank.rank));
+  });
+}
+
+// D42: token types of 0.1.0's HT.
+TEST_F(EpV1, D42HighThroughputTypes) {
+  asThreads(1, [](Rank& rank) {
+    Case facts = v1Case(false, NCCL_EP_LAYOUT_FLAT);
+    facts.ranks = 1;
+    facts.alignment = 1;
+    Group group(rank, v1Config(facts));
+    Handle handle(group, facts.layout, 2);
+    Tensor topk(ncclInt64, {4, 2}), weights(ncclFloat32, {4, 2}), half(ncclFloat16, {4, 64}), out(ncclFloat16, {facts.maxReceive, 64});
+    Tensor outWeights(ncclFloat32, {facts.maxReceive, 2}), ids(ncclInt64, {facts.maxReceive, 2}), home(ncclFloat16, {4, 64});
+    EXPECT_EP(ncclSuccess, ncclEpUpdateHandle(handle, topk, nullptr, rank.stream));
+    V1Step step;
+    step.inputs.tokens = half;
+    step.inputs.topk_weights = weights;
+    step.outputs.tokens = out;
+    step.outputs.topk_weights = outWeights;
+    step.outputs.topk_idx = ids;
+    EXPECT_EQ(kAbort, endOf([&] { return ncclEpDispatch(handle, &step.inputs, &step.outputs, nullptr, nullptr, rank.stream); }));
+    step.back.tokens = out;
+    step.home.tokens = home;
+    EXPECT_EQ(kAbort, endOf([&] { return ncclEpCombine(handle, &step.back, &step.home, nullptr, rank.stream); }));
+    synchronize(rank);
   });
 }
 
