@@ -8,7 +8,6 @@ import io.nccl4j.nccl.DataType;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.List;
 
 /** A program that runs a layer of 64 ranks and prints the most memory that it had resident, in KiB. */
 final class PeakMemory {
@@ -33,6 +32,6 @@ final class PeakMemory {
 
     /** Bytes, of a process of its own. */
     static long measure() throws IOException, InterruptedException {
-        return Long.parseLong(FreshJvm.run(List.of(), PeakMemory.class).line()) << 10;
+        return Long.parseLong(FreshJvm.run(FreshJvm.java(PeakMemory.class)).line()) << 10;
     }
 }
