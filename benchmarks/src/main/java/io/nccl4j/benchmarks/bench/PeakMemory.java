@@ -1,6 +1,7 @@
 package io.nccl4j.benchmarks.bench;
 
 import io.nccl4j.benchmarks.layer.LayerShape;
+import io.nccl4j.benchmarks.layer.Payload;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.ep.Algorithm;
 import io.nccl4j.ep.Layout;
@@ -27,7 +28,7 @@ final class PeakMemory {
 
     /** What is measured, for so many ranks. */
     static LayerShape shape(int ranks) {
-        return new LayerShape(Algorithm.LOW_LATENCY, Layout.RANK_MAJOR, ranks, 256, 32, 7168, 8, DataType.BFLOAT16);
+        return new LayerShape(Algorithm.LOW_LATENCY, Layout.RANK_MAJOR, ranks, 256, 32, 7168, 8, DataType.BFLOAT16, Payload.NONE);
     }
 
     /** Bytes, of a process of its own. */
