@@ -5,9 +5,12 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.net.URI;
 import java.net.URL;
+import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.nio.file.attribute.FileAttribute;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.util.List;
 import java.util.Locale;
 
@@ -16,6 +19,8 @@ final class EmulatorLibrary {
     private static final String FILE = "libnccl4j_emulator.so";
     private static final String PROPERTY = "nccl4j.emulator.library";
     private static final String VARIABLE = "NCCL4J_EMULATOR_LIBRARY";
+
+    private static final int MOST_ATTEMPTS = 100;
 
     private EmulatorLibrary() {
     }
@@ -58,7 +63,7 @@ final class EmulatorLibrary {
     }
 
     private static Path extract(URL url) throws IOException {
-        Path folder = Files.createTempDirectory("nccl4j");
+        Path folder = privateFolder();
         Path file = folder.resolve(FILE);
         folder.toFile().deleteOnExit();
         file.toFile().deleteOnExit();
@@ -66,5 +71,22 @@ final class EmulatorLibrary {
             Files.copy(in, file, StandardCopyOption.REPLACE_EXISTING);
         }
         return file;
+    }
+
+    /** As {@link Files#createTempDirectory}, whose random numbers take a noticeable part of the start-up time. */
+    private static Path privateFolder() throws IOException {
+        Path parent = Path.of(System.getProperty("java.io.tmpdir"));
+        String prefix = "nccl4j-" + ProcessHandle.current().pid() + "-";
+        FileAttribute<?> ownerOnly = PosixFilePermissions
+                .asFileAttribute(PosixFilePermissions.fromString("rwx------"));
+        for (int attempt = 0;; attempt++) {
+            try {
+                return Files.createDirectory(parent.resolve(prefix + Long.toHexString(System.nanoTime())), ownerOnly);
+            } catch (FileAlreadyExistsException e) {
+                if (attempt == MOST_ATTEMPTS) {
+                    throw e;
+                }
+            }
+        }
     }
 }

@@ -3,12 +3,10 @@ package io.nccl4j.internal;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
-import io.nccl4j.bindings.cudart.CudaRuntime;
-import io.nccl4j.bindings.ncclep.NcclEp;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
 import java.lang.foreign.MemoryLayout;
-import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SymbolLookup;
 import java.lang.invoke.MethodHandle;
 import java.util.Arrays;
 
@@ -17,19 +15,21 @@ import java.util.Arrays;
  * call is interpreted, and no session is acquired. Keeping the memory behind the addresses alive is the callers' business.
  */
 public final class HotCalls {
-    private static final MethodHandle UPDATE = handle(NcclEp.ncclEpUpdateHandle$address(), 4);
-    private static final MethodHandle DISPATCH = handle(NcclEp.ncclEpDispatch$address(), 6);
-    private static final MethodHandle COMBINE = handle(NcclEp.ncclEpCombine$address(), 5);
-    private static final MethodHandle COMPLETE = handle(NcclEp.ncclEpComplete$address(), 3);
-    private static final MethodHandle LAUNCH = handle(CudaRuntime.cudaGraphLaunch$address(), 2);
+    private static final MethodHandle UPDATE = handle("ncclEpUpdateHandle", 4);
+    private static final MethodHandle DISPATCH = handle("ncclEpDispatch", 6);
+    private static final MethodHandle COMBINE = handle("ncclEpCombine", 5);
+    private static final MethodHandle COMPLETE = handle("ncclEpComplete", 3);
+    private static final MethodHandle LAUNCH = handle("cudaGraphLaunch", 2);
 
     private HotCalls() {
     }
 
-    private static MethodHandle handle(MemorySegment function, int pointers) {
+    /** By name: asking the generated class for the address would link its own handle too, which nobody calls. */
+    private static MethodHandle handle(String function, int pointers) {
         MemoryLayout[] parameters = new MemoryLayout[pointers];
         Arrays.fill(parameters, JAVA_LONG);
-        return Linker.nativeLinker().downcallHandle(function, FunctionDescriptor.of(JAVA_INT, parameters));
+        return Linker.nativeLinker().downcallHandle(SymbolLookup.loaderLookup().findOrThrow(function),
+                FunctionDescriptor.of(JAVA_INT, parameters));
     }
 
     /** Links the calls, so that the first step of a server does not pay for it. */

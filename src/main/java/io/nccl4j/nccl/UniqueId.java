@@ -2,7 +2,6 @@ package io.nccl4j.nccl;
 
 import io.nccl4j.NativeLibraries;
 import io.nccl4j.bindings.nccl.Nccl;
-import io.nccl4j.bindings.nccl.ncclUniqueId;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
@@ -31,7 +30,7 @@ public final class UniqueId {
     public static UniqueId create() {
         NativeLibraries.load();
         try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = ncclUniqueId.allocate(arena);
+            MemorySegment out = arena.allocate(BYTES);
             int status = Nccl.ncclGetUniqueId(out);
             if (status != 0) {
                 throw NcclException.of("ncclGetUniqueId", status, "ncclGetUniqueId");

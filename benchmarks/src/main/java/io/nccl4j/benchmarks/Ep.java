@@ -1,6 +1,7 @@
 package io.nccl4j.benchmarks;
 
 import io.nccl4j.NativeLibraryException;
+import io.nccl4j.benchmarks.bench.AotCommand;
 import io.nccl4j.benchmarks.bench.BenchCommand;
 import io.nccl4j.benchmarks.demo.DemoCommand;
 import io.nccl4j.benchmarks.jmh.JmhCommand;
@@ -14,7 +15,7 @@ import picocli.CommandLine.Command;
 /** The {@code ep} command. Exit codes: 0 success, 1 a result is wrong, 2 options that make no sense, 3 anything else failed. */
 @Command(name = "ep", mixinStandardHelpOptions = true, version = "nccl4j 0.1.0-SNAPSHOT", description = "Mixture-of-Experts dispatch and combine with NCCL EP, from Java.", subcommands = {
         DemoCommand.class, TestCommand.class, JmhCommand.class, BenchCommand.class, PatternsCommand.class,
-        LaunchCommand.class})
+        LaunchCommand.class, AotCommand.class})
 public final class Ep {
     /** How the line on standard error begins that says why the command failed. */
     public static final String ERROR_PREFIX = "ep: ";

@@ -12,16 +12,7 @@ final class AotCache {
     }
 
     /**
-     * Makes a cache from a run of {@link FirstDispatch}.
-     *
-     * @throws IOException if the JVM makes none
-     */
-    static void make(Path file) throws IOException, InterruptedException {
-        make(file, FreshJvm.command(List.of(), FirstDispatch.class));
-    }
-
-    /**
-     * Makes a cache from a run of any program.
+     * Makes a cache from a run of a program.
      *
      * @param command that starts its JVM
      */

@@ -1,16 +1,37 @@
 package io.nccl4j.benchmarks.bench;
 
+import io.nccl4j.benchmarks.cli.BackendOption;
 import io.nccl4j.benchmarks.cli.Json;
+import io.nccl4j.benchmarks.cli.Usage;
+import io.nccl4j.benchmarks.cluster.ClusterBenchmark;
+import io.nccl4j.benchmarks.cluster.ClusterOptions;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
 
 /** {@code ep bench}. */
-@Command(name = "bench", description = "Measure, and print ratios that can be compared between machines.", footer = {"",
-        "host: what calls cost the calling thread, on libraries that check their arguments and return; against bare method "
-                + "handles, C, JNI and Python's ctypes, per call and per decode step of 58 layers. Takes some ten minutes.",
-        "emulator: how fast the emulator moves rows between 8 ranks as threads, against memcpy from as many threads."})
+@Command(name = "bench", sortOptions = false, description = "Latency and bandwidth of dispatch and combine; or, with --suite, ratios that can be compared between machines.", footer = {
+        "",
+        "What is timed, as by NCCL EP's own ep_bench: CUDA events in the stream right before and after the operation. "
+                + "Before each iteration all ranks meet in an all-reduce of one float in the same stream. Routing is "
+                + "drawn once, and updated before the measurement. Percentiles are of all ranks and iterations.",
+        "Bytes per rank, as ep_bench counts them: ll, the (token, expert) pairs that the rank routes times the bytes of a "
+                + "row with its scales; ht, the rows that the rank receives times these bytes, and as many on the way "
+                + "home. What stays on the rank counts too. Bandwidth is these bytes by the rank's mean time: mean, "
+                + "slowest and fastest rank; 1 GB is 10^9 bytes.",
+        "", "On a cluster: one process per GPU, with torchrun's environment:",
+        "  torchrun --no-python --nproc-per-node 8 ./ep bench --backend native", "", "The suites:",
+        "host: what calls cost the calling thread, on libraries that check their arguments and return; against bare "
+                + "method handles, C, JNI and Python's ctypes, per call and per decode step of 58 layers.",
+        "emulator: how fast the emulator moves rows between 8 ranks as threads, against memcpy from as many threads.",
+        "scale: processor time per row with 8 to 64 ranks as threads, and memory.",
+        "startup: from the start of a JVM to its first dispatch on the emulator; size of the library."})
 public final class BenchCommand implements Callable<Integer> {
     /** The suites there are. */
     enum Name {
@@ -23,20 +44,38 @@ public final class BenchCommand implements Callable<Integer> {
         }
     }
 
-    @Option(names = "--suite", required = true, paramLabel = "host|emulator|scale|startup", description = "What to measure.")
-    private Name suite = Name.HOST;
+    /** What goes with a suite. */
+    static final class SuiteOptions {
+        @Option(names = "--suite", required = true, paramLabel = "host|emulator|scale|startup", description = "Measure ratios instead.")
+        private Name name = Name.HOST;
 
-    @Option(names = "--quick", description = "One short fork instead of three: for a first look, not for a record.")
-    private boolean quick;
+        @Option(names = "--quick", description = "Fewer measurements: for a first look, not for a record.")
+        private boolean quick;
 
-    @Option(names = "--json", description = "End with one JSON object whose ratios holds the figures.")
-    private boolean json;
+        @Option(names = "--json", description = "End with one JSON object whose ratios holds the figures.")
+        private boolean json;
+    }
+
+    @ArgGroup(exclusive = false)
+    private @Nullable SuiteOptions suite;
+
+    @Mixin
+    private final ClusterOptions cluster = new ClusterOptions();
+
+    @Mixin
+    private final BackendOption backend = new BackendOption();
+
+    @Spec
+    private CommandSpec spec;
 
     @Override
     public Integer call() throws Exception {
-        Suite.Result result = suite.suite.run(quick, json);
+        if (suite == null) {
+            return new ClusterBenchmark(cluster, backend.use()).run(new Usage(spec));
+        }
+        Suite.Result result = suite.name.suite.run(suite.quick, suite.json);
         System.out.println(result.text());
-        if (json) {
+        if (suite.json) {
             System.out.println(Json.of(Map.of("ratios", result.ratios())));
         } else {
             result.ratios().forEach((name, value) -> System.out.printf("%-28s %.2f%n", name, value));

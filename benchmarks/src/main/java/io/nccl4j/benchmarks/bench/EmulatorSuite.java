@@ -5,6 +5,7 @@ import com.github.freva.asciitable.Column;
 import com.github.freva.asciitable.ColumnData;
 import com.github.freva.asciitable.HorizontalAlign;
 import io.nccl4j.benchmarks.layer.LayerShape;
+import io.nccl4j.benchmarks.layer.Payload;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.ep.Algorithm;
 import io.nccl4j.ep.Layout;
@@ -38,7 +39,7 @@ final class EmulatorSuite implements Suite {
     }
 
     private static LayerShape shape(Algorithm algorithm, Layout layout, int tokens) {
-        return new LayerShape(algorithm, layout, RANKS, EXPERTS, tokens, HIDDEN, TOP_K, DataType.BFLOAT16);
+        return new LayerShape(algorithm, layout, RANKS, EXPERTS, tokens, HIDDEN, TOP_K, DataType.BFLOAT16, Payload.NONE);
     }
 
     /** The worst of all shapes. */

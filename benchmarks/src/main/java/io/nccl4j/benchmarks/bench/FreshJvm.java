@@ -8,7 +8,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 
-/** Runs a program of this jar in a JVM of its own. */
+/** Runs a program in a JVM of its own. */
 final class FreshJvm {
     /**
      * What a program has printed first.
@@ -22,15 +22,17 @@ final class FreshJvm {
     private FreshJvm() {
     }
 
-    /** The command that runs {@code main}. */
-    static List<String> command(List<String> options, Class<?> main, String... arguments) {
+    /** The command that starts a JVM like this one. */
+    static List<String> java(String... arguments) {
         List<String> command = new ArrayList<>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
-        command.add("--enable-native-access=ALL-UNNAMED");
-        command.addAll(options);
-        command.addAll(List.of("-cp", System.getProperty("java.class.path"), main.getName()));
         command.addAll(List.of(arguments));
         return command;
+    }
+
+    /** The command that runs a program of this jar. */
+    static List<String> java(Class<?> main) {
+        return java("--enable-native-access=ALL-UNNAMED", "-cp", System.getProperty("java.class.path"), main.getName());
     }
 
     /**
@@ -38,10 +40,8 @@ final class FreshJvm {
      *
      * @throws IOException if it fails or prints nothing
      */
-    static FirstLine run(List<String> options, Class<?> main, String... arguments)
-            throws IOException, InterruptedException {
-        ProcessBuilder builder = new ProcessBuilder(command(options, main, arguments))
-                .redirectError(ProcessBuilder.Redirect.INHERIT);
+    static FirstLine run(List<String> command) throws IOException, InterruptedException {
+        ProcessBuilder builder = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT);
         long start = System.nanoTime();
         Process process = builder.start();
         try (BufferedReader reader = new BufferedReader(
@@ -54,7 +54,7 @@ final class FreshJvm {
             }
             int exitCode = process.waitFor();
             if (exitCode != 0 || line == null) {
-                throw new IOException(main.getSimpleName() + " ended with exit code " + exitCode);
+                throw new IOException(String.join(" ", command) + " ended with exit code " + exitCode);
             }
             return new FirstLine(line, nanos);
         } finally {

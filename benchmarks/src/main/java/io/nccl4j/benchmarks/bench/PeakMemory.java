@@ -1,6 +1,7 @@
 package io.nccl4j.benchmarks.bench;
 
 import io.nccl4j.benchmarks.layer.LayerShape;
+import io.nccl4j.benchmarks.layer.Payload;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.ep.Algorithm;
 import io.nccl4j.ep.Layout;
@@ -8,7 +9,6 @@ import io.nccl4j.nccl.DataType;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.List;
 
 /** A program that runs a layer of 64 ranks and prints the most memory that it had resident, in KiB. */
 final class PeakMemory {
@@ -28,11 +28,11 @@ final class PeakMemory {
 
     /** What is measured, for so many ranks. */
     static LayerShape shape(int ranks) {
-        return new LayerShape(Algorithm.LOW_LATENCY, Layout.RANK_MAJOR, ranks, 256, 32, 7168, 8, DataType.BFLOAT16);
+        return new LayerShape(Algorithm.LOW_LATENCY, Layout.RANK_MAJOR, ranks, 256, 32, 7168, 8, DataType.BFLOAT16, Payload.NONE);
     }
 
     /** Bytes, of a process of its own. */
     static long measure() throws IOException, InterruptedException {
-        return Long.parseLong(FreshJvm.run(List.of(), PeakMemory.class).line()) << 10;
+        return Long.parseLong(FreshJvm.run(FreshJvm.java(PeakMemory.class)).line()) << 10;
     }
 }

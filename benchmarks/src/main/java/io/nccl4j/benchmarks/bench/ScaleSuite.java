@@ -4,6 +4,7 @@ import com.github.freva.asciitable.AsciiTable;
 import com.github.freva.asciitable.Column;
 import com.github.freva.asciitable.HorizontalAlign;
 import io.nccl4j.benchmarks.layer.LayerShape;
+import io.nccl4j.benchmarks.layer.Payload;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.ep.Algorithm;
 import io.nccl4j.ep.Layout;
@@ -53,7 +54,7 @@ final class ScaleSuite implements Suite {
 
     private static LayerShape shape(int ranks) {
         return new LayerShape(Algorithm.LOW_LATENCY, Layout.EXPERT_MAJOR, ranks, 256, TOKENS, 7168, TOP_K,
-                DataType.BFLOAT16);
+                DataType.BFLOAT16, Payload.NONE);
     }
 
     private static String table(List<Line> lines) {

@@ -11,21 +11,27 @@ import java.util.stream.Stream;
 
 /** From the start of a JVM to the end of its first dispatch, without and with an AOT cache, and the size of the library. */
 final class StartupSuite implements Suite {
+    /** Standard output and error are for the result. */
+    private static final String QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
 
     @Override
     public Result run(boolean quick, boolean silent) throws Exception {
         int starts = quick ? 5 : 21;
         Path folder = Files.createTempDirectory("ep-startup");
+        Path jar = folder.resolve("first-dispatch.jar");
         Path cache = folder.resolve("first-dispatch.aot");
+        List<String> plainStart = FreshJvm.java(QUIET, "-jar", jar.toString());
+        List<String> cachedStart = FreshJvm.java(AotCache.option(cache), QUIET, "-jar", jar.toString());
         try {
-            AotCache.make(cache);
+            ApplicationJar.write(jar);
+            AotCache.make(cache, plainStart);
             double[] plain = new double[starts];
             double[] cached = new double[starts];
             // The first brings the files into the page cache.
-            start(List.of());
+            start(plainStart);
             for (int i = 0; i < starts; i++) {
-                plain[i] = start(List.of());
-                cached[i] = start(List.of(AotCache.option(cache)));
+                plain[i] = start(plainStart);
+                cached[i] = start(cachedStart);
             }
             Map<String, Double> ratios = new LinkedHashMap<>();
             ratios.put("startup_ms", Median.of(plain));
@@ -37,12 +43,13 @@ final class StartupSuite implements Suite {
                     ratios);
         } finally {
             Files.deleteIfExists(cache);
+            Files.deleteIfExists(jar);
             Files.delete(folder);
         }
     }
 
-    private static double start(List<String> options) throws IOException, InterruptedException {
-        return FreshJvm.run(options, FirstDispatch.class).nanos() / 1e6;
+    private static double start(List<String> command) throws IOException, InterruptedException {
+        return FreshJvm.run(command).nanos() / 1e6;
     }
 
     private static double least(double[] values) {

@@ -16,9 +16,10 @@ import io.nccl4j.nccl.DataType;
  * @param hidden elements of a token
  * @param topK experts of a token
  * @param type of tokens where they are not quantised
+ * @param payload how they travel
  */
 public record LayerShape(Algorithm algorithm, Layout layout, int ranks, int experts, int tokens, int hidden, int topK,
-        DataType type) {
+        DataType type, Payload payload) {
 
     public boolean isLowLatency() {
         return algorithm == Algorithm.LOW_LATENCY;
@@ -38,6 +39,10 @@ public record LayerShape(Algorithm algorithm, Layout layout, int ranks, int expe
         return hidden * type.byteSize();
     }
 
+    private int maxTokenBytes() {
+        return (int) Math.max(payload.dispatchBytes(hidden, type), rowBytes());
+    }
+
     /** Whether a token is received once per expert, and not once per rank. */
     public boolean rowPerExpert() {
         return layout == Layout.EXPERT_MAJOR;
@@ -46,7 +51,7 @@ public record LayerShape(Algorithm algorithm, Layout layout, int ranks, int expe
     /** The group for it. */
     public EpGroupConfig groupConfig() {
         EpGroupConfig.Builder builder = isLowLatency() ? EpGroupConfig.lowLatency() : EpGroupConfig.highThroughput();
-        return builder.experts(experts).maxTokensPerRank(tokens).maxTokenBytes(rowBytes()).layout(layout).topK(topK)
+        return builder.experts(experts).maxTokensPerRank(tokens).maxTokenBytes(maxTokenBytes()).layout(layout).topK(topK)
                 .build();
     }
 }

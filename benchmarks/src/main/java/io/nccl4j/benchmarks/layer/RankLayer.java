@@ -6,11 +6,14 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 import io.nccl4j.benchmarks.ranks.HostMirror;
 import io.nccl4j.benchmarks.ranks.Rank;
 import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.ep.CombineConfig;
 import io.nccl4j.ep.CombineInputs;
 import io.nccl4j.ep.CombineOutputs;
+import io.nccl4j.ep.DispatchConfig;
 import io.nccl4j.ep.DispatchInputs;
 import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.EpBuffers;
+import io.nccl4j.ep.EpGeneration;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpTensor;
@@ -31,6 +34,9 @@ public final class RankLayer implements AutoCloseable {
     private final EpBuffers buffers;
     private final @Nullable LayoutInfo updateInfo;
     private final @Nullable LayoutInfo dispatchInfo;
+    private final QuantisedTensors quantised;
+    private final DispatchConfig dispatchConfig;
+    private final CombineConfig combineConfig;
     private final DispatchInputs dispatchInputs;
     private final DispatchOutputs dispatchOutputs;
     private final CombineInputs combineInputs;
@@ -49,12 +55,17 @@ public final class RankLayer implements AutoCloseable {
         dispatchInfo = shape.isLowLatency() ? info : null;
         // Low latency expert-major takes the weights in combine, the others in dispatch.
         boolean weighted = shape.isLowLatency() && shape.rowPerExpert();
-        boolean indices = !shape.rowPerExpert();
-        dispatchInputs = DispatchInputs.of(buffers.tokens(), weighted ? null : buffers.weights());
-        dispatchOutputs = DispatchOutputs.of(buffers.received(), weighted ? null : buffers.receivedWeights(),
-                indices ? buffers.receivedIndices() : null);
-        combineInputs = CombineInputs.of(buffers.expertOutputs());
+        EpTensor weights = weighted ? null : buffers.weights();
+        EpTensor receivedWeights = weighted ? null : buffers.receivedWeights();
+        EpTensor indices = shape.rowPerExpert() ? null : buffers.receivedIndices();
+        quantised = new QuantisedTensors(shape, buffers, rank.device());
+        dispatchInputs = DispatchInputs.of(quantised.sent(), weights, quantised.sentScales());
+        dispatchOutputs = DispatchOutputs.of(quantised.received(), receivedWeights, indices,
+                quantised.receivedScales());
+        combineInputs = CombineInputs.of(buffers.expertOutputs(), null, quantised.combineScales());
         combineOutputs = CombineOutputs.of(buffers.combined(), weighted ? buffers.weights() : null);
+        dispatchConfig = shape.payload().dispatchConfig();
+        combineConfig = shape.payload().combineConfig();
         load(routing);
     }
 
@@ -95,14 +106,26 @@ public final class RankLayer implements AutoCloseable {
         return shape;
     }
 
-    /** The tensor that rows arrive in. */
-    public EpTensor received() {
-        return buffers.received();
+    /** This rank. */
+    public Rank rank() {
+        return rank;
     }
 
-    /** The tensor that combine takes rows from. */
-    public EpTensor expertOutputs() {
-        return buffers.expertOutputs();
+    public Communicator communicator() {
+        return communicator;
+    }
+
+    public CudaStream stream() {
+        return stream;
+    }
+
+    /** Generation of the library. */
+    public EpGeneration generation() {
+        return group.generation();
+    }
+
+    public EpBuffers buffers() {
+        return buffers;
     }
 
     public void update() {
@@ -110,11 +133,23 @@ public final class RankLayer implements AutoCloseable {
     }
 
     public void dispatch() {
-        handle.dispatch(dispatchInputs, dispatchOutputs, dispatchInfo, stream);
+        handle.dispatch(dispatchInputs, dispatchOutputs, dispatchInfo, dispatchConfig, stream);
     }
 
     public void combine() {
-        handle.combine(combineInputs, combineOutputs, stream);
+        handle.combine(combineInputs, combineOutputs, combineConfig, stream);
+    }
+
+    /** Dispatch in two halves. */
+    public void stagedDispatch() {
+        handle.dispatch(dispatchInputs, dispatchOutputs, dispatchInfo, dispatchConfig.sendOnly(), stream);
+        handle.complete();
+    }
+
+    /** Combine in two halves. */
+    public void stagedCombine() {
+        handle.combine(combineInputs, combineOutputs, combineConfig.sendOnly(), stream);
+        handle.complete();
     }
 
     /** Waits for the device; in one native call, since a wait with a limit polls. */
@@ -130,6 +165,7 @@ public final class RankLayer implements AutoCloseable {
     @Override
     public void close() {
         barrier();
+        quantised.close();
         buffers.close();
         handle.close();
         group.close();
