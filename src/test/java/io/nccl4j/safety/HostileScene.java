@@ -55,6 +55,7 @@ final class HostileScene {
     /** Has nothing that is collective on it. */
     final CudaDevice foreign;
     private final List<DeviceMemory> routings = new ArrayList<>();
+    private final List<AutoCloseable> late = new ArrayList<>();
     private EpGroup group;
     private @Nullable Layer layer;
     private @Nullable CudaGraphExec captured;
@@ -118,11 +119,12 @@ final class HostileScene {
     }
 
     void addRoutingMemory() {
+        // Not among the others: what is a routing holds nothing else.
         DeviceMemory memory = DeviceMemory.allocate(rank.device(),
                 8L * 2 * model.shape().maxTokens() * model.shape().ranks()
                         * Math.max(model.shape().topK(), model.shape().experts()));
-        clear(memory);
         routings.add(memory);
+        clear(memory);
     }
 
     DeviceMemory anyRoutingMemory() {
@@ -203,6 +205,12 @@ final class HostileScene {
                 .filter(handle -> handle.group() == of).forEach(EpHandle::complete);
     }
 
+    /** What cannot be closed where it was made, if something has come to hold it; not to be found by random calls. */
+    <T extends AutoCloseable> T closeLate(T resource) {
+        late.addFirst(resource);
+        return resource;
+    }
+
     /** Everything that is to be closed. */
     List<AutoCloseable> open() {
         List<AutoCloseable> open = new ArrayList<>(pool.closeables());
@@ -210,6 +218,7 @@ final class HostileScene {
             open.addFirst(layer);
         }
         open.addAll(routings);
+        open.addAll(late);
         return open;
     }
 }
