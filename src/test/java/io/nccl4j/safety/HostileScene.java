@@ -98,7 +98,8 @@ final class HostileScene {
                 GraphKey.of(model.shape().maxTokens(), shape.layout), GraphKey.of(1, shape.layout),
                 BootstrapOptions.defaults(), InProcessBootstrap.of(1, LIMIT).getFirst(), EpGroupConfig.lowLatency(),
                 EpGroupConfig.highThroughput(), LayoutInfo.builder(), EpHandlePool.builder(group),
-                PiecewiseGraph.on(stream), EpSizing.of(sequence.config(), rank.size()), RankMask.all(rank.size()),
+                PiecewiseGraph.on(stream), EpSizing.of(sequence.config(), rank.size()),
+                BufferConfig.of(model.hidden(), LayerShape.type(model)), RankMask.all(rank.size()),
                 rank.device().memoryInfo(), rank.device().priorityRange(), UniqueId.create(),
                 new GraphCacheStatistics(1, 2, 3, 4, 5, 6), new NativeLibraryException("none", List.of("nowhere")),
                 NcclException.of("none", NcclResult.INTERNAL_ERROR.code(), communicator))) {
@@ -167,6 +168,23 @@ final class HostileScene {
         layer = null;
         newLayer();
         return layer();
+    }
+
+    /**
+     * A step has failed after it has written the routing of a batch, and perhaps not dispatched it: until the next one there is none,
+     * since a combine would wait for rows that nobody sends.
+     */
+    void forgetRouting() {
+        Layer present = layer;
+        if (present == null || present.buffers.isClosed()) {
+            return;
+        }
+        try {
+            completeAll(group);
+            present.buffers.routing().memory().fillAsync((byte) -1, stream);
+        } catch (RuntimeException e) {
+            trail.outcome("forget the routing", e, false);
+        }
     }
 
     void closeLayer() {
