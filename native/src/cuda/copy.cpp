@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "base/export.h"
+#include "base/host_access.h"
 #include "cuda/address_space.h"
 #include "cuda/capture.h"
 #include "cuda/entry.h"
@@ -24,13 +25,16 @@ enum class Expected { Device, Host, Either };
 
 // cudaErrorInvalidValue: an address that cannot be what the direction says. What was device memory once and is freed passes: it
 // is found when the copy runs.
-cudaError_t classify(const void* address, Expected expected, Side* side) {
+cudaError_t classify(const void* address, size_t bytes, Expected expected, Side* side) {
   memory::Block block;
   const bool known = memory::find(address, &block);
   const bool onDevice = known && (block.kind == memory::Kind::Device || block.kind == memory::Kind::Symmetric);
   side->checked = known || AddressSpace::instance().contains(address);
   side->pageable = !side->checked;
   if (address == nullptr) return cudaErrorInvalidValue;
+  // Only the ends are looked at: a copy must not cost as much as reading it twice.
+  const auto* const first = static_cast<const unsigned char*>(address);
+  if (side->pageable && (!readable(first, 1) || !readable(first + bytes - 1, 1))) return cudaErrorInvalidValue;
   if (expected == Expected::Host && onDevice) return cudaErrorInvalidValue;
   return expected == Expected::Device && side->pageable ? cudaErrorInvalidValue : cudaSuccess;
 }
@@ -57,8 +61,8 @@ cudaError_t prepare(const char* name, void* to, const void* from, size_t bytes, 
   }
   *copy = Copy{name, to, from, bytes, {}, {}};
   if (bytes == 0) return cudaSuccess;
-  const cudaError_t target = classify(to, toExpected, &copy->toSide);
-  return target != cudaSuccess ? target : classify(from, fromExpected, &copy->fromSide);
+  const cudaError_t target = classify(to, bytes, toExpected, &copy->toSide);
+  return target != cudaSuccess ? target : classify(from, bytes, fromExpected, &copy->fromSide);
 }
 
 cudaError_t runCopy(const Copy& copy, const void* from, WorkContext& context) {

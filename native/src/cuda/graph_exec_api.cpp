@@ -1,5 +1,6 @@
 // cudaGraphInstantiate, cudaGraphLaunch and what else concerns executable graphs.
 #include "base/export.h"
+#include "base/host_access.h"
 #include "cuda/capture.h"
 #include "cuda/entry.h"
 #include "cuda/graph_exec.h"
@@ -15,7 +16,7 @@ constexpr unsigned long long kFlags = cudaGraphInstantiateFlagAutoFreeOnLaunch |
 
 cudaError_t instantiate(cudaGraphExec_t* out, cudaGraph_t handle, unsigned long long flags) {
   const std::shared_ptr<Graph> graph = graphs::find(handle);
-  if (out == nullptr || graph == nullptr || (flags & ~kFlags) != 0) return cudaErrorInvalidValue;
+  if (!given(out) || graph == nullptr || (flags & ~kFlags) != 0) return cudaErrorInvalidValue;
   // There is no device code here that could launch a graph.
   if ((flags & cudaGraphInstantiateFlagDeviceLaunch) != 0) return cudaErrorNotSupported;
   std::shared_ptr<GraphExec> exec;
@@ -48,7 +49,7 @@ cudaError_t upload(cudaGraphExec_t handle, cudaStream_t streamHandle) {
 cudaError_t update(cudaGraphExec_t handle, cudaGraph_t graphHandle, cudaGraphExecUpdateResultInfo* info) {
   const std::shared_ptr<GraphExec> exec = graphs::findExec(handle);
   const std::shared_ptr<Graph> graph = graphs::find(graphHandle);
-  if (exec == nullptr || graph == nullptr || info == nullptr) return cudaErrorInvalidValue;
+  if (exec == nullptr || graph == nullptr || !given(info)) return cudaErrorInvalidValue;
   return exec->update(*graph, info);
 }
 

@@ -1,5 +1,6 @@
 // cudaMalloc, cudaFree, pinned and registered host memory, and questions about memory.
 #include "base/export.h"
+#include "base/host_access.h"
 #include "base/options.h"
 #include "cuda/entry.h"
 #include "cuda/memory.h"
@@ -32,7 +33,7 @@ cudaError_t attributes(cudaPointerAttributes* out, const void* pointer) {
 }
 
 cudaError_t devicePointer(void** out, void* host, unsigned flags) {
-  if (out == nullptr || flags != 0) return cudaErrorInvalidValue;
+  if (!given(out) || flags != 0) return cudaErrorInvalidValue;
   memory::Block block;
   const bool known = memory::find(host, &block);
   if (!known || (block.kind != memory::Kind::Pinned && block.kind != memory::Kind::Registered)) return cudaErrorInvalidValue;
@@ -46,7 +47,7 @@ void describeResult(Arguments& arguments, void** out, size_t bytes) {
 }
 
 cudaError_t allocate(void** out, size_t bytes, memory::Kind kind) {
-  return out == nullptr ? cudaErrorInvalidValue : memory::allocate(bytes, kind, out);
+  return !given(out) ? cudaErrorInvalidValue : memory::allocate(bytes, kind, out);
 }
 
 }  // namespace
@@ -126,7 +127,7 @@ EMU_API cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* pointerAttri
   static Function function("cudaPointerGetAttributes");
   return entry(
       function, Needs::Device, [&](Arguments& a) { a.pointer("ptr", ptr); },
-      [&] { return pointerAttributes == nullptr ? cudaErrorInvalidValue : attributes(pointerAttributes, ptr); });
+      [&] { return !given(pointerAttributes) ? cudaErrorInvalidValue : attributes(pointerAttributes, ptr); });
 }
 
 EMU_API cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
@@ -134,7 +135,7 @@ EMU_API cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   return entry(
       function, Needs::Device, [](Arguments&) {},
       [&] {
-        if (free == nullptr || total == nullptr) return cudaErrorInvalidValue;
+        if (!given(free) || !given(total)) return cudaErrorInvalidValue;
         const uint64_t used = memory::usage(device::current()).deviceBytes;
         *total = options::deviceMemory();
         *free = used < *total ? *total - used : 0;
