@@ -6,6 +6,8 @@ import io.nccl4j.benchmarks.layer.LayerShape;
 import io.nccl4j.benchmarks.layer.RankLayer;
 import io.nccl4j.benchmarks.ranks.Rank;
 import io.nccl4j.benchmarks.ranks.RankThreads;
+import io.nccl4j.benchmarks.stats.Median;
+import io.nccl4j.benchmarks.stats.Span;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;

@@ -9,6 +9,7 @@ import io.nccl4j.emulator.Emulator;
 import io.nccl4j.ep.Algorithm;
 import io.nccl4j.ep.Layout;
 import io.nccl4j.nccl.DataType;
+import io.nccl4j.benchmarks.stats.Median;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;

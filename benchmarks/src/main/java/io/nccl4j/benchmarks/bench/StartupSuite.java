@@ -1,5 +1,6 @@
 package io.nccl4j.benchmarks.bench;
 
+import io.nccl4j.benchmarks.stats.Median;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
