@@ -91,17 +91,31 @@ TEST_F(Copy, WrongArgumentsAreRefusedAtTheCall) {
   auto* device = makeDevice<char>(64);
   char host[64] = {};
   EXPECT_EQ(cudaErrorInvalidValue, cudaMemcpy(host, host + 8, 8, cudaMemcpyHostToDevice));
-  EXPECT_EQ(cudaErrorInvalidValue, cudaMemcpy(device, device + 8, 8, cudaMemcpyHostToDevice));
+  EXPECT_EQ(cudaErrorInvalidValue, cudaMemcpy(host, device, 8, cudaMemcpyHostToDevice));
   EXPECT_EQ(cudaErrorInvalidValue, cudaMemcpy(device, host, 8, cudaMemcpyDeviceToHost));
+  EXPECT_EQ(cudaErrorInvalidValue, cudaMemcpy(host, host + 8, 8, cudaMemcpyDeviceToHost));
   EXPECT_EQ(cudaErrorInvalidValue, cudaMemcpy(host, host + 8, 8, cudaMemcpyDeviceToDevice));
-  EXPECT_EQ(cudaErrorInvalidValue, cudaMemcpy(host, device, 8, cudaMemcpyHostToHost));
+  EXPECT_EQ(cudaErrorInvalidValue, cudaMemcpy(host, device, 8, cudaMemcpyDeviceToDevice));
   EXPECT_EQ(cudaErrorInvalidMemcpyDirection, cudaMemcpy(host, device, 8, static_cast<cudaMemcpyKind>(9)));
   EXPECT_EQ(cudaErrorInvalidValue, cudaMemcpy(nullptr, device, 8, cudaMemcpyDefault));
   EXPECT_EQ(cudaErrorInvalidValue, cudaMemset(host, 0, 8));
   EXPECT_EQ(cudaErrorInvalidValue, cudaMemset(nullptr, 0, 8));
   EXPECT_CUDA(cudaMemcpy(nullptr, nullptr, 0, cudaMemcpyHostToDevice));
+  EXPECT_CUDA(cudaMemcpy(nullptr, nullptr, 0, static_cast<cudaMemcpyKind>(9)));
   EXPECT_CUDA(cudaMemset(nullptr, 0, 0));
   EXPECT_CUDA(cudaDeviceSynchronize());
+}
+
+// Unified addressing: only what must be device memory is looked at.
+TEST_F(Copy, WhatShouldBeHostMemoryMayLieAnywhere) {
+  auto* device = makeDevice<int>(2);
+  int host = 7;
+  ASSERT_CUDA(cudaMemcpy(device, &host, sizeof host, cudaMemcpyHostToHost));
+  ASSERT_CUDA(cudaMemcpy(device + 1, device, sizeof host, cudaMemcpyHostToDevice));
+  EXPECT_EQ(7, read(device, 2)[1]);
+  ASSERT_CUDA(cudaMemset(device, 0, sizeof host));
+  ASSERT_CUDA(cudaMemcpy(device, device + 1, sizeof host, cudaMemcpyDeviceToHost));
+  EXPECT_EQ(7, read(device, 2)[0]);
 }
 
 TEST_F(Copy, AnAddressFreedMeanwhileIsAStickyError) {
@@ -117,10 +131,33 @@ TEST_F(Copy, AnAddressFreedMeanwhileIsAStickyError) {
   EXPECT_NE(std::string::npos, text.find("freed")) << text;
 }
 
-TEST_F(Copy, BeyondTheEndIsAStickyError) {
+TEST_F(Copy, BeyondTheEndIsRefusedAtTheCall) {
+  const cudaStream_t stream = makeStream();
   auto* device = makeDevice<char>(1000);
-  ASSERT_CUDA(cudaMemset(device, 0, 1001));
-  EXPECT_EQ(cudaErrorIllegalAddress, cudaDeviceSynchronize());
+  std::vector<char> host(1001);
+  EXPECT_EQ(cudaErrorInvalidValue, cudaMemset(device, 0, 1001));
+  EXPECT_EQ(cudaErrorInvalidValue, cudaMemcpy(device, host.data(), 1001, cudaMemcpyHostToDevice));
+  EXPECT_EQ(cudaErrorInvalidValue, cudaMemcpyAsync(host.data(), device + 1, 1000, cudaMemcpyDeviceToHost, stream));
+  EXPECT_CUDA(cudaDeviceSynchronize());
+}
+
+// Likewise copies in a capture; but where a captured memset goes is only found at the replay.
+TEST_F(Copy, ACapturedMemsetTakesAnyAddress) {
+  const cudaStream_t stream = makeStream();
+  auto* device = makeDevice<char>(1000);
+  char host[2] = {};
+  const cudaGraph_t graph = capture(stream, [&] {
+    EXPECT_EQ(cudaErrorInvalidValue, cudaMemcpyAsync(device + 999, host, 2, cudaMemcpyHostToDevice, stream));
+    EXPECT_CUDA(cudaMemsetAsync(device, 0, 1001, stream));
+  });
+  ASSERT_CUDA(cudaGraphLaunch(instantiate(graph), stream));
+  EXPECT_EQ(cudaErrorIllegalAddress, cudaStreamSynchronize(stream));
+  EXPECT_NE(std::string::npos, errorText(0).find("1001 bytes do not fit")) << errorText(0);
+  ASSERT_CUDA(cudaDeviceReset());
+  const cudaStream_t second = makeStream();
+  const cudaGraph_t toHost = capture(second, [&] { EXPECT_CUDA(cudaMemsetAsync(host, 0, 2, second)); });
+  ASSERT_CUDA(cudaGraphLaunch(instantiate(toHost), second));
+  EXPECT_EQ(cudaErrorIllegalAddress, cudaStreamSynchronize(second));
 }
 
 }  // namespace

@@ -85,7 +85,8 @@ TEST_F(Devices, ArePeers) {
   EXPECT_EQ(cudaErrorInvalidDevice, cudaDeviceCanAccessPeer(&can, 0, 64));
   EXPECT_CUDA(cudaDeviceEnablePeerAccess(1, 0));
   EXPECT_EQ(cudaErrorPeerAccessAlreadyEnabled, cudaDeviceEnablePeerAccess(1, 0));
-  EXPECT_EQ(cudaErrorInvalidDevice, cudaDeviceEnablePeerAccess(0, 0));
+  EXPECT_EQ(cudaErrorPeerAccessUnsupported, cudaDeviceEnablePeerAccess(0, 0));
+  EXPECT_EQ(cudaErrorInvalidDevice, cudaDeviceEnablePeerAccess(64, 0));
   EXPECT_EQ(cudaErrorInvalidValue, cudaDeviceEnablePeerAccess(2, 1));
   ASSERT_CUDA(cudaDeviceReset());
   EXPECT_CUDA(cudaDeviceEnablePeerAccess(1, 0));

@@ -44,17 +44,43 @@ TEST_F(Errors, AStickyOneStaysUntilTheReset) {
   EXPECT_EQ(cudaErrorIllegalAddress, cudaStreamCreate(&stream));
   EXPECT_EQ(cudaErrorIllegalAddress, cudaEventCreate(&event));
   EXPECT_EQ(cudaErrorIllegalAddress, cudaGetLastError());
-  EXPECT_EQ(cudaErrorIllegalAddress, cudaGetLastError());
-  int count = 0;
-  EXPECT_CUDA(cudaGetDeviceCount(&count));
+  EXPECT_CUDA(cudaGetLastError()) << "until a call fails again";
+  // What needs no work of the device.
+  int number = 0;
+  uint64_t used = 0;
+  cudaGraph_t graph = nullptr;
+  cudaGraphNode_t node = nullptr;
+  cudaGraphNodeType type;
+  cudaMemPool_t pool = nullptr;
+  cudaPointerAttributes attributes;
+  EXPECT_CUDA(cudaGetDeviceCount(&number));
+  EXPECT_CUDA(cudaGetDevice(&number));
+  EXPECT_CUDA(cudaDeviceGetAttribute(&number, cudaDevAttrWarpSize, 0));
+  EXPECT_CUDA(cudaGraphCreate(&graph, 0));
+  EXPECT_CUDA(cudaGraphAddEmptyNode(&node, graph, nullptr, 0));
+  EXPECT_CUDA(cudaGraphNodeGetType(node, &type));
+  cudaGraphExec_t exec = nullptr;
+  EXPECT_EQ(cudaErrorIllegalAddress, cudaGraphInstantiate(&exec, graph, 0));
+  EXPECT_CUDA(cudaGraphDestroy(graph));
+  EXPECT_CUDA(cudaMalloc(&pointer, 0));
+  EXPECT_CUDA(cudaMemcpy(nullptr, nullptr, 0, cudaMemcpyDefault));
+  EXPECT_CUDA(cudaMemset(nullptr, 0, 0));
+  EXPECT_CUDA(cudaDeviceGetDefaultMemPool(&pool, 0));
+  EXPECT_CUDA(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used));
+  EXPECT_CUDA(cudaPointerGetAttributes(&attributes, &graph));
+  // And what is wrong anyway.
+  EXPECT_EQ(cudaErrorInvalidValue, cudaMalloc(nullptr, 4));
+  EXPECT_EQ(cudaErrorInvalidResourceHandle, cudaEventQuery(nullptr));
+  EXPECT_EQ(cudaErrorInvalidDevice, cudaSetDevice(99));
   // Other devices go on, and other threads of this one see it too.
   ASSERT_CUDA(cudaSetDevice(1));
   EXPECT_CUDA(cudaMalloc(&pointer, 1));
   elsewhere([] { EXPECT_EQ(cudaErrorIllegalAddress, cudaDeviceSynchronize()); });
   ASSERT_CUDA(cudaSetDevice(0));
   EXPECT_NE("", errorText(0));
+  EXPECT_EQ(cudaErrorIllegalAddress, cudaMalloc(&pointer, 1));
   ASSERT_CUDA(cudaDeviceReset());
-  EXPECT_CUDA(cudaGetLastError());
+  EXPECT_EQ(cudaErrorIllegalAddress, cudaGetLastError()) << "which is the thread's, not the device's";
   EXPECT_EQ("", errorText(0));
   EXPECT_CUDA(cudaMalloc(&pointer, 1));
 }
@@ -117,19 +143,37 @@ TEST_F(Errors, ResetPassesOverWhatWaits) {
 
 TEST_F(Errors, HostFunctionsMustNotCallCuda) {
   const cudaStream_t stream = makeStream();
-  std::atomic<int> results[2] = {{0}, {0}};
+  std::vector<cudaError_t> forbidden;
+  std::vector<cudaError_t> allowed;
+  struct Results {
+    std::vector<cudaError_t>* forbidden;
+    std::vector<cudaError_t>* allowed;
+  } results{&forbidden, &allowed};
   ASSERT_CUDA(cudaLaunchHostFunc(
       stream,
       [](void* data) {
-        auto* out = static_cast<std::atomic<int>*>(data);
+        const auto* out = static_cast<Results*>(data);
         void* pointer = nullptr;
-        out[0] = cudaMalloc(&pointer, 1);
-        out[1] = cudaDeviceReset();
+        int number = 0;
+        cudaPointerAttributes attributes;
+        cudaGraph_t graph = nullptr;
+        cudaMemPool_t pool = nullptr;
+        *out->allowed = {cudaGetDeviceCount(&number), cudaDriverGetVersion(&number), cudaRuntimeGetVersion(&number)};
+        *out->forbidden = {cudaMalloc(&pointer, 1),
+                           cudaDeviceReset(),
+                           cudaGetDevice(&number),
+                           cudaSetDevice(0),
+                           cudaDeviceGetAttribute(&number, cudaDevAttrWarpSize, 0),
+                           cudaDeviceCanAccessPeer(&number, 0, 0),
+                           cudaPointerGetAttributes(&attributes, data),
+                           cudaGraphCreate(&graph, 0),
+                           cudaDeviceGetDefaultMemPool(&pool, 0),
+                           cudaPeekAtLastError()};
       },
-      results));
+      &results));
   ASSERT_CUDA(cudaStreamSynchronize(stream));
-  EXPECT_EQ(cudaErrorNotPermitted, results[0]);
-  EXPECT_EQ(cudaErrorNotPermitted, results[1]);
+  EXPECT_EQ(std::vector<cudaError_t>(3, cudaSuccess), allowed);
+  EXPECT_EQ(std::vector<cudaError_t>(10, cudaErrorNotPermitted), forbidden);
 }
 
 TEST_F(Errors, InjectedFaultFailsTheNthLaunch) {

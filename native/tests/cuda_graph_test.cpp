@@ -89,6 +89,7 @@ TEST_F(Graphs, RefuseWhatIsNotValid) {
   cudaGraphExec_t exec = nullptr;
   EXPECT_EQ(cudaErrorInvalidValue, cudaGraphInstantiate(nullptr, graph, 0));
   EXPECT_EQ(cudaErrorInvalidValue, cudaGraphInstantiate(&exec, graph, 16));
+  EXPECT_EQ(cudaErrorInvalidValue, cudaGraphInstantiate(&exec, graph, cudaGraphInstantiateFlagUpload));
   EXPECT_EQ(cudaErrorNotSupported, cudaGraphInstantiate(&exec, graph, cudaGraphInstantiateFlagDeviceLaunch));
   // Freed handles, of a graph and of its nodes.
   ASSERT_CUDA(cudaGraphDestroy(graph));
@@ -239,7 +240,27 @@ TEST_F(Graphs, CanBeUpdatedWithTheSameTopology) {
   EXPECT_EQ(cudaGraphExecUpdateErrorTopologyChanged, info.result);
   EXPECT_NE(nullptr, info.errorNode);
   EXPECT_EQ(nullptr, info.errorFromNode) << "the number of dependencies differs";
-  EXPECT_EQ(cudaErrorInvalidValue, cudaGraphExecUpdate(exec, apart, nullptr));
+  EXPECT_EQ(cudaErrorGraphExecUpdateFailure, cudaGraphExecUpdate(exec, apart, nullptr));
+  EXPECT_CUDA(cudaGraphExecUpdate(exec, memsets(2, 3), nullptr)) << "nobody has to ask";
+}
+
+TEST_F(Graphs, UpdateKeepsTheSidesOfACopy) {
+  const cudaStream_t stream = makeStream();
+  auto* device = makeDevice<char>(64);
+  void* pinned = nullptr;
+  ASSERT_CUDA(cudaMallocHost(&pinned, 64));
+  char pageable[8] = {};
+  const auto copies = [&](const void* from, int bytes) {
+    return capture(stream, [&] {
+      EXPECT_CUDA(cudaMemcpyAsync(device, from, static_cast<size_t>(bytes), cudaMemcpyDefault, stream));
+    });
+  };
+  cudaGraphExecUpdateResultInfo info{};
+  const cudaGraphExec_t exec = instantiate(copies(pinned, 4));
+  EXPECT_CUDA(cudaGraphExecUpdate(exec, copies(pageable, 8), &info)) << "host memory of another kind, and more of it";
+  EXPECT_EQ(cudaErrorGraphExecUpdateFailure, cudaGraphExecUpdate(exec, copies(device + 32, 4), &info));
+  EXPECT_EQ(cudaGraphExecUpdateErrorParametersChanged, info.result);
+  EXPECT_NE(nullptr, info.errorNode);
 }
 
 TEST_F(Graphs, UpdateTellsTheDependencyThatDiffers) {

@@ -143,13 +143,19 @@ TEST_F(Memory, HostMemoryIsRegisteredOnce) {
   EXPECT_EQ(cudaErrorHostMemoryAlreadyRegistered, cudaHostRegister(host.data(), 101, 0));
   EXPECT_EQ(cudaErrorHostMemoryAlreadyRegistered, cudaHostRegister(host.data() + 4195, 10, 0));
   EXPECT_CUDA(cudaHostRegister(host.data() + 4196, 10, 0));
-  EXPECT_EQ(cudaErrorHostMemoryNotRegistered, cudaHostUnregister(host.data() + 101));
+  EXPECT_EQ(cudaErrorInvalidValue, cudaHostUnregister(host.data() + 101)) << "not the start";
   EXPECT_CUDA(cudaHostUnregister(host.data() + 100));
   EXPECT_CUDA(cudaHostUnregister(host.data() + 4196));
   EXPECT_EQ(cudaErrorHostMemoryNotRegistered, cudaHostUnregister(host.data() + 100));
   EXPECT_EQ(cudaErrorInvalidValue, cudaHostRegister(nullptr, 1, 0));
   EXPECT_EQ(cudaErrorInvalidValue, cudaHostRegister(host.data(), 0, 0));
   EXPECT_EQ(0U, usage(0).pinned_allocations);
+  // What CUDA has allocated itself is no host memory to register.
+  void* pinned = nullptr;
+  ASSERT_CUDA(cudaMallocHost(&pinned, 4096));
+  EXPECT_EQ(cudaErrorInvalidValue, cudaHostRegister(pinned, 64, 0));
+  EXPECT_EQ(cudaErrorInvalidValue, cudaHostRegister(makeDevice<char>(64), 64, 0));
+  EXPECT_EQ(cudaErrorInvalidValue, cudaHostUnregister(pinned));
 }
 
 TEST_F(Memory, AccessIsJudgedByBlockDeviceAndKind) {

@@ -32,6 +32,7 @@ TEST_F(Pool, FreesInStreamOrder) {
   EXPECT_EQ(0U, usage(0).device_allocations);
   EXPECT_EQ(0U, attribute(cudaMemPoolAttrUsedMemCurrent));
   EXPECT_EQ(1000U, attribute(cudaMemPoolAttrUsedMemHigh));
+  EXPECT_CUDA(cudaFreeAsync(nullptr, stream));
   // Either kind of memory may be freed either way.
   ASSERT_CUDA(cudaMallocAsync(&pointer, 1000, stream));
   EXPECT_CUDA(cudaFree(pointer));
@@ -73,6 +74,23 @@ TEST_F(Pool, HasAttributes) {
   EXPECT_CUDA(cudaMemPoolTrimTo(pool, 0));
 }
 
+TEST_F(Pool, ReservesWholeChunks) {
+  constexpr uint64_t kChunk = uint64_t{32} << 20;
+  const cudaStream_t stream = makeStream();
+  void* small = nullptr;
+  void* large = nullptr;
+  EXPECT_EQ(0U, attribute(cudaMemPoolAttrReservedMemCurrent));
+  ASSERT_CUDA(cudaMallocAsync(&small, 1000, stream));
+  EXPECT_EQ(kChunk, attribute(cudaMemPoolAttrReservedMemCurrent));
+  ASSERT_CUDA(cudaMallocAsync(&large, kChunk, stream));
+  EXPECT_EQ(2 * kChunk, attribute(cudaMemPoolAttrReservedMemCurrent));
+  ASSERT_CUDA(cudaFreeAsync(small, stream));
+  ASSERT_CUDA(cudaFreeAsync(large, stream));
+  ASSERT_CUDA(cudaStreamSynchronize(stream));
+  EXPECT_EQ(0U, attribute(cudaMemPoolAttrReservedMemCurrent));
+  EXPECT_EQ(2 * kChunk, attribute(cudaMemPoolAttrReservedMemHigh));
+}
+
 TEST_F(Pool, GraphsAllocateAndFree) {
   const cudaStream_t stream = makeStream();
   void* pointer = nullptr;
@@ -91,7 +109,7 @@ TEST_F(Pool, GraphsAllocateAndFree) {
   ASSERT_CUDA(cudaMemcpy(&value, out, 1, cudaMemcpyDeviceToHost));
   EXPECT_EQ(9, value);
   EXPECT_EQ(1U, usage(0).device_allocations);
-  // One executable form only, no copies, no updates.
+  // One executable form only, and no copies; but it may be updated.
   cudaGraphExec_t second = nullptr;
   cudaGraph_t copy = nullptr;
   cudaGraphNode_t node = nullptr;
@@ -100,8 +118,16 @@ TEST_F(Pool, GraphsAllocateAndFree) {
   EXPECT_EQ(cudaErrorNotSupported, cudaGraphClone(&copy, graph));
   ASSERT_CUDA(cudaGraphCreate(&copy, 0));
   EXPECT_EQ(cudaErrorNotSupported, cudaGraphAddChildGraphNode(&node, copy, nullptr, 0, graph));
-  EXPECT_EQ(cudaErrorGraphExecUpdateFailure, cudaGraphExecUpdate(exec, graph, &info));
-  EXPECT_EQ(cudaGraphExecUpdateErrorNotSupported, info.result);
+  EXPECT_CUDA(cudaGraphExecUpdate(exec, graph, &info));
+  EXPECT_CUDA(cudaGraphExecUpdate(exec, capture(stream, [&] {
+    EXPECT_CUDA(cudaMallocAsync(&pointer, 1024, stream));
+    EXPECT_CUDA(cudaMemsetAsync(pointer, 8, 1024, stream));
+    EXPECT_CUDA(cudaMemcpyAsync(out, static_cast<char*>(pointer) + 1000, 16, cudaMemcpyDefault, stream));
+    EXPECT_CUDA(cudaFreeAsync(pointer, stream));
+  }), &info));
+  ASSERT_CUDA(cudaGraphLaunch(exec, stream));
+  ASSERT_CUDA(cudaMemcpyAsync(&value, out, 1, cudaMemcpyDeviceToHost, stream));
+  EXPECT_EQ(8, value);
   ASSERT_CUDA(cudaGraphExecDestroy(exec));
   EXPECT_CUDA(cudaGraphInstantiate(&second, graph, 0));
 }

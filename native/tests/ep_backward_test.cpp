@@ -21,77 +21,21 @@ Case backwardCase(Mode mode, ncclEpLayout_t layout) {
   return facts;
 }
 
-// The gradient of (token, expert), the same wherever it is asked for.
-float gradientOf(int source, size_t token, int64_t expert) {
-  return static_cast<float>(source * 1000 + static_cast<int>(token) * 20) + 0.0625f * static_cast<float>(expert + 1);
-}
-
 void runBackward(const Case& facts, bool duplicates, uint64_t seed) {
   std::mt19937_64 random(seed);
-  const World world = randomWorld(facts, random, duplicates);
+  World world = randomWorld(facts, random, duplicates);
+  world.unweighted = true;
   asThreads(facts.ranks, [&](Rank& rank) {
-    const Input& input = world.inputs[rank.rank];
-    const auto k = static_cast<size_t>(facts.topk);
     Group group(rank, groupConfig(facts));
     Handle handle(group, facts.layout, facts.topk, facts.alignment);
-    Tensor topk(ncclInt64, {input.tokens, k}), in(facts.type, {input.tokens, facts.hidden});
-    topk.write(input.ids);
-    for (size_t i = 0; i < input.rows.size(); ++i) encode(facts.type, input.rows[i], in.raw<unsigned char>() + i * 2);
-    EXPECT_EP(ncclSuccess, ncclEpUpdateHandle(handle, topk, nullptr, rank.stream));
-
-    // Backward dispatch: rows without weights and ids, padding zeroed.
-    Tensor received(facts.type, {facts.maxReceive, facts.hidden});
-    auto inputs = made<ncclEpDispatchInputs_t>();
-    auto outputs = made<ncclEpDispatchOutputs_t>();
-    auto config = made<ncclEpDispatchConfig_t>();
-    config.pass_direction = NCCL_EP_BWD_PASS;
-    inputs.tokens = in;
-    outputs.tokens = received;
-    received.fill(0x5a);
-    EXPECT_EP(ncclSuccess, ncclEpDispatch(handle, &inputs, &outputs, nullptr, &config, rank.stream));
+    RoundOptions options;
+    options.backward = true;
+    Round round(rank, handle, world, options);
+    round.load(world);
+    round.spoil();
+    round.all();
     synchronize(rank);
-    const HtLayout layout = htLayout(world, rank.rank);
-    std::vector<std::optional<Arrival>> rows;
-    if (facts.expertMajor()) {
-      rows = layout.rows;
-    } else {
-      rows.assign(layout.flat.begin(), layout.flat.end());
-    }
-    for (size_t i = 0; i < rows.size(); ++i) {
-      for (size_t h = 0; h < facts.hidden; ++h) {
-        const float expected = rows[i] ? world.x(rows[i]->source, rows[i]->token, h) : 0.0f;
-        ASSERT_EQ(expected, decode(facts.type, received.raw<unsigned char>() + (i * facts.hidden + h) * 2)) << facts.describe();
-      }
-    }
-
-    // Backward combine: rows summed, gradients to the positions that name the expert.
-    Tensor gradients(ncclFloat32, facts.expertMajor() ? std::vector<size_t>{facts.maxReceive} : std::vector<size_t>{facts.maxReceive, k});
-    for (size_t i = 0; i < rows.size(); ++i) {
-      if (!rows[i]) continue;
-      for (size_t j = 0; j < rows[i]->experts.size(); ++j) {
-        gradients.raw<float>()[facts.expertMajor() ? i : i * k + j] = gradientOf(rows[i]->source, rows[i]->token, rows[i]->experts[j]);
-      }
-    }
-    Tensor out(facts.type, {input.tokens, facts.hidden}), outWeights(ncclFloat32, {input.tokens, k});
-    out.fill(0x5a);
-    outWeights.fill(0x5a);
-    auto combineInputs = made<ncclEpCombineInputs_t>();
-    auto combineOutputs = made<ncclEpCombineOutputs_t>();
-    auto combineConfig = made<ncclEpCombineConfig_t>();
-    combineConfig.pass_direction = NCCL_EP_BWD_PASS;
-    combineInputs.tokens = received;
-    combineInputs.topk_weights = gradients;
-    combineOutputs.tokens = out;
-    combineOutputs.topk_weights = outWeights;
-    EXPECT_EP(ncclSuccess, ncclEpCombine(handle, &combineInputs, &combineOutputs, &combineConfig, rank.stream));
-    synchronize(rank);
-    for (size_t t = 0; t < input.tokens; ++t) {
-      for (size_t j = 0; j < k; ++j) {
-        const int64_t id = world.id(rank.rank, t, j);
-        const float expected = id < 0 ? 0.0f : gradientOf(rank.rank, t, id);
-        ASSERT_EQ(expected, outWeights.raw<float>()[t * k + j]) << facts.describe() << " token " << t << " position " << j;
-      }
-    }
+    round.check(world);
   });
 }
 

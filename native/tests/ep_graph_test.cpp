@@ -12,13 +12,7 @@ std::vector<World> fullWorlds(const Case& facts, size_t count, uint64_t seed) {
   std::vector<World> worlds;
   while (worlds.size() < count) {
     World world = randomWorld(facts, random);
-    for (Input& input : world.inputs) {
-      // Fewer tokens than T: the rest is routed nowhere.
-      input.ids.resize(facts.maxTokens * static_cast<size_t>(facts.topk), -1);
-      input.weights.resize(facts.maxTokens * static_cast<size_t>(facts.topk), 0.5f);
-      input.rows.resize(facts.maxTokens * facts.hidden, 1.0f);
-      input.tokens = facts.maxTokens;
-    }
+    pad(world);
     worlds.push_back(std::move(world));
   }
   return worlds;

@@ -343,6 +343,98 @@ TEST(EpGroup, S39CommSms) {
   });
 }
 
+// 3.9: stages that no shared memory holds are refused by the operation, other values are taken.
+TEST(EpGroup, S39Stages) {
+  const auto answers = [](const char* dispatchStages, const char* combineStages, ncclResult_t dispatch, ncclResult_t combine) {
+    const EnvironmentVariable one("NCCL_EP_DISPATCH_NUM_STAGES", dispatchStages), two("NCCL_EP_COMBINE_NUM_STAGES_G2S", combineStages);
+    Case facts;
+    facts.ll = false;
+    facts.layout = NCCL_EP_LAYOUT_FLAT;
+    facts.ranks = 1;
+    facts.maxReceive = 32;
+    std::mt19937_64 random(39);
+    const World world = randomWorld(facts, random);
+    asThreads(1, [&](Rank& rank) {
+      Group group(rank, groupConfig(facts));
+      Handle handle(group, facts.layout, facts.topk);
+      Round round(rank, handle, world);
+      round.load(world);
+      EXPECT_EP(ncclSuccess, round.update());
+      EXPECT_EP(dispatch, round.dispatch());
+      EXPECT_EP(combine, round.combine());
+      synchronize(rank);
+    });
+  };
+  answers("8", "4", ncclSuccess, ncclSuccess);
+  answers("none", "", ncclSuccess, ncclSuccess);
+  answers("228", "226", ncclInvalidArgument, ncclSuccess);        // rows of 1 KiB, 227 KiB of shared memory
+  answers("227", "18446744073709551615", ncclSuccess, ncclInvalidArgument);
+}
+
+// 3.9: flags in any case; what is neither on nor off counts as unset; and 0.1.0 knows none of them (D21).
+TEST(EpGroup, S39Flags) {
+  struct Flag {
+    const char* text;
+    const char* api;
+    bool dup;
+  };
+  for (const Flag& flag : {Flag{"1", "2", true}, {"oN", "2", true}, {"TRUE", "2", true}, {"0", "2", false}, {"Off", "2", false}, {"false", "2", false},
+                           {"yes", "2", false}, {"", "2", false}, {"1", "1", false}}) {
+    const EnvironmentVariable variable("NCCL_EP_HT_EM_LOCAL_DUP", flag.text);
+    const Option api("api", flag.api);
+    const Option report("misuse", "report");
+    asThreads(1, [&](Rank& rank) {
+      ncclEpGroupConfig_t config = highThroughput(8, 8, 1024, 8);
+      config.size = NCCL_EP_GROUP_CONFIG_V1_SIZE;
+      config.version = 1;
+      Group group(rank, config);
+      ncclEpHandle_t handle = nullptr;
+      // Dup modes demand room for the worst case; by that they are told.
+      EXPECT_EP(flag.dup ? ncclInternalError : ncclSuccess, ncclEpInitHandle(&handle, group, NCCL_EP_LAYOUT_FLAT, nullptr, 2, nullptr)) << flag.text;
+      EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(handle));
+    });
+  }
+}
+
+// 3.2: HT rows are multiples of 16; LL finds out when its buffer is laid out.
+TEST(EpGroup, S32MaxTokenBytes) {
+  expectRefused(1, highThroughput(8, 8, 24, 64), ncclInvalidArgument, kByCode, false);
+  const Option report("misuse", "report");
+  asThreads(1, [](Rank& rank) {
+    Group group(rank, lowLatency(3, 1, 1000));
+    ncclEpHandle_t handle = nullptr;
+    const Misuses misuses;
+    EXPECT_EP(ncclInternalError, ncclEpInitHandle(&handle, group, NCCL_EP_LAYOUT_RANK_MAJOR, nullptr, 2, nullptr));
+    EXPECT_EQ(NCCL4J_EMU_END_THROW, misuses.lastEnd());
+    EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(handle));
+  });
+}
+
+// 3.3: LL stores any budget and does not look at it; HT refuses one below B; B has no upper limit of its own in v2 (D11).
+TEST(EpGroup, S33ReceiveBudget) {
+  asThreads(1, [](Rank& rank) {
+    ncclEpGroupConfig_t config = lowLatency(8, 8, 1024);
+    config.max_recv_tokens_per_rank = 1;
+    Group any(rank, config);
+    Group atLeast(rank, highThroughput(8, 8, 1024, 8));
+    Group large(rank, highThroughput(8, 8196, 16, 8196));
+  });
+  expectRefused(1, highThroughput(8, 8, 1024, 7), ncclInternalError, NCCL4J_EMU_END_THROW, true);
+}
+
+// 3.4: multiprocessors out of range are ignored where a variable names them, refused where the configuration does.
+TEST(EpGroup, S34Multiprocessors) {
+  for (const char* value : {"0", "133", "x"}) {
+    const EnvironmentVariable comm("NCCL_EP_COMM_SMS", value), shuffle("NCCL_EP_SHUFFLE_SMS", value), preprocess("NCCL_EP_PREPROCESS_NUM_SMS", value);
+    asThreads(1, [](Rank& rank) {
+      Group group(rank, lowLatency(15, 8, 1024));  // would be refused on a single multiprocessor
+    });
+  }
+  ncclEpGroupConfig_t config = lowLatency(15, 8, 1024);
+  config.max_num_sms = 1;
+  expectRefused(1, config, ncclInvalidUsage, kByCode, true);
+}
+
 // Two groups on one communicator.
 TEST(EpGroup, S2TwoGroups) {
   Case facts;

@@ -352,5 +352,85 @@ TEST(EpHandle, B7SlotMapStays) {
   });
 }
 
+int released = 0;
+
+// 2.9: an owned block goes back through free_fn, whose answer nobody looks at; the caller's stays.
+TEST(EpHandle, S29Destroy) {
+  released = 0;
+  ncclEpGroupConfig_t config = lowLatency(8, 8, 1024);
+  config.alloc.alloc_fn = [](void** pointer, size_t bytes, void*) { return cudaMalloc(pointer, bytes); };
+  config.alloc.free_fn = [](void* pointer, void*) {
+    ++released;
+    cudaFree(pointer);
+    return cudaSuccess;
+  };
+  withGroup(config, [](Rank&, ncclEpGroup_t group) {
+    size_t bytes = 0;
+    EXPECT_EP(ncclSuccess, ncclEpHandleMemSize(group, NCCL_EP_LAYOUT_RANK_MAJOR, nullptr, &bytes, 2));
+    Tensor memory(ncclUint8, {bytes});
+    { Handle handle(group, NCCL_EP_LAYOUT_RANK_MAJOR, 2); }
+    EXPECT_EQ(1, released);
+    { Handle handle(group, NCCL_EP_LAYOUT_RANK_MAJOR, 2, 0, memory); }
+    EXPECT_EQ(1, released);
+    EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(nullptr));
+  });
+  EXPECT_EQ(2, released);  // the workspace
+}
+
+// 2.4: an empty group goes away without complaint, one whose free_fn fails does not.
+TEST(EpHandle, S24GroupDestroy) {
+  EXPECT_EP(ncclSuccess, ncclEpGroupDestroy(nullptr));
+  const Option report("misuse", "report");
+  asThreads(1, [](Rank& rank) {
+    ncclEpGroupConfig_t config = lowLatency(8, 8, 1024);
+    config.alloc.alloc_fn = [](void** pointer, size_t bytes, void*) { return cudaMalloc(pointer, bytes); };
+    config.alloc.free_fn = [](void* pointer, void*) {
+      cudaFree(pointer);
+      return cudaErrorInvalidValue;
+    };
+    ncclEpGroup_t group = nullptr;
+    ASSERT_EP(ncclSuccess, ncclEpCreateGroup(&group, rank.comm, &config));
+    { Handle ignored(group, NCCL_EP_LAYOUT_RANK_MAJOR, 2); }  // 2.9: its answer is ignored
+    const Misuses misuses;
+    EXPECT_EP(ncclInternalError, ncclEpGroupDestroy(group));
+    EXPECT_EQ(NCCL4J_EMU_END_THROW, misuses.lastEnd());
+  });
+}
+
+// 4.1: T may be anything from 0 to B, and different on every rank and after every update.
+TEST(EpHandle, S41AnyNumberOfTokens) {
+  for (const bool ll : {true, false}) {
+    Case facts;
+    facts.ll = ll;
+    facts.layout = NCCL_EP_LAYOUT_EXPERT_MAJOR;
+    facts.maxTokens = 4;
+    facts.maxReceive = ll ? 0 : 32;
+    std::mt19937_64 random(41);
+    World full = randomWorld(facts, random);
+    pad(full);
+    asThreads(2, [&](Rank& rank) {
+      Group group(rank, groupConfig(facts));
+      Handle handle(group, facts.layout, facts.topk);
+      for (size_t tokens = 0; tokens <= facts.maxTokens; ++tokens) {
+        World world = full;
+        for (size_t r = 0; r < 2; ++r) {
+          Input& input = world.inputs[r];
+          input.tokens = r == 0 ? tokens : facts.maxTokens - tokens;
+          input.ids.resize(input.tokens * 2);
+          input.weights.resize(input.tokens * 2);
+          input.rows.resize(input.tokens * facts.hidden);
+        }
+        encodeRows(world);
+        Round round(rank, handle, world);
+        round.load(world);
+        round.spoil();
+        round.all();
+        synchronize(rank);
+        round.check(world);
+      }
+    });
+  }
+}
+
 }  // namespace
 }  // namespace ep_test

@@ -134,6 +134,7 @@ TEST(EpModes, S59LocalDupAddsUpInPlace) {
   input.ids = {3, 1, 2, -1};
   input.weights = {1.0f, 2.0f, 1.0f, 0.0f};
   input.rows.assign(2 * facts.hidden, 4.0f);
+  encodeRows(world);
   for (const bool window : {true, false}) {
     asThreads(1, [&](Rank& rank) {
       Group group(rank, groupConfig(facts));
@@ -265,6 +266,7 @@ TEST(EpModes, S45OverflowTraps) {
       input.weights.assign(8, 1.0f);
       input.rows.assign(8 * facts.hidden, 1.0f);
     }
+    encodeRows(world);
     asThreads(2, [&](Rank& rank) {
       ncclEpGroup_t group = nullptr;
       const ncclEpGroupConfig_t config = groupConfig(facts);

@@ -1,150 +1,142 @@
-// Random configurations against the reference. A failure prints its seed; NCCL4J_EP_SEED=seed replays it.
-#include <algorithm>
+// Random configurations against the reference. A failure names its seed; NCCL4J_EP_SEED=seed with NCCL4J_EP_SCENARIOS=1 runs that one alone,
+// and a larger NCCL4J_EP_SCENARIOS runs more of them.
 #include <cstdlib>
+#include <optional>
 
 #include "ep_round.h"
+#include "ep_scenario.h"
 
 namespace ep_test {
 namespace {
 
 using nccl_test::asThreads;
 
-uint64_t firstSeed() {
-  const char* text = std::getenv("NCCL4J_EP_SEED");
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : 20250;
-}
-
-size_t repetitions(size_t normal) {
-  const char* text = std::getenv("NCCL4J_EP_ROUNDS");
+uint64_t number(const char* variable, uint64_t normal) {
+  const char* text = std::getenv(variable);
   return text != nullptr ? std::strtoull(text, nullptr, 10) : normal;
 }
 
-template <class T>
-T pick(std::mt19937_64& random, std::initializer_list<T> values) {
-  return values.begin()[random() % values.size()];
-}
-
-Case randomCase(std::mt19937_64& random, bool ll) {
-  Case facts;
-  facts.ll = ll;
-  facts.layout = ll ? pick(random, {NCCL_EP_LAYOUT_EXPERT_MAJOR, NCCL_EP_LAYOUT_RANK_MAJOR})
-                    : pick(random, {NCCL_EP_LAYOUT_EXPERT_MAJOR, NCCL_EP_LAYOUT_FLAT});
-  facts.ranks = pick(random, {1, 2, 3, 4, 5, 8, 11, 16});
-  facts.experts = facts.ranks * pick(random, {4, 8, 12});
-  facts.topk = std::min(facts.experts, pick(random, {1, 2, 4, 7}));
-  facts.maxTokens = pick<size_t>(random, {4, 8, 12, 28});
-  facts.type = pick(random, {ncclBfloat16, ncclFloat16, ncclFloat32});
-  facts.idType = pick(random, {ncclInt32, ncclInt64});
-  facts.hidden = ll ? 512 : pick<size_t>(random, {8, 24, 120, 256});
-  facts.globalIds = random() % 2 == 0;
-  if (!ll) {
-    facts.alignment = facts.expertMajor() ? pick<size_t>(random, {1, 4, 16}) : 1;
-    const size_t everything = static_cast<size_t>(facts.ranks) * facts.maxTokens * static_cast<size_t>(facts.topk) +
-                              static_cast<size_t>(facts.local()) * (facts.alignment - 1);
-    facts.maxReceive = pick<size_t>(random, {0, everything});
-    if (random() % 3 == 0) {
-      facts.drop = true;
-      facts.maxReceive = facts.maxTokens + random() % (everything - facts.maxTokens + 1);
+// Handles, and the memory they live in where that is the caller's.
+struct Handles {
+  Handles(ncclEpGroup_t group, const Scenario& scenario) {
+    const Case& facts = scenario.facts;
+    for (size_t i = 0; i < scenario.handles; ++i) {
+      if (scenario.callersMemory) {
+        size_t bytes = 0;
+        EXPECT_EP(ncclSuccess, ncclEpHandleMemSize(group, facts.layout, nullptr, &bytes, facts.topk));
+        memory.push_back(std::make_unique<Tensor>(ncclUint8, std::vector<size_t>{bytes}));
+      }
+      all.push_back(std::make_unique<Handle>(group, facts.layout, facts.topk, facts.alignment, scenario.callersMemory ? memory[i]->get() : nullptr));
     }
   }
-  return facts;
+  std::vector<std::unique_ptr<Tensor>> memory;
+  std::vector<std::unique_ptr<Handle>> all;
+};
+
+void enqueue(Round& round, bool staged) {
+  EXPECT_EP(ncclSuccess, round.update());
+  EXPECT_EP(ncclSuccess, round.dispatch(staged));
+  EXPECT_EP(ncclSuccess, round.complete());
+  round.experts();
+  EXPECT_EP(ncclSuccess, round.combine(staged));
+  EXPECT_EP(ncclSuccess, round.complete());
 }
 
-// An expert named twice by a token takes two rows of an LL zone, which has room for one per token of all ranks.
-bool overfillsAZone(const World& world) {
-  const size_t room = static_cast<size_t>(world.facts.ranks) * world.facts.maxTokens;
-  for (int r = 0; world.facts.ll && r < world.facts.ranks; ++r) {
-    for (const auto& zone : llZones(world, r)) {
-      if (zone.size() > room) return true;
+void overlap(const Step& step, std::vector<std::unique_ptr<Round>>& rounds) {
+  for (auto& round : rounds) EXPECT_EP(ncclSuccess, round->update());
+  for (auto& round : rounds) EXPECT_EP(ncclSuccess, round->dispatch());
+  for (auto& round : rounds) round->experts();
+  for (size_t i = 0; i < rounds.size(); ++i) EXPECT_EP(ncclSuccess, rounds[step.secondFirst ? rounds.size() - 1 - i : i]->combine());
+}
+
+void runStep(const Rank& rank, const Handles& handles, const Scenario& scenario, const Step& step, const std::vector<bool>& dead) {
+  RoundOptions options;
+  options.window = scenario.window;
+  options.anyOrder = scenario.shuffle != 0;
+  options.captured = step.manner == Manner::Captured;
+  options.backward = step.backward;
+  options.byLayout = step.duplicates && !scenario.facts.ll;
+  options.exactRows = step.exactRows;
+  options.extraRows = step.extraRows;
+  options.dead = dead;
+  const size_t first = step.secondFirst && scenario.handles > 1 && step.manner != Manner::Overlapped ? 1 : 0;
+  std::vector<std::unique_ptr<Round>> rounds;
+  for (size_t i = 0; i < (step.manner == Manner::Overlapped ? step.worlds.size() : 1); ++i) {
+    rounds.push_back(std::make_unique<Round>(rank, *handles.all[first + i], step.worlds[i], options));
+    rounds[i]->load(step.worlds[i]);
+    rounds[i]->spoil();
+  }
+  if (!dead.empty() && dead[rank.rank]) return;
+  if (step.manner == Manner::Captured) {
+    Captured graph(rank, [&] { enqueue(*rounds[0], step.secondFirst); });
+    for (const World& world : step.worlds) {
+      rounds[0]->load(world);
+      rounds[0]->spoil();
+      graph.launch(rank);
+      synchronize(rank);
+      rounds[0]->check(world);
     }
+    return;
   }
-  return false;
+  if (step.manner == Manner::Overlapped) {
+    overlap(step, rounds);
+  } else {
+    enqueue(*rounds[0], step.manner == Manner::Staged);
+  }
+  synchronize(rank);
+  for (size_t i = 0; i < rounds.size(); ++i) rounds[i]->check(step.worlds[i]);
 }
 
-void runRounds(const Case& facts, uint64_t seed, bool anyOrder) {
-  std::mt19937_64 random(seed);
-  std::vector<World> worlds;
-  std::vector<int> manners;  // 0 whole operations, 1 staged, 2 captured: the same on every rank
-  for (int i = 0; i < 4; ++i) manners.push_back(static_cast<int>(random() % 3));
-  for (int i = 0; i < 4; ++i) {
-    const double skew = i % 2 == 1 ? 3.0 : 1.0;
-    World world = randomWorld(facts, random, facts.ll && i == 2, skew);
-    while (overfillsAZone(world)) world = randomWorld(facts, random, false, skew);
-    worlds.push_back(std::move(world));
-  }
+void runScenario(const Scenario& scenario) {
+  const Case& facts = scenario.facts;
+  const Option api("api", facts.v1 ? "1" : "2"), poison("poison", "1"), limit("wait_limit_ms", "60000"),
+      misuse("misuse", "report");
+  const Option shuffle("shuffle", std::to_string(scenario.shuffle).c_str());
+  std::optional<EnvironmentVariable> mode;
+  if (!facts.v1 && facts.mode == Mode::LocalDup && !facts.zeroCopy) mode.emplace("NCCL_EP_HT_EM_LOCAL_DUP", "1");
+  if (!facts.v1 && facts.mode == Mode::NvlinkDup) mode.emplace("NCCL_EP_HT_EM_NVLINK_DUP", "1");
+  Barrier barrier(facts.ranks);
   asThreads(facts.ranks, [&](Rank& rank) {
-    Group group(rank, groupConfig(facts));
-    Handle handle(group, facts.layout, facts.topk, facts.alignment);
-    for (size_t i = 0; i < worlds.size(); ++i) {
-      const World& world = worlds[i];
-      const bool captured = manners[i] == 2 && (facts.ll || facts.maxReceive > 0);
-      RoundOptions options;
-      options.anyOrder = anyOrder;
-      options.captured = captured;
-      Round round(rank, handle, facts, world.inputs[rank.rank].tokens, options);
-      round.load(world);
-      round.spoil();
-      const auto step = [&](bool staged) {
-        EXPECT_EP(ncclSuccess, round.update());
-        EXPECT_EP(ncclSuccess, round.dispatch(staged));
-        EXPECT_EP(ncclSuccess, round.complete());
-        round.experts();
-        EXPECT_EP(ncclSuccess, round.combine(staged));
-        EXPECT_EP(ncclSuccess, round.complete());
-      };
-      if (captured) {
-        Captured graph(rank, [&] { step(i % 2 == 0); });
-        graph.launch(rank);
-        synchronize(rank);
-        round.spoil();
-        graph.launch(rank);
-        synchronize(rank);
-      } else {
-        step(manners[i] == 1);
+    ncclEpGroupConfig_t config = groupConfig(facts);
+    config.enable_mask = scenario.dead.empty() ? 0 : 1;
+    Group group(rank, config);
+    const Handles handles(group, scenario);
+    std::vector<int> mask;
+    for (size_t i = 0; i < scenario.steps.size(); ++i) {
+      const bool masked = !scenario.dead.empty() && i >= scenario.deadFrom;
+      if (masked && mask.empty()) {
+        for (const bool gone : scenario.dead) mask.push_back(gone ? 0 : 1);
+        EXPECT_EP(ncclSuccess, ncclEpMaskUpdate(group, mask.data(), rank.stream));
         synchronize(rank);
       }
-      round.check(world);
+      runStep(rank, handles, scenario, scenario.steps[i], masked ? scenario.dead : std::vector<bool>{});
+      barrier.meet();  // what peers write into, or read, is not freed before all are done
     }
   });
 }
 
-TEST(EpRandom, LowLatency) {
-  for (uint64_t i = 0; i < repetitions(25); ++i) {
-    const uint64_t seed = firstSeed() + i;
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    std::mt19937_64 random(seed);
-    runRounds(randomCase(random, true), seed, false);
-    if (testing::Test::HasFailure()) return;
+void run(Family family, uint64_t scenarios) {
+  const uint64_t first = number("NCCL4J_EP_SEED", 20250), count = number("NCCL4J_EP_SCENARIOS", scenarios);
+  testing::Test::RecordProperty("first_seed", std::to_string(first));
+  for (uint64_t seed = first; seed < first + count; ++seed) {
+    const Scenario scenario = drawScenario(family, seed);
+    runScenario(scenario);
+    if (!testing::Test::HasFailure()) continue;
+    ADD_FAILURE() << "NCCL4J_EP_SEED=" << seed << " NCCL4J_EP_SCENARIOS=1: " << scenario.describe();
+    return;
   }
 }
 
-TEST(EpRandom, LowLatencyShuffledAndPoisoned) {
-  const Option shuffle("shuffle", "77");
-  const Option poison("poison", "1");
-  for (uint64_t i = 0; i < repetitions(15); ++i) {
-    const uint64_t seed = firstSeed() + i;
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    std::mt19937_64 random(seed);
-    runRounds(randomCase(random, true), seed, true);
-    if (testing::Test::HasFailure()) return;
-  }
-}
-
-TEST(EpRandom, HighThroughput) {
-  for (uint64_t i = 0; i < repetitions(25); ++i) {
-    const uint64_t seed = firstSeed() + i;
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    std::mt19937_64 random(seed);
-    runRounds(randomCase(random, false), seed, false);
-    if (testing::Test::HasFailure()) return;
-  }
-}
+TEST(EpRandom, LowLatency) { run(Family::LowLatency, 1200); }
+TEST(EpRandom, HighThroughput) { run(Family::HighThroughput, 1200); }
+TEST(EpRandom, Release010) { run(Family::Release010, 400); }
 
 // The largest number of ranks, on every layout.
 TEST(EpRandom, SixtyFourRanks) {
   for (const auto& [ll, layout] : {std::pair{true, NCCL_EP_LAYOUT_EXPERT_MAJOR}, {true, NCCL_EP_LAYOUT_RANK_MAJOR},
                                    {false, NCCL_EP_LAYOUT_FLAT}, {false, NCCL_EP_LAYOUT_EXPERT_MAJOR}}) {
-    Case facts;
+    Scenario scenario;
+    Case& facts = scenario.facts;
     facts.ll = ll;
     facts.layout = layout;
     facts.ranks = 64;
@@ -154,7 +146,15 @@ TEST(EpRandom, SixtyFourRanks) {
     facts.hidden = ll ? 512 : 16;
     facts.alignment = !ll && layout == NCCL_EP_LAYOUT_EXPERT_MAJOR ? 4 : 1;
     facts.maxReceive = ll ? 0 : 64 * 4 * 8 + 16;
-    runRounds(facts, 64, false);
+    std::mt19937_64 random(64);
+    for (const Manner manner : {Manner::Whole, Manner::Staged, Manner::Captured}) {
+      Step& step = scenario.steps.emplace_back();
+      step.manner = manner;
+      step.worlds.push_back(randomWorld(facts, random));
+      if (manner == Manner::Captured) pad(step.worlds[0]);
+      if (!ll) step.worlds[0].layouts = htLayouts(step.worlds[0]);
+    }
+    runScenario(scenario);
   }
 }
 

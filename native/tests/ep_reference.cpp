@@ -2,82 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <set>
 
 namespace ep_test {
 
-namespace {
-
-// A format of 16 bits: `mantissa` stored bits, least exponent of a normal number, largest finite value.
-struct Format16 {
-  int mantissa;
-  int leastExponent;
-  double largest;
-};
-
-Format16 formatOf(ncclDataType_t type) {
-  return type == ncclBfloat16 ? Format16{7, -126, 3.3895313892515355e38} : Format16{10, -14, 65504.0};
-}
-
-double nearest(const Format16& format, double value) {
-  if (value == 0.0 || !std::isfinite(value)) return value;
-  int exponent = 0;
-  std::frexp(value, &exponent);
-  const int unit = std::max(exponent - 1, format.leastExponent) - format.mantissa;
-  const double result = std::ldexp(std::nearbyint(std::ldexp(value, -unit)), unit);
-  return std::fabs(result) > format.largest ? std::copysign(INFINITY, value) : result;
-}
-
-}  // namespace
-
-float rounded(ncclDataType_t type, float value) {
-  return type == ncclFloat32 ? value : static_cast<float>(nearest(formatOf(type), value));
-}
-
-void encode(ncclDataType_t type, float value, unsigned char* element) {
-  if (type == ncclFloat32) {
-    std::memcpy(element, &value, 4);
-    return;
-  }
-  const Format16 format = formatOf(type);
-  const double exact = nearest(format, value);
-  uint16_t bits = std::signbit(exact) ? 0x8000 : 0;
-  const double magnitude = std::fabs(exact);
-  if (std::isinf(magnitude)) {
-    bits |= static_cast<uint16_t>(type == ncclBfloat16 ? 0x7f80 : 0x7c00);
-  } else if (magnitude != 0.0) {
-    int exponent = 0;
-    std::frexp(magnitude, &exponent);
-    const int biased = std::max(exponent - 1, format.leastExponent);
-    const auto steps = static_cast<uint32_t>(std::ldexp(magnitude, format.mantissa - biased));
-    // A normal number's leading bit counts as one step of the exponent field.
-    bits |= static_cast<uint16_t>((static_cast<uint32_t>(biased - format.leastExponent) << format.mantissa) + steps);
-  }
-  std::memcpy(element, &bits, 2);
-}
-
-float decode(ncclDataType_t type, const unsigned char* element) {
-  if (type == ncclFloat32) {
-    float value;
-    std::memcpy(&value, element, 4);
-    return value;
-  }
-  const Format16 format = formatOf(type);
-  uint16_t bits;
-  std::memcpy(&bits, element, 2);
-  const uint32_t field = (bits & 0x7fffu) >> format.mantissa;
-  const uint32_t mantissa = bits & ((1u << format.mantissa) - 1);
-  const uint32_t largestField = type == ncclBfloat16 ? 0xff : 0x1f;
-  double value;
-  if (field == largestField) {
-    value = mantissa != 0 ? NAN : INFINITY;
-  } else if (field == 0) {
-    value = std::ldexp(mantissa, format.leastExponent - format.mantissa);
-  } else {
-    value = std::ldexp(mantissa + (1u << format.mantissa), static_cast<int>(field) - 1 + format.leastExponent - format.mantissa);
-  }
-  return static_cast<float>((bits & 0x8000) != 0 ? -value : value);
+float Case::received(const unsigned char* row, size_t column) const {
+  if (recipe == NCCL_EP_DISP_QUANT_DS_FP8E3M4) return decodeE4m3(row[column]);
+  return decode(receivedType(), row + column * bytesOf(receivedType()));
 }
 
 std::string Case::describe() const {
@@ -86,8 +17,35 @@ std::string Case::describe() const {
   return std::string(ll ? "LL " : "HT ") + layouts[layout] + " " + modes[static_cast<int>(mode)] + " R=" + std::to_string(ranks) +
          " E=" + std::to_string(experts) + " K=" + std::to_string(topk) + " B=" + std::to_string(maxTokens) +
          " M=" + std::to_string(maxReceive) + " H=" + std::to_string(hidden) + " type=" + std::to_string(type) +
-         " id=" + std::to_string(idType) + " align=" + std::to_string(alignment) + (drop ? " drop" : "") + (globalIds ? " global" : "");
+         " id=" + std::to_string(idType) + " align=" + std::to_string(alignment) + (drop ? " drop" : "") + (globalIds ? " global" : "") +
+         (recipe == NCCL_EP_DISP_QUANT_NONE ? "" : " recipe=" + std::to_string(recipe) + " wire=" + std::to_string(wire) + " scales=" +
+          std::to_string(scaleType) + "x" + std::to_string(scaleWidth)) + (zeroCopy ? " zero-copy" : "") + (v1 ? " v1" : "");
 }
+
+namespace {
+
+// One row with its bytes before and after, and its scales.
+void drawRow(const Case& facts, std::mt19937_64& random, Input& input) {
+  std::uniform_real_distribution<float> value(-4.0f, 4.0f);
+  std::vector<float> row(facts.hidden);
+  for (float& x : row) x = rounded(facts.sentType(), value(random));
+  const size_t at = input.sent.size(), unit = bytesOf(facts.sentType());
+  input.sent.resize(at + facts.sentBytes());
+  for (size_t h = 0; h < facts.hidden; ++h) encode(facts.sentType(), row[h], input.sent.data() + at + h * unit);
+  if (facts.recipe == NCCL_EP_DISP_QUANT_DS_FP8E3M4) {
+    const BlockScaled scaled = toBlockScaled(row, facts.roundScales);
+    input.arrived.insert(input.arrived.end(), scaled.values.begin(), scaled.values.end());
+    const auto* const factors = reinterpret_cast<const unsigned char*>(scaled.factors.data());
+    input.scales.insert(input.scales.end(), factors, factors + scaled.factors.size() * sizeof(float));
+    for (size_t h = 0; h < facts.hidden; ++h) row[h] = decodeE4m3(scaled.values[h]);
+  } else {
+    input.arrived.insert(input.arrived.end(), input.sent.begin() + static_cast<std::ptrdiff_t>(at), input.sent.end());
+    for (size_t i = 0; i < facts.scaleBytes(); ++i) input.scales.push_back(static_cast<unsigned char>(random()));
+  }
+  input.rows.insert(input.rows.end(), row.begin(), row.end());
+}
+
+}  // namespace
 
 World randomWorld(const Case& facts, std::mt19937_64& random, bool duplicates, double skew) {
   World world;
@@ -107,11 +65,32 @@ World randomWorld(const Case& facts, std::mt19937_64& random, bool duplicates, d
         input.ids.push_back(id);
         input.weights.push_back(value(random));
       }
-      for (size_t h = 0; h < facts.hidden; ++h) input.rows.push_back(rounded(facts.type, value(random)));
+      drawRow(facts, random, input);
     }
     world.inputs.push_back(std::move(input));
   }
   return world;
+}
+
+void encodeRows(World& world) {
+  const size_t unit = bytesOf(world.facts.type);
+  for (Input& input : world.inputs) {
+    input.sent.resize(input.rows.size() * unit);
+    for (size_t i = 0; i < input.rows.size(); ++i) encode(world.facts.type, input.rows[i], input.sent.data() + i * unit);
+    input.arrived = input.sent;
+  }
+}
+
+void pad(World& world) {
+  const Case& facts = world.facts;
+  std::mt19937_64 random(facts.maxTokens);
+  for (Input& input : world.inputs) {
+    for (; input.tokens < facts.maxTokens; ++input.tokens) {
+      input.ids.insert(input.ids.end(), static_cast<size_t>(facts.topk), -1);
+      input.weights.insert(input.weights.end(), static_cast<size_t>(facts.topk), 0.5f);
+      drawRow(facts, random, input);
+    }
+  }
 }
 
 float expertValue(const Case& facts, int64_t expert, float x) {
@@ -163,29 +142,28 @@ float preReduced(const Case& facts, const Arrival& arrival, float x) {
 
 std::vector<float> llCombined(const World& world, int rank, size_t token, const std::vector<bool>& dead) {
   const Case& facts = world.facts;
+  // EXPERT_MAJOR: one term per position; RANK_MAJOR: one per rank, where the first position names it, with all that name it.
+  std::vector<Arrival> terms;
+  for (int k = 0; k < facts.topk; ++k) {
+    const int64_t id = world.id(rank, token, k);
+    if (id < 0 || (!dead.empty() && dead[static_cast<size_t>(id / facts.local())])) continue;
+    const auto here = std::find_if(terms.begin(), terms.end(), [&](const Arrival& term) {
+      return !facts.expertMajor() && term.experts[0] / facts.local() == id / facts.local();
+    });
+    Arrival& term = here != terms.end() ? *here : terms.emplace_back(Arrival{rank, token, {}, {}});
+    term.experts.push_back(id);
+    term.weights.push_back(world.weight(rank, token, k));
+  }
   std::vector<float> result(facts.hidden);
-  const auto gone = [&](int64_t id) { return !dead.empty() && dead[static_cast<size_t>(id / facts.local())]; };
   for (size_t h = 0; h < facts.hidden; ++h) {
     const float x = world.x(rank, token, h);
     float sum = 0.0f;
-    std::set<int64_t> ranksSeen;
-    for (int k = 0; k < facts.topk; ++k) {
-      const int64_t id = world.id(rank, token, k);
-      if (id < 0 || gone(id)) continue;
+    for (const Arrival& term : terms) {
       if (facts.expertMajor()) {
-        sum = std::fma(expertValue(facts, id, x), world.weight(rank, token, k), sum);
-        continue;
+        sum = std::fma(expertValue(facts, term.experts[0], x), term.weights[0], sum);
+      } else {
+        sum += preReduced(facts, term, x);
       }
-      const int64_t destination = id / facts.local();
-      if (!ranksSeen.insert(destination).second) continue;
-      Arrival arrival{rank, token, {}, {}};
-      for (int j = 0; j < facts.topk; ++j) {
-        const int64_t other = world.id(rank, token, j);
-        if (other < 0 || other / facts.local() != destination) continue;
-        arrival.experts.push_back(other);
-        arrival.weights.push_back(world.weight(rank, token, j));
-      }
-      sum += preReduced(facts, arrival, x);
     }
     result[h] = rounded(facts.type, sum);
   }
@@ -221,6 +199,13 @@ int64_t paddedTo(size_t alignment, int64_t count) {
 
 }  // namespace
 
+bool namesWith(const World& world, int source, size_t token, int64_t expert, float weight) {
+  for (int k = 0; k < world.facts.topk; ++k) {
+    if (world.id(source, token, k) == expert && world.weight(source, token, k) == weight) return true;
+  }
+  return false;
+}
+
 HtLayout htLayout(const World& world, int rank) {
   const Case& facts = world.facts;
   const int64_t budget = budgetOf(facts);
@@ -236,7 +221,10 @@ HtLayout htLayout(const World& world, int rank) {
   layout.received = static_cast<int64_t>(all.size());
   for (size_t i = 0; i < all.size(); ++i) {
     const bool kept = static_cast<int64_t>(i) < budget;
-    if (kept) layout.flat.push_back(all[i]);
+    if (kept) {
+      layout.slots[{all[i].source, all[i].token}] = static_cast<int64_t>(i);
+      layout.flat.push_back(all[i]);
+    }
     if (!kept && !facts.expertMajor()) continue;
     for (const int64_t e : all[i].experts) ++layout.tokensOf[e % facts.local()];
   }
@@ -254,7 +242,9 @@ HtLayout htLayout(const World& world, int rank) {
     for (size_t j = 0; j < all[i].experts.size(); ++j) {
       const int64_t row = next[all[i].experts[j] % facts.local()]++;
       const bool flatDropped = facts.mode == Mode::Permute && static_cast<int64_t>(i) >= budget;
-      if (row < rows && !flatDropped) layout.rows[row] = Arrival{all[i].source, all[i].token, {all[i].experts[j]}, {all[i].weights[j]}};
+      if (row >= rows || flatDropped) continue;
+      layout.rows[row] = Arrival{all[i].source, all[i].token, {all[i].experts[j]}, {all[i].weights[j]}};
+      layout.kept[{all[i].source, all[i].token}].push_back({all[i].experts[j], all[i].weights[j]});
     }
   }
   return layout;
@@ -267,10 +257,8 @@ std::vector<HtLayout> htLayouts(const World& world) {
 }
 
 int64_t flatSlot(const HtLayout& layout, int source, size_t token) {
-  for (size_t i = 0; i < layout.flat.size(); ++i) {
-    if (layout.flat[i].source == source && layout.flat[i].token == token) return static_cast<int64_t>(i);
-  }
-  return -1;
+  const auto found = layout.slots.find({source, token});
+  return found == layout.slots.end() ? -1 : found->second;
 }
 
 std::vector<float> htCombined(const World& world, const std::vector<HtLayout>& layouts, int rank, size_t token) {
@@ -283,11 +271,11 @@ std::vector<float> htCombined(const World& world, const std::vector<HtLayout>& l
       if (flatSlot(layout, rank, token) >= 0) kept[d].push_back({-1, 0.0f});
       continue;
     }
-    for (const auto& row : layout.rows) {
-      if (row && row->source == rank && row->token == token) kept[d].push_back({row->experts[0], row->weights[0]});
-    }
-    std::sort(kept[d].begin(), kept[d].end());
+    const auto found = layout.kept.find({rank, token});
+    if (found != layout.kept.end()) kept[d] = found->second;
   }
+  std::vector<Arrival> at(static_cast<size_t>(facts.ranks));
+  for (int d = 0; d < facts.ranks && !facts.expertMajor(); ++d) at[d] = arrivalAt(world, rank, token, d);
   std::vector<float> result(facts.hidden);
   for (size_t h = 0; h < facts.hidden; ++h) {
     const float x = world.x(rank, token, h);
@@ -295,7 +283,7 @@ std::vector<float> htCombined(const World& world, const std::vector<HtLayout>& l
     for (int d = 0; d < facts.ranks; ++d) {
       if (kept[d].empty()) continue;
       if (!facts.expertMajor()) {
-        sum += preReduced(facts, arrivalAt(world, rank, token, d), x);
+        sum += preReduced(facts, at[d], x);
         continue;
       }
       float here = 0.0f;

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "abi/nccl_ep.h"
+#include "ep_formats.h"
 
 namespace ep_test {
 
@@ -28,38 +30,34 @@ struct Case {
   size_t alignment = 1;
   bool drop = false;
   bool globalIds = false;
+  // 5.7: QUANT_FWD sends `wire` with scales, DS_FP8E3M4 sends `type` that arrives as e4m3 with factors; home goes `type`.
+  ncclEpDispQuant_t recipe = NCCL_EP_DISP_QUANT_NONE;
+  ncclDataType_t wire = ncclBfloat16;
+  ncclDataType_t scaleType = ncclFloat32;
+  size_t scaleWidth = 0;
+  bool roundScales = false;
+  bool zeroCopy = false;
+  bool v1 = false;            // the profile of 0.1.0, and its struct sizes
 
   int local() const { return experts / ranks; }
+  ncclDataType_t sentType() const { return recipe == NCCL_EP_DISP_QUANT_FWD ? wire : type; }
+  ncclDataType_t receivedType() const { return recipe == NCCL_EP_DISP_QUANT_DS_FP8E3M4 ? ncclFloat8e4m3 : sentType(); }
+  size_t sentBytes() const { return hidden * bytesOf(sentType()); }
+  size_t receivedBytes() const { return hidden * bytesOf(receivedType()); }
+  size_t scaleBytes() const { return scaleWidth * bytesOf(scaleType); }
+  float received(const unsigned char* row, size_t column) const;
   bool expertMajor() const { return layout == NCCL_EP_LAYOUT_EXPERT_MAJOR; }
   std::string describe() const;
 };
-
-// Elements of bf16, fp16 and fp32, to nearest even.
-float decode(ncclDataType_t type, const unsigned char* element);
-void encode(ncclDataType_t type, float value, unsigned char* element);
-float rounded(ncclDataType_t type, float value);
 
 // One rank's inputs.
 struct Input {
   size_t tokens = 0;
   std::vector<int64_t> ids;      // [T][K], -1 = not routed
   std::vector<float> weights;    // [T][K]
-  std::vector<float> rows;       // [T][H], exact in the case's type
+  std::vector<float> rows;       // [T][H], as they arrive
+  std::vector<unsigned char> sent, arrived, scales;  // their bytes
 };
-
-struct World {
-  Case facts;
-  std::vector<Input> inputs;     // per rank
-  float x(int source, size_t token, size_t column) const { return inputs[source].rows[token * facts.hidden + column]; }
-  int64_t id(int source, size_t token, size_t k) const { return inputs[source].ids[token * facts.topk + k]; }
-  float weight(int source, size_t token, size_t k) const { return inputs[source].weights[token * facts.topk + k]; }
-};
-
-// Skew draws experts from a power of a uniform number. With duplicates an expert may stand twice in a row.
-World randomWorld(const Case& facts, std::mt19937_64& random, bool duplicates = false, double skew = 1.0);
-
-// What an expert does with a row: rounded to the type.
-float expertValue(const Case& facts, int64_t expert, float x);
 
 // A (token, expert) or (token, rank) on its way.
 struct Arrival {
@@ -69,13 +67,7 @@ struct Arrival {
   std::vector<float> weights;    // parallel
 };
 
-// ---- LL ----
-std::vector<std::vector<Arrival>> llZones(const World& world, int rank);    // EXPERT_MAJOR: [L]
-std::vector<std::vector<Arrival>> llSources(const World& world, int rank);  // RANK_MAJOR: [R]
-// `dead` ranks contribute nothing.
-std::vector<float> llCombined(const World& world, int rank, size_t token, const std::vector<bool>& dead = {});
-
-// ---- HT ----
+// What a rank receives in HT.
 struct HtLayout {
   std::vector<Arrival> flat;                      // kept tokens, by FLAT slot
   int64_t received = 0;                           // before dropping
@@ -85,7 +77,41 @@ struct HtLayout {
   std::vector<int64_t> zones;                     // padded sizes, not clamped
   int64_t total = 0;                              // padded rows before dropping
   std::vector<std::optional<Arrival>> rows;       // kept rows; nullopt = padding
+  // By source and token: FLAT slots, and the kept rows' experts, ascending, with their weights.
+  std::map<std::pair<int, size_t>, int64_t> slots;
+  std::map<std::pair<int, size_t>, std::vector<std::pair<int64_t, float>>> kept;
 };
+
+struct World {
+  Case facts;
+  std::vector<Input> inputs;      // per rank
+  std::vector<HtLayout> layouts;  // per rank, if they are worked out already
+  bool unweighted = false;        // backward: experts do not look at weights
+  float x(int source, size_t token, size_t column) const { return inputs[source].rows[token * facts.hidden + column]; }
+  int64_t id(int source, size_t token, size_t k) const { return inputs[source].ids[token * facts.topk + k]; }
+  float weight(int source, size_t token, size_t k) const { return unweighted ? 1.0f : inputs[source].weights[token * facts.topk + k]; }
+};
+
+// Bytes of plain rows; for worlds whose rows were written by hand.
+void encodeRows(World& world);
+// More tokens, up to the most a rank may have, that are routed nowhere.
+void pad(World& world);
+
+// Skew draws experts from a power of a uniform number. With duplicates an expert may stand twice in a row.
+World randomWorld(const Case& facts, std::mt19937_64& random, bool duplicates = false, double skew = 1.0);
+
+// What an expert does with a row: rounded to the type.
+float expertValue(const Case& facts, int64_t expert, float x);
+
+// ---- LL ----
+std::vector<std::vector<Arrival>> llZones(const World& world, int rank);    // EXPERT_MAJOR: [L]
+std::vector<std::vector<Arrival>> llSources(const World& world, int rank);  // RANK_MAJOR: [R]
+// `dead` ranks contribute nothing.
+std::vector<float> llCombined(const World& world, int rank, size_t token, const std::vector<bool>& dead = {});
+
+// ---- HT ----
+// Whether a token names an expert with that weight; of two weights either may survive (C3).
+bool namesWith(const World& world, int source, size_t token, int64_t expert, float weight);
 HtLayout htLayout(const World& world, int rank);
 std::vector<HtLayout> htLayouts(const World& world);  // of all ranks
 // Slot of a token at a destination, -1 if it has none or was dropped.

@@ -1,88 +1,136 @@
 #include "ep_round.h"
 
 #include <algorithm>
-#include <set>
 
 namespace ep_test {
 
 namespace {
 
-constexpr int kPattern = 0x5a;
-
 std::unique_ptr<Tensor> make(ncclDataType_t type, std::vector<size_t> sizes) { return std::make_unique<Tensor>(type, std::move(sizes)); }
+
+std::vector<size_t> with(std::vector<size_t> rows, size_t width) {
+  rows.push_back(width);
+  return rows;
+}
 
 }  // namespace
 
+int64_t integerAt(const Tensor& tensor, size_t index) {
+  return tensor.type() == ncclInt64 ? tensor.raw<int64_t>()[index] : int64_t{tensor.raw<int32_t>()[index]};
+}
+
+float gradientOf(int source, size_t token, int64_t expert) {
+  return static_cast<float>(source * 1000 + static_cast<int>(token) * 20) + 0.0625f * static_cast<float>(expert + 1);
+}
+
 ncclEpGroupConfig_t groupConfig(const Case& facts) {
-  const auto bytes = static_cast<unsigned>(facts.hidden * bytesOf(facts.type));
+  const size_t row = std::max(facts.hidden * bytesOf(facts.type), std::max(facts.sentBytes(), facts.receivedBytes()) + facts.scaleBytes());
+  const auto bytes = static_cast<unsigned>((row + 15) / 16 * 16);
   const auto experts = static_cast<unsigned>(facts.experts);
   const auto tokens = static_cast<unsigned>(facts.maxTokens);
-  if (facts.ll) return lowLatency(experts, tokens, bytes);
-  ncclEpGroupConfig_t config = highThroughput(experts, tokens, bytes, static_cast<unsigned>(facts.maxReceive));
-  if (facts.drop) config.overflow_policy = NCCL_EP_OVERFLOW_DROP;
-  if (facts.maxReceive == 0) config.num_topk = static_cast<unsigned>(facts.topk);
+  ncclEpGroupConfig_t config = facts.ll ? lowLatency(experts, tokens, bytes)
+                                        : highThroughput(experts, tokens, bytes, static_cast<unsigned>(facts.maxReceive));
+  if (!facts.ll && facts.drop) config.overflow_policy = NCCL_EP_OVERFLOW_DROP;
+  if (!facts.ll && facts.maxReceive == 0) config.num_topk = static_cast<unsigned>(facts.topk);
+  if (facts.zeroCopy) config.zero_copy = NCCL_EP_ZERO_COPY_ON;
+  if (facts.v1) {
+    config.size = NCCL_EP_GROUP_CONFIG_V1_SIZE;
+    config.version = 1;
+  }
   return config;
 }
+
+Round::Round(const Rank& rank, ncclEpHandle_t handle, const World& world, const RoundOptions& options)
+    : Round(rank, handle, world.facts, world.inputs[rank.rank].tokens, [&] {
+        RoundOptions own = options;
+        if (own.exactRows) {
+          const HtLayout layout = world.layouts.empty() ? htLayout(world, rank.rank) : world.layouts[rank.rank];
+          own.extraRows = world.facts.expertMajor() ? layout.rows.size() : layout.flat.size();
+        }
+        return own;
+      }()) {}
 
 Round::Round(const Rank& rank, ncclEpHandle_t handle, const Case& facts, size_t tokens, const RoundOptions& options)
     : rank_(rank), handle_(handle), facts_(facts), tokens_(tokens), options_(options) {
   const auto k = static_cast<size_t>(facts.topk);
-  const auto ranks = static_cast<size_t>(facts.ranks);
-  const auto local = static_cast<size_t>(facts.local());
   routing_ = make(facts.idType, {tokens, k});
   weights_ = make(ncclFloat32, {tokens, k});
-  in_ = make(facts.type, {tokens, facts.hidden});
+  in_ = make(facts.sentType(), {tokens, facts.hidden});
+  if (facts.recipe == NCCL_EP_DISP_QUANT_FWD) inScales_ = make(facts.scaleType, {tokens, facts.scaleWidth});
   combined_ = make(facts.type, {tokens, facts.hidden});
-  const auto payload = [&](std::vector<size_t> sizes) {
-    return options.window ? Tensor::windowed(rank.comm, facts.type, sizes) : make(facts.type, sizes);
-  };
+  if (options.backward) combinedGradients_ = make(ncclFloat32, {tokens, k});
   if (facts.ll) {
-    const std::vector<size_t> sizes = facts.expertMajor() ? std::vector<size_t>{local, ranks * facts.maxTokens, facts.hidden}
-                                                          : std::vector<size_t>{ranks, facts.maxTokens, facts.hidden};
-    received_ = payload(sizes);
-    returned_ = payload(sizes);
-    counters_ = make(ncclInt32, {facts.expertMajor() ? local : ranks});
-    if (!facts.expertMajor()) {
-      receivedWeights_ = make(ncclFloat32, {ranks, facts.maxTokens, k});
-      receivedIds_ = make(ncclInt32, {ranks, facts.maxTokens, k});
-    }
-    return;
+    makeLowLatency();
+  } else {
+    const size_t worst = static_cast<size_t>(facts.ranks) * facts.maxTokens * k + static_cast<size_t>(facts.local()) * (facts.alignment - 1);
+    makeHighThroughput(options.exactRows ? options.extraRows : (facts.maxReceive > 0 ? facts.maxReceive : worst) + options.extraRows);
   }
-  const size_t budget = facts.maxReceive > 0 ? facts.maxReceive : ranks * facts.maxTokens * k + local * (facts.alignment - 1);
-  received_ = payload({budget, facts.hidden});
-  returned_ = payload({budget, facts.hidden});
-  receivedWeights_ = facts.expertMajor() ? make(ncclFloat32, {budget}) : make(ncclFloat32, {budget, k});
-  if (!facts.expertMajor()) receivedIds_ = make(ncclInt64, {budget, k});
-  const ncclDataType_t width = facts.expertMajor() ? facts.idType : ncclInt32;
+}
+
+void Round::makeLowLatency() {
+  const auto ranks = static_cast<size_t>(facts_.ranks), local = static_cast<size_t>(facts_.local()), k = static_cast<size_t>(facts_.topk);
+  const std::vector<size_t> rows = facts_.expertMajor() ? std::vector<size_t>{local, ranks * facts_.maxTokens}
+                                                        : std::vector<size_t>{ranks, facts_.maxTokens};
+  const auto payload = [&](ncclDataType_t type, size_t width) {
+    return options_.window ? Tensor::windowed(rank_.comm, type, with(rows, width)) : make(type, with(rows, width));
+  };
+  received_ = payload(facts_.receivedType(), facts_.hidden);
+  if (facts_.scaleWidth > 0) receivedScales_ = payload(facts_.scaleType, facts_.scaleWidth);
+  returned_ = make(facts_.type, with(rows, facts_.hidden));
+  counters_ = make(ncclInt32, {facts_.expertMajor() ? local : ranks});
+  if (!facts_.expertMajor()) {
+    receivedWeights_ = make(ncclFloat32, with(rows, k));
+    receivedIds_ = make(ncclInt32, with(rows, k));
+  }
+}
+
+void Round::makeHighThroughput(size_t rows) {
+  const auto local = static_cast<size_t>(facts_.local()), k = static_cast<size_t>(facts_.topk);
+  const auto payload = [&](ncclDataType_t type, size_t count, size_t width) {
+    return options_.window ? Tensor::windowed(rank_.comm, type, {count, width}) : make(type, {count, width});
+  };
+  received_ = payload(facts_.receivedType(), rows, facts_.hidden);
+  if (facts_.scaleWidth > 0) receivedScales_ = payload(facts_.scaleType, rows, facts_.scaleWidth);
+  // C6: backward, combine must not be given more rows than the budget has.
+  const size_t most = facts_.maxReceive > 0 ? facts_.maxReceive : static_cast<size_t>(facts_.ranks) * facts_.maxTokens * k;
+  const size_t home = options_.backward ? std::min(rows, most) : rows;
+  returned_ = payload(facts_.type, home, facts_.hidden);
+  const auto weightsOf = [&](size_t count) { return make(ncclFloat32, facts_.expertMajor() ? std::vector<size_t>{count} : std::vector<size_t>{count, k}); };
+  receivedWeights_ = weightsOf(rows);
+  if (options_.backward) gradients_ = weightsOf(home);
+  if (!facts_.expertMajor()) receivedIds_ = make(ncclInt64, {rows, k});
+  const ncclDataType_t width = facts_.expertMajor() ? facts_.idType : ncclInt32;
   counters_ = make(width, {local});
   offsets_ = make(width, {local});
   total_ = make(width, {1});
 }
 
 void Round::load(const World& world) {
+  world_ = &world;
   const Input& input = world.inputs[rank_.rank];
   ASSERT_EQ(tokens_, input.tokens);
+  ASSERT_EQ(in_->bytes(), input.sent.size());
   if (facts_.idType == ncclInt64) {
     routing_->write(input.ids);
   } else {
     routing_->write(std::vector<int32_t>(input.ids.begin(), input.ids.end()));
   }
   weights_->write(input.weights);
-  for (size_t i = 0; i < input.rows.size(); ++i) {
-    encode(facts_.type, input.rows[i], in_->raw<unsigned char>() + i * bytesOf(facts_.type));
-  }
+  in_->write(input.sent);
+  if (inScales_) inScales_->write(input.scales);
 }
 
 void Round::spoil() {
-  for (Tensor* tensor : {received_.get(), receivedWeights_.get(), receivedIds_.get(), combined_.get(), counters_.get()}) {
-    if (tensor != nullptr && tensor->bytes() > 0) tensor->fill(kPattern);
+  for (Tensor* tensor : {received_.get(), receivedScales_.get(), receivedWeights_.get(), receivedIds_.get(), combined_.get(), counters_.get(),
+                         combinedGradients_.get()}) {
+    if (tensor != nullptr && tensor->bytes() > 0) tensor->fill(kSpoilt);
   }
   returned_->fill(0);
 }
 
 ncclResult_t Round::update() {
-  auto info = made<ncclEpLayoutInfo_t>();
   if (facts_.ll) return ncclEpUpdateHandle(handle_, *routing_, nullptr, rank_.stream);
+  auto info = made<ncclEpLayoutInfo_t>(facts_.v1 ? NCCL_EP_LAYOUT_INFO_V1_SIZE : sizeof(ncclEpLayoutInfo_t));
   info.expert_counters = *counters_;
   info.recv_total_counter = *total_;
   if (facts_.expertMajor()) info.expert_offsets = *offsets_;
@@ -92,30 +140,40 @@ ncclResult_t Round::update() {
 ncclResult_t Round::dispatch(bool sendOnly) {
   auto inputs = made<ncclEpDispatchInputs_t>();
   auto outputs = made<ncclEpDispatchOutputs_t>();
-  auto info = made<ncclEpLayoutInfo_t>();
-  auto config = made<ncclEpDispatchConfig_t>();
+  auto info = made<ncclEpLayoutInfo_t>(facts_.v1 ? NCCL_EP_LAYOUT_INFO_V1_SIZE : sizeof(ncclEpLayoutInfo_t));
+  auto config = made<ncclEpDispatchConfig_t>(facts_.v1 ? NCCL_EP_DISPATCH_CONFIG_V1_SIZE : sizeof(ncclEpDispatchConfig_t));
   inputs.tokens = *in_;
   outputs.tokens = *received_;
+  if (inScales_) inputs.scales = *inScales_;
+  if (receivedScales_) outputs.scales = *receivedScales_;
   config.send_only = sendOnly ? 1 : 0;
+  config.round_scales = facts_.roundScales ? 1 : 0;
+  config.pass_direction = options_.backward ? NCCL_EP_BWD_PASS : NCCL_EP_FWD_PASS;
+  config.quant_recipe = facts_.recipe;
   info.recv_topk_idx_kind = facts_.globalIds ? NCCL_EP_EXPERT_ID_GLOBAL : NCCL_EP_EXPERT_ID_LOCAL;
-  if (!facts_.ll || !facts_.expertMajor()) {
+  if (!options_.backward && (!facts_.ll || !facts_.expertMajor())) {
     inputs.topk_weights = *weights_;
     outputs.topk_weights = *receivedWeights_;
+    if (!facts_.expertMajor()) outputs.topk_idx = *receivedIds_;
   }
-  if (!facts_.expertMajor()) outputs.topk_idx = *receivedIds_;
   if (facts_.ll) (facts_.expertMajor() ? info.expert_counters : info.src_rank_counters) = *counters_;
-  return ncclEpDispatch(handle_, &inputs, &outputs, &info, &config, rank_.stream);
+  return ncclEpDispatch(handle_, &inputs, &outputs, facts_.v1 && !facts_.ll ? nullptr : &info, &config, rank_.stream);
 }
 
 void Round::experts() { EXPECT_CUDA(cudaSuccess, cudaLaunchHostFunc(rank_.stream, &Round::runExperts, this)); }
 
 ncclResult_t Round::combine(bool sendOnly) {
-  auto inputs = made<ncclEpCombineInputs_t>();
+  auto inputs = made<ncclEpCombineInputs_t>(facts_.v1 ? NCCL_EP_COMBINE_INPUTS_V1_SIZE : sizeof(ncclEpCombineInputs_t));
   auto outputs = made<ncclEpCombineOutputs_t>();
-  auto config = made<ncclEpCombineConfig_t>();
+  auto config = made<ncclEpCombineConfig_t>(facts_.v1 ? NCCL_EP_COMBINE_CONFIG_V1_SIZE : sizeof(ncclEpCombineConfig_t));
   inputs.tokens = *returned_;
   outputs.tokens = *combined_;
   if (facts_.ll && facts_.expertMajor()) outputs.topk_weights = *weights_;
+  if (options_.backward) {
+    inputs.topk_weights = *gradients_;
+    outputs.topk_weights = *combinedGradients_;
+    config.pass_direction = NCCL_EP_BWD_PASS;
+  }
   config.send_only = sendOnly ? 1 : 0;
   return ncclEpCombine(handle_, &inputs, &outputs, &config, rank_.stream);
 }
@@ -130,239 +188,102 @@ void Round::all() {
 }
 
 void Round::expertRow(size_t row, int64_t expert, float weight, bool weighted) {
+  const unsigned char* const from = received_->raw<unsigned char>() + row * facts_.receivedBytes();
   const size_t unit = bytesOf(facts_.type);
+  unsigned char* const to = returned_->raw<unsigned char>() + row * facts_.hidden * unit;
   for (size_t h = 0; h < facts_.hidden; ++h) {
-    const size_t at = (row * facts_.hidden + h) * unit;
-    const float y = expertValue(facts_, expert, decode(facts_.type, received_->raw<unsigned char>() + at));
-    encode(facts_.type, weighted ? weight * y : y, returned_->raw<unsigned char>() + at);
+    const float y = expertValue(facts_, expert, facts_.received(from, h));
+    encode(facts_.type, weighted ? weight * y : y, to + h * unit);
   }
 }
 
 void Round::sumRow(size_t row, const std::vector<int64_t>& experts, const std::vector<float>& weights) {
+  const unsigned char* const from = received_->raw<unsigned char>() + row * facts_.receivedBytes();
   const size_t unit = bytesOf(facts_.type);
+  unsigned char* const to = returned_->raw<unsigned char>() + row * facts_.hidden * unit;
   for (size_t h = 0; h < facts_.hidden; ++h) {
-    const size_t at = (row * facts_.hidden + h) * unit;
-    const float x = decode(facts_.type, received_->raw<unsigned char>() + at);
+    const float x = facts_.received(from, h);
     float sum = 0.0f;
     for (size_t i = 0; i < experts.size(); ++i) sum += weights[i] * expertValue(facts_, experts[i], x);
-    encode(facts_.type, sum, returned_->raw<unsigned char>() + at);
+    encode(facts_.type, sum, to + h * unit);
   }
 }
 
 int64_t Round::receivedId(size_t index) const {
-  int64_t id = facts_.ll ? receivedIds_->raw<int32_t>()[index] : receivedIds_->raw<int64_t>()[index];
+  int64_t id = integerAt(*receivedIds_, index);
   if (id >= 0 && !facts_.globalIds) id += static_cast<int64_t>(rank_.rank) * facts_.local();
   return id;
 }
 
+// The row's experts by the ids and weights that came with it.
+void Round::sumReceived(size_t row) {
+  const auto k = static_cast<size_t>(facts_.topk);
+  std::vector<int64_t> experts;
+  std::vector<float> weights;
+  for (size_t j = 0; j < k; ++j) {
+    const int64_t id = receivedId(row * k + j);
+    if (id < 0) continue;
+    experts.push_back(id);
+    weights.push_back(receivedWeights_->raw<float>()[row * k + j]);
+  }
+  sumRow(row, experts, weights);
+}
+
+HtLayout Round::layoutOf(const World& world) const { return world.layouts.empty() ? htLayout(world, rank_.rank) : world.layouts[rank_.rank]; }
+
 void Round::runExperts(void* opaque) {
   Round& self = *static_cast<Round*>(opaque);
-  const Case& facts = self.facts_;
-  const int64_t begin = static_cast<int64_t>(self.rank_.rank) * facts.local();
-  const auto k = static_cast<size_t>(facts.topk);
-  const auto counter = [&](Tensor& tensor, size_t i) {
-    return tensor->datatype == ncclInt64 ? tensor.raw<int64_t>()[i] : int64_t{tensor.raw<int32_t>()[i]};
-  };
-  const auto sum = [&](size_t row) {
-    std::vector<int64_t> experts;
-    std::vector<float> weights;
-    for (size_t j = 0; j < k; ++j) {
-      const int64_t id = self.receivedId(row * k + j);
-      if (id < 0) continue;
-      experts.push_back(id);
-      weights.push_back(self.receivedWeights_->raw<float>()[row * k + j]);
-    }
-    self.sumRow(row, experts, weights);
-  };
-  if (facts.ll && facts.expertMajor()) {
-    const size_t zone = static_cast<size_t>(facts.ranks) * facts.maxTokens;
-    for (size_t e = 0; e < static_cast<size_t>(facts.local()); ++e) {
-      for (int64_t i = 0; i < counter(*self.counters_, e); ++i) {
-        self.expertRow(e * zone + static_cast<size_t>(i), begin + static_cast<int64_t>(e), 1.0f, false);
-      }
-    }
-  } else if (facts.ll) {
-    for (size_t s = 0; s < static_cast<size_t>(facts.ranks); ++s) {
-      for (int64_t i = 0; i < counter(*self.counters_, s); ++i) sum(s * facts.maxTokens + static_cast<size_t>(i));
-    }
-  } else if (facts.expertMajor()) {
-    for (size_t e = 0; e < static_cast<size_t>(facts.local()); ++e) {
-      const int64_t offset = counter(*self.offsets_, e);
-      for (int64_t i = offset; i < offset + counter(*self.counters_, e); ++i) {
-        self.expertRow(static_cast<size_t>(i), begin + static_cast<int64_t>(e),
-                       self.receivedWeights_->raw<float>()[static_cast<size_t>(i)], true);
-      }
-    }
+  if (self.options_.backward || self.options_.byLayout) {
+    self.runByLayout();
+  } else if (self.facts_.ll) {
+    self.runLowLatency();
   } else {
-    int64_t rows = counter(*self.total_, 0);
-    if (facts.maxReceive > 0) rows = std::min(rows, static_cast<int64_t>(facts.maxReceive));
-    for (int64_t i = 0; i < rows; ++i) sum(static_cast<size_t>(i));
+    self.runHighThroughput();
   }
 }
 
-bool Round::sameRow(const unsigned char* bytes, const World& world, const Arrival& arrival) const {
-  for (size_t h = 0; h < facts_.hidden; ++h) {
-    if (decode(facts_.type, bytes + h * bytesOf(facts_.type)) != world.x(arrival.source, arrival.token, h)) return false;
-  }
-  return true;
-}
-
-bool Round::isSpoiled(Tensor& tensor, size_t fromByte, size_t bytes) const {
-  const unsigned char* const from = tensor.raw<unsigned char>() + fromByte;
-  return std::all_of(from, from + bytes, [](unsigned char byte) { return byte == kPattern; });
-}
-
-void Round::check(const World& world) {
-  checkDispatch(world);
-  checkCombine(world);
-}
-
-void Round::checkDispatch(const World& world) {
-  if (facts_.ll) {
-    facts_.expertMajor() ? checkLlExpertMajor(world) : checkLlRankMajor(world);
-  } else {
-    facts_.expertMajor() ? checkHtExpertMajor(world) : checkHtFlat(world);
-  }
-}
-
-// 5.2: zone e holds one row per (token, k); unused rows are untouched.
-void Round::checkLlExpertMajor(const World& world) {
-  const auto zones = llZones(world, rank_.rank);
-  const size_t zoneRows = static_cast<size_t>(facts_.ranks) * facts_.maxTokens;
-  for (size_t e = 0; e < zones.size(); ++e) {
-    std::vector<Arrival> expected;
-    for (const Arrival& arrival : zones[e]) {
-      if (options_.dead.empty() || !options_.dead[arrival.source]) expected.push_back(arrival);
-    }
-    ASSERT_EQ(static_cast<int32_t>(expected.size()), counters_->raw<int32_t>()[e]) << facts_.describe() << " rank " << rank_.rank;
-    for (size_t i = 0; i < expected.size(); ++i) {
-      const unsigned char* const row = received_->raw<unsigned char>() + (e * zoneRows + i) * rowBytes();
-      const auto found = std::find_if(expected.begin() + static_cast<std::ptrdiff_t>(i), expected.end(),
-                                      [&](const Arrival& arrival) { return sameRow(row, world, arrival); });
-      ASSERT_NE(expected.end(), found) << facts_.describe() << " rank " << rank_.rank << " expert " << e << " row " << i;
-      if (!options_.anyOrder) {
-        ASSERT_TRUE(sameRow(row, world, expected[i])) << facts_.describe() << " expert " << e << " row " << i;
-      }
-      std::iter_swap(found, expected.begin() + static_cast<std::ptrdiff_t>(i));
-    }
-    const size_t used = e * zoneRows + expected.size();
-    ASSERT_TRUE(isSpoiled(*received_, used * rowBytes(), ((e + 1) * zoneRows - used) * rowBytes())) << facts_.describe();
-  }
-}
-
-// 5.2: source s has its own rows; ids keep their k, weights of every k, unused ids are -1, other unused rows untouched.
-void Round::checkLlRankMajor(const World& world) {
-  const auto sources = llSources(world, rank_.rank);
-  const auto k = static_cast<size_t>(facts_.topk);
-  for (size_t s = 0; s < sources.size(); ++s) {
-    std::vector<Arrival> expected = sources[s];
-    if (!options_.dead.empty() && options_.dead[s]) expected.clear();
-    ASSERT_EQ(static_cast<int32_t>(expected.size()), counters_->raw<int32_t>()[s]) << facts_.describe();
-    for (size_t i = 0; i < facts_.maxTokens; ++i) {
-      const size_t row = s * facts_.maxTokens + i;
-      if (i >= expected.size()) {
-        for (size_t j = 0; j < k; ++j) ASSERT_EQ(-1, receivedIds_->raw<int32_t>()[row * k + j]);
-        ASSERT_TRUE(isSpoiled(*received_, row * rowBytes(), rowBytes())) << facts_.describe();
-        ASSERT_TRUE(isSpoiled(*receivedWeights_, row * k * sizeof(float), k * sizeof(float)));
-        continue;
-      }
-      const unsigned char* const bytes = received_->raw<unsigned char>() + row * rowBytes();
-      const auto found = std::find_if(expected.begin() + static_cast<std::ptrdiff_t>(i), expected.end(),
-                                      [&](const Arrival& arrival) { return sameRow(bytes, world, arrival); });
-      ASSERT_NE(expected.end(), found) << facts_.describe();
-      if (!options_.anyOrder) {
-        ASSERT_TRUE(sameRow(bytes, world, expected[i])) << facts_.describe();
-      }
-      std::iter_swap(found, expected.begin() + static_cast<std::ptrdiff_t>(i));
-      for (size_t j = 0; j < k; ++j) {
-        const int64_t id = world.id(static_cast<int>(s), expected[i].token, j);
-        const bool here = id >= 0 && id / facts_.local() == rank_.rank;
-        ASSERT_EQ(here ? id : -1, receivedId(row * k + j)) << facts_.describe();
-        ASSERT_EQ(world.weight(static_cast<int>(s), expected[i].token, j), receivedWeights_->raw<float>()[row * k + j]);
-      }
-    }
-  }
-}
-
-// 4.5 and 5.5.1.
-void Round::checkHtFlat(const World& world) {
-  const HtLayout layout = htLayout(world, rank_.rank);
-  const auto k = static_cast<size_t>(facts_.topk);
-  ASSERT_EQ(layout.received, total_->raw<int32_t>()[0]) << facts_.describe();
-  for (size_t e = 0; e < layout.tokensOf.size(); ++e) ASSERT_EQ(layout.tokensOf[e], counters_->raw<int32_t>()[e]) << facts_.describe();
-  for (size_t i = 0; i < layout.flat.size(); ++i) {
-    const Arrival& arrival = layout.flat[i];
-    ASSERT_TRUE(sameRow(received_->raw<unsigned char>() + i * rowBytes(), world, arrival)) << facts_.describe() << " slot " << i;
-    for (size_t j = 0; j < k; ++j) {
-      const bool used = j < arrival.experts.size();
-      ASSERT_EQ(used ? arrival.experts[j] : -1, receivedId(i * k + j)) << facts_.describe() << " slot " << i;
-      ASSERT_EQ(used ? arrival.weights[j] : 0.0f, receivedWeights_->raw<float>()[i * k + j]) << facts_.describe();
-    }
-  }
-  // 5.5.3: what lies behind the rows in use.
-  const size_t rows = layout.flat.size();
-  const size_t behind = received_->bytes() - rows * rowBytes();
-  const bool metaOfBudget = facts_.maxReceive > 0 && (options_.captured || options_.window);
-  if (!options_.captured || options_.window) {
-    ASSERT_TRUE(isSpoiled(*received_, rows * rowBytes(), behind)) << facts_.describe();
-  }
-  for (size_t i = rows * k; i < receivedIds_->elements(); ++i) {
-    if (metaOfBudget) {
-      ASSERT_EQ(-1, receivedIds_->raw<int64_t>()[i]) << facts_.describe();
-      ASSERT_EQ(0.0f, receivedWeights_->raw<float>()[i]) << facts_.describe();
+void Round::runByLayout() {
+  const HtLayout layout = layoutOf(*world_);
+  std::vector<std::optional<Arrival>> rows(layout.flat.begin(), layout.flat.end());
+  if (facts_.expertMajor()) rows = layout.rows;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (!rows[i]) continue;
+    if (facts_.expertMajor()) {
+      expertRow(i, rows[i]->experts[0], rows[i]->weights[0], true);
     } else {
-      ASSERT_TRUE(isSpoiled(*receivedIds_, i * sizeof(int64_t), sizeof(int64_t))) << facts_.describe();
-      ASSERT_TRUE(isSpoiled(*receivedWeights_, i * sizeof(float), sizeof(float))) << facts_.describe();
+      sumRow(i, rows[i]->experts, rows[i]->weights);
+    }
+    const size_t columns = facts_.expertMajor() ? 1 : static_cast<size_t>(facts_.topk);
+    for (size_t j = 0; options_.backward && j < rows[i]->experts.size(); ++j) {
+      gradients_->raw<float>()[i * columns + j] = gradientOf(rows[i]->source, rows[i]->token, rows[i]->experts[j]);
     }
   }
 }
 
-// 4.5 and 5.5.2.
-void Round::checkHtExpertMajor(const World& world) {
-  const HtLayout layout = htLayout(world, rank_.rank);
-  const auto budget = static_cast<int64_t>(facts_.maxReceive);
-  const auto counter = [&](Tensor& tensor, size_t i) {
-    return tensor->datatype == ncclInt64 ? tensor.raw<int64_t>()[i] : int64_t{tensor.raw<int32_t>()[i]};
-  };
-  ASSERT_EQ(layout.total, counter(*total_, 0)) << facts_.describe();
-  for (size_t e = 0; e < layout.zones.size(); ++e) {
-    const int64_t offset = facts_.drop ? std::min(layout.offsets[e], budget) : layout.offsets[e];
-    const int64_t zone = facts_.drop ? std::min(layout.zones[e], std::max<int64_t>(0, budget - layout.offsets[e])) : layout.zones[e];
-    ASSERT_EQ(offset, counter(*offsets_, e)) << facts_.describe() << " expert " << e;
-    ASSERT_EQ(zone, counter(*counters_, e)) << facts_.describe() << " expert " << e;
-  }
-  const std::vector<unsigned char> zeros(rowBytes(), 0);
-  for (size_t i = 0; i < layout.rows.size(); ++i) {
-    const unsigned char* const row = received_->raw<unsigned char>() + i * rowBytes();
-    if (layout.rows[i]) {
-      ASSERT_TRUE(sameRow(row, world, *layout.rows[i])) << facts_.describe() << " row " << i;
-      ASSERT_EQ(layout.rows[i]->weights[0], receivedWeights_->raw<float>()[i]) << facts_.describe() << " row " << i;
-    } else {
-      ASSERT_EQ(0, std::memcmp(row, zeros.data(), zeros.size())) << facts_.describe() << " padding row " << i;
-      ASSERT_EQ(0.0f, receivedWeights_->raw<float>()[i]) << facts_.describe() << " padding row " << i;
-    }
-  }
-  const size_t rows = layout.rows.size();
-  if (facts_.mode == Mode::Permute && !facts_.drop) {
-    ASSERT_TRUE(isSpoiled(*received_, rows * rowBytes(), received_->bytes() - rows * rowBytes())) << facts_.describe();
-    ASSERT_TRUE(isSpoiled(*receivedWeights_, rows * sizeof(float), receivedWeights_->bytes() - rows * sizeof(float)));
-  }
-  if (facts_.mode == Mode::Permute && facts_.drop) {  // rows below M are zero, also outside every zone
-    for (size_t i = rows; i < facts_.maxReceive; ++i) {
-      ASSERT_EQ(0, std::memcmp(received_->raw<unsigned char>() + i * rowBytes(), zeros.data(), zeros.size())) << facts_.describe();
+void Round::runLowLatency() {
+  const size_t zoneRows = facts_.expertMajor() ? static_cast<size_t>(facts_.ranks) * facts_.maxTokens : facts_.maxTokens;
+  for (size_t zone = 0; zone < counters_->elements(); ++zone) {
+    for (size_t i = 0; i < static_cast<size_t>(integerAt(*counters_, zone)); ++i) {
+      if (facts_.expertMajor()) {
+        expertRow(zone * zoneRows + i, static_cast<int64_t>(rank_.rank) * facts_.local() + static_cast<int64_t>(zone), 1.0f, false);
+      } else {
+        sumReceived(zone * zoneRows + i);
+      }
     }
   }
 }
 
-// Every row of a token of this rank is written; zeros where nothing contributes.
-void Round::checkCombine(const World& world) {
-  const auto layouts = facts_.ll ? std::vector<HtLayout>{} : htLayouts(world);
-  for (size_t t = 0; t < tokens_; ++t) {
-    const std::vector<float> expected =
-        facts_.ll ? llCombined(world, rank_.rank, t, options_.dead) : htCombined(world, layouts, rank_.rank, t);
-    for (size_t h = 0; h < facts_.hidden; ++h) {
-      const float actual = decode(facts_.type, combined_->raw<unsigned char>() + (t * facts_.hidden + h) * bytesOf(facts_.type));
-      ASSERT_EQ(expected[h], actual) << facts_.describe() << " rank " << rank_.rank << " token " << t << " column " << h;
+void Round::runHighThroughput() {
+  if (!facts_.expertMajor()) {
+    int64_t rows = integerAt(*total_, 0);
+    if (facts_.maxReceive > 0) rows = std::min(rows, static_cast<int64_t>(facts_.maxReceive));
+    for (int64_t i = 0; i < rows; ++i) sumReceived(static_cast<size_t>(i));
+    return;
+  }
+  for (size_t e = 0; e < static_cast<size_t>(facts_.local()); ++e) {
+    const auto begin = static_cast<size_t>(integerAt(*offsets_, e));
+    for (size_t i = begin; i < begin + static_cast<size_t>(integerAt(*counters_, e)); ++i) {
+      expertRow(i, static_cast<int64_t>(rank_.rank) * facts_.local() + static_cast<int64_t>(e), receivedWeights_->raw<float>()[i], true);
     }
   }
 }

@@ -44,20 +44,6 @@ std::string Misuses::lastText() const {
   return records.empty() ? "" : records.back().text;
 }
 
-size_t bytesOf(ncclDataType_t type) {
-  switch (static_cast<int>(type)) {
-    case ncclInt64:
-    case ncclUint64:
-    case ncclFloat64: return 8;
-    case ncclInt32:
-    case ncclUint32:
-    case ncclFloat32: return 4;
-    case ncclFloat16:
-    case ncclBfloat16: return 2;
-    default: return 1;
-  }
-}
-
 Tensor::Tensor(std::vector<size_t> sizes, ncclDataType_t type, void* memory) : sizes_(std::move(sizes)), memory_(memory) {
   std::memset(&descriptor_, 0, sizeof descriptor_);
   descriptor_.size = sizeof descriptor_;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "abi/nccl_ep.h"
+#include "ep_formats.h"
 #include "nccl_harness.h"
 
 namespace ep_test {
@@ -56,8 +57,6 @@ Struct made(size_t size = sizeof(Struct)) {
   return value;
 }
 
-size_t bytesOf(ncclDataType_t type);
-
 // A descriptor with device memory of its own.
 class Tensor {
  public:
@@ -73,6 +72,7 @@ class Tensor {
   ncclEpTensor_t* get() { return &descriptor_; }
   operator ncclEpTensor_t*() { return &descriptor_; }
   ncclEpTensor_t* operator->() { return &descriptor_; }
+  ncclDataType_t type() const { return descriptor_.datatype; }
   size_t elements() const;
   size_t bytes() const { return elements() * bytesOf(descriptor_.datatype); }
   // Emulated device memory can be reached by the host. Only for work that runs in stream order, and between synchronisations.

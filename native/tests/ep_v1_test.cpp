@@ -1,4 +1,5 @@
 // Section 8: the profile of release 0.1.0.
+#include "ep/environment.h"
 #include "ep_round.h"
 
 namespace ep_test {
@@ -144,77 +145,18 @@ void v1Round(const Case& facts, uint64_t seed) {
   asThreads(facts.ranks, [&](Rank& rank) {
     Group group(rank, v1Config(facts));
     Handle handle(group, facts.layout, facts.topk, facts.alignment);
-    const size_t tokens = world.inputs[rank.rank].tokens;
-    const auto k = static_cast<size_t>(facts.topk);
-    Round round(rank, handle, facts, tokens);
+    Round round(rank, handle, world);
     round.load(world);
     round.spoil();
-    V1Step step;
-    auto updateInfo = made<ncclEpLayoutInfo_t>(40);
-    EXPECT_EP(ncclSuccess, ncclEpUpdateHandle(handle, round.routing(), facts.ll ? nullptr : &updateInfo, rank.stream));
-    Tensor weights(ncclFloat32, {tokens, k}), in(facts.type, {tokens, facts.hidden}), out(facts.type, {tokens, facts.hidden});
-    weights.write(world.inputs[rank.rank].weights);
-    for (size_t i = 0; i < world.inputs[rank.rank].rows.size(); ++i) {
-      encode(facts.type, world.inputs[rank.rank].rows[i], in.raw<unsigned char>() + i * 2);
-    }
-    step.inputs.tokens = in;
-    step.outputs.tokens = round.received();
-    Tensor ids(ncclInt32, {static_cast<size_t>(facts.ranks), facts.maxTokens, k});
-    ids.fill(0x5a);
-    if (facts.ll && !facts.expertMajor()) {
-      step.inputs.topk_weights = weights;
-      step.outputs.topk_weights = round.receivedWeights();
-      step.outputs.topk_idx = ids;
-      step.info.src_rank_counters = round.counters();
-    } else if (facts.ll) {
-      step.info.expert_counters = round.counters();
-    } else {
-      step.inputs.topk_weights = weights;
-      step.outputs.topk_weights = round.receivedWeights();
-    }
-    EXPECT_EP(ncclSuccess, ncclEpDispatch(handle, &step.inputs, &step.outputs, facts.ll ? &step.info : nullptr, &step.config, rank.stream));
+    round.all();
     synchronize(rank);
-    if (facts.ll && !facts.expertMajor()) {  // D34: ids of unused rows are not touched
-      const auto sources = llSources(world, rank.rank);
-      for (size_t s = 0; s < sources.size(); ++s) {
-        ASSERT_EQ(static_cast<int32_t>(sources[s].size()), round.counters().raw<int32_t>()[s]);
-        for (size_t i = sources[s].size() * k; i < facts.maxTokens * k; ++i) ASSERT_EQ(0x5a5a5a5a, ids.raw<int32_t>()[s * facts.maxTokens * k + i]);
-      }
-    } else if (facts.ll) {
-      round.checkDispatch(world);
-    } else {
-      const HtLayout layout = htLayout(world, rank.rank);
-      for (size_t i = 0; i < layout.rows.size(); ++i) {
-        ASSERT_EQ(layout.rows[i] ? layout.rows[i]->weights[0] : 0.0f, round.receivedWeights().raw<float>()[i]);
-      }
-      // D45: all M rows of weights are written.
-      for (size_t i = layout.rows.size(); i < facts.maxReceive; ++i) ASSERT_EQ(0.0f, round.receivedWeights().raw<float>()[i]);
-      // D47: one sum in fp32, one rounding.
-      step.back.tokens = round.returned();
-      step.home.tokens = out;
-      for (size_t i = 0; i < layout.rows.size(); ++i) {
-        if (!layout.rows[i]) continue;
-        for (size_t h = 0; h < facts.hidden; ++h) {
-          const float x = world.x(layout.rows[i]->source, layout.rows[i]->token, h);
-          encode(facts.type, layout.rows[i]->weights[0] * expertValue(facts, layout.rows[i]->experts[0], x),
-                 round.returned().raw<unsigned char>() + (i * facts.hidden + h) * 2);
-        }
-      }
-      EXPECT_EP(ncclSuccess, ncclEpCombine(handle, &step.back, &step.home, &step.combineConfig, rank.stream));
-      synchronize(rank);
-      const auto layouts = htLayouts(world);
-      for (size_t t = 0; t < tokens; ++t) {
-        const auto expected = htCombined(world, layouts, rank.rank, t);
-        for (size_t h = 0; h < facts.hidden; ++h) {
-          ASSERT_EQ(expected[h], decode(facts.type, out.raw<unsigned char>() + (t * facts.hidden + h) * 2));
-        }
-      }
-    }
+    round.check(world);
   });
 }
 
 Case v1Case(bool ll, ncclEpLayout_t layout) {
   Case facts;
+  facts.v1 = true;
   facts.ll = ll;
   facts.layout = layout;
   facts.mode = Mode::NvlinkDup;
@@ -339,6 +281,83 @@ TEST_F(EpV1, D44CountsAfterTheExchange) {
     step.outputs.topk_weights = fewWeights;
     step.outputs.topk_idx = fewIds;
     EXPECT_EP(ncclInvalidArgument, dispatch());
+  });
+}
+
+// D17: a time limit of zero in the environment hides the configuration's.
+TEST_F(EpV1, D17ZeroTimeout) {
+  const EnvironmentVariable variable("NCCL_EP_TIMEOUT_MS", "0");
+  constexpr uint64_t kSecond = 1'000'000'000;
+  EXPECT_EQ(100 * kSecond, emu::ep::environment::timeoutNs(5 * kSecond));
+  const Option newer("api", "2");
+  EXPECT_EQ(5 * kSecond, emu::ep::environment::timeoutNs(5 * kSecond));
+}
+
+// D14: only the rank whose own budget overflows traps.
+TEST_F(EpV1, D14OverflowIsTheOwnRanks) {
+  Case facts = v1Case(false, NCCL_EP_LAYOUT_EXPERT_MAJOR);
+  facts.topk = 1;
+  facts.alignment = 16;
+  facts.maxReceive = 16;
+  World world;
+  world.facts = facts;
+  for (int r = 0; r < 2; ++r) {
+    Input& input = world.inputs.emplace_back();
+    input.tokens = 8;
+    for (int t = 0; t < 8; ++t) input.ids.push_back(4 + t % 2);  // two padded zones of rank 1
+    input.weights.assign(8, 1.0f);
+    input.rows.assign(8 * facts.hidden, 1.0f);
+  }
+  encodeRows(world);
+  asThreads(2, [&](Rank& rank) {
+    ncclEpGroup_t group = nullptr;
+    const ncclEpGroupConfig_t config = v1Config(facts);
+    ASSERT_EP(ncclSuccess, ncclEpCreateGroup(&group, rank.comm, &config));
+    ncclEpHandle_t handle = nullptr;
+    auto handleConfig = made<ncclEpHandleConfig_t>();
+    handleConfig.dispatch_output_per_expert_alignment = facts.alignment;
+    ASSERT_EP(ncclSuccess, ncclEpInitHandle(&handle, group, facts.layout, &handleConfig, facts.topk, nullptr));
+    {
+      Round round(rank, handle, world);
+      round.load(world);
+      EXPECT_EP(ncclSuccess, round.update());
+      EXPECT_CUDA(rank.rank == 1 ? cudaErrorLaunchFailure : cudaSuccess, cudaStreamSynchronize(rank.stream));
+    }
+    // Nothing of the group can be destroyed in order any more.
+    EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(handle));
+    EXPECT_CUDA(rank.rank == 1 ? cudaErrorLaunchFailure : cudaSuccess, cudaStreamDestroy(rank.stream));
+    EXPECT_NCCL(ncclSuccess, ncclCommAbort(rank.comm));
+    if (rank.rank == 1) {
+      EXPECT_CUDA(cudaSuccess, cudaDeviceReset());
+    }
+    EXPECT_EP(ncclInternalError, ncclEpGroupDestroy(group));
+    EXPECT_CUDA(cudaSuccess, cudaStreamCreate(&rank.stream));
+    EXPECT_NCCL(ncclSuccess, ncclCommInitAll(&rank.comm, 1, &rank.rank));
+  });
+}
+
+// D42: token types of 0.1.0's HT.
+TEST_F(EpV1, D42HighThroughputTypes) {
+  asThreads(1, [](Rank& rank) {
+    Case facts = v1Case(false, NCCL_EP_LAYOUT_FLAT);
+    facts.ranks = 1;
+    facts.alignment = 1;
+    Group group(rank, v1Config(facts));
+    Handle handle(group, facts.layout, 2);
+    Tensor topk(ncclInt64, {4, 2}), weights(ncclFloat32, {4, 2}), half(ncclFloat16, {4, 64}), out(ncclFloat16, {facts.maxReceive, 64});
+    Tensor outWeights(ncclFloat32, {facts.maxReceive, 2}), ids(ncclInt64, {facts.maxReceive, 2}), home(ncclFloat16, {4, 64});
+    EXPECT_EP(ncclSuccess, ncclEpUpdateHandle(handle, topk, nullptr, rank.stream));
+    V1Step step;
+    step.inputs.tokens = half;
+    step.inputs.topk_weights = weights;
+    step.outputs.tokens = out;
+    step.outputs.topk_weights = outWeights;
+    step.outputs.topk_idx = ids;
+    EXPECT_EQ(kAbort, endOf([&] { return ncclEpDispatch(handle, &step.inputs, &step.outputs, nullptr, nullptr, rank.stream); }));
+    step.back.tokens = out;
+    step.home.tokens = home;
+    EXPECT_EQ(kAbort, endOf([&] { return ncclEpCombine(handle, &step.back, &step.home, nullptr, rank.stream); }));
+    synchronize(rank);
   });
 }
 

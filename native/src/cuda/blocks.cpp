@@ -78,9 +78,12 @@ cudaError_t Blocks::add(const std::shared_ptr<LiveBlock>& added) {
     const uint64_t used = usage_[block.device].deviceBytes;
     if (used > total || block.bytes > total - used) return cudaErrorMemoryAllocation;
   } else {
+    std::shared_ptr<LiveBlock> other = holding(block.base);
     const auto next = live_.lower_bound(block.base);
-    if (next != live_.end() && next->first < block.base + block.bytes) return cudaErrorHostMemoryAlreadyRegistered;
-    if (holding(block.base) != nullptr) return cudaErrorHostMemoryAlreadyRegistered;
+    if (other == nullptr && next != live_.end() && next->first < block.base + block.bytes) other = next->second;
+    if (other != nullptr) {
+      return other->block.kind == Kind::Registered ? cudaErrorHostMemoryAlreadyRegistered : cudaErrorInvalidValue;
+    }
   }
   live_[block.base] = added;
   account(block, 1);

@@ -26,8 +26,6 @@ std::atomic<int> activeCount{0};
 
 thread_local cudaStreamCaptureMode threadMode = cudaStreamCaptureModeGlobal;
 
-Capture* of(Stream& stream) { return stream.capture != nullptr ? stream.capture->capture.get() : nullptr; }
-
 cudaError_t invalidate(Capture& capture, cudaError_t why) {
   if (!capture.valid) return cudaErrorStreamCaptureInvalidated;
   capture.valid = false;
@@ -84,6 +82,14 @@ bool forImplicit(int device, Visit&& visit) {
 cudaError_t forbidImplicit(int device) {
   const bool found = forImplicit(device, [](Capture& capture) { capture.valid = false; });
   return found ? cudaErrorStreamCaptureImplicit : cudaSuccess;
+}
+
+cudaError_t forbidLegacyLocked(Stream& stream) { return stream.legacy() ? forbidImplicit(stream.device()) : cudaSuccess; }
+
+cudaError_t forbidCapturingLocked(Stream& stream) {
+  if (stream.capture == nullptr) return forbidLegacyLocked(stream);
+  stream.capture->capture->valid = false;
+  return cudaErrorStreamCaptureUnsupported;
 }
 
 cudaError_t forbidUnsafeLocked() {
@@ -150,15 +156,14 @@ cudaError_t waitCaptured(Stream& stream, const std::shared_ptr<Event>& event, bo
     if (event->last().point.stream == nullptr) return cudaSuccess;
     return invalidate(*state.capture, cudaErrorStreamCaptureIsolation);
   }
-  if (event->captured->ended) return invalidate(*state.capture, cudaErrorCapturedEvent);
+  if (!event->captured->active()) return invalidate(*state.capture, cudaErrorInvalidValue);
   event->captured->valid = false;
   return invalidate(*state.capture, cudaErrorStreamCaptureMerge);
 }
 
 // An eager stream waits for a captured event: it joins the capture.
 cudaError_t fork(const std::shared_ptr<Stream>& stream, Event& event) {
-  if (event.captured->ended) return cudaErrorCapturedEvent;
-  if (!event.captured->valid) return cudaErrorStreamCaptureInvalidated;
+  if (!event.captured->active()) return cudaErrorInvalidValue;
   if (stream->legacy()) return invalidate(*event.captured, cudaErrorStreamCaptureImplicit);
   enter(stream, event.captured, event.capturedNodes);
   return cudaSuccess;
@@ -199,20 +204,24 @@ cudaError_t begin(const std::shared_ptr<Stream>& stream, cudaStreamCaptureMode m
 }
 
 cudaError_t end(Stream& stream, cudaGraph_t* graph) {
-  *graph = nullptr;
+  if (graph != nullptr) *graph = nullptr;
   std::shared_ptr<Graph> discarded;  // destroyed after the lock is released
   const std::lock_guard<std::mutex> lock(graphLock());
   if (stream.capture == nullptr) return cudaErrorIllegalState;
   const std::shared_ptr<Capture> capture = stream.capture->capture;
-  if (capture->origin != &stream) return cudaErrorStreamCaptureUnmatched;
-  if (capture->mode != cudaStreamCaptureModeRelaxed && capture->thread != thread::id()) return cudaErrorStreamCaptureWrongThread;
+  if (capture->origin != &stream) {
+    capture->valid = false;
+    return cudaErrorStreamCaptureUnmatched;
+  }
   cudaError_t result = cudaSuccess;
-  if (!capture->valid) {
+  if (capture->mode != cudaStreamCaptureModeRelaxed && capture->thread != thread::id()) {
+    result = cudaErrorStreamCaptureWrongThread;
+  } else if (!capture->valid) {
     result = cudaErrorStreamCaptureInvalidated;
   } else if (!allJoined(*capture)) {
     result = cudaErrorStreamCaptureUnjoined;
   }
-  if (result == cudaSuccess) {
+  if (result == cudaSuccess && graph != nullptr) {
     *graph = finish(capture)->handle();
   } else {
     discarded = discard(capture);
@@ -254,20 +263,21 @@ cudaError_t record(Stream& stream, Work* work, bool* captured) {
   *captured = false;
   if (!anyActive()) return cudaSuccess;
   const std::lock_guard<std::mutex> lock(graphLock());
-  if (stream.capture == nullptr) return stream.legacy() ? forbidImplicit(stream.device()) : cudaSuccess;
+  if (stream.capture == nullptr) return forbidLegacyLocked(stream);
   *captured = true;
   return append(stream, [&](Graph& graph, const auto& last) { return graph.add(std::move(*work), stream.device(), last); });
 }
 
-cudaError_t recordChild(Stream& stream, const Graph& child, bool* captured) {
-  *captured = false;
+cudaError_t forbidLegacy(Stream& stream) {
+  if (!stream.legacy() || !anyActive()) return cudaSuccess;
+  const std::lock_guard<std::mutex> lock(graphLock());
+  return forbidLegacyLocked(stream);
+}
+
+cudaError_t forbidCapturing(Stream& stream) {
   if (!anyActive()) return cudaSuccess;
   const std::lock_guard<std::mutex> lock(graphLock());
-  if (stream.capture == nullptr) return stream.legacy() ? forbidImplicit(stream.device()) : cudaSuccess;
-  *captured = true;
-  auto copy = std::make_shared<Graph>(nullptr, child.device());
-  child.copyTo(copy.get());
-  return append(stream, [&](Graph& graph, const auto& last) { return graph.addChild(copy, stream.device(), last); });
+  return forbidCapturingLocked(stream);
 }
 
 cudaError_t forbidUnsafe() {
@@ -276,24 +286,11 @@ cudaError_t forbidUnsafe() {
   return forbidUnsafeLocked();
 }
 
-cudaError_t forbidSynchronous(int device) {
+cudaError_t forbidUnsafe(Stream& stream) {
   if (!anyActive()) return cudaSuccess;
   const std::lock_guard<std::mutex> lock(graphLock());
-  const cudaError_t implicit = forbidImplicit(device);
-  return implicit != cudaSuccess ? implicit : forbidUnsafeLocked();
-}
-
-cudaError_t forbidLegacy(Stream& stream) {
-  if (!stream.legacy() || !anyActive()) return cudaSuccess;
-  const std::lock_guard<std::mutex> lock(graphLock());
-  return forbidImplicit(stream.device());
-}
-
-cudaError_t forbidWait(Stream& stream) {
-  if (!anyActive()) return cudaSuccess;
-  const std::lock_guard<std::mutex> lock(graphLock());
-  if (Capture* capture = of(stream)) return invalidate(*capture, cudaErrorStreamCaptureUnsupported);
-  return stream.legacy() ? forbidImplicit(stream.device()) : cudaSuccess;
+  const cudaError_t capturing = forbidCapturingLocked(stream);
+  return capturing != cudaSuccess ? capturing : forbidUnsafeLocked();
 }
 
 cudaError_t forbidDeviceWait(int device) {
@@ -309,15 +306,15 @@ cudaError_t forbidDeviceWait(int device) {
 }
 
 cudaError_t forbidAsking(Event& event) {
-  const cudaError_t captured = forbidTiming(event);
-  return captured != cudaSuccess ? captured : forbidUnsafe();
+  const std::lock_guard<std::mutex> lock(graphLock());
+  if (event.captured == nullptr) return forbidUnsafeLocked();
+  return event.captured->active() ? invalidate(*event.captured, cudaErrorCapturedEvent) : cudaErrorInvalidValue;
 }
 
 cudaError_t forbidTiming(Event& event) {
   const std::lock_guard<std::mutex> lock(graphLock());
   if (event.captured == nullptr) return cudaSuccess;
-  event.captured->valid = false;
-  return cudaErrorCapturedEvent;
+  return event.captured->active() ? cudaErrorCapturedEvent : cudaErrorInvalidValue;
 }
 
 cudaError_t recordEvent(Stream& stream, const std::shared_ptr<Event>& event, bool external) {
@@ -334,8 +331,8 @@ cudaError_t recordEvent(Stream& stream, const std::shared_ptr<Event>& event, boo
     event->capturedNodes = state.last;
     return cudaSuccess;
   }
-  if (external) return cudaErrorInvalidValue;  // a node of a graph or nothing
-  const cudaError_t allowed = stream.legacy() ? forbidImplicit(stream.device()) : cudaSuccess;
+  if (external) return cudaErrorIllegalState;  // a node of a graph or nothing
+  const cudaError_t allowed = forbidLegacyLocked(stream);
   if (allowed != cudaSuccess) return allowed;
   event->captured = nullptr;
   event->capturedNodes.clear();
@@ -346,9 +343,9 @@ cudaError_t recordEvent(Stream& stream, const std::shared_ptr<Event>& event, boo
 cudaError_t waitEvent(const std::shared_ptr<Stream>& stream, const std::shared_ptr<Event>& event, bool external) {
   const std::lock_guard<std::mutex> lock(graphLock());
   if (stream->capture != nullptr) return waitCaptured(*stream, event, external);
-  if (external) return cudaErrorInvalidValue;  // a node of a graph or nothing
+  if (external) return cudaErrorIllegalState;  // a node of a graph or nothing
   if (event->captured != nullptr) return fork(stream, *event);
-  const cudaError_t allowed = stream->legacy() ? forbidImplicit(stream->device()) : cudaSuccess;
+  const cudaError_t allowed = forbidLegacyLocked(*stream);
   if (allowed != cudaSuccess) return allowed;
   const Recording last = event->last();
   if (!last.point.reached()) stream->enqueue(nullptr, {last.point});

@@ -1,7 +1,7 @@
 // Stream capture: which calls it turns into nodes of a graph, and which it forbids.
 //
-// What a capture forbids makes it invalid, by CUDA's rules: the call returns why, everything else on its streams returns
-// cudaErrorStreamCaptureInvalidated, and cudaStreamEndCapture too.
+// What a capture forbids makes it invalid, by CUDA's rules: the call returns why, work for its streams is answered with
+// cudaErrorStreamCaptureInvalidated from then on, and cudaStreamEndCapture too. The answers are those of a GPU (driver 580).
 #pragma once
 
 #include <memory>
@@ -27,6 +27,7 @@ struct Capture {
   std::vector<std::shared_ptr<Stream>> streams;  // that take part, the origin first
   std::vector<GraphNode*> orphans;               // last nodes of forked streams that were destroyed
 
+  bool active() const { return valid && !ended; }
   bool concerns(int device) const;
 };
 
@@ -44,6 +45,7 @@ namespace capture {
 // ---- the capture calls themselves ----
 
 cudaError_t begin(const std::shared_ptr<Stream>& stream, cudaStreamCaptureMode mode);
+// Without somewhere to put it, the graph is dropped.
 cudaError_t end(Stream& stream, cudaGraph_t* graph);
 struct Info {
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
@@ -65,19 +67,16 @@ bool anyActive();
 // Records the work if the stream is capturing. An error if it is and must not be used so, or if it is the legacy default
 // stream while a capture forbids that.
 cudaError_t record(Stream& stream, Work* work, bool* captured);
-// Likewise for a whole graph, as a child graph node.
-cudaError_t recordChild(Stream& stream, const Graph& graph, bool* captured);
-// Before a call that is potentially unsafe during captures, such as cudaMalloc.
-cudaError_t forbidUnsafe();
-// Before a call that uses a stream without putting anything on it: an error if it is the legacy default stream and a capture
-// forbids that.
+// Before any use of a stream that puts nothing on it: an error if it is the legacy default stream and a capture forbids that.
 cudaError_t forbidLegacy(Stream& stream);
-// Before a call that uses the legacy default stream and waits, such as cudaMemcpy.
-cudaError_t forbidSynchronous(int device);
-// Before the host waits for or asks about a stream, all of a device, or an event (which is itself potentially unsafe, except
-// for its time).
-cudaError_t forbidWait(Stream& stream);
+// Likewise for what cannot become part of a capture, such as cudaGraphLaunch: it breaks the stream's own.
+cudaError_t forbidCapturing(Stream& stream);
+// Before a call that is potentially unsafe during captures, such as cudaMalloc; if it is about a stream, that is looked at first.
+cudaError_t forbidUnsafe();
+cudaError_t forbidUnsafe(Stream& stream);
+// Before the host waits for all of a device.
 cudaError_t forbidDeviceWait(int device);
+// Before the host waits for or asks about an event, which is also potentially unsafe, or reads its time, which is not.
 cudaError_t forbidAsking(Event& event);
 cudaError_t forbidTiming(Event& event);
 

@@ -15,7 +15,6 @@ cudaError_t begin(cudaStream_t handle, cudaStreamCaptureMode mode) {
 }
 
 cudaError_t end(cudaStream_t handle, cudaGraph_t* graph) {
-  if (graph == nullptr) return cudaErrorInvalidValue;
   std::shared_ptr<Stream> stream;
   const cudaError_t resolved = streams::resolve(handle, &stream);
   return resolved != cudaSuccess ? resolved : capture::end(*stream, graph);

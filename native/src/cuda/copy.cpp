@@ -1,4 +1,4 @@
-// cudaMemcpy and cudaMemset in all their forms.
+// cudaMemcpy and cudaMemset in all their forms. What they would do with 0 bytes, no capture and no failed device forbids.
 #include <cstring>
 #include <vector>
 
@@ -18,20 +18,26 @@ namespace {
 struct Side {
   bool checked = false;   // emulated or page-locked memory, checked when the copy runs
   bool pageable = false;  // plain host memory
+  int device = -1;        // of device memory
 };
 
-enum class Expected { Device, Host, Either };
+// Where the direction wants an address to lie; the device reaches what it says is the host's wherever that is.
+enum class Expected { Device, Anywhere };
 
-// cudaErrorInvalidValue: an address that cannot be what the direction says. What was device memory once and is freed passes: it
-// is found when the copy runs.
-cudaError_t classify(const void* address, Expected expected, Side* side) {
+bool fits(const memory::Block& block, const void* address, size_t bytes) {
+  return bytes <= block.base + block.bytes - reinterpret_cast<uintptr_t>(address);
+}
+
+// cudaErrorInvalidValue: an address that cannot be what the direction says, or memory that is too small. What was device memory
+// once and is freed passes: it is found when the copy runs.
+cudaError_t classify(const void* address, size_t bytes, Expected expected, Side* side) {
   memory::Block block;
   const bool known = memory::find(address, &block);
   const bool onDevice = known && (block.kind == memory::Kind::Device || block.kind == memory::Kind::Symmetric);
   side->checked = known || AddressSpace::instance().contains(address);
   side->pageable = !side->checked;
-  if (address == nullptr) return cudaErrorInvalidValue;
-  if (expected == Expected::Host && onDevice) return cudaErrorInvalidValue;
+  if (onDevice) side->device = block.device;
+  if (address == nullptr || (known && !fits(block, address, bytes))) return cudaErrorInvalidValue;
   return expected == Expected::Device && side->pageable ? cudaErrorInvalidValue : cudaSuccess;
 }
 
@@ -45,20 +51,20 @@ struct Copy {
 };
 
 cudaError_t prepare(const char* name, void* to, const void* from, size_t bytes, cudaMemcpyKind kind, Copy* copy) {
-  Expected toExpected = Expected::Either;
-  Expected fromExpected = Expected::Either;
+  *copy = Copy{name, to, from, bytes, {}, {}};
+  if (bytes == 0) return cudaSuccess;
+  Expected toExpected = Expected::Anywhere;
+  Expected fromExpected = Expected::Anywhere;
   switch (kind) {
-    case cudaMemcpyHostToHost: toExpected = fromExpected = Expected::Host; break;
-    case cudaMemcpyHostToDevice: toExpected = Expected::Device; fromExpected = Expected::Host; break;
-    case cudaMemcpyDeviceToHost: toExpected = Expected::Host; fromExpected = Expected::Device; break;
+    case cudaMemcpyHostToDevice: toExpected = Expected::Device; break;
+    case cudaMemcpyDeviceToHost: fromExpected = Expected::Device; break;
     case cudaMemcpyDeviceToDevice: toExpected = fromExpected = Expected::Device; break;
+    case cudaMemcpyHostToHost:
     case cudaMemcpyDefault: break;
     default: return cudaErrorInvalidMemcpyDirection;
   }
-  *copy = Copy{name, to, from, bytes, {}, {}};
-  if (bytes == 0) return cudaSuccess;
-  const cudaError_t target = classify(to, toExpected, &copy->toSide);
-  return target != cudaSuccess ? target : classify(from, fromExpected, &copy->fromSide);
+  const cudaError_t target = classify(to, bytes, toExpected, &copy->toSide);
+  return target != cudaSuccess ? target : classify(from, bytes, fromExpected, &copy->fromSide);
 }
 
 cudaError_t runCopy(const Copy& copy, const void* from, WorkContext& context) {
@@ -72,6 +78,7 @@ Work makeWork(const Copy& copy) {
   Work work;
   work.name = copy.name;
   work.kind = WorkKind::Memcpy;
+  work.places = {copy.toSide.device, copy.fromSide.device};
   work.run = [copy](WorkContext& context) { return runCopy(copy, copy.from, context); };
   return work;
 }
@@ -100,10 +107,6 @@ cudaError_t enqueue(const Copy& copy, cudaStream_t handle, bool synchronous) {
   std::shared_ptr<Stream> stream;
   const cudaError_t resolved = streams::resolveForLaunch(handle, &stream);
   if (resolved != cudaSuccess) return resolved;
-  if (synchronous) {
-    const cudaError_t allowed = capture::forbidSynchronous(stream->device());
-    if (allowed != cudaSuccess) return allowed;
-  }
   const bool eager = !stream->capturing.load(std::memory_order_acquire);
   const bool stage = eager && !synchronous && copy.fromSide.pageable;
   Submitted submitted;
@@ -112,7 +115,13 @@ cudaError_t enqueue(const Copy& copy, cudaStream_t handle, bool synchronous) {
   return synchronous || copy.toSide.pageable ? waitFor(stream, submitted) : cudaSuccess;
 }
 
-cudaError_t copyPeer(void* to, int toDevice, const void* from, int fromDevice, size_t bytes, cudaStream_t stream) {
+// A synchronous call uses the legacy default stream, whatever its other arguments are worth.
+cudaError_t forbidSynchronous(size_t bytes) {
+  return bytes == 0 ? cudaSuccess : capture::forbidLegacy(*streams::legacy(device::current()));
+}
+
+// Cannot be captured.
+cudaError_t copyPeer(void* to, int toDevice, const void* from, int fromDevice, size_t bytes, cudaStream_t handle) {
   for (const int device : {toDevice, fromDevice}) {
     if (device < 0 || device >= device::count()) return cudaErrorInvalidDevice;
   }
@@ -122,13 +131,21 @@ cudaError_t copyPeer(void* to, int toDevice, const void* from, int fromDevice, s
   memory::Block block;
   if (memory::find(to, &block) && block.device != toDevice) return cudaErrorInvalidValue;
   if (memory::find(from, &block) && block.device != fromDevice) return cudaErrorInvalidValue;
-  return enqueue(copy, stream, false);
+  std::shared_ptr<Stream> stream;
+  const cudaError_t resolved = streams::resolveForLaunch(handle, &stream);
+  if (resolved != cudaSuccess || bytes == 0) return resolved;
+  const cudaError_t allowed = capture::forbidCapturing(*stream);
+  return allowed != cudaSuccess ? allowed : enqueue(copy, handle, false);
 }
 
 cudaError_t set(const char* name, void* to, int value, size_t bytes, cudaStream_t handle) {
   if (bytes == 0) return cudaSuccess;
-  memory::Block block;
-  if (!memory::find(to, &block) && !AddressSpace::instance().contains(to)) return cudaErrorInvalidValue;
+  // A capture takes any address: it is found when the graph runs.
+  if (!isCapturing(handle)) {
+    memory::Block block;
+    const bool known = memory::find(to, &block);
+    if (known ? !fits(block, to, bytes) : !AddressSpace::instance().contains(to)) return cudaErrorInvalidValue;
+  }
   Work work;
   work.name = name;
   work.kind = WorkKind::Memset;
@@ -152,8 +169,10 @@ void describeCopy(Arguments& arguments, const void* to, const void* from, size_t
 EMU_API cudaError_t cudaMemcpy(void* dst, const void* src, size_t count, cudaMemcpyKind kind) {
   static Function function("cudaMemcpy");
   return entry(
-      function, Needs::Device, [&](Arguments& a) { describeCopy(a, dst, src, count, kind); },
+      function, Needs::OwnDevices, [&](Arguments& a) { describeCopy(a, dst, src, count, kind); },
       [&] {
+        const cudaError_t allowed = forbidSynchronous(count);
+        if (allowed != cudaSuccess) return allowed;
         Copy copy;
         const cudaError_t prepared = prepare("cudaMemcpy", dst, src, count, kind, &copy);
         return prepared != cudaSuccess ? prepared : enqueue(copy, cudaStreamLegacy, true);
@@ -163,7 +182,7 @@ EMU_API cudaError_t cudaMemcpy(void* dst, const void* src, size_t count, cudaMem
 EMU_API cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t count, cudaMemcpyKind kind, cudaStream_t stream) {
   static Function function("cudaMemcpyAsync");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         describeCopy(a, dst, src, count, kind);
         a.pointer("stream", stream);
@@ -179,7 +198,7 @@ EMU_API cudaError_t cudaMemcpyPeerAsync(void* dst, int dstDevice, const void* sr
                                         cudaStream_t stream) {
   static Function function("cudaMemcpyPeerAsync");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         a.pointer("dst", dst);
         a.number("dstDevice", dstDevice);
@@ -194,14 +213,14 @@ EMU_API cudaError_t cudaMemcpyPeerAsync(void* dst, int dstDevice, const void* sr
 EMU_API cudaError_t cudaMemset(void* devPtr, int value, size_t count) {
   static Function function("cudaMemset");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         a.pointer("devPtr", devPtr);
         a.number("value", value);
         a.number("count", static_cast<int64_t>(count));
       },
       [&] {
-        const cudaError_t allowed = capture::forbidSynchronous(device::current());
+        const cudaError_t allowed = forbidSynchronous(count);
         return allowed != cudaSuccess ? allowed : set("cudaMemset", devPtr, value, count, cudaStreamLegacy);
       });
 }
@@ -209,7 +228,7 @@ EMU_API cudaError_t cudaMemset(void* devPtr, int value, size_t count) {
 EMU_API cudaError_t cudaMemsetAsync(void* devPtr, int value, size_t count, cudaStream_t stream) {
   static Function function("cudaMemsetAsync");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         a.pointer("devPtr", devPtr);
         a.number("value", value);

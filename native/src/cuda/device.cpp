@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <utility>
 
 #include "base/options.h"
 #include "base/thread.h"
@@ -83,16 +84,9 @@ cudaError_t remember(cudaError_t error) {
   return error;
 }
 
-cudaError_t takeLastError() {
-  const cudaError_t error = lastError();
-  last = cudaSuccess;
-  return error;
-}
+cudaError_t lastError() { return last; }
 
-cudaError_t lastError() {
-  const cudaError_t failed = sticky(current());
-  return failed != cudaSuccess ? failed : last;
-}
+cudaError_t takeLastError() { return std::exchange(last, cudaSuccess); }
 
 bool lostByFork() {
   if (used.load(std::memory_order_relaxed)) return lost.load(std::memory_order_relaxed);

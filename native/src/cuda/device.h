@@ -25,9 +25,9 @@ void forgetPeers(int device);
 // Remembers the error for cudaGetLastError of this thread and returns it.
 cudaError_t remember(cudaError_t error);
 
-// The sticky error of the current device, or what was remembered last.
+// What was remembered last; a sticky error counts when a call has answered with it, and each time that one does.
 cudaError_t lastError();
-cudaError_t takeLastError();      // and forgets it, unless it is sticky
+cudaError_t takeLastError();      // and forgets it
 
 // In a child process of fork() whose parent used devices: the worker threads are the parent's, so nothing works there, as with
 // CUDA itself. Called first by whoever uses a device, which marks this process as one that does.

@@ -23,7 +23,7 @@ constexpr int kFirstBus = 0x10;
 
 bool valid(int device) { return device >= 0 && device < device::count(); }
 
-// What a board of the compute capability reports; an attribute that the emulator does not know is an error.
+// What a board of the compute capability (H200, B200) reports; an attribute that the emulator does not know is an error.
 cudaError_t attribute(int* value, cudaDeviceAttr attr, int device) {
   const bool blackwell = options::computeCapability() == 100;
   switch (attr) {
@@ -37,9 +37,9 @@ cudaError_t attribute(int* value, cudaDeviceAttr attr, int device) {
     case cudaDevAttrPciBusId: *value = kFirstBus + device; break;
     case cudaDevAttrPciDeviceId: *value = 0; break;
     case cudaDevAttrPciDomainId: *value = kPciDomain; break;
-    case cudaDevAttrMemoryClockRate: *value = blackwell ? 3996000 : 2619000; break;
-    case cudaDevAttrGlobalMemoryBusWidth: *value = blackwell ? 8192 : 5120; break;
-    case cudaDevAttrL2CacheSize: *value = blackwell ? 126 << 20 : 50 << 20; break;
+    case cudaDevAttrMemoryClockRate: *value = blackwell ? 3996000 : 3201000; break;
+    case cudaDevAttrGlobalMemoryBusWidth: *value = blackwell ? 8192 : 6016; break;
+    case cudaDevAttrL2CacheSize: *value = blackwell ? 126 << 20 : 60 << 20; break;
     case cudaDevAttrAsyncEngineCount: *value = 3; break;
     case cudaDevAttrUnifiedAddressing: *value = 1; break;
     case cudaDevAttrComputeCapabilityMajor: *value = options::computeCapability() / 10; break;
@@ -83,7 +83,6 @@ cudaError_t reset(int device) {
   memory::forgetDevice(device);
   device::forgetPeers(device);
   device::clearSticky(device);
-  device::takeLastError();
   return cudaSuccess;
 }
 
@@ -103,7 +102,7 @@ EMU_API cudaError_t cudaGetDeviceCount(int* count) {
 EMU_API cudaError_t cudaGetDevice(int* device) {
   static Function function("cudaGetDevice");
   return entry(
-      function, Needs::Nothing, [&](Arguments& a) { a.pointer("device", device); },
+      function, Needs::NoHostFunction, [&](Arguments& a) { a.pointer("device", device); },
       [&] {
         if (device == nullptr) return cudaErrorInvalidValue;
         *device = device::current();
@@ -114,13 +113,13 @@ EMU_API cudaError_t cudaGetDevice(int* device) {
 EMU_API cudaError_t cudaSetDevice(int device) {
   static Function function("cudaSetDevice");
   return entry(
-      function, Needs::Nothing, [&](Arguments& a) { a.number("device", device); }, [&] { return device::setCurrent(device); });
+      function, Needs::NoHostFunction, [&](Arguments& a) { a.number("device", device); }, [&] { return device::setCurrent(device); });
 }
 
 EMU_API cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attr, int device) {
   static Function function("cudaDeviceGetAttribute");
   return entry(
-      function, Needs::Nothing,
+      function, Needs::NoHostFunction,
       [&](Arguments& a) {
         a.number("attr", attr);
         a.number("device", device);
@@ -134,7 +133,7 @@ EMU_API cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attr, int 
 EMU_API cudaError_t cudaDeviceGetPCIBusId(char* pciBusIdOut, int len, int device) {
   static Function function("cudaDeviceGetPCIBusId");
   return entry(
-      function, Needs::Nothing,
+      function, Needs::NoHostFunction,
       [&](Arguments& a) {
         a.number("len", len);
         a.number("device", device);
@@ -152,7 +151,7 @@ EMU_API cudaError_t cudaDeviceGetPCIBusId(char* pciBusIdOut, int len, int device
 EMU_API cudaError_t cudaDeviceGetByPCIBusId(int* device, const char* pciBusIdText) {
   static Function function("cudaDeviceGetByPCIBusId");
   return entry(
-      function, Needs::Nothing, [&](Arguments& a) { a.text("pciBusId", pciBusIdText); },
+      function, Needs::NoHostFunction, [&](Arguments& a) { a.text("pciBusId", pciBusIdText); },
       [&] {
         if (device == nullptr || pciBusIdText == nullptr) return cudaErrorInvalidValue;
         return deviceOfBusId(device, pciBusIdText);
@@ -173,7 +172,7 @@ EMU_API cudaError_t cudaDeviceGetStreamPriorityRange(int* leastPriority, int* gr
 EMU_API cudaError_t cudaDeviceCanAccessPeer(int* canAccessPeer, int device, int peerDevice) {
   static Function function("cudaDeviceCanAccessPeer");
   return entry(
-      function, Needs::Nothing,
+      function, Needs::NoHostFunction,
       [&](Arguments& a) {
         a.number("device", device);
         a.number("peerDevice", peerDevice);
@@ -196,7 +195,8 @@ EMU_API cudaError_t cudaDeviceEnablePeerAccess(int peerDevice, unsigned int flag
       },
       [&] {
         if (flags != 0) return cudaErrorInvalidValue;
-        if (!valid(peerDevice) || peerDevice == device::current()) return cudaErrorInvalidDevice;
+        if (!valid(peerDevice)) return cudaErrorInvalidDevice;
+        if (peerDevice == device::current()) return cudaErrorPeerAccessUnsupported;
         return device::enablePeer(device::current(), peerDevice) ? cudaSuccess : cudaErrorPeerAccessAlreadyEnabled;
       });
 }
@@ -213,7 +213,7 @@ EMU_API cudaError_t cudaDeviceSynchronize() {
 
 EMU_API cudaError_t cudaDeviceReset() {
   static Function function("cudaDeviceReset");
-  return entry(function, Needs::NoHostFunction, [](Arguments&) {}, [&] { return reset(device::current()); });
+  return entry(function, Needs::OwnDevices, [](Arguments&) {}, [&] { return reset(device::current()); });
 }
 
 EMU_API cudaError_t cudaDriverGetVersion(int* driverVersion) {
@@ -241,12 +241,12 @@ EMU_API cudaError_t cudaRuntimeGetVersion(int* runtimeVersion) {
 // Profilers do not attach to the emulator; the calls are only seen in the log.
 EMU_API cudaError_t cudaProfilerStart() {
   static Function function("cudaProfilerStart");
-  return entry(function, Needs::Device, [](Arguments&) {}, [] { return cudaSuccess; });
+  return entry(function, Needs::NoCapture, [](Arguments&) {}, [] { return cudaSuccess; });
 }
 
 EMU_API cudaError_t cudaProfilerStop() {
   static Function function("cudaProfilerStop");
-  return entry(function, Needs::Device, [](Arguments&) {}, [] { return cudaSuccess; });
+  return entry(function, Needs::NoCapture, [](Arguments&) {}, [] { return cudaSuccess; });
 }
 
 }  // namespace emu

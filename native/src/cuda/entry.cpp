@@ -19,9 +19,10 @@ cudaError_t admit(Needs needs) {
   // Any call fixes the number of devices.
   if (device::count() == 0) return cudaErrorNoDevice;
   if (needs == Needs::Nothing) return cudaSuccess;
-  if (device::lostByFork()) return cudaErrorInitializationError;
   if (hostFunctions > 0) return cudaErrorNotPermitted;
   if (needs == Needs::NoHostFunction) return cudaSuccess;
+  if (device::lostByFork()) return cudaErrorInitializationError;
+  if (needs == Needs::OwnDevices) return cudaSuccess;
   const cudaError_t sticky = device::sticky(device::current());
   if (sticky != cudaSuccess) return sticky;
   return needs == Needs::NoCapture ? capture::forbidUnsafe() : cudaSuccess;

@@ -10,9 +10,10 @@ namespace emu {
 
 // Checks that a function makes before anything else.
 enum class Needs {
-  Nothing,         // answers also on a failed device and in a host function
-  NoHostFunction,  // answers also on a failed device
-  Device,          // a working device: a sticky error is returned instead
+  Nothing,         // answers always
+  NoHostFunction,  // not in a host function
+  OwnDevices,      // likewise, and not in a forked child
+  Device,          // likewise, and a working device: a sticky error is returned instead
   NoCapture        // likewise, and no capture that forbids potentially unsafe calls
 };
 

@@ -13,10 +13,8 @@ constexpr unsigned kEventFlags = cudaEventBlockingSync | cudaEventDisableTiming 
 
 cudaError_t create(cudaEvent_t* out, unsigned flags) {
   if (out == nullptr || (flags & ~kEventFlags) != 0) return cudaErrorInvalidValue;
-  if ((flags & cudaEventInterprocess) != 0) {
-    // Such events need timing off; and the emulator has no handles to open them with.
-    return (flags & cudaEventDisableTiming) == 0 ? cudaErrorInvalidValue : cudaErrorNotSupported;
-  }
+  // There are no handles here to open such events with in another process; in this one they are like others.
+  if ((flags & cudaEventInterprocess) != 0 && (flags & cudaEventDisableTiming) == 0) return cudaErrorInvalidValue;
   *out = events::create(device::current(), flags)->handle();
   return cudaSuccess;
 }
@@ -124,7 +122,7 @@ EMU_API cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t str
 EMU_API cudaError_t cudaEventQuery(cudaEvent_t event) {
   static Function function("cudaEventQuery");
   return entry(
-      function, Needs::Device, [&](Arguments& a) { a.pointer("event", event); },
+      function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("event", event); },
       [&] {
         Recording recording;
         const cudaError_t answered = lastRecording(event, capture::forbidAsking, &recording);
@@ -136,7 +134,7 @@ EMU_API cudaError_t cudaEventQuery(cudaEvent_t event) {
 EMU_API cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   static Function function("cudaEventSynchronize");
   return entry(
-      function, Needs::Device, [&](Arguments& a) { a.pointer("event", event); },
+      function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("event", event); },
       [&] {
         Recording recording;
         const cudaError_t answered = lastRecording(event, capture::forbidAsking, &recording);

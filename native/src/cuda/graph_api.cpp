@@ -1,4 +1,4 @@
-// cudaGraph*: building, asking and printing graphs; graph_exec_api.cpp runs them.
+// cudaGraph*: building, asking and printing graphs, which needs no working device; graph_exec_api.cpp runs them.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -172,7 +172,7 @@ void describeNew(Arguments& arguments, cudaGraph_t graph, const cudaGraphNode_t*
 EMU_API cudaError_t cudaGraphCreate(cudaGraph_t* pGraph, unsigned int flags) {
   static Function function("cudaGraphCreate");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         a.pointer("graph", produced(pGraph));
         a.number("flags", flags);
@@ -183,14 +183,14 @@ EMU_API cudaError_t cudaGraphCreate(cudaGraph_t* pGraph, unsigned int flags) {
 EMU_API cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   static Function function("cudaGraphDestroy");
   return entry(
-      function, Needs::NoHostFunction, [&](Arguments& a) { a.pointer("graph", graph); }, [&] { return destroy(graph); });
+      function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("graph", graph); }, [&] { return destroy(graph); });
 }
 
 EMU_API cudaError_t cudaGraphAddEmptyNode(cudaGraphNode_t* pGraphNode, cudaGraph_t graph, const cudaGraphNode_t* pDependencies,
                                           size_t numDependencies) {
   static Function function("cudaGraphAddEmptyNode");
   return entry(
-      function, Needs::Device, [&](Arguments& a) { describeNew(a, graph, pGraphNode, numDependencies); },
+      function, Needs::OwnDevices, [&](Arguments& a) { describeNew(a, graph, pGraphNode, numDependencies); },
       [&] { return addEmpty(pGraphNode, graph, pDependencies, numDependencies); });
 }
 
@@ -199,7 +199,7 @@ EMU_API cudaError_t cudaGraphAddChildGraphNode(cudaGraphNode_t* pGraphNode, cuda
                                                cudaGraph_t childGraph) {
   static Function function("cudaGraphAddChildGraphNode");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         describeNew(a, graph, pGraphNode, numDependencies);
         a.pointer("childGraph", childGraph);
@@ -211,7 +211,7 @@ EMU_API cudaError_t cudaGraphAddDependencies(cudaGraph_t graph, const cudaGraphN
                                              const cudaGraphEdgeData* edgeData, size_t numDependencies) {
   static Function function("cudaGraphAddDependencies");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         a.pointer("graph", graph);
         a.number("numDependencies", static_cast<int64_t>(numDependencies));
@@ -222,7 +222,7 @@ EMU_API cudaError_t cudaGraphAddDependencies(cudaGraph_t graph, const cudaGraphN
 EMU_API cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* numNodes) {
   static Function function("cudaGraphGetNodes");
   return entry(
-      function, Needs::Device, [&](Arguments& a) { a.pointer("graph", graph); },
+      function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("graph", graph); },
       [&] { return getNodes(graph, nodes, numNodes); });
 }
 
@@ -230,19 +230,19 @@ EMU_API cudaError_t cudaGraphGetEdges(cudaGraph_t graph, cudaGraphNode_t* from, 
                                       size_t* numEdges) {
   static Function function("cudaGraphGetEdges");
   return entry(
-      function, Needs::Device, [&](Arguments& a) { a.pointer("graph", graph); },
+      function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("graph", graph); },
       [&] { return getEdges(graph, from, to, edgeData, numEdges); });
 }
 
 EMU_API cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType* pType) {
   static Function function("cudaGraphNodeGetType");
-  return entry(function, Needs::Device, [&](Arguments& a) { a.pointer("node", node); }, [&] { return getType(node, pType); });
+  return entry(function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("node", node); }, [&] { return getType(node, pType); });
 }
 
 EMU_API cudaError_t cudaGraphClone(cudaGraph_t* pGraphClone, cudaGraph_t originalGraph) {
   static Function function("cudaGraphClone");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         a.pointer("clone", produced(pGraphClone));
         a.pointer("original", originalGraph);
@@ -253,7 +253,7 @@ EMU_API cudaError_t cudaGraphClone(cudaGraph_t* pGraphClone, cudaGraph_t origina
 EMU_API cudaError_t cudaGraphDebugDotPrint(cudaGraph_t graph, const char* path, unsigned int flags) {
   static Function function("cudaGraphDebugDotPrint");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         a.pointer("graph", graph);
         a.text("path", path);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "cuda/capture.h"
 #include "cuda/device.h"
 #include "cuda/event.h"
 #include "cuda/graph_memory.h"
@@ -113,7 +112,7 @@ cudaGraphExecUpdateResult difference(const Graph& a, const Graph& b, const Graph
     *where = &node;
     if (old.type() != node.type()) return cudaGraphExecUpdateErrorNodeTypeChanged;
     if (dependenciesDiffer(old, node, from)) return cudaGraphExecUpdateErrorTopologyChanged;
-    if (old.device != node.device) return cudaGraphExecUpdateErrorParametersChanged;
+    if (old.device != node.device || old.work.places != node.work.places) return cudaGraphExecUpdateErrorParametersChanged;
     if (old.child == nullptr) continue;
     const GraphNode* inner[2] = {nullptr, nullptr};
     const cudaGraphExecUpdateResult result = difference(*old.child, *node.child, &inner[0], &inner[1]);
@@ -162,17 +161,6 @@ cudaError_t GraphExec::launch(const std::shared_ptr<Stream>& stream) {
   return cudaSuccess;
 }
 
-cudaError_t GraphExec::captureInto(Stream& stream, bool* captured) {
-  *captured = false;
-  if (!capture::anyActive()) return cudaSuccess;
-  std::shared_ptr<const Graph> origin;
-  {
-    const std::lock_guard<std::mutex> lock(graphLock());
-    origin = origin_;
-  }
-  return capture::recordChild(stream, *origin, captured);
-}
-
 cudaError_t GraphExec::update(const Graph& graph, cudaGraphExecUpdateResultInfo* info) {
   // What is replaced is destroyed when no lock is held: its work may own things that are slow to end.
   std::shared_ptr<const Graph> origin;
@@ -181,7 +169,7 @@ cudaError_t GraphExec::update(const Graph& graph, cudaGraphExecUpdateResultInfo*
   const std::lock_guard<std::mutex> lock(graphLock());
   const GraphNode* where = nullptr;
   const GraphNode* from = nullptr;
-  info->result = graph.hasMemoryNodes() ? cudaGraphExecUpdateErrorNotSupported : difference(*origin_, graph, &where, &from);
+  info->result = difference(*origin_, graph, &where, &from);
   if (info->result == cudaGraphExecUpdateSuccess) {
     plan = makePlan(graph);
     if (plan != nullptr) {

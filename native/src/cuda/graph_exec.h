@@ -37,8 +37,6 @@ class GraphExec {
   int device() const { return device_; }
 
   cudaError_t launch(const std::shared_ptr<Stream>& stream);
-  // Puts the graph into the stream's capture, as a child graph node, if the stream is capturing.
-  cudaError_t captureInto(Stream& stream, bool* captured);
   // The result info tells the first difference that forbids it.
   cudaError_t update(const Graph& graph, cudaGraphExecUpdateResultInfo* info);
 

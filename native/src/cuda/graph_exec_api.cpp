@@ -10,12 +10,16 @@ namespace emu {
 
 namespace {
 
-constexpr unsigned long long kFlags = cudaGraphInstantiateFlagAutoFreeOnLaunch | cudaGraphInstantiateFlagUpload |
-                                      cudaGraphInstantiateFlagDeviceLaunch | cudaGraphInstantiateFlagUseNodePriority;
+// cudaGraphInstantiateFlagUpload needs a stream, which these calls have not.
+constexpr unsigned long long kFlags = cudaGraphInstantiateFlagAutoFreeOnLaunch | cudaGraphInstantiateFlagDeviceLaunch |
+                                      cudaGraphInstantiateFlagUseNodePriority;
 
 cudaError_t instantiate(cudaGraphExec_t* out, cudaGraph_t handle, unsigned long long flags) {
+  if (out == nullptr || (flags & ~kFlags) != 0) return cudaErrorInvalidValue;
+  const cudaError_t allowed = capture::forbidUnsafe();
+  if (allowed != cudaSuccess) return allowed;
   const std::shared_ptr<Graph> graph = graphs::find(handle);
-  if (out == nullptr || graph == nullptr || (flags & ~kFlags) != 0) return cudaErrorInvalidValue;
+  if (graph == nullptr) return cudaErrorInvalidValue;
   // There is no device code here that could launch a graph.
   if ((flags & cudaGraphInstantiateFlagDeviceLaunch) != 0) return cudaErrorNotSupported;
   std::shared_ptr<GraphExec> exec;
@@ -30,9 +34,8 @@ cudaError_t launch(cudaGraphExec_t handle, cudaStream_t streamHandle) {
   std::shared_ptr<Stream> stream;
   const cudaError_t resolved = streams::resolveForLaunch(streamHandle, &stream);
   if (resolved != cudaSuccess) return resolved;
-  bool captured = false;
-  const cudaError_t recorded = exec->captureInto(*stream, &captured);
-  if (captured || recorded != cudaSuccess) return recorded;
+  const cudaError_t allowed = capture::forbidCapturing(*stream);
+  if (allowed != cudaSuccess) return allowed;
   const cudaError_t launched = launchFault(stream->device(), "cudaGraphLaunch");
   return launched != cudaSuccess ? launched : exec->launch(stream);
 }
@@ -42,14 +45,15 @@ cudaError_t upload(cudaGraphExec_t handle, cudaStream_t streamHandle) {
   if (graphs::findExec(handle) == nullptr) return cudaErrorInvalidValue;
   std::shared_ptr<Stream> stream;
   const cudaError_t resolved = streams::resolveForLaunch(streamHandle, &stream);
-  return resolved != cudaSuccess ? resolved : capture::forbidWait(*stream);
+  return resolved != cudaSuccess ? resolved : capture::forbidCapturing(*stream);
 }
 
 cudaError_t update(cudaGraphExec_t handle, cudaGraph_t graphHandle, cudaGraphExecUpdateResultInfo* info) {
   const std::shared_ptr<GraphExec> exec = graphs::findExec(handle);
   const std::shared_ptr<Graph> graph = graphs::find(graphHandle);
-  if (exec == nullptr || graph == nullptr || info == nullptr) return cudaErrorInvalidValue;
-  return exec->update(*graph, info);
+  if (exec == nullptr || graph == nullptr) return cudaErrorInvalidValue;
+  cudaGraphExecUpdateResultInfo unasked;
+  return exec->update(*graph, info != nullptr ? info : &unasked);
 }
 
 void describeInstantiate(Arguments& arguments, const cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long flags) {
@@ -99,7 +103,7 @@ EMU_API cudaError_t cudaGraphUpload(cudaGraphExec_t graphExec, cudaStream_t stre
 EMU_API cudaError_t cudaGraphExecUpdate(cudaGraphExec_t graphExec, cudaGraph_t graph, cudaGraphExecUpdateResultInfo* resultInfo) {
   static Function function("cudaGraphExecUpdate");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         a.pointer("exec", graphExec);
         a.pointer("graph", graph);
@@ -110,8 +114,12 @@ EMU_API cudaError_t cudaGraphExecUpdate(cudaGraphExec_t graphExec, cudaGraph_t g
 EMU_API cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graphExec) {
   static Function function("cudaGraphExecDestroy");
   return entry(
-      function, Needs::NoHostFunction, [&](Arguments& a) { a.pointer("exec", graphExec); },
-      [&] { return graphs::takeExec(graphExec) != nullptr ? cudaSuccess : cudaErrorInvalidValue; });
+      function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("exec", graphExec); },
+      [&] {
+        const cudaError_t allowed = capture::forbidUnsafe();
+        if (allowed != cudaSuccess) return allowed;
+        return graphs::takeExec(graphExec) != nullptr ? cudaSuccess : cudaErrorInvalidValue;
+      });
 }
 
 }  // namespace emu

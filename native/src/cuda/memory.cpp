@@ -143,9 +143,8 @@ cudaError_t registerHost(void* pointer, size_t bytes) {
 
 cudaError_t unregisterHost(void* pointer) {
   const std::shared_ptr<LiveBlock> live = Blocks::instance().at(number(pointer));
-  if (live == nullptr || live->block.base != number(pointer) || live->block.kind != Kind::Registered) {
-    return cudaErrorHostMemoryNotRegistered;
-  }
+  if (live == nullptr) return cudaErrorHostMemoryNotRegistered;
+  if (live->block.base != number(pointer) || live->block.kind != Kind::Registered) return cudaErrorInvalidValue;
   const cudaError_t drained = drainDevice(live->block.device);
   if (drained != cudaSuccess) return drained;
   Blocks::instance().remove(number(pointer), releaser(Kind::Registered));

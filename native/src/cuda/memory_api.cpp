@@ -45,8 +45,11 @@ void describeResult(Arguments& arguments, void** out, size_t bytes) {
   arguments.number("size", static_cast<int64_t>(bytes));
 }
 
+// Nothing is asked for with 0 bytes, which no capture and no failed device forbids.
 cudaError_t allocate(void** out, size_t bytes, memory::Kind kind) {
-  return out == nullptr ? cudaErrorInvalidValue : memory::allocate(bytes, kind, out);
+  if (out == nullptr) return cudaErrorInvalidValue;
+  const cudaError_t allowed = bytes != 0 ? admit(Needs::NoCapture) : cudaSuccess;
+  return allowed != cudaSuccess ? allowed : memory::allocate(bytes, kind, out);
 }
 
 }  // namespace
@@ -54,7 +57,7 @@ cudaError_t allocate(void** out, size_t bytes, memory::Kind kind) {
 EMU_API cudaError_t cudaMalloc(void** devPtr, size_t size) {
   static Function function("cudaMalloc");
   return entry(
-      function, Needs::NoCapture, [&](Arguments& a) { describeResult(a, devPtr, size); },
+      function, Needs::OwnDevices, [&](Arguments& a) { describeResult(a, devPtr, size); },
       [&] { return allocate(devPtr, size, memory::Kind::Device); });
 }
 
@@ -68,14 +71,14 @@ EMU_API cudaError_t cudaFree(void* devPtr) {
 EMU_API cudaError_t cudaMallocHost(void** ptr, size_t size) {
   static Function function("cudaMallocHost");
   return entry(
-      function, Needs::NoCapture, [&](Arguments& a) { describeResult(a, ptr, size); },
+      function, Needs::OwnDevices, [&](Arguments& a) { describeResult(a, ptr, size); },
       [&] { return allocate(ptr, size, memory::Kind::Pinned); });
 }
 
 EMU_API cudaError_t cudaHostAlloc(void** pHost, size_t size, unsigned int flags) {
   static Function function("cudaHostAlloc");
   return entry(
-      function, Needs::NoCapture,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         describeResult(a, pHost, size);
         a.number("flags", flags);
@@ -125,7 +128,7 @@ EMU_API cudaError_t cudaHostGetDevicePointer(void** pDevice, void* pHost, unsign
 EMU_API cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* pointerAttributes, const void* ptr) {
   static Function function("cudaPointerGetAttributes");
   return entry(
-      function, Needs::Device, [&](Arguments& a) { a.pointer("ptr", ptr); },
+      function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("ptr", ptr); },
       [&] { return pointerAttributes == nullptr ? cudaErrorInvalidValue : attributes(pointerAttributes, ptr); });
 }
 

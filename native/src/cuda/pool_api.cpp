@@ -1,6 +1,6 @@
 // cudaMallocAsync, cudaFreeAsync and the memory pool of each device.
 //
-// A pool here keeps nothing back: what is freed is given back at once, so what is reserved is what is used.
+// A pool here keeps nothing back: what is freed is given back at once, so what is reserved is what is used, in whole chunks.
 #include <atomic>
 #include <cstring>
 
@@ -19,6 +19,7 @@ namespace {
 constexpr int kDevices = 64;
 constexpr uintptr_t kPoolTag = uintptr_t{0x56} << 40;
 constexpr uintptr_t kPoolStep = 64;
+constexpr uint64_t kChunk = uint64_t{32} << 20;  // what a pool reserves memory in
 
 // Settings that are kept and told; they change nothing.
 struct PoolSettings {
@@ -43,11 +44,15 @@ int deviceOf(cudaMemPool_t pool) {
   return -1;
 }
 
+uint64_t wholeChunks(uint64_t bytes) { return (bytes + kChunk - 1) / kChunk * kChunk; }
+
 bool isReuse(cudaMemPoolAttr attr) {
   return attr >= cudaMemPoolReuseFollowEventDependencies && attr <= cudaMemPoolReuseAllowInternalDependencies;
 }
 
 cudaError_t getAttribute(cudaMemPool_t pool, cudaMemPoolAttr attr, void* value) {
+  const cudaError_t allowed = capture::forbidUnsafe();
+  if (allowed != cudaSuccess) return allowed;
   const int device = deviceOf(pool);
   if (device < 0 || value == nullptr) return cudaErrorInvalidValue;
   if (isReuse(attr)) {
@@ -59,9 +64,9 @@ cudaError_t getAttribute(cudaMemPool_t pool, cudaMemPoolAttr attr, void* value) 
   uint64_t number = 0;
   switch (attr) {
     case cudaMemPoolAttrReleaseThreshold: number = settings(device).releaseThreshold.load(); break;
-    case cudaMemPoolAttrReservedMemCurrent:
+    case cudaMemPoolAttrReservedMemCurrent: number = wholeChunks(usage.pooledBytes); break;
     case cudaMemPoolAttrUsedMemCurrent: number = usage.pooledBytes; break;
-    case cudaMemPoolAttrReservedMemHigh:
+    case cudaMemPoolAttrReservedMemHigh: number = wholeChunks(usage.peakPooledBytes); break;
     case cudaMemPoolAttrUsedMemHigh: number = usage.peakPooledBytes; break;
     default: return cudaErrorInvalidValue;
   }
@@ -118,14 +123,15 @@ cudaError_t allocate(void** out, size_t bytes, cudaStream_t handle) {
   *out = nullptr;
   std::shared_ptr<Stream> stream;
   const cudaError_t resolved = streams::resolveForLaunch(handle, &stream);
-  if (resolved != cudaSuccess || bytes == 0) return resolved;
-  if (stream->capturing.load(std::memory_order_acquire)) return captureAllocation(stream, bytes, out);
-  const cudaError_t allowed = capture::forbidLegacy(*stream);
+  if (resolved != cudaSuccess) return resolved;
+  if (stream->capturing.load(std::memory_order_acquire)) {
+    return bytes == 0 ? cudaSuccess : captureAllocation(stream, bytes, out);
+  }
+  const cudaError_t allowed = capture::forbidUnsafe(*stream);
   return allowed != cudaSuccess ? allowed : memory::allocatePooled(bytes, stream->device(), out);
 }
 
-cudaError_t freeGraphMemory(const std::shared_ptr<Stream>& stream, const std::shared_ptr<GraphMemory>& memory) {
-  const bool capturing = stream->capturing.load(std::memory_order_acquire);
+cudaError_t freeGraphMemory(const std::shared_ptr<Stream>& stream, const std::shared_ptr<GraphMemory>& memory, bool capturing) {
   if (!capturing && !memory->allocated.exchange(false)) return cudaErrorInvalidValue;
   Work work;
   work.name = "cudaFreeAsync";
@@ -140,13 +146,15 @@ cudaError_t freeGraphMemory(const std::shared_ptr<Stream>& stream, const std::sh
 }
 
 cudaError_t release(void* pointer, cudaStream_t handle) {
-  if (pointer == nullptr) return cudaErrorInvalidValue;
   std::shared_ptr<Stream> stream;
   const cudaError_t resolved = streams::resolveForLaunch(handle, &stream);
   if (resolved != cudaSuccess) return resolved;
-  if (const std::shared_ptr<GraphMemory> memory = GraphMemory::at(pointer)) return freeGraphMemory(stream, memory);
+  const bool capturing = stream->capturing.load(std::memory_order_acquire);
+  const cudaError_t allowed = capturing ? cudaSuccess : capture::forbidUnsafe(*stream);
+  if (allowed != cudaSuccess || pointer == nullptr) return allowed;
+  if (const std::shared_ptr<GraphMemory> memory = GraphMemory::at(pointer)) return freeGraphMemory(stream, memory, capturing);
   // A graph can only free what a graph allocates.
-  if (stream->capturing.load(std::memory_order_acquire)) return cudaErrorInvalidValue;
+  if (capturing) return cudaErrorInvalidValue;
   const cudaError_t begun = memory::beginFree(pointer);
   if (begun != cudaSuccess) return begun;
   Work work;
@@ -188,7 +196,7 @@ EMU_API cudaError_t cudaFreeAsync(void* devPtr, cudaStream_t stream) {
 EMU_API cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* memPool, int device) {
   static Function function("cudaDeviceGetDefaultMemPool");
   return entry(
-      function, Needs::Nothing, [&](Arguments& a) { a.number("device", device); },
+      function, Needs::NoHostFunction, [&](Arguments& a) { a.number("device", device); },
       [&] {
         if (memPool == nullptr) return cudaErrorInvalidValue;
         if (device < 0 || device >= device::count()) return cudaErrorInvalidDevice;
@@ -200,7 +208,7 @@ EMU_API cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* memPool, int devi
 EMU_API cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t memPool, cudaMemPoolAttr attr, void* value) {
   static Function function("cudaMemPoolGetAttribute");
   return entry(
-      function, Needs::Device,
+      function, Needs::OwnDevices,
       [&](Arguments& a) {
         a.pointer("memPool", memPool);
         a.number("attr", attr);
@@ -211,7 +219,7 @@ EMU_API cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t memPool, cudaMemPoolAt
 EMU_API cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t memPool, cudaMemPoolAttr attr, void* value) {
   static Function function("cudaMemPoolSetAttribute");
   return entry(
-      function, Needs::Device,
+      function, Needs::NoCapture,
       [&](Arguments& a) {
         a.pointer("memPool", memPool);
         a.number("attr", attr);

@@ -15,21 +15,23 @@ cudaError_t create(cudaStream_t* out, unsigned flags, int priority) {
   return cudaSuccess;
 }
 
-// The answer of a getter about the stream; reads nothing that a capture forbids.
+// The answer of a getter about the stream.
 template <class Read>
 cudaError_t inspect(cudaStream_t handle, const void* out, Read&& read) {
   std::shared_ptr<Stream> stream;
   if (out == nullptr) return cudaErrorInvalidValue;
   const cudaError_t resolved = streams::resolve(handle, &stream);
-  if (resolved == cudaSuccess) read(*stream);
-  return resolved;
+  if (resolved != cudaSuccess) return resolved;
+  const cudaError_t allowed = capture::forbidLegacy(*stream);
+  if (allowed == cudaSuccess) read(*stream);
+  return allowed;
 }
 
 cudaError_t query(cudaStream_t handle) {
   std::shared_ptr<Stream> stream;
   const cudaError_t resolved = streams::resolve(handle, &stream);
   if (resolved != cudaSuccess) return resolved;
-  const cudaError_t allowed = capture::forbidWait(*stream);
+  const cudaError_t allowed = capture::forbidUnsafe(*stream);
   if (allowed != cudaSuccess) return allowed;
   const cudaError_t sticky = device::sticky(stream->device());
   if (sticky != cudaSuccess) return sticky;

@@ -132,7 +132,7 @@ cudaError_t drain(cudaStream_t handle) {
   std::shared_ptr<Stream> stream;
   const cudaError_t resolved = streams::resolve(handle, &stream);
   if (resolved != cudaSuccess) return resolved;
-  const cudaError_t allowed = capture::forbidWait(*stream);
+  const cudaError_t allowed = capture::forbidUnsafe(*stream);
   if (allowed != cudaSuccess) return allowed;
   streams::hostWait(stream->tail());
   return deviceResult(stream->device());

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "abi/cuda_runtime.h"
@@ -49,7 +50,9 @@ struct Work {
   // Runs once per execution, replays included: everything that must be frozen at the call is captured by value, everything
   // that must be read at execution is read through pointers. An error other than success becomes the device's sticky error.
   std::function<cudaError_t(WorkContext&)> run;
-  // Of the CUDA room's own nodes: the event that an EventWait waits for, the memory that a MemAlloc or MemFree is about.
+  // Of the CUDA room's own nodes: the devices (-1 = host) that a Memcpy goes to and comes from, which an update of a graph cannot
+  // change; the event that an EventWait waits for; the memory that a MemAlloc or MemFree is about.
+  std::pair<int, int> places{-1, -1};
   std::shared_ptr<Event> event;
   std::shared_ptr<GraphMemory> memory;
 };

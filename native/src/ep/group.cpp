@@ -126,6 +126,10 @@ class Creation {
     group.multiprocessors = config_.max_num_sms;
     if (group.multiprocessors == 0) group.multiprocessors = group.lowLatency ? present : std::min(kHtMultiprocessors, present);
     group.multiprocessors = environment::multiprocessors("NCCL_EP_COMM_SMS", group.multiprocessors, present);
+    // These tune what has no counterpart here; a value that makes no sense is reported all the same.
+    (void)environment::multiprocessors("NCCL_EP_SHUFFLE_SMS", present, present);
+    (void)environment::multiprocessors("NCCL_EP_PREPROCESS_NUM_SMS", present, present);
+    (void)environment::flag("NCCL_EP_DISABLE_GUARD");
     const bool limited = group.lowLatency && (!apiV1() || config_.max_num_sms != 0);
     if (limited && group.warpGroups() > Group::kMostWarpGroups) {
       return call_.invalidUsage("%u experts on %u multiprocessors need %u warp groups, more than %u", config_.num_experts,

@@ -1,6 +1,7 @@
 #include "ep/ht/combine.h"
 
 #include "ep/ht/combine_run.h"
+#include "ep/ht/stages.h"
 #include "ep/window.h"
 
 namespace emu::ep {
@@ -54,6 +55,7 @@ ncclResult_t checkKernel(Call& call, const Handle& handle, size_t elements, size
   if (rowBytes > group.shape.maxTokenBytes) {
     return call.undefined("rows of %zu bytes overrun staging made for max_token_bytes %zu", rowBytes, group.shape.maxTokenBytes);
   }
+  if (auto failure = checkCombineStages(call, group, rowBytes)) return failure;
   if (elements % 8 != 0) return call.aborts("%zu elements per row are no multiple of 8", elements);
   if (!handle.expertMajor()) return ncclSuccess;
   if (handle.topk > kMostExpertMajorTopk && !handle.duplicates()) {

@@ -2,6 +2,7 @@
 
 #include "cuda/device.h"
 #include "ep/ht/dispatch_run.h"
+#include "ep/ht/stages.h"
 #include "ep/window.h"
 
 namespace emu::ep {
@@ -158,6 +159,7 @@ class Launch {
     if (product(shape.maxDispatch, columns) % 4 != 0) {
       return call_.aborts("max_dispatch_tokens_per_rank * %zu slot columns is no multiple of 4", columns);
     }
+    if (auto failure = checkDispatchStages(call_, group_, a_.tokens.rowBytes() + a_.wireScaleBytes())) return failure;
     if (handle_.duplicates() && group_.mode == ExpertMode::LocalDup) {
       const size_t weights = a_.backward ? 0 : shape.experts * sizeof(float);
       const size_t bytes = 8 * (a_.tokens.rowBytes() + weights + a_.wireScaleBytes()) + 136;

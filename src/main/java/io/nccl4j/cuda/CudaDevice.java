@@ -8,6 +8,7 @@ import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.DeviceThread;
 import io.nccl4j.internal.StateChanges;
 import io.nccl4j.internal.TimeLimit;
 import java.lang.foreign.Arena;
@@ -96,9 +97,13 @@ public final class CudaDevice {
         return ordinal;
     }
 
-    /** Makes this the calling thread's current device and leaves it so, {@code cudaSetDevice}. */
+    /**
+     * Makes this the calling thread's current device and leaves it so, {@code cudaSetDevice}. EP groups of other devices that belong to
+     * the thread refuse calls until their device is current again.
+     */
     public void makeCurrent() {
         check(CudaRuntime.cudaSetDevice(ordinal), "cudaSetDevice");
+        DeviceThread.changed(this);
     }
 
     /** Runs {@code body} with this device current; afterwards the thread has the device that it had. */
@@ -111,7 +116,9 @@ public final class CudaDevice {
         try {
             return body.get();
         } finally {
-            CudaRuntime.cudaSetDevice(before);
+            if (CudaRuntime.cudaSetDevice(before) == 0) {
+                DeviceThread.changed(of(before));
+            }
         }
     }
 

@@ -23,21 +23,30 @@ public final class CudaGraphExec extends DeviceResource {
         contents.use();
     }
 
-    /** Enqueues the whole graph, {@code cudaGraphLaunch}. Allocates nothing. */
+    /**
+     * Enqueues the whole graph, {@code cudaGraphLaunch}. Allocates nothing. CUDA cannot capture a launch.
+     *
+     * @throws IllegalStateException if the stream is capturing
+     */
     public void launch(CudaStream stream) {
+        if (stream.isCapturing()) {
+            throw capturing(stream);
+        }
         contents.checkValid();
         CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
         int status = HotCalls.launch(address(), stream.address());
         if (event != null) {
-            event.commit("cudaGraphLaunch", label(), stream.isCapturing());
+            event.commit("cudaGraphLaunch", label(), false);
         }
         if (status != 0) {
             throw launchFailed(status);
         }
         contents.launched();
-        if (stream.isCapturing()) {
-            stream.retain(this);
-        }
+    }
+
+    private IllegalStateException capturing(CudaStream stream) {
+        return new IllegalStateException(this + " cannot be launched on " + stream
+                + ", which is capturing: CUDA does not capture graph launches. Capture the work itself instead");
     }
 
     private CudaException launchFailed(int status) {

@@ -138,6 +138,8 @@ public final class PiecewiseGraph implements AutoCloseable {
     /**
      * Enqueues the whole step. An exception of an eager segment is passed on; the segments before it are enqueued then, those after it
      * are not, so that with collectives in them the ranks are out of step.
+     *
+     * @throws IllegalStateException if the stream is capturing: CUDA does not capture the launch of a graph
      */
     public void replay(CudaStream stream) {
         checkOpen();

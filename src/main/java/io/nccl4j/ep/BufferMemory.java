@@ -4,7 +4,6 @@ import io.nccl4j.cuda.CloseLimit;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.NativeResource;
-import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
 import java.util.ArrayList;
 import java.util.List;
@@ -21,11 +20,14 @@ final class BufferMemory {
 
     final EpTensor routing;
     final EpTensor tokens;
+    final @Nullable EpTensor scales;
     final EpTensor weights;
     final EpTensor received;
+    final @Nullable EpTensor receivedScales;
     final @Nullable EpTensor receivedWeights;
     final @Nullable EpTensor receivedIndices;
     final EpTensor expertOutputs;
+    final @Nullable EpTensor outputScales;
     final EpTensor combined;
     final EpTensor counts;
     final @Nullable EpTensor offsets;
@@ -35,24 +37,30 @@ final class BufferMemory {
         this.group = group;
         boolean done = false;
         try {
-            routing = allocate(DataType.INT64, shapes.routing());
-            tokens = allocate(shapes.type(), shapes.tokens());
-            weights = allocate(DataType.FLOAT32, shapes.weights());
+            routing = allocate(shapes.routing());
+            tokens = allocate(shapes.tokens());
+            scales = optional(shapes.scales());
+            weights = allocate(shapes.weights());
+            TensorShape withRows = shapes.receivedScales();
             if (group.config().algorithm() == Algorithm.HIGH_THROUGHPUT) {
-                long bytes = EpSizing.alignUp(BufferShapes.bytes(shapes.type(), shapes.received()), SLICE_ALIGNMENT);
-                Window window = window(2 * bytes);
-                received = part(window, 0, bytes, shapes);
-                expertOutputs = part(window, bytes, bytes, shapes);
+                long scaleBegin = aligned(shapes.received());
+                long outputBegin = scaleBegin + (withRows == null ? 0 : aligned(withRows));
+                Window window = window(outputBegin + aligned(shapes.outputs()));
+                received = part(window, 0, shapes.received());
+                receivedScales = withRows == null ? null : part(window, scaleBegin, withRows);
+                expertOutputs = part(window, outputBegin, shapes.outputs());
             } else {
-                received = allocate(shapes.type(), shapes.received());
-                expertOutputs = allocate(shapes.type(), shapes.received());
+                received = allocate(shapes.received());
+                receivedScales = optional(withRows);
+                expertOutputs = allocate(shapes.outputs());
             }
-            receivedWeights = optional(DataType.FLOAT32, shapes.receivedWeights());
-            receivedIndices = optional(shapes.indexType(), shapes.receivedIndices());
-            combined = allocate(shapes.type(), shapes.tokens());
-            counts = allocate(DataType.INT32, shapes.counts());
-            offsets = optional(DataType.INT32, shapes.offsets());
-            total = optional(DataType.INT32, shapes.total());
+            outputScales = optional(shapes.outputScales());
+            receivedWeights = optional(shapes.receivedWeights());
+            receivedIndices = optional(shapes.receivedIndices());
+            combined = allocate(shapes.combined());
+            counts = allocate(shapes.counts());
+            offsets = optional(shapes.offsets());
+            total = optional(shapes.total());
             clearRouting();
             done = true;
         } finally {
@@ -70,20 +78,24 @@ final class BufferMemory {
         }
     }
 
-    private EpTensor allocate(DataType type, long[] shape) {
-        DeviceMemory memory = DeviceMemory.allocate(group.device(), BufferShapes.bytes(type, shape));
+    private EpTensor allocate(TensorShape shape) {
+        DeviceMemory memory = DeviceMemory.allocate(group.device(), shape.bytes());
         memories.add(memory);
-        return EpTensor.of(memory, type, shape);
+        return EpTensor.of(memory, shape.type(), shape.extents());
     }
 
-    private @Nullable EpTensor optional(DataType type, long[] shape) {
-        return shape.length == 0 ? null : allocate(type, shape);
+    private @Nullable EpTensor optional(@Nullable TensorShape shape) {
+        return shape == null ? null : allocate(shape);
     }
 
-    private EpTensor part(Window window, long offset, long bytes, BufferShapes shapes) {
-        DeviceMemory memory = window.memory().slice(offset, bytes);
+    private static long aligned(TensorShape shape) {
+        return EpSizing.alignUp(shape.bytes(), SLICE_ALIGNMENT);
+    }
+
+    private EpTensor part(Window window, long offset, TensorShape shape) {
+        DeviceMemory memory = window.memory().slice(offset, shape.bytes());
         parts.add(memory);
-        return EpTensor.inWindow(window.slice(offset, bytes), memory, shapes.type(), shapes.received());
+        return EpTensor.inWindow(window.slice(offset, shape.bytes()), memory, shape.type(), shape.extents());
     }
 
     private Window window(long bytes) {
@@ -106,6 +118,9 @@ final class BufferMemory {
     List<@Nullable EpTensor> tensors() {
         List<@Nullable EpTensor> all = new ArrayList<>(
                 List.of(routing, tokens, weights, received, expertOutputs, combined, counts));
+        all.add(scales);
+        all.add(receivedScales);
+        all.add(outputScales);
         all.add(receivedWeights);
         all.add(receivedIndices);
         all.add(offsets);

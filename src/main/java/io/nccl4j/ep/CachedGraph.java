@@ -1,20 +1,20 @@
 package io.nccl4j.ep;
 
-import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
 
 /** A graph of a {@link GraphCache}, until it is evicted. */
 public final class CachedGraph {
     private final GraphCache cache;
     private final GraphKey key;
-    private final CudaGraphExec exec;
+    private final CachedReplay replay;
+    private boolean evicted;
     private long bytes;
     private long lastLaunch;
 
-    CachedGraph(GraphCache cache, GraphKey key, CudaGraphExec exec, long bytes) {
+    CachedGraph(GraphCache cache, GraphKey key, CachedReplay replay, long bytes) {
         this.cache = cache;
         this.key = key;
-        this.exec = exec;
+        this.replay = replay;
         this.bytes = bytes;
     }
 
@@ -24,12 +24,15 @@ public final class CachedGraph {
     }
 
     /**
-     * Enqueues the step. One native call; allocates nothing.
+     * Enqueues the step. One native call if it was captured as a whole; allocates nothing but what eager segments do.
      *
      * @throws IllegalStateException if it was evicted, or what it points to has moved
      */
     public void launch(CudaStream stream) {
-        exec.launch(stream);
+        if (evicted) {
+            throw new IllegalStateException(this + " is closed");
+        }
+        replay.launch(stream);
         lastLaunch = cache.tick();
     }
 
@@ -46,12 +49,13 @@ public final class CachedGraph {
         return lastLaunch;
     }
 
-    CudaGraphExec exec() {
-        return exec;
+    void close() {
+        evicted = true;
+        replay.close();
     }
 
     @Override
     public String toString() {
-        return "CachedGraph(" + key + ")" + (exec.isClosed() ? " (evicted)" : "");
+        return "CachedGraph(" + key + ")" + (evicted ? " (evicted)" : "");
     }
 }

@@ -21,22 +21,27 @@ final class CaptureAgreement {
     /**
      * Tells the other ranks whether this one can go on, and something more.
      *
+     * @param subject what all of them tell, in a word or two: a rank that speaks of something else is out of step
      * @param failure why it cannot; empty if it can
      * @return what each rank told
-     * @throws IllegalStateException if one cannot; names all of them with their reasons
+     * @throws IllegalStateException if one cannot, which names all of them with their reasons, or is in another call
      */
-    List<String> exchange(String what, String failure, String told) {
-        String mine = failure.replace('\n', ' ') + FIELD + told;
+    List<String> exchange(String subject, String what, String failure, String told) {
+        String mine = subject + FIELD + failure.replace('\n', ' ') + FIELD + told;
         List<String> all = new ArrayList<>();
         StringBuilder failures = new StringBuilder();
         byte[][] given = bootstrap.allGather(mine.getBytes(StandardCharsets.UTF_8));
         for (int rank = 0; rank < given.length; rank++) {
-            String[] fields = new String(given[rank], StandardCharsets.UTF_8).split(FIELD, 2);
-            if (!fields[0].isEmpty()) {
-                failures.append(failures.isEmpty() ? "" : "; ").append("rank ").append(rank).append(": ")
-                        .append(fields[0]);
+            String[] fields = new String(given[rank], StandardCharsets.UTF_8).split(FIELD, 3);
+            if (fields.length < 3 || !fields[0].equals(subject)) {
+                throw new IllegalStateException(what + ": rank " + rank
+                        + " is in another call on the bootstrap, the ranks do not make the same calls in the same order");
             }
-            all.add(fields[1]);
+            if (!fields[1].isEmpty()) {
+                failures.append(failures.isEmpty() ? "" : "; ").append("rank ").append(rank).append(": ")
+                        .append(fields[1]);
+            }
+            all.add(fields[2]);
         }
         if (!failures.isEmpty()) {
             throw new IllegalStateException(

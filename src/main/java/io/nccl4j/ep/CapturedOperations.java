@@ -14,20 +14,52 @@ final class CapturedOperations {
     private final HandleShape shape;
     private @Nullable CaptureScope guarded;
     private @Nullable CaptureScope counting;
+    private @Nullable LastRouting lastRouting;
     private int count;
     private boolean evening;
+
+    /** What a graph leaves in the handle's state on the device: the routing of its last update, or low latency of its last dispatch. */
+    private static final class LastRouting {
+        private final CaptureScope capture;
+        private long tokens;
+        private @Nullable EpTensor routing;
+
+        LastRouting(CaptureScope capture) {
+            this.capture = capture;
+        }
+    }
 
     CapturedOperations(EpHandle handle, HandleShape shape) {
         this.handle = handle;
         this.shape = shape;
     }
 
-    void update(CudaStream stream, EpTensor routing, @Nullable LayoutInfo info) {
+    void update(CudaStream stream, EpTensor topkIdx, @Nullable LayoutInfo info) {
         stream.retain(handle);
-        stream.retain(routing.resource());
+        stream.retain(topkIdx.resource());
         if (info != null) {
             info.retain(stream);
         }
+        if (!shape.isLowLatency()) {
+            routed(topkIdx, topkIdx.rows());
+        }
+    }
+
+    /** A replay will route the handle so, whatever eager calls have made of it since the capture. */
+    void routed(@Nullable EpTensor routing, long tokens) {
+        CaptureScope capture = CaptureScope.current();
+        if (capture == null) {
+            return;
+        }
+        LastRouting last = lastRouting;
+        if (last == null || last.capture != capture) {
+            LastRouting made = new LastRouting(capture);
+            capture.whenLaunching(() -> handle.replayed(made.routing, made.tokens));
+            lastRouting = made;
+            last = made;
+        }
+        last.routing = routing;
+        last.tokens = tokens;
     }
 
     void operation(CudaStream stream, @Nullable EpTensor routing, NativeStruct inputs, NativeStruct outputs,
@@ -52,13 +84,31 @@ final class CapturedOperations {
         }
     }
 
+    /** What is captured now works on what another capture has, so that the graph of that must be launched first. */
+    void after(Executed before, Rule rule, String call) {
+        CaptureScope capture = CaptureScope.current();
+        CaptureScope due = before.isDue();
+        if (capture == null || due == null) {
+            return;
+        }
+        capture.whenLaunching(() -> {
+            if (!due.wasLaunched()) {
+                rule.require(false,
+                        "launch of a graph with %s of %s before the graph with what it works on was launched", call,
+                        handle);
+            }
+        });
+    }
+
     /** A graph begins operations like any call. */
     private void checkNoneHalfDone() {
         SendState send = handle.group().send();
-        Rule.SEND_PENDING.require(!send.isPending(),
-                "launch of a graph with operations of %s while a send half is pending in its group (%s): complete it first",
-                handle,
-                send);
+        // What a message is made of would be allocated at every launch.
+        if (send.isPending()) {
+            Rule.SEND_PENDING.require(false,
+                    "launch of a graph with operations of %s while a send half is pending in its group (%s): complete it first",
+                    handle, send);
+        }
     }
 
     /**
@@ -82,8 +132,9 @@ final class CapturedOperations {
                     handle));
             capture.whenDiscarded(() -> evenOut(stream, again));
             Banks banks = handle.group().banks();
+            String first = "the first operation of the graph on " + handle;
             capture.whenLaunching(() -> {
-                banks.check(bank, "the first operation of the graph on " + handle);
+                banks.check(bank, first);
                 // An even number of them.
                 banks.ran(bank ^ 1);
             });

@@ -5,7 +5,6 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.NativeResource;
-import io.nccl4j.nccl.DataType;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
@@ -18,7 +17,11 @@ import org.jspecify.annotations.Nullable;
  */
 public final class EpBuffers extends NativeResource {
     private final EpHandle handle;
+    private final BufferConfig config;
     private final BufferMemory memory;
+    /** What C is given; null without a recipe. */
+    private final @Nullable DispatchConfig dispatchConfig;
+    private final @Nullable CombineConfig combineConfig;
     private final DispatchInputs dispatchInputs;
     private final DispatchOutputs dispatchOutputs;
     private final @Nullable LayoutInfo updateInfo;
@@ -26,9 +29,12 @@ public final class EpBuffers extends NativeResource {
     private final CombineInputs combineInputs;
     private final CombineOutputs combineOutputs;
 
-    private EpBuffers(EpHandle handle, BufferMemory memory) {
+    private EpBuffers(EpHandle handle, BufferConfig config, BufferMemory memory) {
         super("EpBuffers", memory.routing.address(), handle);
         this.handle = handle;
+        this.config = config;
+        this.dispatchConfig = config.dispatchRecipe() == DispatchRecipe.NONE ? null : config.dispatch();
+        this.combineConfig = config.combineRecipe() == CombineRecipe.NONE ? null : config.combine();
         this.memory = memory;
         memory.resources().forEach(this::hold);
         for (EpTensor tensor : memory.tensors()) {
@@ -39,9 +45,10 @@ public final class EpBuffers extends NativeResource {
         boolean lowLatency = handle.shape().isLowLatency();
         // This layout takes the weights in combine, the others in dispatch.
         boolean zones = lowLatency && handle.layout() == Layout.EXPERT_MAJOR;
-        this.dispatchInputs = DispatchInputs.of(memory.tokens, zones ? null : memory.weights);
-        this.dispatchOutputs = DispatchOutputs.of(memory.received, memory.receivedWeights, memory.receivedIndices);
-        this.combineInputs = CombineInputs.of(memory.expertOutputs);
+        this.dispatchInputs = DispatchInputs.of(memory.tokens, zones ? null : memory.weights, memory.scales);
+        this.dispatchOutputs = DispatchOutputs.of(memory.received, memory.receivedWeights, memory.receivedIndices,
+                memory.receivedScales);
+        this.combineInputs = CombineInputs.of(memory.expertOutputs, null, memory.outputScales);
         this.combineOutputs = CombineOutputs.of(memory.combined, zones ? memory.weights : null);
         LayoutInfo info = info();
         this.updateInfo = lowLatency ? null : info;
@@ -64,18 +71,17 @@ public final class EpBuffers extends NativeResource {
         return info.build();
     }
 
-    static EpBuffers allocate(EpHandle handle, int hidden, DataType type) {
+    static EpBuffers allocate(EpHandle handle, BufferConfig config) {
         HandleShape s = handle.shape();
-        RecipeRules.checkPlainDispatch(s, type, hidden);
-        RecipeRules.checkPlainCombine(s, type, hidden);
+        RecipeRules.checkBuffers(s, config);
         Rule.RECEIVE_BUDGET.require(!s.config().isEager(),
                 "an eager group sizes its outputs from counts: buffers of a fixed size need maxReceiveRows");
         BufferMemory memory = new BufferMemory(handle.group(),
                 BufferShapes.of(s.config(), handle.group().sizing(), s.ranks(),
-                        s.layout(), s.topK(), s.receiveRows(), hidden, type));
+                        s.layout(), s.topK(), s.receiveRows(), config));
         boolean done = false;
         try {
-            EpBuffers buffers = new EpBuffers(handle, memory);
+            EpBuffers buffers = new EpBuffers(handle, config, memory);
             done = true;
             return buffers;
         } finally {
@@ -90,6 +96,24 @@ public final class EpBuffers extends NativeResource {
         return handle;
     }
 
+    /** What rows they hold and how those are quantised. */
+    public BufferConfig config() {
+        return config;
+    }
+
+    /**
+     * How dispatch is called on them, with their recipe: what {@link EpHandle#dispatchAsync(EpBuffers, long, DispatchConfig, CudaStream)}
+     * takes for {@code null}. Add {@link DispatchConfig#sendOnly()} to it.
+     */
+    public DispatchConfig dispatchConfig() {
+        return config.dispatch();
+    }
+
+    /** How combine is called on them, with their recipe. */
+    public CombineConfig combineConfig() {
+        return config.combine();
+    }
+
     /** Most tokens that can be dispatched at once. */
     public int maxTokens() {
         return handle.shape().maxTokens();
@@ -100,9 +124,18 @@ public final class EpBuffers extends NativeResource {
         return open(memory.routing);
     }
 
-    /** This rank's tokens {@code [maxTokens, hidden]}: to be written before dispatch. */
+    /** This rank's tokens {@code [maxTokens, hidden]}, with QUANT_FWD {@code [maxTokens, tokenElements]}: to be written before dispatch. */
     public EpTensor tokens() {
         return open(memory.tokens);
+    }
+
+    /**
+     * Scales of this rank's tokens {@code [maxTokens, scaleElements]}: to be written before dispatch.
+     *
+     * @throws IllegalStateException unless the recipe of dispatch is QUANT_FWD
+     */
+    public EpTensor scales() {
+        return present("scales of tokens", memory.scales);
     }
 
     /** Routing weights, float32 {@code [maxTokens, topK]}: to be written before dispatch. */
@@ -113,6 +146,15 @@ public final class EpBuffers extends NativeResource {
     /** Tokens for this rank's experts, in the shape of the layout. */
     public EpTensor received() {
         return open(memory.received);
+    }
+
+    /**
+     * Scales of received tokens, a row for each row of {@link #received()}: {@code [..., scaleElements]}.
+     *
+     * @throws IllegalStateException if dispatch has no recipe
+     */
+    public EpTensor receivedScales() {
+        return present("received scales", memory.receivedScales);
     }
 
     /**
@@ -171,9 +213,18 @@ public final class EpBuffers extends NativeResource {
         return present("received total", memory.total);
     }
 
-    /** What the experts make of {@link #received()}, row by row: to be written before combine. */
+    /** What the experts make of {@link #received()}, row by row, {@code [..., hidden]}: to be written before combine. */
     public EpTensor expertOutputs() {
         return open(memory.expertOutputs);
+    }
+
+    /**
+     * A scale for each row of {@link #expertOutputs()}, float32 {@code [..., 1]}: to be written before combine.
+     *
+     * @throws IllegalStateException unless the recipe of combine is NVFP4
+     */
+    public EpTensor expertOutputScales() {
+        return present("scales of experts' outputs", memory.outputScales);
     }
 
     /** This rank's tokens after combine {@code [maxTokens, hidden]}. */
@@ -221,12 +272,41 @@ public final class EpBuffers extends NativeResource {
     void tokenRows(long count) {
         memory.routing.rows(count);
         memory.tokens.rows(count);
+        if (memory.scales != null) {
+            memory.scales.rows(count);
+        }
         memory.weights.rows(count);
         memory.combined.rows(count);
     }
 
     IllegalArgumentException foreign(EpHandle other) {
         return new IllegalArgumentException(this + " belong to " + handle + ", not to " + other);
+    }
+
+    /** What C is given for what the caller asks for; null for its {@code NULL}. */
+    @Nullable
+    DispatchConfig dispatchConfig(@Nullable DispatchConfig asked) {
+        if (asked == null) {
+            return dispatchConfig;
+        }
+        if (asked.recipe() != config.dispatchRecipe()) {
+            throw new IllegalArgumentException("recipe " + asked.recipe() + " on " + this + ", which are for "
+                    + config.dispatchRecipe() + ": start from dispatchConfig() of the buffers");
+        }
+        return asked;
+    }
+
+    /** The same for combine. */
+    @Nullable
+    CombineConfig combineConfig(@Nullable CombineConfig asked) {
+        if (asked == null) {
+            return combineConfig;
+        }
+        if (asked.recipe() != config.combineRecipe()) {
+            throw new IllegalArgumentException("recipe " + asked.recipe() + " on " + this + ", which are for "
+                    + config.combineRecipe() + ": start from combineConfig() of the buffers");
+        }
+        return asked;
     }
 
     DispatchInputs dispatchInputs() {

@@ -11,6 +11,7 @@ import io.nccl4j.cuda.CloseLimit;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.DeviceThread;
 import io.nccl4j.internal.HotCalls;
 import io.nccl4j.internal.LifecycleEvent;
 import io.nccl4j.internal.NativeResource;
@@ -51,7 +52,9 @@ public final class EpGroup extends NativeResource {
     private final GroupMask mask = new GroupMask(this);
     private final RdmaBuffer rdmaBuffer;
     private final List<EpHandle> handles = new ArrayList<>();
-    private Thread owner = Thread.currentThread();
+    private final DeviceThread thread;
+    /** Who can use it: the thread that it belongs to; null while that has another device current. */
+    private @Nullable Thread owner;
 
     private EpGroup(long address, Communicator communicator, EpGroupConfig config, EpGeneration generation,
             DeviceLimits limits,
@@ -67,6 +70,8 @@ public final class EpGroup extends NativeResource {
         this.hooks = hooks;
         this.arena = arena;
         this.rdmaBuffer = new RdmaBuffer(config, sizing);
+        this.thread = new DeviceThread(device, user -> owner = user);
+        thread.bind();
     }
 
     /**
@@ -160,7 +165,7 @@ public final class EpGroup extends NativeResource {
         checkOpen();
         checkPlatformThread("bindToCurrentThread");
         device.makeCurrent();
-        owner = Thread.currentThread();
+        thread.bind();
     }
 
     /** A handle with the layout and top-k of the configuration, {@code ncclEpInitHandle}. */
@@ -335,6 +340,10 @@ public final class EpGroup extends NativeResource {
             checkDevice(stream, stream.device());
         }
         if (checked) {
+            Rule.THREAD.require(CudaDevice.current() == device,
+                    "%s has %s current: %s works on %s; something outside of nccl4j has changed it",
+                    Thread.currentThread(),
+                    CudaDevice.current(), label(), device);
             device.observe();
             device.checkUsable();
         }
@@ -373,6 +382,9 @@ public final class EpGroup extends NativeResource {
     }
 
     void checkThread(String call) {
+        Rule.THREAD.require(owner != null || !thread.isBoundHere(),
+                "%s of %s by a thread that has another device than %s current: make that current again", call, label(),
+                device);
         Rule.THREAD.require(Thread.currentThread() == owner,
                 "%s of %s by %s: it belongs to %s; call bindToCurrentThread() to hand it over", call, label(),
                 Thread.currentThread(),
@@ -425,6 +437,7 @@ public final class EpGroup extends NativeResource {
     /** Destroys natively, {@code ncclEpGroupDestroy}: collective, so with a limit. */
     @Override
     protected void release(long released) {
+        thread.unbind();
         mask.close();
         String reason = communicator.lost();
         if (reason == null && !device.awaitEnqueued(CloseLimit.get())) {

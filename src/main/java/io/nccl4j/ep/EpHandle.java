@@ -153,12 +153,13 @@ public final class EpHandle extends NativeResource {
 
     /**
      * Checks a routing on the host, before it is copied to the device: nothing looks at it there, and an expert that does not
-     * exist corrupts memory. A token may name an expert twice, but in EXPERT_MAJOR of low latency a zone has room for every
-     * token once only.
+     * exist corrupts memory. A token may name an expert twice; in EXPERT_MAJOR of low latency each time takes a row of the expert's
+     * zone, which has {@code maxTokensPerRank} for every rank.
      *
      * @param host {@code [count, topK]}
      * @param type INT64 or INT32
-     * @throws IllegalArgumentException if an expert is not below the number of experts; negative means none
+     * @throws IllegalArgumentException if an expert is not below the number of experts, or is named more often than its zone has room
+     *         for; negative means none
      */
     public void checkRouting(MemorySegment host, DataType type, long count) {
         checkOpen();
@@ -231,6 +232,7 @@ public final class EpHandle extends NativeResource {
             checkBegin("dispatch", stream);
         }
         if (stream.isCapturing()) {
+            captured.after(mapped, Rule.UPDATED, "dispatch");
             captured.operation(stream, routing, inputs, outputs, info);
         } else if (banked) {
             group.banks().check(bank, this);
@@ -249,6 +251,9 @@ public final class EpHandle extends NativeResource {
         }
         if (stream.isCapturing()) {
             captured.count(stream, bank, () -> dispatch(inputs, outputs, info, stream));
+            if (lowLatency) {
+                captured.routed(routing, tokens);
+            }
         }
         if (banked) {
             takeTurns(stream);
@@ -262,6 +267,20 @@ public final class EpHandle extends NativeResource {
         if (!eager && !banked && staysReady(event, stream)) {
             call.ready(changes, handle, stream, in, out, counters, how);
             readyDispatch = call;
+        }
+    }
+
+    /**
+     * A graph is about to be launched whose last captured update, or low latency dispatch, had this routing: the state on the device will
+     * be that, and eager calls that were made for another one must not use it.
+     */
+    void replayed(@Nullable EpTensor source, long count) {
+        if (lowLatency) {
+            dispatchedTokens = count;
+            dispatchedRouting = source;
+            dispatchedRoutings = routings - 1;
+        } else if (count != tokens) {
+            route(null, NEVER_UPDATED);
         }
     }
 
@@ -299,7 +318,9 @@ public final class EpHandle extends NativeResource {
 
     /** T of the last update. The library would take it from the tensor if there was none, and read maps that nobody wrote. */
     private long updatedTokens(String call, EpTensor rows) {
-        Rule.UPDATED.require(tokens != NEVER_UPDATED, "%s of %s before its first update", call, this);
+        Rule.UPDATED.require(tokens != NEVER_UPDATED,
+                "%s of %s before its first update, or after a graph has updated it for another number of tokens: update again",
+                call, this);
         return tokens == NEVER_UPDATED ? rows.rows() : tokens;
     }
 
@@ -375,6 +396,7 @@ public final class EpHandle extends NativeResource {
             checkBegin("combine", stream);
         }
         if (stream.isCapturing()) {
+            captured.after(lowLatency ? dispatched : mapped, Rule.DISPATCHED, "combine");
             captured.operation(stream, routing, inputs, outputs, null);
         } else if (banked) {
             group.banks().check(bank, this);
@@ -437,23 +459,26 @@ public final class EpHandle extends NativeResource {
         send.end();
     }
 
-    /**
-     * Device buffers at maximum capacity, at addresses that never change, for {@link #dispatchAsync} and {@link #combineAsync}.
-     * High throughput: collective, since what is received lies in windows.
-     *
-     * @param hidden elements of a row
-     * @param type of tokens: BFLOAT16, FLOAT16 or FLOAT32
-     */
+    /** {@link #allocateBuffers(BufferConfig)} for rows that travel as they are: BFLOAT16, FLOAT16 or FLOAT32. */
     public EpBuffers allocateBuffers(int hidden, DataType type) {
-        CaptureScope.refuse("EpHandle.allocateBuffers", "allocate before the capture");
-        checkOpen();
-        group.enter();
-        return EpBuffers.allocate(this, hidden, type);
+        return allocateBuffers(BufferConfig.of(hidden, type));
     }
 
     /**
-     * Update and dispatch on {@code buffers}. Capturable; does not wait, allocate or read counts on the host. What a capture
-     * fixes is {@code count}: replays serve as many tokens or fewer, the rest with a routing of -1.
+     * Device buffers at maximum capacity, at addresses that never change, for {@link #dispatchAsync} and {@link #combineAsync}.
+     * High throughput: collective, since what is received lies in windows. A handle may have several, of different recipes too.
+     */
+    public EpBuffers allocateBuffers(BufferConfig config) {
+        CaptureScope.refuse("EpHandle.allocateBuffers", "allocate before the capture");
+        checkOpen();
+        group.enter();
+        return EpBuffers.allocate(this, config);
+    }
+
+    /**
+     * Update and dispatch on {@code buffers}. Capturable; does not wait, allocate or read counts on the host (but NCCL EP 0.1.0 does
+     * in high throughput, unless captured). What a capture fixes is {@code count}: replays serve as many tokens or fewer, the rest
+     * with a routing of -1.
      *
      * @param count tokens of this rank, 0 to {@link EpBuffers#maxTokens()}
      */
@@ -461,14 +486,15 @@ public final class EpHandle extends NativeResource {
         dispatchAsync(buffers, count, null, stream);
     }
 
-    /** The same with a configuration, such as {@link DispatchConfig#sendOnly()}: {@link #complete()} does the rest then. */
+    /** The same with {@link EpBuffers#dispatchConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does the rest then. */
     public void dispatchAsync(EpBuffers buffers, long count, @Nullable DispatchConfig config, CudaStream stream) {
         if (buffers.handle() != this || !buffers.hasTokenRows(count)) {
             checkOwn(buffers, stream);
             buffers.tokenRows(count);
         }
         update(buffers.routing(), buffers.updateInfo(), stream);
-        dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(), config, stream);
+        dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(),
+                buffers.dispatchConfig(config), stream);
         if (stream.isCapturing()) {
             stream.retain(buffers);
         }
@@ -491,12 +517,12 @@ public final class EpHandle extends NativeResource {
         combineAsync(buffers, null, stream);
     }
 
-    /** The same with a configuration, such as {@link CombineConfig#sendOnly()}: {@link #complete()} does the rest then. */
+    /** The same with {@link EpBuffers#combineConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does the rest then. */
     public void combineAsync(EpBuffers buffers, @Nullable CombineConfig config, CudaStream stream) {
         if (buffers.handle() != this) {
             throw buffers.foreign(this);
         }
-        combine(buffers.combineInputs(), buffers.combineOutputs(), config, stream);
+        combine(buffers.combineInputs(), buffers.combineOutputs(), buffers.combineConfig(config), stream);
         if (stream.isCapturing()) {
             stream.retain(buffers);
         }
@@ -541,7 +567,7 @@ public final class EpHandle extends NativeResource {
         return shape.alignment();
     }
 
-    /** Tokens of the last update; -1 before the first. */
+    /** Tokens of the last update; -1 before the first, and after a graph that updated for another number of tokens. */
     public long tokens() {
         return tokens;
     }

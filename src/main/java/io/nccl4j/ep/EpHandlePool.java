@@ -147,13 +147,17 @@ public final class EpHandlePool extends NativeResource {
             return this;
         }
 
+        /** {@link #build(BufferConfig)} for rows that travel as they are: BFLOAT16, FLOAT16 or FLOAT32. */
+        public EpHandlePool build(int hidden, DataType type) {
+            return build(BufferConfig.of(hidden, type));
+        }
+
         /**
          * Makes groups, handles and buffers. Collective.
          *
-         * @param hidden elements of a row
-         * @param type of tokens
+         * @param config of the buffers
          */
-        public EpHandlePool build(int hidden, DataType type) {
+        public EpHandlePool build(BufferConfig config) {
             CaptureScope.refuse("EpHandlePool.build", "build the pool before the capture");
             if (slots < 1) {
                 throw new IllegalArgumentException("slots is " + slots + ": must be at least 1");
@@ -165,7 +169,7 @@ public final class EpHandlePool extends NativeResource {
             boolean done = false;
             try {
                 for (int i = 0; i < slots; i++) {
-                    buffers.add(slot(owned, i > 0 && apart, hidden, type));
+                    buffers.add(slot(owned, i > 0 && apart, config));
                 }
                 EpHandlePool pool = new EpHandlePool(buffers, owned, group, wait);
                 done = true;
@@ -177,7 +181,7 @@ public final class EpHandlePool extends NativeResource {
             }
         }
 
-        private EpBuffers slot(List<NativeResource> owned, boolean ownGroup, int hidden, DataType type) {
+        private EpBuffers slot(List<NativeResource> owned, boolean ownGroup, BufferConfig config) {
             EpGroup of = group;
             if (ownGroup) {
                 of = EpGroup.create(group.communicator(), group.config());
@@ -185,7 +189,7 @@ public final class EpHandlePool extends NativeResource {
             }
             EpHandle handle = maker.apply(of);
             owned.add(handle);
-            EpBuffers made = handle.allocateBuffers(hidden, type);
+            EpBuffers made = handle.allocateBuffers(config);
             owned.add(made);
             return made;
         }

@@ -106,18 +106,23 @@ public final class EpSizing {
         return Math.multiplyExact(receiveRows(), (long) hidden * type.byteSize());
     }
 
+    /** {@link #buffersBytes(BufferConfig)} for rows that travel as they are. */
+    public long buffersBytes(int hidden, DataType type) {
+        return buffersBytes(BufferConfig.of(hidden, type));
+    }
+
     /**
-     * Bytes of {@link EpHandle#allocateBuffers(int, DataType)} for the layout and top-k of the configuration.
+     * Bytes of {@link EpHandle#allocateBuffers(BufferConfig)} for the layout and top-k of the configuration.
      *
      * @throws IllegalStateException if the configuration names no layout or no top-k
      */
-    public long buffersBytes(int hidden, DataType type) {
+    public long buffersBytes(BufferConfig rows) {
         Layout layout = config.layout();
         if (layout == null || config.topK() == 0) {
             throw new IllegalStateException(
                     "the configuration names no layout or no top-k: buffers have no size without");
         }
-        return BufferShapes.of(config, this, ranks, layout, config.topK(), receiveRows(), hidden, type).totalBytes();
+        return BufferShapes.of(config, this, ranks, layout, config.topK(), receiveRows(), rows).totalBytes();
     }
 
     static long alignUp(long value, long alignment) {

@@ -6,7 +6,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Whether the last call of something that writes a handle's state on the device has run, or will have run, before what is enqueued
- * next. What was captured has not until its graph is launched, but has for the rest of the same capture.
+ * next. What was captured has not until its graph is launched, but will have for what is captured after it: in the same graph, or in
+ * one that may not be launched before.
  */
 final class Executed {
     private boolean done;
@@ -14,8 +15,16 @@ final class Executed {
 
     /** It was enqueued on, or captured from, the stream. */
     void enqueued(CudaStream stream) {
-        captured = stream.isCapturing() ? CaptureScope.current() : null;
-        done = captured == null;
+        CaptureScope capture = stream.isCapturing() ? CaptureScope.current() : null;
+        captured = capture;
+        done = capture == null;
+        if (capture != null) {
+            capture.whenDiscarded(() -> {
+                if (captured == capture) {
+                    captured = null;
+                }
+            });
+        }
     }
 
     /** Whether work enqueued now finds it done. */
@@ -29,6 +38,13 @@ final class Executed {
             return false;
         }
         done = capture.wasLaunched();
-        return done || stream.isCapturing() && capture == CaptureScope.current();
+        return done || stream.isCapturing();
+    }
+
+    /** The capture whose graph must be launched before one that is captured now; null if none must. */
+    @Nullable
+    CaptureScope isDue() {
+        CaptureScope capture = captured;
+        return capture == null || capture == CaptureScope.current() || capture.wasLaunched() ? null : capture;
     }
 }

@@ -1,8 +1,6 @@
 package io.nccl4j.ep;
 
 import io.nccl4j.WaitTimeoutException;
-import io.nccl4j.cuda.CudaGraph;
-import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.TimeLimit;
@@ -31,7 +29,8 @@ import org.jspecify.annotations.Nullable;
 public final class GraphCache implements AutoCloseable {
     private final CaptureAgreement agreement;
     private final CudaStream stream;
-    private final GraphStep step;
+    private final CapturePreparation step;
+    private final CachedReplay.Maker maker;
     private int maxGraphs = Integer.MAX_VALUE;
     private long maxBytes = Long.MAX_VALUE;
     private Duration limit;
@@ -43,10 +42,11 @@ public final class GraphCache implements AutoCloseable {
     private long evictions;
     private boolean closed;
 
-    private GraphCache(Bootstrap bootstrap, CudaStream stream, GraphStep step) {
+    private GraphCache(Bootstrap bootstrap, CudaStream stream, CapturePreparation step, CachedReplay.Maker maker) {
         this.agreement = new CaptureAgreement(bootstrap);
         this.stream = stream;
         this.step = step;
+        this.maker = maker;
         this.limit = bootstrap.limit();
     }
 
@@ -58,7 +58,15 @@ public final class GraphCache implements AutoCloseable {
      * @param step what is captured
      */
     public static GraphCache create(Bootstrap bootstrap, CudaStream stream, GraphStep step) {
-        return new GraphCache(bootstrap, stream, step);
+        return new GraphCache(bootstrap, stream, step, (key, on) -> CachedReplay.whole(step, key, on));
+    }
+
+    /**
+     * The same for a step that cannot be captured as a whole, such as one of a group that reads counts on the host: its captured segments
+     * are kept, its eager ones run at every launch.
+     */
+    public static GraphCache piecewise(Bootstrap bootstrap, CudaStream stream, PiecewiseStep step) {
+        return new GraphCache(bootstrap, stream, step, (key, on) -> CachedReplay.inPieces(step, key, on));
     }
 
     /** Most graphs. */
@@ -150,7 +158,7 @@ public final class GraphCache implements AutoCloseable {
         // Ranks use different graphs, but must evict the same one: each says where its own stand in the order of last use.
         String told = names(wanted) + "\n" + names(keys()) + "\n"
                 + keys().stream().map(key -> String.valueOf(recency.indexOf(key))).collect(Collectors.joining(","));
-        List<String[]> all = agreement.exchange("capture of " + names(wanted), failure, told).stream()
+        List<String[]> all = agreement.exchange("graphs", "capture of " + names(wanted), failure, told).stream()
                 .map(text -> text.split("\n", 3))
                 .toList();
         CaptureAgreement.checkSame("which graphs to capture", all.stream().map(fields -> fields[0]).toList());
@@ -183,22 +191,19 @@ public final class GraphCache implements AutoCloseable {
 
     private CachedGraph captureOne(GraphKey key) {
         long before = stream.device().memoryInfo().freeBytes();
-        CudaGraphExec exec = null;
+        CachedReplay replay = null;
         boolean done = false;
         try {
             step.warmUp(key, stream);
             stream.await(limit);
-            try (CudaGraph graph = stream.capture(() -> step.enqueue(key, stream))) {
-                exec = graph.instantiate();
-            }
-            exec.upload(stream);
+            replay = maker.capture(key, stream);
             long taken = Math.max(0, before - stream.device().memoryInfo().freeBytes());
             done = true;
-            return new CachedGraph(this, key, exec, taken);
+            return new CachedGraph(this, key, replay, taken);
         } finally {
             if (!done) {
-                if (exec != null) {
-                    exec.close();
+                if (replay != null) {
+                    replay.close();
                 }
                 step.evicted(key);
             }
@@ -208,7 +213,8 @@ public final class GraphCache implements AutoCloseable {
     private void agreeOnBytes(List<GraphKey> missing, List<CachedGraph> made, @Nullable RuntimeException failure) {
         List<String> all;
         try {
-            all = agreement.exchange("capture of " + names(missing), failure == null ? "" : failure.toString(),
+            all = agreement.exchange("captured bytes", "capture of " + names(missing),
+                    failure == null ? "" : failure.toString(),
                     made.stream().map(graph -> String.valueOf(graph.bytes())).collect(Collectors.joining(",")));
         } catch (RuntimeException e) {
             if (failure != null) {
@@ -267,7 +273,7 @@ public final class GraphCache implements AutoCloseable {
     }
 
     private void close(CachedGraph graph) {
-        graph.exec().close();
+        graph.close();
         step.evicted(graph.key());
     }
 

@@ -14,6 +14,12 @@ public record GraphKey(int tokens, Layout layout, DispatchRecipe dispatchRecipe,
         return new GraphKey(tokens, layout, DispatchRecipe.NONE, CombineRecipe.NONE);
     }
 
+    /** With the layout and the recipes of {@code buffers}. */
+    public static GraphKey of(int tokens, EpBuffers buffers) {
+        return new GraphKey(tokens, buffers.handle().layout(), buffers.config().dispatchRecipe(),
+                buffers.config().combineRecipe());
+    }
+
     /** The same with another T. */
     public GraphKey withTokens(int count) {
         return new GraphKey(count, layout, dispatchRecipe, combineRecipe);

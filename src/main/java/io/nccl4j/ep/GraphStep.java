@@ -2,20 +2,9 @@ package io.nccl4j.ep;
 
 import io.nccl4j.cuda.CudaStream;
 
-/** A step of a server as {@link GraphCache} captures it. */
+/** A step of a server as {@link GraphCache} captures it, as a whole. */
 @FunctionalInterface
-public interface GraphStep {
+public interface GraphStep extends CapturePreparation {
     /** Enqueues the step for a key; runs once per key, under capture. */
     void enqueue(GraphKey key, CudaStream stream);
-
-    /**
-     * Runs on every rank before the capture, outside of it: allocates what this key needs for itself, and makes every call once that loads
-     * or compiles code, such as {@link EpHandle#warmUp}. Does nothing by default.
-     */
-    default void warmUp(GraphKey key, CudaStream stream) {
-    }
-
-    /** The graph of a key is closed, or could not be made: gives back what warmUp has allocated for it. Does nothing by default. */
-    default void evicted(GraphKey key) {
-    }
 }

@@ -122,14 +122,19 @@ final class HandleRules {
                 tokens >= 0 && tokens <= host.byteSize() / type.byteSize() / s.topK(),
                 "%d tokens: the routing has %d bytes, %d for a token", tokens, host.byteSize(),
                 (long) type.byteSize() * s.topK());
+        boolean zones = s.isLowLatency() && s.isExpertMajor();
+        int[] named = new int[zones ? s.config().experts() : 0];
         for (long i = 0; i < tokens * s.topK(); i++) {
             long expert = type == DataType.INT64
                     ? host.getAtIndex(ValueLayout.JAVA_LONG_UNALIGNED, i)
                     : host.getAtIndex(ValueLayout.JAVA_INT_UNALIGNED, i);
             if (expert >= s.config().experts()) {
                 Rule.ROUTING_VALUES.require(false, "token %d routes to expert %d: there are %d, from 0", i / s.topK(),
-                        expert,
-                        s.config().experts());
+                        expert, s.config().experts());
+            } else if (zones && expert >= 0 && ++named[(int) expert] > s.maxTokens()) {
+                Rule.ROUTING_VALUES.require(false,
+                        "token %d names expert %d for the %d. time in this routing: its zone has room for %d rows of a rank",
+                        i / s.topK(), expert, named[(int) expert], s.maxTokens());
             }
         }
     }

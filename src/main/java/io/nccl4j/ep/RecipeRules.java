@@ -23,12 +23,39 @@ final class RecipeRules {
 
     static void checkDispatch(HandleShape s, DispatchInputs in, DispatchOutputs out, @Nullable DispatchConfig config) {
         DispatchRecipe recipe = config == null ? DispatchRecipe.NONE : config.recipe();
-        Rule.V1_FEATURE.require(s.isV2() || recipe == DispatchRecipe.NONE, "recipe %s needs API v2 of NCCL EP", recipe);
+        checkGeneration(s, recipe);
         switch (recipe) {
             case NONE -> checkPlain(s, in, out);
             case QUANT_FWD -> checkForwarded(s, in, out, config != null && config.hasRoundScales());
             case DS_FP8E3M4 -> checkFp8(s, in, out);
         }
+    }
+
+    private static void checkGeneration(HandleShape s, DispatchRecipe recipe) {
+        Rule.V1_FEATURE.require(s.isV2() || recipe == DispatchRecipe.NONE, "recipe %s needs API v2 of NCCL EP", recipe);
+    }
+
+    /** What dispatch and combine on buffers would find wrong, before they are allocated. */
+    static void checkBuffers(HandleShape s, BufferConfig config) {
+        checkGeneration(s, config.dispatchRecipe());
+        DataType scaleType = config.scaleType();
+        switch (config.dispatchRecipe()) {
+            case NONE -> checkPlainDispatch(s, config.type(), config.hidden());
+            case QUANT_FWD -> {
+                long tokenBytes = config.tokenType().bytes(config.tokenElements());
+                checkForwardedTokens(config.tokenType(), tokenBytes);
+                if (scaleType != null) {
+                    long scaleBytes = scaleType.bytes(config.scaleElements());
+                    checkForwardedScales(scaleType, scaleBytes);
+                    checkFits(s, tokenBytes + scaleBytes);
+                }
+            }
+            case DS_FP8E3M4 -> checkFp8Rows(s, config.hidden());
+        }
+        if (config.combineRecipe() == CombineRecipe.NVFP4) {
+            checkNvfp4(s, config.type());
+        }
+        checkPlainCombine(s, config.type(), config.hidden());
     }
 
     private static void checkPlain(HandleShape s, DispatchInputs in, DispatchOutputs out) {
@@ -90,9 +117,7 @@ final class RecipeRules {
         EpTensor scales = in.scales();
         EpTensor outScales = out.scales();
         Rule.RECIPE_SCALES.require(!roundScales, "roundScales: QUANT_FWD makes no scales, it forwards the caller's");
-        Rule.RECIPE_TYPES.require(FORWARDED.contains(tokens.type()), "tokens are %s: QUANT_FWD takes %s", tokens,
-                FORWARDED);
-        checkVectors("tokens", tokens.rowBytes());
+        checkForwardedTokens(tokens.type(), tokens.rowBytes());
         Rule.RECIPE_SCALES.require(scales != null && outScales != null, "scales %s in, %s out: QUANT_FWD needs both",
                 scales,
                 outScales);
@@ -103,9 +128,8 @@ final class RecipeRules {
             Rule.RECIPE_ALIGNMENT.require(tensor.address() % VECTOR_BYTES == 0,
                     "%s starts at 0x%x: QUANT_FWD needs multiples of %d", tensor, tensor.address(), VECTOR_BYTES);
         }
-        Rule.RECIPE_TYPES.require(SCALES.contains(scales.type()), "scales are %s: QUANT_FWD takes %s", scales, SCALES);
         Rule.RECIPE_SCALES.require(scales.dimensions() == 2, "scales are %s: must be [tokens, scales]", scales);
-        checkVectors("scales", scales.rowBytes());
+        checkForwardedScales(scales.type(), scales.rowBytes());
         checkFits(s, tokens.rowBytes() + scales.rowBytes());
         Rule.RECIPE_TYPES.require(out.tokens().type() == tokens.type() && outScales.type() == scales.type(),
                 "tokens %s and scales %s in, %s and %s out: must be of the same types", tokens, scales, out.tokens(),
@@ -113,24 +137,37 @@ final class RecipeRules {
         checkScaleRows(s, out, outScales, scales.extent(1));
     }
 
+    private static void checkForwardedTokens(DataType type, long rowBytes) {
+        Rule.RECIPE_TYPES.require(FORWARDED.contains(type), "tokens are %s: QUANT_FWD takes %s", type, FORWARDED);
+        checkVectors("tokens", rowBytes);
+    }
+
+    private static void checkForwardedScales(DataType type, long rowBytes) {
+        Rule.RECIPE_TYPES.require(SCALES.contains(type), "scales are %s: QUANT_FWD takes %s", type, SCALES);
+        checkVectors("scales", rowBytes);
+    }
+
     private static void checkFp8(HandleShape s, DispatchInputs in, DispatchOutputs out) {
-        Rule.RECIPE_AVAILABLE.require(s.isLowLatency(), "DS_FP8E3M4 exists for low latency only: use QUANT_FWD");
         EpTensor tokens = in.tokens();
         EpTensor outScales = out.scales();
         long hidden = tokens.extent(1);
+        checkFp8Rows(s, hidden);
         Rule.RECIPE_TYPES.require(tokens.type() == DataType.BFLOAT16 && out.tokens().type() == DataType.FLOAT8_E4M3,
                 "tokens %s in, %s out: DS_FP8E3M4 makes FLOAT8_E4M3 of BFLOAT16", tokens, out.tokens());
-        Rule.ROW_LENGTH.require(hidden > 0 && hidden % LL_PACKET == 0,
-                "hidden is %d: DS_FP8E3M4 needs a multiple of %d", hidden,
-                LL_PACKET);
         Rule.RECIPE_SCALES.require(in.scales() == null && outScales != null,
                 "scales %s in, %s out: DS_FP8E3M4 takes none and makes them", in.scales(), outScales);
-        checkFits(s, hidden + hidden / FP8_BLOCK * Float.BYTES);
         if (outScales != null) {
             Rule.RECIPE_TYPES.require(outScales.type() == DataType.FLOAT32, "scales are %s: DS_FP8E3M4 makes FLOAT32",
                     outScales);
             checkScaleRows(s, out, outScales, hidden / FP8_BLOCK);
         }
+    }
+
+    private static void checkFp8Rows(HandleShape s, long hidden) {
+        Rule.RECIPE_AVAILABLE.require(s.isLowLatency(), "DS_FP8E3M4 exists for low latency only: use QUANT_FWD");
+        Rule.ROW_LENGTH.require(hidden > 0 && hidden % LL_PACKET == 0,
+                "hidden is %d: DS_FP8E3M4 needs a multiple of %d", hidden, LL_PACKET);
+        checkFits(s, hidden + hidden / FP8_BLOCK * Float.BYTES);
     }
 
     private static void checkScaleRows(HandleShape s, DispatchOutputs out, EpTensor scales, long width) {
@@ -146,18 +183,21 @@ final class RecipeRules {
         }
     }
 
+    private static void checkNvfp4(HandleShape s, DataType type) {
+        Rule.V1_FEATURE.require(s.isV2(), "recipe %s needs API v2 of NCCL EP", CombineRecipe.NVFP4);
+        Rule.RECIPE_AVAILABLE.require(s.isLowLatency() && s.device().hasFp4(),
+                "NVFP4 exists for low latency on devices of compute capability 10.0 and up: this is %s on %d.%d",
+                s.config().algorithm(), s.device().computeCapability() / 10, s.device().computeCapability() % 10);
+        Rule.RECIPE_TYPES.require(type == DataType.BFLOAT16, "tokens are %s: NVFP4 takes BFLOAT16", type);
+    }
+
     static void checkCombine(HandleShape s, CombineInputs in, CombineOutputs out, @Nullable CombineConfig config) {
         CombineRecipe recipe = config == null ? CombineRecipe.NONE : config.recipe();
         EpTensor tokens = in.tokens();
         EpTensor scales = in.scales();
         long hidden = tokens.extent(tokens.dimensions() - 1);
         if (recipe == CombineRecipe.NVFP4) {
-            Rule.V1_FEATURE.require(s.isV2(), "recipe %s needs API v2 of NCCL EP", recipe);
-            Rule.RECIPE_AVAILABLE.require(s.isLowLatency() && s.device().hasFp4(),
-                    "NVFP4 exists for low latency on devices of compute capability 10.0 and up: this is %s on %d.%d",
-                    s.config().algorithm(), s.device().computeCapability() / 10, s.device().computeCapability() % 10);
-            Rule.RECIPE_TYPES.require(tokens.type() == DataType.BFLOAT16, "tokens are %s: NVFP4 takes BFLOAT16",
-                    tokens);
+            checkNvfp4(s, tokens.type());
             long[] zones = s.zones();
             Rule.RECIPE_SCALES.require(scales != null && scales.has(DataType.FLOAT32, zones[0], zones[1], 1),
                     "scales are %s: NVFP4 needs FLOAT32 [%d, %d, 1]", scales, zones[0], zones[1]);

@@ -351,7 +351,9 @@ public final class Communicator extends Collectives {
      * @throws WaitTimeoutException if that takes longer than {@link #limit()}
      */
     public void finalizeWork() {
-        checkCreate("Communicator.finalizeWork", device);
+        CaptureScope.refuse("Communicator.finalizeWork", "finalize after the capture");
+        NcclGroup.refuse("Communicator.finalizeWork");
+        device.checkUsable();
         if (!owned) {
             throw new IllegalStateException(this + " is borrowed: its owner finalizes it");
         }
@@ -442,7 +444,8 @@ public final class Communicator extends Collectives {
 
     /**
      * Runs {@code body} and makes its collectives, on any communicators, one operation, {@code ncclGroupStart} to {@code
-     * ncclGroupEnd}. They are made when the body is done: if it throws, none of them is.
+     * ncclGroupEnd}. They are made when the body is done: if it throws, none of them is. Collectives alone are collected; anything else
+     * in the body, such as calls of an EP group, is done at once and so comes before them.
      */
     public static void group(Runnable body) {
         NcclGroup.run(body);

@@ -90,7 +90,10 @@ class GraphCaptureTest {
         try (CudaStream stream = CudaStream.create(device);
                 DeviceMemory memory = DeviceMemory.allocate(device, 16);
                 PinnedMemory pinned = PinnedMemory.allocate(device, 16);
-                CudaEvent event = CudaEvent.create(device)) {
+                CudaEvent event = CudaEvent.create(device);
+                CudaGraph inner = stream.capture(() -> {
+                });
+                CudaGraphExec nested = inner.instantiate()) {
             event.record(stream);
             stream.await(LIMIT);
             List<Runnable> refused = List.of(stream::synchronize, stream::isIdle, () -> stream.await(LIMIT),
@@ -98,7 +101,7 @@ class GraphCaptureTest {
                     () -> DeviceMemory.allocate(device, 1), () -> PinnedMemory.allocate(device, 1),
                     () -> CudaStream.create(device), () -> CudaEvent.create(device),
                     () -> memory.copyFrom(pinned.segment()), () -> memory.copyTo(pinned.segment()),
-                    () -> stream.capture(() -> {
+                    () -> nested.launch(stream), () -> nested.upload(stream), () -> stream.capture(() -> {
                     }));
             List<Throwable> failures = new ArrayList<>();
             try (CudaGraph graph = stream.capture(() -> {

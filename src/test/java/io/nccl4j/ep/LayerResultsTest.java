@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.Emulator;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.CaseSpace;
@@ -102,6 +103,41 @@ class LayerResultsTest {
                     rank.bootstrap().barrier();
                 }
             }
+        });
+    }
+
+    /**
+     * Random configurations of 1 to 16 ranks: whole and captured steps mixed, rows in any order, memory that is not zero. More of
+     * them with {@code -Dnccl4j.test.cases=<number>}.
+     */
+    @ParameterizedTest
+    @EnumSource(Kind.class)
+    void anyConfigurationGivesWhatTheOracleSays(Kind kind) {
+        CaseSeeds seeds = CaseSeeds.fresh();
+        System.out.println("LayerResultsTest any " + kind + " seed " + seeds);
+        Emulator.options().poison(true).shuffle(seeds.seed() == 0 ? 1 : seeds.seed());
+        seeds.first(Integer.getInteger("nccl4j.test.cases", 25)).forEach(seed -> {
+            int ranks = 1 + (int) Long.remainderUnsigned(seed, 16);
+            EpCase first = kind.draw(seed, ranks);
+            EmulatedCluster.run(ranks, rank -> {
+                try (LayerOnRank layer = LayerOnRank.of(rank, first, kind.algorithm, kind.layout,
+                        UnaryOperator.identity());
+                        CudaGraph graph = layer.stream.capture(() -> layer.enqueueStep(layer.buffers.maxTokens()));
+                        CudaGraphExec exec = graph.instantiate()) {
+                    for (int step = 0; step < 4; step++) {
+                        EpCase now = step == 0 ? first : kind.redraw(first, step);
+                        int tokens = layer.load(now);
+                        if ((seed >> 16 + step & 1) == 0) {
+                            layer.enqueueStep(tokens);
+                        } else {
+                            exec.launch(layer.stream);
+                        }
+                        layer.stream.await(LayerOnRank.LIMIT);
+                        layer.verify(now, RowsWritten.WINDOW);
+                        rank.bootstrap().barrier();
+                    }
+                }
+            });
         });
     }
 }

@@ -67,7 +67,7 @@ final class RuleBench implements AutoCloseable {
     }
 
     EpTensor tensor(DataType type, long... shape) {
-        return EpTensor.of(own(DeviceMemory.allocate(rank.device(), Math.max(256, BufferShapes.bytes(type, shape)))),
+        return EpTensor.of(own(DeviceMemory.allocate(rank.device(), Math.max(256, TensorShape.bytes(type, shape)))),
                 type, shape);
     }
 
@@ -96,7 +96,7 @@ final class RuleBench implements AutoCloseable {
     }
 
     EpTensor windowed(DataType type, long... shape) {
-        DeviceMemory memory = own(communicator.allocate(Math.max(256, BufferShapes.bytes(type, shape))));
+        DeviceMemory memory = own(communicator.allocate(Math.max(256, TensorShape.bytes(type, shape))));
         Window window = own(communicator.register(memory));
         return EpTensor.inWindow(window.whole(), type, shape);
     }

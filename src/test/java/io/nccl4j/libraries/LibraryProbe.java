@@ -5,7 +5,7 @@ import io.nccl4j.NativeLibraryException;
 import io.nccl4j.cuda.CudaDevice;
 
 /** What a user's program sees on first use; run in a JVM of its own. Each line is {@code name: message}. */
-final class LibraryProbe {
+public final class LibraryProbe {
     private LibraryProbe() {
     }
 

@@ -19,6 +19,7 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
+import org.assertj.core.api.Assertions;
 import org.slf4j.Logger;
 
 /** A JVM that runs a main class of the tests; ended with the test at the latest. */
@@ -52,7 +53,8 @@ public final class ChildJvm implements Closeable {
 
     private static String classPath() {
         return Stream.of(locationOf(NativeLibraries.class), Path.of("target", "test-classes").toAbsolutePath(),
-                locationOf(Logger.class)).map(Path::toString).collect(Collectors.joining(File.pathSeparator));
+                locationOf(Logger.class), locationOf(Assertions.class)).map(Path::toString)
+                .collect(Collectors.joining(File.pathSeparator));
     }
 
     private static Path locationOf(Class<?> type) {

@@ -1,127 +1,141 @@
 package io.nccl4j.safety;
 
 import io.nccl4j.NativeLibraries;
-import io.nccl4j.cuda.CudaDevice;
-import io.nccl4j.cuda.CudaEvent;
-import io.nccl4j.cuda.CudaGraph;
-import io.nccl4j.cuda.CudaGraphExec;
-import io.nccl4j.cuda.CudaStream;
-import io.nccl4j.cuda.DeviceMemory;
-import io.nccl4j.cuda.PiecewiseGraph;
-import io.nccl4j.cuda.PinnedMemory;
-import io.nccl4j.ep.BFloat16;
-import io.nccl4j.ep.CachedGraph;
-import io.nccl4j.ep.CombineConfig;
-import io.nccl4j.ep.CombineInputs;
-import io.nccl4j.ep.CombineOutputs;
-import io.nccl4j.ep.DispatchConfig;
-import io.nccl4j.ep.DispatchInputs;
-import io.nccl4j.ep.DispatchOutputs;
-import io.nccl4j.ep.EpBuffers;
-import io.nccl4j.ep.EpGeneration;
-import io.nccl4j.ep.EpGroup;
-import io.nccl4j.ep.EpGroupConfig;
-import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.EpHandlePool;
-import io.nccl4j.ep.EpSizing;
-import io.nccl4j.ep.EpTensor;
-import io.nccl4j.ep.Float16;
-import io.nccl4j.ep.GraphCache;
-import io.nccl4j.ep.GraphKey;
-import io.nccl4j.ep.HandleConfig;
-import io.nccl4j.ep.LayoutInfo;
-import io.nccl4j.ep.RankMask;
-import io.nccl4j.internal.NativeResource;
-import io.nccl4j.nccl.Communicator;
-import io.nccl4j.nccl.CommunicatorOptions;
-import io.nccl4j.nccl.DataType;
-import io.nccl4j.nccl.UniqueId;
-import io.nccl4j.nccl.Window;
-import io.nccl4j.nccl.WindowSlice;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.lang.reflect.Constructor;
+import java.lang.reflect.Executable;
 import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
+import java.net.URI;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.stream.Stream;
 
-/** The public methods that {@link HostileUse} calls, in an order that does not depend on the VM. */
+/**
+ * The public methods and constructors of the library, found in its classes, in an order that does not depend on the VM. Each is
+ * called with random arguments, or {@link ApiExclusions} says why not.
+ */
 final class ApiSurface {
-    private static final List<Class<?>> CLASSES = List.of(NativeLibraries.class, CudaDevice.class, CudaStream.class,
-            CudaEvent.class, CudaGraph.class, CudaGraphExec.class, DeviceMemory.class, PinnedMemory.class,
-            PiecewiseGraph.class, PiecewiseGraph.Builder.class, Communicator.class, CommunicatorOptions.class,
-            DataType.class, UniqueId.class, Window.class, WindowSlice.class, EpGroup.class, EpGroupConfig.class,
-            EpGroupConfig.Builder.class, EpHandle.class, EpHandlePool.class, EpHandlePool.Builder.class,
-            EpHandlePool.Slot.class, EpBuffers.class, EpTensor.class, EpSizing.class, EpGeneration.class,
-            LayoutInfo.class,
-            LayoutInfo.Builder.class, DispatchInputs.class, DispatchOutputs.class, CombineInputs.class,
-            CombineOutputs.class, DispatchConfig.class, CombineConfig.class, HandleConfig.class, RankMask.class,
-            GraphCache.class, GraphKey.class, CachedGraph.class, BFloat16.class, Float16.class);
+    private static final List<String> PACKAGES = List.of("", "bootstrap", "cuda", "ep", "nccl");
 
-    /**
-     * Not called with random arguments. Promises that only the caller can keep: addresses of others ({@code wrap}, {@code adopt},
-     * {@code borrow}, native allocator functions). What one rank cannot do alone and all cannot do alike: {@code send}, {@code receive},
-     * {@code Communicator.init} with a rank of one's own. What ends everything, and comes last: {@code abort}, {@code abandon},
-     * {@code reset}. Plumbing between the packages: the rest.
-     */
-    private static final Set<String> EXCLUDED = Set.of("DeviceMemory.wrap", "DeviceMemory.adopt", "CudaStream.wrap",
-            "Communicator.borrow", "Communicator.send", "Communicator.receive", "Communicator.init", "UniqueId.create",
-            "Communicator.abort", "Communicator.abandon", "CudaDevice.reset", "DeviceMemory.abandon",
-            "Communicator.callCollectively", "Communicator.failed", "DeviceMemory.whenClosed",
-            "DeviceMemory.descriptors",
-            "Communicator.finalizeWork");
-
-    private final Map<Class<?>, List<Method>> byClass = new LinkedHashMap<>();
-    private final List<Method> all = new ArrayList<>();
+    private final Map<Class<?>, List<Executable>> byClass = new LinkedHashMap<>();
+    private final Map<String, String> excluded = new TreeMap<>();
+    private final Set<String> called = new TreeSet<>();
 
     ApiSurface() {
-        for (Class<?> type : CLASSES) {
-            List<Method> methods = new ArrayList<>();
-            for (Method method : type.getMethods()) {
-                boolean excluded = method.getDeclaringClass() == Object.class || method.isSynthetic()
-                        || method.getDeclaringClass() == Enum.class || method.getDeclaringClass() == Record.class
-                        || EXCLUDED.contains(type.getSimpleName() + "." + method.getName())
-                        || Modifier.isStatic(method.getModifiers())
-                                && method.getDeclaringClass() == NativeResource.class
-                        || method.getName().equals("allocator") && method.getParameterCount() == 3;
-                if (!excluded) {
-                    method.setAccessible(true);
-                    methods.add(method);
-                }
+        for (Class<?> type : publicTypes()) {
+            List<Executable> members = new ArrayList<>();
+            Stream.concat(Arrays.stream(type.getMethods()), Arrays.stream(type.getConstructors()))
+                    .filter(member -> isOurs(type, member) && !isBridge(type, member)).forEach(member -> {
+                        String name = name(member);
+                        String reason = ApiExclusions.reason(member);
+                        if (reason != null) {
+                            excluded.put(name, reason);
+                        } else {
+                            member.setAccessible(true);
+                            members.add(member);
+                            called.add(name);
+                        }
+                    });
+            members.sort(Comparator.comparing(Executable::getName).thenComparing(Executable::toGenericString));
+            if (!members.isEmpty()) {
+                byClass.put(type, members);
             }
-            methods.sort(Comparator.comparing(Method::getName).thenComparing(method -> method.toGenericString()));
-            byClass.put(type, methods);
-            all.addAll(methods);
         }
     }
 
+    /** Not of the JDK, and not what the compiler gives every enum. */
+    private static boolean isOurs(Class<?> type, Executable member) {
+        Class<?> declaring = member.getDeclaringClass();
+        boolean ofEnum = type.isEnum() && Modifier.isStatic(member.getModifiers())
+                && (member.getName().equals("values") || member.getName().equals("valueOf"));
+        boolean ofNobody = declaring != type && Modifier.isStatic(member.getModifiers());
+        return declaring.getName().startsWith("io.nccl4j.") && !ofEnum && !ofNobody;
+    }
+
+    /** Made by the compiler beside the method itself; a class that is not public is seen through such alone. */
+    private static boolean isBridge(Class<?> type, Executable member) {
+        return member.isSynthetic() && Arrays.stream(type.getMethods())
+                .anyMatch(other -> !other.isSynthetic() && other.getName().equals(member.getName())
+                        && Arrays.equals(other.getParameterTypes(), member.getParameterTypes()));
+    }
+
+    private static List<Class<?>> publicTypes() {
+        try {
+            Path classes = Path.of(
+                    URI.create(NativeLibraries.class.getProtectionDomain().getCodeSource().getLocation().toString()));
+            List<Class<?>> types = new ArrayList<>();
+            for (String name : PACKAGES) {
+                Path folder = classes.resolve("io/nccl4j").resolve(name);
+                try (Stream<Path> files = Files.list(folder)) {
+                    files.map(file -> classes.relativize(file).toString()).filter(file -> file.endsWith(".class"))
+                            .filter(file -> !file.contains("-info")).sorted()
+                            .map(file -> load(file.substring(0, file.length() - 6).replace('/', '.')))
+                            .filter(ApiSurface::isPublic).forEach(types::add);
+                }
+            }
+            return types;
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private static Class<?> load(String name) {
+        try {
+            return Class.forName(name, false, ApiSurface.class.getClassLoader());
+        } catch (ClassNotFoundException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    private static boolean isPublic(Class<?> type) {
+        return Modifier.isPublic(type.getModifiers())
+                && (type.getEnclosingClass() == null || isPublic(type.getEnclosingClass()));
+    }
+
     List<Class<?>> classes() {
-        return CLASSES;
+        return List.copyOf(byClass.keySet());
     }
 
-    List<Method> of(Class<?> type) {
-        return byClass.get(type);
+    List<Executable> of(Class<?> type) {
+        return Objects.requireNonNull(byClass.get(type));
     }
 
-    int size() {
-        return (int) all.stream().map(ApiSurface::name).distinct().count();
+    /** What is called with random arguments. */
+    Set<String> called() {
+        return called;
     }
 
-    List<String> names() {
-        return all.stream().map(ApiSurface::name).distinct().toList();
+    /** What is not, and why. */
+    Map<String, String> excluded() {
+        return excluded;
     }
 
     /** Class, method and parameter types, short. */
-    static String name(Method method) {
-        StringBuilder text = new StringBuilder(method.getDeclaringClass().getSimpleName()).append('.')
-                .append(method.getName()).append('(');
+    static String name(Executable member) {
+        StringBuilder text = new StringBuilder(member.getDeclaringClass().getSimpleName()).append('.')
+                .append(member instanceof Constructor<?> ? "new" : member.getName()).append('(');
         String separator = "";
-        for (Class<?> type : method.getParameterTypes()) {
+        for (Class<?> type : member.getParameterTypes()) {
             text.append(separator).append(type.getSimpleName());
             separator = ",";
         }
         return text.append(')').toString();
+    }
+
+    /** The class of what it gives. */
+    static Class<?> result(Executable member) {
+        return member instanceof Method method ? method.getReturnType() : member.getDeclaringClass();
     }
 }

@@ -11,7 +11,7 @@ import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.EpCase;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.reflect.Method;
+import java.lang.reflect.Executable;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Set;
@@ -63,7 +63,7 @@ final class ArgumentSource {
 
     /** An argument of a type for a method; null if there is none, or as a mistake. */
     @Nullable
-    Object value(Class<?> type, Method method) {
+    Object value(Class<?> type, Executable method) {
         if (!type.isPrimitive() && random.nextInt(40) == 0 && !keepsArguments(method)) {
             return null;
         }
@@ -128,7 +128,7 @@ final class ArgumentSource {
     }
 
     /** Whether a null would be found at a later call only. */
-    private static boolean keepsArguments(Method method) {
+    private static boolean keepsArguments(Executable method) {
         String name = method.getDeclaringClass().getSimpleName();
         return name.endsWith("Builder") || name.endsWith("Options") || name.endsWith("Config")
                 || name.equals("GraphCache")
@@ -170,7 +170,7 @@ final class ArgumentSource {
         return chosen == CaptureMode.GLOBAL ? CaptureMode.RELAXED : chosen;
     }
 
-    private int number(Method method) {
+    private int number(Executable method) {
         int[] small = {-1, 0, 1, 2, 3, 4, 16, model.shape().topK(), model.shape().experts(), model.shape().maxTokens(),
                 model.hidden(), model.hidden() * 2, model.shape().ranks()};
         // As many as are given are made.
@@ -179,7 +179,7 @@ final class ArgumentSource {
         return counts || random.nextInt(8) > 0 ? value : random.nextBoolean() ? Integer.MAX_VALUE : Integer.MIN_VALUE;
     }
 
-    private long longNumber(Method method) {
+    private long longNumber(Executable method) {
         long[] some = {-1, 0, 1, 2, 8, 64, 256, 4096, 8192, 65536, model.shape().maxTokens(), model.shape().topK(),
                 1L << 40,
                 Long.MAX_VALUE, Long.MIN_VALUE, Long.MAX_VALUE - 7};

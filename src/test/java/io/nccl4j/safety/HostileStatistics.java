@@ -1,12 +1,16 @@
 package io.nccl4j.safety;
 
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
+import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
 
 /** What a run of {@link HostileUse} has done and seen. Thread-safe: ranks are threads. */
 final class HostileStatistics {
     private final Map<String, Long> calls = new TreeMap<>();
-    private final Map<String, Long> refused = new TreeMap<>();
+    private final Map<String, Long> scripts = new TreeMap<>();
+    private final Map<String, Long> exceptions = new TreeMap<>();
     private final Map<String, Long> outcomes = new TreeMap<>();
     private final Map<String, Long> faults = new TreeMap<>();
     private final Map<String, Long> natives = new TreeMap<>();
@@ -28,11 +32,22 @@ final class HostileStatistics {
         verified++;
     }
 
-    synchronized void call(String method, String outcome) {
+    /** A call with random arguments. */
+    synchronized void call(String method, String outcome, @Nullable Throwable thrown) {
         calls.merge(method, 1L, Long::sum);
-        outcomes.merge(outcome, 1L, Long::sum);
-        if (!outcome.equals("ok")) {
-            refused.merge(method, 1L, Long::sum);
+        count(outcome, thrown);
+    }
+
+    /** Several calls in an order that makes sense. */
+    synchronized void scripted(String name, String outcome, @Nullable Throwable thrown) {
+        scripts.merge(name, 1L, Long::sum);
+        count(outcome, thrown);
+    }
+
+    private void count(String outcome, @Nullable Throwable thrown) {
+        outcomes.merge(outcome.startsWith("native error") ? "native error" : outcome, 1L, Long::sum);
+        if (thrown != null) {
+            exceptions.merge(thrown.getClass().getSimpleName(), 1L, Long::sum);
         }
     }
 
@@ -53,22 +68,21 @@ final class HostileStatistics {
         return "sequences " + sequences + ", actions " + actions + ", calls " + calls();
     }
 
-    synchronized String summary(int surface) {
-        long all = calls();
-        long bad = refused.values().stream().mapToLong(Long::longValue).sum();
-        StringBuilder text = new StringBuilder();
-        text.append("sequences ").append(sequences).append(", of which ended by a fault ").append(broken).append('\n');
-        text.append("actions ").append(actions).append(", calls ").append(all).append(", refused ").append(bad)
-                .append('\n');
-        text.append("public methods called ").append(calls.size()).append(" of ").append(surface).append('\n');
-        text.append("results verified ").append(verified).append('\n');
-        text.append("outcomes ").append(outcomes).append('\n');
-        text.append("faults ").append(faults).append('\n');
-        text.append("native error codes without a fault ").append(natives);
-        return text.toString();
+    /** Everything, in lines of a name and its figures. */
+    synchronized String summary(ApiSurface surface) {
+        Set<String> missing = new TreeSet<>(surface.called());
+        missing.removeAll(calls.keySet());
+        return String.join("\n", "sequences " + sequences + ", of which ended by a fault " + broken,
+                "actions " + actions + " of all ranks, calls with random arguments " + calls(),
+                "results verified " + verified,
+                "outcomes " + outcomes, "exceptions " + exceptions, "faults injected " + faults,
+                "native error codes without a fault " + natives, "scripted " + scripts,
+                "public methods called with random arguments " + calls.size() + " of " + surface.called().size()
+                        + ", left out with a reason " + surface.excluded().size(),
+                "rarest " + rarest(), "never called " + missing.size() + " " + missing.stream().limit(20).toList());
     }
 
-    synchronized java.util.Set<String> called() {
-        return new java.util.TreeSet<>(calls.keySet());
+    private String rarest() {
+        return calls.entrySet().stream().sorted(Map.Entry.comparingByValue()).limit(5).toList().toString();
     }
 }

@@ -11,6 +11,7 @@ import java.util.SplittableRandom;
  */
 public final class HostileUse {
     private static final long PROGRESS_NANOS = 10_000_000_000L;
+    private static final long SLOW_NANOS = 10_000_000_000L;
 
     private HostileUse() {
     }
@@ -47,18 +48,19 @@ public final class HostileUse {
             e.printStackTrace(System.out);
             System.exit(1);
         }
-        System.out.println(statistics.summary(surface.size()));
-        System.out.println("native calls " + Emulator.callCount());
-        java.util.Set<String> missing = new java.util.TreeSet<>(surface.names());
-        missing.removeAll(statistics.called());
-        System.out.println("never called " + missing);
+        System.out.println(statistics.summary(surface));
+        System.out.println("native calls " + Emulator.callCount() + ", alive at the end " + Emulator.usage());
         System.out.println("done");
         System.exit(0);
     }
 
     private static void run(HostileSequence sequence) {
+        long start = System.nanoTime();
         try {
             sequence.run();
+            if (System.nanoTime() - start > SLOW_NANOS) {
+                System.out.println("slow: " + sequence);
+            }
         } catch (HostileFailure e) {
             throw e;
         } catch (RuntimeException e) {

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
+import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
@@ -31,6 +32,7 @@ import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
+import java.util.List;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.LongStream;
@@ -105,6 +107,12 @@ class SharingFailureModesTest {
                     assertThatThrownBy(() -> cache.capture(rank.rank() == 0 ? key : key.withTokens(1)))
                             .isInstanceOf(IllegalStateException.class).hasMessageContaining("do not agree")
                             .hasMessageContaining("rank 0").hasMessageContaining("rank 1");
+                    if (rank.rank() == 0) {
+                        assertThatThrownBy(() -> cache.capture(key)).isInstanceOf(IllegalStateException.class)
+                                .hasMessageContaining("rank 1 is in another call");
+                    } else {
+                        rank.bootstrap().allGather(new byte[]{1, 2, 3});
+                    }
                     cache.capture(key);
                     for (int turn = 0; turn < 4; turn++) {
                         EpCase batch = world.model.redraw(RoutingKind.HOLES, 207 + turn);
@@ -219,9 +227,6 @@ class SharingFailureModesTest {
                 }).get(20, TimeUnit.SECONDS);
                 assertThat(refused).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("bindToCurrentThread");
-                Throwable virtual = catchThrowable(() -> Thread.ofVirtual().start(() -> {
-                }).join());
-                assertThat(virtual).isNull();
                 Thread carrier = Thread.ofVirtual().unstarted(() -> assertThatThrownBy(world.group::bindToCurrentThread)
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("platform thread"));
                 carrier.start();
@@ -233,6 +238,44 @@ class SharingFailureModesTest {
                     layer.runAndVerify(batch, world.stream);
                 }).get(30, TimeUnit.SECONDS);
                 world.group.bindToCurrentThread();
+                layer.runAndVerify(batch, world.stream);
+            }
+        });
+    }
+
+    /** The library launches on the current device of the thread, whatever device that is. */
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(RANKS)
+    void f17WhileAnotherDeviceIsCurrentTheGroupIsNotUsed(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(RANKS, 227), EpGroupConfig.Builder::checked)) {
+                Layer layer = world.layer();
+                EpHandle spare = world.own(world.group.createHandle());
+                CudaDevice wrong = CudaDevice.of(RANKS + rank.rank());
+                EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 228);
+                layer.runAndVerify(batch, world.stream);
+                List<Runnable> uses = List.of(() -> layer.enqueue(1, world.stream),
+                        () -> layer.handle.update(layer.buffers.routing(), world.stream), world.group::createHandle,
+                        spare::close, world.group::close);
+                for (Runnable use : uses) {
+                    wrong.makeCurrent();
+                    assertThatThrownBy(use::run).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("another device than " + rank.device());
+                    assertThat(CudaDevice.current()).isEqualTo(wrong);
+                    rank.device().makeCurrent();
+                    wrong.run(() -> assertThatThrownBy(use::run).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("another device than " + rank.device()));
+                }
+                layer.runAndVerify(batch, world.stream);
+                wrong.makeCurrent();
+                world.group.bindToCurrentThread();
+                layer.runAndVerify(batch, world.stream);
+                // Behind the back of nccl4j: only the checked mode sees it.
+                CudaRuntime.cudaSetDevice(wrong.ordinal());
+                assertThatThrownBy(() -> layer.enqueue(1, world.stream)).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("something outside of nccl4j");
+                rank.device().makeCurrent();
                 layer.runAndVerify(batch, world.stream);
             }
         });

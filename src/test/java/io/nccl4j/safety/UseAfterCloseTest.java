@@ -52,6 +52,7 @@ class UseAfterCloseTest {
     private static final Set<String> STILL_ANSWER = Set.of("close", "isClosed", "toString", "isOwned", "device",
             "byteSize",
             "rank", "size", "isBlocking", "limit", "isUsable", "lost", "communicator", "memory", "config", "generation",
+            "dispatchConfig", "combineConfig",
             "sizing", "group", "layout", "topK", "alignment", "tokens", "handle", "maxTokens", "isCapturing",
             // Does nothing outside of a capture.
             "retain",

@@ -3,8 +3,11 @@ package io.nccl4j.ep.graphs;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.catchThrowable;
 
 import io.nccl4j.bindings.cudart.CudaRuntime;
+import io.nccl4j.cuda.CaptureMode;
+import io.nccl4j.cuda.CudaEvent;
 import io.nccl4j.cuda.CudaException;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
@@ -15,32 +18,32 @@ import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EpApi;
 import io.nccl4j.ep.DispatchConfig;
-import io.nccl4j.ep.EpGroup;
+import io.nccl4j.ep.DispatchInputs;
+import io.nccl4j.ep.DispatchOutputs;
+import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.EpHandlePool;
 import io.nccl4j.ep.EpSizing;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.Layout;
-import io.nccl4j.ep.RankMask;
 import io.nccl4j.internal.NativeResource;
 import io.nccl4j.junit.EmulatedRanks;
-import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
+import io.nccl4j.nccl.Window;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
+import org.assertj.core.api.InstanceOfAssertFactories;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -59,7 +62,7 @@ class CaptureGuardTest {
     }
 
     /** Eagerly and as a new graph: nothing that went wrong before has left a trace. */
-    private static void checkUsable(MoeRank self, MoeLayer layer, EpCase batch) {
+    static void checkUsable(MoeRank self, MoeLayer layer, EpCase batch) {
         int most = batch.shape().maxTokens();
         assertThat(self.stream().isCapturing()).isFalse();
         layer.load(batch, self.stream());
@@ -72,80 +75,6 @@ class CaptureGuardTest {
             exec.launch(self.stream());
             layer.verify(batch, layer.result(most));
         }
-    }
-
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
-    void callsThatCannotBeCapturedAreRefusedByName(LayerKind kind, EmulatedCluster cluster) {
-        EpCase model = draw(kind);
-        cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, kind, model); MoeLayer layer = self.layer()) {
-                Map<String, Runnable> refused = refused(self, layer);
-                // All in one body: a refusal comes before the native call, so that the capture itself stays intact.
-                try (CudaGraph graph = self.stream().capture(() -> {
-                    rank.bootstrap().barrier();
-                    long calls = Emulator.callCount();
-                    rank.bootstrap().barrier();
-                    refused.forEach((name, call) -> assertThatThrownBy(call::run).as(name)
-                            .isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining(name).hasMessageContaining("cannot be captured into a graph: "));
-                    rank.bootstrap().barrier();
-                    assertThat(Emulator.callCount()).isEqualTo(calls);
-                    rank.bootstrap().barrier();
-                    layer.enqueue(1, self.stream());
-                })) {
-                    assertThat(graph.nodeCount()).isPositive();
-                }
-                // The same calls uncaught: the capture ends and the exception arrives.
-                refused.forEach((name, call) -> assertThatThrownBy(() -> self.stream().capture(() -> {
-                    layer.enqueue(1, self.stream());
-                    call.run();
-                })).as(name).isInstanceOf(IllegalStateException.class).hasMessageContaining(name));
-                checkUsable(self, layer, model);
-            }
-        });
-    }
-
-    private static Map<String, Runnable> refused(MoeRank self, MoeLayer layer) {
-        EpHandle handle = layer.handle();
-        Map<String, Runnable> calls = new LinkedHashMap<>();
-        calls.put("EpGroup.create", () -> EpGroup.create(self.group().communicator(), self.group().config()));
-        calls.put("EpGroup.createHandle", () -> self.group().createHandle());
-        calls.put("EpHandle.allocateBuffers", () -> handle.allocateBuffers(512, DataType.BFLOAT16));
-        calls.put("EpHandle.warmUp", () -> handle.warmUp(layer.buffers(), 1, self.stream()));
-        calls.put("EpHandlePool.build", () -> EpHandlePool.builder(self.group()).build(512, DataType.BFLOAT16));
-        calls.put("EpBuffers.readCountsForDebug", () -> layer.buffers().readCountsForDebug(self.stream()));
-        calls.put("EpGroup.bindToCurrentThread", () -> self.group().bindToCurrentThread());
-        calls.put("close of EpHandle#", handle::close);
-        calls.put("close of EpBuffers#", layer.buffers()::close);
-        calls.put("close of EpGroup#", self.group()::close);
-        calls.put("DeviceMemory.allocate", () -> DeviceMemory.allocate(self.rank().device(), 16));
-        calls.put("DeviceMemory.copyTo", () -> layer.buffers().routing().memory().copyTo(MemorySegment.NULL));
-        calls.put("CudaStream.synchronize", self.stream()::synchronize);
-        calls.put("CudaStream.await", () -> self.stream().await(MoeRank.LIMIT));
-        calls.put("CudaDevice.synchronize", self.rank().device()::synchronize);
-        calls.put("Communicator.init", () -> Communicator.init(self.rank().bootstrap(), self.rank().device()));
-        return calls;
-    }
-
-    @Test
-    @EmulatedRanks(RANKS)
-    void maskCleanIsRefused(EmulatedCluster cluster) {
-        EpCase model = draw(LayerKind.LL_RANK_MAJOR);
-        cluster.run(rank -> {
-            EpGroupConfig config = LayerKind.LL_RANK_MAJOR.config(model).mask().build();
-            try (MoeRank self = new MoeRank(rank, LayerKind.LL_RANK_MAJOR, model, config);
-                    MoeLayer layer = self.layer()) {
-                for (Runnable call : List.<Runnable>of(() -> self.group().maskClean(self.stream()),
-                        () -> self.group().maskUpdate(RankMask.all(RANKS), self.stream()),
-                        () -> self.group().maskQuery(self.stream()))) {
-                    assertThatThrownBy(() -> self.stream().capture(call)).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("cannot be captured");
-                }
-                checkUsable(self, layer, model);
-            }
-        });
     }
 
     @ParameterizedTest
@@ -178,11 +107,7 @@ class CaptureGuardTest {
     void release010RefusesAnOddNumberOfOperations(EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_1_0);
         LayerKind kind = LayerKind.LL_RANK_MAJOR;
-        EpCase model = seeds.first(1000)
-                .mapToObj(
-                        seed -> EpCase.draw(kind.space(RANKS).withFormat(NumberFormat.BFLOAT16).withHidden(2048), seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
-                .orElseThrow();
+        EpCase model = kind.drawRelease010(RANKS, seeds);
         System.out.println(kind + ", series " + seeds + ", " + model);
         cluster.run(rank -> {
             try (MoeRank self = new MoeRank(rank, kind, model); MoeLayer layer = self.layer()) {
@@ -233,6 +158,49 @@ class CaptureGuardTest {
                 layer.spoil();
                 exec.launch(self.stream());
                 layer.verify(model, layer.result(most));
+                exec.close();
+            }
+        });
+    }
+
+    @Test
+    @EmulatedRanks(RANKS)
+    void aGraphKeepsWindowsEventsAndForkedStreamsToo(EmulatedCluster cluster) {
+        LayerKind kind = LayerKind.HT_FLAT;
+        EpCase model = draw(kind);
+        cluster.run(rank -> {
+            int most = model.shape().maxTokens();
+            try (MoeRank self = new MoeRank(rank, kind, model);
+                    MoeLayer layer = self.layer();
+                    CudaStream side = CudaStream.create(rank.device());
+                    CudaEvent fork = CudaEvent.create(rank.device());
+                    CudaEvent join = CudaEvent.create(rank.device());
+                    DeviceMemory memory = self.group().communicator()
+                            .allocate(Math.ceilDiv(layer.buffers().received().byteSize(), 4096) * 4096);
+                    Window window = self.group().communicator().register(memory)) {
+                EpBuffers buffers = layer.buffers();
+                EpTensor received = EpTensor.inWindow(window.slice(0, buffers.received().byteSize()),
+                        LayerKind.type(model.format()), buffers.received().rows(), model.hidden());
+                layer.handle().warmUp(buffers, most, self.stream());
+                CudaGraph graph = self.stream().capture(() -> {
+                    fork.record(self.stream());
+                    side.waitEvent(fork);
+                    layer.handle().update(buffers.routing(), side);
+                    layer.handle().dispatch(DispatchInputs.of(buffers.tokens(), buffers.weights()),
+                            DispatchOutputs.of(received, buffers.receivedWeights(), buffers.receivedIndices()), side);
+                    join.record(side);
+                    self.stream().waitEvent(join);
+                });
+                for (NativeResource used : List.of(window, memory, side, fork, join, self.stream(), layer.handle(),
+                        self.group(), buffers.receivedWeights().memory(), buffers.tokens().memory())) {
+                    assertThatThrownBy(used::close).as("%s", used).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("cannot be closed while it is in use by");
+                }
+                CudaGraphExec exec = graph.instantiate();
+                graph.close();
+                assertThatThrownBy(window::close).hasMessageContaining("CudaGraphExec#");
+                exec.launch(self.stream());
+                self.stream().await(MoeRank.LIMIT);
                 exec.close();
             }
         });
@@ -354,5 +322,58 @@ class CaptureGuardTest {
             assertThat(System.nanoTime()).as("the other thread makes no progress").isLessThan(deadline);
             Thread.onSpinWait();
         }
+    }
+
+    @ParameterizedTest
+    @EnumSource(CaptureMode.class)
+    @EmulatedRanks(1)
+    void theModeOfACaptureIsByArgument(CaptureMode mode, EmulatedCluster cluster) {
+        LayerKind kind = LayerKind.HT_FLAT;
+        EpCase model = EpCase.draw(kind.space(1), seeds.first(1).findFirst().orElseThrow());
+        int most = model.shape().maxTokens();
+        cluster.run(rank -> {
+            try (MoeRank self = new MoeRank(rank, kind, model); MoeLayer layer = self.layer()) {
+                layer.handle().warmUp(layer.buffers(), most, self.stream());
+                try (CudaGraph graph = self.stream().capture(mode, () -> layer.enqueue(most, self.stream()));
+                        CudaGraphExec exec = graph.instantiate()) {
+                    layer.load(model, self.stream());
+                    layer.spoil();
+                    exec.launch(self.stream());
+                    layer.verify(model, layer.result(most));
+                }
+                // Another thread allocates meanwhile, which only the global mode forbids.
+                AtomicReference<Object> other = new AtomicReference<>();
+                Throwable failure = catchThrowable(() -> self.stream().capture(mode, () -> {
+                    layer.enqueue(most, self.stream());
+                    other.set(elsewhere(rank));
+                }).close());
+                if (mode == CaptureMode.GLOBAL) {
+                    assertThat(other.get()).asInstanceOf(InstanceOfAssertFactories.THROWABLE)
+                            .isInstanceOf(CudaException.class)
+                            .hasMessageContaining("cudaErrorStreamCaptureUnsupported");
+                    assertThat(failure).isInstanceOf(CudaException.class)
+                            .hasMessageContaining("cudaErrorStreamCaptureInvalidated");
+                } else {
+                    assertThat(other.get()).isEqualTo("allocated");
+                    assertThat(failure).isNull();
+                }
+                checkUsable(self, layer, model);
+            }
+        });
+    }
+
+    /** Allocates on a thread of its own; what came of it. */
+    private static Object elsewhere(EmulatedRank rank) {
+        CompletableFuture<Object> done = new CompletableFuture<>();
+        Thread.ofPlatform().daemon().start(() -> {
+            try {
+                rank.device().makeCurrent();
+                DeviceMemory.allocate(rank.device(), 4096).close();
+                done.complete("allocated");
+            } catch (RuntimeException e) {
+                done.complete(e);
+            }
+        });
+        return done.orTimeout(10, TimeUnit.SECONDS).join();
     }
 }

@@ -1,31 +1,21 @@
 package io.nccl4j.ep.graphs;
 
-import static java.lang.foreign.ValueLayout.JAVA_BYTE;
-import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
-import static java.lang.foreign.ValueLayout.JAVA_INT;
-import static java.lang.foreign.ValueLayout.JAVA_LONG;
+import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.nccl4j.cuda.CudaStream;
-import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PiecewiseGraph;
-import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
-import io.nccl4j.ep.CombineInputs;
-import io.nccl4j.ep.CombineOutputs;
-import io.nccl4j.ep.DispatchInputs;
-import io.nccl4j.ep.DispatchOutputs;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.EmulatorUsage;
+import io.nccl4j.ep.CachedGraph;
+import io.nccl4j.ep.GraphCache;
+import io.nccl4j.ep.GraphKey;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.EpTensor;
-import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.junit.EmulatedRanks;
-import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
-import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 
@@ -50,7 +40,7 @@ class EagerDispatchTest {
     private static void replay(EmulatedRank rank, EpCase model, List<EpCase> batches) {
         try (MoeRank self = new MoeRank(rank, KIND, model, KIND.config(model).eager().build());
                 EpHandle handle = self.group().createHandle();
-                Flat layer = new Flat(self, handle);
+                EagerFlatLayer layer = new EagerFlatLayer(self, handle);
                 PiecewiseGraph step = PiecewiseGraph.on(self.stream()).captured("attention", layer::attention)
                         .eager("route", layer::route).eager("dispatch", layer::dispatch)
                         .captured("experts", layer::experts).eager("combine", layer::combine).build()) {
@@ -62,151 +52,59 @@ class EagerDispatchTest {
                     .hasMessageContaining("maxReceiveRows").hasMessageContaining("between captured segments");
             rank.bootstrap().barrier();
             for (EpCase batch : batches) {
+                if (batch == batches.get(REPLAYS / 2)) {
+                    long captures = Emulator.callCount("cudaStreamBeginCapture");
+                    rank.bootstrap().barrier();
+                    step.recapture("experts");
+                    rank.bootstrap().barrier();
+                    assertThat(Emulator.callCount("cudaStreamBeginCapture") - captures).isEqualTo(RANKS);
+                }
                 layer.load(batch);
                 step.replay(self.stream());
-                new LayerOracle(self, batch, Integer.MAX_VALUE).verify(layer.result());
+                new LayerOracle(self, Quantisation.PLAIN, batch, Integer.MAX_VALUE).verify(layer.result());
             }
         }
     }
 
-    /** A FLAT layer of an eager group: outputs have room for all that can come, and per step the rows of what does. */
-    private static final class Flat implements AutoCloseable {
-        private final MoeRank of;
-        private final EpHandle handle;
-        private final List<DeviceMemory> memory = new ArrayList<>();
-        private final int topK;
-        private final EpTensor hiddenStates;
-        private final EpTensor tokens;
-        private final EpTensor routing;
-        private final EpTensor weights;
-        private final EpTensor received;
-        private final EpTensor receivedWeights;
-        private final EpTensor receivedIndices;
-        private final EpTensor expertOutputs;
-        private final EpTensor combined;
-        private final EpTensor counts;
-        private final EpTensor total;
-        private final PinnedMemory hostTotal;
-        private final LayoutInfo info;
-        private final DispatchInputs inputs;
-        private final DispatchOutputs outputs;
-        private final CombineInputs combineInputs;
-        private final CombineOutputs combineOutputs;
-        private int count;
+    /** The cache holds such a step as well: captured segments and eager ones, by key, agreed among the ranks. */
+    @Test
+    @EmulatedRanks(value = RANKS, limitSeconds = 120)
+    void aCacheHoldsAPiecewiseStep(EmulatedCluster cluster) {
+        EpCase model = EpCase.draw(KIND.space(RANKS), seeds.first(1).findFirst().orElseThrow());
+        System.out.println("series " + seeds + ", " + model);
+        List<EpCase> batches = new ArrayList<>();
+        seeds.first(REPLAYS).forEach(seed -> batches.add(model.redraw(KIND.routings()[batches.size() % 5], seed)));
+        cluster.run(rank -> serve(rank, model, batches));
+    }
 
-        Flat(MoeRank of, EpHandle handle) {
-            this.of = of;
-            this.handle = handle;
-            int most = of.model().shape().maxTokens();
-            int all = most * of.model().shape().ranks();
-            int hidden = of.model().hidden();
-            DataType type = LayerKind.type(of.model().format());
-            topK = of.model().shape().topK();
-            hiddenStates = tensor(type, most, hidden);
-            tokens = tensor(type, most, hidden);
-            routing = tensor(DataType.INT64, most, topK);
-            weights = tensor(DataType.FLOAT32, most, topK);
-            received = tensor(type, all, hidden);
-            receivedWeights = tensor(DataType.FLOAT32, all, topK);
-            receivedIndices = tensor(DataType.INT64, all, topK);
-            expertOutputs = tensor(type, all, hidden);
-            combined = tensor(type, most, hidden);
-            counts = tensor(DataType.INT32, of.model().shape().localExperts());
-            total = tensor(DataType.INT32, 1);
-            hostTotal = PinnedMemory.allocate(of.rank().device(), Integer.BYTES);
-            info = LayoutInfo.builder().expertCounters(counts).receivedTotal(total).build();
-            inputs = DispatchInputs.of(tokens, weights);
-            outputs = DispatchOutputs.of(received, receivedWeights, receivedIndices);
-            combineInputs = CombineInputs.of(expertOutputs);
-            combineOutputs = CombineOutputs.of(combined);
-        }
-
-        private EpTensor tensor(DataType type, long... shape) {
-            long bytes = type.bytes(Arrays.stream(shape).reduce(1, Math::multiplyExact));
-            DeviceMemory block = DeviceMemory.allocate(of.rank().device(), bytes);
-            memory.add(block);
-            return EpTensor.of(block, type, shape);
-        }
-
-        void load(EpCase batch) {
-            of.stream().await(MoeRank.LIMIT);
-            int self = of.rank().rank();
-            byte[][] rows = batch.inputs().tokens()[self];
-            count = rows.length;
-            for (int token = 0; token < count; token++) {
-                MemorySegment.copy(rows[token], 0, device(hiddenStates), JAVA_BYTE, (long) token * rows[token].length,
-                        rows[token].length);
-                for (int k = 0; k < topK; k++) {
-                    device(routing).setAtIndex(JAVA_LONG, (long) token * topK + k,
-                            batch.inputs().routing().of(self)[token][k]);
-                    device(weights).setAtIndex(JAVA_FLOAT, (long) token * topK + k,
-                            batch.inputs().weights()[self][token][k]);
+    private static void serve(EmulatedRank rank, EpCase model, List<EpCase> batches) {
+        GraphKey most = GraphKey.of(model.shape().maxTokens(), KIND.layout());
+        try (MoeRank self = new MoeRank(rank, KIND, model, KIND.config(model).eager().build());
+                EpHandle handle = self.group().createHandle();
+                EagerFlatLayer layer = new EagerFlatLayer(self, handle)) {
+            EmulatorUsage before = Emulator.usage(rank.device());
+            try (GraphCache cache = GraphCache.piecewise(rank.bootstrap(), self.stream(),
+                    (key, segments) -> segments.captured("attention", layer::attention).eager("route", layer::route)
+                            .eager("dispatch", layer::dispatch).captured("experts", layer::experts)
+                            .eager("combine", layer::combine))) {
+                assertThatThrownBy(() -> cache.capture(rank.rank() == 1 ? most.withTokens(1) : most))
+                        .isInstanceOf(IllegalStateException.class)
+                        .hasMessageStartingWith(
+                                "the ranks do not agree on which graphs to capture: ranks 0, 2: FLAT T=");
+                cache.capture(most);
+                assertThat(Emulator.usage(rank.device()).graphExecs() - before.graphExecs()).isEqualTo(2);
+                for (EpCase batch : batches) {
+                    layer.load(batch);
+                    cache.find(most, layer.count).launch(self.stream());
+                    new LayerOracle(self, Quantisation.PLAIN, batch, Integer.MAX_VALUE).verify(layer.result());
                 }
+                CachedGraph step = cache.find(most, 0);
+                cache.evict(most);
+                assertThat(Emulator.usage(rank.device()).graphExecs()).isEqualTo(before.graphExecs());
+                assertThatThrownBy(() -> step.launch(self.stream())).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("(evicted)").hasMessageContaining("is closed");
             }
-        }
-
-        void attention(CudaStream stream) {
-            tokens.memory().copyFromAsync(hiddenStates.memory(), tokens.byteSize(), stream);
-        }
-
-        void route(CudaStream stream) {
-            handle.update(routing.rows(count), info, stream);
-        }
-
-        /** Outputs get the rows that the counter says. */
-        void dispatch(CudaStream stream) {
-            total.memory().copyToAsync(hostTotal, Integer.BYTES, stream);
-            stream.await(MoeRank.LIMIT);
-            int rows = hostTotal.segment().get(JAVA_INT, 0);
-            received.rows(rows);
-            receivedWeights.rows(rows);
-            receivedIndices.rows(rows);
-            expertOutputs.rows(rows);
-            tokens.rows(count);
-            weights.rows(count);
-            handle.dispatch(inputs, outputs, stream);
-        }
-
-        void experts(CudaStream stream) {
-            memory.forEach(stream::retain);
-            stream.launchHostFunction(() -> {
-                Experts experts = new Experts(of.model(), of.rank().rank());
-                int rowBytes = of.model().hidden() * of.model().format().bytes();
-                long[] ids = device(receivedIndices).toArray(JAVA_LONG);
-                float[] factors = device(receivedWeights).toArray(JAVA_FLOAT);
-                for (int row = 0; row < device(total).get(JAVA_INT, 0); row++) {
-                    int[] own = Arrays.stream(ids, row * topK, (row + 1) * topK).mapToInt(Math::toIntExact).toArray();
-                    byte[] in = device(received).asSlice((long) row * rowBytes, rowBytes).toArray(JAVA_BYTE);
-                    byte[] out = experts.reduce(own, Arrays.copyOfRange(factors, row * topK, (row + 1) * topK), in);
-                    MemorySegment.copy(out, 0, device(expertOutputs), JAVA_BYTE, (long) row * rowBytes, rowBytes);
-                }
-            });
-        }
-
-        void combine(CudaStream stream) {
-            combined.rows(count);
-            handle.combine(combineInputs, combineOutputs, stream);
-        }
-
-        LayerResult result() {
-            of.stream().await(MoeRank.LIMIT);
-            long rows = received.rows();
-            int rowBytes = of.model().hidden() * of.model().format().bytes();
-            return new LayerResult(device(counts).toArray(JAVA_INT), null, device(total).get(JAVA_INT, 0),
-                    device(received).asSlice(0, rows * rowBytes).toArray(JAVA_BYTE),
-                    device(receivedIndices).asSlice(0, rows * topK * Long.BYTES).toArray(JAVA_LONG),
-                    device(receivedWeights).asSlice(0, rows * topK * Float.BYTES).toArray(JAVA_FLOAT),
-                    device(combined).asSlice(0, (long) count * rowBytes).toArray(JAVA_BYTE));
-        }
-
-        private static MemorySegment device(EpTensor tensor) {
-            return MemorySegment.ofAddress(tensor.address()).reinterpret(tensor.byteSize());
-        }
-
-        @Override
-        public void close() {
-            hostTotal.close();
-            memory.forEach(DeviceMemory::close);
+            assertThat(Emulator.usage(rank.device()).leakedSince(before)).isEmpty();
         }
     }
 }

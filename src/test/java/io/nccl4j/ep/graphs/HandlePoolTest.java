@@ -16,7 +16,6 @@ import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
-import io.nccl4j.oracle.NumberFormat;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -51,10 +50,7 @@ class HandlePoolTest {
     @EmulatedRanks(value = RANKS, limitSeconds = 120)
     void release010HasALowLatencyGroupPerSlot(LayerKind kind, EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_1_0);
-        EpCase model = seeds.first(1000).mapToObj(seed -> EpCase.draw(
-                kind.space(RANKS).withFormat(NumberFormat.BFLOAT16).withHidden(2048).withPowersOfTwo(), seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
-                .orElseThrow();
+        EpCase model = kind.drawRelease010(RANKS, seeds);
         List<EpCase> batches = batches(kind, model);
         cluster.run(rank -> {
             try (MoeRank self = new MoeRank(rank, kind, model)) {

@@ -27,18 +27,24 @@ final class LayerOracle {
     private final EpCase batch;
     private final int self;
     private final EpShape shape;
+    private final Quantisation quantisation;
+    /** What is received. */
+    private final GlobalInputs wire;
+    /** The same as the experts see it. */
     private final GlobalInputs inputs;
     private final Routing routing;
     private final ReceiveBudget budget;
     private final boolean released;
     private final ExpertMajorMode mode;
 
-    LayerOracle(MoeRank of, EpCase batch, long budgetRows) {
+    LayerOracle(MoeRank of, Quantisation quantisation, EpCase batch, long budgetRows) {
         this.kind = of.kind();
         this.batch = batch;
         this.self = of.rank().rank();
         this.shape = batch.shape();
-        this.inputs = batch.inputs();
+        this.quantisation = quantisation;
+        this.wire = quantisation.wire(batch);
+        this.inputs = quantisation.seen(batch);
         this.routing = inputs.routing();
         this.budget = ReceiveBudget.trapping((int) budgetRows);
         this.released = of.group().generation() == EpGeneration.V0_1_0;
@@ -46,50 +52,62 @@ final class LayerOracle {
     }
 
     void verify(LayerResult result) {
-        int rowBytes = batch.hidden() * batch.format().bytes();
-        Rows received = new Rows(result.received(), rowBytes);
+        Rows received = result.received();
+        Rows scales = result.receivedScales();
         byte[][] combined = switch (kind) {
             case LL_EXPERT_MAJOR -> {
-                LowLatencyExpertMajor.dispatch(inputs, self).verify(received, null, result.counts(), null);
+                LowLatencyExpertMajor.dispatch(wire, self).verify(received, scales, result.counts(), null);
                 ExpertOutputs outputs = (expert, source) -> experts(expert).apply(shape.localId(expert),
                         inputs.token(source));
+                if (quantisation == Quantisation.NVFP4_COMBINE) {
+                    yield LowLatencyExpertMajor.combineNvfp4(routing, self, inputs.weights()[self], outputs,
+                            this::outputScale, batch.hidden());
+                }
                 yield LowLatencyExpertMajor.combine(routing, self, inputs.weights()[self], outputs, batch.format(),
                         batch.hidden());
             }
             case LL_RANK_MAJOR -> {
-                LowLatencyRankMajor.dispatch(inputs, self).verify(received, null, indices(result), result.weights(),
+                LowLatencyRankMajor.dispatch(wire, self).verify(received, scales, indices(result), result.weights(),
                         result.counts(),
                         false, null);
+                if (quantisation == Quantisation.NVFP4_COMBINE) {
+                    yield LowLatencyRankMajor.combineNvfp4(routing, self, byTopK(), this::outputScale, batch.hidden());
+                }
                 yield LowLatencyRankMajor.combine(routing, self, byTopK(), batch.format(), batch.hidden());
             }
             case HT_FLAT -> {
                 FlatSlots slots = new FlatSlots(routing, budget);
-                HighThroughputFlat.Received expected = HighThroughputFlat.dispatch(inputs, slots, self);
+                HighThroughputFlat.Received expected = HighThroughputFlat.dispatch(wire, slots, self);
                 expected.verifyCounters(result.counts(), (long) result.total());
-                expected.verify(new HighThroughputFlat.Outputs(received, null, result.indices(), result.weights()),
+                expected.verify(new HighThroughputFlat.Outputs(received, scales, result.indices(), result.weights()),
                         false,
                         RowsWritten.WINDOW, null);
                 yield HighThroughputFlat.combine(slots, self, byLocalId(), batch.format(), batch.hidden());
             }
             case HT_EXPERT_MAJOR -> {
                 ExpertMajorSlots slots = new ExpertMajorSlots(routing, budget, mode, 1);
-                HighThroughputExpertMajor.Received expected = HighThroughputExpertMajor.dispatch(inputs, slots, self);
+                HighThroughputExpertMajor.Received expected = HighThroughputExpertMajor.dispatch(wire, slots, self);
                 expected.verifyCounters(Arrays.stream(result.counts()).asLongStream().toArray(),
                         Arrays.stream(result.offsets()).asLongStream().toArray(), (long) result.total());
-                expected.verify(new HighThroughputExpertMajor.Outputs(received, null, result.weights()),
+                expected.verify(new HighThroughputExpertMajor.Outputs(received, scales, result.weights()),
                         RowsWritten.WINDOW, null);
                 ExpertOutputs outputs = (expert, source) -> experts(expert).reduce(new int[]{shape.localId(expert)},
                         new float[]{weight(source, expert)}, inputs.token(source));
                 yield HighThroughputExpertMajor.combine(slots, self, outputs, batch.format(), batch.hidden());
             }
         };
-        Rows actual = new Rows(result.combined(), rowBytes);
-        byte[] expected = Rows.of(combined, rowBytes).data();
-        int at = Arrays.mismatch(expected, 0, expected.length, result.combined(), 0, expected.length);
+        Rows actual = result.combined();
+        byte[] expected = Rows.of(combined, actual.rowBytes()).data();
+        int at = Arrays.mismatch(expected, 0, expected.length, actual.data(), 0, expected.length);
         if (at >= 0) {
-            throw new Mismatch("combined: row " + at / rowBytes + " differs at byte " + at % rowBytes);
+            throw new Mismatch(
+                    "combined: row " + at / actual.rowBytes() + " differs at byte " + at % actual.rowBytes());
         }
         actual.verifyFilled(combined.length, actual.count(), (byte) 0, "combined, tokens that are not there");
+    }
+
+    private float outputScale(byte[] row) {
+        return Quantisation.outputScale(row, batch.format());
     }
 
     /** In rows that are not in use NCCL EP 0.1.0 leaves what was there. */

@@ -12,9 +12,12 @@ import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.Layout;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.GlobalInputs;
 import io.nccl4j.oracle.NumberFormat;
+import io.nccl4j.oracle.Rows;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A MoE layer on one rank: buffers, experts as work of a stream, and what a test writes and reads. Emulated device memory lies in the
@@ -25,18 +28,26 @@ final class MoeLayer implements AutoCloseable {
     private static final byte GARBAGE = 0x7e;
 
     private final MoeRank of;
+    private final Quantisation quantisation;
     private final EpBuffers buffers;
     private final EpHandle handle;
     private final boolean owner;
     private final NumberFormat format;
     private final int topK;
+    /** Of an output. */
     private final int rowBytes;
     private final PinnedMemory tokens;
+    private final @Nullable PinnedMemory scales;
     private final PinnedMemory routing;
     private final PinnedMemory weights;
 
     MoeLayer(MoeRank of, EpBuffers buffers, boolean owner) {
+        this(of, Quantisation.PLAIN, buffers, owner);
+    }
+
+    MoeLayer(MoeRank of, Quantisation quantisation, EpBuffers buffers, boolean owner) {
         this.of = of;
+        this.quantisation = quantisation;
         this.buffers = buffers;
         this.handle = buffers.handle();
         this.owner = owner;
@@ -44,6 +55,9 @@ final class MoeLayer implements AutoCloseable {
         this.topK = of.model().shape().topK();
         this.rowBytes = of.model().hidden() * format.bytes();
         this.tokens = PinnedMemory.allocate(of.rank().device(), buffers.tokens().byteSize());
+        this.scales = quantisation == Quantisation.FORWARDED
+                ? PinnedMemory.allocate(of.rank().device(), buffers.scales().byteSize())
+                : null;
         this.routing = PinnedMemory.allocate(of.rank().device(), buffers.routing().byteSize());
         this.weights = PinnedMemory.allocate(of.rank().device(), buffers.weights().byteSize());
     }
@@ -66,12 +80,15 @@ final class MoeLayer implements AutoCloseable {
         of.stream().await(MoeRank.LIMIT);
         int self = of.rank().rank();
         int count = tokens(batch);
+        GlobalInputs given = quantisation.given(batch);
         tokens.segment().fill(GARBAGE);
         weights.segment().fill(GARBAGE);
         routing.segment().fill((byte) -1);
         for (int token = 0; token < count; token++) {
-            MemorySegment.copy(batch.inputs().tokens()[self][token], 0, tokens.segment(), JAVA_BYTE,
-                    (long) token * rowBytes, rowBytes);
+            copyRow(given.tokens()[self][token], tokens, token);
+            if (scales != null) {
+                copyRow(given.scales()[self][token], scales, token);
+            }
             for (int k = 0; k < topK; k++) {
                 long at = (long) token * topK + k;
                 routing.segment().setAtIndex(JAVA_LONG, at, batch.inputs().routing().of(self)[token][k]);
@@ -79,8 +96,15 @@ final class MoeLayer implements AutoCloseable {
             }
         }
         buffers.tokens().memory().copyFromAsync(tokens, tokens.byteSize(), stream);
+        if (scales != null) {
+            buffers.scales().memory().copyFromAsync(scales, scales.byteSize(), stream);
+        }
         buffers.routing().memory().copyFromAsync(routing, routing.byteSize(), stream);
         buffers.weights().memory().copyFromAsync(weights, weights.byteSize(), stream);
+    }
+
+    private static void copyRow(byte[] row, PinnedMemory to, int index) {
+        MemorySegment.copy(row, 0, to.segment(), JAVA_BYTE, (long) index * row.length, row.length);
     }
 
     /** Makes sure that no result is one of a former run. */
@@ -89,6 +113,9 @@ final class MoeLayer implements AutoCloseable {
         for (EpTensor tensor : new EpTensor[]{buffers.received(), buffers.expertOutputs(), buffers.combined(),
                 counts()}) {
             device(tensor).fill(STALE);
+        }
+        if (hasReceivedScales()) {
+            device(buffers.receivedScales()).fill(STALE);
         }
     }
 
@@ -160,12 +187,36 @@ final class MoeLayer implements AutoCloseable {
         }
     }
 
+    private boolean hasReceivedScales() {
+        return buffers.config().scaleType() != null;
+    }
+
+    /** A received row as experts see it. */
     private byte[] row(MemorySegment rows, int index) {
-        return rows.asSlice((long) index * rowBytes, rowBytes).toArray(JAVA_BYTE);
+        byte[] row = row(rows, index, receivedBytes());
+        byte[] with = hasReceivedScales() ? row(device(buffers.receivedScales()), index, scaleBytes()) : new byte[0];
+        return quantisation.seen(row, with, format);
+    }
+
+    private static byte[] row(MemorySegment rows, int index, int bytes) {
+        return rows.asSlice((long) index * bytes, bytes).toArray(JAVA_BYTE);
     }
 
     private void put(MemorySegment rows, int index, byte[] row) {
         MemorySegment.copy(row, 0, rows, JAVA_BYTE, (long) index * rowBytes, rowBytes);
+        if (quantisation == Quantisation.NVFP4_COMBINE) {
+            device(buffers.expertOutputScales()).setAtIndex(JAVA_FLOAT, index, Quantisation.outputScale(row, format));
+        }
+    }
+
+    /** Of a received row. */
+    int receivedBytes() {
+        return buffers.config().tokenElements() * buffers.config().receivedType().byteSize();
+    }
+
+    /** Of the scales of a received row. */
+    int scaleBytes() {
+        return hasReceivedScales() ? buffers.config().scaleElements() * Float.BYTES : 0;
     }
 
     /** What the run that was enqueued last has given; waits for it. */
@@ -177,17 +228,20 @@ final class MoeLayer implements AutoCloseable {
         return new LayerResult(device(counts()).toArray(JAVA_INT),
                 zones ? device(buffers.expertOffsets()).toArray(JAVA_INT) : null,
                 flat || zones ? device(buffers.receivedTotal()).get(JAVA_INT, 0) : -1,
-                device(buffers.received()).toArray(JAVA_BYTE),
+                new Rows(device(buffers.received()).toArray(JAVA_BYTE), receivedBytes()),
+                hasReceivedScales()
+                        ? new Rows(device(buffers.receivedScales()).toArray(JAVA_BYTE), scaleBytes())
+                        : null,
                 rankMajor
                         ? Arrays.stream(device(buffers.receivedIndices()).toArray(JAVA_INT)).asLongStream().toArray()
                         : flat ? device(buffers.receivedIndices()).toArray(JAVA_LONG) : null,
                 rankMajor || flat || zones ? device(buffers.receivedWeights()).toArray(JAVA_FLOAT) : null,
-                device(buffers.combined()).asSlice(0, (long) count * rowBytes).toArray(JAVA_BYTE));
+                new Rows(device(buffers.combined()).asSlice(0, (long) count * rowBytes).toArray(JAVA_BYTE), rowBytes));
     }
 
     /** Compares a result with what the oracle says of a batch. */
     void verify(EpCase batch, LayerResult result) {
-        new LayerOracle(of, batch, of.group().sizing().receiveRows()).verify(result);
+        new LayerOracle(of, quantisation, batch, of.group().sizing().receiveRows()).verify(result);
     }
 
     private static MemorySegment device(EpTensor tensor) {
@@ -197,6 +251,9 @@ final class MoeLayer implements AutoCloseable {
     @Override
     public void close() {
         tokens.close();
+        if (scales != null) {
+            scales.close();
+        }
         routing.close();
         weights.close();
         if (owner) {

@@ -15,6 +15,7 @@ final class MoeRank implements AutoCloseable {
 
     private final EmulatedRank rank;
     private final LayerKind kind;
+    private final Quantisation quantisation;
     private final EpCase model;
     private final Communicator communicator;
     private final CudaStream stream;
@@ -25,8 +26,13 @@ final class MoeRank implements AutoCloseable {
     }
 
     MoeRank(EmulatedRank rank, LayerKind kind, EpCase model, EpGroupConfig config) {
+        this(rank, kind, Quantisation.PLAIN, model, config);
+    }
+
+    MoeRank(EmulatedRank rank, LayerKind kind, Quantisation quantisation, EpCase model, EpGroupConfig config) {
         this.rank = rank;
         this.kind = kind;
+        this.quantisation = quantisation;
         this.model = model;
         this.communicator = Communicator.init(rank.bootstrap(), rank.device());
         this.stream = CudaStream.create(rank.device());
@@ -53,9 +59,10 @@ final class MoeRank implements AutoCloseable {
         return group;
     }
 
+    /** A layer of its own handle, in the quantisation of the rank. */
     MoeLayer layer() {
         EpHandle handle = group.createHandle();
-        return new MoeLayer(this, handle.allocateBuffers(model.hidden(), LayerKind.type(model.format())), true);
+        return new MoeLayer(this, quantisation, handle.allocateBuffers(quantisation.buffers(model)), true);
     }
 
     @Override

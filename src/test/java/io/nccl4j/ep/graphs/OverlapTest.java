@@ -18,7 +18,6 @@ import io.nccl4j.ep.EpHandlePool;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
-import io.nccl4j.oracle.NumberFormat;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -123,11 +122,7 @@ class OverlapTest {
     @EmulatedRanks(value = RANKS, limitSeconds = 120)
     void twoMicroBatchesOfTwoGroupsOnRelease010(LayerKind kind, EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_1_0);
-        EpCase model = seeds.first(1000)
-                .mapToObj(
-                        seed -> EpCase.draw(kind.space(RANKS).withFormat(NumberFormat.BFLOAT16).withHidden(2048), seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
-                .orElseThrow();
+        EpCase model = kind.drawRelease010(RANKS, seeds);
         run(kind, model, true, cluster);
     }
 
@@ -170,7 +165,11 @@ class OverlapTest {
                     }
                     lanes.a.verify(forA, lanes.a.result(tokensA));
                     lanes.b.verify(forB, lanes.b.result(tokensB));
-                    checkTimeline(rank, replay, twoGroups);
+                    List<EmulatorWork> timeline = timeline(rank);
+                    checkTimeline(timeline, replay, twoGroups);
+                    if (step == STEPS - 1 && rank.rank() == 0) {
+                        print(timeline, twoGroups);
+                    }
                 }
             }
         }
@@ -210,12 +209,27 @@ class OverlapTest {
                 .isInstanceOf(IllegalStateException.class).hasMessageContaining("complete it in the same capture");
     }
 
-    /** By the emulator's record of what ran when on this device. */
-    private static void checkTimeline(EmulatedRank rank, boolean replay, boolean twoGroups) {
+    /** The emulator's record of what ran when on this device. */
+    private static List<EmulatorWork> timeline(EmulatedRank rank) {
         List<EmulatorWork> work = Emulator.timeline().stream().filter(w -> w.device() == rank.device().ordinal())
                 .filter(w -> w.operation().startsWith("ncclEp") || w.operation().equals(COMPUTE))
                 .sorted(Comparator.comparingLong(EmulatorWork::startNanos)).toList();
         rank.bootstrap().barrier();
+        return work;
+    }
+
+    /** As docs/graphs.md shows it, in microseconds. */
+    private static void print(List<EmulatorWork> work, boolean twoGroups) {
+        String batches = twoGroups ? "abaaabbba" : "abababab";
+        System.out.println(twoGroups ? "two groups" : "one group");
+        for (int i = 0; i < work.size(); i++) {
+            EmulatorWork each = work.get(i);
+            System.out.printf("| %d | %d | %s of %c |%n", (each.startNanos() - work.getFirst().startNanos()) / 1000,
+                    (each.endNanos() - work.getFirst().startNanos()) / 1000, each.operation(), batches.charAt(i));
+        }
+    }
+
+    private static void checkTimeline(List<EmulatorWork> work, boolean replay, boolean twoGroups) {
         assertThat(work).allSatisfy(w -> assertThat(w.fromGraph()).isEqualTo(replay));
         assertThat(work).extracting(EmulatorWork::operation).containsExactly(twoGroups
                 ? new String[]{"ncclEpDispatch send", "ncclEpDispatch send", "ncclEpDispatch receive", COMPUTE,

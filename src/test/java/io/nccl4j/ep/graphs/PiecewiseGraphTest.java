@@ -128,7 +128,7 @@ class PiecewiseGraphTest {
     }
 
     @Test
-    void aReplayMayBeOnAnotherStreamAndInsideACapture() {
+    void aReplayMayBeOnAnotherStreamButNotInsideACapture() {
         try (CudaStream stream = CudaStream.create(device);
                 CudaStream other = CudaStream.create(device);
                 DeviceMemory memory = DeviceMemory.allocate(device, 4);
@@ -139,15 +139,11 @@ class PiecewiseGraphTest {
             other.await(LIMIT);
             assertThat(out.segment().get(JAVA_INT, 0)).isEqualTo(0x03030303);
             out.segment().fill((byte) 0);
-            try (var whole = other.capture(() -> step.replay(other)); var exec = whole.instantiate()) {
-                assertThatThrownBy(() -> step.recapture("fill")).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("CudaGraphExec#");
-                exec.launch(other);
-                other.await(LIMIT);
-                assertThat(out.segment().get(JAVA_INT, 0)).isEqualTo(0x03030303);
-            }
+            assertThatThrownBy(() -> other.capture(() -> step.replay(other))).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("CudaGraphExec#").hasMessageContaining("which is capturing");
             step.replay(stream);
             stream.await(LIMIT);
+            assertThat(out.segment().get(JAVA_INT, 0)).isEqualTo(0x03030303);
         }
     }
 }

@@ -2,31 +2,25 @@ package io.nccl4j.benchmarks.demo;
 
 import io.nccl4j.benchmarks.cli.Progress;
 import io.nccl4j.benchmarks.ranks.Rank;
-import io.nccl4j.cuda.CudaGraph;
-import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
-import java.util.ArrayList;
 import java.util.List;
-import java.util.function.IntConsumer;
 
-/** A rank's decode loop: steps eagerly, then as replays of one graph, every step's rows verified. */
+/** A rank's decode loop: its steps eagerly and as replays of graphs, every step's rows verified. */
 final class DecodeLoop {
     private final DemoOptions options;
     private final MoeModel model;
     private final AlgorithmChoice algorithm;
-    private final List<Mode> modes;
     private final Progress progress;
 
-    DecodeLoop(DemoOptions options, MoeModel model, AlgorithmChoice algorithm, List<Mode> modes, Progress progress) {
+    DecodeLoop(DemoOptions options, MoeModel model, AlgorithmChoice algorithm, Progress progress) {
         this.options = options;
         this.model = model;
         this.algorithm = algorithm;
-        this.modes = modes;
         this.progress = progress;
     }
 
@@ -39,47 +33,48 @@ final class DecodeLoop {
                 EpBuffers buffers = handle.allocateBuffers(options.hidden(), DataType.BFLOAT16);
                 ExpertStage experts = algorithm.stage(options, rank.number(), buffers);
                 DecodeStep step = new DecodeStep(options, model, experts, buffers)) {
-            List<ModeResult> results = new ArrayList<>();
-            for (Mode mode : modes) {
-                results.add(mode == Mode.EAGER
-                        ? loop(rank, mode, step, stream, batch -> step.enqueue(batch, stream))
-                        : replays(rank, step, stream));
-            }
-            return results;
+            handle.warmUp(buffers, options.tokens(), stream);
+            Reference reference = new Reference(options, model,
+                    new CombineArithmetic(algorithm, group.generation()));
+            StepRunner runner = new StepRunner(rank, options, model, step, experts, reference, stream);
+            return options.compared() ? compare(runner) : oneAfterTheOther(runner);
         }
     }
 
-    private ModeResult replays(Rank rank, DecodeStep step, CudaStream stream) {
-        try (CudaGraph graph = stream.capture(() -> step.enqueue(options.tokens(), stream));
-                CudaGraphExec replay = graph.instantiate()) {
-            return loop(rank, Mode.GRAPH, step, stream, batch -> replay.launch(stream));
-        }
-    }
-
-    /** @param start makes the calls of a step, given the number of tokens */
-    private ModeResult loop(Rank rank, Mode mode, DecodeStep step, CudaStream stream, IntConsumer start) {
-        Reference reference = new Reference(options, model, algorithm);
-        ModeResult result = ModeResult.none(mode);
-        for (int i = 0; i < options.steps(); i++) {
-            // Other tokens in every mode, so that nothing left over from the one before can pass for a result.
-            int number = mode.ordinal() * options.steps() + i;
-            step.setTokens(model.tokens(number, rank.number()));
-            // Nobody verifies while others are timed.
-            rank.bootstrap().barrier();
-            long before = System.nanoTime();
-            start.accept(model.batch(number, rank.number()));
-            long enqueued = System.nanoTime();
-            stream.synchronize();
-            long done = System.nanoTime();
-            rank.bootstrap().barrier();
-            byte[][][] outputs = new byte[options.layers()][][];
-            for (int layer = 0; layer < outputs.length; layer++) {
-                outputs[layer] = step.rows(layer + 1);
-            }
-            Verification verification = reference.verify(number, rank.number(), step.rows(0), outputs);
-            result = result.plus(enqueued - before, done - before, verification);
+    /** All steps eagerly, then others from one graph that holds as many tokens as there can be. */
+    private List<ModeResult> oneAfterTheOther(StepRunner runner) {
+        ModeResult eager = ModeResult.none(Mode.EAGER);
+        for (int number = 0; number < options.steps(); number++) {
+            eager = eager.plus(runner.run(number, runner.eagerly()));
             progress.step();
         }
-        return result;
+        ModeResult replayed = ModeResult.none(Mode.GRAPH);
+        try (StepGraphs graphs = runner.capture(options.tokens())) {
+            // Other tokens, so that nothing left over can pass for a result.
+            for (int number = options.steps(); number < 2 * options.steps(); number++) {
+                replayed = replayed.plus(runner.run(number, graphs::launch));
+                progress.step();
+            }
+        }
+        return List.of(eager, replayed);
+    }
+
+    /** Each step eagerly and, on the same tokens, from the smallest of several graphs that holds them. */
+    private List<ModeResult> compare(StepRunner runner) {
+        ModeResult eager = ModeResult.none(Mode.EAGER);
+        ModeResult replayed = ModeResult.none(Mode.GRAPH);
+        int most = options.tokens();
+        try (StepGraphs graphs = runner.capture(Math.ceilDiv(most, 4), Math.ceilDiv(most, 2), most)) {
+            for (int number = 0; number < options.steps(); number++) {
+                StepResult first = runner.run(number, runner.eagerly());
+                progress.step();
+                runner.spoil();
+                StepResult second = runner.run(number, graphs::launch);
+                progress.step();
+                eager = eager.plus(first);
+                replayed = replayed.plus(second.comparedWith(first, runner.name(number)));
+            }
+        }
+        return List.of(eager, replayed);
     }
 }

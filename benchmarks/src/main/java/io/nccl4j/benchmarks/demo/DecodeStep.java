@@ -11,6 +11,7 @@ import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.ep.BFloat16;
 import io.nccl4j.ep.EpBuffers;
+import io.nccl4j.ep.EpTensor;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
@@ -20,6 +21,8 @@ import java.util.List;
  * captured; tokens and their number are read when the work runs, so that a graph serves other tokens at every replay.
  */
 final class DecodeStep implements AutoCloseable {
+    private static final byte STALE = 0x5a;
+
     private final DemoOptions options;
     private final MoeModel model;
     private final EpBuffers buffers;
@@ -74,6 +77,14 @@ final class DecodeStep implements AutoCloseable {
             buffers.handle().combineAsync(buffers, stream);
             combined.copyToAsync(rows.get(layer + 1), rowBytes, stream);
         }
+    }
+
+    /** Overwrites what a step leaves behind, so that nothing of it can pass for the next one's; no step may be running. */
+    void spoil(CudaStream stream) {
+        for (EpTensor tensor : List.of(buffers.received(), buffers.expertOutputs(), buffers.combined())) {
+            tensor.memory().fillAsync(STALE, stream);
+        }
+        rows.subList(1, rows.size()).forEach(outputs -> outputs.segment().fill(STALE));
     }
 
     private void route(Router router, MemorySegment inputs, int count) {

@@ -6,7 +6,6 @@ import io.nccl4j.benchmarks.cli.Progress;
 import io.nccl4j.benchmarks.cli.Usage;
 import io.nccl4j.benchmarks.ranks.RankThreads;
 import java.time.Duration;
-import java.util.List;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -26,9 +25,6 @@ public final class DemoCommand implements Callable<Integer> {
     @Mixin
     private final BackendOption backend = new BackendOption();
 
-    @Option(names = "--graph", description = "Only the part that replays captured graphs.")
-    private boolean graphOnly;
-
     @Option(names = "--json", description = "Print one JSON object instead of a table.")
     private boolean json;
 
@@ -39,13 +35,12 @@ public final class DemoCommand implements Callable<Integer> {
     public Integer call() {
         options.check(new Usage(spec));
         Backend chosen = backend.use();
-        List<Mode> modes = graphOnly ? List.of(Mode.GRAPH) : List.of(Mode.values());
         MoeModel model = new MoeModel(options);
         DemoReport report = new DemoReport(options);
         for (AlgorithmChoice algorithm : options.algorithms()) {
-            long steps = (long) options.ranks() * options.steps() * modes.size();
+            long steps = (long) options.ranks() * options.steps() * Mode.values().length;
             try (Progress progress = Progress.start(algorithm.name(), steps, !json)) {
-                DecodeLoop loop = new DecodeLoop(options, model, algorithm, modes, progress);
+                DecodeLoop loop = new DecodeLoop(options, model, algorithm, progress);
                 report.add(algorithm, RankThreads.run(chosen, options.ranks(), LIMIT, loop::run));
             }
         }

@@ -18,7 +18,8 @@ final class DemoReport {
      * @param hostMicrosPerLayer median time per layer that the calling thread was busy
      * @param stepMicros median time of a step
      */
-    private record Line(String algorithm, String mode, int steps, double hostMicrosPerLayer, double stepMicros,
+    private record Line(String algorithm, String layout, String mode, int steps, double hostMicrosPerLayer,
+            double stepMicros,
             long rows,
             long wrong, double maxError) {
     }
@@ -42,7 +43,8 @@ final class DemoReport {
             int index = mode;
             ModeResult result = ModeResult.merge(ranks.stream().map(rank -> rank.get(index)).toList());
             Verification verification = result.verification();
-            lines.add(new Line(algorithm.name(), result.mode().name().toLowerCase(Locale.ROOT), options.steps(),
+            lines.add(new Line(algorithm.label(), algorithm.layout().name(),
+                    result.mode().name().toLowerCase(Locale.ROOT), options.steps(),
                     result.medianHostMicros() / options.layers(), result.medianStepMicros(), verification.rows(),
                     verification.wrong(), verification.maxError()));
             all = all.plus(verification);
@@ -67,6 +69,12 @@ final class DemoReport {
         }
         text.append("Every row equals, bit by bit, a reference in plain Java with the roundings that NCCL EP does.")
                 .append(System.lineSeparator());
+        if (options.compared()) {
+            text.append(
+                    "Every replay equals the eager run of the same tokens, bit by bit: rows of all layers, counts and received rows "
+                            + "of the last.")
+                    .append(System.lineSeparator());
+        }
         return text.append(String.format("verified: %d rows, max abs error %.3g", all.rows(), all.maxError()))
                 .toString();
     }
@@ -74,6 +82,7 @@ final class DemoReport {
     private String table() {
         return AsciiTable.getTable(lines,
                 List.of(column("algorithm", HorizontalAlign.LEFT, Line::algorithm),
+                        column("layout", HorizontalAlign.LEFT, Line::layout),
                         column("mode", HorizontalAlign.LEFT, Line::mode),
                         column("steps", HorizontalAlign.RIGHT, line -> Integer.toString(line.steps)),
                         column("host us/layer", HorizontalAlign.RIGHT,

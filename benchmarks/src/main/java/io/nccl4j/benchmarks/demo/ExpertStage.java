@@ -1,6 +1,8 @@
 package io.nccl4j.benchmarks.demo;
 
 import io.nccl4j.cuda.CudaStream;
+import java.nio.ByteBuffer;
+import java.util.List;
 
 /**
  * Runs a rank's experts on the tokens that it has received, in stream order: received rows are copied to pinned memory, a host
@@ -11,6 +13,9 @@ interface ExpertStage extends AutoCloseable {
 
     /** Enqueues the experts of one layer. */
     void enqueue(ExpertFunction experts, CudaStream stream);
+
+    /** What the last layer of a step that has ended has received: rows in use of each zone, with all that came with them. */
+    List<List<ByteBuffer>> received();
 
     @Override
     void close();

@@ -19,10 +19,10 @@ record ModeResult(Mode mode, Histogram hostTimes, Histogram stepTimes, Verificat
     }
 
     /** The same with one more step. */
-    ModeResult plus(long hostNanos, long stepNanos, Verification step) {
-        hostTimes.recordValue(hostNanos);
-        stepTimes.recordValue(stepNanos);
-        return new ModeResult(mode, hostTimes, stepTimes, verification.plus(step));
+    ModeResult plus(StepResult step) {
+        hostTimes.recordValue(step.hostNanos());
+        stepTimes.recordValue(step.stepNanos());
+        return new ModeResult(mode, hostTimes, stepTimes, verification.plus(step.verification()));
     }
 
     /** The results of all ranks as one. */

@@ -14,12 +14,12 @@ final class Reference {
 
     private final DemoOptions options;
     private final MoeModel model;
-    private final AlgorithmChoice algorithm;
+    private final CombineArithmetic arithmetic;
 
-    Reference(DemoOptions options, MoeModel model, AlgorithmChoice algorithm) {
+    Reference(DemoOptions options, MoeModel model, CombineArithmetic arithmetic) {
         this.options = options;
         this.model = model;
-        this.algorithm = algorithm;
+        this.arithmetic = arithmetic;
     }
 
     /**
@@ -34,7 +34,7 @@ final class Reference {
         for (int layer = 0; layer < options.layers(); layer++) {
             Routed routed = route(model.layers().get(layer).router(), rank, rows);
             ExpertFunction experts = model.layers().get(layer).experts();
-            byte[][] expected = algorithm.expected(routed, experts, options.hidden());
+            byte[][] expected = arithmetic.expected(routed, experts, options.hidden());
             for (int token = 0; token < rows.length; token++) {
                 String what = "step " + step + ", rank " + rank + ", layer " + layer + ", token " + token;
                 double error = maxError(routed, token, experts, outputs[layer][token]);

@@ -24,9 +24,18 @@ record Verification(long rows, long wrong, double maxError, List<String> example
         int at = Arrays.mismatch(expected, actual);
         return at < 0
                 ? new Verification(1, 0, error, List.of())
-                : new Verification(1, 1, error,
-                        List.of(what + ": byte " + at + " is " + (actual[at] & 0xff) + ", expected "
-                                + (expected[at] & 0xff)));
+                : new Verification(1, 1, error, List.of(what + ": byte " + at + " is " + element(actual, at)
+                        + ", expected " + element(expected, at)));
+    }
+
+    private static String element(byte[] row, int at) {
+        return at < row.length ? Integer.toString(row[at] & 0xff) : "not there";
+    }
+
+    /** Another look at rows that are counted already: they must equal those of another run. */
+    Verification and(byte[] expected, byte[] actual, String what) {
+        Verification one = of(expected, actual, 0, what);
+        return plus(new Verification(0, one.wrong, 0, one.examples));
     }
 
     Verification plus(Verification other) {

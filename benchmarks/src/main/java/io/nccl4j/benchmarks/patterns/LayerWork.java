@@ -42,16 +42,21 @@ final class LayerWork implements AutoCloseable {
     private final DeviceMemory scratch;
     private final int kernels;
 
-    /** @param kernels of attention, and as many of the experts */
-    LayerWork(int kernels) {
+    /**
+     * @param kernels of attention, and as many of the experts
+     * @param visible whether the emulator's log shows what the library allocates, which takes longer
+     */
+    LayerWork(int kernels, boolean visible) {
         this.kernels = kernels;
         CudaDevice device = CudaDevice.of(0);
         bootstrap = Bootstraps.inProcess(1).getFirst();
         communicator = Communicator.init(bootstrap, device);
         stream = CudaStream.create(device);
         scratch = DeviceMemory.allocate(device, 256);
-        group = EpGroup.create(communicator, EpGroupConfig.lowLatency().experts(EXPERTS).maxTokensPerRank(TOKENS)
-                .maxTokenBytes(HIDDEN * Short.BYTES).layout(Layout.EXPERT_MAJOR).topK(TOP_K).build());
+        EpGroupConfig.Builder config = EpGroupConfig.lowLatency().experts(EXPERTS).maxTokensPerRank(TOKENS)
+                .maxTokenBytes(HIDDEN * Short.BYTES).layout(Layout.EXPERT_MAJOR).topK(TOP_K);
+        group = EpGroup.create(communicator,
+                visible ? config.allocator(new VisibleAllocator(device)).build() : config.build());
         handle = group.createHandle();
         buffers = handle.allocateBuffers(HIDDEN, DataType.BFLOAT16);
         layoutInfo = LayoutInfo.of(buffers.expertCounts());

@@ -17,17 +17,33 @@ import org.HdrHistogram.Histogram;
  * @param heapBytes least number of bytes per step on the Java heap, of several rounds: the VM allocates for itself as well
  */
 record PatternCost(String pattern, double nativeCalls, double hostMicrosPerLayer, double hostWaits,
-        double deviceAllocations,
-        long heapBytes) {
+        long deviceAllocations, long heapBytes) {
     private static final Duration LIMIT = Duration.ofSeconds(60);
     private static final int ROUNDS = 10;
+
+    /**
+     * Counts the allocations of device memory of one step, after one that is not counted.
+     *
+     * @param work whose allocations are visible
+     */
+    static long deviceAllocations(Patterns pattern, LayerWork work, int layers) {
+        try (StepPattern step = pattern.make(work, layers)) {
+            step.enqueue();
+            work.stream.await(LIMIT);
+            long before = allocations();
+            step.enqueue();
+            work.stream.await(LIMIT);
+            return allocations() - before;
+        }
+    }
 
     /**
      * Measures a pattern.
      *
      * @param steps measured, after as many for warming up
+     * @param deviceAllocations of a step
      */
-    static PatternCost measure(Patterns pattern, LayerWork work, int layers, int steps) {
+    static PatternCost measure(Patterns pattern, LayerWork work, int layers, int steps, long deviceAllocations) {
         ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
         try (StepPattern step = pattern.make(work, layers)) {
             for (int i = 0; i < steps; i++) {
@@ -37,7 +53,6 @@ record PatternCost(String pattern, double nativeCalls, double hostMicrosPerLayer
             Histogram times = new Histogram(3);
             long calls = 0;
             long waits = 0;
-            long allocations = 0;
             long leastBytes = Long.MAX_VALUE;
             int perRound = Math.max(1, steps / ROUNDS);
             for (int round = 0; round < ROUNDS; round++) {
@@ -45,7 +60,6 @@ record PatternCost(String pattern, double nativeCalls, double hostMicrosPerLayer
                 for (int i = 0; i < perRound; i++) {
                     long callsBefore = Emulator.callCount();
                     long waitsBefore = waits();
-                    long allocationsBefore = allocations();
                     long bytesBefore = threads.getCurrentThreadAllocatedBytes();
                     long start = System.nanoTime();
                     step.enqueue();
@@ -53,15 +67,13 @@ record PatternCost(String pattern, double nativeCalls, double hostMicrosPerLayer
                     bytes += threads.getCurrentThreadAllocatedBytes() - bytesBefore;
                     calls += Emulator.callCount() - callsBefore;
                     waits += waits() - waitsBefore;
-                    allocations += allocations() - allocationsBefore;
                     work.stream.await(LIMIT);
                 }
                 leastBytes = Math.min(leastBytes, bytes / perRound);
             }
             double all = (double) ROUNDS * perRound;
             return new PatternCost(pattern.title(), calls / all, times.getValueAtPercentile(50) / 1e3 / layers,
-                    waits / all,
-                    allocations / all, leastBytes);
+                    waits / all, deviceAllocations, leastBytes);
         }
     }
 
@@ -70,8 +82,8 @@ record PatternCost(String pattern, double nativeCalls, double hostMicrosPerLayer
         return Emulator.usage().hostWaits() + Emulator.callCount("cudaEventCreateWithFlags");
     }
 
-    /** The library allocates a block of memory for every handle, and for nothing else. */
     private static long allocations() {
-        return Emulator.callCount("ncclEpCreateHandle");
+        return Emulator.callCount("cudaMalloc") + Emulator.callCount("cudaMallocAsync")
+                + Emulator.callCount("ncclMemAlloc");
     }
 }

@@ -44,9 +44,10 @@ public final class PatternsCommand implements Callable<Integer> {
         usage.require(layers > 0 && kernels > 0 && steps > 0, "--layers, --kernels and --steps must be positive");
         Emulator.use();
         List<PatternCost> costs = new ArrayList<>();
-        try (LayerWork work = new LayerWork(kernels)) {
+        try (LayerWork work = new LayerWork(kernels, false); LayerWork counted = new LayerWork(kernels, true)) {
             for (Patterns pattern : Patterns.values()) {
-                costs.add(PatternCost.measure(pattern, work, layers, steps));
+                long allocations = PatternCost.deviceAllocations(pattern, counted, layers);
+                costs.add(PatternCost.measure(pattern, work, layers, steps, allocations));
             }
         }
         System.out.println(json ? Json.of(costs) : table(costs));
@@ -60,7 +61,7 @@ public final class PatternsCommand implements Callable<Integer> {
                         cost -> String.format("%.2f", cost.hostMicrosPerLayer())),
                 column("host waits", HorizontalAlign.RIGHT, cost -> String.format("%.1f", cost.hostWaits())),
                 column("device allocations", HorizontalAlign.RIGHT,
-                        cost -> String.format("%.0f", cost.deviceAllocations())),
+                        cost -> Long.toString(cost.deviceAllocations())),
                 column("heap bytes", HorizontalAlign.RIGHT, cost -> Long.toString(cost.heapBytes()))));
     }
 

@@ -1,0 +1,47 @@
+package io.nccl4j.ep.graphs;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.sun.management.ThreadMXBean;
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.emulator.EmulatedRank;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.EmulatorUsage;
+import java.lang.management.ManagementFactory;
+
+/** What a step costs the host: native calls, waits, allocations on the device and on the heap. */
+final class StepCost {
+    static final int STEPS = 2000;
+    static final int ROUNDS = 8;
+    private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+
+    private StepCost() {
+    }
+
+    /**
+     * Asserts that a step neither waits nor allocates. It runs once before, and {@code STEPS * ROUNDS} times.
+     *
+     * @param calls native calls that it makes
+     */
+    static void verify(EmulatedRank rank, CudaStream stream, int calls, Runnable step) {
+        step.run();
+        stream.await(MoeRank.LIMIT);
+        EmulatorUsage usage = Emulator.usage();
+        long leastBytes = Long.MAX_VALUE;
+        for (int round = 0; round < ROUNDS; round++) {
+            long before = Emulator.callCount();
+            long bytes = THREADS.getCurrentThreadAllocatedBytes();
+            for (int i = 0; i < STEPS; i++) {
+                step.run();
+            }
+            // The VM itself allocates now and then, when it links or compiles something.
+            leastBytes = Math.min(leastBytes, THREADS.getCurrentThreadAllocatedBytes() - bytes);
+            assertThat(Emulator.callCount() - before).isEqualTo((long) calls * STEPS);
+            assertThat(Emulator.usage().hostWaits()).isEqualTo(usage.hostWaits());
+            stream.await(MoeRank.LIMIT);
+        }
+        assertThat(leastBytes).isZero();
+        assertThat(Emulator.usage().leakedSince(usage)).isEmpty();
+        assertThat(Emulator.usage(rank.device()).deviceBytes()).isEqualTo(usage.deviceBytes());
+    }
+}

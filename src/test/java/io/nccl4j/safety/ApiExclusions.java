@@ -1,0 +1,59 @@
+package io.nccl4j.safety;
+
+import io.nccl4j.ep.EpAllocator;
+import io.nccl4j.ep.GraphStep;
+import java.lang.reflect.Executable;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/** What {@link HostileUse} does not call with random arguments on random objects, and why. */
+final class ApiExclusions {
+    private static final String PROMISE = "its caller promises that an address is right; HostileSpecials keeps the promise";
+    private static final String NATIVE_POINTERS = "its caller promises that addresses are functions; see AllocatorTest";
+    private static final String END = "ends the use of a communicator or a device; HostileSpecials does that to its own";
+    private static final String PARTNER = "needs a partner that does the opposite; HostileSpecials sends in a ring";
+    private static final String MEETING = "waits for processes that do not exist; HostileSpecials calls it for one rank, and with "
+            + "mistakes";
+    private static final String ENVIRONMENT = "what it does depends on who has started the process; see RankEnvironmentTest";
+    private static final String PLUMBING = "for the other packages of the library";
+
+    private static final Map<String, String> REASONS = Map.ofEntries(Map.entry("DeviceMemory.wrap", PROMISE),
+            Map.entry("DeviceMemory.adopt", PROMISE), Map.entry("CudaStream.wrap", PROMISE),
+            Map.entry("Communicator.borrow", PROMISE), Map.entry("Communicator.abort", END),
+            Map.entry("Communicator.abandon", END), Map.entry("Communicator.finalizeWork", END),
+            Map.entry("CudaDevice.reset", END), Map.entry("Communicator.init(UniqueId", PARTNER),
+            Map.entry("Communicator.send", PARTNER), Map.entry("Communicator.receive", PARTNER),
+            Map.entry("Bootstraps.tcp", MEETING), Map.entry("Bootstraps.file", MEETING),
+            Map.entry("Bootstraps.inProcess", MEETING), Map.entry("InProcessBootstrap.of", MEETING),
+            Map.entry("Bootstraps.fromEnvironment", ENVIRONMENT),
+            Map.entry("Builder.allocator(long,long,long)", NATIVE_POINTERS),
+            Map.entry("DeviceMemory.abandon", PLUMBING), Map.entry("DeviceMemory.whenClosed", PLUMBING),
+            Map.entry("DeviceMemory.descriptors", PLUMBING), Map.entry("Communicator.callCollectively", PLUMBING),
+            Map.entry("Communicator.failed", PLUMBING), Map.entry("NcclException.of", PLUMBING));
+
+    /** What others implement for the library to call; the generator gives it such. */
+    private static final List<Class<?>> CALLBACKS = List.of(EpAllocator.class, GraphStep.class);
+
+    private ApiExclusions() {
+    }
+
+    /** Why a method or constructor is left out, or null. */
+    static @Nullable String reason(Executable member) {
+        if (CALLBACKS.contains(member.getDeclaringClass())) {
+            return "a callback, which the library calls";
+        }
+        String name = ApiSurface.name(member);
+        String plain = name.substring(0, name.indexOf('('));
+        return REASONS.entrySet().stream()
+                .filter(entry -> entry.getKey().contains("(")
+                        ? name.startsWith(entry.getKey())
+                        : plain.equals(entry.getKey()))
+                .map(Map.Entry::getValue).findFirst().orElse(null);
+    }
+
+    /** The names in the table, which must all exist. */
+    static Iterable<String> names() {
+        return REASONS.keySet();
+    }
+}

@@ -1,0 +1,55 @@
+package io.nccl4j.safety;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.ep.EpTensor;
+import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.DataType;
+import io.nccl4j.nccl.ReduceOp;
+import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.RoutingKind;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/**
+ * High-throughput update makes collectives itself, which a group of NCCL would put off: it must not be open while the library is called.
+ */
+class CallsInANcclGroupTest {
+    private static final int RANKS = 2;
+
+    @ParameterizedTest
+    @EnumSource(LayerShape.class)
+    @EmulatedRanks(RANKS)
+    void callsOfAnEpGroupAreNotPutOff(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(RANKS, 811))) {
+                Layer layer = world.layer();
+                EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 812);
+                DeviceMemory memory = world.own(DeviceMemory.allocate(rank.device(), 64));
+                memory.fillAsync((byte) 1, world.stream);
+                layer.load(batch, world.stream);
+                world.await();
+                rank.bootstrap().barrier();
+                long groups = Emulator.callCount("ncclGroupStart");
+                rank.bootstrap().barrier();
+                Communicator.group(() -> {
+                    world.communicator.allReduce(memory, memory, 16, DataType.INT32, ReduceOp.SUM, world.stream);
+                    layer.enqueue(layer.count(batch), world.stream);
+                    assertThat(Emulator.callCount("ncclGroupStart")).isEqualTo(groups);
+                    world.await();
+                    layer.verify(batch);
+                    rank.bootstrap().barrier();
+                });
+                world.await();
+                assertThat(Layer.ints(EpTensor.of(memory, DataType.INT32, 16))).containsOnly(RANKS * 0x01010101);
+                assertThatThrownBy(() -> Communicator.group(() -> world.communicator.split(0, 0)))
+                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be part of a group");
+            }
+        });
+    }
+}

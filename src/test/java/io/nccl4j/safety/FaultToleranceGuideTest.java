@@ -1,0 +1,112 @@
+package io.nccl4j.safety;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.Fault;
+import io.nccl4j.ep.RankMask;
+import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.RoutingKind;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.Collectors;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** The example of docs/fault-tolerance.md: it does what the guide says, and the guide shows just this. */
+class FaultToleranceGuideTest {
+    private static final int RANKS = 4;
+    private static final Duration TIMEOUT = Duration.ofMillis(400);
+
+    @Test
+    void theGuideShowsThisExample() throws IOException {
+        String source = Files.readString(Path.of("src/test/java/io/nccl4j/safety/MaskAgreement.java"));
+        String start = "    // example\n";
+        String code = source.substring(source.indexOf(start) + start.length(), source.indexOf("    // end\n"));
+        String shown = code.lines().map(line -> line.isEmpty() ? line : line.substring(4))
+                .collect(Collectors.joining("\n", "```java\n", "\n```"));
+        assertThat(Files.readString(Path.of("docs/fault-tolerance.md"))).contains(shown);
+    }
+
+    @Test
+    void theLeastAreLeftOut() {
+        assertThat(mask("1111", "1111", "1111", "1111")).isEqualTo(RankMask.all(4));
+        // One that nobody hears.
+        assertThat(mask("1101", "1101", "1111", "1101")).isEqualTo(RankMask.all(4).without(2));
+        // A broken link: one end is enough.
+        assertThat(mask("1110", "1111", "1111", "0111")).isEqualTo(RankMask.all(4).without(3));
+        // Rank 0 hears nobody, and so has complaints about all, but each of those has only one.
+        assertThat(mask("1000", "0111", "0111", "0111")).isEqualTo(RankMask.all(4).without(0));
+        // Two halves that do not hear each other.
+        assertThat(mask("1100", "1100", "0011", "0011")).isEqualTo(RankMask.all(4).without(2).without(3));
+    }
+
+    @Test
+    void whoSaysNothingIsOut() {
+        byte[] all = {1, 1, 1};
+        assertThat(MaskAgreement.withoutQuarrels(new byte[][]{all, null, all})).isEqualTo(RankMask.all(3).without(1));
+    }
+
+    private static RankMask mask(String... views) {
+        byte[][] heardBy = new byte[views.length][];
+        for (int rank = 0; rank < views.length; rank++) {
+            heardBy[rank] = new byte[views.length];
+            for (int other = 0; other < views.length; other++) {
+                heardBy[rank][other] = (byte) (views[rank].charAt(other) - '0');
+            }
+        }
+        return MaskAgreement.withoutQuarrels(heardBy);
+    }
+
+    /** Two ranks lose the link between them, and nobody else notices: afterwards three of four go on as one group. */
+    @ParameterizedTest
+    @EnumSource(value = LayerShape.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EmulatedRanks(value = RANKS, allowLeaks = true)
+    void ranksThatDisagreeComeToOneMask(LayerShape shape, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            World world = new World(rank, shape, shape.draw(RANKS, 431), config -> config.mask().timeout(TIMEOUT));
+            Layer layer = world.layer();
+            layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 432), world.stream);
+            assertThat(MaskAgreement.agree(world.group, rank.bootstrap(), world.stream)).isEqualTo(RankMask.all(RANKS));
+            if (rank.rank() == 0) {
+                Emulator.inject(new Fault.DropMessages(0, 1, 3));
+            }
+            rank.bootstrap().barrier();
+            layer.load(world.model, world.stream);
+            layer.enqueue(layer.count(world.model), world.stream);
+            world.await();
+            // Whoever waits for a rank that waits is late itself: the others may have masked one end of the link or none.
+            RankMask before = world.group.maskQuery(world.stream);
+            assertThat(rank.rank() != 0 || !before.isActive(3)).isTrue();
+            assertThat(rank.rank() != 3 || !before.isActive(0)).isTrue();
+            RankMask agreed = MaskAgreement.agree(world.group, rank.bootstrap(), world.stream);
+            byte[] told = agreed.toString().getBytes(StandardCharsets.UTF_8);
+            assertThat(List.of(rank.bootstrap().allGather(told))).allMatch(other -> Arrays.equals(other, told));
+            assertThat(agreed.activeCount()).isEqualTo(RANKS - 1);
+            int gone = agreed.isActive(0) ? 3 : 0;
+            assertThat(agreed).isEqualTo(RankMask.all(RANKS).without(gone));
+            assertThat(world.group.maskQuery(world.stream)).isEqualTo(agreed);
+            if (rank.rank() != gone) {
+                for (int step = 0; step < 4; step++) {
+                    EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 433 + step);
+                    layer.load(batch, world.stream);
+                    layer.enqueue(layer.count(batch), world.stream);
+                    world.await();
+                    layer.verify(Survivors.without(batch, gone));
+                    assertThat(world.group.asyncError()).isFalse();
+                }
+            }
+            rank.bootstrap().barrier();
+            world.communicator.abandon("a rank has left");
+            world.close();
+        });
+    }
+}

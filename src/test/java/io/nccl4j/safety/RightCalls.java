@@ -1,0 +1,198 @@
+package io.nccl4j.safety;
+
+import io.nccl4j.cuda.CudaGraph;
+import io.nccl4j.cuda.CudaGraphExec;
+import io.nccl4j.ep.CachedGraph;
+import io.nccl4j.ep.CombineConfig;
+import io.nccl4j.ep.CombineInputs;
+import io.nccl4j.ep.CombineOutputs;
+import io.nccl4j.ep.DispatchConfig;
+import io.nccl4j.ep.DispatchInputs;
+import io.nccl4j.ep.DispatchOutputs;
+import io.nccl4j.ep.EpBuffers;
+import io.nccl4j.ep.EpHandlePool;
+import io.nccl4j.ep.EpTensor;
+import io.nccl4j.ep.GraphCache;
+import io.nccl4j.ep.GraphKey;
+import io.nccl4j.ep.LayoutInfo;
+import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.RoutingKind;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/** Steps of a MoE layer as they should be, amid all the mistakes, with their results compared; and steps with one mistake in them. */
+final class RightCalls {
+    private static final RoutingKind[] KINDS = {RoutingKind.UNIFORM, RoutingKind.HOLES, RoutingKind.CONCENTRATED,
+            RoutingKind.NOTHING};
+
+    private final HostileScene scene;
+    private final RandomCalls calls;
+
+    RightCalls(HostileScene scene, RandomCalls calls) {
+        this.scene = scene;
+        this.calls = calls;
+    }
+
+    private EpCase batch() {
+        return scene.model.redraw(KINDS[scene.random.nextInt(KINDS.length)], scene.random.nextLong());
+    }
+
+    private void verify(Layer layer, EpCase batch) {
+        scene.stream.await(HostileScene.LIMIT);
+        if (scene.sequence.isFaulted()) {
+            return;
+        }
+        try {
+            layer.verify(batch);
+        } catch (RuntimeException e) {
+            throw scene.trail.failure("a wrong result", e);
+        }
+        scene.sequence.statistics().verified();
+    }
+
+    /** The same T on all ranks, so that what is refused because of it is refused on all. */
+    private static int most(EpCase batch) {
+        return Arrays.stream(batch.inputs().tokens()).mapToInt(tokens -> tokens.length).max().orElse(0);
+    }
+
+    void step() {
+        Layer layer = scene.layer();
+        EpCase batch = batch();
+        layer.load(batch, scene.stream);
+        layer.enqueue(most(batch), scene.stream);
+        verify(layer, batch);
+    }
+
+    /** Some captures fail half way. */
+    void capture() {
+        Layer layer = scene.layer();
+        boolean fails = scene.random.nextInt(4) == 0;
+        int tokens = scene.random.nextInt(layer.buffers.maxTokens() + 1);
+        try (CudaGraph graph = scene.stream.capture(() -> {
+            layer.enqueue(tokens, scene.stream);
+            if (fails) {
+                throw new ArgumentSource.Broken();
+            }
+        })) {
+            scene.pool.add(graph);
+            scene.keepGraph(graph.instantiate(), tokens);
+        }
+    }
+
+    void replay() {
+        Layer layer = scene.layer();
+        CudaGraphExec exec = scene.graph();
+        if (exec == null) {
+            capture();
+            return;
+        }
+        EpCase batch = batch();
+        if (most(batch) > scene.graphTokens()) {
+            return;
+        }
+        layer.load(batch, scene.stream);
+        exec.launch(scene.stream);
+        verify(layer, batch);
+    }
+
+    /** Send halves and their completion, with other calls between. */
+    void staged() {
+        Layer layer = scene.layer();
+        if (!scene.shape.isLowLatency()) {
+            return;
+        }
+        EpCase batch = batch();
+        layer.load(batch, scene.stream);
+        layer.handle.dispatchAsync(layer.buffers, most(batch), DispatchConfig.defaults().sendOnly(), scene.stream);
+        if (scene.random.nextBoolean()) {
+            calls.call("between the halves: ");
+        }
+        layer.handle.complete();
+        layer.experts(scene.stream);
+        layer.handle.combineAsync(layer.buffers, CombineConfig.defaults().sendOnly(), scene.stream);
+        if (scene.random.nextBoolean()) {
+            calls.call("between the halves: ");
+        }
+        layer.handle.complete();
+        scene.stream.await(HostileScene.LIMIT);
+    }
+
+    /** The calls of C one by one, half of the time with something wrong among the arguments. */
+    void explicit() {
+        EpBuffers buffers = scene.layer().buffers;
+        long tokens = scene.random.nextInt(buffers.maxTokens() + 1);
+        boolean zones = scene.shape == LayerShape.LL_EXPERT_MAJOR;
+        Map<String, @Nullable Object> all = new HashMap<>();
+        EpTensor routing = buffers.routing().rows(tokens);
+        EpTensor rows = buffers.tokens().rows(tokens);
+        EpTensor weights = buffers.weights().rows(tokens);
+        routing.memory().fillAsync((byte) -1, scene.stream);
+        all.put("outWeights", zones ? null : buffers.receivedWeights());
+        all.put("outIndices", zones || scene.shape == LayerShape.HT_EXPERT_MAJOR ? null : buffers.receivedIndices());
+        all.put("received", buffers.received());
+        all.put("expertOutputs", buffers.expertOutputs());
+        all.put("combined", buffers.combined().rows(tokens));
+        if (scene.random.nextBoolean()) {
+            String[] names = all.keySet().stream().sorted().toArray(String[]::new);
+            all.put(names[scene.random.nextInt(names.length)], scene.pool.choose(EpTensor.class, scene.random));
+        }
+        LayoutInfo info = info(buffers);
+        boolean atUpdate = !scene.shape.isLowLatency();
+        var handle = buffers.handle();
+        handle.update(routing, atUpdate ? info : null, scene.stream);
+        DispatchInputs inputs = zones ? DispatchInputs.of(rows) : DispatchInputs.of(rows, weights);
+        DispatchOutputs outputs = DispatchOutputs.of((EpTensor) all.get("received"), (EpTensor) all.get("outWeights"),
+                (EpTensor) all.get("outIndices"));
+        scene.pool.add(inputs);
+        scene.pool.add(outputs);
+        scene.pool.add(info);
+        handle.dispatch(inputs, outputs, atUpdate ? null : info, scene.stream);
+        CombineInputs combineInputs = CombineInputs.of((EpTensor) all.get("expertOutputs"));
+        CombineOutputs combineOutputs = CombineOutputs.of((EpTensor) all.get("combined"), zones ? weights : null);
+        scene.pool.add(combineInputs);
+        scene.pool.add(combineOutputs);
+        handle.combine(combineInputs, combineOutputs, scene.stream);
+        scene.stream.await(HostileScene.LIMIT);
+    }
+
+    private LayoutInfo info(EpBuffers buffers) {
+        LayoutInfo.Builder counters = LayoutInfo.builder();
+        return (scene.shape == LayerShape.LL_RANK_MAJOR
+                ? counters.sourceRankCounters(buffers.sourceRankCounts())
+                : counters.expertCounters(buffers.expertCounts())).build();
+    }
+
+    void cache() {
+        Layer layer = scene.layer();
+        try (GraphCache cache = GraphCache
+                .create(scene.rank.bootstrap(), scene.stream, (key, on) -> layer.enqueue(key.tokens(), on))
+                .maxGraphs(2)) {
+            scene.pool.add(cache);
+            GraphKey key = GraphKey.of(layer.buffers.maxTokens(), scene.shape.layout);
+            cache.capture(key, key.withTokens(Math.min(1, layer.buffers.maxTokens())));
+            EpCase batch = batch();
+            layer.load(batch, scene.stream);
+            CachedGraph found = cache.find(key, layer.buffers.maxTokens());
+            scene.pool.add(found);
+            found.launch(scene.stream);
+            verify(layer, batch);
+        }
+    }
+
+    void handlePool() {
+        scene.layer();
+        try (EpHandlePool lent = EpHandlePool.builder(scene.group()).slots(1 + scene.random.nextInt(2))
+                .build(scene.model.hidden(), LayerShape.type(scene.model))) {
+            // If it cannot be closed here, because of what is called meanwhile.
+            scene.pool.add(lent);
+            try (EpHandlePool.Slot slot = lent.lend()) {
+                scene.pool.add(slot);
+                EpBuffers buffers = slot.buffers();
+                slot.handle().warmUp(buffers, 1, scene.stream);
+                calls.call("while a slot is lent: ");
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+package io.nccl4j.safety;
+
+import io.nccl4j.cuda.CudaGraph;
+import io.nccl4j.cuda.CudaGraphExec;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.EmulatedRank;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.EmulatorUsage;
+import io.nccl4j.internal.LeakCount;
+import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.RoutingKind;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.SplittableRandom;
+
+/**
+ * Replays a graph with new routing each time, while handles come and go: arguments are the number of replays, shared by all layouts, and a
+ * seed. Prints a line at each tenth of a layout with what is alive; ends with 1 if something is left or a result is wrong.
+ */
+public final class SoakProcess {
+    private static final int RANKS = 2;
+    private static final int PARTS = 10;
+    /** A handle is made, used and destroyed after so many replays. */
+    private static final int REPLAYS_PER_HANDLE = 50;
+    private static final int REPLAYS_PER_COMPARISON = 20;
+    private static final Duration LIMIT = Duration.ofHours(6);
+
+    private SoakProcess() {
+    }
+
+    public static void main(String[] arguments) {
+        int replays = Integer.parseInt(arguments[0]) / LayerShape.values().length;
+        long seed = Long.parseUnsignedLong(arguments[1], 16);
+        Emulator.use();
+        Emulator.options().poison(true).shuffle(seed | 1);
+        EmulatorUsage before = Emulator.usage();
+        for (LayerShape shape : LayerShape.values()) {
+            EpCase model = shape.draw(RANKS, seed);
+            EmulatedCluster.of(RANKS).limit(LIMIT).run(rank -> soak(rank, shape, model, replays));
+        }
+        System.gc();
+        System.out.println("left " + Emulator.usage().leakedSince(before) + ", never closed " + LeakCount.total());
+        System.out.println("done");
+        System.exit(0);
+    }
+
+    private static void soak(EmulatedRank rank, LayerShape shape, EpCase model, int replays) throws Exception {
+        SplittableRandom random = new SplittableRandom(model.seed());
+        int part = Math.max(1, replays / PARTS);
+        long compared = 0;
+        long handles = 0;
+        try (World world = new World(rank, shape, model)) {
+            Layer layer = world.layer();
+            try (CudaGraph graph = world.stream.capture(() -> layer.enqueue(layer.buffers.maxTokens(), world.stream));
+                    CudaGraphExec exec = graph.instantiate()) {
+                for (int replay = 1; replay <= replays; replay++) {
+                    EpCase batch = model.redraw(RoutingKind.HOLES, random.nextLong());
+                    layer.load(batch, world.stream);
+                    exec.launch(world.stream);
+                    world.await();
+                    if (replay % REPLAYS_PER_COMPARISON == 1) {
+                        layer.verify(batch);
+                        compared++;
+                    }
+                    if (replay % REPLAYS_PER_HANDLE == 0) {
+                        comeAndGo(world, batch);
+                        handles++;
+                    }
+                    if (replay % part == 0) {
+                        report(rank, shape, replay, compared, handles);
+                    }
+                }
+            }
+        }
+    }
+
+    /** Another handle with buffers and a graph of its own, beside the one that is replayed. */
+    private static void comeAndGo(World world, EpCase batch) {
+        try (var handle = world.group.createHandle(); Layer other = new Layer(handle, world.shape, world.model)) {
+            try (CudaGraph graph = world.stream
+                    .capture(() -> other.enqueue(other.buffers.maxTokens(), world.stream));
+                    CudaGraphExec exec = graph.instantiate()) {
+                other.load(batch, world.stream);
+                exec.launch(world.stream);
+                world.await();
+                other.verify(batch);
+            }
+        }
+    }
+
+    private static void report(EmulatedRank rank, LayerShape shape, int replay, long compared, long handles)
+            throws IOException {
+        // All ranks are at the same place, so what is alive is the same each time.
+        rank.bootstrap().barrier();
+        if (rank.rank() == 0) {
+            EmulatorUsage usage = Emulator.usage();
+            System.out.println("soak " + shape + " replays " + replay + " compared " + compared + " handles " + handles
+                    + " device " + usage.deviceAllocations() + "/" + usage.deviceBytes() + " pinned "
+                    + usage.pinnedAllocations() + " graphs " + usage.graphExecs() + " resident " + residentKilobytes());
+        }
+        rank.bootstrap().barrier();
+    }
+
+    /** Memory of this process that is in RAM. */
+    private static long residentKilobytes() throws IOException {
+        return Files.readAllLines(Path.of("/proc/self/status")).stream().filter(line -> line.startsWith("VmRSS:"))
+                .map(line -> line.replaceAll("\\D", "")).mapToLong(Long::parseLong).findFirst().orElseThrow();
+    }
+}
