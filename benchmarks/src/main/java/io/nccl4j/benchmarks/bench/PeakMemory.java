@@ -28,7 +28,8 @@ final class PeakMemory {
 
     /** What is measured, for so many ranks. */
     static LayerShape shape(int ranks) {
-        return new LayerShape(Algorithm.LOW_LATENCY, Layout.RANK_MAJOR, ranks, 256, 32, 7168, 8, DataType.BFLOAT16, Payload.NONE);
+        return new LayerShape(Algorithm.LOW_LATENCY, Layout.RANK_MAJOR, ranks, 256, 32, 7168, 8, DataType.BFLOAT16,
+                Payload.NONE);
     }
 
     /** Bytes, of a process of its own. */
