@@ -24,14 +24,17 @@ final class AotCache {
         Files.deleteIfExists(file);
         List<String> training = new ArrayList<>(command);
         training.add(1, "-XX:AOTCacheOutput=" + file);
-        // The cache's own tables are listed at length otherwise.
-        training.add(2, "-Xlog:aot=error:stderr");
-        Process process = new ProcessBuilder(training).redirectOutput(ProcessBuilder.Redirect.DISCARD)
-                .redirectError(ProcessBuilder.Redirect.INHERIT).start();
-        int exitCode = process.waitFor();
-        if (exitCode != 0 || !Files.exists(file)) {
-            throw new IOException("the training run ended with exit code " + exitCode + " and "
-                    + (Files.exists(file) ? "a cache" : "no cache"));
+        Path log = Files.createTempFile("ep-aot", ".log");
+        try {
+            Process process = new ProcessBuilder(training).redirectErrorStream(true).redirectOutput(log.toFile())
+                    .start();
+            int exitCode = process.waitFor();
+            if (exitCode != 0 || !Files.exists(file)) {
+                throw new IOException("the training run ended with exit code " + exitCode + " and "
+                        + (Files.exists(file) ? "a cache" : "no cache") + ": " + Files.readString(log));
+            }
+        } finally {
+            Files.delete(log);
         }
     }
 

@@ -6,6 +6,8 @@ import io.nccl4j.benchmarks.layer.LayerShape;
 import io.nccl4j.benchmarks.layer.RankLayer;
 import io.nccl4j.benchmarks.ranks.Rank;
 import io.nccl4j.benchmarks.ranks.RankThreads;
+import io.nccl4j.benchmarks.stats.Median;
+import io.nccl4j.benchmarks.stats.Span;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -82,7 +84,8 @@ final class DataPath {
             for (int round = 0; round <= rounds; round++) {
                 Span dispatch = time(layer, layer::dispatch);
                 Span memcpy = time(layer,
-                        () -> MemoryCopy.copy(layer.buffers().expertOutputs().address(), layer.buffers().received().address(), bytes));
+                        () -> MemoryCopy.copy(layer.buffers().expertOutputs().address(),
+                                layer.buffers().received().address(), bytes));
                 Span combine = time(layer, layer::combine);
                 if (round > 0) {
                     measured.add(new Round(memcpy, dispatch, combine));

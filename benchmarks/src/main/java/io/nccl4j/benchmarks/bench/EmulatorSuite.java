@@ -39,7 +39,8 @@ final class EmulatorSuite implements Suite {
     }
 
     private static LayerShape shape(Algorithm algorithm, Layout layout, int tokens) {
-        return new LayerShape(algorithm, layout, RANKS, EXPERTS, tokens, HIDDEN, TOP_K, DataType.BFLOAT16, Payload.NONE);
+        return new LayerShape(algorithm, layout, RANKS, EXPERTS, tokens, HIDDEN, TOP_K, DataType.BFLOAT16,
+                Payload.NONE);
     }
 
     /** The worst of all shapes. */

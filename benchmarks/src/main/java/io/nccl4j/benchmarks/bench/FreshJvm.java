@@ -10,6 +10,9 @@ import java.util.List;
 
 /** Runs a program in a JVM of its own. */
 final class FreshJvm {
+    /** Standard output and error are for the result. */
+    static final String QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
+
     /**
      * What a program has printed first.
      *
@@ -32,7 +35,7 @@ final class FreshJvm {
 
     /** The command that runs a program of this jar. */
     static List<String> java(Class<?> main) {
-        return java("--enable-native-access=ALL-UNNAMED", "-cp", System.getProperty("java.class.path"), main.getName());
+        return java("--enable-native-access=ALL-UNNAMED", QUIET, "-cp", System.getProperty("java.class.path"), main.getName());
     }
 
     /**

@@ -3,10 +3,11 @@ package io.nccl4j.benchmarks.bench;
 import com.github.freva.asciitable.AsciiTable;
 import com.github.freva.asciitable.Column;
 import com.github.freva.asciitable.HorizontalAlign;
-import io.nccl4j.benchmarks.jmh.CLoop;
+import io.nccl4j.benchmarks.jmh.Allocation;
 import io.nccl4j.benchmarks.jmh.DecodeStepBenchmark;
 import io.nccl4j.benchmarks.jmh.HostCost;
 import io.nccl4j.benchmarks.jmh.HostMeasurement;
+import io.nccl4j.benchmarks.jmh.HostRounds;
 import io.nccl4j.benchmarks.jmh.PythonLoop;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -15,7 +16,11 @@ import java.util.stream.Collectors;
 
 /** What calls cost the host: against bare handles, C, JNI and Python, per call and per decode step. */
 final class HostSuite implements Suite {
+    private static final int ROUNDS = 5;
+    private static final int BARRIER_ROUNDS = 3;
+    private static final double PYTHON_SECONDS = 0.5;
     private static final String STEP = "DecodeStepBenchmark.";
+    private static final String BARRIER = "-XX:+UseSystemMemoryBarrier";
 
     /**
      * A way through the layers of a decode step.
@@ -27,22 +32,27 @@ final class HostSuite implements Suite {
 
     @Override
     public Result run(boolean quick, boolean silent) throws Exception {
-        double seconds = quick ? 0.5 : 3;
-        Map<String, Double> before = CLoop.run(seconds);
-        Map<String, HostMeasurement.Score> scores = new HostMeasurement(List.of(), quick, silent)
-                .run("(Bare|Api|Jni)CallBenchmark\\.\\w+|DecodeStepBenchmark\\.\\w+");
-        HostMeasurement.Score barrier = new HostMeasurement(List.of("-XX:+UseSystemMemoryBarrier"), quick, silent)
-                .run("ApiCallBenchmark\\.dispatch").get("ApiCallBenchmark.dispatch");
-        Map<String, Double> after = CLoop.run(seconds);
-        Map<String, Double> python = PythonLoop.run(seconds);
-        List<HostCost> costs = HostCost.of(before, after, scores);
-        String text = HostCost.table(costs) + System.lineSeparator() + others(scores, barrier, python)
-                + System.lineSeparator() + steps(scores);
-        return new Result(text, ratios(costs, barrier, python));
+        HostMeasurement plain = new HostMeasurement(List.of(), silent);
+        List<HostCost> costs = new HostRounds(plain, quick ? 1 : ROUNDS).measure(HostRounds.CALLS);
+        HostCost barrier = new HostRounds(new HostMeasurement(List.of(BARRIER), silent), quick ? 1 : BARRIER_ROUNDS)
+                .measure(List.of("dispatch")).getFirst();
+        Map<String, HostMeasurement.Score> others = plain.run("JniCallBenchmark\\.\\w+|DecodeStepBenchmark\\.\\w+");
+        Map<String, Double> python = PythonLoop.run(PYTHON_SECONDS);
+        Map<String, Double> compiled = Allocation.measure(List.of());
+        Map<String, Double> interpreted = Allocation.measure(List.of("-Xint"));
+        String text = String.join(System.lineSeparator(), HostCost.table(costs),
+                "with " + BARRIER + ":", HostCost.table(List.of(barrier)),
+                "bytes on the heap per call: " + compiled + ", with -Xint " + interpreted,
+                others(others, python), steps(others));
+        return new Result(text, ratios(costs, barrier, python, Math.max(most(compiled), most(interpreted))));
     }
 
-    private static Map<String, Double> ratios(List<HostCost> costs, HostMeasurement.Score barrier,
-            Map<String, Double> python) {
+    private static double most(Map<String, Double> bytes) {
+        return bytes.values().stream().mapToDouble(Double::doubleValue).max().orElseThrow();
+    }
+
+    private static Map<String, Double> ratios(List<HostCost> costs, HostCost barrier, Map<String, Double> python,
+            double bytes) {
         Map<String, HostCost> byCall = costs.stream().collect(Collectors.toMap(HostCost::call, cost -> cost));
         Map<String, Double> ratios = new LinkedHashMap<>();
         for (String call : List.of("dispatch", "update", "combine", "async", "launch")) {
@@ -50,19 +60,17 @@ final class HostSuite implements Suite {
         }
         HostCost dispatch = byCall.get("dispatch");
         ratios.put("dispatch_vs_c", dispatch.apiToC());
-        ratios.put("dispatch_vs_c_smb", barrier.nanos() / dispatch.c());
+        ratios.put("dispatch_vs_c_smb", barrier.apiToC());
         if (python.containsKey("fresh")) {
             ratios.put("ctypes_fresh_vs_dispatch", python.get("fresh") / dispatch.api());
         }
-        ratios.put("bytes_per_op", costs.stream().mapToDouble(HostCost::apiBytes).max().orElseThrow());
+        ratios.put("bytes_per_op", bytes);
         return ratios;
     }
 
-    private static String others(Map<String, HostMeasurement.Score> scores, HostMeasurement.Score barrier,
-            Map<String, Double> python) {
+    private static String others(Map<String, HostMeasurement.Score> scores, Map<String, Double> python) {
         StringBuilder text = new StringBuilder("dispatch otherwise, ns:");
-        text.append(String.format(" API with -XX:+UseSystemMemoryBarrier %.2f", barrier.nanos()));
-        text.append(String.format(", JNI %.2f", scores.get("JniCallBenchmark.dispatch").nanos()));
+        text.append(String.format(" JNI %.2f", scores.get("JniCallBenchmark.dispatch").nanos()));
         python.forEach((name, nanos) -> text.append(String.format(", ctypes with %s structs %.0f", name, nanos)));
         return text.toString();
     }

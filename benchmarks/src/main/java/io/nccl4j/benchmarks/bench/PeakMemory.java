@@ -12,6 +12,11 @@ import java.nio.file.Path;
 
 /** A program that runs a layer of 64 ranks and prints the most memory that it had resident, in KiB. */
 final class PeakMemory {
+    /** What is measured. */
+    static final String WHAT = "64 ranks, LL RANK_MAJOR, 32 tokens, hidden 7168";
+
+    private static final LayerShape SHAPE = new LayerShape(Algorithm.LOW_LATENCY, Layout.RANK_MAJOR, 64, 256, 32, 7168,
+            8, DataType.BFLOAT16, Payload.NONE);
     private static final Path STATUS = Path.of("/proc/self/status");
     private static final String PEAK = "VmHWM:";
 
@@ -21,14 +26,9 @@ final class PeakMemory {
     public static void main(String[] arguments) throws IOException {
         Emulator.use();
         Emulator.options().poison(false);
-        new ScalePoint(shape(64), 3).measure();
+        new ScalePoint(SHAPE, 3).measure();
         System.out.println(Files.readAllLines(STATUS).stream().filter(line -> line.startsWith(PEAK)).findFirst()
                 .map(line -> line.substring(PEAK.length()).replaceAll("\\D", "")).orElseThrow());
-    }
-
-    /** What is measured, for so many ranks. */
-    static LayerShape shape(int ranks) {
-        return new LayerShape(Algorithm.LOW_LATENCY, Layout.RANK_MAJOR, ranks, 256, 32, 7168, 8, DataType.BFLOAT16, Payload.NONE);
     }
 
     /** Bytes, of a process of its own. */

@@ -9,6 +9,7 @@ import io.nccl4j.emulator.Emulator;
 import io.nccl4j.ep.Algorithm;
 import io.nccl4j.ep.Layout;
 import io.nccl4j.nccl.DataType;
+import io.nccl4j.benchmarks.stats.Median;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -47,7 +48,7 @@ final class ScaleSuite implements Suite {
         for (int i = 0; i < RANKS.length; i++) {
             lines.add(new Line(RANKS[i], Median.of(nanos[i]), Median.of(ratios[i])));
         }
-        String text = String.format("%s%npeak resident memory of %s: %.2f GiB", table(lines), PeakMemory.shape(64),
+        String text = String.format("%s%npeak resident memory, %s: %.2f GiB", table(lines), PeakMemory.WHAT,
                 (double) peak / (1 << 30));
         return new Result(text, Map.of("cpu_per_row_64_vs_8", lines.getLast().vsFewest()));
     }

@@ -1,5 +1,6 @@
 package io.nccl4j.benchmarks.bench;
 
+import io.nccl4j.benchmarks.stats.Median;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -11,8 +12,6 @@ import java.util.stream.Stream;
 
 /** From the start of a JVM to the end of its first dispatch, without and with an AOT cache, and the size of the library. */
 final class StartupSuite implements Suite {
-    /** Standard output and error are for the result. */
-    private static final String QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
 
     @Override
     public Result run(boolean quick, boolean silent) throws Exception {
@@ -20,8 +19,8 @@ final class StartupSuite implements Suite {
         Path folder = Files.createTempDirectory("ep-startup");
         Path jar = folder.resolve("first-dispatch.jar");
         Path cache = folder.resolve("first-dispatch.aot");
-        List<String> plainStart = FreshJvm.java(QUIET, "-jar", jar.toString());
-        List<String> cachedStart = FreshJvm.java(AotCache.option(cache), QUIET, "-jar", jar.toString());
+        List<String> plainStart = FreshJvm.java(FreshJvm.QUIET, "-jar", jar.toString());
+        List<String> cachedStart = FreshJvm.java(AotCache.option(cache), FreshJvm.QUIET, "-jar", jar.toString());
         try {
             ApplicationJar.write(jar);
             AotCache.make(cache, plainStart);

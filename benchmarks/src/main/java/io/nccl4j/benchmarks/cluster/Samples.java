@@ -15,7 +15,8 @@ final class Samples {
     }
 
     void put(Operation operation, int iteration, float millis) {
-        times.computeIfAbsent(operation, name -> new long[iterations])[iteration] = Math.max(1, Math.round(millis * 1e6));
+        times.computeIfAbsent(operation, name -> new long[iterations])[iteration] = Math.max(1,
+                Math.round(millis * 1e6));
     }
 
     /** The times of an operation, or an empty array. */

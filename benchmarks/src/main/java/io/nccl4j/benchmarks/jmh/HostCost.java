@@ -4,53 +4,59 @@ import com.github.freva.asciitable.AsciiTable;
 import com.github.freva.asciitable.Column;
 import com.github.freva.asciitable.ColumnData;
 import com.github.freva.asciitable.HorizontalAlign;
-import java.util.ArrayList;
+import io.nccl4j.benchmarks.stats.Median;
 import java.util.List;
-import java.util.Map;
 import java.util.function.ToDoubleFunction;
 
 /**
- * What one call costs the host.
+ * What one call costs the host, from several rounds. A ratio is the median of the rounds' ratios: what both sides of it have met
+ * within seconds.
  *
  * @param call its name
- * @param c nanoseconds from C
- * @param bare nanoseconds through a static final handle
- * @param api nanoseconds through the public API
- * @param apiBytes bytes of garbage per call through the public API
+ * @param rounds at least one
  */
-public record HostCost(String call, double c, double bare, double api, double apiBytes) {
-    private static final List<String> CALLS = List.of("update", "dispatch", "combine", "staged", "async", "launch");
-
+public record HostCost(String call, List<Round> rounds) {
     /**
-     * Puts measurements together; calls that were not measured are left out.
+     * One round.
      *
-     * @param before what the C loop gave before the others were measured
-     * @param after what it gave afterwards
+     * @param c nanoseconds from C
+     * @param bare nanoseconds through a static final handle
+     * @param api nanoseconds through the public API
+     * @param apiBytes bytes of garbage per call through the public API
      */
-    public static List<HostCost> of(Map<String, Double> before, Map<String, Double> after,
-            Map<String, HostMeasurement.Score> scores) {
-        List<HostCost> costs = new ArrayList<>();
-        for (String call : CALLS) {
-            HostMeasurement.Score bare = scores.get("BareCallBenchmark." + call);
-            HostMeasurement.Score api = scores.get("ApiCallBenchmark." + call);
-            if (bare != null && api != null) {
-                costs.add(new HostCost(call, (before.get(call) + after.get(call)) / 2, bare.nanos(), api.nanos(),
-                        api.bytes()));
-            }
-        }
-        return costs;
+    public record Round(double c, double bare, double api, double apiBytes) {
+    }
+
+    private double median(ToDoubleFunction<Round> value) {
+        return Median.of(rounds.stream().mapToDouble(value).toArray());
+    }
+
+    public double c() {
+        return median(Round::c);
+    }
+
+    public double bare() {
+        return median(Round::bare);
+    }
+
+    public double api() {
+        return median(Round::api);
+    }
+
+    public double apiBytes() {
+        return median(Round::apiBytes);
     }
 
     public double bareToC() {
-        return bare / c;
+        return median(round -> round.bare / round.c);
     }
 
     public double apiToC() {
-        return api / c;
+        return median(round -> round.api / round.c);
     }
 
     public double apiToBare() {
-        return api / bare;
+        return median(round -> round.api / round.bare);
     }
 
     /** For people. */

@@ -24,23 +24,25 @@ public final class HostMeasurement {
     public record Score(double nanos, double bytes) {
     }
 
+    private static final int ITERATIONS = 8;
+    private static final int MILLIS = 100;
+    /** Warming up takes as long as measuring. */
+    private static final int WARM_UP = ITERATIONS;
+
     private final List<String> jvmOptions = new ArrayList<>(Arrays.asList(CheckingLibraries.jvmOptions()));
-    private final boolean quick;
     private final boolean silent;
 
     /**
      * @param jvmOptions further options for the measured JVM
-     * @param quick one short fork instead of three
      * @param silent nothing on standard output
      */
-    public HostMeasurement(List<String> jvmOptions, boolean quick, boolean silent) {
+    public HostMeasurement(List<String> jvmOptions, boolean silent) {
         this.jvmOptions.addAll(jvmOptions);
-        this.quick = quick;
         this.silent = silent;
     }
 
     /**
-     * Runs benchmarks.
+     * Runs benchmarks, each once in a JVM of its own, in the order of their names.
      *
      * @param pattern regular expression for {@code Class.method}
      * @return the scores by {@code Class.method}
@@ -48,16 +50,17 @@ public final class HostMeasurement {
     public Map<String, Score> run(String pattern) throws RunnerException {
         OptionsBuilder builder = new OptionsBuilder();
         builder.include("\\.(" + pattern + ")$").addProfiler(GCProfiler.class)
-                .jvmArgsAppend(jvmOptions.toArray(String[]::new)).forks(quick ? 1 : 3).shouldFailOnError(true)
-                .warmupIterations(quick ? 3 : 5).warmupTime(TimeValue.milliseconds(quick ? 300 : 1000))
-                .measurementIterations(quick ? 3 : 6).measurementTime(TimeValue.milliseconds(quick ? 300 : 1000))
+                .jvmArgsAppend(jvmOptions.toArray(String[]::new)).forks(1).shouldFailOnError(true)
+                .warmupIterations(WARM_UP).warmupTime(TimeValue.milliseconds(MILLIS))
+                .measurementIterations(ITERATIONS).measurementTime(TimeValue.milliseconds(MILLIS))
                 .verbosity(silent ? VerboseMode.SILENT : VerboseMode.NORMAL);
         Map<String, Score> scores = new HashMap<>();
         for (RunResult result : new Runner(builder.build()).run()) {
             String name = result.getParams().getBenchmark();
             int method = name.lastIndexOf('.');
             scores.put(name.substring(name.lastIndexOf('.', method - 1) + 1),
-                    new Score(result.getPrimaryResult().getScore(),
+                    // The median: an iteration that something else interrupted says nothing about the call.
+                    new Score(result.getPrimaryResult().getStatistics().getPercentile(50),
                             result.getSecondaryResults().get("gc.alloc.rate.norm").getScore()));
         }
         return scores;

@@ -1,6 +1,7 @@
 package io.nccl4j.benchmarks.jmh;
 
 import io.nccl4j.benchmarks.cli.Json;
+import io.nccl4j.benchmarks.cli.Usage;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
@@ -8,8 +9,10 @@ import java.util.Map;
 import java.util.concurrent.Callable;
 import org.openjdk.jmh.runner.RunnerException;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
 
 /** {@code ep jmh}. */
 @Command(name = "jmh", description = "Host cost of the calls made per step: from C, through bare handles, through the API.", footer = {
@@ -17,11 +20,16 @@ import picocli.CommandLine.Parameters;
         "The libraries called check size and magic of each struct and return, so the time is the caller's own. "
                 + "Times are nanoseconds per call; garbage is bytes per call through the API."})
 public final class JmhCommand implements Callable<Integer> {
+    private static final int ROUNDS = 5;
+
+    @Spec
+    private CommandSpec spec;
+
     @Parameters(arity = "0..1", paramLabel = "CALL", defaultValue = "", description = "Only calls whose names contain this: update, dispatch, combine, staged (the send half and "
             + "complete), async (update, dispatch and combine on fixed buffers), launch (of a graph).")
     private String pattern = "";
 
-    @Option(names = "--quick", description = "One short fork instead of three: for a first look, not for a record.")
+    @Option(names = "--quick", description = "One round instead of five: for a first look, not for a record.")
     private boolean quick;
 
     @Option(names = "--jvm", paramLabel = "OPTION", description = "A further option for the measured JVM, such as "
@@ -33,11 +41,11 @@ public final class JmhCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws RunnerException, IOException, InterruptedException {
-        double seconds = quick ? 0.5 : 3;
-        Map<String, Double> before = CLoop.run(seconds);
-        Map<String, HostMeasurement.Score> scores = new HostMeasurement(jvmOptions, quick, json)
-                .run("(Bare|Api)CallBenchmark\\.\\w*" + pattern + "\\w*");
-        List<HostCost> costs = HostCost.of(before, CLoop.run(seconds), scores);
+        List<String> calls = HostRounds.CALLS.stream().filter(call -> call.contains(pattern)).toList();
+        new Usage(spec).require(!calls.isEmpty(), "%s: no call has this in its name; they are %s", pattern,
+                HostRounds.CALLS);
+        List<HostCost> costs = new HostRounds(new HostMeasurement(jvmOptions, json), quick ? 1 : ROUNDS)
+                .measure(calls);
         System.out.println(json ? Json.of(Map.of("costs", costs, "jvm", jvmOptions)) : HostCost.table(costs));
         return 0;
     }

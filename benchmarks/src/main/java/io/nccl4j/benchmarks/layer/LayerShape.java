@@ -51,7 +51,8 @@ public record LayerShape(Algorithm algorithm, Layout layout, int ranks, int expe
     /** The group for it. */
     public EpGroupConfig groupConfig() {
         EpGroupConfig.Builder builder = isLowLatency() ? EpGroupConfig.lowLatency() : EpGroupConfig.highThroughput();
-        return builder.experts(experts).maxTokensPerRank(tokens).maxTokenBytes(maxTokenBytes()).layout(layout).topK(topK)
+        return builder.experts(experts).maxTokensPerRank(tokens).maxTokenBytes(maxTokenBytes()).layout(layout)
+                .topK(topK)
                 .build();
     }
 }

@@ -1,14 +1,14 @@
-package io.nccl4j.benchmarks.bench;
+package io.nccl4j.benchmarks.stats;
 
 import java.util.Arrays;
 
 /** The middle one of several measurements. */
-final class Median {
+public final class Median {
     private Median() {
     }
 
     /** @throws IllegalArgumentException if there is none */
-    static double of(double... values) {
+    public static double of(double... values) {
         if (values.length == 0) {
             throw new IllegalArgumentException("the median of nothing");
         }

@@ -1,4 +1,4 @@
-package io.nccl4j.benchmarks.bench;
+package io.nccl4j.benchmarks.stats;
 
 import java.util.List;
 
@@ -8,17 +8,17 @@ import java.util.List;
  * @param start of {@link System#nanoTime}
  * @param end likewise
  */
-record Span(long start, long end) {
+public record Span(long start, long end) {
 
     /** Runs {@code action} and says when. */
-    static Span of(Runnable action) {
+    public static Span of(Runnable action) {
         long start = System.nanoTime();
         action.run();
         return new Span(start, System.nanoTime());
     }
 
     /** Seconds from the first start to the last end. */
-    static double seconds(List<Span> spans) {
+    public static double seconds(List<Span> spans) {
         long start = spans.stream().mapToLong(Span::start).min().orElseThrow();
         long end = spans.stream().mapToLong(Span::end).max().orElseThrow();
         return (end - start) / 1e9;

@@ -1,0 +1,5 @@
+/** What is made of single measurements. */
+@NullMarked
+package io.nccl4j.benchmarks.stats;
+
+import org.jspecify.annotations.NullMarked;
