@@ -11,6 +11,7 @@ import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PiecewiseGraph;
 import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.emulator.EmulatedRank;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.CombineConfig;
 import io.nccl4j.ep.DispatchConfig;
 import io.nccl4j.ep.DispatchRecipe;
@@ -27,6 +28,7 @@ import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.ep.PassDirection;
 import io.nccl4j.ep.RankMask;
 import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.CommunicatorOptions;
 import io.nccl4j.nccl.NcclException;
 import io.nccl4j.nccl.NcclResult;
@@ -88,6 +90,7 @@ final class HostileScene {
                 LayerShape.LL_EXPERT_MAJOR.config(LayerShape.LL_EXPERT_MAJOR.draw(rank.size(), sequence.seed()))
                         .build(),
                 window.slice(0, 4096), HandleConfig.defaults(), HandleConfig.defaults().alignment(4),
+                BufferConfig.of(512, DataType.BFLOAT16), BufferConfig.of(512, DataType.BFLOAT16).blockScaledFp8(true),
                 DispatchConfig.defaults(), DispatchConfig.defaults().sendOnly(),
                 DispatchConfig.defaults().recipe(DispatchRecipe.DS_FP8E3M4), CombineConfig.defaults(),
                 CombineConfig.defaults().sendOnly(), CombineConfig.defaults().direction(PassDirection.BACKWARD),
