@@ -5,6 +5,7 @@ import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.ep.EpAllocator;
 import io.nccl4j.ep.GraphKey;
 import io.nccl4j.ep.GraphStep;
+import io.nccl4j.ep.PiecewiseStep;
 import io.nccl4j.ep.RankMask;
 import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.nccl.CommunicatorOptions;
@@ -155,6 +156,10 @@ final class ArgumentSource {
         } else if (type == GraphStep.class) {
             Runnable body = bodies.get();
             return (GraphStep) (key, stream) -> body.run();
+        } else if (type == PiecewiseStep.class) {
+            Runnable body = bodies.get();
+            return (PiecewiseStep) (key, segments) -> segments.eager("nothing", stream -> {
+            }).captured("body", stream -> body.run());
         }
         return null;
     }
