@@ -119,8 +119,6 @@ class UseAfterCloseTest {
         arguments.put(io.nccl4j.ep.Layout.class, world.shape.layout);
         arguments.put(io.nccl4j.ep.HandleConfig.class, io.nccl4j.ep.HandleConfig.defaults());
         arguments.put(io.nccl4j.ep.LayoutInfo.class, io.nccl4j.ep.LayoutInfo.of(tensor));
-        arguments.put(io.nccl4j.ep.BufferConfig.class,
-                io.nccl4j.ep.BufferConfig.of(world.model.hidden(), LayerShape.type(world.model)));
         arguments.put(io.nccl4j.ep.DispatchConfig.class, io.nccl4j.ep.DispatchConfig.defaults());
         arguments.put(io.nccl4j.ep.CombineConfig.class, io.nccl4j.ep.CombineConfig.defaults());
         arguments.put(DispatchInputs.class, DispatchInputs.of(tensor));
