@@ -44,7 +44,10 @@ public final class CombineConfig {
         return of(false, PassDirection.FORWARD, CombineRecipe.NONE);
     }
 
-    /** Low latency: only the send half; {@link EpHandle#complete()} does the rest. */
+    /**
+     * Low latency: only the send half; {@link EpHandle#complete()} does the rest. On GPUs the receive half was seen not to wait for the rows
+     * of the other ranks (docs/hardware.md): complete when the send halves of all ranks have run, by a barrier between them.
+     */
     public CombineConfig sendOnly() {
         return of(true, key.direction, key.recipe);
     }

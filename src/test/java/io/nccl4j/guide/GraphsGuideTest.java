@@ -11,7 +11,6 @@ import io.nccl4j.cuda.PiecewiseGraph;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.ep.CachedGraph;
-import io.nccl4j.ep.CombineConfig;
 import io.nccl4j.ep.DispatchConfig;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
@@ -247,14 +246,13 @@ class GraphsGuideTest {
                 stream.waitEvent(join);
                 b.handle().complete();
 
-                // What a sends home is under way while the experts of b compute.
-                a.handle().combineAsync(a.buffers(), CombineConfig.defaults().sendOnly(), stream);
+                // The combine of a runs beside the experts of b.
                 fork.record(stream);
                 compute.waitEvent(fork);
                 modelB.experts(0, b.buffers(), compute);
                 join.record(compute);
+                a.handle().combineAsync(a.buffers(), stream);
                 stream.waitEvent(join);
-                a.handle().complete();
 
                 b.handle().combineAsync(b.buffers(), stream);
             };

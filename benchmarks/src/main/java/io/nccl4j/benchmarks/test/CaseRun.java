@@ -1,5 +1,7 @@
 package io.nccl4j.benchmarks.test;
 
+import io.nccl4j.Backend;
+import io.nccl4j.NativeLibraries;
 import io.nccl4j.benchmarks.ranks.Rank;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
@@ -69,7 +71,7 @@ final class CaseRun {
             if (isMasked()) {
                 continue;
             }
-            enqueue(handles.next(), round.tokens(rank));
+            enqueue(handles.next(), round.tokens(rank), peers);
             stream.await(LIMIT);
             failure = failure != null ? failure : difference(round, round.tokens(rank));
         }
@@ -87,7 +89,7 @@ final class CaseRun {
             return null;
         }
         int count = of.shape().maxTokens();
-        try (CudaGraph graph = stream.capture(() -> enqueue(handles.next(), count)); CudaGraphExec replay = graph.instantiate()) {
+        try (CudaGraph graph = stream.capture(() -> enqueue(handles.next(), count, peers)); CudaGraphExec replay = graph.instantiate()) {
             for (Round round : of.rounds()) {
                 load(round, peers);
                 replay.launch(stream);
@@ -109,7 +111,7 @@ final class CaseRun {
         peers.bootstrap().barrier();
     }
 
-    private void enqueue(EpHandle handle, int count) {
+    private void enqueue(EpHandle handle, int count, Rank peers) {
         send.rows(count);
         handle.update(send.routing(), receive.updateInfo(), stream);
         if (of.cell().budget() == Budget.COUNTED) {
@@ -127,6 +129,11 @@ final class CaseRun {
         }
         receive.uploadExpertRows(stream);
         handle.combine(receive.combineInputs(), send.outputs(), combineConfig(), stream);
+        if (of.cell().mode() == RunMode.STAGED && NativeLibraries.backend() == Backend.NATIVE) {
+            // There the receive half does not wait for the rows of the other ranks: docs/hardware.md.
+            stream.await(LIMIT);
+            peers.bootstrap().barrier();
+        }
         handle.complete();
         send.readCombined(stream);
     }
