@@ -117,6 +117,7 @@ class UseAfterCloseTest {
         arguments.put(ReduceOp.class, ReduceOp.SUM);
         arguments.put(io.nccl4j.cuda.CaptureMode.class, io.nccl4j.cuda.CaptureMode.RELAXED);
         arguments.put(io.nccl4j.ep.Layout.class, world.shape.layout);
+        arguments.put(io.nccl4j.ep.BufferConfig.class, io.nccl4j.ep.BufferConfig.of(64, DataType.BFLOAT16));
         arguments.put(io.nccl4j.ep.HandleConfig.class, io.nccl4j.ep.HandleConfig.defaults());
         arguments.put(io.nccl4j.ep.LayoutInfo.class, io.nccl4j.ep.LayoutInfo.of(tensor));
         arguments.put(io.nccl4j.ep.DispatchConfig.class, io.nccl4j.ep.DispatchConfig.defaults());
