@@ -158,6 +158,7 @@ final class HostileRank {
         if (!open.isEmpty()) {
             throw scene.trail.failure("cannot be closed: " + open, refusals.getFirst());
         }
+        scene.last().forEach(resource -> isGone(resource, refusals));
     }
 
     private void prepareToClose(EpGroup bound) {

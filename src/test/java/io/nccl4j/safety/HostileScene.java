@@ -58,6 +58,7 @@ final class HostileScene {
     final CudaDevice foreign;
     private final List<DeviceMemory> routings = new ArrayList<>();
     private final List<AutoCloseable> late = new ArrayList<>();
+    private final List<AutoCloseable> last = new ArrayList<>();
     private EpGroup group;
     private @Nullable Layer layer;
     private @Nullable CudaGraphExec captured;
@@ -230,6 +231,16 @@ final class HostileScene {
     <T extends AutoCloseable> T closeLate(T resource) {
         late.addFirst(resource);
         return resource;
+    }
+
+    /** What is closed when nothing else is open any more. */
+    <T extends AutoCloseable> T closeLast(T resource) {
+        last.add(resource);
+        return resource;
+    }
+
+    List<AutoCloseable> last() {
+        return last;
     }
 
     /** Everything that is to be closed. */

@@ -11,6 +11,7 @@ import java.util.SplittableRandom;
  */
 public final class HostileUse {
     private static final long PROGRESS_NANOS = 10_000_000_000L;
+    private static final int SEQUENCES_PER_COLLECTION = 25;
     private static final long SLOW_NANOS = 10_000_000_000L;
 
     private HostileUse() {
@@ -33,25 +34,34 @@ public final class HostileUse {
             } else {
                 for (int i = 0; i < options.sequences() && !isOver(options, start); i++) {
                     run(new HostileSequence(seeds.nextLong(), options, statistics, surface));
+                    if (i % SEQUENCES_PER_COLLECTION == 0) {
+                        checkDropped();
+                    }
                     if (System.nanoTime() - shown > PROGRESS_NANOS) {
                         shown = System.nanoTime();
                         System.out.println("progress: " + statistics.progress());
                     }
                 }
             }
-            System.gc();
-            if (LeakCount.total() > 0) {
-                throw new HostileFailure(LeakCount.total() + " objects were never closed", null);
-            }
+            checkDropped();
         } catch (HostileFailure e) {
             System.out.println("FAILED " + e.getMessage());
             e.printStackTrace(System.out);
+            System.out.println(statistics.summary(surface));
             System.exit(1);
         }
         System.out.println(statistics.summary(surface));
         System.out.println("native calls " + Emulator.callCount() + ", alive at the end " + Emulator.usage());
         System.out.println("done");
         System.exit(0);
+    }
+
+    /** What the garbage collector has found so far. */
+    private static void checkDropped() {
+        System.gc();
+        if (LeakCount.total() > 0) {
+            throw new HostileFailure(LeakCount.total() + " objects were never closed", null);
+        }
     }
 
     private static void run(HostileSequence sequence) {

@@ -39,7 +39,8 @@ final class RandomCalls {
 
     RandomCalls(HostileScene scene, Arena arena) {
         this.scene = scene;
-        TrackingAllocator allocator = new TrackingAllocator(scene.rank.device(), scene.random.nextInt(4) == 0);
+        TrackingAllocator allocator = scene
+                .closeLast(new TrackingAllocator(scene.rank.device(), scene.random.nextInt(4) == 0));
         this.arguments = new ArgumentSource(scene.random, scene.pool, scene.model, scene.stream, scene.rank.bootstrap(),
                 arena, allocator, this::body);
         ApiSurface surface = scene.sequence.surface();

@@ -7,8 +7,8 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 
-/** Allocates for NCCL EP from the device; fails now and then if it shall. */
-final class TrackingAllocator implements EpAllocator {
+/** Allocates for NCCL EP from the device; fails now and then if it shall. To be closed after all that uses it. */
+final class TrackingAllocator implements EpAllocator, AutoCloseable {
     private final CudaDevice device;
     private final boolean fails;
     private final AtomicInteger calls = new AtomicInteger();
@@ -32,5 +32,12 @@ final class TrackingAllocator implements EpAllocator {
     @Override
     public void free(long address) {
         given.remove(address).close();
+    }
+
+    /** What the library has not given back, because its owner was abandoned. */
+    @Override
+    public void close() {
+        given.values().forEach(DeviceMemory::close);
+        given.clear();
     }
 }
