@@ -10,9 +10,12 @@ import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.NativeResource;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -127,20 +130,37 @@ final class GroupMask {
     private Staging staging() {
         Staging memory = staging;
         if (memory == null) {
-            long bytes = JAVA_INT.byteSize() * group.communicator().size();
-            memory = Staging.allocate(group.device(), bytes);
+            memory = allocate(JAVA_INT.byteSize() * group.communicator().size());
             staging = memory;
         }
         return memory;
     }
 
+    /** All of it or nothing. */
+    private Staging allocate(long bytes) {
+        List<NativeResource> made = new ArrayList<>();
+        boolean done = false;
+        try {
+            DeviceMemory device = DeviceMemory.allocate(group.device(), bytes);
+            made.add(device);
+            PinnedMemory query = PinnedMemory.allocate(group.device(), bytes);
+            made.add(query);
+            PinnedMemory update = PinnedMemory.allocate(group.device(), bytes);
+            made.add(update);
+            Staging memory = new Staging(device, query, update, CudaEvent.create(group.device()));
+            done = true;
+            return memory;
+        } finally {
+            if (!done) {
+                NativeResource.closeAll(made);
+            }
+        }
+    }
+
     void close() {
         Staging memory = staging;
         if (memory != null) {
-            memory.device.close();
-            memory.query.close();
-            memory.update.close();
-            memory.updated.close();
+            NativeResource.closeAll(List.of(memory.device, memory.query, memory.update, memory.updated));
         }
     }
 }

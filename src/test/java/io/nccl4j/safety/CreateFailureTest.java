@@ -11,6 +11,8 @@ import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorCall;
 import io.nccl4j.emulator.EmulatorUsage;
 import io.nccl4j.emulator.Fault;
+import io.nccl4j.ep.EpGroupConfig;
+import io.nccl4j.ep.RankMask;
 import io.nccl4j.internal.LeakCount;
 import io.nccl4j.internal.NativeResource;
 import io.nccl4j.junit.EmulatedRanks;
@@ -23,6 +25,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -54,6 +57,31 @@ class CreateFailureTest {
         // What the library allocates itself: out of memory there is the end of a process that has not looked before.
         assertThat(Emulator.misuses().stream().skip(misuses)).isNotEmpty()
                 .allSatisfy(misuse -> assertThat(misuse.text()).contains("allocation failed"));
+    }
+
+    /** Made with the first use, of four parts. */
+    @Test
+    @EmulatedRanks(1)
+    void whatAMaskNeedsIsMadeWholeOrNotAtAll(EmulatedCluster cluster) {
+        LayerShape shape = LayerShape.LL_EXPERT_MAJOR;
+        cluster.run(rank -> {
+            try (World world = new World(rank, shape, shape.draw(1, 13), EpGroupConfig.Builder::mask)) {
+                world.layer();
+                EmulatorUsage before = Emulator.usage();
+                Map<String, Integer> calls = Map.of("cudaMalloc", 1, "cudaMallocHost", 2, "cudaEventCreateWithFlags",
+                        1);
+                calls.forEach((function, count) -> {
+                    for (int nth = 0; nth < count; nth++) {
+                        Emulator.presetResult(function, code(function), nth, 1);
+                        assertThat(catchThrowable(() -> world.group.maskQuery(world.stream)))
+                                .isInstanceOf(NativeCallException.class).hasMessageContaining(function);
+                        Emulator.clearPresets();
+                        assertThat(Emulator.usage().leakedSince(before)).as("call %d of %s", nth, function).isEmpty();
+                    }
+                });
+                assertThat(world.group.maskQuery(world.stream)).isEqualTo(RankMask.all(1));
+            }
+        });
     }
 
     private static void failEveryCall(Made made, World world, Layer layer) throws Exception {
