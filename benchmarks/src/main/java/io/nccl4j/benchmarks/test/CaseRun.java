@@ -87,7 +87,8 @@ final class CaseRun {
             return null;
         }
         int count = of.shape().maxTokens();
-        try (CudaGraph graph = stream.capture(() -> enqueue(handles.next(), count)); CudaGraphExec replay = graph.instantiate()) {
+        try (CudaGraph graph = stream.capture(() -> enqueue(handles.next(), count));
+                CudaGraphExec replay = graph.instantiate()) {
             for (Round round : of.rounds()) {
                 load(round, peers);
                 replay.launch(stream);
