@@ -89,7 +89,8 @@ final class CaseRun {
             return null;
         }
         int count = of.shape().maxTokens();
-        try (CudaGraph graph = stream.capture(() -> enqueue(handles.next(), count, peers)); CudaGraphExec replay = graph.instantiate()) {
+        try (CudaGraph graph = stream.capture(() -> enqueue(handles.next(), count, peers));
+                CudaGraphExec replay = graph.instantiate()) {
             for (Round round : of.rounds()) {
                 load(round, peers);
                 replay.launch(stream);

@@ -29,18 +29,18 @@ record Cell(Shape shape, Wire wire, Budget budget, RunMode mode, PassDirection d
 
     /** The cells of a shape; settings beyond the standard one without those that NCCL EP has not. */
     private static void add(List<Cell> cells, Shape shape, Setting setting) {
-            for (Wire wire : Wire.values()) {
-                for (Budget budget : shape.isLowLatency() ? new Budget[]{Budget.WORST_CASE} : Budget.values()) {
-                    for (RunMode mode : RunMode.values()) {
-                        for (PassDirection direction : PassDirection.values()) {
-                            Cell cell = new Cell(shape, wire, budget, mode, direction, setting);
-                            if (setting == Setting.STANDARD || cell.impossible() == null) {
-                                cells.add(cell);
-                            }
+        for (Wire wire : Wire.values()) {
+            for (Budget budget : shape.isLowLatency() ? new Budget[]{Budget.WORST_CASE} : Budget.values()) {
+                for (RunMode mode : RunMode.values()) {
+                    for (PassDirection direction : PassDirection.values()) {
+                        Cell cell = new Cell(shape, wire, budget, mode, direction, setting);
+                        if (setting == Setting.STANDARD || cell.impossible() == null) {
+                            cells.add(cell);
                         }
                     }
                 }
             }
+        }
     }
 
     /** Why a backend cannot show that this is right, or null if it can. */

@@ -214,7 +214,8 @@ final class CellCase {
         return drawn + ", routing int" + (wideRouting ? 64 : 32) + ", counters int" + (wideCounters ? 64 : 32)
                 + (globalIds ? ", global ids" : "") + (zeroCopy ? ", zero copy" : windows ? ", windows" : "")
                 + ", alignment " + alignment + ", " + handles + (handles == 1 ? " handle" : " handles")
-                + (callersMemory ? " in the caller's memory" : "") + (masked == NOBODY ? "" : ", rank " + masked + " masked")
+                + (callersMemory ? " in the caller's memory" : "")
+                + (masked == NOBODY ? "" : ", rank " + masked + " masked")
                 + ", " + budget;
     }
 }
