@@ -1,5 +1,6 @@
 // cudaStreamBeginCapture and the other calls of stream capture.
 #include "base/export.h"
+#include "base/host_access.h"
 #include "cuda/capture.h"
 #include "cuda/entry.h"
 #include "cuda/streams.h"
@@ -15,6 +16,7 @@ cudaError_t begin(cudaStream_t handle, cudaStreamCaptureMode mode) {
 }
 
 cudaError_t end(cudaStream_t handle, cudaGraph_t* graph) {
+  if (graph != nullptr && !given(graph)) return cudaErrorInvalidValue;
   std::shared_ptr<Stream> stream;
   const cudaError_t resolved = streams::resolve(handle, &stream);
   return resolved != cudaSuccess ? resolved : capture::end(*stream, graph);
@@ -28,7 +30,7 @@ cudaError_t info(cudaStream_t handle, capture::Info* info) {
 
 template <class Value>
 void assign(Value* out, Value value) {
-  if (out != nullptr) *out = value;
+  if (given(out)) *out = value;
 }
 
 }  // namespace
@@ -60,7 +62,7 @@ EMU_API cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCapture
   return entry(
       function, Needs::Device, [&](Arguments& a) { a.pointer("stream", stream); },
       [&] {
-        if (pCaptureStatus == nullptr) return cudaErrorInvalidValue;
+        if (!given(pCaptureStatus)) return cudaErrorInvalidValue;
         capture::Info found;
         const cudaError_t result = info(stream, &found);
         if (result == cudaSuccess) *pCaptureStatus = found.status;
@@ -76,7 +78,7 @@ EMU_API cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCapt
   return entry(
       function, Needs::Device, [&](Arguments& a) { a.pointer("stream", stream); },
       [&] {
-        if (captureStatus_out == nullptr) return cudaErrorInvalidValue;
+        if (!given(captureStatus_out)) return cudaErrorInvalidValue;
         if (edgeData_out != nullptr && dependencies_out == nullptr) return cudaErrorInvalidValue;
         capture::Info found;
         const cudaError_t result = info(stream, &found);
@@ -95,9 +97,9 @@ EMU_API cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCapt
 EMU_API cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
   static Function function("cudaThreadExchangeStreamCaptureMode");
   return entry(
-      function, Needs::NoHostFunction, [&](Arguments& a) { a.number("mode", mode != nullptr ? *mode : -1); },
+      function, Needs::NoHostFunction, [&](Arguments& a) { a.number("mode", given(mode) ? *mode : -1); },
       [&] {
-        if (mode == nullptr || !capture::isMode(*mode)) return cudaErrorInvalidValue;
+        if (!given(mode) || !capture::isMode(*mode)) return cudaErrorInvalidValue;
         *mode = capture::exchangeThreadMode(*mode);
         return cudaSuccess;
       });

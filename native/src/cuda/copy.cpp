@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "base/export.h"
+#include "base/host_access.h"
 #include "cuda/address_space.h"
 #include "cuda/capture.h"
 #include "cuda/entry.h"
@@ -38,6 +39,9 @@ cudaError_t classify(const void* address, size_t bytes, Expected expected, Side*
   side->pageable = !side->checked;
   if (onDevice) side->device = block.device;
   if (address == nullptr || (known && !fits(block, address, bytes))) return cudaErrorInvalidValue;
+  // Only the ends are looked at: a copy must not cost as much as reading it twice.
+  const auto* const first = static_cast<const unsigned char*>(address);
+  if (side->pageable && (!readable(first, 1) || !readable(first + bytes - 1, 1))) return cudaErrorInvalidValue;
   return expected == Expected::Device && side->pageable ? cudaErrorInvalidValue : cudaSuccess;
 }
 

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/export.h"
+#include "base/host_access.h"
 #include "base/options.h"
 #include "cuda/capture.h"
 #include "cuda/entry.h"
@@ -93,7 +94,7 @@ EMU_API cudaError_t cudaGetDeviceCount(int* count) {
   return entry(
       function, Needs::Nothing, [&](Arguments& a) { a.pointer("count", count); },
       [&] {
-        if (count == nullptr) return cudaErrorInvalidValue;
+        if (!given(count)) return cudaErrorInvalidValue;
         *count = device::count();
         return cudaSuccess;
       });
@@ -104,7 +105,7 @@ EMU_API cudaError_t cudaGetDevice(int* device) {
   return entry(
       function, Needs::NoHostFunction, [&](Arguments& a) { a.pointer("device", device); },
       [&] {
-        if (device == nullptr) return cudaErrorInvalidValue;
+        if (!given(device)) return cudaErrorInvalidValue;
         *device = device::current();
         return cudaSuccess;
       });
@@ -125,7 +126,7 @@ EMU_API cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attr, int 
         a.number("device", device);
       },
       [&] {
-        if (value == nullptr) return cudaErrorInvalidValue;
+        if (!given(value)) return cudaErrorInvalidValue;
         return valid(device) ? attribute(value, attr, device) : cudaErrorInvalidDevice;
       });
 }
@@ -139,7 +140,7 @@ EMU_API cudaError_t cudaDeviceGetPCIBusId(char* pciBusIdOut, int len, int device
         a.number("device", device);
       },
       [&] {
-        if (pciBusIdOut == nullptr || len < 0) return cudaErrorInvalidValue;
+        if (pciBusIdOut == nullptr || len < 0 || !room(pciBusIdOut, static_cast<size_t>(len))) return cudaErrorInvalidValue;
         if (!valid(device)) return cudaErrorInvalidDevice;
         const std::string text = pciBusId(device);
         if (static_cast<size_t>(len) < text.size() + 1) return cudaErrorInvalidValue;
@@ -153,7 +154,7 @@ EMU_API cudaError_t cudaDeviceGetByPCIBusId(int* device, const char* pciBusIdTex
   return entry(
       function, Needs::NoHostFunction, [&](Arguments& a) { a.text("pciBusId", pciBusIdText); },
       [&] {
-        if (device == nullptr || pciBusIdText == nullptr) return cudaErrorInvalidValue;
+        if (!given(device) || !given(pciBusIdText, 1)) return cudaErrorInvalidValue;
         return deviceOfBusId(device, pciBusIdText);
       });
 }
@@ -178,7 +179,7 @@ EMU_API cudaError_t cudaDeviceCanAccessPeer(int* canAccessPeer, int device, int 
         a.number("peerDevice", peerDevice);
       },
       [&] {
-        if (canAccessPeer == nullptr) return cudaErrorInvalidValue;
+        if (!given(canAccessPeer)) return cudaErrorInvalidValue;
         if (!valid(device) || !valid(peerDevice)) return cudaErrorInvalidDevice;
         *canAccessPeer = device != peerDevice ? 1 : 0;
         return cudaSuccess;
@@ -221,7 +222,7 @@ EMU_API cudaError_t cudaDriverGetVersion(int* driverVersion) {
   return entry(
       function, Needs::Nothing, [](Arguments&) {},
       [&] {
-        if (driverVersion == nullptr) return cudaErrorInvalidValue;
+        if (!given(driverVersion)) return cudaErrorInvalidValue;
         *driverVersion = kVersion;
         return cudaSuccess;
       });
@@ -232,7 +233,7 @@ EMU_API cudaError_t cudaRuntimeGetVersion(int* runtimeVersion) {
   return entry(
       function, Needs::Nothing, [](Arguments&) {},
       [&] {
-        if (runtimeVersion == nullptr) return cudaErrorInvalidValue;
+        if (!given(runtimeVersion)) return cudaErrorInvalidValue;
         *runtimeVersion = kVersion;
         return cudaSuccess;
       });

@@ -1,5 +1,6 @@
 // cudaEvent* and cudaStreamWaitEvent.
 #include "base/export.h"
+#include "base/host_access.h"
 #include "cuda/capture.h"
 #include "cuda/entry.h"
 #include "cuda/event.h"
@@ -12,7 +13,7 @@ namespace {
 constexpr unsigned kEventFlags = cudaEventBlockingSync | cudaEventDisableTiming | cudaEventInterprocess;
 
 cudaError_t create(cudaEvent_t* out, unsigned flags) {
-  if (out == nullptr || (flags & ~kEventFlags) != 0) return cudaErrorInvalidValue;
+  if (!given(out) || (flags & ~kEventFlags) != 0) return cudaErrorInvalidValue;
   // There are no handles here to open such events with in another process; in this one they are like others.
   if ((flags & cudaEventInterprocess) != 0 && (flags & cudaEventDisableTiming) == 0) return cudaErrorInvalidValue;
   *out = events::create(device::current(), flags)->handle();
@@ -51,7 +52,7 @@ cudaError_t lastRecording(cudaEvent_t handle, cudaError_t (*forbid)(Event&), Rec
 }
 
 cudaError_t elapsed(float* ms, cudaEvent_t start, cudaEvent_t end) {
-  if (ms == nullptr) return cudaErrorInvalidValue;
+  if (!given(ms)) return cudaErrorInvalidValue;
   uint64_t times[2];
   cudaError_t result = cudaSuccess;
   const cudaEvent_t handles[2] = {start, end};

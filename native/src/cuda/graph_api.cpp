@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/export.h"
+#include "base/host_access.h"
 #include "cuda/entry.h"
 #include "cuda/graph.h"
 
@@ -12,7 +13,7 @@ namespace emu {
 namespace {
 
 cudaError_t create(cudaGraph_t* out, unsigned flags) {
-  if (out == nullptr || flags != 0) return cudaErrorInvalidValue;
+  if (!given(out) || flags != 0) return cudaErrorInvalidValue;
   *out = graphs::create(device::current())->handle();
   return cudaSuccess;
 }
@@ -29,7 +30,7 @@ cudaError_t destroy(cudaGraph_t handle) {
 
 // The nodes behind handles, all different and all of one graph. Under graphLock().
 bool nodesOf(const Graph& graph, const cudaGraphNode_t* handles, size_t count, std::vector<GraphNode*>* nodes) {
-  if (handles == nullptr && count != 0) return false;
+  if (!given(handles, count)) return false;
   for (size_t i = 0; i < count; ++i) {
     const std::shared_ptr<GraphNode> node = graphs::findNode(handles[i]);
     if (node == nullptr || node->graph != &graph) return false;
@@ -43,7 +44,7 @@ cudaError_t addEmpty(cudaGraphNode_t* out, cudaGraph_t handle, const cudaGraphNo
   const std::lock_guard<std::mutex> lock(graphLock());
   const std::shared_ptr<Graph> graph = graphs::find(handle);
   std::vector<GraphNode*> nodes;
-  if (out == nullptr || graph == nullptr || !nodesOf(*graph, dependencies, count, &nodes)) return cudaErrorInvalidValue;
+  if (!given(out) || graph == nullptr || !nodesOf(*graph, dependencies, count, &nodes)) return cudaErrorInvalidValue;
   Work work;
   work.kind = WorkKind::Empty;
   *out = graph->add(std::move(work), device::current(), nodes)->handle;
@@ -55,7 +56,7 @@ cudaError_t addChild(cudaGraphNode_t* out, cudaGraph_t handle, const cudaGraphNo
   const std::lock_guard<std::mutex> lock(graphLock());
   const std::shared_ptr<Graph> graph = graphs::find(handle);
   const std::shared_ptr<Graph> child = graphs::find(childHandle);
-  if (out == nullptr || graph == nullptr || child == nullptr || graph == child) return cudaErrorInvalidValue;
+  if (!given(out) || graph == nullptr || child == nullptr || graph == child) return cudaErrorInvalidValue;
   std::vector<GraphNode*> nodes;
   if (!nodesOf(*graph, dependencies, count, &nodes)) return cudaErrorInvalidValue;
   if (child->hasMemoryNodes()) return cudaErrorNotSupported;
@@ -74,7 +75,7 @@ cudaError_t addDependencies(cudaGraph_t handle, const cudaGraphNode_t* from, con
                             const cudaGraphEdgeData* edges, size_t count) {
   const std::lock_guard<std::mutex> lock(graphLock());
   const std::shared_ptr<Graph> graph = graphs::find(handle);
-  if (graph == nullptr || (count != 0 && (from == nullptr || to == nullptr))) return cudaErrorInvalidValue;
+  if (graph == nullptr || !given(from, count) || !given(to, count)) return cudaErrorInvalidValue;
   std::vector<std::pair<GraphNode*, GraphNode*>> added;
   for (size_t i = 0; i < count; ++i) {
     std::vector<GraphNode*> ends;
@@ -100,7 +101,7 @@ void fill(const std::vector<Element>& all, Element* out, size_t count) {
 cudaError_t getNodes(cudaGraph_t handle, cudaGraphNode_t* out, size_t* count) {
   const std::lock_guard<std::mutex> lock(graphLock());
   const std::shared_ptr<Graph> graph = graphs::find(handle);
-  if (graph == nullptr || count == nullptr) return cudaErrorInvalidValue;
+  if (graph == nullptr || !given(count) || (out != nullptr && !room(out, *count))) return cudaErrorInvalidValue;
   std::vector<cudaGraphNode_t> all;
   for (const auto& node : graph->nodes()) all.push_back(node->handle);
   fill(all, out, *count);
@@ -111,7 +112,9 @@ cudaError_t getNodes(cudaGraph_t handle, cudaGraphNode_t* out, size_t* count) {
 cudaError_t getEdges(cudaGraph_t handle, cudaGraphNode_t* from, cudaGraphNode_t* to, cudaGraphEdgeData* edges, size_t* count) {
   const std::lock_guard<std::mutex> lock(graphLock());
   const std::shared_ptr<Graph> graph = graphs::find(handle);
-  if (graph == nullptr || count == nullptr || (from == nullptr) != (to == nullptr)) return cudaErrorInvalidValue;
+  if (graph == nullptr || !given(count) || (from == nullptr) != (to == nullptr)) return cudaErrorInvalidValue;
+  if (from != nullptr && (!room(from, *count) || !room(to, *count))) return cudaErrorInvalidValue;
+  if (edges != nullptr && !room(edges, *count)) return cudaErrorInvalidValue;
   if (from == nullptr && edges != nullptr) return cudaErrorInvalidValue;
   std::vector<cudaGraphNode_t> sources;
   std::vector<cudaGraphNode_t> targets;
@@ -131,7 +134,7 @@ cudaError_t getEdges(cudaGraph_t handle, cudaGraphNode_t* from, cudaGraphNode_t*
 cudaError_t getType(cudaGraphNode_t handle, cudaGraphNodeType* type) {
   const std::lock_guard<std::mutex> lock(graphLock());
   const std::shared_ptr<GraphNode> node = graphs::findNode(handle);
-  if (node == nullptr || type == nullptr) return cudaErrorInvalidValue;
+  if (node == nullptr || !given(type)) return cudaErrorInvalidValue;
   *type = node->type();
   return cudaSuccess;
 }
@@ -139,7 +142,7 @@ cudaError_t getType(cudaGraphNode_t handle, cudaGraphNodeType* type) {
 cudaError_t clone(cudaGraph_t* out, cudaGraph_t handle) {
   const std::lock_guard<std::mutex> lock(graphLock());
   const std::shared_ptr<Graph> graph = graphs::find(handle);
-  if (out == nullptr || graph == nullptr) return cudaErrorInvalidValue;
+  if (!given(out) || graph == nullptr) return cudaErrorInvalidValue;
   if (graph->hasMemoryNodes()) return cudaErrorNotSupported;
   const std::shared_ptr<Graph> copy = graphs::create(graph->device());
   graph->copyTo(copy.get());
@@ -152,7 +155,7 @@ cudaError_t print(cudaGraph_t handle, const char* path, unsigned flags) {
   {
     const std::lock_guard<std::mutex> lock(graphLock());
     const std::shared_ptr<Graph> graph = graphs::find(handle);
-    if (graph == nullptr || path == nullptr) return cudaErrorInvalidValue;
+    if (graph == nullptr || !given(path, 1)) return cudaErrorInvalidValue;
     text = graphs::dot(*graph, (flags & cudaGraphDebugDotFlagsVerbose) != 0);
   }
   std::FILE* file = std::fopen(path, "w");

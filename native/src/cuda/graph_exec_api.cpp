@@ -1,5 +1,6 @@
 // cudaGraphInstantiate, cudaGraphLaunch and what else concerns executable graphs.
 #include "base/export.h"
+#include "base/host_access.h"
 #include "cuda/capture.h"
 #include "cuda/entry.h"
 #include "cuda/graph_exec.h"
@@ -15,7 +16,7 @@ constexpr unsigned long long kFlags = cudaGraphInstantiateFlagAutoFreeOnLaunch |
                                       cudaGraphInstantiateFlagUseNodePriority;
 
 cudaError_t instantiate(cudaGraphExec_t* out, cudaGraph_t handle, unsigned long long flags) {
-  if (out == nullptr || (flags & ~kFlags) != 0) return cudaErrorInvalidValue;
+  if (!given(out) || (flags & ~kFlags) != 0) return cudaErrorInvalidValue;
   const cudaError_t allowed = capture::forbidUnsafe();
   if (allowed != cudaSuccess) return allowed;
   const std::shared_ptr<Graph> graph = graphs::find(handle);
@@ -51,7 +52,7 @@ cudaError_t upload(cudaGraphExec_t handle, cudaStream_t streamHandle) {
 cudaError_t update(cudaGraphExec_t handle, cudaGraph_t graphHandle, cudaGraphExecUpdateResultInfo* info) {
   const std::shared_ptr<GraphExec> exec = graphs::findExec(handle);
   const std::shared_ptr<Graph> graph = graphs::find(graphHandle);
-  if (exec == nullptr || graph == nullptr) return cudaErrorInvalidValue;
+  if (exec == nullptr || graph == nullptr || (info != nullptr && !given(info))) return cudaErrorInvalidValue;
   cudaGraphExecUpdateResultInfo unasked;
   return exec->update(*graph, info != nullptr ? info : &unasked);
 }

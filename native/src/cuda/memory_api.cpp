@@ -1,5 +1,6 @@
 // cudaMalloc, cudaFree, pinned and registered host memory, and questions about memory.
 #include "base/export.h"
+#include "base/host_access.h"
 #include "base/options.h"
 #include "cuda/entry.h"
 #include "cuda/memory.h"
@@ -32,7 +33,7 @@ cudaError_t attributes(cudaPointerAttributes* out, const void* pointer) {
 }
 
 cudaError_t devicePointer(void** out, void* host, unsigned flags) {
-  if (out == nullptr || flags != 0) return cudaErrorInvalidValue;
+  if (!given(out) || flags != 0) return cudaErrorInvalidValue;
   memory::Block block;
   const bool known = memory::find(host, &block);
   if (!known || (block.kind != memory::Kind::Pinned && block.kind != memory::Kind::Registered)) return cudaErrorInvalidValue;
@@ -47,7 +48,7 @@ void describeResult(Arguments& arguments, void** out, size_t bytes) {
 
 // Nothing is asked for with 0 bytes, which no capture and no failed device forbids.
 cudaError_t allocate(void** out, size_t bytes, memory::Kind kind) {
-  if (out == nullptr) return cudaErrorInvalidValue;
+  if (!given(out)) return cudaErrorInvalidValue;
   const cudaError_t allowed = bytes != 0 ? admit(Needs::NoCapture) : cudaSuccess;
   return allowed != cudaSuccess ? allowed : memory::allocate(bytes, kind, out);
 }
@@ -129,7 +130,7 @@ EMU_API cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* pointerAttri
   static Function function("cudaPointerGetAttributes");
   return entry(
       function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("ptr", ptr); },
-      [&] { return pointerAttributes == nullptr ? cudaErrorInvalidValue : attributes(pointerAttributes, ptr); });
+      [&] { return !given(pointerAttributes) ? cudaErrorInvalidValue : attributes(pointerAttributes, ptr); });
 }
 
 EMU_API cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
@@ -137,7 +138,7 @@ EMU_API cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   return entry(
       function, Needs::Device, [](Arguments&) {},
       [&] {
-        if (free == nullptr || total == nullptr) return cudaErrorInvalidValue;
+        if (!given(free) || !given(total)) return cudaErrorInvalidValue;
         const uint64_t used = memory::usage(device::current()).deviceBytes;
         *total = options::deviceMemory();
         *free = used < *total ? *total - used : 0;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/export.h"
+#include "base/host_access.h"
 #include "cuda/capture.h"
 #include "cuda/entry.h"
 #include "cuda/graph_memory.h"
@@ -54,7 +55,7 @@ cudaError_t getAttribute(cudaMemPool_t pool, cudaMemPoolAttr attr, void* value) 
   const cudaError_t allowed = capture::forbidUnsafe();
   if (allowed != cudaSuccess) return allowed;
   const int device = deviceOf(pool);
-  if (device < 0 || value == nullptr) return cudaErrorInvalidValue;
+  if (device < 0 || !writable(value, isReuse(attr) ? sizeof(int) : sizeof(uint64_t))) return cudaErrorInvalidValue;
   if (isReuse(attr)) {
     const int flag = settings(device).reuse[attr - 1].load();
     std::memcpy(value, &flag, sizeof flag);
@@ -76,7 +77,7 @@ cudaError_t getAttribute(cudaMemPool_t pool, cudaMemPoolAttr attr, void* value) 
 
 cudaError_t setAttribute(cudaMemPool_t pool, cudaMemPoolAttr attr, const void* value) {
   const int device = deviceOf(pool);
-  if (device < 0 || value == nullptr) return cudaErrorInvalidValue;
+  if (device < 0 || !readable(value, isReuse(attr) ? sizeof(int) : sizeof(uint64_t))) return cudaErrorInvalidValue;
   if (isReuse(attr)) {
     int flag = 0;
     std::memcpy(&flag, value, sizeof flag);
@@ -119,7 +120,7 @@ cudaError_t captureAllocation(const std::shared_ptr<Stream>& stream, size_t byte
 }
 
 cudaError_t allocate(void** out, size_t bytes, cudaStream_t handle) {
-  if (out == nullptr) return cudaErrorInvalidValue;
+  if (!given(out)) return cudaErrorInvalidValue;
   *out = nullptr;
   std::shared_ptr<Stream> stream;
   const cudaError_t resolved = streams::resolveForLaunch(handle, &stream);
@@ -198,7 +199,7 @@ EMU_API cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* memPool, int devi
   return entry(
       function, Needs::NoHostFunction, [&](Arguments& a) { a.number("device", device); },
       [&] {
-        if (memPool == nullptr) return cudaErrorInvalidValue;
+        if (!given(memPool)) return cudaErrorInvalidValue;
         if (device < 0 || device >= device::count()) return cudaErrorInvalidDevice;
         *memPool = poolOf(device);
         return cudaSuccess;

@@ -1,5 +1,6 @@
 // cudaStream* without capture, and host functions.
 #include "base/export.h"
+#include "base/host_access.h"
 #include "cuda/capture.h"
 #include "cuda/entry.h"
 #include "cuda/streams.h"
@@ -10,16 +11,16 @@ namespace emu {
 namespace {
 
 cudaError_t create(cudaStream_t* out, unsigned flags, int priority) {
-  if (out == nullptr || (flags & ~unsigned{cudaStreamNonBlocking}) != 0) return cudaErrorInvalidValue;
+  if (!given(out) || (flags & ~unsigned{cudaStreamNonBlocking}) != 0) return cudaErrorInvalidValue;
   *out = streams::create(device::current(), flags, streams::clampPriority(priority))->handle();
   return cudaSuccess;
 }
 
 // The answer of a getter about the stream.
-template <class Read>
-cudaError_t inspect(cudaStream_t handle, const void* out, Read&& read) {
+template <class Value, class Read>
+cudaError_t inspect(cudaStream_t handle, Value* out, Read&& read) {
   std::shared_ptr<Stream> stream;
-  if (out == nullptr) return cudaErrorInvalidValue;
+  if (!given(out)) return cudaErrorInvalidValue;
   const cudaError_t resolved = streams::resolve(handle, &stream);
   if (resolved != cudaSuccess) return resolved;
   const cudaError_t allowed = capture::forbidLegacy(*stream);

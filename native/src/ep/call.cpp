@@ -1,9 +1,5 @@
 #include "ep/call.h"
 
-#include <sys/uio.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cstdarg>
 #include <cstdint>
 #include <cstdio>
@@ -90,31 +86,5 @@ ncclResult_t Call::badStruct(const char* format, ...) {
 void Call::describe(Arguments& arguments) const {
   if (!reason_.empty()) arguments.text("reason", reason_.c_str());
 }
-
-namespace {
-
-// The kernel reads (or writes back what it read) on our behalf and answers EFAULT instead of a signal. Where it may not be
-// asked, pointers are trusted.
-bool reachable(const void* address, size_t bytes, bool write) {
-  if (bytes == 0) return true;
-  if (address == nullptr || reinterpret_cast<uintptr_t>(address) + bytes < bytes) return false;
-  if (!options::reportMisuse()) return true;
-  unsigned char buffer[256];
-  for (size_t done = 0; done < bytes;) {
-    const size_t part = bytes - done < sizeof buffer ? bytes - done : sizeof buffer;
-    const iovec here = {buffer, part};
-    const iovec there = {const_cast<unsigned char*>(static_cast<const unsigned char*>(address)) + done, part};
-    ssize_t moved = process_vm_readv(getpid(), &here, 1, &there, 1, 0);
-    if (write && moved == static_cast<ssize_t>(part)) moved = process_vm_writev(getpid(), &here, 1, &there, 1, 0);
-    if (moved != static_cast<ssize_t>(part)) return moved < 0 && errno != EFAULT;
-    done += part;
-  }
-  return true;
-}
-
-}  // namespace
-
-bool readable(const void* address, size_t bytes) { return reachable(address, bytes, false); }
-bool writable(const void* address, size_t bytes) { return reachable(address, bytes, true); }
 
 }  // namespace emu::ep

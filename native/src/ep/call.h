@@ -6,6 +6,7 @@
 
 #include "abi/nccl_ep.h"
 #include "base/calls.h"
+#include "base/host_access.h"
 #include "base/misuse.h"
 
 namespace emu::ep {
@@ -57,10 +58,5 @@ ncclResult_t guarded(Call& call, Body&& body) {
     return ncclSystemError;
   }
 }
-
-// Whether [address, +bytes) of the caller's host memory can be read. Looked up in report mode only, where no pointer may end
-// the process; otherwise every pointer but NULL counts as readable.
-bool readable(const void* address, size_t bytes);
-bool writable(const void* address, size_t bytes);
 
 }  // namespace emu::ep

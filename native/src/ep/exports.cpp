@@ -47,7 +47,7 @@ EMU_API ncclResult_t ncclEpGetVersion(int* version) {
   return enter(function, [&](Arguments& a) { a.pointer("version", version); },
                [&](ep::Call& call) {
                  if (version == nullptr) return call.invalidArgument("version is NULL");
-                 if (!ep::writable(version, sizeof *version)) return call.undefined("version cannot be written");
+                 if (!emu::given(version)) return call.undefined("version cannot be written");
                  *version = NCCL_EP_VERSION_CODE;
                  return ncclSuccess;
                });

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/host_access.h"
+
 namespace emu::nccl {
 
 namespace {
@@ -46,7 +48,10 @@ void describe(Arguments& arguments, const char* name, const ncclUniqueId& id) {
 }
 
 void describe(Arguments& arguments, const char* name, const ncclConfig_t* given) {
-  if (given == nullptr || given->magic != NCCL_API_MAGIC) {
+  // As far as it can be read: what is wrong with it is found later.
+  const bool whole = readable(given, offsetof(ncclConfig_t, blocking)) && given->magic == NCCL_API_MAGIC &&
+                     readable(given, given->size < sizeof *given ? given->size : sizeof *given);
+  if (!whole) {
     arguments.pointer(name, given);
     return;
   }
@@ -57,8 +62,8 @@ void describe(Arguments& arguments, const char* name, const ncclConfig_t* given)
   for (const Field& field : kFields) {
     if (config.*field.value != NCCL_CONFIG_UNDEF_INT) arguments.number(field.name, config.*field.value);
   }
-  if (config.netName != nullptr) arguments.text("netName", config.netName);
-  if (config.commName != nullptr) arguments.text("commName", config.commName);
+  if (readable(config.netName, 1)) arguments.text("netName", config.netName);
+  if (readable(config.commName, 1)) arguments.text("commName", config.commName);
   arguments.close();
 }
 

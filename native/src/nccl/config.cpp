@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "base/host_access.h"
 #include "nccl/errors.h"
 
 namespace emu::nccl {
@@ -43,6 +44,9 @@ constexpr Range kRanges[] = {
 ncclResult_t readConfig(const ncclConfig_t* given, const Config& inherited, Config* out) {
   *out = inherited;
   if (given == nullptr) return ncclSuccess;
+  if (!readable(given, kSmallest) || !readable(given, given->size < sizeof *given ? given->size : sizeof *given)) {
+    return fail(ncclInvalidArgument, "config cannot be read");
+  }
   if (given->magic != NCCL_API_MAGIC || given->size < kSmallest) {
     return fail(ncclInvalidArgument, "config was not set up with NCCL_CONFIG_INITIALIZER (size %zu, magic 0x%x)", given->size,
                 given->magic);

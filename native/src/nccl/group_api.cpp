@@ -1,4 +1,5 @@
 // Groups of calls.
+#include "base/host_access.h"
 #include "nccl/entry.h"
 #include "nccl/group.h"
 
@@ -24,6 +25,7 @@ EMU_API ncclResult_t ncclGroupSimulateEnd(ncclSimInfo_t* simInfo) {
       [&] {
         const ncclResult_t result = nccl::group::discard();
         if (simInfo == nullptr || result != ncclSuccess) return result;
+        if (!given(simInfo)) return nccl::fail(ncclInvalidArgument, "simInfo cannot be written");
         if (simInfo->magic != NCCL_SIM_INFO_MAGIC || simInfo->size < sizeof(ncclSimInfo_t)) {
           return nccl::fail(ncclInvalidArgument, "simInfo was not set up with NCCL_SIM_INFO_INITIALIZER");
         }

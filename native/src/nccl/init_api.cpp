@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "base/host_access.h"
 #include "cuda/device.h"
 #include "nccl/arguments.h"
 #include "nccl/entry.h"
@@ -15,7 +16,7 @@ using namespace emu;
 namespace {
 
 ncclResult_t initRank(ncclComm_t* out, int size, const ncclUniqueId& id, int rank, const ncclConfig_t* given) {
-  if (out == nullptr) return nccl::fail(ncclInvalidArgument, "comm is NULL");
+  if (!emu::given(out)) return nccl::fail(ncclInvalidArgument, "comm is NULL");
   if (size < 1 || rank < 0 || rank >= size) {
     return nccl::fail(ncclInvalidArgument, "rank %d of %d ranks does not exist", rank, size);
   }
@@ -29,10 +30,12 @@ ncclResult_t initRank(ncclComm_t* out, int size, const ncclUniqueId& id, int ran
 }
 
 ncclResult_t initAll(ncclComm_t* out, int count, const int* devices) {
-  if (out == nullptr) return nccl::fail(ncclInvalidArgument, "comm is NULL");
+  if (!given(out)) return nccl::fail(ncclInvalidArgument, "comm is NULL");
   if (count < 1 || count > device::count()) {
     return nccl::fail(ncclInvalidArgument, "ncclCommInitAll for %d devices, there are %d", count, device::count());
   }
+  if (!room(out, static_cast<size_t>(count))) return nccl::fail(ncclInvalidArgument, "comm cannot be written");
+  if (devices != nullptr && !given(devices, static_cast<size_t>(count))) return nccl::fail(ncclInvalidArgument, "devlist cannot be read");
   std::vector<bool> used(static_cast<size_t>(device::count()));
   for (int i = 0; i < count; ++i) {
     const int chosen = devices != nullptr ? devices[i] : i;
@@ -58,7 +61,7 @@ EMU_API ncclResult_t ncclGetUniqueId(ncclUniqueId* uniqueId) {
   return nccl::entry(
       function, [&](Arguments& a) { a.pointer("uniqueId", uniqueId); },
       [&] {
-        if (uniqueId == nullptr) return nccl::fail(ncclInvalidArgument, "uniqueId is NULL");
+        if (!given(uniqueId)) return nccl::fail(ncclInvalidArgument, "uniqueId is NULL");
         const rendezvous::Refusal refusal = rendezvous::publish(uniqueId);
         return refusal.code == ncclSuccess ? ncclSuccess : nccl::failWith(refusal.code, refusal.text);
       });
@@ -106,7 +109,7 @@ EMU_API ncclResult_t ncclCommInitRankScalable(ncclComm_t* newcomm, int nranks, i
         nccl::describe(a, "config", config);
       },
       [&] {
-        if (commIds == nullptr || nId < 1 || nId > nranks) {
+        if (nId < 1 || nId > nranks || !given(commIds, static_cast<size_t>(nId))) {
           return nccl::fail(ncclInvalidArgument, "%d unique ids at %p for %d ranks", nId, static_cast<void*>(commIds), nranks);
         }
         // All ranks pass the same ids in the same order, and one is enough to meet.
@@ -141,7 +144,7 @@ EMU_API ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm
         ncclResult_t why = ncclSuccess;
         const auto parent = nccl::usable(comm, &why);
         if (parent == nullptr) return why;
-        if (newcomm == nullptr) return nccl::fail(ncclInvalidArgument, "newcomm is NULL");
+        if (!given(newcomm)) return nccl::fail(ncclInvalidArgument, "newcomm is NULL");
         if (color < 0 && color != NCCL_SPLIT_NOCOLOR) return nccl::fail(ncclInvalidArgument, "color %d is negative", color);
         nccl::Config inherited;
         const ncclResult_t read = nccl::readConfig(config, parent->config, &inherited);

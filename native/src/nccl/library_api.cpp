@@ -1,6 +1,7 @@
 // What the library says of itself and of errors.
 #include <cstdio>
 
+#include "base/host_access.h"
 #include "nccl/entry.h"
 #include "nccl/state.h"
 
@@ -11,7 +12,7 @@ EMU_API ncclResult_t ncclGetVersion(int* version) {
   return nccl::entry(
       function, [&](Arguments& a) { a.pointer("version", version); },
       [&] {
-        if (version == nullptr) return nccl::fail(ncclInvalidArgument, "version is NULL");
+        if (!given(version)) return nccl::fail(ncclInvalidArgument, "version is NULL");
         *version = NCCL_VERSION_CODE;
         return ncclSuccess;
       });

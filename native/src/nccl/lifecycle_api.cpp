@@ -1,4 +1,5 @@
 // Questions to communicators, and their end.
+#include "base/host_access.h"
 #include "base/wait.h"
 #include "nccl/entry.h"
 #include "nccl/state.h"
@@ -17,7 +18,7 @@ ncclResult_t ask(ncclComm_t comm, int* out, Answer answer) {
   ncclResult_t why = ncclSuccess;
   const State state = nccl::ready(comm, &why);
   if (state == nullptr) return why;
-  if (out == nullptr) return nccl::fail(ncclInvalidArgument, "the pointer for the answer is NULL");
+  if (!given(out)) return nccl::fail(ncclInvalidArgument, "the pointer for the answer is NULL");
   *out = answer(*state);
   return ncclSuccess;
 }
@@ -101,7 +102,7 @@ EMU_API ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* asyncE
       [&] {
         const State state = nccl::find(comm);
         if (state == nullptr) return notLive(comm);
-        if (asyncError == nullptr) return nccl::fail(ncclInvalidArgument, "asyncError is NULL");
+        if (!given(asyncError)) return nccl::fail(ncclInvalidArgument, "asyncError is NULL");
         if (state->stage.load() != Stage::Starting) calls::setRank(state->rank());
         *asyncError = state->asyncError();
         return ncclSuccess;

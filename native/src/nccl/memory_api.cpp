@@ -1,4 +1,5 @@
 // Memory for communication, its registration, and windows.
+#include "base/host_access.h"
 #include "cuda/error_names.h"
 #include "cuda/memory.h"
 #include "nccl/entry.h"
@@ -14,7 +15,7 @@ ncclResult_t cudaFailure(const char* function, cudaError_t error) {
 }
 
 ncclResult_t allocate(void** out, size_t bytes) {
-  if (out == nullptr) return cudaFailure("ncclMemAlloc", cudaErrorInvalidValue);
+  if (!given(out)) return cudaFailure("ncclMemAlloc", cudaErrorInvalidValue);
   const cudaError_t error = memory::allocate(bytes, memory::Kind::Symmetric, out);
   return error == cudaSuccess ? ncclSuccess : cudaFailure("ncclMemAlloc", error);
 }
@@ -31,7 +32,7 @@ ncclResult_t registerBuffer(ncclComm_t comm, void* buffer, size_t bytes, void** 
   ncclResult_t why = ncclSuccess;
   const auto state = nccl::usable(comm, &why);
   if (state == nullptr) return why;
-  if (buffer == nullptr || bytes == 0 || handle == nullptr) {
+  if (buffer == nullptr || bytes == 0 || !given(handle)) {
     return nccl::fail(ncclInvalidArgument, "registering %zu bytes at %p, handle at %p", bytes, buffer,
                       static_cast<void*>(handle));
   }
@@ -145,7 +146,7 @@ EMU_API ncclResult_t ncclWinGetUserPtr(ncclComm_t comm, ncclWindow_t win, void**
         ncclResult_t why = ncclSuccess;
         const auto state = nccl::ready(comm, &why);
         if (state == nullptr) return why;
-        if (outUserPtr == nullptr) return nccl::fail(ncclInvalidArgument, "outUserPtr is NULL");
+        if (!given(outUserPtr)) return nccl::fail(ncclInvalidArgument, "outUserPtr is NULL");
         const ncclWindow_vidmem* found = window(comm, win);
         if (found == nullptr) {
           return nccl::fail(ncclInvalidArgument, "win %p is not a live window of the communicator", static_cast<void*>(win));

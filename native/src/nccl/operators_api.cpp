@@ -1,6 +1,7 @@
 // Reduction operators made by the program.
 #include <cstring>
 
+#include "base/host_access.h"
 #include "nccl/arguments.h"
 #include "nccl/data_types.h"
 #include "nccl/entry.h"
@@ -15,7 +16,7 @@ ncclResult_t createPreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t type,
   ncclResult_t why = ncclSuccess;
   const auto state = nccl::usable(comm, &why);
   if (state == nullptr) return why;
-  if (op == nullptr || scalar == nullptr) return nccl::fail(ncclInvalidArgument, "op or scalar is NULL");
+  if (!given(op) || scalar == nullptr) return nccl::fail(ncclInvalidArgument, "op or scalar is NULL");
   if (!nccl::validType(type)) return nccl::fail(ncclInvalidArgument, "data type %d does not exist", static_cast<int>(type));
   if (residence != ncclScalarDevice && residence != ncclScalarHostImmediate) {
     return nccl::fail(ncclInvalidArgument, "scalar residence %d does not exist", static_cast<int>(residence));
@@ -26,6 +27,7 @@ ncclResult_t createPreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t type,
   if (made->onDevice) {
     made->device = scalar;
   } else {
+    if (!readable(scalar, nccl::sizeOf(type))) return nccl::fail(ncclInvalidArgument, "scalar cannot be read");
     memcpy(made->immediate, scalar, nccl::sizeOf(type));
   }
   const std::lock_guard<std::mutex> lock(state->mutex);

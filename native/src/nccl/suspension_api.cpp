@@ -1,4 +1,5 @@
 // Suspending communicators, and what memory they have.
+#include "base/host_access.h"
 #include "nccl/entry.h"
 #include "nccl/state.h"
 
@@ -54,7 +55,7 @@ EMU_API ncclResult_t ncclCommMemStats(ncclComm_t comm, ncclCommMemStat_t stat, u
         ncclResult_t why = ncclSuccess;
         const auto state = nccl::ready(comm, &why);
         if (state == nullptr) return why;
-        if (value == nullptr) return nccl::fail(ncclInvalidArgument, "value is NULL");
+        if (!given(value)) return nccl::fail(ncclInvalidArgument, "value is NULL");
         if (static_cast<unsigned int>(stat) > ncclStatGpuMemTotal) {
           return nccl::fail(ncclInvalidArgument, "memory statistic %d does not exist", static_cast<int>(stat));
         }

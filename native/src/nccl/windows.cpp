@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "base/host_access.h"
 #include "base/live.h"
 #include "cuda/memory.h"
 #include "nccl/errors.h"
@@ -75,7 +76,7 @@ ncclResult_t registerTogether(CommState& comm, void* base, size_t bytes, ncclWin
 }  // namespace
 
 ncclResult_t registerWindow(const std::shared_ptr<CommState>& comm, void* base, size_t bytes, ncclWindow_t* out, int flags) {
-  if (out == nullptr) return fail(ncclInvalidArgument, "win is NULL");
+  if (!given(out)) return fail(ncclInvalidArgument, "win is NULL");
   *out = nullptr;
   if (base == nullptr || bytes == 0) return fail(ncclInvalidArgument, "a window of %zu bytes at %p", bytes, base);
   if ((flags & ~(NCCL_WIN_COLL_SYMMETRIC | NCCL_WIN_STRICT_ORDERING)) != 0) {

@@ -4,7 +4,10 @@ import io.nccl4j.bindings.cudart.CudaRuntime;
 
 /** What a stream capture forbids to others, {@code cudaStreamCaptureMode}. */
 public enum CaptureMode {
-    /** Calls that might synchronise are an error in every thread of the process while the capture lasts. */
+    /**
+     * Calls that might synchronise are an error in every thread of the process while the capture lasts, and break it: to allocate
+     * or free, to wait for any stream or event or ask whether it is done, to instantiate a graph or close its executable.
+     */
     GLOBAL(CudaRuntime.cudaStreamCaptureModeGlobal()),
     /** Such calls are an error in the capturing thread only. */
     THREAD_LOCAL(CudaRuntime.cudaStreamCaptureModeThreadLocal()),

@@ -200,8 +200,11 @@ public final class CudaDevice {
     }
 
     /**
-     * Destroys everything on the device and clears a sticky error, {@code cudaDeviceReset}. Objects made before are dead: close
-     * them, nothing native happens then. Refused by nobody, so no other library may use the device at this time.
+     * Destroys everything on the device, {@code cudaDeviceReset}. Objects made before are dead: close them, nothing native happens
+     * then. Refused by nobody, so no other library may use the device at this time.
+     *
+     * <p>The emulator clears a sticky error, too. A GPU that has failed cannot be used again by this process: the reset itself
+     * succeeds, what follows is {@code cudaErrorDevicesUnavailable}.
      *
      * @throws WaitTimeoutException if work on the device, which may wait for other ranks, keeps it up for longer than closing waits
      */

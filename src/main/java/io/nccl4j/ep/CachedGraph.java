@@ -32,7 +32,7 @@ public final class CachedGraph {
         if (evicted) {
             throw new IllegalStateException(this + " is closed");
         }
-        replay.launch(stream);
+        replay.launch().accept(stream);
         lastLaunch = cache.tick();
     }
 
@@ -51,7 +51,7 @@ public final class CachedGraph {
 
     void close() {
         evicted = true;
-        replay.close();
+        replay.close().run();
     }
 
     @Override

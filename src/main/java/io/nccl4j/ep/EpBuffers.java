@@ -279,8 +279,10 @@ public final class EpBuffers extends NativeResource {
         memory.combined.rows(count);
     }
 
-    IllegalArgumentException foreign(EpHandle other) {
-        return new IllegalArgumentException(this + " belong to " + handle + ", not to " + other);
+    void checkOwner(EpHandle user) {
+        if (user != handle) {
+            throw new IllegalArgumentException(this + " belong to " + handle + ", not to " + user);
+        }
     }
 
     /** What C is given for what the caller asks for; null for its {@code NULL}. */

@@ -370,17 +370,6 @@ public final class EpGroup extends NativeResource {
         }
     }
 
-    /** The rules for the arguments of an update. */
-    void checkUpdate(HandleShape of, EpTensor topkIdx, @Nullable LayoutInfo info) {
-        checkDevice(topkIdx, topkIdx.memory().device());
-        HandleRules.checkRouting(of, topkIdx);
-        HandleRules.checkTokens(of, topkIdx.rows());
-        HandleRules.checkUpdateInfo(of, info);
-        if (info != null) {
-            checkDevices(info);
-        }
-    }
-
     void checkThread(String call) {
         Rule.THREAD.require(owner != null || !thread.isBoundHere(),
                 "%s of %s by a thread that has another device than %s current: make that current again", call, label(),

@@ -118,7 +118,7 @@ public final class EpHandle extends NativeResource {
         long count = topkIdx.rows();
         CheckedCall call = count > maxTokens ? null : updates.find(topkIdx, info, null, null, count);
         if (call == null) {
-            group.checkUpdate(shape, topkIdx, info);
+            CallRules.checkUpdate(group, shape, topkIdx, info);
             call = updates.add(CheckedCall.update(topkIdx, info), topkIdx, info, null, null);
         }
         if (stream.isCapturing()) {
@@ -300,19 +300,7 @@ public final class EpHandle extends NativeResource {
     private CheckedCall checkDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
             @Nullable DispatchConfig config, CudaStream stream) {
         long count = updatedTokens("dispatch", inputs.tokens());
-        group.checkDevices(inputs);
-        group.checkDevices(outputs);
-        if (info != null) {
-            group.checkDevices(info);
-        }
-        if (lowLatency) {
-            LowLatencyRules.checkDispatch(shape, count, inputs, outputs, info, config);
-        } else {
-            HighThroughputRules.checkDispatch(shape, count, inputs, outputs, info, config);
-        }
-        Rule.EAGER_CAPTURE.require(!eager || !stream.isCapturing(),
-                "dispatch cannot be captured into a graph: the group is eager and reads counts on the host; give it maxReceiveRows, or "
-                        + "leave dispatch between captured segments");
+        CallRules.checkDispatch(group, shape, count, inputs, outputs, info, config, stream.isCapturing());
         return dispatches.add(CheckedCall.dispatch(inputs, outputs, info, config), inputs, outputs, info, config);
     }
 
@@ -429,13 +417,7 @@ public final class EpHandle extends NativeResource {
 
     private CheckedCall checkCombine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config) {
         long count = updatedTokens("combine", outputs.tokens());
-        group.checkDevices(inputs);
-        group.checkDevices(outputs);
-        if (lowLatency) {
-            LowLatencyRules.checkCombine(shape, count, inputs, outputs, config);
-        } else {
-            HighThroughputRules.checkCombine(shape, count, inputs, outputs, config, dispatchedRows);
-        }
+        CallRules.checkCombine(group, shape, count, inputs, outputs, config, dispatchedRows);
         return combines.add(CheckedCall.combine(inputs, outputs, config), inputs, outputs, config, null);
     }
 
@@ -504,9 +486,7 @@ public final class EpHandle extends NativeResource {
     private void checkOwn(EpBuffers buffers, CudaStream stream) {
         checkOpen();
         group.enter(stream);
-        if (buffers.handle() != this) {
-            throw buffers.foreign(this);
-        }
+        buffers.checkOwner(this);
     }
 
     /**
@@ -519,9 +499,7 @@ public final class EpHandle extends NativeResource {
 
     /** The same with {@link EpBuffers#combineConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does the rest then. */
     public void combineAsync(EpBuffers buffers, @Nullable CombineConfig config, CudaStream stream) {
-        if (buffers.handle() != this) {
-            throw buffers.foreign(this);
-        }
+        buffers.checkOwner(this);
         combine(buffers.combineInputs(), buffers.combineOutputs(), buffers.combineConfig(config), stream);
         if (stream.isCapturing()) {
             stream.retain(buffers);

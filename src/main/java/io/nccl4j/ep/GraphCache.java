@@ -203,7 +203,7 @@ public final class GraphCache implements AutoCloseable {
         } finally {
             if (!done) {
                 if (replay != null) {
-                    replay.close();
+                    replay.close().run();
                 }
                 step.evicted(key);
             }

@@ -3,14 +3,18 @@ package io.nccl4j.ep;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
 import io.nccl4j.bindings.ncclep.NcclEp;
+import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaEvent;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.NativeResource;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /** The mask calls of a low-latency group, and the little memory that they go through. */
@@ -24,6 +28,26 @@ final class GroupMask {
 
     /** Memory on both sides, and when the host's part may be written again. */
     private record Staging(DeviceMemory device, PinnedMemory query, PinnedMemory update, CudaEvent updated) {
+        /** All of it, or nothing is left. */
+        static Staging allocate(CudaDevice device, long bytes) {
+            List<NativeResource> made = new ArrayList<>();
+            boolean done = false;
+            try {
+                DeviceMemory memory = DeviceMemory.allocate(device, bytes);
+                made.add(memory);
+                PinnedMemory query = PinnedMemory.allocate(device, bytes);
+                made.add(query);
+                PinnedMemory update = PinnedMemory.allocate(device, bytes);
+                made.add(update);
+                Staging staging = new Staging(memory, query, update, CudaEvent.create(device));
+                done = true;
+                return staging;
+            } finally {
+                if (!done) {
+                    NativeResource.closeAll(made.reversed());
+                }
+            }
+        }
     }
 
     void checkExists(String call) {
@@ -104,9 +128,7 @@ final class GroupMask {
         Staging memory = staging;
         if (memory == null) {
             long bytes = JAVA_INT.byteSize() * group.communicator().size();
-            memory = new Staging(DeviceMemory.allocate(group.device(), bytes),
-                    PinnedMemory.allocate(group.device(), bytes),
-                    PinnedMemory.allocate(group.device(), bytes), CudaEvent.create(group.device()));
+            memory = Staging.allocate(group.device(), bytes);
             staging = memory;
         }
         return memory;

@@ -57,7 +57,7 @@ final class HandleCreation {
     static EpHandle createUpdated(EpGroup group, HandleShape shape, EpTensor topkIdx, @Nullable LayoutInfo info,
             CudaStream stream) {
         group.enter(stream);
-        group.checkUpdate(shape, topkIdx, info);
+        CallRules.checkUpdate(group, shape, topkIdx, info);
         if (group.rdmaBuffer().mustGrow(shape)) {
             return createAndUpdate(group, shape, topkIdx, info, stream);
         }

@@ -4,6 +4,8 @@ import io.nccl4j.WaitTimeoutException;
 import java.time.Duration;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Consumer;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
@@ -13,12 +15,17 @@ import org.jspecify.annotations.Nullable;
  */
 public final class BoundedCall<T extends @Nullable Object> {
     private final Supplier<T> body;
+    private final Consumer<T> late;
     private final CountDownLatch done = new CountDownLatch(1);
     private T result;
     private @Nullable Throwable failure;
 
-    private BoundedCall(Supplier<T> body) {
+    /** Whether nobody waits for the result any more; or whether it is there. Whichever is first. */
+    private final AtomicBoolean decided = new AtomicBoolean();
+
+    private BoundedCall(Supplier<T> body, Consumer<T> late) {
         this.body = body;
+        this.late = late;
     }
 
     /**
@@ -29,7 +36,17 @@ public final class BoundedCall<T extends @Nullable Object> {
      *     meanwhile
      */
     public static <T extends @Nullable Object> T run(String call, Duration limit, Supplier<T> body) {
-        BoundedCall<T> bounded = new BoundedCall<>(body);
+        return run(call, limit, body, result -> {
+        });
+    }
+
+    /**
+     * The same for a call that makes something.
+     *
+     * @param late is given what the call has made after the limit, when nobody waits for it any more; runs on the thread of the call
+     */
+    public static <T extends @Nullable Object> T run(String call, Duration limit, Supplier<T> body, Consumer<T> late) {
+        BoundedCall<T> bounded = new BoundedCall<>(body, late);
         Thread.ofPlatform().daemon().name("nccl4j " + call).start(bounded::execute);
         return bounded.await(call, limit);
     }
@@ -37,6 +54,9 @@ public final class BoundedCall<T extends @Nullable Object> {
     private void execute() {
         try {
             result = body.get();
+            if (!decided.compareAndSet(false, true)) {
+                late.accept(result);
+            }
         } catch (Throwable e) {
             failure = e;
         } finally {
@@ -46,15 +66,22 @@ public final class BoundedCall<T extends @Nullable Object> {
 
     private T await(String call, Duration limit) {
         try {
-            if (!done.await(TimeLimit.nanos(limit), TimeUnit.NANOSECONDS)) {
+            if (!done.await(TimeLimit.nanos(limit), TimeUnit.NANOSECONDS) && decided.compareAndSet(false, true)) {
                 throw new WaitTimeoutException(call + " has not returned within " + TimeLimit.millis(limit)
                         + " ms; it waits for other ranks and goes on in the background");
             }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
+            if (!decided.compareAndSet(false, true)) {
+                return result();
+            }
             throw new WaitTimeoutException(
                     call + " goes on in the background: the thread that waited for it was interrupted");
         }
+        return result();
+    }
+
+    private T result() {
         if (failure != null) {
             throw withCaller(failure);
         }

@@ -80,6 +80,8 @@ public final class Communicator extends Collectives {
     /**
      * Makes a communicator of the {@code size} ranks that have {@code id}, {@code ncclCommInitRankConfig}.
      * Collective.
+     *
+     * @throws WaitTimeoutException if it takes longer than the limit; what comes of the call after that is aborted
      */
     public static Communicator init(UniqueId id, int rank, int size, CudaDevice device) {
         return init(id, rank, size, device, CommunicatorOptions.defaults());
@@ -102,6 +104,9 @@ public final class Communicator extends Collectives {
                 }
                 return out.get(ADDRESS, 0).address();
             }
+        }), late -> device.run(() -> {
+            LOG.warn("{} has returned after its limit: what it made is aborted", call);
+            Nccl.ncclCommAbort(MemorySegment.ofAddress(late));
         }));
         Communicator made = new Communicator("Communicator", address, device, true, options.isBlocking(), limit, rank,
                 size);

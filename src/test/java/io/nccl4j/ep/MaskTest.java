@@ -3,7 +3,11 @@ package io.nccl4j.ep;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.nccl4j.cuda.CudaException;
 import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.emulator.EmulatorUsage;
+import io.nccl4j.emulator.Fault;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
 import java.time.Duration;
@@ -46,6 +50,25 @@ class MaskTest {
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("the group has 2 ranks");
                 bench.stream.await(LayerOnRank.LIMIT);
                 rank.bootstrap().barrier();
+            }
+        });
+    }
+
+    @Test
+    @EmulatedRanks(1)
+    void aMaskCallThatFindsNoMemoryLeavesNothing(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR).mask());
+                EmulatorUsage before = Emulator.usage(rank.device());
+                for (int nth : new int[]{1, 2}) {
+                    Emulator.inject(new Fault.FailAllocation(rank.device().ordinal(), nth));
+                    assertThatThrownBy(() -> group.maskUpdate(RankMask.all(1), bench.stream))
+                            .isInstanceOf(CudaException.class).hasMessageContaining("cudaErrorMemoryAllocation");
+                    assertThat(Emulator.usage(rank.device()).leakedSince(before)).isEmpty();
+                }
+                group.maskUpdate(RankMask.all(1), bench.stream);
+                assertThat(group.maskQuery(bench.stream)).isEqualTo(RankMask.all(1));
             }
         });
     }

@@ -1,7 +1,9 @@
 package io.nccl4j.safety;
 
+import io.nccl4j.ep.CapturePreparation;
 import io.nccl4j.ep.EpAllocator;
 import io.nccl4j.ep.GraphStep;
+import io.nccl4j.ep.PiecewiseStep;
 import java.lang.reflect.Executable;
 import java.util.List;
 import java.util.Map;
@@ -33,7 +35,9 @@ final class ApiExclusions {
             Map.entry("Communicator.failed", PLUMBING), Map.entry("NcclException.of", PLUMBING));
 
     /** What others implement for the library to call; the generator gives it such. */
-    private static final List<Class<?>> CALLBACKS = List.of(EpAllocator.class, GraphStep.class);
+    private static final List<Class<?>> CALLBACKS = List.of(CapturePreparation.class, EpAllocator.class,
+            GraphStep.class,
+            PiecewiseStep.class);
 
     private ApiExclusions() {
     }

@@ -106,6 +106,7 @@ final class HostileRank {
         } catch (RuntimeException e) {
             thrown = e;
             outcome = scene.trail.outcome(name, e, false);
+            scene.forgetRouting();
         }
         sequence.statistics().scripted(name, outcome, thrown);
         return outcome;

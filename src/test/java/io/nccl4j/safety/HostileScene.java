@@ -11,6 +11,7 @@ import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PiecewiseGraph;
 import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.emulator.EmulatedRank;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.CombineConfig;
 import io.nccl4j.ep.DispatchConfig;
 import io.nccl4j.ep.DispatchRecipe;
@@ -28,6 +29,7 @@ import io.nccl4j.ep.PassDirection;
 import io.nccl4j.ep.RankMask;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.CommunicatorOptions;
+import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.NcclException;
 import io.nccl4j.nccl.NcclResult;
 import io.nccl4j.nccl.UniqueId;
@@ -55,6 +57,7 @@ final class HostileScene {
     /** Has nothing that is collective on it. */
     final CudaDevice foreign;
     private final List<DeviceMemory> routings = new ArrayList<>();
+    private final List<AutoCloseable> late = new ArrayList<>();
     private EpGroup group;
     private @Nullable Layer layer;
     private @Nullable CudaGraphExec captured;
@@ -94,7 +97,9 @@ final class HostileScene {
                 GraphKey.of(model.shape().maxTokens(), shape.layout), GraphKey.of(1, shape.layout),
                 BootstrapOptions.defaults(), InProcessBootstrap.of(1, LIMIT).getFirst(), EpGroupConfig.lowLatency(),
                 EpGroupConfig.highThroughput(), LayoutInfo.builder(), EpHandlePool.builder(group),
-                PiecewiseGraph.on(stream), EpSizing.of(sequence.config(), rank.size()), RankMask.all(rank.size()),
+                PiecewiseGraph.on(stream), EpSizing.of(sequence.config(), rank.size()),
+                BufferConfig.of(model.hidden(), LayerShape.type(model)),
+                BufferConfig.of(512, DataType.BFLOAT16).blockScaledFp8(true), RankMask.all(rank.size()),
                 rank.device().memoryInfo(), rank.device().priorityRange(), UniqueId.create(),
                 new GraphCacheStatistics(1, 2, 3, 4, 5, 6), new NativeLibraryException("none", List.of("nowhere")),
                 NcclException.of("none", NcclResult.INTERNAL_ERROR.code(), communicator))) {
@@ -118,11 +123,12 @@ final class HostileScene {
     }
 
     void addRoutingMemory() {
+        // Not among the others: what is a routing holds nothing else.
         DeviceMemory memory = DeviceMemory.allocate(rank.device(),
                 8L * 2 * model.shape().maxTokens() * model.shape().ranks()
                         * Math.max(model.shape().topK(), model.shape().experts()));
-        clear(memory);
         routings.add(memory);
+        clear(memory);
     }
 
     DeviceMemory anyRoutingMemory() {
@@ -164,6 +170,23 @@ final class HostileScene {
         return layer();
     }
 
+    /**
+     * A step has failed after it has written the routing of a batch, and perhaps not dispatched it: until the next one there is none,
+     * since a combine would wait for rows that nobody sends.
+     */
+    void forgetRouting() {
+        Layer present = layer;
+        if (present == null || present.buffers.isClosed()) {
+            return;
+        }
+        try {
+            completeAll(group);
+            present.buffers.routing().memory().fillAsync((byte) -1, stream);
+        } catch (RuntimeException e) {
+            trail.outcome("forget the routing", e, false);
+        }
+    }
+
     void closeLayer() {
         if (layer != null && !layer.buffers.isClosed()) {
             layer.close();
@@ -203,6 +226,12 @@ final class HostileScene {
                 .filter(handle -> handle.group() == of).forEach(EpHandle::complete);
     }
 
+    /** What cannot be closed where it was made, if something has come to hold it; not to be found by random calls. */
+    <T extends AutoCloseable> T closeLate(T resource) {
+        late.addFirst(resource);
+        return resource;
+    }
+
     /** Everything that is to be closed. */
     List<AutoCloseable> open() {
         List<AutoCloseable> open = new ArrayList<>(pool.closeables());
@@ -210,6 +239,7 @@ final class HostileScene {
             open.addFirst(layer);
         }
         open.addAll(routings);
+        open.addAll(late);
         return open;
     }
 }

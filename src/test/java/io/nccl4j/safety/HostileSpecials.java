@@ -61,13 +61,15 @@ final class HostileSpecials {
     void foreign() {
         long[] lengths = {BYTES, BYTES, 0, -1, Long.MAX_VALUE};
         long length = lengths[scene.random.nextInt(lengths.length)];
-        try (DeviceMemory theirs = DeviceMemory.allocate(scene.rank.device(), BYTES);
-                DeviceMemory wrapped = DeviceMemory.wrap(theirs.address(), Math.min(length, BYTES),
-                        scene.rank.device());
-                DeviceMemory part = wrapped.slice(64, 128);
-                CudaStream borrowedStream = CudaStream.wrap(scene.stream.address(), scene.rank.device());
-                Communicator borrowed = Communicator.borrow(scene.communicator.address(),
-                        scene.random.nextInt(4) == 0 ? scene.foreign : scene.rank.device())) {
+        DeviceMemory theirs = scene.closeLate(DeviceMemory.allocate(scene.rank.device(), BYTES));
+        try (DeviceMemory wrapped = scene.closeLate(
+                DeviceMemory.wrap(theirs.address(), Math.min(length, BYTES), scene.rank.device()));
+                DeviceMemory part = scene.closeLate(wrapped.slice(64, 128));
+                CudaStream borrowedStream = scene
+                        .closeLate(CudaStream.wrap(scene.stream.address(), scene.rank.device()));
+                Communicator borrowed = scene.closeLate(Communicator.borrow(scene.communicator.address(),
+                        scene.random.nextInt(4) == 0 ? scene.foreign : scene.rank.device()))) {
+            wrapped.whenClosed(theirs::close);
             part.fillAsync((byte) -1, borrowedStream);
             scene.pool.add(EpTensor.of(wrapped, DataType.FLOAT32, 4));
             borrowed.checkUsable();
@@ -78,18 +80,17 @@ final class HostileSpecials {
 
     /** Memory that somebody else frees, in a way that may throw. */
     void adopted() {
-        DeviceMemory theirs = DeviceMemory.allocate(scene.rank.device(), BYTES);
+        DeviceMemory theirs = scene.closeLate(DeviceMemory.allocate(scene.rank.device(), BYTES));
         boolean fails = scene.random.nextInt(3) == 0;
-        try (DeviceMemory adopted = DeviceMemory.adopt(theirs.address(), BYTES, scene.rank.device(), address -> {
-            theirs.close();
-            if (fails) {
-                throw new ArgumentSource.Broken();
-            }
-        })) {
+        try (DeviceMemory adopted = scene
+                .closeLate(DeviceMemory.adopt(theirs.address(), BYTES, scene.rank.device(), address -> {
+                    theirs.close();
+                    if (fails) {
+                        throw new ArgumentSource.Broken();
+                    }
+                }))) {
             scene.clear(adopted);
             calls.call("with adopted memory: ");
-        } finally {
-            theirs.close();
         }
     }
 

@@ -14,6 +14,8 @@ import io.nccl4j.ep.EpTensor;
 import io.nccl4j.oracle.EpCase;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 
 /**
  * A MoE layer on one rank whose experts hand back what they receive, so that a step is work on the device alone and can be
@@ -37,10 +39,21 @@ final class Layer implements AutoCloseable {
         this.kind = kind;
         this.model = model;
         this.rank = handle.group().communicator().rank();
-        this.buffers = handle.allocateBuffers(model.hidden(), LayerShape.type(model));
-        this.tokens = PinnedMemory.allocate(handle.group().device(), buffers.tokens().byteSize());
-        this.routing = PinnedMemory.allocate(handle.group().device(), buffers.routing().byteSize());
-        this.weights = PinnedMemory.allocate(handle.group().device(), buffers.weights().byteSize());
+        EpBuffers made = handle.allocateBuffers(model.hidden(), LayerShape.type(model));
+        List<PinnedMemory> staging = new ArrayList<>();
+        try {
+            for (EpTensor tensor : List.of(made.tokens(), made.routing(), made.weights())) {
+                staging.add(PinnedMemory.allocate(handle.group().device(), tensor.byteSize()));
+            }
+        } catch (RuntimeException e) {
+            staging.forEach(PinnedMemory::close);
+            made.close();
+            throw e;
+        }
+        this.buffers = made;
+        this.tokens = staging.get(0);
+        this.routing = staging.get(1);
+        this.weights = staging.get(2);
     }
 
     /** Enqueues the copy of a batch into the buffers; rows of routing behind it are -1. The stream must be idle. */

@@ -161,15 +161,18 @@ final class RandomCalls {
                 || result instanceof CudaDevice) {
             return;
         }
-        if (result instanceof DeviceMemory memory) {
-            if (!MAKERS.contains(member.getName())) {
-                return;
-            }
-            if (memory.isOwned() && scene.isInLockstep() && !CaptureScope.isOpen()) {
-                scene.clear(memory);
-            }
+        if (result instanceof DeviceMemory && !MAKERS.contains(member.getName())) {
+            return;
         }
         scene.pool.add(result);
+        if (result instanceof DeviceMemory memory && memory.isOwned() && scene.isInLockstep()
+                && !CaptureScope.isOpen()) {
+            try {
+                scene.clear(memory);
+            } catch (RuntimeException e) {
+                scene.trail.outcome("clear of " + memory, e, false);
+            }
+        }
     }
 
     private static String describe(@Nullable Object[] values) {

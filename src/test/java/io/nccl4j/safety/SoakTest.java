@@ -21,7 +21,7 @@ class SoakTest {
     private static final int REPLAYS = 2_000;
     private static final int REPLAYS_PER_MINUTE = 2_000;
     /** What the JVM itself may take: compiled code, stacks, what its allocator keeps. */
-    private static final long MOST_GROWTH_KILOBYTES = 48 << 10;
+    private static final long MOST_GROWTH_KILOBYTES = 16 << 10;
     private static final Pattern LINE = Pattern.compile(
             "soak (\\w+) replays (\\d+) compared (\\d+) handles (\\d+) (device \\S+ pinned \\d+ graphs \\d+) resident (\\d+)");
 

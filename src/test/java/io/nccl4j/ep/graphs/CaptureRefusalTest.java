@@ -13,6 +13,7 @@ import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.ep.EpGroup;
+import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpHandlePool;
 import io.nccl4j.ep.GraphCache;
@@ -21,6 +22,7 @@ import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.RankMask;
 import io.nccl4j.internal.NativeResource;
 import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
@@ -209,40 +211,55 @@ class CaptureRefusalTest {
         return model;
     }
 
+    private interface Body {
+        void run(Things things) throws Exception;
+    }
+
+    private void run(LayerKind kind, EmulatedCluster cluster, Body body) {
+        EpCase model = draw(kind);
+        EpGroupConfig.Builder config = kind.config(model);
+        cluster.run(rank -> {
+            try (MoeRank self = new MoeRank(rank, kind, model,
+                    kind.isLowLatency() ? config.mask().build() : config.build());
+                    MoeLayer layer = self.layer();
+                    Things things = new Things(self, layer)) {
+                body.run(things);
+                CaptureGuardTest.checkUsable(self, layer, model);
+            }
+        });
+    }
+
     @ParameterizedTest
     @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
     void everyCallIsRefusedBeforeItIsMade(LayerKind kind, EmulatedCluster cluster) {
-        EpCase model = draw(kind);
-        cluster.run(rank -> {
-            var config = kind.isLowLatency() ? kind.config(model).mask() : kind.config(model);
-            try (MoeRank self = new MoeRank(rank, kind, model, config.build());
-                    MoeLayer layer = self.layer();
-                    Things things = new Things(self, layer)) {
-                // All in one body: a refusal comes before the native call, so that the capture itself stays intact.
-                try (CudaGraph graph = self.stream().capture(() -> {
-                    rank.bootstrap().barrier();
-                    long calls = Emulator.callCount();
-                    rank.bootstrap().barrier();
-                    things.all().forEach(Refusal::verify);
-                    assertThatThrownBy(() -> self.stream().capture(() -> {
-                    })).isInstanceOf(IllegalStateException.class).hasMessageContaining("captures cannot be nested");
-                    assertThatThrownBy(() -> PiecewiseGraph.on(self.stream()).captured("nested", on -> {
-                    }).build()).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("captures cannot be nested");
-                    assertThatThrownBy(() -> CudaStream.wrap(0, rank.device()))
-                            .isInstanceOf(IllegalArgumentException.class)
-                            .hasMessageContaining("legacy default stream").hasMessageContaining("stream of your own");
-                    rank.bootstrap().barrier();
-                    assertThat(Emulator.callCount()).isEqualTo(calls);
-                    rank.bootstrap().barrier();
-                    layer.enqueue(model.shape().maxTokens(), self.stream());
-                }); CudaGraphExec exec = graph.instantiate()) {
-                    layer.load(model, self.stream());
-                    layer.spoil();
-                    exec.launch(self.stream());
-                    layer.verify(model, layer.result(model.shape().maxTokens()));
-                }
+        run(kind, cluster, things -> {
+            MoeRank self = things.self;
+            Bootstrap bootstrap = self.rank().bootstrap();
+            EpCase model = self.model();
+            // All in one body: a refusal comes before the native call, so that the capture itself stays intact.
+            try (CudaGraph graph = self.stream().capture(() -> {
+                bootstrap.barrier();
+                long calls = Emulator.callCount();
+                bootstrap.barrier();
+                things.all().forEach(Refusal::verify);
+                assertThatThrownBy(() -> self.stream().capture(() -> {
+                })).isInstanceOf(IllegalStateException.class).hasMessageContaining("captures cannot be nested");
+                assertThatThrownBy(() -> PiecewiseGraph.on(self.stream()).captured("nested", on -> {
+                }).build()).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("captures cannot be nested");
+                assertThatThrownBy(() -> CudaStream.wrap(0, self.rank().device()))
+                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("legacy default stream")
+                        .hasMessageContaining("stream of your own");
+                bootstrap.barrier();
+                assertThat(Emulator.callCount()).isEqualTo(calls);
+                bootstrap.barrier();
+                things.layer.enqueue(model.shape().maxTokens(), self.stream());
+            }); CudaGraphExec exec = graph.instantiate()) {
+                things.layer.load(model, self.stream());
+                things.layer.spoil();
+                exec.launch(self.stream());
+                things.layer.verify(model, things.layer.result(model.shape().maxTokens()));
             }
         });
     }
@@ -251,21 +268,14 @@ class CaptureRefusalTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
     void anUncaughtRefusalEndsTheCaptureAndLeavesAllUsable(LayerKind kind, EmulatedCluster cluster) {
-        EpCase model = draw(kind);
-        cluster.run(rank -> {
-            var config = kind.isLowLatency() ? kind.config(model).mask() : kind.config(model);
-            try (MoeRank self = new MoeRank(rank, kind, model, config.build());
-                    MoeLayer layer = self.layer();
-                    Things things = new Things(self, layer)) {
-                for (Refusal refusal : things.all()) {
-                    assertThatThrownBy(() -> self.stream().capture(() -> {
-                        layer.enqueue(1, self.stream());
-                        refusal.call.run();
-                    })).as(refusal.name).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("cannot be captured into a graph: ");
-                    assertThat(self.stream().isCapturing()).isFalse();
-                }
-                CaptureGuardTest.checkUsable(self, layer, model);
+        run(kind, cluster, things -> {
+            for (Refusal refusal : things.all()) {
+                assertThatThrownBy(() -> things.self.stream().capture(() -> {
+                    things.layer.enqueue(1, things.self.stream());
+                    refusal.call.run();
+                })).as(refusal.name).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("cannot be captured into a graph: ");
+                assertThat(things.self.stream().isCapturing()).isFalse();
             }
         });
     }

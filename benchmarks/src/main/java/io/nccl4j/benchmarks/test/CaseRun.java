@@ -10,6 +10,7 @@ import io.nccl4j.ep.DispatchRecipe;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.PassDirection;
+import io.nccl4j.ep.RankMask;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.oracle.Mismatch;
 import io.nccl4j.oracle.RowsWritten;
@@ -22,16 +23,16 @@ final class CaseRun {
 
     private final CellCase of;
     private final int rank;
-    private final EpHandle handle;
+    private final TestHandles handles;
     private final CudaStream stream;
     private final SendSide send;
     private final ReceiveSide receive;
     private final TestTensors tensors;
 
-    private CaseRun(CellCase of, int rank, EpHandle handle, CudaStream stream, TestTensors tensors) {
+    private CaseRun(CellCase of, int rank, TestHandles handles, CudaStream stream, TestTensors tensors) {
         this.of = of;
         this.rank = rank;
-        this.handle = handle;
+        this.handles = handles;
         this.stream = stream;
         this.tensors = tensors;
         send = new SendSide(of, rank, tensors);
@@ -47,9 +48,13 @@ final class CaseRun {
         try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
                 CudaStream stream = CudaStream.create(rank.device());
                 EpGroup group = EpGroup.create(communicator, of.groupConfig());
-                EpHandle handle = group.createHandle(of.cell().shape().layout(), of.shape().topK(), of.handleConfig());
+                TestHandles handles = new TestHandles(of, group);
                 TestTensors tensors = new TestTensors(communicator)) {
-            CaseRun run = new CaseRun(of, rank.number(), handle, stream, tensors);
+            CaseRun run = new CaseRun(of, rank.number(), handles, stream, tensors);
+            if (of.masked() >= 0) {
+                group.maskUpdate(RankMask.all(of.shape().ranks()).without(of.masked()), stream);
+                stream.await(LIMIT);
+            }
             String failure = of.cell().mode() == RunMode.GRAPH ? run.replays(rank) : run.rounds(rank);
             // Nobody closes what others still use.
             rank.bootstrap().barrier();
@@ -61,17 +66,28 @@ final class CaseRun {
         String failure = null;
         for (Round round : of.rounds()) {
             load(round, peers);
-            enqueue(round.tokens(rank));
+            if (isMasked()) {
+                continue;
+            }
+            enqueue(handles.next(), round.tokens(rank));
             stream.await(LIMIT);
             failure = failure != null ? failure : difference(round, round.tokens(rank));
         }
         return failure;
     }
 
+    private boolean isMasked() {
+        return of.masked() == rank;
+    }
+
     private @Nullable String replays(Rank peers) {
         String failure = null;
+        if (isMasked()) {
+            of.rounds().forEach(round -> load(round, peers));
+            return null;
+        }
         int count = of.shape().maxTokens();
-        try (CudaGraph graph = stream.capture(() -> enqueue(count)); CudaGraphExec replay = graph.instantiate()) {
+        try (CudaGraph graph = stream.capture(() -> enqueue(handles.next(), count)); CudaGraphExec replay = graph.instantiate()) {
             for (Round round : of.rounds()) {
                 load(round, peers);
                 replay.launch(stream);
@@ -93,7 +109,7 @@ final class CaseRun {
         peers.bootstrap().barrier();
     }
 
-    private void enqueue(int count) {
+    private void enqueue(EpHandle handle, int count) {
         send.rows(count);
         handle.update(send.routing(), receive.updateInfo(), stream);
         if (of.cell().budget() == Budget.COUNTED) {

@@ -12,30 +12,44 @@ import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /** One cell of the matrix. */
-record Cell(Shape shape, Wire wire, Budget budget, RunMode mode, PassDirection direction) {
+record Cell(Shape shape, Wire wire, Budget budget, RunMode mode, PassDirection direction, Setting setting) {
 
     /** The whole matrix, or the part that belongs to an algorithm. */
     static List<Cell> matrix(@Nullable Algorithm only) {
         List<Cell> cells = new ArrayList<>();
-        for (Shape shape : Shape.values()) {
-            for (Wire wire : Wire.values()) {
-                for (Budget budget : shape.isLowLatency() ? new Budget[]{Budget.WORST_CASE} : Budget.values()) {
-                    for (RunMode mode : RunMode.values()) {
-                        for (PassDirection direction : PassDirection.values()) {
-                            if (only == null || shape.algorithm() == only) {
-                                cells.add(new Cell(shape, wire, budget, mode, direction));
-                            }
-                        }
-                    }
+        for (Setting setting : Setting.values()) {
+            for (Shape shape : Shape.values()) {
+                if ((only == null || shape.algorithm() == only) && setting.suits(shape)) {
+                    add(cells, shape, setting);
                 }
             }
         }
         return cells;
     }
 
+    /** The cells of a shape; settings beyond the standard one without those that NCCL EP has not. */
+    private static void add(List<Cell> cells, Shape shape, Setting setting) {
+            for (Wire wire : Wire.values()) {
+                for (Budget budget : shape.isLowLatency() ? new Budget[]{Budget.WORST_CASE} : Budget.values()) {
+                    for (RunMode mode : RunMode.values()) {
+                        for (PassDirection direction : PassDirection.values()) {
+                            Cell cell = new Cell(shape, wire, budget, mode, direction, setting);
+                            if (setting == Setting.STANDARD || cell.impossible() == null) {
+                                cells.add(cell);
+                            }
+                        }
+                    }
+                }
+            }
+    }
+
     /** Why a backend cannot show that this is right, or null if it can. */
     @Nullable
     String untestable(Backend backend) {
+        String variable = setting.variable();
+        if (backend == Backend.NATIVE && variable != null && !"1".equals(System.getenv(variable))) {
+            return variable + "=1 is not set";
+        }
         return backend == Backend.NATIVE && wire.combineRecipe() == CombineRecipe.NVFP4
                 ? "the device's approximate reciprocals have no exact reference"
                 : impossible();
@@ -45,6 +59,11 @@ record Cell(Shape shape, Wire wire, Budget budget, RunMode mode, PassDirection d
     void prepare(Backend backend) {
         if (backend == Backend.EMULATOR) {
             Emulator.options().computeCapability(wire.combineRecipe() == CombineRecipe.NVFP4 ? 100 : 90);
+            for (Setting other : Setting.values()) {
+                if (other.variable() != null) {
+                    Emulator.environment(other.variable(), other == setting ? "1" : null);
+                }
+            }
         }
     }
 
@@ -71,6 +90,6 @@ record Cell(Shape shape, Wire wire, Budget budget, RunMode mode, PassDirection d
         String name = String.join(" ", shape.name().replaceFirst("_", " "), wire.name(), wire.recipeName(),
                 budget.name(),
                 mode.name(), direction.name());
-        return name.toLowerCase(Locale.ROOT);
+        return (setting == Setting.STANDARD ? name : name + " " + setting).toLowerCase(Locale.ROOT);
     }
 }

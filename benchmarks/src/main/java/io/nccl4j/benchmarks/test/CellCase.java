@@ -20,6 +20,7 @@ import java.util.SplittableRandom;
 /** A random case of a cell: shape, options and the inputs of several rounds. All ranks draw the same from the same seed. */
 final class CellCase {
     private static final int ROUNDS = 3;
+    private static final int NOBODY = -1;
 
     private final Cell cell;
     private final EpCase drawn;
@@ -33,6 +34,9 @@ final class CellCase {
     private final boolean roundScales;
     private final int alignment;
     private final ReceiveBudget budget;
+    private final boolean callersMemory;
+    private final int handles;
+    private final int masked;
 
     CellCase(Cell cell, int ranks, long seed) {
         this.cell = cell;
@@ -40,7 +44,8 @@ final class CellCase {
         zeroCopy = random.nextInt(3) == 0 && canInsistOnWindows(cell);
         CaseSpace space = space(cell, ranks);
         // Then high throughput duplicates rows, for which experts per rank must be a power of two.
-        drawn = EpCase.draw(zeroCopy ? space.withPowersOfTwo() : space, random.nextLong());
+        drawn = EpCase.draw(
+                zeroCopy || cell.setting().duplicates() ? space.withPowersOfTwo() : space, random.nextLong());
         hidden = drawn.hidden() * drawnPacking();
         wideRouting = random.nextBoolean();
         wideCounters = random.nextBoolean();
@@ -50,6 +55,9 @@ final class CellCase {
         roundScales = random.nextBoolean();
         alignment = cell.shape() == Shape.HT_EXPERT_MAJOR && canPad(cell) ? 1 << random.nextInt(5) : 1;
         budget = budget(random);
+        callersMemory = random.nextBoolean();
+        handles = random.nextInt(1, 3);
+        masked = cell.setting() == Setting.MASKED && ranks > 1 ? random.nextInt(ranks) : NOBODY;
         for (int i = 0; i < ROUNDS; i++) {
             RoutingKind kind = RoutingKind.values()[random.nextInt(RoutingKind.values().length)];
             rounds.add(new Round(this, i == 0 ? drawn : drawn.redraw(kind, random.nextLong())));
@@ -89,6 +97,11 @@ final class CellCase {
         return switch (cell.budget()) {
             case WORST_CASE -> ReceiveBudget.trapping(most);
             case DROP -> {
+                if (cell.setting().duplicates()) {
+                    // These modes demand room for all rows; only padding can overflow it.
+                    int all = shape.ranks() * shape.maxTokens() * shape.topK();
+                    yield ReceiveBudget.dropping((all + alignment - 1) / alignment * alignment);
+                }
                 int some = random.nextInt(shape.maxTokens(), Math.max(shape.maxTokens(), most / 2) + 1);
                 // Where rows are duplicated, padding may be written up to the end of a zone that the budget cuts.
                 yield ReceiveBudget.dropping((some + alignment - 1) / alignment * alignment);
@@ -111,6 +124,9 @@ final class CellCase {
                 case DROP -> builder.maxReceiveRows(budget.rows()).overflow(OverflowPolicy.DROP);
                 case COUNTED -> builder.eager();
             }
+        }
+        if (cell.setting() == Setting.MASKED) {
+            builder.mask();
         }
         return builder.zeroCopy(zeroCopy ? ZeroCopy.ON : ZeroCopy.AUTO).build();
     }
@@ -161,7 +177,7 @@ final class CellCase {
 
     /** How a high-throughput group brings a token to several experts of a rank. */
     ExpertMajorMode expertMajorMode() {
-        return zeroCopy ? ExpertMajorMode.LOCAL_DUP : ExpertMajorMode.LOCAL_PERMUTE;
+        return cell.setting().expertMajorMode(zeroCopy);
     }
 
     /** Whether scales are rounded to powers of two, where the sender makes them. */
@@ -178,11 +194,27 @@ final class CellCase {
         return budget;
     }
 
+    /** Whether handles live in memory of the caller. */
+    boolean callersMemory() {
+        return callersMemory;
+    }
+
+    /** Handles of the group, used in turn. */
+    int handles() {
+        return handles;
+    }
+
+    /** The rank that all others have masked and that does nothing, or a negative number. */
+    int masked() {
+        return masked;
+    }
+
     @Override
     public String toString() {
         return drawn + ", routing int" + (wideRouting ? 64 : 32) + ", counters int" + (wideCounters ? 64 : 32)
                 + (globalIds ? ", global ids" : "") + (zeroCopy ? ", zero copy" : windows ? ", windows" : "")
-                + ", alignment " + alignment + ", "
-                + budget;
+                + ", alignment " + alignment + ", " + handles + (handles == 1 ? " handle" : " handles")
+                + (callersMemory ? " in the caller's memory" : "") + (masked == NOBODY ? "" : ", rank " + masked + " masked")
+                + ", " + budget;
     }
 }
