@@ -7,8 +7,10 @@ import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.FlightRecording;
 import io.nccl4j.internal.HotCalls;
 import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.StateChanges;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
 
 /**
  * An executable graph, {@code cudaGraphExec_t}: launched as a whole, with one native call. Keeps everything that its work uses
@@ -16,6 +18,9 @@ import java.lang.foreign.MemorySegment;
  */
 public final class CudaGraphExec extends DeviceResource {
     private GraphContents contents;
+    /** Of the last launch, which can be repeated without a look as long as nothing has changed. */
+    private int changes = StateChanges.NEVER;
+    private @Nullable CudaStream steady;
 
     CudaGraphExec(long address, CudaDevice device, GraphContents contents) {
         super("CudaGraphExec", address, device, true, contents.resources().toArray(NativeResource[]::new));
@@ -29,6 +34,18 @@ public final class CudaGraphExec extends DeviceResource {
      * @throws IllegalStateException if the stream is capturing
      */
     public void launch(CudaStream stream) {
+        if (changes != StateChanges.count() || stream != steady) {
+            checkAndLaunch(stream);
+            return;
+        }
+        int status = HotCalls.launch(address(), stream.address());
+        if (status != 0) {
+            throw launchFailed(status);
+        }
+    }
+
+    private void checkAndLaunch(CudaStream stream) {
+        int before = StateChanges.count();
         if (stream.isCapturing()) {
             throw capturing(stream);
         }
@@ -42,6 +59,10 @@ public final class CudaGraphExec extends DeviceResource {
             throw launchFailed(status);
         }
         contents.launched();
+        if (event == null && contents.isSteady()) {
+            changes = before;
+            steady = stream;
+        }
     }
 
     private IllegalStateException capturing(CudaStream stream) {
@@ -68,6 +89,7 @@ public final class CudaGraphExec extends DeviceResource {
      */
     public void update(CudaGraph graph) {
         CaptureScope.refuse("CudaGraphExec.update", "update after the capture");
+        changes = StateChanges.NEVER;
         int status;
         int result;
         try (Arena arena = Arena.ofConfined()) {

@@ -17,6 +17,7 @@ final class CapturedOperations {
     private @Nullable LastRouting lastRouting;
     private int count;
     private boolean evening;
+    private boolean exist;
 
     /** What a graph leaves in the handle's state on the device: the routing of its last update, or low latency of its last dispatch. */
     private static final class LastRouting {
@@ -34,7 +35,13 @@ final class CapturedOperations {
         this.shape = shape;
     }
 
+    /** Whether there is a graph with calls of the handle, or was. */
+    boolean exist() {
+        return exist;
+    }
+
     void update(CudaStream stream, EpTensor topkIdx, @Nullable LayoutInfo info) {
+        exist = true;
         stream.retain(handle);
         stream.retain(topkIdx.resource());
         if (info != null) {
@@ -64,6 +71,7 @@ final class CapturedOperations {
 
     void operation(CudaStream stream, @Nullable EpTensor routing, NativeStruct inputs, NativeStruct outputs,
             @Nullable LayoutInfo info) {
+        exist = true;
         stream.retain(handle);
         if (routing != null && shape.isLowLatency()) {
             // Its contents are read at every replay.
@@ -133,7 +141,7 @@ final class CapturedOperations {
             capture.whenDiscarded(() -> evenOut(stream, again));
             Banks banks = handle.group().banks();
             String first = "the first operation of the graph on " + handle;
-            capture.whenLaunching(() -> {
+            capture.whenEachLaunch(() -> {
                 banks.check(bank, first);
                 // An even number of them.
                 banks.ran(bank ^ 1);

@@ -193,7 +193,7 @@ public final class EpGroup extends NativeResource {
      * @throws IllegalArgumentException if the group cannot have such a handle
      */
     public EpHandle createHandle(Layout layout, int topK, HandleConfig handleConfig) {
-        return HandleCreation.create(this, checkedShape("EpGroup.createHandle", layout, topK, handleConfig),
+        return NativeHandle.create(this, checkedShape("EpGroup.createHandle", layout, topK, handleConfig),
                 handleConfig);
     }
 
@@ -210,7 +210,7 @@ public final class EpGroup extends NativeResource {
         HandleShape shape = checkedShape("EpGroup.createHandle", layout, topK, handleConfig);
         Rule.HANDLE_MEMORY.require(handleConfig.memory() == null,
                 "handle memory of the caller: create the handle without a routing, then update it");
-        return HandleCreation.createUpdated(this, shape, topkIdx, info, stream);
+        return NativeHandle.createUpdated(this, shape, topkIdx, info, stream);
     }
 
     private HandleShape checkedShape(String call, Layout layout, int topK, HandleConfig handleConfig) {
@@ -387,6 +387,16 @@ public final class EpGroup extends NativeResource {
 
     MemorySegment segment() {
         return MemorySegment.ofAddress(address());
+    }
+
+    /** Whether a graph has calls of one of its handles. */
+    boolean hasGraphs() {
+        for (int i = 0; i < handles.size(); i++) {
+            if (handles.get(i).isCaptured()) {
+                return true;
+            }
+        }
+        return false;
     }
 
     SendState send() {

@@ -1,15 +1,12 @@
 package io.nccl4j.ep;
 
 import io.nccl4j.WaitTimeoutException;
-import io.nccl4j.bindings.ncclep.NcclEp;
-import io.nccl4j.cuda.CloseLimit;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.CallEvent;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.FlightRecording;
 import io.nccl4j.internal.HotCalls;
-import io.nccl4j.internal.LifecycleEvent;
 import io.nccl4j.internal.NativeResource;
 import io.nccl4j.internal.StateChanges;
 import io.nccl4j.nccl.DataType;
@@ -172,6 +169,9 @@ public final class EpHandle extends NativeResource {
     }
 
     private void route(@Nullable EpTensor topkIdx, long count) {
+        if (captured.exist() && tokens != count) {
+            StateChanges.add();
+        }
         tokens = count;
         routing = topkIdx;
         routings++;
@@ -275,17 +275,23 @@ public final class EpHandle extends NativeResource {
      * be that, and eager calls that were made for another one must not use it.
      */
     void replayed(@Nullable EpTensor source, long count) {
-        if (lowLatency) {
+        if (!lowLatency) {
+            if (count != tokens && tokens != NEVER_UPDATED) {
+                route(null, NEVER_UPDATED);
+            }
+        } else if (dispatchedTokens != count || dispatchedRouting != source) {
             dispatchedTokens = count;
             dispatchedRouting = source;
             dispatchedRoutings = routings - 1;
-        } else if (count != tokens) {
-            route(null, NEVER_UPDATED);
+            StateChanges.add();
         }
     }
 
     private void dispatchedRouting() {
         dispatchedRoutings = routings;
+        if (captured.exist() && (dispatchedTokens != tokens || dispatchedRouting != routing)) {
+            StateChanges.add();
+        }
         dispatchedTokens = tokens;
         dispatchedRouting = routing;
     }
@@ -550,6 +556,10 @@ public final class EpHandle extends NativeResource {
         return tokens;
     }
 
+    boolean isCaptured() {
+        return captured.exist();
+    }
+
     HandleShape shape() {
         return shape;
     }
@@ -572,24 +582,7 @@ public final class EpHandle extends NativeResource {
     @Override
     protected void release(long released) {
         group.handles().remove(this);
-        String reason = group.communicator().lost();
-        if (reason == null && !group.device().awaitEnqueued(CloseLimit.get())) {
-            reason = "work that may use it is still pending after " + CloseLimit.get().toSeconds()
-                    + " s, or has failed";
-        }
-        LifecycleEvent.emit("close", label());
-        if (reason != null) {
-            LOG.error("{} is abandoned, its native memory is not released: {}", label(), reason);
-            if (memory != null) {
-                memory.abandon();
-            }
-            return;
-        }
-        int status = NcclEp.ncclEpHandleDestroy(MemorySegment.ofAddress(released));
-        if (status != 0) {
-            throw group.failed("ncclEpHandleDestroy", status);
-        }
-        group.rethrowAllocatorFailure();
+        NativeHandle.destroy(this, label(), released);
     }
 
     @Override

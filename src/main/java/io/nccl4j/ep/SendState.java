@@ -2,6 +2,7 @@ package io.nccl4j.ep;
 
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.StateChanges;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -38,6 +39,9 @@ final class SendState {
         info = layoutInfo;
         if (on.isCapturing()) {
             beginInCapture(owner);
+        } else if (owner.group().hasGraphs()) {
+            // They must not be launched now.
+            StateChanges.add();
         }
     }
 

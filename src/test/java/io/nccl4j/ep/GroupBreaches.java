@@ -76,7 +76,7 @@ final class GroupBreaches {
                 Breach.misuse(Rule.LL_REGIONS, "regions of no multiple of 16 bytes", "would not be multiples of 16",
                         b -> b.calls(lowLatency(Layout.RANK_MAJOR).maxTokensPerRank(1).maxTokenBytes(256).topK(1))),
                 Breach.error(Rule.LL_BUFFER, "an RDMA buffer that is too small", "rdmaBufferBytes is 4096",
-                        b -> HandleCreation.create(
+                        b -> NativeHandle.create(
                                 b.group(lowLatency(Layout.EXPERT_MAJOR).topK(1).rdmaBufferBytes(4096)),
                                 b.group(lowLatency(Layout.EXPERT_MAJOR)).createHandle().shape(),
                                 HandleConfig.defaults())),

@@ -3,6 +3,7 @@ package io.nccl4j.ep;
 import static java.lang.foreign.ValueLayout.ADDRESS;
 
 import io.nccl4j.bindings.ncclep.NcclEp;
+import io.nccl4j.cuda.CloseLimit;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.LifecycleEvent;
@@ -14,11 +15,11 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** How a handle comes to be: {@code ncclEpInitHandle} and {@code ncclEpCreateHandle}. */
-final class HandleCreation {
+/** How a handle comes to be and ends: {@code ncclEpInitHandle}, {@code ncclEpCreateHandle}, {@code ncclEpHandleDestroy}. */
+final class NativeHandle {
     private static final Logger LOG = LoggerFactory.getLogger(EpHandle.class);
 
-    private HandleCreation() {
+    private NativeHandle() {
     }
 
     static EpHandle create(EpGroup group, HandleShape shape, HandleConfig config) {
@@ -114,5 +115,29 @@ final class HandleCreation {
         LifecycleEvent.emit("create", handle.toString());
         LOG.debug("{} created", handle);
         return handle;
+    }
+
+    /** Destroys it, or abandons it if that must not be done any more. */
+    static void destroy(EpHandle handle, String label, long released) {
+        EpGroup group = handle.group();
+        DeviceMemory memory = handle.memory();
+        String reason = group.communicator().lost();
+        if (reason == null && !group.device().awaitEnqueued(CloseLimit.get())) {
+            reason = "work that may use it is still pending after " + CloseLimit.get().toSeconds()
+                    + " s, or has failed";
+        }
+        LifecycleEvent.emit("close", label);
+        if (reason != null) {
+            LOG.error("{} is abandoned, its native memory is not released: {}", label, reason);
+            if (memory != null) {
+                memory.abandon();
+            }
+            return;
+        }
+        int status = NcclEp.ncclEpHandleDestroy(MemorySegment.ofAddress(released));
+        if (status != 0) {
+            throw group.failed("ncclEpHandleDestroy", status);
+        }
+        group.rethrowAllocatorFailure();
     }
 }
