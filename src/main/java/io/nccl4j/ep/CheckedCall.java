@@ -93,7 +93,24 @@ final class CheckedCall {
         streamAddress = on.address();
     }
 
-    /** Whether this is the call that was made last, and nothing has happened since that could be against it. */
+    /** Rows or the routing have changed, or an operation is half done: it must be looked at again. */
+    void stale() {
+        changes = StateChanges.NEVER;
+    }
+
+    /** Whether this is the update that was made last, and nothing has happened since that could be against it. */
+    boolean isReady(Object a, @Nullable Object b, CudaStream on) {
+        return changes == StateChanges.count() && first == a && second == b && stream == on
+                && thread == Thread.currentThread();
+    }
+
+    /** The same for a combine. */
+    boolean isReady(Object a, @Nullable Object b, @Nullable Object c, CudaStream on) {
+        return changes == StateChanges.count() && first == a && second == b && third == c && stream == on
+                && thread == Thread.currentThread();
+    }
+
+    /** The same for a dispatch. */
     boolean isReady(Object a, @Nullable Object b, @Nullable Object c, @Nullable Object d, CudaStream on) {
         return changes == StateChanges.count() && first == a && second == b && third == c && fourth == d && stream == on
                 && thread == Thread.currentThread();

@@ -28,6 +28,7 @@ public final class EpBuffers extends NativeResource {
     private final @Nullable LayoutInfo dispatchInfo;
     private final CombineInputs combineInputs;
     private final CombineOutputs combineOutputs;
+    private long tokenRows;
 
     private EpBuffers(EpHandle handle, BufferConfig config, BufferMemory memory) {
         super("EpBuffers", memory.routing.address(), handle);
@@ -53,6 +54,7 @@ public final class EpBuffers extends NativeResource {
         LayoutInfo info = info();
         this.updateInfo = lowLatency ? null : info;
         this.dispatchInfo = lowLatency ? info : null;
+        rowsChanged();
     }
 
     private LayoutInfo info() {
@@ -261,11 +263,18 @@ public final class EpBuffers extends NativeResource {
         return tensor;
     }
 
-    /** Whether T is that for the next calls. */
-    boolean hasTokenRows(long count) {
-        return memory.routing.rows() == count && dispatchInputs.commonRows() == count
-                && combineOutputs.commonRows() == count
-                && memory.weights.rows() == count;
+    /** T for the next calls; negative if somebody has set the rows of the tensors apart. */
+    long tokenRows() {
+        return tokenRows;
+    }
+
+    /** Rows of one of the tensors have changed. */
+    void rowsChanged() {
+        long count = memory.routing.rows();
+        boolean same = memory.tokens.rows() == count && memory.weights.rows() == count
+                && memory.combined.rows() == count
+                && (memory.scales == null || memory.scales.rows() == count);
+        tokenRows = same ? count : -1;
     }
 
     /** Sets T for the next calls. */

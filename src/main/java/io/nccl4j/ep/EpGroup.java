@@ -389,6 +389,13 @@ public final class EpGroup extends NativeResource {
         return MemorySegment.ofAddress(address());
     }
 
+    /** The calls of all handles must be looked at again. */
+    void staleCalls() {
+        for (int i = 0; i < handles.size(); i++) {
+            handles.get(i).stale();
+        }
+    }
+
     /** Whether a graph has calls of one of its handles. */
     boolean hasGraphs() {
         for (int i = 0; i < handles.size(); i++) {

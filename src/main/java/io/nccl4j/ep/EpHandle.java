@@ -53,9 +53,6 @@ public final class EpHandle extends NativeResource {
     private @Nullable EpTensor routing;
     private final Executed mapped = new Executed();
     private final Executed dispatched = new Executed();
-    /** Counts updates that were not the same as the one before. */
-    private int routings;
-    private int dispatchedRoutings;
     private long dispatchedTokens = NEVER_UPDATED;
     private @Nullable EpTensor dispatchedRouting;
     private long dispatchedRows;
@@ -93,8 +90,7 @@ public final class EpHandle extends NativeResource {
      */
     public void update(EpTensor topkIdx, @Nullable LayoutInfo info, CudaStream stream) {
         CheckedCall ready = readyUpdate;
-        long count = topkIdx.rows();
-        if (!ready.isReady(topkIdx, info, null, null, stream) || count > maxTokens) {
+        if (!ready.isReady(topkIdx, info, stream)) {
             checkAndUpdate(topkIdx, info, stream);
             return;
         }
@@ -102,9 +98,6 @@ public final class EpHandle extends NativeResource {
                 ready.streamAddress());
         if (status != 0) {
             throw updateFailed(status);
-        }
-        if (count != tokens || topkIdx != routing) {
-            route(topkIdx, count);
         }
     }
 
@@ -133,9 +126,17 @@ public final class EpHandle extends NativeResource {
         }
         updated(topkIdx, stream);
         if (staysReady(event, stream)) {
+            topkIdx.keepReady(call);
             call.ready(changes, handle, stream, descriptor, counters, 0, 0);
             readyUpdate = call;
         }
+    }
+
+    /** T or the routing is another, or an operation is half done: every call must be looked at again. */
+    void stale() {
+        readyUpdate.stale();
+        readyDispatch.stale();
+        readyCombine.stale();
     }
 
     private NcclException updateFailed(int status) {
@@ -174,7 +175,7 @@ public final class EpHandle extends NativeResource {
         }
         tokens = count;
         routing = topkIdx;
-        routings++;
+        stale();
     }
 
     /** {@link #dispatch(DispatchInputs, DispatchOutputs, LayoutInfo, DispatchConfig, CudaStream)}: forward, all at once. */
@@ -200,8 +201,7 @@ public final class EpHandle extends NativeResource {
             @Nullable DispatchConfig config,
             CudaStream stream) {
         CheckedCall ready = readyDispatch;
-        if (!ready.isReady(inputs, outputs, info, config, stream) || inputs.commonRows() != tokens
-                || send.isPending()) {
+        if (!ready.isReady(inputs, outputs, info, config, stream)) {
             checkAndDispatch(inputs, outputs, info, config, stream);
             return;
         }
@@ -210,12 +210,6 @@ public final class EpHandle extends NativeResource {
                 ready.fourthAddress(), ready.streamAddress());
         if (status != 0) {
             throw group.failed("ncclEpDispatch", status);
-        }
-        if (dispatchedRoutings != routings) {
-            dispatchedRouting();
-        }
-        if (config != null && config.isSendOnly()) {
-            send.begin(this, stream, inputs, outputs, info);
         }
     }
 
@@ -263,8 +257,8 @@ public final class EpHandle extends NativeResource {
         dispatchedRows = outputs.tokens().rows();
         if (config != null && config.isSendOnly()) {
             send.begin(this, stream, inputs, outputs, info);
-        }
-        if (!eager && !banked && staysReady(event, stream)) {
+        } else if (!eager && !banked && staysReady(event, stream)) {
+            inputs.keepReady(call);
             call.ready(changes, handle, stream, in, out, counters, how);
             readyDispatch = call;
         }
@@ -282,13 +276,11 @@ public final class EpHandle extends NativeResource {
         } else if (dispatchedTokens != count || dispatchedRouting != source) {
             dispatchedTokens = count;
             dispatchedRouting = source;
-            dispatchedRoutings = routings - 1;
             StateChanges.add();
         }
     }
 
     private void dispatchedRouting() {
-        dispatchedRoutings = routings;
         if (captured.exist() && (dispatchedTokens != tokens || dispatchedRouting != routing)) {
             StateChanges.add();
         }
@@ -354,8 +346,7 @@ public final class EpHandle extends NativeResource {
     public void combine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config,
             CudaStream stream) {
         CheckedCall ready = readyCombine;
-        if (!ready.isReady(inputs, outputs, config, null, stream) || outputs.commonRows() != tokens || send.isPending()
-                || dispatchedRoutings != routings) {
+        if (!ready.isReady(inputs, outputs, config, stream)) {
             checkAndCombine(inputs, outputs, config, stream);
             return;
         }
@@ -363,9 +354,6 @@ public final class EpHandle extends NativeResource {
                 ready.streamAddress());
         if (status != 0) {
             throw group.failed("ncclEpCombine", status);
-        }
-        if (config != null && config.isSendOnly()) {
-            send.begin(this, stream, inputs, outputs, null);
         }
     }
 
@@ -414,8 +402,8 @@ public final class EpHandle extends NativeResource {
         }
         if (config != null && config.isSendOnly()) {
             send.begin(this, stream, inputs, outputs, null);
-        }
-        if (!eager && !banked && staysReady(event, stream)) {
+        } else if (!eager && !banked && staysReady(event, stream)) {
+            outputs.keepReady(call);
             call.ready(changes, handle, stream, in, out, how, 0);
             readyCombine = call;
         }
@@ -476,7 +464,7 @@ public final class EpHandle extends NativeResource {
 
     /** The same with {@link EpBuffers#dispatchConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does the rest then. */
     public void dispatchAsync(EpBuffers buffers, long count, @Nullable DispatchConfig config, CudaStream stream) {
-        if (buffers.handle() != this || !buffers.hasTokenRows(count)) {
+        if (buffers.handle() != this || buffers.tokenRows() != count) {
             checkOwn(buffers, stream);
             buffers.tokenRows(count);
         }

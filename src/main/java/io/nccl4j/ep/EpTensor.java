@@ -31,7 +31,8 @@ public final class EpTensor {
     private final MemorySegment extents;
     private long descriptor;
     private long rows;
-    private @Nullable NativeResource owner;
+    private @Nullable EpBuffers owner;
+    private CheckedCall ready = CheckedCall.NONE;
     private final List<NativeStruct> uses = new ArrayList<>();
 
     private EpTensor(DeviceMemory memory, @Nullable WindowSlice slice, long data, long bytes, DataType type,
@@ -111,9 +112,13 @@ public final class EpTensor {
         if (count != rows) {
             rows = count;
             extents.set(JAVA_LONG, 0, count);
+            ready.stale();
             // No iterator: this is on the path of every step whose number of tokens changes.
             for (int i = 0; i < uses.size(); i++) {
                 uses.get(i).rowsChanged();
+            }
+            if (owner != null) {
+                owner.rowsChanged();
             }
         }
         return this;
@@ -212,6 +217,14 @@ public final class EpTensor {
     /** {@code use} points to this tensor, and hears of changes of its rows. */
     void addUse(NativeStruct use) {
         uses.add(use);
+    }
+
+    /** {@code update}, with this as the routing, is stale as soon as the rows change; that of another handle is now. */
+    void keepReady(CheckedCall update) {
+        if (ready != update) {
+            ready.stale();
+            ready = update;
+        }
     }
 
     /** The memory belongs to buffers, and so does whoever uses it. */

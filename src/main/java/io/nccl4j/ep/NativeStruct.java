@@ -18,8 +18,6 @@ import org.jspecify.annotations.Nullable;
  * as soon as the memory of any of its tensors is closed: then its address is gone, and using it is refused.
  */
 abstract sealed class NativeStruct permits DispatchInputs, DispatchOutputs, CombineInputs, CombineOutputs, LayoutInfo {
-    /** {@link #commonRows} where there is no such number. */
-    private static final long DIFFERENT = -2;
     /** Size and magic come first in every struct. */
     private static final int MAGIC_OFFSET = 4;
 
@@ -27,7 +25,7 @@ abstract sealed class NativeStruct permits DispatchInputs, DispatchOutputs, Comb
     private final Window[] windows;
     private final MemorySegment struct;
     private long address;
-    private long commonRows;
+    private CheckedCall ready = CheckedCall.NONE;
 
     /**
      * @param layout of the newest version of the struct
@@ -58,7 +56,6 @@ abstract sealed class NativeStruct permits DispatchInputs, DispatchOutputs, Comb
         for (EpTensor tensor : this.tensors) {
             tensor.addUse(this);
         }
-        this.commonRows = findCommonRows();
     }
 
     /** The memory to write the fields into. */
@@ -103,19 +100,18 @@ abstract sealed class NativeStruct permits DispatchInputs, DispatchOutputs, Comb
 
     /** Rows of a tensor have changed. Of structs with a row per token they are looked at in every call; of others that is rare. */
     final void rowsChanged() {
-        commonRows = findCommonRows();
+        ready.stale();
         if (!(this instanceof DispatchInputs || this instanceof CombineOutputs)) {
             StateChanges.add();
         }
     }
 
-    private long findCommonRows() {
-        return tensors.length != 0 && hasRows(tensors[0].rows()) ? tensors[0].rows() : DIFFERENT;
-    }
-
-    /** The rows that every tensor has; negative if they differ. */
-    final long commonRows() {
-        return commonRows;
+    /** {@code call} is stale as soon as the rows change; that of another handle is now. */
+    final void keepReady(CheckedCall call) {
+        if (ready != call) {
+            ready.stale();
+            ready = call;
+        }
     }
 
     /** Whether every tensor has so many rows. */

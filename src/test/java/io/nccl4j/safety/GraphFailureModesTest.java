@@ -282,7 +282,7 @@ class GraphFailureModesTest {
                 Layer layer = world.layer();
                 List<String> seen = new ArrayList<>();
                 for (int count = 0; count <= layer.buffers.maxTokens(); count += 3) {
-                    Emulator.logCalls(100);
+                    Emulator.logCalls(100_000);
                     layer.enqueue(count, world.stream);
                     world.await();
                     seen.add(Emulator.calls().stream().filter(call -> call.function().startsWith("ncclEp"))
