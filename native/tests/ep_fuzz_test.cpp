@@ -13,6 +13,10 @@ uint64_t number(const char* variable, uint64_t normal) {
   return text != nullptr ? std::strtoull(text, nullptr, 10) : normal;
 }
 
+// Memory that cannot be written. As long as the largest array that any call is told of and that exists.
+constexpr size_t kScratchBytes = size_t{1} << 16;
+alignas(16) const unsigned char kReadOnly[kScratchBytes] = {1};
+
 // What one rank has made so far, living and dead, and numbers nobody should pass.
 class Fuzz {
  public:
@@ -34,7 +38,7 @@ class Fuzz {
   void* pointer() {
     return pick<void*>({nullptr, scratch_.data(), scratch_.data() + 8, scratch_.data() + 3, device_, static_cast<char*>(device_) + 64, freed_,
                         pinned_, window_, reinterpret_cast<void*>(Bits{8}), reinterpret_cast<void*>(Bits{0x123456789000}),
-                        reinterpret_cast<void*>(~Bits{15}), const_cast<char*>("read only")});
+                        reinterpret_cast<void*>(~Bits{15}), const_cast<unsigned char*>(kReadOnly)});
   }
   template <class T>
   T* out() {
@@ -72,7 +76,7 @@ class Fuzz {
 
   std::mt19937_64 random_;
   std::string last_;
-  std::vector<unsigned char> scratch_ = std::vector<unsigned char>(4096);
+  std::vector<unsigned char> scratch_ = std::vector<unsigned char>(kScratchBytes);
   std::vector<ncclEpTensor_t> tensors_ = std::vector<ncclEpTensor_t>(16);
   std::vector<std::vector<size_t>> sizes_ = std::vector<std::vector<size_t>>(16);
   void* device_ = nullptr;
@@ -153,13 +157,15 @@ ncclEpTensor_t* Fuzz::tensor() {
   sizes_[at] = pick(shapes);
   tensor.ndim = chance(12) ? static_cast<unsigned>(small()) : static_cast<unsigned>(sizes_[at].size());
   // Never more extents than there are: a program that lies about its own array cannot be told from one that does not.
-  if (tensor.ndim > sizes_[at].size()) sizes_[at].resize(std::min<size_t>(tensor.ndim, 64), 1);
+  constexpr size_t kMostExtents = kScratchBytes / sizeof(size_t);
+  if (tensor.ndim > sizes_[at].size()) sizes_[at].resize(std::min<size_t>(tensor.ndim, kMostExtents), 1);
   tensor.datatype = pick<ncclDataType_t>({ncclBfloat16, ncclBfloat16, ncclFloat32, ncclInt64, ncclInt32, ncclFloat8e4m3, ncclUint8, ncclFloat4x2,
                                           static_cast<ncclDataType_t>(99)});
   tensor.data = chance(2) ? device_ : pointer();
   tensor.win_hdl = chance(6) ? static_cast<ncclWindow_t>(chance(2) ? win_ : pointer()) : nullptr;
   tensor.win_offset = chance(6) ? count() : 0;
   tensor.sizes = chance(12) ? static_cast<size_t*>(pointer()) : sizes_[at].data();
+  if (tensor.ndim > kMostExtents) tensor.sizes = reinterpret_cast<size_t*>(chance(2) ? Bits{0} : Bits{8});
   return &tensor;
 }
 

@@ -42,14 +42,14 @@ void enqueue(Round& round, bool staged) {
   EXPECT_EP(ncclSuccess, round.complete());
 }
 
-void overlap(const Step& step, std::vector<std::unique_ptr<Round>>& rounds) {
+void overlap(const ScenarioStep& step, std::vector<std::unique_ptr<Round>>& rounds) {
   for (auto& round : rounds) EXPECT_EP(ncclSuccess, round->update());
   for (auto& round : rounds) EXPECT_EP(ncclSuccess, round->dispatch());
   for (auto& round : rounds) round->experts();
   for (size_t i = 0; i < rounds.size(); ++i) EXPECT_EP(ncclSuccess, rounds[step.secondFirst ? rounds.size() - 1 - i : i]->combine());
 }
 
-void runStep(const Rank& rank, const Handles& handles, const Scenario& scenario, const Step& step, const std::vector<bool>& dead) {
+void runStep(const Rank& rank, const Handles& handles, const Scenario& scenario, const ScenarioStep& step, const std::vector<bool>& dead) {
   RoundOptions options;
   options.window = scenario.window;
   options.anyOrder = scenario.shuffle != 0;
@@ -148,7 +148,7 @@ TEST(EpRandom, SixtyFourRanks) {
     facts.maxReceive = ll ? 0 : 64 * 4 * 8 + 16;
     std::mt19937_64 random(64);
     for (const Manner manner : {Manner::Whole, Manner::Staged, Manner::Captured}) {
-      Step& step = scenario.steps.emplace_back();
+      ScenarioStep& step = scenario.steps.emplace_back();
       step.manner = manner;
       step.worlds.push_back(randomWorld(facts, random));
       if (manner == Manner::Captured) pad(step.worlds[0]);

@@ -64,7 +64,7 @@ void drawRecipe(Random& random, Case& facts, bool windows) {
 // What the largest receiver needs, over all steps.
 size_t needed(const Scenario& scenario) {
   int64_t most = 0;
-  for (const Step& step : scenario.steps) {
+  for (const ScenarioStep& step : scenario.steps) {
     for (const World& world : step.worlds) {
       for (const HtLayout& layout : world.layouts) most = std::max({most, layout.received, layout.total});
     }
@@ -99,9 +99,9 @@ bool overfillsAZone(const World& world) {
   return false;
 }
 
-Step drawStep(Random& random, const Scenario& scenario, bool eager) {
+ScenarioStep drawStep(Random& random, const Scenario& scenario, bool eager) {
   const Case& facts = scenario.facts;
-  Step step;
+  ScenarioStep step;
   step.manner = pick(random, {Manner::Whole, Manner::Staged, Manner::Captured, Manner::Overlapped});
   // D37: two handles of a group must not interleave in 0.1.0.
   const bool cannotOverlap = scenario.handles < 2 || (facts.v1 && facts.ll);
@@ -165,7 +165,7 @@ Scenario drawScenario(Family family, uint64_t seed) {
     if (eager && (scenario.steps.back().backward || facts.mode != Mode::Permute)) facts.alignment = 1;
   }
   const auto settle = [&] {
-    for (Step& step : scenario.steps) {
+    for (ScenarioStep& step : scenario.steps) {
       for (World& world : step.worlds) {
         world.facts = facts;
         if (!facts.ll) world.layouts = htLayouts(world);
@@ -185,7 +185,7 @@ std::string Scenario::describe() const {
   const char* const manners[] = {"whole", "staged", "captured", "overlapped"};
   std::string text = facts.describe() + (window ? ", windows" : "") + (callersMemory ? ", caller's memory" : "") + ", handles " +
                      std::to_string(handles) + ", shuffle " + std::to_string(shuffle) + ":";
-  for (const Step& step : steps) {
+  for (const ScenarioStep& step : steps) {
     text += std::string(" ") + manners[static_cast<int>(step.manner)] + (step.backward ? " backward" : "") + (step.duplicates ? " duplicates" : "") +
             (step.exactRows ? " exact" : "") + ";";
   }

@@ -14,7 +14,7 @@ enum class Manner {
   Overlapped // two handles: both dispatched before either is combined
 };
 
-struct Step {
+struct ScenarioStep {
   Manner manner = Manner::Whole;
   bool backward = false;
   bool duplicates = false;
@@ -30,7 +30,7 @@ struct Scenario {
   bool callersMemory = false;  // handles live in memory of the caller
   size_t handles = 1;
   uint64_t shuffle = 0;        // 0 = the order of ranks and tokens
-  std::vector<Step> steps;
+  std::vector<ScenarioStep> steps;
   std::vector<bool> dead;      // masked by all others, from step `deadFrom` on; empty = nobody
   size_t deadFrom = 0;
 

@@ -32,7 +32,7 @@ bool reachable(const void* address, size_t bytes, bool write) {
 
 }  // namespace
 
-bool readable(const void* address, size_t bytes) { return reachable(address, bytes, false); }
-bool writable(const void* address, size_t bytes) { return reachable(address, bytes, true); }
+bool host::readable(const void* address, size_t bytes) { return reachable(address, bytes, false); }
+bool host::writable(const void* address, size_t bytes) { return reachable(address, bytes, true); }
 
 }  // namespace emu

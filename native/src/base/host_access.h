@@ -4,11 +4,28 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 namespace emu {
 
+namespace host {
 bool readable(const void* address, size_t bytes);
 bool writable(const void* address, size_t bytes);
+template <class Value>
+bool aligned(const Value* address) {
+  return std::is_void_v<Value> || reinterpret_cast<uintptr_t>(address) % alignof(std::conditional_t<std::is_void_v<Value>, char, Value>) == 0;
+}
+}  // namespace host
+
+// Where a value of the type can lie there, too.
+template <class Value>
+bool readable(const Value* address, size_t bytes) {
+  return host::aligned(address) && host::readable(address, bytes);
+}
+template <class Value>
+bool writable(Value* address, size_t bytes) {
+  return host::aligned(address) && host::writable(address, bytes);
+}
 
 // An output, or a struct that is read and written.
 template <class Value>
