@@ -69,6 +69,9 @@ final class CaseRun {
         for (Round round : of.rounds()) {
             load(round, peers);
             if (isMasked()) {
+                if (meetsBetweenHalves()) {
+                    peers.bootstrap().barrier();
+                }
                 continue;
             }
             enqueue(handles.next(), round.tokens(rank), peers);
@@ -76,6 +79,11 @@ final class CaseRun {
             failure = failure != null ? failure : difference(round, round.tokens(rank));
         }
         return failure;
+    }
+
+    /** The receive half of the real library's combine does not wait for the rows of the other ranks: docs/hardware.md. */
+    private boolean meetsBetweenHalves() {
+        return of.cell().mode() == RunMode.STAGED && NativeLibraries.backend() == Backend.NATIVE;
     }
 
     private boolean isMasked() {
@@ -130,8 +138,7 @@ final class CaseRun {
         }
         receive.uploadExpertRows(stream);
         handle.combine(receive.combineInputs(), send.outputs(), combineConfig(), stream);
-        if (of.cell().mode() == RunMode.STAGED && NativeLibraries.backend() == Backend.NATIVE) {
-            // There the receive half does not wait for the rows of the other ranks: docs/hardware.md.
+        if (meetsBetweenHalves()) {
             stream.await(LIMIT);
             peers.bootstrap().barrier();
         }
