@@ -18,7 +18,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A tensor in device memory, {@code ncclEpTensor_t}: contiguous, rows first. Its descriptor is written once, beside the memory,
- * and lives as long as that; per step only the number of rows changes.
+ * and lives as long as that; per step only the number of rows changes. ({@code ncclEpTensorAlloc} puts the same descriptor into memory of
+ * the library, and {@code ncclEpTensorDestroy} takes it away; {@link EpGeneration#ofLibrary} is who calls them.)
  *
  * <p>Used by one thread at a time.
  */
