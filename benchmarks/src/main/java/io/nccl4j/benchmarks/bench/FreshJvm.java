@@ -35,7 +35,8 @@ final class FreshJvm {
 
     /** The command that runs a program of this jar. */
     static List<String> java(Class<?> main) {
-        return java("--enable-native-access=ALL-UNNAMED", QUIET, "-cp", System.getProperty("java.class.path"), main.getName());
+        return java("--enable-native-access=ALL-UNNAMED", QUIET, "-cp", System.getProperty("java.class.path"),
+                main.getName());
     }
 
     /**
