@@ -1,9 +1,6 @@
 // Section 6: captured steps, replayed with other inputs, several handles, interleaved with eager steps.
-#include <atomic>
-#include <chrono>
-#include <thread>
-
 #include "ep_round.h"
+#include "held_stream.h"
 
 namespace ep_test {
 namespace {
@@ -221,10 +218,6 @@ TEST(EpGraph, S61EagerDispatchIsNotCaptured) {
   });
 }
 
-void holdUntilOpen(void* open) {
-  while (!*static_cast<std::atomic<bool>*>(open)) std::this_thread::yield();
-}
-
 // 5.5.3: a plain FLAT dispatch outside a capture waits on the host, one into windows or in LocalPermute does not.
 TEST(EpGraph, S553HostWaits) {
   struct Expected {
@@ -248,22 +241,12 @@ TEST(EpGraph, S553HostWaits) {
       round.spoil();
       synchronize(rank);
       // The update is held until the wait has begun, or dispatch has returned without one.
-      std::atomic<bool> open{false};
-      ASSERT_CUDA(cudaSuccess, cudaLaunchHostFunc(rank.stream, holdUntilOpen, &open));
+      HeldStream held(rank.stream);
       EXPECT_EP(ncclSuccess, round.update());
-      const uint64_t before = nccl_test::usage().host_waits;
-      std::thread opener;
-      if (expected.waits) {
-        opener = std::thread([&] {
-          const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-          while (nccl_test::usage().host_waits == before && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
-          open = true;
-        });
-      }
+      if (expected.waits) held.openAtWait();
       EXPECT_EP(ncclSuccess, round.dispatch());
-      EXPECT_EQ(expected.waits ? 1u : 0u, nccl_test::usage().host_waits - before);
-      open = true;
-      if (opener.joinable()) opener.join();
+      EXPECT_EQ(expected.waits ? 1u : 0u, held.waits());
+      held.open();
       round.experts();
       EXPECT_EP(ncclSuccess, round.combine());
       synchronize(rank);

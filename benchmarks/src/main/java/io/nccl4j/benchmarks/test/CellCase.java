@@ -53,7 +53,7 @@ final class CellCase {
         // Low latency expert-major has no use for windows.
         windows = zeroCopy || random.nextBoolean() && cell.shape() != Shape.LL_EXPERT_MAJOR;
         roundScales = random.nextBoolean();
-        alignment = cell.shape() == Shape.HT_EXPERT_MAJOR && canPad(cell) ? 1 << random.nextInt(5) : 1;
+        alignment = cell.shape() == Shape.HT_EXPERT_MAJOR && canPad() ? 1 << random.nextInt(5) : 1;
         budget = budget(random);
         callersMemory = random.nextBoolean();
         handles = random.nextInt(1, 3);
@@ -70,9 +70,13 @@ final class CellCase {
                 || cell.shape() == Shape.LL_RANK_MAJOR && cell.wire().recipe() != DispatchRecipe.DS_FP8E3M4;
     }
 
-    /** Backward, combine takes no more rows than there can be tokens, so without a budget there must be none for padding. */
-    private static boolean canPad(Cell cell) {
-        return cell.budget() != Budget.COUNTED || cell.direction() == PassDirection.FORWARD;
+    /**
+     * Without a budget there is room for all rows, but for padding only forward and where dispatch permutes: backward, combine takes
+     * no more rows than there can be tokens, and where rows are duplicated dispatch does not either.
+     */
+    private boolean canPad() {
+        return cell.budget() != Budget.COUNTED
+                || cell.direction() == PassDirection.FORWARD && expertMajorMode() == ExpertMajorMode.LOCAL_PERMUTE;
     }
 
     /** Quantised rows are drawn with as many elements as a multiple of 512 values has. */
