@@ -59,6 +59,7 @@ public final class CudaGraphExec extends DeviceResource {
             throw launchFailed(status);
         }
         contents.launched();
+        FlightRecording.watch();
         if (event == null && contents.isSteady()) {
             changes = before;
             steady = stream;

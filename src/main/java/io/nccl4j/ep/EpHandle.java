@@ -146,6 +146,7 @@ public final class EpHandle extends NativeResource {
 
     /** Whether the call just made can be made again without a look at more than {@link CheckedCall#isReady}. */
     private boolean staysReady(@Nullable CallEvent event, CudaStream stream) {
+        FlightRecording.watch();
         return event == null && !stream.isCapturing() && !group.isChecked();
     }
 

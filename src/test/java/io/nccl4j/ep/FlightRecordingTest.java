@@ -2,7 +2,10 @@ package io.nccl4j.ep;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.nccl4j.cuda.CudaGraph;
+import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.junit.EmulatedRanks;
@@ -27,15 +30,26 @@ class FlightRecordingTest {
     private Path folder;
 
     private static void layer(EmulatedRank rank, Runnable beforeDispatch) {
+        layer(rank, 0, beforeDispatch);
+    }
+
+    /** @param before steps that come before, so that nothing of the last one is new */
+    private static void layer(EmulatedRank rank, int before, Runnable beforeDispatch) {
         try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
                 CudaStream stream = CudaStream.create(rank.device());
                 EpGroup group = EpGroup.create(communicator, EpGroupConfig.lowLatency().experts(4).maxTokensPerRank(4)
                         .maxTokenBytes(1024).layout(Layout.EXPERT_MAJOR).topK(2).build());
                 EpHandle handle = group.createHandle();
                 EpBuffers buffers = handle.allocateBuffers(512, DataType.BFLOAT16)) {
+            Runnable step = () -> {
+                handle.dispatchAsync(buffers, 4, stream);
+                handle.combineAsync(buffers, stream);
+            };
+            for (int i = 0; i < before; i++) {
+                step.run();
+            }
             beforeDispatch.run();
-            handle.dispatchAsync(buffers, 4, stream);
-            handle.combineAsync(buffers, stream);
+            step.run();
             stream.synchronize();
         }
     }
@@ -83,6 +97,36 @@ class FlightRecordingTest {
             List<RecordedEvent> events = events(recording);
             assertThat(lifecycle(events, "create")).isEmpty();
             assertThat(calls(events)).containsExactly("ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine");
+        }
+    }
+
+    @Test
+    void recordsCallsThatWereMadeBefore(EmulatedCluster cluster) throws IOException {
+        try (Recording recording = new Recording()) {
+            recording.enable(CALL);
+            cluster.run(rank -> layer(rank, 3, recording::start));
+            assertThat(calls(events(recording))).containsExactly("ncclEpUpdateHandle", "ncclEpDispatch",
+                    "ncclEpCombine");
+        }
+    }
+
+    @Test
+    void recordsLaunchesOfAGraphThatWasLaunchedBefore(EmulatedCluster cluster) throws IOException {
+        try (Recording recording = new Recording()) {
+            recording.enable(CALL);
+            cluster.run(rank -> {
+                try (CudaStream stream = CudaStream.create(rank.device());
+                        DeviceMemory memory = DeviceMemory.allocate(rank.device(), 16);
+                        CudaGraph graph = stream.capture(() -> memory.fillAsync((byte) 1, stream));
+                        CudaGraphExec replay = graph.instantiate()) {
+                    replay.launch(stream);
+                    replay.launch(stream);
+                    recording.start();
+                    replay.launch(stream);
+                    stream.synchronize();
+                }
+            });
+            assertThat(calls(events(recording))).containsExactly("cudaGraphLaunch");
         }
     }
 
