@@ -17,9 +17,14 @@ import org.jspecify.annotations.Nullable;
  * from being closed. Launches of one executable run one after the other.
  */
 public final class CudaGraphExec extends DeviceResource {
+    private final StateChanges.Observer observer = new StateChanges.Observer() {
+        @Override
+        protected void stateChanged() {
+            steady = null;
+        }
+    };
     private GraphContents contents;
-    /** Of the last launch, which can be repeated without a look as long as nothing has changed. */
-    private int changes = StateChanges.NEVER;
+    /** Where the last launch was, which can be repeated without a look as long as nothing has changed. */
     private @Nullable CudaStream steady;
 
     CudaGraphExec(long address, CudaDevice device, GraphContents contents) {
@@ -34,7 +39,7 @@ public final class CudaGraphExec extends DeviceResource {
      * @throws IllegalStateException if the stream is capturing
      */
     public void launch(CudaStream stream) {
-        if (changes != StateChanges.count() || stream != steady) {
+        if (stream != steady) {
             checkAndLaunch(stream);
             return;
         }
@@ -61,8 +66,8 @@ public final class CudaGraphExec extends DeviceResource {
         contents.launched();
         FlightRecording.watch();
         if (event == null && contents.isSteady()) {
-            changes = before;
             steady = stream;
+            StateChanges.tellNext(observer, before);
         }
     }
 
@@ -90,7 +95,7 @@ public final class CudaGraphExec extends DeviceResource {
      */
     public void update(CudaGraph graph) {
         CaptureScope.refuse("CudaGraphExec.update", "update after the capture");
-        changes = StateChanges.NEVER;
+        steady = null;
         int status;
         int result;
         try (Arena arena = Arena.ofConfined()) {

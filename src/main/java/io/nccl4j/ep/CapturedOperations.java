@@ -61,7 +61,7 @@ final class CapturedOperations {
         LastRouting last = lastRouting;
         if (last == null || last.capture != capture) {
             LastRouting made = new LastRouting(capture);
-            capture.whenLaunching(() -> handle.replayed(made.routing, made.tokens));
+            capture.whenLaunching(() -> handle.routing().replayed(made.routing, made.tokens));
             lastRouting = made;
             last = made;
         }

@@ -7,28 +7,26 @@ final class CheckedCalls {
     private final @Nullable CheckedCall[] entries = new @Nullable CheckedCall[8];
     private int next;
 
-    /** The call with the same arguments that was checked before, if they still have the same rows. */
-    @Nullable
-    CheckedCall find(Object a, @Nullable Object b, @Nullable Object c, @Nullable Object d, long tokens) {
+    /** Whether a call with the same arguments was checked, and they still have the same rows. */
+    boolean contains(Object a, @Nullable Object b, @Nullable Object c, @Nullable Object d, long tokens) {
         for (CheckedCall entry : entries) {
             if (entry != null && entry.isFor(a, b, c, d)) {
-                return entry.hasRows(tokens) ? entry : null;
+                return entry.hasRows(tokens);
             }
         }
-        return null;
+        return false;
     }
 
     /** Remembers a combination in the place of its last check, or else of the oldest one. */
-    CheckedCall add(CheckedCall call, Object a, @Nullable Object b, @Nullable Object c, @Nullable Object d) {
+    void add(CheckedCall call) {
         for (int i = 0; i < entries.length; i++) {
             CheckedCall entry = entries[i];
-            if (entry != null && entry.isFor(a, b, c, d)) {
+            if (entry != null && entry.isSameAs(call)) {
                 entries[i] = call;
-                return call;
+                return;
             }
         }
         entries[next] = call;
         next = (next + 1) % entries.length;
-        return call;
     }
 }

@@ -390,9 +390,9 @@ public final class EpGroup extends NativeResource {
     }
 
     /** The calls of all handles must be looked at again. */
-    void staleCalls() {
+    void forgetCalls() {
         for (int i = 0; i < handles.size(); i++) {
-            handles.get(i).stale();
+            handles.get(i).forgetCalls();
         }
     }
 

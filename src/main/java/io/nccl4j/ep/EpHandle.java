@@ -7,7 +7,6 @@ import io.nccl4j.internal.CallEvent;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.FlightRecording;
 import io.nccl4j.internal.HotCalls;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.internal.StateChanges;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.NcclException;
@@ -26,9 +25,8 @@ import org.slf4j.LoggerFactory;
  *
  * <p>Belongs to the thread of its group.
  */
-public final class EpHandle extends NativeResource {
+public final class EpHandle extends RepeatableCalls {
     private static final Logger LOG = LoggerFactory.getLogger(EpHandle.class);
-    private static final long NEVER_UPDATED = -1;
     /** Every byte of a routing entry of -1. */
     private static final byte NO_EXPERT = -1;
 
@@ -42,20 +40,11 @@ public final class EpHandle extends NativeResource {
     private final CheckedCalls dispatches = new CheckedCalls();
     private final CheckedCalls combines = new CheckedCalls();
     private final SendState send;
-    private CheckedCall readyUpdate = CheckedCall.NONE;
-    private CheckedCall readyDispatch = CheckedCall.NONE;
-    private CheckedCall readyCombine = CheckedCall.NONE;
     private final CapturedOperations captured;
+    private final RoutingState routing;
     /** Whether the library keeps the turn of its two buffers in the handle; then {@link #bank} is whose turn it is. */
     private final boolean banked;
     private int bank;
-    private long tokens = NEVER_UPDATED;
-    private @Nullable EpTensor routing;
-    private final Executed mapped = new Executed();
-    private final Executed dispatched = new Executed();
-    private long dispatchedTokens = NEVER_UPDATED;
-    private @Nullable EpTensor dispatchedRouting;
-    private long dispatchedRows;
 
     EpHandle(EpGroup group, long address, HandleShape shape, @Nullable DeviceMemory memory) {
         super("EpHandle", address, group);
@@ -67,6 +56,7 @@ public final class EpHandle extends NativeResource {
         this.eager = shape.config().isEager();
         this.maxTokens = shape.maxTokens();
         this.captured = new CapturedOperations(this, shape);
+        this.routing = new RoutingState(this, send, captured, lowLatency);
         this.banked = lowLatency && !shape.isV2();
         if (memory != null) {
             hold(memory);
@@ -76,7 +66,14 @@ public final class EpHandle extends NativeResource {
 
     /** {@link #update(EpTensor, LayoutInfo, CudaStream)} without a layout info. */
     public void update(EpTensor topkIdx, CudaStream stream) {
-        update(topkIdx, null, stream);
+        if (!isRepeatedUpdate(topkIdx, stream)) {
+            checkAndUpdate(topkIdx, null, stream);
+            return;
+        }
+        int status = repeatPlainUpdate();
+        if (status != 0) {
+            throw updateFailed(status);
+        }
     }
 
     /**
@@ -89,13 +86,15 @@ public final class EpHandle extends NativeResource {
      * @param info high throughput: counters to write, or null. Low latency: null
      */
     public void update(EpTensor topkIdx, @Nullable LayoutInfo info, CudaStream stream) {
-        CheckedCall ready = readyUpdate;
-        if (!ready.isReady(topkIdx, info, stream)) {
+        if (info == null) {
+            update(topkIdx, stream);
+            return;
+        }
+        if (!isRepeatedUpdate(topkIdx, info, stream)) {
             checkAndUpdate(topkIdx, info, stream);
             return;
         }
-        int status = HotCalls.update(ready.handle(), ready.firstAddress(), ready.secondAddress(),
-                ready.streamAddress());
+        int status = repeatUpdate();
         if (status != 0) {
             throw updateFailed(status);
         }
@@ -106,46 +105,34 @@ public final class EpHandle extends NativeResource {
         long handle = address();
         group.enter(stream);
         long count = topkIdx.rows();
-        CheckedCall call = count > maxTokens ? null : updates.find(topkIdx, info, null, null, count);
-        if (call == null) {
+        if (count > maxTokens || !updates.contains(topkIdx, info, null, null, count)) {
             CallRules.checkUpdate(group, shape, topkIdx, info);
-            call = updates.add(CheckedCall.update(topkIdx, info), topkIdx, info, null, null);
+            updates.add(CheckedCall.update(topkIdx, info));
         }
         if (stream.isCapturing()) {
             captured.update(stream, topkIdx, info);
         }
         CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
-        long descriptor = topkIdx.descriptor();
-        long counters = info == null ? 0 : info.address();
-        int status = HotCalls.update(handle, descriptor, counters, stream.address());
+        int status = HotCalls.update(handle, topkIdx.descriptor(), info == null ? 0 : info.address(), stream.address());
         if (event != null) {
             event.commit("ncclEpUpdateHandle", label(), stream.isCapturing());
         }
         if (status != 0) {
             throw updateFailed(status);
         }
-        updated(topkIdx, stream);
-        if (staysReady(event, stream)) {
-            topkIdx.keepReady(call);
-            call.ready(changes, handle, stream, descriptor, counters, 0, 0);
-            readyUpdate = call;
+        routing.updated(topkIdx, stream);
+        if (isRepeatable(event, stream)) {
+            keepUpdate(changes, topkIdx, info, stream);
         }
     }
 
-    /** T or the routing is another, or an operation is half done: every call must be looked at again. */
-    void stale() {
-        readyUpdate.stale();
-        readyDispatch.stale();
-        readyCombine.stale();
-    }
-
     private NcclException updateFailed(int status) {
-        route(null, NEVER_UPDATED);
+        routing.lose();
         return group.failed("ncclEpUpdateHandle", status);
     }
 
-    /** Whether the call just made can be made again without a look at more than {@link CheckedCall#isReady}. */
-    private boolean staysReady(@Nullable CallEvent event, CudaStream stream) {
+    /** Whether the call just made can be made again as {@link RepeatableCalls} does. */
+    private boolean isRepeatable(@Nullable CallEvent event, CudaStream stream) {
         FlightRecording.watch();
         return event == null && !stream.isCapturing() && !group.isChecked();
     }
@@ -165,28 +152,21 @@ public final class EpHandle extends NativeResource {
         HandleRules.checkRoutingValues(shape, host, type, count);
     }
 
-    void updated(EpTensor topkIdx, CudaStream stream) {
-        route(topkIdx, topkIdx.rows());
-        mapped.enqueued(stream);
-    }
-
-    private void route(@Nullable EpTensor topkIdx, long count) {
-        if (captured.exist() && tokens != count) {
-            StateChanges.add();
-        }
-        tokens = count;
-        routing = topkIdx;
-        stale();
-    }
-
     /** {@link #dispatch(DispatchInputs, DispatchOutputs, LayoutInfo, DispatchConfig, CudaStream)}: forward, all at once. */
     public void dispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info, CudaStream stream) {
-        dispatch(inputs, outputs, info, null, stream);
+        if (!isRepeatedDispatch(inputs, outputs, info, stream)) {
+            checkAndDispatch(inputs, outputs, info, null, stream);
+            return;
+        }
+        int status = repeatPlainDispatch();
+        if (status != 0) {
+            throw dispatchFailed(status);
+        }
     }
 
     /** The same without a layout info. */
     public void dispatch(DispatchInputs inputs, DispatchOutputs outputs, CudaStream stream) {
-        dispatch(inputs, outputs, null, null, stream);
+        dispatch(inputs, outputs, null, stream);
     }
 
     /**
@@ -201,17 +181,22 @@ public final class EpHandle extends NativeResource {
     public void dispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
             @Nullable DispatchConfig config,
             CudaStream stream) {
-        CheckedCall ready = readyDispatch;
-        if (!ready.isReady(inputs, outputs, info, config, stream)) {
+        if (config == null) {
+            dispatch(inputs, outputs, info, stream);
+            return;
+        }
+        if (!isRepeatedDispatch(inputs, outputs, info, config, stream)) {
             checkAndDispatch(inputs, outputs, info, config, stream);
             return;
         }
-        int status = HotCalls.dispatch(ready.handle(), ready.firstAddress(), ready.secondAddress(),
-                ready.thirdAddress(),
-                ready.fourthAddress(), ready.streamAddress());
+        int status = repeatDispatch();
         if (status != 0) {
-            throw group.failed("ncclEpDispatch", status);
+            throw dispatchFailed(status);
         }
+    }
+
+    private NcclException dispatchFailed(int status) {
+        return group.failed("ncclEpDispatch", status);
     }
 
     private void checkAndDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
@@ -219,74 +204,39 @@ public final class EpHandle extends NativeResource {
         int changes = StateChanges.count();
         long handle = address();
         group.enter(stream);
-        CheckedCall call = eager ? null : dispatches.find(inputs, outputs, info, config, tokens);
-        if (call == null) {
-            call = checkDispatch(inputs, outputs, info, config, stream);
+        if (eager || !dispatches.contains(inputs, outputs, info, config, routing.tokens())) {
+            checkDispatch(inputs, outputs, info, config, stream);
         }
-        if (lowLatency ? !canBegin() : !mapped.isBefore(stream)) {
-            checkBegin("dispatch", stream);
-        }
+        routing.checkDispatch(stream);
         if (stream.isCapturing()) {
-            captured.after(mapped, Rule.UPDATED, "dispatch");
-            captured.operation(stream, routing, inputs, outputs, info);
+            captured.operation(stream, routing.routing(), inputs, outputs, info);
         } else if (banked) {
             group.banks().check(bank, this);
         }
         CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
-        long in = inputs.address();
-        long out = outputs.address();
-        long counters = info == null ? 0 : info.address();
-        long how = config == null ? 0 : config.address();
-        int status = HotCalls.dispatch(handle, in, out, counters, how, stream.address());
+        int status = HotCalls.dispatch(handle, inputs.address(), outputs.address(), info == null ? 0 : info.address(),
+                config == null ? 0 : config.address(), stream.address());
         if (event != null) {
             event.commit("ncclEpDispatch", label(), stream.isCapturing());
         }
         if (status != 0) {
-            throw group.failed("ncclEpDispatch", status);
+            throw dispatchFailed(status);
         }
         if (stream.isCapturing()) {
             captured.count(stream, bank, () -> dispatch(inputs, outputs, info, stream));
             if (lowLatency) {
-                captured.routed(routing, tokens);
+                captured.routed(routing.routing(), routing.tokens());
             }
         }
         if (banked) {
             takeTurns(stream);
         }
-        dispatched.enqueued(stream);
-        dispatchedRouting();
-        dispatchedRows = outputs.tokens().rows();
+        routing.dispatched(stream, outputs.tokens().rows());
         if (config != null && config.isSendOnly()) {
             send.begin(this, stream, inputs, outputs, info);
-        } else if (!eager && !banked && staysReady(event, stream)) {
-            inputs.keepReady(call);
-            call.ready(changes, handle, stream, in, out, counters, how);
-            readyDispatch = call;
+        } else if (!eager && !banked && isRepeatable(event, stream)) {
+            keepDispatch(changes, inputs, outputs, info, config, stream);
         }
-    }
-
-    /**
-     * A graph is about to be launched whose last captured update, or low latency dispatch, had this routing: the state on the device will
-     * be that, and eager calls that were made for another one must not use it.
-     */
-    void replayed(@Nullable EpTensor source, long count) {
-        if (!lowLatency) {
-            if (count != tokens && tokens != NEVER_UPDATED) {
-                route(null, NEVER_UPDATED);
-            }
-        } else if (dispatchedTokens != count || dispatchedRouting != source) {
-            dispatchedTokens = count;
-            dispatchedRouting = source;
-            StateChanges.add();
-        }
-    }
-
-    private void dispatchedRouting() {
-        if (captured.exist() && (dispatchedTokens != tokens || dispatchedRouting != routing)) {
-            StateChanges.add();
-        }
-        dispatchedTokens = tokens;
-        dispatchedRouting = routing;
     }
 
     private void takeTurns(CudaStream stream) {
@@ -296,44 +246,23 @@ public final class EpHandle extends NativeResource {
         bank ^= 1;
     }
 
-    private CheckedCall checkDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
+    private void checkDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
             @Nullable DispatchConfig config, CudaStream stream) {
-        long count = updatedTokens("dispatch", inputs.tokens());
+        long count = routing.tokensFor("dispatch", inputs.tokens());
         CallRules.checkDispatch(group, shape, count, inputs, outputs, info, config, stream.isCapturing());
-        return dispatches.add(CheckedCall.dispatch(inputs, outputs, info, config), inputs, outputs, info, config);
-    }
-
-    /** T of the last update. The library would take it from the tensor if there was none, and read maps that nobody wrote. */
-    private long updatedTokens(String call, EpTensor rows) {
-        Rule.UPDATED.require(tokens != NEVER_UPDATED,
-                "%s of %s before its first update, or after a graph has updated it for another number of tokens: update again",
-                call, this);
-        return tokens == NEVER_UPDATED ? rows.rows() : tokens;
-    }
-
-    /** Low latency: no other operation is half done, and the routing that the device is going to read is still there. */
-    private boolean canBegin() {
-        EpTensor read = routing;
-        return !send.isPending() && read != null && !read.isClosed();
-    }
-
-    private void checkBegin(String call, CudaStream stream) {
-        Rule.UPDATED.require(lowLatency || mapped.isBefore(stream),
-                "%s of %s before its last update has run: it was captured, and its graph was never launched; update again",
-                call,
-                this);
-        Rule.SEND_PENDING.require(!send.isPending(),
-                "%s of %s while a send half is pending in its group (%s): complete it first",
-                call, this, send);
-        EpTensor read = routing;
-        Rule.UPDATED.require(read == null || !read.isClosed(),
-                "%s of %s: the routing of its last update, %s, is gone; update again", call,
-                this, read);
+        dispatches.add(CheckedCall.dispatch(inputs, outputs, info, config));
     }
 
     /** {@link #combine(CombineInputs, CombineOutputs, CombineConfig, CudaStream)}: forward, all at once. */
     public void combine(CombineInputs inputs, CombineOutputs outputs, CudaStream stream) {
-        combine(inputs, outputs, null, stream);
+        if (!isRepeatedCombine(inputs, outputs, stream)) {
+            checkAndCombine(inputs, outputs, null, stream);
+            return;
+        }
+        int status = repeatPlainCombine();
+        if (status != 0) {
+            throw combineFailed(status);
+        }
     }
 
     /**
@@ -346,16 +275,22 @@ public final class EpHandle extends NativeResource {
      */
     public void combine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config,
             CudaStream stream) {
-        CheckedCall ready = readyCombine;
-        if (!ready.isReady(inputs, outputs, config, stream)) {
+        if (config == null) {
+            combine(inputs, outputs, stream);
+            return;
+        }
+        if (!isRepeatedCombine(inputs, outputs, config, stream)) {
             checkAndCombine(inputs, outputs, config, stream);
             return;
         }
-        int status = HotCalls.combine(ready.handle(), ready.firstAddress(), ready.secondAddress(), ready.thirdAddress(),
-                ready.streamAddress());
+        int status = repeatCombine();
         if (status != 0) {
-            throw group.failed("ncclEpCombine", status);
+            throw combineFailed(status);
         }
+    }
+
+    private NcclException combineFailed(int status) {
+        return group.failed("ncclEpCombine", status);
     }
 
     private void checkAndCombine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config,
@@ -363,37 +298,24 @@ public final class EpHandle extends NativeResource {
         int changes = StateChanges.count();
         long handle = address();
         group.enter(stream);
-        CheckedCall call = eager ? null : combines.find(inputs, outputs, config, null, tokens);
-        if (call == null) {
-            call = checkCombine(inputs, outputs, config);
+        if (eager || !combines.contains(inputs, outputs, config, null, routing.tokens())) {
+            checkCombine(inputs, outputs, config);
         }
-        if (lowLatency && (tokens != dispatchedTokens || routing != dispatchedRouting)) {
-            Rule.DISPATCHED.require(dispatchedTokens == NEVER_UPDATED,
-                    "combine of %s with a routing of %d tokens that was not dispatched: the last dispatch had another one, of %d",
-                    this, tokens, dispatchedTokens);
-        }
-        if (lowLatency ? !dispatched.isBefore(stream) || !canBegin() : !mapped.isBefore(stream)) {
-            Rule.DISPATCHED.require(!lowLatency || dispatched.isBefore(stream),
-                    "combine of %s before its first dispatch, or before the last one has run; one that was captured counts when the graph is launched",
-                    this);
-            checkBegin("combine", stream);
-        }
+        routing.checkCombine(stream);
         if (stream.isCapturing()) {
-            captured.after(lowLatency ? dispatched : mapped, Rule.DISPATCHED, "combine");
-            captured.operation(stream, routing, inputs, outputs, null);
+            captured.operation(stream, routing.routing(), inputs, outputs, null);
         } else if (banked) {
             group.banks().check(bank, this);
         }
         CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
-        long in = inputs.address();
-        long out = outputs.address();
-        long how = config == null ? 0 : config.address();
-        int status = HotCalls.combine(handle, in, out, how, stream.address());
+        int status = HotCalls.combine(handle, inputs.address(), outputs.address(),
+                config == null ? 0 : config.address(),
+                stream.address());
         if (event != null) {
             event.commit("ncclEpCombine", label(), stream.isCapturing());
         }
         if (status != 0) {
-            throw group.failed("ncclEpCombine", status);
+            throw combineFailed(status);
         }
         if (stream.isCapturing()) {
             captured.count(stream, bank, () -> combine(inputs, outputs, stream));
@@ -403,17 +325,15 @@ public final class EpHandle extends NativeResource {
         }
         if (config != null && config.isSendOnly()) {
             send.begin(this, stream, inputs, outputs, null);
-        } else if (!eager && !banked && staysReady(event, stream)) {
-            outputs.keepReady(call);
-            call.ready(changes, handle, stream, in, out, how, 0);
-            readyCombine = call;
+        } else if (!eager && !banked && isRepeatable(event, stream)) {
+            keepCombine(changes, inputs, outputs, config, stream);
         }
     }
 
-    private CheckedCall checkCombine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config) {
-        long count = updatedTokens("combine", outputs.tokens());
-        CallRules.checkCombine(group, shape, count, inputs, outputs, config, dispatchedRows);
-        return combines.add(CheckedCall.combine(inputs, outputs, config), inputs, outputs, config, null);
+    private void checkCombine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config) {
+        long count = routing.tokensFor("combine", outputs.tokens());
+        CallRules.checkCombine(group, shape, count, inputs, outputs, config, routing.dispatchedRows());
+        combines.add(CheckedCall.combine(inputs, outputs, config));
     }
 
     /**
@@ -460,7 +380,19 @@ public final class EpHandle extends NativeResource {
      * @param count tokens of this rank, 0 to {@link EpBuffers#maxTokens()}
      */
     public void dispatchAsync(EpBuffers buffers, long count, CudaStream stream) {
-        dispatchAsync(buffers, count, null, stream);
+        if (!isRepeatedDispatch(buffers, count, stream)) {
+            dispatchAsync(buffers, count, null, stream);
+            keepDispatch(buffers, count);
+            return;
+        }
+        int status = repeatUpdate();
+        if (status != 0) {
+            throw updateFailed(status);
+        }
+        status = repeatDispatch();
+        if (status != 0) {
+            throw dispatchFailed(status);
+        }
     }
 
     /** The same with {@link EpBuffers#dispatchConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does the rest then. */
@@ -489,7 +421,15 @@ public final class EpHandle extends NativeResource {
      * wait or allocate.
      */
     public void combineAsync(EpBuffers buffers, CudaStream stream) {
-        combineAsync(buffers, null, stream);
+        if (!isRepeatedCombine(buffers, stream)) {
+            combineAsync(buffers, null, stream);
+            keepCombine(buffers);
+            return;
+        }
+        int status = repeatCombine();
+        if (status != 0) {
+            throw combineFailed(status);
+        }
     }
 
     /** The same with {@link EpBuffers#combineConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does the rest then. */
@@ -542,7 +482,11 @@ public final class EpHandle extends NativeResource {
 
     /** Tokens of the last update; -1 before the first, and after a graph that updated for another number of tokens. */
     public long tokens() {
-        return tokens;
+        return routing.tokens();
+    }
+
+    RoutingState routing() {
+        return routing;
     }
 
     boolean isCaptured() {

@@ -33,7 +33,7 @@ public final class EpTensor {
     private long descriptor;
     private long rows;
     private @Nullable EpBuffers owner;
-    private CheckedCall ready = CheckedCall.NONE;
+    private final Repeaters repeaters = new Repeaters();
     private final List<NativeStruct> uses = new ArrayList<>();
 
     private EpTensor(DeviceMemory memory, @Nullable WindowSlice slice, long data, long bytes, DataType type,
@@ -113,7 +113,7 @@ public final class EpTensor {
         if (count != rows) {
             rows = count;
             extents.set(JAVA_LONG, 0, count);
-            ready.stale();
+            repeaters.forgetCalls();
             // No iterator: this is on the path of every step whose number of tokens changes.
             for (int i = 0; i < uses.size(); i++) {
                 uses.get(i).rowsChanged();
@@ -220,12 +220,9 @@ public final class EpTensor {
         uses.add(use);
     }
 
-    /** {@code update}, with this as the routing, is stale as soon as the rows change; that of another handle is now. */
-    void keepReady(CheckedCall update) {
-        if (ready != update) {
-            ready.stale();
-            ready = update;
-        }
+    /** Who has this as a routing, and is to look again when its rows change. */
+    Repeaters repeaters() {
+        return repeaters;
     }
 
     /** The memory belongs to buffers, and so does whoever uses it. */

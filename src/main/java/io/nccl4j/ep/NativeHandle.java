@@ -72,7 +72,7 @@ final class NativeHandle {
             address = checkCreated("ncclEpCreateHandle", status, group, out);
         }
         EpHandle handle = created(group, address, shape, null);
-        handle.updated(topkIdx, stream);
+        handle.routing().updated(topkIdx, stream);
         return handle;
     }
 

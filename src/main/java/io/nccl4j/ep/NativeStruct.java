@@ -25,7 +25,7 @@ abstract sealed class NativeStruct permits DispatchInputs, DispatchOutputs, Comb
     private final Window[] windows;
     private final MemorySegment struct;
     private long address;
-    private CheckedCall ready = CheckedCall.NONE;
+    private final Repeaters repeaters = new Repeaters();
 
     /**
      * @param layout of the newest version of the struct
@@ -100,18 +100,15 @@ abstract sealed class NativeStruct permits DispatchInputs, DispatchOutputs, Comb
 
     /** Rows of a tensor have changed. Of structs with a row per token they are looked at in every call; of others that is rare. */
     final void rowsChanged() {
-        ready.stale();
+        repeaters.forgetCalls();
         if (!(this instanceof DispatchInputs || this instanceof CombineOutputs)) {
             StateChanges.add();
         }
     }
 
-    /** {@code call} is stale as soon as the rows change; that of another handle is now. */
-    final void keepReady(CheckedCall call) {
-        if (ready != call) {
-            ready.stale();
-            ready = call;
-        }
+    /** Who is to look again when rows change. */
+    final Repeaters repeaters() {
+        return repeaters;
     }
 
     /** Whether every tensor has so many rows. */

@@ -33,7 +33,7 @@ final class SendState {
 
     void begin(EpHandle owner, CudaStream on, NativeStruct in, NativeStruct out, @Nullable LayoutInfo layoutInfo) {
         handle = owner;
-        owner.group().staleCalls();
+        owner.group().forgetCalls();
         stream = on;
         inputs = in;
         outputs = out;

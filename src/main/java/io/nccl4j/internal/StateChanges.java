@@ -1,28 +1,64 @@
 package io.nccl4j.internal;
 
-import java.util.concurrent.atomic.AtomicInteger;
+import java.lang.ref.WeakReference;
+import java.util.ArrayList;
+import java.util.List;
 
 /**
- * Counts what seldom happens and may make a call wrong that was right before: something was closed or has failed, a capture began or
- * ended, a recording was started. A call that was checked at the present count need not be checked again, so that the hot path looks at
- * one number instead of at every object that it uses.
+ * What seldom happens and may make a call wrong that was right before: something was closed or has failed, a capture began or ended, a
+ * recording was started. Whoever has checked a call and wants to repeat it without a look is told of the next change, so that the hot
+ * path asks nobody.
  */
 public final class StateChanges {
-    /** That of a call which was never checked. */
-    public static final int NEVER = -1;
+    /** Repeats what it has checked until it is told. Being told does not keep it from being collected. */
+    public abstract static class Observer {
+        private final WeakReference<Observer> self = new WeakReference<>(this);
+        private boolean waiting;
 
-    private static final AtomicInteger COUNT = new AtomicInteger();
+        /** Something has changed: check again. Called by any thread, with a lock held: to do no more than to remember that. */
+        protected abstract void stateChanged();
+    }
+
+    private static final List<WeakReference<Observer>> WAITING = new ArrayList<>();
+    private static volatile int count;
 
     private StateChanges() {
     }
 
     /** How many there were so far; take it before checking. */
     public static int count() {
-        return COUNT.get();
+        return count;
     }
 
     /** To be called after the change. */
     public static void add() {
-        COUNT.updateAndGet(count -> (count + 1) & Integer.MAX_VALUE);
+        synchronized (WAITING) {
+            count++;
+            // No iterator: some changes are those of a step.
+            for (int i = 0; i < WAITING.size(); i++) {
+                Observer observer = WAITING.get(i).get();
+                if (observer != null) {
+                    observer.waiting = false;
+                    observer.stateChanged();
+                }
+            }
+            WAITING.clear();
+        }
+    }
+
+    /**
+     * Tells once, with the next change: now, if there was one since the observer began to check.
+     *
+     * @param before {@link #count()} at that time
+     */
+    public static void tellNext(Observer observer, int before) {
+        synchronized (WAITING) {
+            if (count != before) {
+                observer.stateChanged();
+            } else if (!observer.waiting) {
+                observer.waiting = true;
+                WAITING.add(observer.self);
+            }
+        }
     }
 }

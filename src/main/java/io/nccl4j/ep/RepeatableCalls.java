@@ -1,0 +1,238 @@
+package io.nccl4j.ep;
+
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.internal.HotCalls;
+import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.StateChanges;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The update, dispatch and combine of a handle that were made last, with nothing against them. Until something changes, the same call is
+ * told by comparing its arguments and its thread, and made again with the same addresses: the hot path reads this object and nothing
+ * else. What the handle is told of, by {@link StateChanges} or by {@link Repeaters} of what it was given, makes it forget all three.
+ */
+abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
+    private final StateChanges.Observer observer = new StateChanges.Observer() {
+        @Override
+        protected void stateChanged() {
+            forgetCalls();
+        }
+    };
+    private final long handle;
+    /** Who may repeat; null if nobody. */
+    private @Nullable Thread thread;
+
+    /** Without an info, and with one: either is null if the call was the other. */
+    private @Nullable EpTensor routing;
+    private @Nullable EpTensor countedRouting;
+    private @Nullable LayoutInfo updateInfo;
+    private @Nullable CudaStream updateStream;
+    private long updateRouting;
+    private long updateCounters;
+    private long updateOn;
+
+    /** Without a config, and with one. */
+    private @Nullable DispatchInputs dispatchInputs;
+    private @Nullable DispatchInputs configuredDispatchInputs;
+    private @Nullable DispatchOutputs dispatchOutputs;
+    private @Nullable LayoutInfo dispatchInfo;
+    private @Nullable DispatchConfig dispatchConfig;
+    private @Nullable CudaStream dispatchStream;
+    private long dispatchIn;
+    private long dispatchOut;
+    private long dispatchCounters;
+    private long dispatchHow;
+    private long dispatchOn;
+
+    /** Without a config, and with one. */
+    private @Nullable CombineInputs combineInputs;
+    private @Nullable CombineInputs configuredCombineInputs;
+    private @Nullable CombineOutputs combineOutputs;
+    private @Nullable CombineConfig combineConfig;
+    private @Nullable CudaStream combineStream;
+    private long combineIn;
+    private long combineOut;
+    private long combineHow;
+    private long combineOn;
+
+    /** Whose update and dispatch these are, on one stream, of so many tokens; and whose combine. */
+    private @Nullable EpBuffers dispatchBuffers;
+    private long dispatchTokens;
+    private @Nullable EpBuffers combineBuffers;
+
+    RepeatableCalls(String kind, long address, NativeResource held) {
+        super(kind, address, held);
+        this.handle = address;
+    }
+
+    final boolean isRepeatedUpdate(EpTensor topkIdx, CudaStream stream) {
+        return thread == Thread.currentThread() && routing == topkIdx && updateStream == stream;
+    }
+
+    final boolean isRepeatedUpdate(EpTensor topkIdx, LayoutInfo info, CudaStream stream) {
+        return thread == Thread.currentThread() && countedRouting == topkIdx && updateInfo == info
+                && updateStream == stream;
+    }
+
+    final boolean isRepeatedDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
+            CudaStream stream) {
+        return thread == Thread.currentThread() && dispatchInputs == inputs && dispatchOutputs == outputs
+                && dispatchInfo == info && dispatchStream == stream;
+    }
+
+    final boolean isRepeatedDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
+            DispatchConfig config, CudaStream stream) {
+        return thread == Thread.currentThread() && configuredDispatchInputs == inputs && dispatchOutputs == outputs
+                && dispatchInfo == info && dispatchConfig == config && dispatchStream == stream;
+    }
+
+    final boolean isRepeatedCombine(CombineInputs inputs, CombineOutputs outputs, CudaStream stream) {
+        return thread == Thread.currentThread() && combineInputs == inputs && combineOutputs == outputs
+                && combineStream == stream;
+    }
+
+    final boolean isRepeatedCombine(CombineInputs inputs, CombineOutputs outputs, CombineConfig config,
+            CudaStream stream) {
+        return thread == Thread.currentThread() && configuredCombineInputs == inputs && combineOutputs == outputs
+                && combineConfig == config && combineStream == stream;
+    }
+
+    /** Whether update and dispatch are those of {@code buffers}. */
+    final boolean isRepeatedDispatch(EpBuffers buffers, long tokens, CudaStream stream) {
+        return thread == Thread.currentThread() && dispatchBuffers == buffers && dispatchTokens == tokens
+                && dispatchStream == stream;
+    }
+
+    final boolean isRepeatedCombine(EpBuffers buffers, CudaStream stream) {
+        return thread == Thread.currentThread() && combineBuffers == buffers && combineStream == stream;
+    }
+
+    final int repeatUpdate() {
+        return HotCalls.update(handle, updateRouting, updateCounters, updateOn);
+    }
+
+    /** The last update without an info. */
+    final int repeatPlainUpdate() {
+        return HotCalls.update(handle, updateRouting, 0, updateOn);
+    }
+
+    final int repeatDispatch() {
+        return HotCalls.dispatch(handle, dispatchIn, dispatchOut, dispatchCounters, dispatchHow, dispatchOn);
+    }
+
+    /** The last dispatch without a config. */
+    final int repeatPlainDispatch() {
+        return HotCalls.dispatch(handle, dispatchIn, dispatchOut, dispatchCounters, 0, dispatchOn);
+    }
+
+    final int repeatCombine() {
+        return HotCalls.combine(handle, combineIn, combineOut, combineHow, combineOn);
+    }
+
+    /** The last combine without a config. */
+    final int repeatPlainCombine() {
+        return HotCalls.combine(handle, combineIn, combineOut, 0, combineOn);
+    }
+
+    /**
+     * The update was made and can be repeated.
+     *
+     * @param before {@link StateChanges#count()} before it was checked
+     */
+    final void keepUpdate(int before, EpTensor topkIdx, @Nullable LayoutInfo info, CudaStream stream) {
+        begin();
+        dispatchBuffers = null;
+        routing = info == null ? topkIdx : null;
+        countedRouting = info == null ? null : topkIdx;
+        updateInfo = info;
+        updateStream = stream;
+        updateRouting = topkIdx.descriptor();
+        updateCounters = info == null ? 0 : info.address();
+        updateOn = stream.address();
+        topkIdx.repeaters().add(this);
+        keep(before);
+    }
+
+    /** The dispatch was made and can be repeated. */
+    final void keepDispatch(int before, DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
+            @Nullable DispatchConfig config, CudaStream stream) {
+        begin();
+        dispatchBuffers = null;
+        dispatchInputs = config == null ? inputs : null;
+        configuredDispatchInputs = config == null ? null : inputs;
+        dispatchOutputs = outputs;
+        dispatchInfo = info;
+        dispatchConfig = config;
+        dispatchStream = stream;
+        dispatchIn = inputs.address();
+        dispatchOut = outputs.address();
+        dispatchCounters = info == null ? 0 : info.address();
+        dispatchHow = config == null ? 0 : config.address();
+        dispatchOn = stream.address();
+        inputs.repeaters().add(this);
+        keep(before);
+    }
+
+    /** The combine was made and can be repeated. */
+    final void keepCombine(int before, CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config,
+            CudaStream stream) {
+        begin();
+        combineBuffers = null;
+        combineInputs = config == null ? inputs : null;
+        configuredCombineInputs = config == null ? null : inputs;
+        combineOutputs = outputs;
+        combineConfig = config;
+        combineStream = stream;
+        combineIn = inputs.address();
+        combineOut = outputs.address();
+        combineHow = config == null ? 0 : config.address();
+        combineOn = stream.address();
+        outputs.repeaters().add(this);
+        keep(before);
+    }
+
+    /** Update and dispatch on {@code buffers} were made; they can be repeated together if either can. */
+    final void keepDispatch(EpBuffers buffers, long tokens) {
+        if (thread == Thread.currentThread() && updateStream == dispatchStream
+                && (routing == buffers.routing() || countedRouting == buffers.routing())
+                && updateInfo == buffers.updateInfo()
+                && (dispatchInputs == buffers.dispatchInputs() || configuredDispatchInputs == buffers.dispatchInputs())
+                && dispatchConfig == buffers.dispatchConfig(null)) {
+            dispatchTokens = tokens;
+            dispatchBuffers = buffers;
+        }
+    }
+
+    /** The same for combine. */
+    final void keepCombine(EpBuffers buffers) {
+        if (thread == Thread.currentThread()
+                && (combineInputs == buffers.combineInputs() || configuredCombineInputs == buffers.combineInputs())
+                && combineConfig == buffers.combineConfig(null)) {
+            combineBuffers = buffers;
+        }
+    }
+
+    /** What was kept before something has changed is not to be repeated. */
+    private void begin() {
+        if (thread != Thread.currentThread()) {
+            routing = null;
+            countedRouting = null;
+            dispatchInputs = null;
+            configuredDispatchInputs = null;
+            combineInputs = null;
+            configuredCombineInputs = null;
+            dispatchBuffers = null;
+            combineBuffers = null;
+        }
+    }
+
+    private void keep(int before) {
+        thread = Thread.currentThread();
+        StateChanges.tellNext(observer, before);
+    }
+
+    /** Rows or the routing have changed, or an operation is half done: all calls must be looked at again. */
+    final void forgetCalls() {
+        thread = null;
+    }
+}

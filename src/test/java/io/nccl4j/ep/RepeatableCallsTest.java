@@ -1,0 +1,237 @@
+package io.nccl4j.ep;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.EmulatedRank;
+import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.DataType;
+import java.time.Duration;
+import java.util.List;
+import java.util.concurrent.FutureTask;
+import java.util.function.Consumer;
+import jdk.jfr.Recording;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** A call is made again without a look only if it is the same, and nothing has happened. */
+@EmulatedRanks(1)
+class RepeatableCallsTest {
+    private static final int TOKENS = 4;
+    private static final int HIDDEN = 512;
+
+    /** Two handles on one rank, and what calls of the first have as arguments. */
+    private static final class Bench implements AutoCloseable {
+        final EmulatedRank rank;
+        final Communicator communicator;
+        final CudaStream stream;
+        final CudaStream other;
+        final EpGroup group;
+        final EpHandle handle;
+        final EpHandle second;
+        final EpBuffers buffers;
+        final DispatchInputs inputs;
+        final DispatchOutputs outputs;
+        final LayoutInfo info;
+        final CombineInputs combineInputs;
+        final CombineOutputs combineOutputs;
+
+        Bench(EmulatedRank rank) {
+            this.rank = rank;
+            communicator = Communicator.init(rank.bootstrap(), rank.device());
+            stream = CudaStream.create(rank.device());
+            other = CudaStream.create(rank.device());
+            group = EpGroup.create(communicator, EpGroupConfig.lowLatency().experts(4).maxTokensPerRank(TOKENS)
+                    .maxTokenBytes(HIDDEN * Short.BYTES).layout(Layout.EXPERT_MAJOR).topK(2).build());
+            handle = group.createHandle();
+            second = group.createHandle();
+            buffers = handle.allocateBuffers(HIDDEN, DataType.BFLOAT16);
+            inputs = DispatchInputs.of(buffers.tokens());
+            outputs = DispatchOutputs.of(buffers.received());
+            info = LayoutInfo.of(buffers.expertCounts());
+            combineInputs = CombineInputs.of(buffers.expertOutputs());
+            combineOutputs = CombineOutputs.of(buffers.combined(), buffers.weights());
+        }
+
+        void step(EpHandle on) {
+            on.update(buffers.routing(), stream);
+            on.dispatch(inputs, outputs, info, stream);
+            on.combine(combineInputs, combineOutputs, stream);
+        }
+
+        /** The three calls of the step, of which either all can be repeated or none. */
+        boolean isRepeated(EpHandle on) {
+            List<Boolean> calls = List.of(on.isRepeatedUpdate(buffers.routing(), stream),
+                    on.isRepeatedDispatch(inputs, outputs, info, stream),
+                    on.isRepeatedCombine(combineInputs, combineOutputs, stream));
+            assertThat(calls).containsOnly(calls.getFirst());
+            return calls.getFirst();
+        }
+
+        void asyncStep() {
+            handle.dispatchAsync(buffers, TOKENS, stream);
+            handle.combineAsync(buffers, stream);
+        }
+
+        @Override
+        public void close() {
+            stream.await(Duration.ofSeconds(30));
+            other.await(Duration.ofSeconds(30));
+            buffers.close();
+            handle.close();
+            second.close();
+            group.close();
+            other.close();
+            stream.close();
+            communicator.close();
+        }
+    }
+
+    /** What may be against a call that was right. */
+    enum Event {
+        ROUTING_ROWS(b -> b.buffers.routing().rows(TOKENS - 1).rows(TOKENS)), TOKEN_ROWS(
+                b -> b.buffers.tokens().rows(TOKENS - 1).rows(TOKENS)), COMBINED_ROWS(
+                        b -> b.buffers.combined().rows(TOKENS - 1).rows(TOKENS)), COUNTER_ROWS(
+                                b -> b.buffers.expertCounts().rows(1).rows(4)), CLOSE(
+                                        b -> DeviceMemory.allocate(b.rank.device(), 256)
+                                                .close()), CLOSE_BY_ANOTHER_THREAD(b -> onAnotherThread(() -> {
+                                                    b.rank.device().makeCurrent();
+                                                    DeviceMemory.allocate(b.rank.device(), 256).close();
+                                                })), CAPTURE(b -> b.other.capture(
+                                                        () -> b.buffers.tokens().memory().fillAsync((byte) 0, b.other))
+                                                        .close()), BOUND_AGAIN(b -> {
+                                                            onAnotherThread(b.group::bindToCurrentThread);
+                                                            b.group.bindToCurrentThread();
+                                                        }), SEND_HALF(b -> {
+                                                            b.second.update(b.buffers.routing(), b.stream);
+                                                            b.second.dispatch(b.inputs, b.outputs, b.info,
+                                                                    DispatchConfig.defaults().sendOnly(), b.stream);
+                                                            b.second.complete();
+                                                        }), RECORDING(b -> {
+                                                            try (Recording recording = new Recording()) {
+                                                                recording.start();
+                                                            }
+                                                        });
+
+        private final Consumer<Bench> happens;
+
+        Event(Consumer<Bench> happens) {
+            this.happens = happens;
+        }
+    }
+
+    private static void onAnotherThread(Runnable action) {
+        FutureTask<Void> task = new FutureTask<>(action, null);
+        Thread thread = Thread.ofPlatform().start(task);
+        try {
+            thread.join(Duration.ofSeconds(30));
+            assertThat(task.state()).isEqualTo(FutureTask.State.SUCCESS);
+        } catch (InterruptedException e) {
+            throw new AssertionError(e);
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void looksAgainAfter(Event event, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (Bench bench = new Bench(rank)) {
+                bench.step(bench.handle);
+                assertThat(bench.isRepeated(bench.handle)).isTrue();
+                event.happens.accept(bench);
+                assertThat(bench.isRepeated(bench.handle)).isFalse();
+                bench.step(bench.handle);
+                assertThat(bench.isRepeated(bench.handle)).isTrue();
+                bench.asyncStep();
+                assertThat(bench.handle.isRepeatedDispatch(bench.buffers, TOKENS, bench.stream)).isTrue();
+                assertThat(bench.handle.isRepeatedCombine(bench.buffers, bench.stream)).isTrue();
+                event.happens.accept(bench);
+                assertThat(bench.handle.isRepeatedDispatch(bench.buffers, TOKENS, bench.stream)).isFalse();
+                assertThat(bench.handle.isRepeatedCombine(bench.buffers, bench.stream)).isFalse();
+            }
+        });
+    }
+
+    @Test
+    void looksAtWhatIsNotTheSame(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (Bench bench = new Bench(rank)) {
+                bench.step(bench.handle);
+                EpHandle handle = bench.handle;
+                assertThat(bench.isRepeated(bench.second)).isFalse();
+                assertThat(handle.isRepeatedUpdate(bench.buffers.routing(), bench.other)).isFalse();
+                assertThat(handle.isRepeatedUpdate(bench.buffers.tokens(), bench.stream)).isFalse();
+                assertThat(handle.isRepeatedUpdate(bench.buffers.routing(), bench.info, bench.stream)).isFalse();
+                assertThat(handle.isRepeatedDispatch(bench.inputs, bench.outputs, null, bench.stream)).isFalse();
+                assertThat(handle.isRepeatedDispatch(bench.inputs, bench.outputs, bench.info, bench.other)).isFalse();
+                assertThat(handle.isRepeatedDispatch(DispatchInputs.of(bench.buffers.tokens()), bench.outputs,
+                        bench.info, bench.stream)).isFalse();
+                assertThat(handle.isRepeatedDispatch(bench.inputs, DispatchOutputs.of(bench.buffers.received()),
+                        bench.info, bench.stream)).isFalse();
+                assertThat(handle.isRepeatedDispatch(bench.inputs, bench.outputs, bench.info,
+                        DispatchConfig.defaults(), bench.stream)).isFalse();
+                assertThat(handle.isRepeatedCombine(bench.combineInputs, bench.combineOutputs, bench.other)).isFalse();
+                assertThat(handle.isRepeatedCombine(bench.combineInputs, bench.combineOutputs,
+                        CombineConfig.defaults(), bench.stream)).isFalse();
+                assertThat(handle.isRepeatedDispatch(bench.buffers, TOKENS, bench.stream)).isFalse();
+                assertThat(handle.isRepeatedCombine(bench.buffers, bench.stream)).isFalse();
+                onAnotherThread(() -> assertThat(bench.isRepeated(handle)).isFalse());
+                assertThat(bench.isRepeated(handle)).isTrue();
+            }
+        });
+    }
+
+    /** As in a model, whose layers may share one set of tensors. */
+    @Test
+    void handlesThatShareTheirArgumentsRepeatTheirCallsSideBySide(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (Bench bench = new Bench(rank)) {
+                bench.step(bench.handle);
+                bench.step(bench.second);
+                assertThat(bench.isRepeated(bench.handle)).isTrue();
+                assertThat(bench.isRepeated(bench.second)).isTrue();
+                bench.buffers.tokens().rows(TOKENS - 1).rows(TOKENS);
+                assertThat(bench.isRepeated(bench.handle)).isFalse();
+                assertThat(bench.isRepeated(bench.second)).isFalse();
+            }
+        });
+    }
+
+    @Test
+    void callsWithAConfigAreRepeatedWithIt(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (Bench bench = new Bench(rank)) {
+                EpHandle handle = bench.handle;
+                handle.update(bench.buffers.routing(), bench.stream);
+                handle.dispatch(bench.inputs, bench.outputs, bench.info, DispatchConfig.defaults(), bench.stream);
+                handle.combine(bench.combineInputs, bench.combineOutputs, CombineConfig.defaults(), bench.stream);
+                assertThat(handle.isRepeatedDispatch(bench.inputs, bench.outputs, bench.info,
+                        DispatchConfig.defaults(), bench.stream)).isTrue();
+                assertThat(handle.isRepeatedDispatch(bench.inputs, bench.outputs, bench.info, bench.stream)).isFalse();
+                assertThat(handle.isRepeatedCombine(bench.combineInputs, bench.combineOutputs,
+                        CombineConfig.defaults(), bench.stream)).isTrue();
+                assertThat(handle.isRepeatedCombine(bench.combineInputs, bench.combineOutputs, bench.stream))
+                        .isFalse();
+            }
+        });
+    }
+
+    @Test
+    void aCallOfAnotherKindEndsTheRepetitionOnBuffers(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (Bench bench = new Bench(rank)) {
+                bench.asyncStep();
+                assertThat(bench.handle.isRepeatedDispatch(bench.buffers, TOKENS - 1, bench.stream)).isFalse();
+                assertThat(bench.handle.isRepeatedDispatch(bench.buffers, TOKENS, bench.other)).isFalse();
+                assertThat(bench.handle.isRepeatedDispatch(bench.buffers, TOKENS, bench.stream)).isTrue();
+                bench.step(bench.handle);
+                assertThat(bench.handle.isRepeatedDispatch(bench.buffers, TOKENS, bench.stream)).isFalse();
+                assertThat(bench.handle.isRepeatedCombine(bench.buffers, bench.stream)).isFalse();
+            }
+        });
+    }
+}
