@@ -18,11 +18,12 @@ import picocli.CommandLine.Spec;
 /** {@code ep bench}. */
 @Command(name = "bench", sortOptions = false, description = "Latency and bandwidth of dispatch and combine; or, with --suite, ratios that can be compared between machines.", footer = {
         "",
-        "What is timed, as by NCCL EP's own ep_bench: CUDA events in the stream right before and after the operation. "
+        "What is timed: CUDA events in the stream right before and after the operation. "
                 + "Before each iteration all ranks meet in an all-reduce of one float in the same stream. Routing is "
                 + "drawn once, and updated before the measurement. Percentiles are of all ranks and iterations.",
-        "Bytes per rank, as ep_bench counts them: ll, the (token, expert) pairs that the rank routes times the bytes of a "
-                + "row with its scales; ht, the rows that the rank receives times these bytes, and as many on the way "
+        "Bytes per rank, as NCCL EP's own ep_bench counts them: messages, one for each token and rank that it has experts on, times the "
+                + "bytes of a row with its scales. ll: those that the rank sends; in combine with the expert layout a row "
+                + "for each (token, expert) pair. ht: those that it receives, whatever the layout, and as many on the way "
                 + "home. What stays on the rank counts too. Bandwidth is these bytes by the rank's mean time: mean, "
                 + "slowest and fastest rank; 1 GB is 10^9 bytes.",
         "", "On a cluster: one process per GPU, with torchrun's environment:",

@@ -70,17 +70,31 @@ public final class DrawnRouting {
         return (long) counts[rank] * shape.topK();
     }
 
+    /** How many tokens {@code source} has for experts on {@code destination}. */
+    public long messages(int source, int destination) {
+        long messages = 0;
+        for (int token = 0; token < counts[source]; token++) {
+            messages += Math.min(1, expertsOn(source, token, destination));
+        }
+        return messages;
+    }
+
+    private int expertsOn(int source, int token, int rank) {
+        int count = 0;
+        for (int k = 0; k < shape.topK(); k++) {
+            if (shape.owner(expert(source, token, k)) == rank) {
+                count++;
+            }
+        }
+        return count;
+    }
+
     /** Rows that {@code source} sends to {@code destination}: one per token, or per token and expert, as the layout has it. */
     public long rows(int source, int destination) {
         long rows = 0;
         for (int token = 0; token < counts[source]; token++) {
-            int experts = 0;
-            for (int k = 0; k < shape.topK(); k++) {
-                if (shape.owner(expert(source, token, k)) == destination) {
-                    experts++;
-                }
-            }
-            rows += shape.rowPerExpert() ? experts : Math.min(1, experts);
+            int count = expertsOn(source, token, destination);
+            rows += shape.rowPerExpert() ? count : Math.min(1, count);
         }
         return rows;
     }

@@ -27,26 +27,39 @@ class TrafficTest {
         return new Traffic(new DrawnRouting(shape, true, SEED));
     }
 
-    @Test
-    void theShapeOfTheReadmeMovesItsBytes() {
-        LayerShape shape = new LayerShape(Algorithm.LOW_LATENCY, Layout.EXPERT_MAJOR, 8, 256, 128, 7168, 8,
-                DataType.BFLOAT16, Payload.NONE);
-        assertThat(traffic(shape).dispatchBytes(0)).isEqualTo(14_680_064);
-        assertThat(traffic(shape).combineBytes(7)).isEqualTo(14_680_064);
-    }
-
-    @Test
-    void lowLatencyCountsPairsWhateverTheLayout() {
-        for (Layout layout : new Layout[]{Layout.EXPERT_MAJOR, Layout.RANK_MAJOR}) {
-            assertThat(traffic(shape(Algorithm.LOW_LATENCY, layout, Payload.NONE)).dispatchBytes(1))
-                    .isEqualTo((long) TOKENS * TOP_K * HIDDEN * 2);
+    /** Pairs of a token and a rank, counted here. */
+    private static long messages(DrawnRouting routing, int source) {
+        Set<Integer> pairs = new HashSet<>();
+        for (int token = 0; token < TOKENS; token++) {
+            for (int k = 0; k < TOP_K; k++) {
+                pairs.add(token * RANKS + routing.expert(source, token, k) / (EXPERTS / RANKS));
+            }
         }
+        return pairs.size();
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"EXPERT_MAJOR", "RANK_MAJOR"})
+    void lowLatencySendsATokenOnceToEachRank(Layout layout) {
+        DrawnRouting routing = new DrawnRouting(shape(Algorithm.LOW_LATENCY, layout, Payload.NONE), true, SEED);
+        long messages = messages(routing, 1);
+        assertThat(messages).isPositive().isLessThan((long) TOKENS * TOP_K);
+        assertThat(new Traffic(routing).dispatchBytes(1)).isEqualTo(messages * HIDDEN * 2);
     }
 
     @Test
-    void highThroughputCountsTheRowsThatArrive() {
-        LayerShape flat = shape(Algorithm.HIGH_THROUGHPUT, Layout.FLAT, Payload.NONE);
-        DrawnRouting routing = new DrawnRouting(flat, true, SEED);
+    void lowLatencyBringsHomeARowPerExpertOrPerRank() {
+        DrawnRouting routing = new DrawnRouting(shape(Algorithm.LOW_LATENCY, Layout.RANK_MAJOR, Payload.NONE), true,
+                SEED);
+        assertThat(new Traffic(routing).combineBytes(3)).isEqualTo(messages(routing, 3) * HIDDEN * 2);
+        assertThat(traffic(shape(Algorithm.LOW_LATENCY, Layout.EXPERT_MAJOR, Payload.NONE)).combineBytes(3))
+                .isEqualTo((long) TOKENS * TOP_K * HIDDEN * 2);
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"FLAT", "EXPERT_MAJOR"})
+    void highThroughputCountsTheTokensThatArrive(Layout layout) {
+        DrawnRouting routing = new DrawnRouting(shape(Algorithm.HIGH_THROUGHPUT, layout, Payload.NONE), true, SEED);
         long rows = 0;
         for (int source = 0; source < RANKS; source++) {
             for (int token = 0; token < TOKENS; token++) {
@@ -64,12 +77,14 @@ class TrafficTest {
 
     @Test
     void quantisedRowsCountWithTheirScales() {
+        LayerShape shape = shape(Algorithm.LOW_LATENCY, Layout.EXPERT_MAJOR, Payload.FP8);
+        long messages = messages(new DrawnRouting(shape, true, SEED), 0);
         long pairs = (long) TOKENS * TOP_K;
-        Traffic fp8 = traffic(shape(Algorithm.LOW_LATENCY, Layout.EXPERT_MAJOR, Payload.FP8));
-        assertThat(fp8.dispatchBytes(0)).isEqualTo(pairs * (HIDDEN + HIDDEN / 128 * 4));
+        Traffic fp8 = traffic(shape);
+        assertThat(fp8.dispatchBytes(0)).isEqualTo(messages * (HIDDEN + HIDDEN / 128 * 4));
         assertThat(fp8.combineBytes(0)).isEqualTo(pairs * HIDDEN * 2);
         Traffic fp4 = traffic(shape(Algorithm.LOW_LATENCY, Layout.EXPERT_MAJOR, Payload.NVFP4));
-        assertThat(fp4.dispatchBytes(0)).isEqualTo(pairs * HIDDEN * 2);
+        assertThat(fp4.dispatchBytes(0)).isEqualTo(messages * HIDDEN * 2);
         assertThat(fp4.combineBytes(0)).isEqualTo(pairs * (HIDDEN / 2 + HIDDEN / 16));
     }
 
