@@ -35,8 +35,9 @@ EXPORT const char* ncclGetLastError(void* comm) {
     return "";
 }
 
-EXPORT int ncclCommInitRankConfig(struct communicator** comm, int ranks, struct unique_id id, int rank, void* config) {
-    (void)id, (void)config;
+EXPORT int ncclCommInitRankScalable(struct communicator** comm, int ranks, int rank, int id_count, struct unique_id* ids,
+                                    void* config) {
+    (void)id_count, (void)ids, (void)config;
     *comm = malloc(sizeof **comm);
     if (*comm == NULL) {
         return NCCL_SYSTEM_ERROR;
@@ -47,7 +48,7 @@ EXPORT int ncclCommInitRankConfig(struct communicator** comm, int ranks, struct 
 }
 
 EXPORT int ncclCommInitRank(struct communicator** comm, int ranks, struct unique_id id, int rank) {
-    return ncclCommInitRankConfig(comm, ranks, id, rank, NULL);
+    return ncclCommInitRankScalable(comm, ranks, rank, 1, &id, NULL);
 }
 
 EXPORT int ncclCommCount(const struct communicator* comm, int* count) {

@@ -511,70 +511,6 @@ public class Nccl extends NcclSymbols {
         }
     }
 
-    private static class ncclCommInitRankConfig {
-        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
-            Nccl.C_INT,
-            Nccl.C_POINTER,
-            Nccl.C_INT,
-            ncclUniqueId.layout(),
-            Nccl.C_INT,
-            Nccl.C_POINTER
-        );
-
-        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("ncclCommInitRankConfig");
-
-        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
-    }
-
-    /**
-     * Function descriptor for:
-     * {@snippet lang=c :
-     * ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int nranks, ncclUniqueId commId, int rank, ncclConfig_t *config)
-     * }
-     */
-    public static FunctionDescriptor ncclCommInitRankConfig$descriptor() {
-        return ncclCommInitRankConfig.DESC;
-    }
-
-    /**
-     * Downcall method handle for:
-     * {@snippet lang=c :
-     * ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int nranks, ncclUniqueId commId, int rank, ncclConfig_t *config)
-     * }
-     */
-    public static MethodHandle ncclCommInitRankConfig$handle() {
-        return ncclCommInitRankConfig.HANDLE;
-    }
-
-    /**
-     * Address for:
-     * {@snippet lang=c :
-     * ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int nranks, ncclUniqueId commId, int rank, ncclConfig_t *config)
-     * }
-     */
-    public static MemorySegment ncclCommInitRankConfig$address() {
-        return ncclCommInitRankConfig.ADDR;
-    }
-
-    /**
-     * {@snippet lang=c :
-     * ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int nranks, ncclUniqueId commId, int rank, ncclConfig_t *config)
-     * }
-     */
-    public static int ncclCommInitRankConfig(MemorySegment comm, int nranks, MemorySegment commId, int rank, MemorySegment config) {
-        var mh$ = ncclCommInitRankConfig.HANDLE;
-        try {
-            if (TRACE_DOWNCALLS) {
-                traceDowncall("ncclCommInitRankConfig", comm, nranks, commId, rank, config);
-            }
-            return (int)mh$.invokeExact(comm, nranks, commId, rank, config);
-        } catch (Error | RuntimeException ex) {
-           throw ex;
-        } catch (Throwable ex$) {
-           throw new AssertionError("should not reach here", ex$);
-        }
-    }
-
     private static class ncclCommInitRank {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             Nccl.C_INT,
@@ -875,6 +811,71 @@ public class Nccl extends NcclSymbols {
                 traceDowncall("ncclCommSplit", comm, color, key, newcomm, config);
             }
             return (int)mh$.invokeExact(comm, color, key, newcomm, config);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class ncclCommInitRankScalable {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Nccl.C_INT,
+            Nccl.C_POINTER,
+            Nccl.C_INT,
+            Nccl.C_INT,
+            Nccl.C_INT,
+            Nccl.C_POINTER,
+            Nccl.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("ncclCommInitRankScalable");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * ncclResult_t ncclCommInitRankScalable(ncclComm_t *newcomm, int nranks, int myrank, int nId, ncclUniqueId *commIds, ncclConfig_t *config)
+     * }
+     */
+    public static FunctionDescriptor ncclCommInitRankScalable$descriptor() {
+        return ncclCommInitRankScalable.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * ncclResult_t ncclCommInitRankScalable(ncclComm_t *newcomm, int nranks, int myrank, int nId, ncclUniqueId *commIds, ncclConfig_t *config)
+     * }
+     */
+    public static MethodHandle ncclCommInitRankScalable$handle() {
+        return ncclCommInitRankScalable.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * ncclResult_t ncclCommInitRankScalable(ncclComm_t *newcomm, int nranks, int myrank, int nId, ncclUniqueId *commIds, ncclConfig_t *config)
+     * }
+     */
+    public static MemorySegment ncclCommInitRankScalable$address() {
+        return ncclCommInitRankScalable.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * ncclResult_t ncclCommInitRankScalable(ncclComm_t *newcomm, int nranks, int myrank, int nId, ncclUniqueId *commIds, ncclConfig_t *config)
+     * }
+     */
+    public static int ncclCommInitRankScalable(MemorySegment newcomm, int nranks, int myrank, int nId, MemorySegment commIds, MemorySegment config) {
+        var mh$ = ncclCommInitRankScalable.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("ncclCommInitRankScalable", newcomm, nranks, myrank, nId, commIds, config);
+            }
+            return (int)mh$.invokeExact(newcomm, nranks, myrank, nId, commIds, config);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

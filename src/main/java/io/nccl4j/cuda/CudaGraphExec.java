@@ -31,6 +31,7 @@ public final class CudaGraphExec extends DeviceResource {
         super("CudaGraphExec", address, device, true, contents.resources().toArray(NativeResource[]::new));
         this.contents = contents;
         contents.use();
+        HotCalls.linkLaunch();
     }
 
     /**

@@ -39,7 +39,6 @@ public final class Emulator {
     public static void use() {
         LibraryLoader.useEmulator();
         ControlCalls.ready();
-        options();
     }
 
     /** Whether it is the backend. */

@@ -73,15 +73,15 @@ final class EmulatorLibrary {
         return file;
     }
 
-    /** As {@link Files#createTempDirectory}, whose random numbers take a noticeable part of the start-up time. */
+    /** As {@link Files#createTempDirectory}, whose random numbers take a noticeable part of the start-up time, as the process id would. */
     private static Path privateFolder() throws IOException {
         Path parent = Path.of(System.getProperty("java.io.tmpdir"));
-        String prefix = "nccl4j-" + ProcessHandle.current().pid() + "-";
         FileAttribute<?> ownerOnly = PosixFilePermissions
                 .asFileAttribute(PosixFilePermissions.fromString("rwx------"));
         for (int attempt = 0;; attempt++) {
             try {
-                return Files.createDirectory(parent.resolve(prefix + Long.toHexString(System.nanoTime())), ownerOnly);
+                return Files.createDirectory(parent.resolve("nccl4j-" + Long.toHexString(System.nanoTime())),
+                        ownerOnly);
             } catch (FileAlreadyExistsException e) {
                 if (attempt == MOST_ATTEMPTS) {
                     throw e;

@@ -9,6 +9,7 @@ import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.SymbolLookup;
 import java.lang.invoke.MethodHandle;
 import java.util.Arrays;
+import java.util.Objects;
 
 /**
  * The five calls that are made per step. Every pointer travels as a {@code long}: nothing is allocated, not even while the
@@ -19,7 +20,11 @@ public final class HotCalls {
     private static final MethodHandle DISPATCH = handle("ncclEpDispatch", 6);
     private static final MethodHandle COMBINE = handle("ncclEpCombine", 5);
     private static final MethodHandle COMPLETE = handle("ncclEpComplete", 3);
-    private static final MethodHandle LAUNCH = handle("cudaGraphLaunch", 2);
+
+    /** Linked when a graph is instantiated, since not everybody has one. */
+    private static final class Launch {
+        private static final MethodHandle HANDLE = handle("cudaGraphLaunch", 2);
+    }
 
     private HotCalls() {
     }
@@ -32,9 +37,14 @@ public final class HotCalls {
                 FunctionDescriptor.of(JAVA_INT, parameters));
     }
 
-    /** Links the calls, so that the first step of a server does not pay for it. */
+    /** Links the calls of NCCL EP, so that the first step of a server does not pay for it. */
     public static void link() {
         // Class initialisation has done it.
+    }
+
+    /** Links {@code cudaGraphLaunch}, so that the first launch does not pay for it. */
+    public static void linkLaunch() {
+        Objects.requireNonNull(Launch.HANDLE);
     }
 
     /** {@code ncclEpUpdateHandle}. */
@@ -76,7 +86,7 @@ public final class HotCalls {
     /** {@code cudaGraphLaunch}. */
     public static int launch(long graphExec, long stream) {
         try {
-            return (int) LAUNCH.invokeExact(graphExec, stream);
+            return (int) Launch.HANDLE.invokeExact(graphExec, stream);
         } catch (Throwable e) {
             throw unexpected(e);
         }

@@ -79,7 +79,7 @@ class CommunicatorTest {
         EmulatedCluster.of(2).limit(Duration.ofSeconds(30))
                 .run(rank -> assertThatThrownBy(() -> Communicator.init(rank.bootstrap(), CudaDevice.of(0)))
                         .isInstanceOf(NcclException.class).hasMessageContaining("ncclInvalidUsage")
-                        .hasMessageContaining("ncclCommInitRankConfig"));
+                        .hasMessageContaining("ncclCommInitRankScalable"));
     }
 
     @Test
@@ -263,10 +263,10 @@ class CommunicatorTest {
         try {
             assertThatThrownBy(() -> Communicator.init(id, 0, 2, CudaDevice.of(0), options))
                     .isInstanceOf(WaitTimeoutException.class)
-                    .hasMessageContaining("ncclCommInitRankConfig of rank 0 of 2 has not returned within 200 ms");
+                    .hasMessageContaining("ncclCommInitRankScalable of rank 0 of 2 has not returned within 200 ms");
         } finally {
             Emulator.breakWaits("the test is over");
-            awaitHelperThreads("nccl4j ncclCommInitRankConfig");
+            awaitHelperThreads("nccl4j ncclCommInitRankScalable");
             Emulator.allowWaits();
         }
     }

@@ -27,7 +27,7 @@ class LateCommunicatorTest {
                 .isInstanceOf(WaitTimeoutException.class);
         Communicator late = Communicator.init(id, 1, 2, CudaDevice.of(1));
         for (Thread thread : Thread.getAllStackTraces().keySet()) {
-            if (thread.getName().startsWith("nccl4j ncclCommInitRankConfig of rank 0")) {
+            if (thread.getName().startsWith("nccl4j ncclCommInitRankScalable of rank 0")) {
                 assertThat(thread.join(World.LIMIT)).isTrue();
             }
         }
