@@ -22,8 +22,8 @@ extern "C" {
 #define NCCL4J_EMU_TOO_LATE 3
 
 /* Version of this interface; raised with every change of a struct or of a meaning. */
-#define NCCL4J_EMU_INTERFACE 1
-int nccl4jEmuInterface(void);
+#define NCCL4J_EMU_INTERFACE 2
+int nccl4jEmuInterface(int* version);
 
 /*
  * Options. Each is also read once from the environment as NCCL4J_EMU_<NAME IN CAPITALS>; a call wins over the environment.

@@ -66,7 +66,10 @@ TEST_F(Usage, RefusesWhatIsNotValid) {
   char text[4];
   EXPECT_EQ(NCCL4J_EMU_BAD_VALUE, nccl4jEmuErrorText(64, text, sizeof text));
   EXPECT_EQ(NCCL4J_EMU_BAD_VALUE, nccl4jEmuErrorText(0, nullptr, 4));
-  EXPECT_EQ(NCCL4J_EMU_INTERFACE, nccl4jEmuInterface());
+  int version = 0;
+  EXPECT_EQ(NCCL4J_EMU_OK, nccl4jEmuInterface(&version));
+  EXPECT_EQ(NCCL4J_EMU_INTERFACE, version);
+  EXPECT_EQ(NCCL4J_EMU_BAD_VALUE, nccl4jEmuInterface(nullptr));
 }
 
 }  // namespace

@@ -35,7 +35,11 @@ bool validDevice(int device) { return device >= 0 && device < options::devicesSo
 
 }  // namespace
 
-EMU_API int nccl4jEmuInterface() { return NCCL4J_EMU_INTERFACE; }
+EMU_API int nccl4jEmuInterface(int* version) {
+  if (version == nullptr) return NCCL4J_EMU_BAD_VALUE;
+  *version = NCCL4J_EMU_INTERFACE;
+  return NCCL4J_EMU_OK;
+}
 
 EMU_API int nccl4jEmuSetOption(const char* name, const char* value) { return options::set(name, value); }
 

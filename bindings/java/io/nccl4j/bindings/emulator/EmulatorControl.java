@@ -59,10 +59,10 @@ public class EmulatorControl extends EmulatorControlSymbols {
     public static int NCCL4J_EMU_TOO_LATE() {
         return NCCL4J_EMU_TOO_LATE;
     }
-    private static final int NCCL4J_EMU_INTERFACE = (int)1L;
+    private static final int NCCL4J_EMU_INTERFACE = (int)2L;
     /**
      * {@snippet lang=c :
-     * #define NCCL4J_EMU_INTERFACE 1
+     * #define NCCL4J_EMU_INTERFACE 2
      * }
      */
     public static int NCCL4J_EMU_INTERFACE() {
@@ -71,7 +71,9 @@ public class EmulatorControl extends EmulatorControlSymbols {
 
     private static class nccl4jEmuInterface {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
-            EmulatorControl.C_INT    );
+            EmulatorControl.C_INT,
+            EmulatorControl.C_POINTER
+        );
 
         public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nccl4jEmuInterface");
 
@@ -81,7 +83,7 @@ public class EmulatorControl extends EmulatorControlSymbols {
     /**
      * Function descriptor for:
      * {@snippet lang=c :
-     * int nccl4jEmuInterface(void)
+     * int nccl4jEmuInterface(int *version)
      * }
      */
     public static FunctionDescriptor nccl4jEmuInterface$descriptor() {
@@ -91,7 +93,7 @@ public class EmulatorControl extends EmulatorControlSymbols {
     /**
      * Downcall method handle for:
      * {@snippet lang=c :
-     * int nccl4jEmuInterface(void)
+     * int nccl4jEmuInterface(int *version)
      * }
      */
     public static MethodHandle nccl4jEmuInterface$handle() {
@@ -101,7 +103,7 @@ public class EmulatorControl extends EmulatorControlSymbols {
     /**
      * Address for:
      * {@snippet lang=c :
-     * int nccl4jEmuInterface(void)
+     * int nccl4jEmuInterface(int *version)
      * }
      */
     public static MemorySegment nccl4jEmuInterface$address() {
@@ -110,16 +112,16 @@ public class EmulatorControl extends EmulatorControlSymbols {
 
     /**
      * {@snippet lang=c :
-     * int nccl4jEmuInterface(void)
+     * int nccl4jEmuInterface(int *version)
      * }
      */
-    public static int nccl4jEmuInterface() {
+    public static int nccl4jEmuInterface(MemorySegment version) {
         var mh$ = nccl4jEmuInterface.HANDLE;
         try {
             if (TRACE_DOWNCALLS) {
-                traceDowncall("nccl4jEmuInterface");
+                traceDowncall("nccl4jEmuInterface", version);
             }
-            return (int)mh$.invokeExact();
+            return (int)mh$.invokeExact(version);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

@@ -1,6 +1,7 @@
 package io.nccl4j.emulator;
 
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
 
 import io.nccl4j.Backend;
 import io.nccl4j.NativeLibraries;
@@ -42,7 +43,7 @@ final class ControlCalls {
                     "the real libraries are in use: call Emulator.use() before the first use of nccl4j, or "
                             + "start the JVM with -Dnccl4j.backend=emulator");
         }
-        int version = EmulatorControl.nccl4jEmuInterface();
+        int version = interfaceVersion();
         if (version != EmulatorControl.NCCL4J_EMU_INTERFACE()) {
             throw new IllegalStateException(
                     "this version of nccl4j needs interface " + EmulatorControl.NCCL4J_EMU_INTERFACE()
@@ -50,6 +51,15 @@ final class ControlCalls {
                             + NativeLibraries.describe());
         }
         checked = true;
+    }
+
+    private static int interfaceVersion() {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment version = arena.allocate(JAVA_INT);
+            return EmulatorControl.nccl4jEmuInterface(version) == EmulatorControl.NCCL4J_EMU_OK()
+                    ? version.get(JAVA_INT, 0)
+                    : 0;
+        }
     }
 
     /** @param what the call with its arguments, for the message */

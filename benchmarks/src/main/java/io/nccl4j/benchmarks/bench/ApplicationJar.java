@@ -12,6 +12,7 @@ import java.util.jar.JarEntry;
 import java.util.jar.JarFile;
 import java.util.jar.JarOutputStream;
 import java.util.jar.Manifest;
+import java.util.zip.ZipEntry;
 
 /**
  * What a small server would ship: {@link FirstDispatch}, the library, the emulator and a logger in a jar of their own. Its manifest
@@ -41,7 +42,7 @@ final class ApplicationJar {
             for (Enumeration<JarEntry> entries = source.entries(); entries.hasMoreElements();) {
                 JarEntry entry = entries.nextElement();
                 if (isNeeded(entry.getName())) {
-                    out.putNextEntry(new JarEntry(entry.getName()));
+                    out.putNextEntry(like(entry));
                     try (InputStream in = source.getInputStream(entry)) {
                         in.transferTo(out);
                     }
@@ -49,6 +50,17 @@ final class ApplicationJar {
                 }
             }
         }
+    }
+
+    /** The native library uncompressed, as it is in the emulator's jar. */
+    private static JarEntry like(JarEntry entry) {
+        JarEntry like = new JarEntry(entry.getName());
+        if (entry.getName().endsWith(".so")) {
+            like.setMethod(ZipEntry.STORED);
+            like.setSize(entry.getSize());
+            like.setCrc(entry.getCrc());
+        }
+        return like;
     }
 
     private static boolean isNeeded(String entry) {
