@@ -33,7 +33,6 @@ public final class StateChanges {
     /** To be called after the change. */
     public static void add() {
         synchronized (WAITING) {
-            count++;
             // No iterator: some changes are those of a step.
             for (int i = 0; i < WAITING.size(); i++) {
                 Observer observer = WAITING.get(i).get();
@@ -43,6 +42,8 @@ public final class StateChanges {
                 }
             }
             WAITING.clear();
+            // Last: who sees the new count has been told.
+            count++;
         }
     }
 
