@@ -91,10 +91,12 @@ public final class DrawnRouting {
 
     /** Rows that {@code source} sends to {@code destination}: one per token, or per token and expert, as the layout has it. */
     public long rows(int source, int destination) {
+        if (!shape.rowPerExpert()) {
+            return messages(source, destination);
+        }
         long rows = 0;
         for (int token = 0; token < counts[source]; token++) {
-            int count = expertsOn(source, token, destination);
-            rows += shape.rowPerExpert() ? count : Math.min(1, count);
+            rows += expertsOn(source, token, destination);
         }
         return rows;
     }
