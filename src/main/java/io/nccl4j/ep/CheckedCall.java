@@ -27,7 +27,10 @@ final class CheckedCall {
         EpTensor[] counters = info == null ? new EpTensor[0] : info.tensors();
         this.fixed = Arrays.copyOf(some, some.length + counters.length);
         System.arraycopy(counters, 0, this.fixed, some.length, counters.length);
-        this.fixedRows = Arrays.stream(this.fixed).mapToLong(EpTensor::rows).toArray();
+        this.fixedRows = new long[this.fixed.length];
+        for (int i = 0; i < fixedRows.length; i++) {
+            fixedRows[i] = this.fixed[i].rows();
+        }
     }
 
     static CheckedCall update(EpTensor routing, @Nullable LayoutInfo info) {

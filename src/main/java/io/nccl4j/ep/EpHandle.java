@@ -155,10 +155,14 @@ public final class EpHandle extends RepeatableCalls {
     /** {@link #dispatch(DispatchInputs, DispatchOutputs, LayoutInfo, DispatchConfig, CudaStream)}: forward, all at once. */
     public void dispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info, CudaStream stream) {
         if (!isRepeatedDispatch(inputs, outputs, info, stream)) {
-            checkAndDispatch(inputs, outputs, info, null, stream);
+            if (info == null) {
+                dispatch(inputs, outputs, stream);
+            } else {
+                checkAndDispatch(inputs, outputs, info, null, stream);
+            }
             return;
         }
-        int status = repeatPlainDispatch();
+        int status = repeatCountedDispatch();
         if (status != 0) {
             throw dispatchFailed(status);
         }
@@ -166,7 +170,14 @@ public final class EpHandle extends RepeatableCalls {
 
     /** The same without a layout info. */
     public void dispatch(DispatchInputs inputs, DispatchOutputs outputs, CudaStream stream) {
-        dispatch(inputs, outputs, null, stream);
+        if (!isRepeatedDispatch(inputs, outputs, stream)) {
+            checkAndDispatch(inputs, outputs, null, null, stream);
+            return;
+        }
+        int status = repeatPlainDispatch();
+        if (status != 0) {
+            throw dispatchFailed(status);
+        }
     }
 
     /**

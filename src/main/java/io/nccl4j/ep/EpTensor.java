@@ -64,12 +64,14 @@ public final class EpTensor {
     }
 
     private static void checkExtents(long[] shape, DataType type, long bytes) {
-        Rule.TENSOR_EXTENTS.require(shape.length > 0 && Arrays.stream(shape).allMatch(extent -> extent >= 0),
-                "shape is %s: must have at least one extent, none negative", Arrays.toString(shape));
+        boolean legal = shape.length > 0;
         long needed = type.byteSize();
         for (long extent : shape) {
+            legal &= extent >= 0;
             needed = extent != 0 && needed > Long.MAX_VALUE / extent ? Long.MAX_VALUE : needed * extent;
         }
+        Rule.TENSOR_EXTENTS.require(legal, "shape is %s: must have at least one extent, none negative",
+                Arrays.toString(shape));
         Rule.TENSOR_EXTENTS.require(needed <= bytes, "%s %s takes %d bytes: the memory has %d", type,
                 Arrays.toString(shape), needed,
                 bytes);

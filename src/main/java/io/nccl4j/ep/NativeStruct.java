@@ -52,10 +52,14 @@ abstract sealed class NativeStruct permits DispatchInputs, DispatchOutputs, Comb
         struct.set(ValueLayout.JAVA_INT, 0, size);
         struct.set(ValueLayout.JAVA_INT, MAGIC_OFFSET, NcclEp.NCCL_EP_MAGIC());
         this.address = struct.address();
-        present.stream().map(EpTensor::memory).distinct().forEach(memory -> memory.whenClosed(() -> address = 0));
         for (EpTensor tensor : this.tensors) {
+            tensor.memory().whenClosed(this::invalidate);
             tensor.addUse(this);
         }
+    }
+
+    private void invalidate() {
+        address = 0;
     }
 
     /** The memory to write the fields into. */

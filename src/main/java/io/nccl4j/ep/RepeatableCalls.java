@@ -31,15 +31,16 @@ abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
     private long updateCounters;
     private long updateOn;
 
-    /** Without a config, and with one. */
+    /** With neither info nor config, with an info, and with a config: two are null. */
     private @Nullable DispatchInputs dispatchInputs;
+    private @Nullable DispatchInputs countedDispatchInputs;
     private @Nullable DispatchInputs configuredDispatchInputs;
     private @Nullable DispatchOutputs dispatchOutputs;
     private @Nullable LayoutInfo dispatchInfo;
     private @Nullable DispatchConfig dispatchConfig;
     private @Nullable CudaStream dispatchStream;
-    private long dispatchIn;
-    private long dispatchOut;
+    private @Nullable DispatchStructs dispatchStructs;
+    private long dispatchBase;
     private long dispatchCounters;
     private long dispatchHow;
     private long dispatchOn;
@@ -74,9 +75,15 @@ abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
                 && updateStream == stream;
     }
 
+    final boolean isRepeatedDispatch(DispatchInputs inputs, DispatchOutputs outputs, CudaStream stream) {
+        return thread == Thread.currentThread() && dispatchInputs == inputs && dispatchOutputs == outputs
+                && dispatchStream == stream;
+    }
+
+    /** False without an info. */
     final boolean isRepeatedDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
             CudaStream stream) {
-        return thread == Thread.currentThread() && dispatchInputs == inputs && dispatchOutputs == outputs
+        return thread == Thread.currentThread() && countedDispatchInputs == inputs && dispatchOutputs == outputs
                 && dispatchInfo == info && dispatchStream == stream;
     }
 
@@ -117,12 +124,20 @@ abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
     }
 
     final int repeatDispatch() {
-        return HotCalls.dispatch(handle, dispatchIn, dispatchOut, dispatchCounters, dispatchHow, dispatchOn);
+        return HotCalls.dispatch(handle, dispatchBase + DispatchStructs.INPUTS,
+                dispatchBase + DispatchStructs.OUTPUTS, dispatchCounters, dispatchHow, dispatchOn);
     }
 
-    /** The last dispatch without a config. */
+    /** The last dispatch with neither info nor config. */
     final int repeatPlainDispatch() {
-        return HotCalls.dispatch(handle, dispatchIn, dispatchOut, dispatchCounters, 0, dispatchOn);
+        return HotCalls.dispatch(handle, dispatchBase + DispatchStructs.INPUTS,
+                dispatchBase + DispatchStructs.OUTPUTS, 0, 0, dispatchOn);
+    }
+
+    /** The last dispatch with an info and without a config. */
+    final int repeatCountedDispatch() {
+        return HotCalls.dispatch(handle, dispatchBase + DispatchStructs.INPUTS,
+                dispatchBase + DispatchStructs.OUTPUTS, dispatchBase + DispatchStructs.INFO, 0, dispatchOn);
     }
 
     final int repeatCombine() {
@@ -158,15 +173,19 @@ abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
             @Nullable DispatchConfig config, CudaStream stream) {
         begin();
         dispatchBuffers = null;
-        dispatchInputs = config == null ? inputs : null;
+        dispatchInputs = info == null && config == null ? inputs : null;
+        countedDispatchInputs = info != null && config == null ? inputs : null;
         configuredDispatchInputs = config == null ? null : inputs;
         dispatchOutputs = outputs;
         dispatchInfo = info;
         dispatchConfig = config;
         dispatchStream = stream;
-        dispatchIn = inputs.address();
-        dispatchOut = outputs.address();
-        dispatchCounters = info == null ? 0 : info.address();
+        if (dispatchStructs == null) {
+            dispatchStructs = new DispatchStructs();
+            dispatchBase = dispatchStructs.address();
+        }
+        dispatchStructs.copy(inputs, outputs, info);
+        dispatchCounters = info == null ? 0 : dispatchBase + DispatchStructs.INFO;
         dispatchHow = config == null ? 0 : config.address();
         dispatchOn = stream.address();
         inputs.repeaters().add(this);
@@ -196,7 +215,8 @@ abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
         if (thread == Thread.currentThread() && updateStream == dispatchStream
                 && (routing == buffers.routing() || countedRouting == buffers.routing())
                 && updateInfo == buffers.updateInfo()
-                && (dispatchInputs == buffers.dispatchInputs() || configuredDispatchInputs == buffers.dispatchInputs())
+                && (dispatchInputs == buffers.dispatchInputs() || countedDispatchInputs == buffers.dispatchInputs()
+                        || configuredDispatchInputs == buffers.dispatchInputs())
                 && dispatchConfig == buffers.dispatchConfig(null)) {
             dispatchTokens = tokens;
             dispatchBuffers = buffers;
@@ -218,6 +238,7 @@ abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
             routing = null;
             countedRouting = null;
             dispatchInputs = null;
+            countedDispatchInputs = null;
             configuredDispatchInputs = null;
             combineInputs = null;
             configuredCombineInputs = null;

@@ -9,7 +9,9 @@ final class Repeaters {
 
     void add(RepeatableCalls handle) {
         if (!handles.contains(handle)) {
-            handles.removeIf(RepeatableCalls::isClosed);
+            if (!handles.isEmpty()) {
+                handles.removeIf(RepeatableCalls::isClosed);
+            }
             handles.add(handle);
         }
     }

@@ -9,11 +9,16 @@ import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.FutureTask;
 import java.util.function.Consumer;
 import jdk.jfr.Recording;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -166,6 +171,7 @@ class RepeatableCallsTest {
                 assertThat(handle.isRepeatedUpdate(bench.buffers.routing(), bench.other)).isFalse();
                 assertThat(handle.isRepeatedUpdate(bench.buffers.tokens(), bench.stream)).isFalse();
                 assertThat(handle.isRepeatedUpdate(bench.buffers.routing(), bench.info, bench.stream)).isFalse();
+                assertThat(handle.isRepeatedDispatch(bench.inputs, bench.outputs, bench.stream)).isFalse();
                 assertThat(handle.isRepeatedDispatch(bench.inputs, bench.outputs, null, bench.stream)).isFalse();
                 assertThat(handle.isRepeatedDispatch(bench.inputs, bench.outputs, bench.info, bench.other)).isFalse();
                 assertThat(handle.isRepeatedDispatch(DispatchInputs.of(bench.buffers.tokens()), bench.outputs,
@@ -199,6 +205,102 @@ class RepeatableCallsTest {
                 assertThat(bench.isRepeated(bench.second)).isFalse();
             }
         });
+    }
+
+    /** What a dispatch may leave out; the counters only in high throughput, which has them from the update. */
+    enum Dispatch {
+        PLAIN(false, false), COUNTED(true, false), CONFIGURED(false, true), COUNTED_AND_CONFIGURED(true, true);
+
+        private final boolean counted;
+        private final boolean configured;
+
+        Dispatch(boolean counted, boolean configured) {
+            this.counted = counted;
+            this.configured = configured;
+        }
+
+        private @Nullable LayoutInfo info(EpBuffers buffers) {
+            return counted ? buffers.dispatchInfo() : null;
+        }
+
+        void call(EpBuffers buffers, CudaStream stream) {
+            if (configured) {
+                buffers.handle().dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), info(buffers),
+                        DispatchConfig.defaults(), stream);
+            } else {
+                buffers.handle().dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), info(buffers), stream);
+            }
+        }
+
+        boolean isRepeated(EpBuffers b, CudaStream stream) {
+            EpHandle handle = b.handle();
+            if (configured) {
+                return handle.isRepeatedDispatch(b.dispatchInputs(), b.dispatchOutputs(), info(b),
+                        DispatchConfig.defaults(), stream);
+            }
+            return counted
+                    ? handle.isRepeatedDispatch(b.dispatchInputs(), b.dispatchOutputs(), info(b), stream)
+                    : handle.isRepeatedDispatch(b.dispatchInputs(), b.dispatchOutputs(), stream);
+        }
+    }
+
+    /** Every kind, on two sets of tensors in turns and after every other kind: what is made again must be the last, and whole. */
+    @ParameterizedTest
+    @EnumSource
+    void aRepeatedDispatchDoesWhatTheFirstDid(Dispatch kind, EmulatedCluster cluster) {
+        EpGroupConfig.Builder config = kind.counted
+                ? EpGroupConfig.lowLatency().layout(Layout.EXPERT_MAJOR)
+                : EpGroupConfig.highThroughput().layout(Layout.FLAT);
+        cluster.run(rank -> {
+            try (Arena arena = Arena.ofConfined();
+                    Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
+                    CudaStream stream = CudaStream.create(rank.device());
+                    EpGroup group = EpGroup.create(communicator, config.experts(4).maxTokensPerRank(TOKENS)
+                            .maxTokenBytes(HIDDEN * Short.BYTES).topK(2).build());
+                    EpHandle handle = group.createHandle();
+                    EpBuffers buffers = handle.allocateBuffers(HIDDEN, DataType.BFLOAT16);
+                    EpBuffers more = handle.allocateBuffers(HIDDEN, DataType.BFLOAT16)) {
+                buffers.routing().memory()
+                        .copyFrom(arena.allocateFrom(ValueLayout.JAVA_LONG, 0, 1, 0, 1, 0, 1, 0, 1));
+                buffers.tokens().memory().fillAsync((byte) 1, stream);
+                more.tokens().memory().fillAsync((byte) 2, stream);
+                handle.update(buffers.routing(), buffers.updateInfo(), stream);
+                for (Dispatch before : Dispatch.values()) {
+                    if (before.counted == kind.counted) {
+                        before.call(more, stream);
+                        kind.call(buffers, stream);
+                        assertThat(kind.isRepeated(more, stream)).isFalse();
+                        expectRows(kind, buffers, (byte) 1, stream);
+                        kind.call(more, stream);
+                        expectRows(kind, more, (byte) 2, stream);
+                    }
+                }
+            }
+        });
+    }
+
+    /** Makes the call again, into cleared memory. */
+    private static void expectRows(Dispatch kind, EpBuffers buffers, byte value, CudaStream stream) {
+        DeviceMemory received = buffers.received().memory();
+        received.fillAsync((byte) 0, stream);
+        buffers.expertCounts().memory().fillAsync((byte) 0, stream);
+        assertThat(kind.isRepeated(buffers, stream)).isTrue();
+        kind.call(buffers, stream);
+        stream.await(Duration.ofSeconds(30));
+        // A row per token, and with counters one per expert of the token.
+        int rows = kind.counted ? 2 * TOKENS : TOKENS;
+        byte[] expected = new byte[(int) received.byteSize()];
+        Arrays.fill(expected, 0, rows * HIDDEN * Short.BYTES, value);
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment actual = arena.allocate(received.byteSize());
+            received.copyTo(actual);
+            assertThat(actual.toArray(ValueLayout.JAVA_BYTE)).isEqualTo(expected);
+            if (kind.counted) {
+                MemorySegment counts = arena.allocate(buffers.expertCounts().byteSize());
+                buffers.expertCounts().memory().copyTo(counts);
+                assertThat(counts.toArray(ValueLayout.JAVA_INT)).containsExactly(TOKENS, TOKENS, 0, 0);
+            }
+        }
     }
 
     @Test
