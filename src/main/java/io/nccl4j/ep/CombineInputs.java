@@ -4,7 +4,10 @@ import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.bindings.ncclep.ncclEpCombineInputs_t;
 import org.jspecify.annotations.Nullable;
 
-/** What the experts of a rank hand back, {@code ncclEpCombineInputs_t}: rows in the places where dispatch put theirs. */
+/**
+ * What the experts of a rank hand back, {@code ncclEpCombineInputs_t}: rows in the places where dispatch put theirs. For the same tensors
+ * there is one object, which may be asked for in each step.
+ */
 public final class CombineInputs extends NativeStruct {
     private final EpTensor tokens;
     private final @Nullable EpTensor weights;
@@ -12,7 +15,7 @@ public final class CombineInputs extends NativeStruct {
 
     private CombineInputs(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor scales) {
         super(ncclEpCombineInputs_t.layout(),
-                scales == null ? NcclEp.NCCL_EP_COMBINE_INPUTS_V1_SIZE() : NcclEp.NCCL_EP_COMBINE_INPUTS_V2_SIZE(),
+                scales == null ? NcclEp.NCCL_EP_COMBINE_INPUTS_V1_SIZE() : NcclEp.NCCL_EP_COMBINE_INPUTS_V2_SIZE(), 0,
                 tokens, weights,
                 scales);
         this.tokens = tokens;
@@ -25,12 +28,12 @@ public final class CombineInputs extends NativeStruct {
 
     /** Tokens only: the forward pass. */
     public static CombineInputs of(EpTensor tokens) {
-        return new CombineInputs(tokens, null, null);
+        return of(tokens, null, null);
     }
 
     /** Tokens and gradients of the weights: the backward pass of high throughput. */
     public static CombineInputs of(EpTensor tokens, @Nullable EpTensor weights) {
-        return new CombineInputs(tokens, weights, null);
+        return of(tokens, weights, null);
     }
 
     /**
@@ -42,7 +45,8 @@ public final class CombineInputs extends NativeStruct {
      * @param scales float32, one per row: needed by {@link CombineRecipe#NVFP4}, else null. API v2
      */
     public static CombineInputs of(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor scales) {
-        return new CombineInputs(tokens, weights, scales);
+        CombineInputs known = find(CombineInputs.class, 0, tokens, weights, scales);
+        return known != null ? known : new CombineInputs(tokens, weights, scales);
     }
 
     /** {@code tokens}. */

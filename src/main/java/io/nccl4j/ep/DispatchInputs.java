@@ -4,14 +4,17 @@ import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.bindings.ncclep.ncclEpDispatchInputs_t;
 import org.jspecify.annotations.Nullable;
 
-/** What a rank dispatches, {@code ncclEpDispatchInputs_t}. T is the number of rows of the last update. */
+/**
+ * What a rank dispatches, {@code ncclEpDispatchInputs_t}. T is the number of rows of the last update. For the same tensors there is one
+ * object, which may be asked for in each step.
+ */
 public final class DispatchInputs extends NativeStruct {
     private final EpTensor tokens;
     private final @Nullable EpTensor weights;
     private final @Nullable EpTensor scales;
 
     private DispatchInputs(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor scales) {
-        super(ncclEpDispatchInputs_t.layout(), NcclEp.NCCL_EP_DISPATCH_INPUTS_V1_SIZE(), tokens, weights, scales);
+        super(ncclEpDispatchInputs_t.layout(), NcclEp.NCCL_EP_DISPATCH_INPUTS_V1_SIZE(), 0, tokens, weights, scales);
         this.tokens = tokens;
         this.weights = weights;
         this.scales = scales;
@@ -22,12 +25,12 @@ public final class DispatchInputs extends NativeStruct {
 
     /** Tokens only: low latency EXPERT_MAJOR, and the backward pass. */
     public static DispatchInputs of(EpTensor tokens) {
-        return new DispatchInputs(tokens, null, null);
+        return of(tokens, null, null);
     }
 
     /** Tokens and routing weights. */
     public static DispatchInputs of(EpTensor tokens, @Nullable EpTensor weights) {
-        return new DispatchInputs(tokens, weights, null);
+        return of(tokens, weights, null);
     }
 
     /**
@@ -38,7 +41,8 @@ public final class DispatchInputs extends NativeStruct {
      * @param scales {@code [T, scales]}: needed by {@link DispatchRecipe#QUANT_FWD}, else null
      */
     public static DispatchInputs of(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor scales) {
-        return new DispatchInputs(tokens, weights, scales);
+        DispatchInputs known = find(DispatchInputs.class, 0, tokens, weights, scales);
+        return known != null ? known : new DispatchInputs(tokens, weights, scales);
     }
 
     /** {@code tokens}. */

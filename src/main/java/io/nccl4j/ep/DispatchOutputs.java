@@ -4,7 +4,10 @@ import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.bindings.ncclep.ncclEpDispatchOutputs_t;
 import org.jspecify.annotations.Nullable;
 
-/** What a rank receives, {@code ncclEpDispatchOutputs_t}. Shapes are those of the {@link Layout}. */
+/**
+ * What a rank receives, {@code ncclEpDispatchOutputs_t}. Shapes are those of the {@link Layout}. For the same tensors there is one object,
+ * which may be asked for in each step.
+ */
 public final class DispatchOutputs extends NativeStruct {
     private final EpTensor tokens;
     private final @Nullable EpTensor weights;
@@ -13,7 +16,7 @@ public final class DispatchOutputs extends NativeStruct {
 
     private DispatchOutputs(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor indices,
             @Nullable EpTensor scales) {
-        super(ncclEpDispatchOutputs_t.layout(), NcclEp.NCCL_EP_DISPATCH_OUTPUTS_V1_SIZE(), tokens, weights, indices,
+        super(ncclEpDispatchOutputs_t.layout(), NcclEp.NCCL_EP_DISPATCH_OUTPUTS_V1_SIZE(), 0, tokens, weights, indices,
                 scales);
         this.tokens = tokens;
         this.weights = weights;
@@ -27,12 +30,12 @@ public final class DispatchOutputs extends NativeStruct {
 
     /** Tokens only: low latency EXPERT_MAJOR, and the backward pass. */
     public static DispatchOutputs of(EpTensor tokens) {
-        return new DispatchOutputs(tokens, null, null, null);
+        return of(tokens, null, null, null);
     }
 
     /** Tokens, and weights and indices where the layout has them. */
     public static DispatchOutputs of(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor indices) {
-        return new DispatchOutputs(tokens, weights, indices, null);
+        return of(tokens, weights, indices, null);
     }
 
     /**
@@ -47,7 +50,8 @@ public final class DispatchOutputs extends NativeStruct {
      */
     public static DispatchOutputs of(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor indices,
             @Nullable EpTensor scales) {
-        return new DispatchOutputs(tokens, weights, indices, scales);
+        DispatchOutputs known = find(DispatchOutputs.class, 0, tokens, weights, indices, scales);
+        return known != null ? known : new DispatchOutputs(tokens, weights, indices, scales);
     }
 
     /** {@code tokens}. */

@@ -18,8 +18,9 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A tensor in device memory, {@code ncclEpTensor_t}: contiguous, rows first. Its descriptor is written once, beside the memory,
- * and lives as long as that; per step only the number of rows changes. ({@code ncclEpTensorAlloc} puts the same descriptor into memory of
- * the library, and {@code ncclEpTensorDestroy} takes it away; {@link EpGeneration#ofLibrary} is who calls them.)
+ * and takes its room for as long as that: make a tensor once, and change its {@link #rows(long) rows} from step to step. ({@code
+ * ncclEpTensorAlloc} puts the same descriptor into memory of the library, and {@code ncclEpTensorDestroy} takes it away; {@link
+ * EpGeneration#ofLibrary} is who calls them.)
  *
  * <p>Used by one thread at a time.
  */
@@ -219,7 +220,16 @@ public final class EpTensor {
 
     /** {@code use} points to this tensor, and hears of changes of its rows. */
     void addUse(NativeStruct use) {
+        for (int i = uses.size() - 1; i >= 0; i--) {
+            if (uses.get(i).isClosed()) {
+                uses.remove(i);
+            }
+        }
         uses.add(use);
+    }
+
+    List<NativeStruct> uses() {
+        return uses;
     }
 
     /** Who has this as a routing, and is to look again when its rows change. */

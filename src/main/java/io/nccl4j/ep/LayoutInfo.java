@@ -6,7 +6,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Where received tokens lie, {@code ncclEpLayoutInfo_t}: counters that the device writes. High throughput takes it in update,
- * low latency in dispatch.
+ * low latency in dispatch. For the same tensors and numbering there is one object, which may be asked for in each step.
  */
 public final class LayoutInfo extends NativeStruct {
     private final @Nullable EpTensor expertCounters;
@@ -20,7 +20,7 @@ public final class LayoutInfo extends NativeStruct {
                 b.expertIds == ExpertIds.AUTO
                         ? NcclEp.NCCL_EP_LAYOUT_INFO_V1_SIZE()
                         : NcclEp.NCCL_EP_LAYOUT_INFO_V2_SIZE(),
-                b.expertCounters, b.sourceRankCounters, b.expertOffsets, b.receivedTotal);
+                b.expertIds.code(), b.expertCounters, b.sourceRankCounters, b.expertOffsets, b.receivedTotal);
         this.expertCounters = b.expertCounters;
         this.sourceRankCounters = b.sourceRankCounters;
         this.expertOffsets = b.expertOffsets;
@@ -89,7 +89,9 @@ public final class LayoutInfo extends NativeStruct {
 
         /** The struct. */
         public LayoutInfo build() {
-            return new LayoutInfo(this);
+            LayoutInfo known = find(LayoutInfo.class, expertIds.code(), expertCounters, sourceRankCounters,
+                    expertOffsets, receivedTotal);
+            return known != null ? known : new LayoutInfo(this);
         }
     }
 

@@ -15,12 +15,15 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A struct of tensors that is passed by pointer. Written once, in memory that lives as long as the first tensor's, and useless
- * as soon as the memory of any of its tensors is closed: then its address is gone, and using it is refused.
+ * as soon as the memory of any of its tensors is closed: then its address is gone, and using it is refused. There is one for the same
+ * tensors, so that a program may ask for it in each step.
  */
 abstract sealed class NativeStruct permits DispatchInputs, DispatchOutputs, CombineInputs, CombineOutputs, LayoutInfo {
     /** Size and magic come first in every struct. */
     private static final int MAGIC_OFFSET = 4;
 
+    private final @Nullable EpTensor[] fields;
+    private final int variant;
     private final EpTensor[] tensors;
     private final Window[] windows;
     private final MemorySegment struct;
@@ -30,12 +33,15 @@ abstract sealed class NativeStruct permits DispatchInputs, DispatchOutputs, Comb
     /**
      * @param layout of the newest version of the struct
      * @param size of the version that is passed, for the {@code size} field
-     * @param tensors what it points to, null where it does not
+     * @param variant what else it says, if it is not only its tensors that tell it from others of its class
+     * @param fields the tensors that it points to, null where it does not
      */
-    NativeStruct(MemoryLayout layout, int size, @Nullable EpTensor... tensors) {
+    NativeStruct(MemoryLayout layout, int size, int variant, @Nullable EpTensor... fields) {
+        this.fields = fields;
+        this.variant = variant;
         List<EpTensor> present = new ArrayList<>();
         List<Window> inWindows = new ArrayList<>();
-        for (EpTensor tensor : tensors) {
+        for (EpTensor tensor : fields) {
             if (tensor != null && !present.contains(tensor)) {
                 tensor.descriptor();
                 present.add(tensor);
@@ -56,6 +62,22 @@ abstract sealed class NativeStruct permits DispatchInputs, DispatchOutputs, Comb
             tensor.memory().whenClosed(this::invalidate);
             tensor.addUse(this);
         }
+    }
+
+    /** The one that there is for these tensors; null if there is none. */
+    static <S extends NativeStruct> @Nullable S find(Class<S> type, int variant, @Nullable EpTensor... fields) {
+        for (EpTensor tensor : fields) {
+            if (tensor != null) {
+                for (NativeStruct use : tensor.uses()) {
+                    if (use.getClass() == type && use.variant == variant && Arrays.equals(use.fields, fields)
+                            && !use.isClosed()) {
+                        return type.cast(use);
+                    }
+                }
+                return null;
+            }
+        }
+        return null;
     }
 
     private void invalidate() {

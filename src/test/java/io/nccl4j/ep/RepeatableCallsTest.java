@@ -1,6 +1,7 @@
 package io.nccl4j.ep;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
@@ -174,9 +175,9 @@ class RepeatableCallsTest {
                 assertThat(handle.isRepeatedDispatch(bench.inputs, bench.outputs, bench.stream)).isFalse();
                 assertThat(handle.isRepeatedDispatch(bench.inputs, bench.outputs, null, bench.stream)).isFalse();
                 assertThat(handle.isRepeatedDispatch(bench.inputs, bench.outputs, bench.info, bench.other)).isFalse();
-                assertThat(handle.isRepeatedDispatch(DispatchInputs.of(bench.buffers.tokens()), bench.outputs,
+                assertThat(handle.isRepeatedDispatch(DispatchInputs.of(bench.buffers.combined()), bench.outputs,
                         bench.info, bench.stream)).isFalse();
-                assertThat(handle.isRepeatedDispatch(bench.inputs, DispatchOutputs.of(bench.buffers.received()),
+                assertThat(handle.isRepeatedDispatch(bench.inputs, DispatchOutputs.of(bench.buffers.expertOutputs()),
                         bench.info, bench.stream)).isFalse();
                 assertThat(handle.isRepeatedDispatch(bench.inputs, bench.outputs, bench.info,
                         DispatchConfig.defaults(), bench.stream)).isFalse();
@@ -303,6 +304,35 @@ class RepeatableCallsTest {
         }
     }
 
+    /** As in a program that makes its structs in each step. */
+    @Test
+    void structsOfTheSameTensorsAreTheSame(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (Bench bench = new Bench(rank)) {
+                EpBuffers b = bench.buffers;
+                bench.step(bench.handle);
+                assertThat(bench.handle.isRepeatedDispatch(DispatchInputs.of(b.tokens()),
+                        DispatchOutputs.of(b.received()), LayoutInfo.of(b.expertCounts()), bench.stream)).isTrue();
+                assertThat(bench.handle.isRepeatedCombine(CombineInputs.of(b.expertOutputs()),
+                        CombineOutputs.of(b.combined(), b.weights()), bench.stream)).isTrue();
+                assertThat(DispatchInputs.of(b.tokens(), b.weights())).isNotSameAs(DispatchInputs.of(b.tokens()))
+                        .isSameAs(DispatchInputs.of(b.tokens(), b.weights(), null));
+                assertThat(CombineInputs.of(b.tokens())).isNotSameAs(DispatchInputs.of(b.tokens()));
+                assertThat(LayoutInfo.builder().expertCounters(b.expertCounts()).expertIds(ExpertIds.GLOBAL).build())
+                        .isNotSameAs(bench.info);
+                DeviceMemory memory = DeviceMemory.allocate(rank.device(), HIDDEN * Short.BYTES);
+                EpTensor weights = EpTensor.of(memory, DataType.BFLOAT16, 1, HIDDEN);
+                DispatchInputs closed = DispatchInputs.of(b.tokens(), weights);
+                memory.close();
+                assertThatThrownBy(() -> DispatchInputs.of(b.tokens(), weights)).hasMessageContaining("closed");
+                EpTensor others = EpTensor.of(b.combined().memory(), DataType.BFLOAT16, 1, HIDDEN);
+                assertThat(b.tokens().uses()).contains(closed);
+                DispatchInputs open = DispatchInputs.of(b.tokens(), others);
+                assertThat(b.tokens().uses()).contains(open).doesNotContain(closed);
+            }
+        });
+    }
+
     @Test
     void callsWithAConfigAreRepeatedWithIt(EmulatedCluster cluster) {
         cluster.run(rank -> {
@@ -331,6 +361,11 @@ class RepeatableCallsTest {
                 assertThat(bench.handle.isRepeatedDispatch(bench.buffers, TOKENS, bench.other)).isFalse();
                 assertThat(bench.handle.isRepeatedDispatch(bench.buffers, TOKENS, bench.stream)).isTrue();
                 bench.step(bench.handle);
+                // The same calls, since the structs are those of the buffers.
+                assertThat(bench.handle.isRepeatedDispatch(bench.buffers, TOKENS, bench.stream)).isTrue();
+                bench.handle.dispatch(DispatchInputs.of(bench.buffers.combined()), bench.outputs, bench.info,
+                        bench.stream);
+                bench.handle.combine(CombineInputs.of(bench.buffers.received()), bench.combineOutputs, bench.stream);
                 assertThat(bench.handle.isRepeatedDispatch(bench.buffers, TOKENS, bench.stream)).isFalse();
                 assertThat(bench.handle.isRepeatedCombine(bench.buffers, bench.stream)).isFalse();
             }
