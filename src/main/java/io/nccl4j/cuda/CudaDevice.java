@@ -14,6 +14,8 @@ import io.nccl4j.internal.TimeLimit;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -298,6 +300,27 @@ public final class CudaDevice {
                 }
             }
             return failure == null;
+        });
+    }
+
+    /**
+     * Events after the work that was enqueued so far on the streams that nccl4j knows, for the caller to close.
+     *
+     * @return one for each stream with work; null if that cannot be marked now, because a stream is being captured
+     */
+    @Nullable
+    List<CudaEvent> markEnqueued() {
+        return call(() -> {
+            List<CudaEvent> marks = new ArrayList<>();
+            boolean all = false;
+            try {
+                all = streams.stream().allMatch(stream -> stream.addMark(marks));
+            } finally {
+                if (!all) {
+                    marks.forEach(CudaEvent::close);
+                }
+            }
+            return all ? marks : null;
         });
     }
 

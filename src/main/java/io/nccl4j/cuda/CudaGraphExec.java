@@ -10,6 +10,8 @@ import io.nccl4j.internal.NativeResource;
 import io.nccl4j.internal.StateChanges;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -24,6 +26,7 @@ public final class CudaGraphExec extends DeviceResource {
         }
     };
     private GraphContents contents;
+    private final List<SupersededContents> superseded = new ArrayList<>();
     /** Where the last launch was, which can be repeated without a look as long as nothing has changed. */
     private @Nullable CudaStream steady;
 
@@ -90,13 +93,31 @@ public final class CudaGraphExec extends DeviceResource {
 
     /**
      * Takes over the parameters of another graph of the same topology, {@code cudaGraphExecUpdate}. Cheaper than instantiating
-     * anew.
+     * anew. Launches made before do what they did. What the earlier graph used cannot be closed before this.
      *
      * @throws IllegalArgumentException if the topology differs; this executable stays as it was
      */
     public void update(CudaGraph graph) {
         CaptureScope.refuse("CudaGraphExec.update", "update after the capture");
         steady = null;
+        endSuperseded();
+        SupersededContents earlier = new SupersededContents(contents, device());
+        boolean updated = false;
+        try {
+            replaceBy(graph);
+            updated = true;
+        } finally {
+            if (!updated) {
+                earlier.closeMarks();
+            }
+        }
+        graph.contents().resources().forEach(this::hold);
+        graph.contents().use();
+        superseded.add(earlier);
+        contents = graph.contents();
+    }
+
+    private void replaceBy(CudaGraph graph) {
         int status;
         int result;
         try (Arena arena = Arena.ofConfined()) {
@@ -110,15 +131,16 @@ public final class CudaGraphExec extends DeviceResource {
                     + ": its topology differs (cudaGraphExecUpdateResult " + result + ")");
         }
         device().check(status, "cudaGraphExecUpdate");
-        graph.contents().resources().forEach(this::hold);
-        // Launches enqueued before may still run the old work, so its functions must outlive them.
-        GraphContents old = contents;
-        graph.contents().use();
-        contents = graph.contents();
-        if (old != contents) {
-            contents.endAfter(old);
-        } else {
-            old.release();
+    }
+
+    private void endSuperseded() {
+        for (int i = superseded.size() - 1; i >= 0; i--) {
+            SupersededContents earlier = superseded.get(i);
+            if (earlier.isOver()) {
+                superseded.remove(i);
+                earlier.closeMarks();
+                earlier.release();
+            }
         }
     }
 
@@ -127,8 +149,14 @@ public final class CudaGraphExec extends DeviceResource {
     }
 
     @Override
+    void released() {
+        superseded.forEach(SupersededContents::closeMarks);
+    }
+
+    @Override
     void destroy(long address) {
         device().check(CudaRuntime.cudaGraphExecDestroy(MemorySegment.ofAddress(address)), "cudaGraphExecDestroy");
         contents.release();
+        superseded.forEach(SupersededContents::release);
     }
 }

@@ -2,15 +2,12 @@ package io.nccl4j.cuda;
 
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.NativeResource;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /** What a captured graph and the executables made from it need for as long as the last of them lives. */
 final class GraphContents {
     private final CaptureScope scope;
-    private final List<GraphContents> predecessors = new ArrayList<>();
     private int users;
 
     GraphContents(CaptureScope scope) {
@@ -55,23 +52,14 @@ final class GraphContents {
         users++;
     }
 
-    /** Keeps what an updated executable used before, since launches of it may still be in flight. */
-    synchronized void endAfter(GraphContents old) {
-        predecessors.add(old);
-    }
-
     /** One user less; with the last one the host functions end. */
     void release() {
-        List<GraphContents> before;
         synchronized (this) {
             users--;
             if (users > 0) {
                 return;
             }
-            before = List.copyOf(predecessors);
-            predecessors.clear();
         }
         scope.release();
-        before.forEach(GraphContents::release);
     }
 }

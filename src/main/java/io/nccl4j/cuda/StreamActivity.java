@@ -2,6 +2,7 @@ package io.nccl4j.cuda;
 
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -47,6 +48,18 @@ final class StreamActivity {
         } catch (CudaException e) {
             return false;
         }
+    }
+
+    /** Adds a mark of the work that was enqueued so far, if that is not done; false while the stream is being captured. */
+    synchronized boolean addMark(List<CudaEvent> marks) {
+        if (capturing && !closed) {
+            return false;
+        }
+        CudaEvent mark = mark();
+        if (mark != null) {
+            marks.add(mark);
+        }
+        return true;
     }
 
     /** Marks the work that was enqueued so far; null if it is done, or is being captured. */
