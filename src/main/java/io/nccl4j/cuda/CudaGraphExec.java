@@ -99,12 +99,14 @@ public final class CudaGraphExec extends DeviceResource {
      */
     public void update(CudaGraph graph) {
         CaptureScope.refuse("CudaGraphExec.update", "update after the capture");
+        MemorySegment self = segment();
+        MemorySegment other = graph.segment();
         steady = null;
         endSuperseded();
         SupersededContents earlier = new SupersededContents(contents, device());
         boolean updated = false;
         try {
-            replaceBy(graph);
+            replace(self, other, graph);
             updated = true;
         } finally {
             if (!updated) {
@@ -117,12 +119,12 @@ public final class CudaGraphExec extends DeviceResource {
         contents = graph.contents();
     }
 
-    private void replaceBy(CudaGraph graph) {
+    private void replace(MemorySegment self, MemorySegment other, CudaGraph graph) {
         int status;
         int result;
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment info = cudaGraphExecUpdateResultInfo_st.allocate(arena);
-            status = CudaRuntime.cudaGraphExecUpdate(segment(), graph.segment(), info);
+            status = CudaRuntime.cudaGraphExecUpdate(self, other, info);
             result = cudaGraphExecUpdateResultInfo_st.result(info);
         }
         if (status == CudaRuntime.cudaErrorGraphExecUpdateFailure()) {

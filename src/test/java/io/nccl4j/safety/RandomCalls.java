@@ -140,7 +140,19 @@ final class RandomCalls {
         if (member.getDeclaringClass() == EpTensor.class && Modifier.isStatic(member.getModifiers())) {
             separateRoutings(values);
         }
+        giveTheRootWhatAllHave(member.getName(), values);
         return values;
+    }
+
+    /** A buffer that counts at the root only is the one that counts everywhere, so that a wrong range is refused on all ranks or on none. */
+    private static void giveTheRootWhatAllHave(String member, @Nullable Object[] values) {
+        if (member.equals("broadcast") && values.length == 8) {
+            System.arraycopy(values, 2, values, 0, 2);
+        } else if (member.equals("reduce") && values.length == 9) {
+            System.arraycopy(values, 0, values, 2, 2);
+        } else if (member.equals("reduce") && values.length == 7) {
+            values[1] = values[0];
+        }
     }
 
     /** What dispatch reads as a routing holds nothing else: the contents of memory are their owner's concern. */
