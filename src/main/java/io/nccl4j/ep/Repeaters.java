@@ -9,6 +9,7 @@ final class Repeaters {
 
     void add(RepeatableCalls handle) {
         if (!handles.contains(handle)) {
+            // The first dispatch of a program need not link this.
             if (!handles.isEmpty()) {
                 handles.removeIf(RepeatableCalls::isClosed);
             }
