@@ -12,6 +12,9 @@ import org.jspecify.annotations.Nullable;
  * else. What the handle is told of, by {@link StateChanges} or by {@link Repeaters} of what it was given, makes it forget all three.
  */
 abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
+    /** In the place of an argument where no call is kept: equal to nothing that a caller may give, and not to null either. */
+    private static final Object NO_CALL = new Object();
+
     private final StateChanges.Observer observer = new StateChanges.Observer() {
         @Override
         protected void stateChanged() {
@@ -22,19 +25,19 @@ abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
     /** Who may repeat; null if nobody. */
     private @Nullable Thread thread;
 
-    /** Without an info, and with one: either is null if the call was the other. */
-    private @Nullable EpTensor routing;
-    private @Nullable EpTensor countedRouting;
+    /** Without an info, and with one: either is no call if the call was the other. */
+    private Object routing = NO_CALL;
+    private Object countedRouting = NO_CALL;
     private @Nullable LayoutInfo updateInfo;
     private @Nullable CudaStream updateStream;
     private long updateRouting;
     private long updateCounters;
     private long updateOn;
 
-    /** With neither info nor config, with an info, and with a config: two are null. */
-    private @Nullable DispatchInputs dispatchInputs;
-    private @Nullable DispatchInputs countedDispatchInputs;
-    private @Nullable DispatchInputs configuredDispatchInputs;
+    /** With neither info nor config, with an info, and with a config: two are no call. */
+    private Object dispatchInputs = NO_CALL;
+    private Object countedDispatchInputs = NO_CALL;
+    private Object configuredDispatchInputs = NO_CALL;
     private @Nullable DispatchOutputs dispatchOutputs;
     private @Nullable LayoutInfo dispatchInfo;
     private @Nullable DispatchConfig dispatchConfig;
@@ -46,8 +49,8 @@ abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
     private long dispatchOn;
 
     /** Without a config, and with one. */
-    private @Nullable CombineInputs combineInputs;
-    private @Nullable CombineInputs configuredCombineInputs;
+    private Object combineInputs = NO_CALL;
+    private Object configuredCombineInputs = NO_CALL;
     private @Nullable CombineOutputs combineOutputs;
     private @Nullable CombineConfig combineConfig;
     private @Nullable CudaStream combineStream;
@@ -57,9 +60,9 @@ abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
     private long combineOn;
 
     /** Whose update and dispatch these are, on one stream, of so many tokens; and whose combine. */
-    private @Nullable EpBuffers dispatchBuffers;
+    private Object dispatchBuffers = NO_CALL;
     private long dispatchTokens;
-    private @Nullable EpBuffers combineBuffers;
+    private Object combineBuffers = NO_CALL;
 
     RepeatableCalls(String kind, long address, NativeResource held) {
         super(kind, address, held);
@@ -156,9 +159,9 @@ abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
      */
     final void keepUpdate(int before, EpTensor topkIdx, @Nullable LayoutInfo info, CudaStream stream) {
         begin();
-        dispatchBuffers = null;
-        routing = info == null ? topkIdx : null;
-        countedRouting = info == null ? null : topkIdx;
+        dispatchBuffers = NO_CALL;
+        routing = info == null ? topkIdx : NO_CALL;
+        countedRouting = info == null ? NO_CALL : topkIdx;
         updateInfo = info;
         updateStream = stream;
         updateRouting = topkIdx.descriptor();
@@ -172,10 +175,10 @@ abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
     final void keepDispatch(int before, DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
             @Nullable DispatchConfig config, CudaStream stream) {
         begin();
-        dispatchBuffers = null;
-        dispatchInputs = info == null && config == null ? inputs : null;
-        countedDispatchInputs = info != null && config == null ? inputs : null;
-        configuredDispatchInputs = config == null ? null : inputs;
+        dispatchBuffers = NO_CALL;
+        dispatchInputs = info == null && config == null ? inputs : NO_CALL;
+        countedDispatchInputs = info != null && config == null ? inputs : NO_CALL;
+        configuredDispatchInputs = config == null ? NO_CALL : inputs;
         dispatchOutputs = outputs;
         dispatchInfo = info;
         dispatchConfig = config;
@@ -196,9 +199,9 @@ abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
     final void keepCombine(int before, CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config,
             CudaStream stream) {
         begin();
-        combineBuffers = null;
-        combineInputs = config == null ? inputs : null;
-        configuredCombineInputs = config == null ? null : inputs;
+        combineBuffers = NO_CALL;
+        combineInputs = config == null ? inputs : NO_CALL;
+        configuredCombineInputs = config == null ? NO_CALL : inputs;
         combineOutputs = outputs;
         combineConfig = config;
         combineStream = stream;
@@ -235,15 +238,15 @@ abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
     /** What was kept before something has changed is not to be repeated. */
     private void begin() {
         if (thread != Thread.currentThread()) {
-            routing = null;
-            countedRouting = null;
-            dispatchInputs = null;
-            countedDispatchInputs = null;
-            configuredDispatchInputs = null;
-            combineInputs = null;
-            configuredCombineInputs = null;
-            dispatchBuffers = null;
-            combineBuffers = null;
+            routing = NO_CALL;
+            countedRouting = NO_CALL;
+            dispatchInputs = NO_CALL;
+            countedDispatchInputs = NO_CALL;
+            configuredDispatchInputs = NO_CALL;
+            combineInputs = NO_CALL;
+            configuredCombineInputs = NO_CALL;
+            dispatchBuffers = NO_CALL;
+            combineBuffers = NO_CALL;
         }
     }
 

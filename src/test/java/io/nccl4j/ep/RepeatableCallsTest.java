@@ -19,6 +19,7 @@ import java.util.List;
 import java.util.concurrent.FutureTask;
 import java.util.function.Consumer;
 import jdk.jfr.Recording;
+import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -188,6 +189,72 @@ class RepeatableCallsTest {
                 assertThat(handle.isRepeatedCombine(bench.buffers, bench.stream)).isFalse();
                 onAnotherThread(() -> assertThat(bench.isRepeated(handle)).isFalse());
                 assertThat(bench.isRepeated(handle)).isTrue();
+            }
+        });
+    }
+
+    /** What a handle may have kept when a mistake is made. */
+    enum Kept {
+        NOTHING, UPDATE, COUNTED_DISPATCH, CONFIGURED_DISPATCH, ASYNC;
+
+        void make(Bench b) {
+            if (this == ASYNC) {
+                b.asyncStep();
+            } else if (this != NOTHING) {
+                b.handle.update(b.buffers.routing(), b.stream);
+            }
+            if (this == COUNTED_DISPATCH) {
+                b.handle.dispatch(b.inputs, b.outputs, b.info, b.stream);
+                b.handle.combine(b.combineInputs, b.combineOutputs, b.stream);
+            } else if (this == CONFIGURED_DISPATCH) {
+                b.handle.dispatch(b.inputs, b.outputs, b.info, DispatchConfig.defaults(), b.stream);
+                b.handle.combine(b.combineInputs, b.combineOutputs, CombineConfig.defaults(), b.stream);
+            }
+        }
+    }
+
+    /** A null is nobody's argument, also where no argument is kept. */
+    @ParameterizedTest
+    @EnumSource
+    @SuppressWarnings("NullAway")
+    void nullIsNotTheSameAsNothingKept(Kept kept, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (Bench b = new Bench(rank)) {
+                b.handle.update(b.buffers.routing(), b.stream);
+                kept.make(b);
+                // Each argument that must be there is left out alone and together with others.
+                for (int missing = 1; missing < 8; missing++) {
+                    boolean first = (missing & 1) == 0;
+                    boolean second = (missing & 2) == 0;
+                    CudaStream stream = (missing & 4) == 0 ? b.stream : null;
+                    DispatchInputs in = first ? b.inputs : null;
+                    DispatchOutputs out = second ? b.outputs : null;
+                    CombineInputs rows = first ? b.combineInputs : null;
+                    CombineOutputs sums = second ? b.combineOutputs : null;
+                    List<ThrowingCallable> mistakes = List.of(
+                            () -> b.handle.dispatch(in, out, stream), () -> b.handle.dispatch(in, out, null, stream),
+                            () -> b.handle.dispatch(in, out, b.info, stream),
+                            () -> b.handle.dispatch(in, out, null, null, stream),
+                            () -> b.handle.dispatch(in, out, b.info, DispatchConfig.defaults(), stream),
+                            () -> b.handle.combine(rows, sums, stream),
+                            () -> b.handle.combine(rows, sums, null, stream),
+                            () -> b.handle.combine(rows, sums, CombineConfig.defaults(), stream));
+                    assertThat(mistakes).allSatisfy(
+                            mistake -> assertThatThrownBy(mistake).isInstanceOf(NullPointerException.class));
+                    if (second) {
+                        EpTensor routing = first ? b.buffers.routing() : null;
+                        EpBuffers buffers = first ? b.buffers : null;
+                        List<ThrowingCallable> more = List.of(() -> b.handle.update(routing, stream),
+                                () -> b.handle.update(routing, null, stream),
+                                () -> b.handle.update(routing, b.info, stream),
+                                () -> b.handle.dispatchAsync(buffers, TOKENS, stream),
+                                () -> b.handle.combineAsync(buffers, stream));
+                        assertThat(more).allSatisfy(
+                                mistake -> assertThatThrownBy(mistake).isInstanceOf(NullPointerException.class));
+                    }
+                }
+                b.step(b.handle);
+                assertThat(b.isRepeated(b.handle)).isTrue();
             }
         });
     }
