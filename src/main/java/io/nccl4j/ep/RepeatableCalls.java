@@ -9,7 +9,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * The update, dispatch and combine of a handle that were made last, with nothing against them. Until something changes, the same call is
  * told by comparing its arguments and its thread, and made again with the same addresses: the hot path reads this object and nothing
- * else. What the handle is told of, by {@link StateChanges} or by {@link Repeaters} of what it was given, makes it forget all three.
+ * else. What is given stands left of what is kept, which the compiler can then compare in memory. What the handle is told of, by
+ * {@link StateChanges} or by {@link Repeaters} of what it was given, makes it forget all three.
  */
 abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
     /** In the place of an argument where no call is kept: equal to nothing that a caller may give, and not to null either. */
@@ -70,51 +71,51 @@ abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
     }
 
     final boolean isRepeatedUpdate(EpTensor topkIdx, CudaStream stream) {
-        return thread == Thread.currentThread() && routing == topkIdx && updateStream == stream;
+        return Thread.currentThread() == thread && topkIdx == routing && stream == updateStream;
     }
 
     final boolean isRepeatedUpdate(EpTensor topkIdx, LayoutInfo info, CudaStream stream) {
-        return thread == Thread.currentThread() && countedRouting == topkIdx && updateInfo == info
-                && updateStream == stream;
+        return Thread.currentThread() == thread && topkIdx == countedRouting && info == updateInfo
+                && stream == updateStream;
     }
 
     final boolean isRepeatedDispatch(DispatchInputs inputs, DispatchOutputs outputs, CudaStream stream) {
-        return thread == Thread.currentThread() && dispatchInputs == inputs && dispatchOutputs == outputs
-                && dispatchStream == stream;
+        return Thread.currentThread() == thread && inputs == dispatchInputs && outputs == dispatchOutputs
+                && stream == dispatchStream;
     }
 
     /** False without an info. */
     final boolean isRepeatedDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
             CudaStream stream) {
-        return thread == Thread.currentThread() && countedDispatchInputs == inputs && dispatchOutputs == outputs
-                && dispatchInfo == info && dispatchStream == stream;
+        return Thread.currentThread() == thread && inputs == countedDispatchInputs && outputs == dispatchOutputs
+                && info == dispatchInfo && stream == dispatchStream;
     }
 
     final boolean isRepeatedDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
             DispatchConfig config, CudaStream stream) {
-        return thread == Thread.currentThread() && configuredDispatchInputs == inputs && dispatchOutputs == outputs
-                && dispatchInfo == info && dispatchConfig == config && dispatchStream == stream;
+        return Thread.currentThread() == thread && inputs == configuredDispatchInputs && outputs == dispatchOutputs
+                && info == dispatchInfo && config == dispatchConfig && stream == dispatchStream;
     }
 
     final boolean isRepeatedCombine(CombineInputs inputs, CombineOutputs outputs, CudaStream stream) {
-        return thread == Thread.currentThread() && combineInputs == inputs && combineOutputs == outputs
-                && combineStream == stream;
+        return Thread.currentThread() == thread && inputs == combineInputs && outputs == combineOutputs
+                && stream == combineStream;
     }
 
     final boolean isRepeatedCombine(CombineInputs inputs, CombineOutputs outputs, CombineConfig config,
             CudaStream stream) {
-        return thread == Thread.currentThread() && configuredCombineInputs == inputs && combineOutputs == outputs
-                && combineConfig == config && combineStream == stream;
+        return Thread.currentThread() == thread && inputs == configuredCombineInputs && outputs == combineOutputs
+                && config == combineConfig && stream == combineStream;
     }
 
     /** Whether update and dispatch are those of {@code buffers}. */
     final boolean isRepeatedDispatch(EpBuffers buffers, long tokens, CudaStream stream) {
-        return thread == Thread.currentThread() && dispatchBuffers == buffers && dispatchTokens == tokens
-                && dispatchStream == stream;
+        return Thread.currentThread() == thread && buffers == dispatchBuffers && tokens == dispatchTokens
+                && stream == dispatchStream;
     }
 
     final boolean isRepeatedCombine(EpBuffers buffers, CudaStream stream) {
-        return thread == Thread.currentThread() && combineBuffers == buffers && combineStream == stream;
+        return Thread.currentThread() == thread && buffers == combineBuffers && stream == combineStream;
     }
 
     final int repeatUpdate() {
