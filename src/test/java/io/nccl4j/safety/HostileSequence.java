@@ -122,9 +122,7 @@ final class HostileSequence {
             if (options.verbose()) {
                 Emulator.calls().forEach(System.out::println);
             }
-            throw e.failures().values().stream().filter(HostileFailure.class::isInstance)
-                    .map(HostileFailure.class::cast)
-                    .findFirst().orElseGet(() -> new HostileFailure(this + ": " + e.getMessage(), e));
+            throw first(e);
         }
         statistics.sequence(broken.get());
         checkMisuse(new ArrayDeque<>());
@@ -133,6 +131,15 @@ final class HostileSequence {
         } else {
             checkLeaks(before);
         }
+    }
+
+    /** The failure of the first rank that has one; those of the others, which may be its causes, are shown with it. */
+    private HostileFailure first(EmulatedClusterException e) {
+        HostileFailure first = e.failures().values().stream().filter(HostileFailure.class::isInstance)
+                .map(HostileFailure.class::cast)
+                .findFirst().orElseGet(() -> new HostileFailure(this + ": " + e.getMessage(), e));
+        e.failures().values().stream().filter(other -> other != first).forEach(first::addSuppressed);
+        return first;
     }
 
     private static long lastMisuse() {
