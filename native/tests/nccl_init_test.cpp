@@ -177,6 +177,28 @@ TEST(NcclInit, AnIdIsForOneUse) {
   EXPECT_EQ(nullptr, comm);
 }
 
+TEST(NcclInit, IdsThatNobodyUsesDoNotPileUp) {
+  const ncclUniqueId oldest = makeId();
+  const ncclUniqueId waiting = makeId();
+  ncclComm_t comm = nullptr;
+  std::thread first([&] { EXPECT_NCCL(ncclSuccess, initOn(0, &comm, 2, waiting, 0)); });
+  awaitArrivals(waiting, 1);
+  ncclUniqueId newest{};
+  for (int i = 0; i < 600; ++i) newest = makeId();
+  const size_t files = openFiles();
+  for (int i = 0; i < 600; ++i) newest = makeId();
+  EXPECT_EQ(files, openFiles());
+  // One that a rank waits with is kept.
+  ncclComm_t second = nullptr;
+  EXPECT_NCCL(ncclSuccess, initOn(1, &second, 2, waiting, 1));
+  first.join();
+  EXPECT_NCCL(ncclSuccess, ncclCommAbort(comm));
+  EXPECT_NCCL(ncclSuccess, ncclCommAbort(second));
+  asRank(newest, 1, 0, gatherRanks);
+  EXPECT_NCCL(ncclInvalidUsage, initOn(0, &comm, 1, oldest, 0));
+  expectText("newer ones were made");
+}
+
 TEST(NcclInit, TheSameRankTwice) {
   const Holdings before;
   const ncclUniqueId id = makeId();

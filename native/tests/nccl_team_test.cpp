@@ -1,4 +1,5 @@
 // The Team that other rooms build upon.
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -176,6 +177,24 @@ TEST(NcclProcess, AnIdThatIsUsedAgainIsAnotherProcess) {
   EXPECT_TRUE(emu::exists(here));
   EXPECT_FALSE(emu::exists({here.pid, here.started + 1}));
   EXPECT_FALSE(emu::exists({-1, 0}));
+}
+
+TEST(NcclProcess, IsNotTakenForDeadWhenNoFileIsLeftToLookWith) {
+  const emu::ProcessIdentity here = emu::self();
+  const emu::ProcessIdentity other{getppid(), 0};
+  EXPECT_FALSE(emu::exists(other)) << "it has another start";
+  rlimit limit{};
+  ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &limit));
+  const rlimit none{0, limit.rlim_max};
+  ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &none));
+  const int opened = dup(0);
+  const bool otherExists = emu::exists(other);
+  bool same = false;
+  std::thread([&] { same = emu::self() == here && emu::exists(here); }).join();
+  ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
+  EXPECT_EQ(-1, opened);
+  EXPECT_TRUE(otherExists);
+  EXPECT_TRUE(same);
 }
 
 }  // namespace

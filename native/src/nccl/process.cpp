@@ -5,6 +5,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -19,19 +20,24 @@ struct Status {
   uint64_t started;
 };
 
+enum class Look { Seen, NoSuchProcess, Failed };
+
+Look failedLook() { return errno == ENOENT || errno == ESRCH ? Look::NoSuchProcess : Look::Failed; }
+
 // Reads /proc/<pid>/stat. The name of the program is in parentheses and may hold anything, so fields count from the last ')'.
-bool readStatus(int pid, Status* status) {
+Look readStatus(int pid, Status* status) {
   char path[32];
   snprintf(path, sizeof path, "/proc/%d/stat", pid);
   const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
+  if (fd < 0) return failedLook();
   char text[1024];
   const ssize_t length = read(fd, text, sizeof text - 1);
+  const Look unread = length < 0 ? failedLook() : Look::Failed;
   close(fd);
-  if (length <= 0) return false;
+  if (length <= 0) return unread;
   text[length] = 0;
   const char* field = strrchr(text, ')');
-  if (field == nullptr) return false;
+  if (field == nullptr) return Look::Failed;
   // After the name: state is field 3 of proc(5), the number of threads 20, the start time 22.
   int number = 2;
   for (const char* space = strchr(field, ' '); space != nullptr; space = strchr(space + 1, ' ')) {
@@ -40,29 +46,36 @@ bool readStatus(int pid, Status* status) {
     if (number == 20) status->threads = strtol(space + 1, nullptr, 10);
     if (number == 22) {
       status->started = strtoull(space + 1, nullptr, 10);
-      return true;
+      return Look::Seen;
     }
   }
-  return false;
+  return Look::Failed;
 }
+
+// Read once: a process without a free file descriptor is still itself. Without a lock, which a thread that a fork leaves behind
+// could hold; all threads find the same.
+std::atomic<uint64_t> knownStart{0};
+std::atomic<int32_t> knownPid{0};  // whose start that is
 
 }  // namespace
 
 ProcessIdentity self() {
-  // Per thread, so that no lock can be held by a thread that a fork leaves behind.
-  static thread_local ProcessIdentity known{0, 0};
   const int32_t pid = static_cast<int32_t>(getpid());
-  if (known.pid != pid) {
-    Status status{};
-    readStatus(pid, &status);
-    known = ProcessIdentity{pid, status.started};
+  if (knownPid.load(std::memory_order_acquire) == pid) return {pid, knownStart.load(std::memory_order_relaxed)};
+  Status status{};
+  if (readStatus(pid, &status) == Look::Seen) {
+    knownStart.store(status.started, std::memory_order_relaxed);
+    knownPid.store(pid, std::memory_order_release);
   }
-  return known;
+  return {pid, status.started};
 }
 
 bool exists(const ProcessIdentity& process) {
+  if (process == self()) return true;
   Status status{};
-  if (!readStatus(process.pid, &status)) return false;
+  const Look look = readStatus(process.pid, &status);
+  // A look that fails for another reason, such as no free file descriptor, says nothing about the process.
+  if (look != Look::Seen) return look == Look::Failed && process.pid > 0;
   if (status.started != process.started) return false;
   // The first thread of a process may end before the others: a zombie with further threads is alive.
   const bool ended = status.state == 'Z' || status.state == 'X' || status.state == 'x';

@@ -31,13 +31,18 @@ static_assert(sizeof(IdContent) <= NCCL_UNIQUE_ID_BYTES);
 struct Publication {
   File file;
   std::shared_ptr<Segment> head;  // the control block, to see whether it is still of use
+  uint64_t number = 0;            // rises with every id
 };
 
 // The arenas that this process made and keeps open for ranks still to come.
 struct Publications {
   std::mutex mutex;
   std::map<Nonce, Publication> open;
+  uint64_t last = 0;
 };
+
+// Nobody says that an id will not be used. Each holds a file descriptor, of which a process often has no more than 1024.
+constexpr size_t kMostUnused = 512;
 
 Publications& publications() {
   static Publications* const instance = new Publications;
@@ -62,6 +67,24 @@ void sweep(Publications& known) {
   }
 }
 
+bool isUnused(Control& control) {
+  for (const arena::Seat& seat : control.seats) {
+    if (seat.presence.load(std::memory_order_acquire) != static_cast<uint32_t>(Presence::Absent)) return false;
+  }
+  return true;
+}
+
+// Makes room for a further id in the place of the oldest one to which nobody has come.
+void makeRoom(Publications& known) {
+  if (known.open.size() < kMostUnused) return;
+  auto oldest = known.open.end();
+  for (auto it = known.open.begin(); it != known.open.end(); ++it) {
+    const bool older = oldest == known.open.end() || it->second.number < oldest->second.number;
+    if (older && isUnused(arena::control(it->second.head->data()))) oldest = it;
+  }
+  if (oldest != known.open.end()) known.open.erase(oldest);
+}
+
 void retire(const IdContent& content) {
   Publications& known = publications();
   std::lock_guard<std::mutex> lock(known.mutex);
@@ -76,7 +99,8 @@ std::shared_ptr<Segment> openArena(const IdContent& content, size_t bytes, Refus
     std::lock_guard<std::mutex> lock(known.mutex);
     const auto it = known.open.find(nonceOf(content.nonce));
     if (it == known.open.end()) {
-      *refusal = {ncclInvalidUsage, "the unique id is used up: its ranks have met, or an earlier init with it failed"};
+      *refusal = {ncclInvalidUsage, "the unique id is used up: its ranks have met, an earlier init with it failed, or " +
+                                           std::to_string(kMostUnused) + " newer ones were made before it was used"};
       return nullptr;
     }
     memory = SharedMemory::map(it->second.file, bytes, &why);
@@ -235,6 +259,8 @@ Refusal publish(ncclUniqueId* id) {
   Publications& known = publications();
   std::lock_guard<std::mutex> lock(known.mutex);
   sweep(known);
+  makeRoom(known);
+  publication.number = ++known.last;
   known.open.emplace(nonceOf(content.nonce), std::move(publication));
   return {};
 }
