@@ -3,6 +3,7 @@
 #include "base/options.h"
 #include "ep/faults.h"
 #include "ep/ht/lists.h"
+#include "ep/reading_turns.h"
 #include "ep/routing.h"
 #include "ep/touch.h"
 
@@ -51,7 +52,9 @@ cudaError_t HtDispatch::run(WorkContext& context) const {
     clearRows(0, plan.budget());
     clearMeta(0, plan.budget());
   }
+  ReadingTurns turns(plan.group->ranks, plan.tokens * tokenBytes);
   for (int source = 0; source < plan.group->ranks; ++source) {
+    turns.next();
     bool present = false;
     if (const cudaError_t error = turn.receive(source, &present)) return error;
     if (!present) continue;

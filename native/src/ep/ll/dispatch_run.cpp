@@ -4,6 +4,7 @@
 #include "ep/ll/dispatch.h"
 #include "ep/ll/records.h"
 #include "ep/numeric/quantise.h"
+#include "ep/reading_turns.h"
 #include "ep/routing.h"
 #include "ep/touch.h"
 
@@ -143,7 +144,10 @@ cudaError_t LlDispatch::collect(WorkContext& context, LlTurn& turn) const {
 
   const LlRecords records(block, shape, topk);
   const RowCopier copier = this->copier();
+  // The others have about as many tokens as this rank.
+  ReadingTurns turns(group->ranks, tokens * tokenBytes);
   for (const int32_t source : turn.sourceOrder()) {
+    turns.next();
     records.count(static_cast<size_t>(source)) = 0;
     bool present = false;
     uint32_t count = 0;
