@@ -2,6 +2,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
 #include <thread>
 
@@ -183,15 +184,27 @@ TEST(NcclProcess, IsNotTakenForDeadWhenNoFileIsLeftToLookWith) {
   const emu::ProcessIdentity here = emu::self();
   const emu::ProcessIdentity other{getppid(), 0};
   EXPECT_FALSE(emu::exists(other)) << "it has another start";
+  std::atomic<bool> without{false};
+  std::atomic<bool> looked{false};
+  bool same = false;
+  // Begins before there are no files, which a sanitizer needs to look at a new thread.
+  std::thread thread([&] {
+    while (!without) std::this_thread::yield();
+    same = emu::self() == here && emu::exists(here);
+    looked = true;
+  });
   rlimit limit{};
-  ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &limit));
+  EXPECT_EQ(0, getrlimit(RLIMIT_NOFILE, &limit));
   const rlimit none{0, limit.rlim_max};
-  ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &none));
+  const int lowered = setrlimit(RLIMIT_NOFILE, &none);
   const int opened = dup(0);
   const bool otherExists = emu::exists(other);
-  bool same = false;
-  std::thread([&] { same = emu::self() == here && emu::exists(here); }).join();
-  ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
+  without = true;
+  while (!looked) std::this_thread::yield();
+  const int raised = setrlimit(RLIMIT_NOFILE, &limit);
+  thread.join();
+  EXPECT_EQ(0, lowered);
+  EXPECT_EQ(0, raised);
   EXPECT_EQ(-1, opened);
   EXPECT_TRUE(otherExists);
   EXPECT_TRUE(same);
