@@ -184,15 +184,18 @@ TEST(NcclProcess, IsNotTakenForDeadWhenNoFileIsLeftToLookWith) {
   const emu::ProcessIdentity here = emu::self();
   const emu::ProcessIdentity other{getppid(), 0};
   EXPECT_FALSE(emu::exists(other)) << "it has another start";
+  std::atomic<bool> begun{false};
   std::atomic<bool> without{false};
   std::atomic<bool> looked{false};
   bool same = false;
-  // Begins before there are no files, which a sanitizer needs to look at a new thread.
   std::thread thread([&] {
+    begun = true;
     while (!without) std::this_thread::yield();
     same = emu::self() == here && emu::exists(here);
     looked = true;
   });
+  // A sanitizer needs files to look at a thread that begins.
+  while (!begun) std::this_thread::yield();
   rlimit limit{};
   EXPECT_EQ(0, getrlimit(RLIMIT_NOFILE, &limit));
   const rlimit none{0, limit.rlim_max};
