@@ -193,8 +193,9 @@ TEST(NcclProcess, IsNotTakenForDeadWhenNoFileIsLeftToLookWith) {
     while (!without) std::this_thread::yield();
     same = emu::self() == here && emu::exists(here);
     looked = true;
+    while (without) std::this_thread::yield();
   });
-  // A sanitizer needs files to look at a thread that begins.
+  // A sanitizer needs files to look at a thread that begins or ends.
   while (!begun) std::this_thread::yield();
   rlimit limit{};
   EXPECT_EQ(0, getrlimit(RLIMIT_NOFILE, &limit));
@@ -205,6 +206,7 @@ TEST(NcclProcess, IsNotTakenForDeadWhenNoFileIsLeftToLookWith) {
   without = true;
   while (!looked) std::this_thread::yield();
   const int raised = setrlimit(RLIMIT_NOFILE, &limit);
+  without = false;
   thread.join();
   EXPECT_EQ(0, lowered);
   EXPECT_EQ(0, raised);
