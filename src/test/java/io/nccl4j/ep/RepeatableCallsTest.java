@@ -195,15 +195,17 @@ class RepeatableCallsTest {
 
     /** What a handle may have kept when a mistake is made. */
     enum Kept {
-        NOTHING, UPDATE, COUNTED_DISPATCH, CONFIGURED_DISPATCH, ASYNC;
+        UPDATE, FORGOTTEN_UPDATE, COUNTED_DISPATCH, CONFIGURED_DISPATCH, ASYNC;
 
         void make(Bench b) {
             if (this == ASYNC) {
                 b.asyncStep();
-            } else if (this != NOTHING) {
-                b.handle.update(b.buffers.routing(), b.stream);
+                return;
             }
-            if (this == COUNTED_DISPATCH) {
+            b.handle.update(b.buffers.routing(), b.stream);
+            if (this == FORGOTTEN_UPDATE) {
+                b.buffers.routing().rows(TOKENS - 1).rows(TOKENS);
+            } else if (this == COUNTED_DISPATCH) {
                 b.handle.dispatch(b.inputs, b.outputs, b.info, b.stream);
                 b.handle.combine(b.combineInputs, b.combineOutputs, b.stream);
             } else if (this == CONFIGURED_DISPATCH) {
@@ -220,7 +222,6 @@ class RepeatableCallsTest {
     void nullIsNotTheSameAsNothingKept(Kept kept, EmulatedCluster cluster) {
         cluster.run(rank -> {
             try (Bench b = new Bench(rank)) {
-                b.handle.update(b.buffers.routing(), b.stream);
                 kept.make(b);
                 // Each argument that must be there is left out alone and together with others.
                 for (int missing = 1; missing < 8; missing++) {
