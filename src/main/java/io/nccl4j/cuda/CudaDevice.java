@@ -8,6 +8,7 @@ import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.DeviceThread;
 import io.nccl4j.internal.StateChanges;
 import io.nccl4j.internal.TimeLimit;
@@ -214,7 +215,7 @@ public final class CudaDevice {
         CaptureScope.refuse("CudaDevice.reset", "reset outside captures");
         generation++;
         StateChanges.add();
-        int status = BoundedCall.run("cudaDeviceReset on " + this, CloseLimit.get(), () -> {
+        int status = BoundedCall.run("cudaDeviceReset on " + this, Deadline.ofClose().remaining(), () -> {
             int chosen = CudaRuntime.cudaSetDevice(ordinal);
             return chosen != 0 ? chosen : CudaRuntime.cudaDeviceReset();
         });
