@@ -141,7 +141,7 @@ final class CapturedOperations {
             capture.whenDiscarded(() -> evenOut(stream, again));
             Banks banks = handle.group().banks();
             String first = "the first operation of the graph on " + handle;
-            capture.whenEachLaunch(() -> {
+            capture.whenLaunching(() -> {
                 banks.check(bank, first);
                 // An even number of them.
                 banks.ran(bank ^ 1);

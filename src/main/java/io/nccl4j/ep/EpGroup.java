@@ -88,9 +88,6 @@ public final class EpGroup extends NativeObject {
     public static EpGroup create(Communicator communicator, EpGroupConfig config) {
         CaptureScope.refuse("EpGroup.create", "create groups before the capture");
         checkPlatformThread("EpGroup.create");
-        Rule.COMMUNICATOR.require(communicator.isBlocking(),
-                "%s is non-blocking: NCCL EP takes \"in progress\" for a failure",
-                communicator);
         communicator.checkUsable();
         NativeLibraries.load();
         CudaDevice device = communicator.device();
@@ -447,7 +444,7 @@ public final class EpGroup extends NativeObject {
         thread.unbind();
         mask.close();
         String reason = communicator.lost();
-        if (reason == null && !device.awaitEnqueued(deadline.remaining())) {
+        if (reason == null && !device.awaitLastUse(deadline.remaining())) {
             reason = "work on its device is still pending after " + deadline + ", or has failed";
         }
         if (reason == null) {

@@ -122,7 +122,7 @@ final class NativeHandle {
         EpGroup group = handle.group();
         DeviceMemory memory = handle.memory();
         String reason = group.communicator().lost();
-        if (reason == null && !group.device().awaitEnqueued(deadline.remaining())) {
+        if (reason == null && !group.device().awaitLastUse(deadline.remaining())) {
             reason = "work that may use it is still pending after " + deadline + ", or has failed";
         }
         LifecycleEvent.emit("close", label);

@@ -149,8 +149,6 @@ enum Rule {
     MASK_RANKS(Kind.ARGUMENT),
     /** A.7: a mask is cleaned after the first handle exists. */
     MASK_BUFFER(Kind.STATE),
-    /** A.8: the communicator is a blocking one, and works. */
-    COMMUNICATOR(Kind.STATE),
     /** 6.3: 0.1.0 replays an even number of low-latency operations per handle. */
     V1_CAPTURE_PARITY(Kind.STATE);
 

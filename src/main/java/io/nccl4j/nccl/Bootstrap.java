@@ -4,6 +4,7 @@ import io.nccl4j.WaitTimeoutException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.Map;
 
 /**
  * How the ranks of a job find each other before there is a communicator, and talk on the host afterwards. Package
@@ -69,6 +70,14 @@ public interface Bootstrap extends AutoCloseable {
                     "rank 0 could not make a unique id: " + new String(id, StandardCharsets.UTF_8).replace("\0", ""));
         }
         return UniqueId.of(id);
+    }
+
+    /**
+     * The ranks that are known to have gone, by rank. Asks nobody and does not wait: the news comes by itself. A rank
+     * that is not named may have gone all the same; an implementation that knows nothing names none.
+     */
+    default Map<Integer, Departure> goneRanks() {
+        return Map.of();
     }
 
     /** Leaves. Idempotent; the other ranks need not leave at the same time. */

@@ -89,12 +89,6 @@ final class GroupBreaches {
                         .v1(),
                 Breach.misuse(Rule.V1_FEATURE, "eager on 0.1.0", "eager mode needs API v2",
                         b -> b.group(highThroughput(Layout.FLAT).eager())).v1(),
-                Breach.unseen(Rule.COMMUNICATOR, "a non-blocking communicator", "is non-blocking", b -> {
-                    Communicator communicator = b.own(Communicator.init(b.rank.bootstrap(), b.rank.device(),
-                            CommunicatorOptions.defaults().blocking(false)));
-                    communicator.awaitReady(LayerOnRank.LIMIT);
-                    EpGroup.create(communicator, lowLatency(Layout.EXPERT_MAJOR).build());
-                }),
                 Breach.error(Rule.MASK, "a mask query without a mask", "whose configuration has mask()",
                         b -> b.group(lowLatency(Layout.EXPERT_MAJOR)).maskQuery(b.tensor(DataType.INT32, 2), b.stream)),
                 Breach.error(Rule.MASK, "an async error without a mask", "asyncError needs a low-latency group",

@@ -171,11 +171,14 @@ class OwnershipTest {
                     group.close();
                 }).get(20, TimeUnit.SECONDS);
                 assertThat(group.isClosed()).isTrue();
-                // What has no thread is closed by any.
                 CudaStream stream = CudaStream.create(rank.device());
+                Throwable refused = others.submit(() -> catchThrowable(stream::close)).get(20, TimeUnit.SECONDS);
+                assertThat(refused).isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to");
+                // What has no thread is closed by any.
                 DeviceMemory memory = DeviceMemory.allocate(rank.device(), 16);
                 Communicator part = world.communicator.split(0, 0);
                 others.submit(() -> {
+                    stream.bindToCurrentThread();
                     stream.close();
                     memory.close();
                     part.close();

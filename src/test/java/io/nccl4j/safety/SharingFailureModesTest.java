@@ -319,8 +319,6 @@ class SharingFailureModesTest {
                 EpGroup group = EpGroup.create(borrowed, shape.config(model).build());
                 assertThatThrownBy(borrowed::abort).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("is borrowed");
-                assertThatThrownBy(borrowed::finalizeWork).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("is borrowed");
                 assertThatThrownBy(borrowed::close).isInstanceOf(IllegalStateException.class);
                 assertThatThrownBy(() -> Communicator.borrow(owner.address(), CudaDevice.of(RANKS + rank.rank())))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("is of CUDA device");

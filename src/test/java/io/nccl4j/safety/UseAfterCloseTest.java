@@ -51,7 +51,7 @@ class UseAfterCloseTest {
     /** What something is can still be asked: its size, its device, its parent. */
     private static final Set<String> STILL_ANSWER = Set.of("close", "isClosed", "toString", "isOwned", "device",
             "byteSize",
-            "rank", "size", "isBlocking", "limit", "isUsable", "lost", "communicator", "memory", "config", "generation",
+            "rank", "size", "limit", "isUsable", "lost", "collectives", "communicator", "memory", "config", "generation",
             "dispatchConfig", "combineConfig",
             "sizing", "group", "layout", "topK", "alignment", "tokens", "handle", "maxTokens", "isCapturing",
             // Does nothing outside of a capture.
