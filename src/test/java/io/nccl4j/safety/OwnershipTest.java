@@ -14,7 +14,7 @@ import io.nccl4j.emulator.EmulatorCall;
 import io.nccl4j.emulator.EmulatorUsage;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.EpHandlePool;
+import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.internal.NativeResource;
 import io.nccl4j.junit.EmulatedRanks;

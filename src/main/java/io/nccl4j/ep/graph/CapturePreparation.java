@@ -1,5 +1,6 @@
-package io.nccl4j.ep;
+package io.nccl4j.ep.graph;
 
+import io.nccl4j.ep.EpHandle;
 import io.nccl4j.cuda.CudaStream;
 
 /** What a step that {@link GraphCache} captures does around its captures. */

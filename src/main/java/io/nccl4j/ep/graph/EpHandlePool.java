@@ -1,5 +1,11 @@
-package io.nccl4j.ep;
+package io.nccl4j.ep.graph;
 
+import io.nccl4j.ep.BufferConfig;
+import io.nccl4j.ep.EpBuffers;
+import io.nccl4j.ep.EpGroup;
+import io.nccl4j.ep.EpHandle;
+import io.nccl4j.ep.HandleConfig;
+import io.nccl4j.ep.Layout;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.NativeResource;
@@ -15,9 +21,9 @@ import java.util.function.Function;
  * Several handles of one shape with their buffers, made once and lent: to one step after the other, or to lanes (micro-batches) that
  * overlap. Lending allocates nothing and makes no native call.
  *
- * <p>With API v2 the handles share their group, whose operations run in one order: they are made on one stream, or on streams ordered by
+ * <p>The handles share their group, whose operations run in one order: they are made on one stream, or on streams ordered by
  * events, and at most one send half is pending among them. With a {@link Builder#groupPerSlot() group per slot}, slots do not depend
- * on each other; low latency of NCCL EP 0.1.0 has one handle per group, so there it is always so.
+ * on each other.
  *
  * <p>Buffers and groups are made and closed collectively, slot by slot: all ranks build the pool with the same values. All ranks lend
  * in the same order too, since a slot's windows and groups belong to the same slot of the other ranks. What a captured graph uses of
@@ -141,8 +147,9 @@ public final class EpHandlePool extends NativeResource {
 
         /** Handles other than those that the group makes by default; not in memory of the caller, which several cannot share. */
         public Builder handles(Layout layout, int topK, HandleConfig config) {
-            Rule.HANDLE_MEMORY.require(config.memory() == null,
-                    "handle memory of the caller: handles of a pool cannot share it");
+            if (config.memory() != null) {
+                throw new IllegalArgumentException("handle memory of the caller: handles of a pool cannot share it");
+            }
             maker = of -> of.createHandle(layout, topK, config);
             return this;
         }
@@ -162,14 +169,12 @@ public final class EpHandlePool extends NativeResource {
             if (slots < 1) {
                 throw new IllegalArgumentException("slots is " + slots + ": must be at least 1");
             }
-            boolean apart = groupPerSlot || group.generation() == EpGeneration.V0_1_0
-                    && group.config().algorithm() == Algorithm.LOW_LATENCY;
             List<NativeResource> owned = new ArrayList<>();
             List<EpBuffers> buffers = new ArrayList<>();
             boolean done = false;
             try {
                 for (int i = 0; i < slots; i++) {
-                    buffers.add(slot(owned, i > 0 && apart, config));
+                    buffers.add(slot(owned, i > 0 && groupPerSlot, config));
                 }
                 EpHandlePool pool = new EpHandlePool(buffers, owned, group, wait);
                 done = true;
@@ -274,8 +279,15 @@ public final class EpHandlePool extends NativeResource {
                 if (slot.lent) {
                     throw new IllegalStateException(label() + " cannot be closed while " + slot + " is lent");
                 }
-                slot.handle.checkClose();
+                if (slot.handle.isSendPending()) {
+                    throw new IllegalStateException(
+                            label() + " cannot be closed while a send half of " + slot + " is pending: complete it first");
+                }
             }
+        }
+        if (!group.isBoundToCurrentThread()) {
+            throw new IllegalStateException(label() + " cannot be closed by " + Thread.currentThread()
+                    + ", which its group does not belong to: call bindToCurrentThread() of the group");
         }
         checkHeldHereOnly(owned);
     }

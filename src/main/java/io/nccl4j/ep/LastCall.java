@@ -5,11 +5,10 @@ import io.nccl4j.internal.CaptureScope;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Whether the last call of something that writes a handle's state on the device has run, or will have run, before what is enqueued
- * next. What was captured has not until its graph is launched, but will have for what is captured after it: in the same graph, or in
- * one that may not be launched before.
+ * Whether the last call of a kind has run, or will have run, before work that is enqueued next. A captured call has not until its graph
+ * is launched; but for work that is captured after it, in the same graph or in one that may not be launched before, it will have.
  */
-final class Executed {
+final class LastCall {
     private boolean done;
     private @Nullable CaptureScope captured;
 
@@ -29,21 +28,16 @@ final class Executed {
 
     /** Whether work enqueued now finds it done. */
     boolean isBefore(CudaStream stream) {
-        return done || captured(stream);
-    }
-
-    private boolean captured(CudaStream stream) {
-        CaptureScope capture = captured;
-        if (capture == null) {
-            return false;
+        if (!done && captured != null) {
+            done = captured.wasLaunched();
+            return done || stream.isCapturing();
         }
-        done = capture.wasLaunched();
-        return done || stream.isCapturing();
+        return done;
     }
 
     /** The capture whose graph must be launched before one that is captured now; null if none must. */
     @Nullable
-    CaptureScope isDue() {
+    CaptureScope due() {
         CaptureScope capture = captured;
         return capture == null || capture == CaptureScope.current() || capture.wasLaunched() ? null : capture;
     }

@@ -1,4 +1,4 @@
-package io.nccl4j.ep;
+package io.nccl4j.ep.graph;
 
 /**
  * What a {@link GraphCache} has done since it was made.

@@ -1,4 +1,4 @@
-package io.nccl4j.ep;
+package io.nccl4j.ep.graph;
 
 import io.nccl4j.nccl.Bootstrap;
 import java.nio.charset.StandardCharsets;

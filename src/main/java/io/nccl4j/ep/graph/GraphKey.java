@@ -1,4 +1,9 @@
-package io.nccl4j.ep;
+package io.nccl4j.ep.graph;
+
+import io.nccl4j.ep.CombineRecipe;
+import io.nccl4j.ep.DispatchRecipe;
+import io.nccl4j.ep.EpBuffers;
+import io.nccl4j.ep.Layout;
 
 /**
  * What the capture of a step has fixed, so that anything else needs another graph. Tokens, weights and routing are not among that.

@@ -1,4 +1,4 @@
-package io.nccl4j.ep;
+package io.nccl4j.ep.graph;
 
 import io.nccl4j.cuda.PiecewiseGraph;
 
