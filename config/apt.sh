@@ -32,9 +32,15 @@ repair() {
     [[ ${#new[@]} == 0 ]] || as_root dpkg --purge --force-depends --force-remove-reinstreq "${new[@]}" || true
 }
 
+# dpkg says the cause below its error; that a package cannot be located comes of lists that could not be fetched.
 apt_failed() {
     local why
-    why=$(sed -n 's/^E: //p' "$1" | tail -n 1)
+    why=$({
+        sed -n '/^dpkg: error/ {n; s/^ */E: /p; q;}' "$1"
+        grep '^E: ' "$1" | grep -v 'Unable to locate'
+        grep '^W: Failed to fetch' "$1"
+        grep '^E: ' "$1"
+    } | head -n 1 | cut -c 4-) || true
     refuse "apt-get failed: ${why:-no reason given} (its output: $1)"
 }
 

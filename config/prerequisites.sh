@@ -99,21 +99,24 @@ package() {
 
 # Says in one line what to do about `missing` on this system, and ends.
 refuse() {
-    local tool name jdk='' steps=() packages=() text
+    local tool name jdk='' steps=() packages=() text sudo='sudo '
+    [[ $(id -u) != 0 ]] || sudo=''
     for tool in "${missing[@]}"; do
         name=$(package "$tool")
         if [[ $(package_manager) == brew && ($tool == g++ || $tool == make) ]]; then
             [[ ${#steps[@]} != 0 ]] || steps+=('xcode-select --install')
         elif [[ -n $name ]]; then
             packages+=("$name")
-        else
-            jdk='unpack a JDK 25, of which this system knows no package, as /opt/jdk-25 or where JAVA_HOME points'
+        fi
+        if [[ $tool == JDK && $name != openjdk* ]]; then
+            jdk="${name:+where there is no $name }unpack a JDK 25 as /opt/jdk-25, or set JAVA_HOME to one"
+            [[ -n $name ]] || jdk+=', as this system knows no package of it'
             jdk+=' (https://adoptium.net/temurin/releases/?version=25)'
         fi
     done
     if [[ ${#packages[@]} != 0 ]]; then
         case $(package_manager) in
-            apt-get | dnf) steps+=("sudo $(package_manager) install ${packages[*]}") ;;
+            apt-get | dnf) steps+=("$sudo$(package_manager) install ${packages[*]}") ;;
             brew) steps+=("brew install ${packages[*]}") ;;
             *) steps+=("install ${packages[*]} with the system's package manager") ;;
         esac

@@ -22,12 +22,11 @@ pulse() {
     [[ ! -t 2 ]] || printf '\r\033[K' >&2
 }
 
-# Runs a command with its output in a file. Arguments: the text for it, the file, the command.
+# Runs a command with its output appended to a file. Arguments: the text for it, the file, the command.
 with_progress() {
     local what=$1 log=$2
     shift 2
     echo "ep: $what" >&2
-    : > "$log"
     # The pipe carries nothing; it ends when the command does, however that happens.
-    { "$@" > "$log" 2>&1 < /dev/null || exit; } | pulse "${what%% (*}" "$log"
+    { "$@" >> "$log" 2>&1 < /dev/null || exit; } | pulse "${what%% (*}" "$log"
 }
