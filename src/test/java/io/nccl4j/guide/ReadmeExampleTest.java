@@ -61,6 +61,8 @@ class ReadmeExampleTest {
                 // Maximum capacity, fixed addresses; counts stay on the device.
                 EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(hidden, DataType.BFLOAT16))) {
 
+            // Compiles and loads what a capture must not; collective.
+            handle.warmUp(buffers, maxTokens, stream);
             // Recorded once: dispatch, your experts on your stream, combine.
             try (CudaGraph graph = stream.capture(() -> {
                 handle.dispatchAsync(buffers, maxTokens, stream);
