@@ -11,7 +11,6 @@ import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.DeviceThread;
-import io.nccl4j.internal.StateChanges;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
@@ -114,8 +113,9 @@ public final class CudaDevice {
      */
     public void makeCurrent() {
         if (Thread.currentThread().isVirtual()) {
-            throw new IllegalStateException("CudaDevice.makeCurrent on a virtual thread: the current device is its carrier's, "
-                    + "which it shares with other threads; nccl4j's calls choose their device themselves");
+            throw new IllegalStateException(
+                    "CudaDevice.makeCurrent on a virtual thread: the current device is its carrier's, "
+                            + "which it shares with other threads; nccl4j's calls choose their device themselves");
         }
         setCurrent();
     }
@@ -262,7 +262,6 @@ public final class CudaDevice {
     public void reset() {
         CaptureScope.refuse("CudaDevice.reset", "reset outside captures");
         beginGeneration();
-        StateChanges.add();
         int status = BoundedCall.run("cudaDeviceReset on " + this, Deadline.ofClose(), () -> {
             int chosen = CudaRuntime.cudaSetDevice(ordinal);
             return chosen != 0 ? chosen : CudaRuntime.cudaDeviceReset();
@@ -327,7 +326,6 @@ public final class CudaDevice {
             synchronized (this) {
                 if (failure == null) {
                     failure = e;
-                    StateChanges.add();
                     LOG.error("{} is lost: {}", this, e.getMessage());
                 }
             }

@@ -8,7 +8,6 @@ import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.LifecycleEvent;
-import io.nccl4j.internal.StateChanges;
 import io.nccl4j.internal.TimeLimit;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -285,7 +284,6 @@ public final class CudaStream extends ConfinedResource {
         activity.capturing(true);
         scope = capture;
         capture.whenEnded(this::leaveCapture);
-        StateChanges.add();
     }
 
     private void leaveCapture() {

@@ -50,7 +50,6 @@ public final class CaptureScope {
         if (global) {
             GLOBAL.add(Thread.currentThread());
         }
-        StateChanges.add();
         return scope;
     }
 
@@ -62,7 +61,6 @@ public final class CaptureScope {
         if (global) {
             GLOBAL.remove(Thread.currentThread());
         }
-        StateChanges.add();
     }
 
     /** The scope of this thread, if it captures. */
@@ -170,7 +168,6 @@ public final class CaptureScope {
     /** The graph must not be launched any more, because what it points to has moved. */
     public void invalidate(String reason) {
         invalidated = reason;
-        StateChanges.add();
     }
 
     /** Whether another thread captures in GLOBAL mode. */

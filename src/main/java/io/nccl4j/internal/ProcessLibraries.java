@@ -65,7 +65,8 @@ final class ProcessLibraries {
         String other = System.getProperty(LOADER);
         return new NativeLibraryException(file + " is in use by "
                 + (other == null ? "other code of this process" : "the class loader " + other + " of this JVM") + ": "
-                + refusal + ". Let both use one nccl4j in a class loader that they share, or drop the other class loader "
+                + refusal
+                + ". Let both use one nccl4j in a class loader that they share, or drop the other class loader "
                 + "first", List.of());
     }
 

@@ -232,7 +232,8 @@ public final class Collectives {
     /** Elements that all ranks have together. */
     private long perRank(long count) {
         if (count > Long.MAX_VALUE / communicator.size()) {
-            throw new IllegalArgumentException(count + " elements of each of " + communicator.size() + " ranks are too many");
+            throw new IllegalArgumentException(
+                    count + " elements of each of " + communicator.size() + " ranks are too many");
         }
         return count * communicator.size();
     }

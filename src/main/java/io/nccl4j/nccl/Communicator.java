@@ -48,7 +48,8 @@ public final class Communicator extends NativeObject {
     private final int rank;
     private final int size;
 
-    private Communicator(String kind, long address, CudaDevice device, boolean owned, Duration limit, int rank, int size,
+    private Communicator(String kind, long address, CudaDevice device, boolean owned, Duration limit, int rank,
+            int size,
             @Nullable Bootstrap bootstrap) {
         super(kind, address);
         this.device = device;

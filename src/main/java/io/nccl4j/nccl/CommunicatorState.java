@@ -7,7 +7,6 @@ import io.nccl4j.bindings.nccl.Nccl;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.Deadline;
-import io.nccl4j.internal.StateChanges;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
@@ -78,7 +77,6 @@ final class CommunicatorState {
     synchronized void abandon(String reason) {
         if (abandoned == null) {
             abandoned = reason;
-            StateChanges.add();
         }
     }
 
@@ -112,7 +110,6 @@ final class CommunicatorState {
         if (failure == null) {
             LOG.error("{} is lost: {}", communicator, e.getMessage());
             failure = e;
-            StateChanges.add();
         }
     }
 
@@ -139,7 +136,6 @@ final class CommunicatorState {
             ended = false;
             // It may be at work in there at any time from now on, so nothing else must be.
             stuck = call + " has not returned in time";
-            StateChanges.add();
             throw e;
         } finally {
             if (ended) {

@@ -24,7 +24,8 @@ public final class NcclException extends NativeCallException {
      */
     public static NcclException of(String function, int code, @Nullable Object communicator) {
         NcclResult result = NcclResult.of(code);
-        StringBuilder message = new StringBuilder(communicator == null ? function : function + " on " + communicator).append(" failed with ")
+        StringBuilder message = new StringBuilder(communicator == null ? function : function + " on " + communicator)
+                .append(" failed with ")
                 .append(result == null ? "an unknown code" : result.cName()).append(" (").append(code).append("): ")
                 .append(string(Nccl.ncclGetErrorString(code)));
         // NCCL takes a communicator here and does not look at it, so that one that is gone does no harm.

@@ -41,7 +41,8 @@ class HostFunctionFailureTest {
                     throw failure;
                 });
                 assertThatThrownBy(() -> stream.await(Duration.ofSeconds(20)))
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("a host function on CudaStream#")
+                        .isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("a host function on CudaStream#")
                         .hasCause(failure);
             }
             assertThat(logged[0]).isEqualTo(2);

@@ -24,10 +24,12 @@ class SecondClassLoaderTest {
                 copy.toString())) {
             String said = child.awaitEnd();
             assertThat(said).contains("first: devices 64");
-            assertThat(said).containsPattern("second: io.nccl4j.NativeLibraryException: .*libnccl4j_emulator.so is in use by "
-                    + "the class loader 'first' of this JVM: not loading it again");
-            assertThat(said).containsPattern("third: io.nccl4j.NativeLibraryException: .* is in use by the class loader "
-                    + "'first' of this JVM: not loading a second copy, " + copy);
+            assertThat(said)
+                    .containsPattern("second: io.nccl4j.NativeLibraryException: .*libnccl4j_emulator.so is in use by "
+                            + "the class loader 'first' of this JVM: not loading it again");
+            assertThat(said)
+                    .containsPattern("third: io.nccl4j.NativeLibraryException: .* is in use by the class loader "
+                            + "'first' of this JVM: not loading a second copy, " + copy);
             assertThat(said).contains("first is collected").contains("fourth: devices 64");
         }
     }

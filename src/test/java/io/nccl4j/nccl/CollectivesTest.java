@@ -104,7 +104,8 @@ class CollectivesTest {
         run(cluster, (communicator, stream, rank) -> {
             try (DeviceMemory small = DeviceArrays.ints(communicator.device(), 7);
                     DeviceMemory send = DeviceArrays.ints(communicator.device(), rank, rank)) {
-                communicator.collectives().reduce(send, rank == 0 ? send : small, 2, DataType.INT32, ReduceOp.MAX, 0, stream);
+                communicator.collectives().reduce(send, rank == 0 ? send : small, 2, DataType.INT32, ReduceOp.MAX, 0,
+                        stream);
                 stream.await(LIMIT);
                 assertThat(DeviceArrays.ints(small)).containsExactly(7);
                 assertThat(DeviceArrays.ints(send)).containsExactly(rank == 0 ? 3 : rank, rank == 0 ? 3 : rank);
@@ -159,7 +160,8 @@ class CollectivesTest {
             CudaDevice device = communicator.device();
             try (DeviceMemory buffer = DeviceMemory.allocate(device, 4);
                     CudaGraph graph = stream
-                            .capture(() -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM,
+                            .capture(() -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32,
+                                    ReduceOp.SUM,
                                     stream));
                     CudaGraphExec step = graph.instantiate()) {
                 for (int replay = 1; replay <= 3; replay++) {
@@ -179,7 +181,8 @@ class CollectivesTest {
         run(cluster, (communicator, stream, rank) -> {
             try (DeviceMemory buffer = DeviceMemory.allocate(communicator.device(), 4);
                     CudaGraph graph = stream
-                            .capture(() -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM,
+                            .capture(() -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32,
+                                    ReduceOp.SUM,
                                     stream))) {
                 assertThatThrownBy(communicator::close).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("Communicator#").hasMessageContaining("in use by CudaGraph#");
@@ -198,32 +201,40 @@ class CollectivesTest {
             try (DeviceMemory buffer = DeviceMemory.allocate(communicator.device(), 64);
                     DeviceMemory foreign = DeviceMemory.allocate(other, 64);
                     CudaStream foreignStream = CudaStream.create(other)) {
-                assertThatThrownBy(() -> communicator.collectives().allGather(buffer, buffer, 5, DataType.INT32, stream))
+                assertThatThrownBy(
+                        () -> communicator.collectives().allGather(buffer, buffer, 5, DataType.INT32, stream))
                         .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("receive buffer: 20 elements of INT32 from byte 0")
                         .hasMessageContaining("64 bytes");
                 assertThatThrownBy(
-                        () -> communicator.collectives().allReduce(buffer, 61, buffer, 0, 1, DataType.INT32, ReduceOp.SUM, stream))
+                        () -> communicator.collectives().allReduce(buffer, 61, buffer, 0, 1, DataType.INT32,
+                                ReduceOp.SUM, stream))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("send buffer: 1 elements");
                 assertThatThrownBy(
-                        () -> communicator.collectives().allReduce(buffer, 0, buffer, -4, 1, DataType.INT32, ReduceOp.SUM, stream))
+                        () -> communicator.collectives().allReduce(buffer, 0, buffer, -4, 1, DataType.INT32,
+                                ReduceOp.SUM, stream))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("from byte -4");
                 assertThatThrownBy(
-                        () -> communicator.collectives().allReduce(buffer, buffer, -1, DataType.INT32, ReduceOp.SUM, stream))
+                        () -> communicator.collectives().allReduce(buffer, buffer, -1, DataType.INT32, ReduceOp.SUM,
+                                stream))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("-1 elements");
                 assertThatThrownBy(
-                        () -> communicator.collectives().allReduce(buffer, buffer, Long.MAX_VALUE, DataType.INT32, ReduceOp.SUM,
+                        () -> communicator.collectives().allReduce(buffer, buffer, Long.MAX_VALUE, DataType.INT32,
+                                ReduceOp.SUM,
                                 stream))
                         .isInstanceOf(IllegalArgumentException.class);
                 assertThatThrownBy(
-                        () -> communicator.collectives().allGather(buffer, buffer, Long.MAX_VALUE / 2, DataType.UINT8, stream))
+                        () -> communicator.collectives().allGather(buffer, buffer, Long.MAX_VALUE / 2, DataType.UINT8,
+                                stream))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("too many");
                 assertThatThrownBy(
-                        () -> communicator.collectives().allReduce(foreign, buffer, 1, DataType.INT32, ReduceOp.SUM, stream))
+                        () -> communicator.collectives().allReduce(foreign, buffer, 1, DataType.INT32, ReduceOp.SUM,
+                                stream))
                         .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("is not memory of CUDA device");
                 assertThatThrownBy(
-                        () -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, foreignStream))
+                        () -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM,
+                                foreignStream))
                         .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("is not a stream of CUDA device");
                 assertThatThrownBy(() -> communicator.collectives().broadcast(buffer, 1, DataType.INT32, 4, stream))

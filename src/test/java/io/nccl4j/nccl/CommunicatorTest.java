@@ -306,7 +306,8 @@ class CommunicatorTest {
                     CudaStream stream = CudaStream.create(rank.device());
                     DeviceMemory buffer = DeviceMemory.allocate(rank.device(), 4)) {
                 assertThatThrownBy(
-                        () -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream))
+                        () -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM,
+                                stream))
                         .isInstanceOfSatisfying(NcclException.class, e -> {
                             assertThat(e.function()).isEqualTo("ncclAllReduce");
                             assertThat(e.code()).isEqualTo(4);
