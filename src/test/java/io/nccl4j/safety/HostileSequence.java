@@ -13,6 +13,7 @@ import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
 import java.lang.foreign.Arena;
 import java.time.Duration;
 import java.util.ArrayDeque;
@@ -44,7 +45,7 @@ final class HostileSequence {
     private final HostileOptions options;
     private final HostileStatistics statistics;
     private final ApiSurface surface;
-    private final LayerShape shape;
+    private final LayerKind shape;
     private final EpApi api;
     private final EpCase model;
     private final EpGroupConfig config;
@@ -62,9 +63,9 @@ final class HostileSequence {
         this.surface = surface;
         SplittableRandom random = new SplittableRandom(seed ^ 0x5eed);
         this.api = random.nextInt(5) == 0 ? EpApi.RELEASE_0_1_0 : EpApi.V2;
-        LayerShape[] shapes = LayerShape.values();
-        LayerShape chosen = shapes[random.nextInt(shapes.length)];
-        this.shape = api == EpApi.RELEASE_0_1_0 && chosen == LayerShape.HT_EXPERT_MAJOR ? LayerShape.HT_FLAT : chosen;
+        LayerKind[] shapes = LayerKind.values();
+        LayerKind chosen = shapes[random.nextInt(shapes.length)];
+        this.shape = api == EpApi.RELEASE_0_1_0 && chosen == LayerKind.HT_EXPERT_MAJOR ? LayerKind.HT_FLAT : chosen;
         this.model = model(1 + random.nextInt(3), random);
         EpGroupConfig.Builder builder = shape.config(model);
         if (shape.isLowLatency()) {
@@ -249,7 +250,7 @@ final class HostileSequence {
         return options.verbose();
     }
 
-    LayerShape shape() {
+    LayerKind shape() {
         return shape;
     }
 
