@@ -9,7 +9,6 @@ import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.DeviceThread;
-import io.nccl4j.internal.StateChanges;
 import io.nccl4j.internal.TimeLimit;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -213,7 +212,6 @@ public final class CudaDevice {
     public void reset() {
         CaptureScope.refuse("CudaDevice.reset", "reset outside captures");
         generation++;
-        StateChanges.add();
         int status = BoundedCall.run("cudaDeviceReset on " + this, CloseLimit.get(), () -> {
             int chosen = CudaRuntime.cudaSetDevice(ordinal);
             return chosen != 0 ? chosen : CudaRuntime.cudaDeviceReset();
@@ -258,7 +256,6 @@ public final class CudaDevice {
             synchronized (this) {
                 if (failure == null) {
                     failure = e;
-                    StateChanges.add();
                     LOG.error("{} is lost: {}", this, e.getMessage());
                 }
             }

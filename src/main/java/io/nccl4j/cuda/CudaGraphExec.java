@@ -7,28 +7,18 @@ import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.FlightRecording;
 import io.nccl4j.internal.HotCalls;
 import io.nccl4j.internal.NativeResource;
-import io.nccl4j.internal.StateChanges;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
-import org.jspecify.annotations.Nullable;
 
 /**
  * An executable graph, {@code cudaGraphExec_t}: launched as a whole, with one native call. Keeps everything that its work uses
  * from being closed. Launches of one executable run one after the other.
  */
 public final class CudaGraphExec extends DeviceResource {
-    private final StateChanges.Observer observer = new StateChanges.Observer() {
-        @Override
-        protected void stateChanged() {
-            steady = null;
-        }
-    };
     private GraphContents contents;
     private final List<SupersededContents> superseded = new ArrayList<>();
-    /** Where the last launch was, which can be repeated without a look as long as nothing has changed. */
-    private @Nullable CudaStream steady;
 
     CudaGraphExec(long address, CudaDevice device, GraphContents contents) {
         super("CudaGraphExec", address, device, true, contents.resources().toArray(NativeResource[]::new));
@@ -43,24 +33,13 @@ public final class CudaGraphExec extends DeviceResource {
      * @throws IllegalStateException if the stream is capturing
      */
     public void launch(CudaStream stream) {
-        if (stream != steady) {
-            checkAndLaunch(stream);
-            return;
-        }
-        int status = HotCalls.launch(address(), stream.address());
-        if (status != 0) {
-            throw launchFailed(status);
-        }
-    }
-
-    private void checkAndLaunch(CudaStream stream) {
-        int before = StateChanges.count();
+        long self = address();
         if (stream.isCapturing()) {
             throw capturing(stream);
         }
         contents.checkValid();
         CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
-        int status = HotCalls.launch(address(), stream.address());
+        int status = HotCalls.launch(self, stream.address());
         if (event != null) {
             event.commit("cudaGraphLaunch", label(), false);
         }
@@ -68,11 +47,6 @@ public final class CudaGraphExec extends DeviceResource {
             throw launchFailed(status);
         }
         contents.launched();
-        FlightRecording.watch();
-        if (event == null && contents.isSteady()) {
-            steady = stream;
-            StateChanges.tellNext(observer, before);
-        }
     }
 
     private IllegalStateException capturing(CudaStream stream) {
@@ -101,7 +75,6 @@ public final class CudaGraphExec extends DeviceResource {
         CaptureScope.refuse("CudaGraphExec.update", "update after the capture");
         MemorySegment self = segment();
         MemorySegment other = graph.segment();
-        steady = null;
         endSuperseded();
         SupersededContents earlier = new SupersededContents(contents, device());
         boolean updated = false;

@@ -7,7 +7,6 @@ import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.LifecycleEvent;
 import io.nccl4j.internal.NativeResource;
-import io.nccl4j.internal.StateChanges;
 import io.nccl4j.internal.TimeLimit;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -237,7 +236,6 @@ public final class CudaStream extends DeviceResource {
     private void enterCapture(@Nullable CaptureScope capture) {
         activity.capturing(true);
         scope = capture;
-        StateChanges.add();
     }
 
     void leaveCapture() {

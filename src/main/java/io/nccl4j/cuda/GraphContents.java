@@ -43,11 +43,6 @@ final class GraphContents {
         scope.launched();
     }
 
-    /** Whether the graph may be launched again without a look as long as nothing has changed. */
-    boolean isSteady() {
-        return !scope.looksAtEachLaunch();
-    }
-
     synchronized void use() {
         users++;
     }

@@ -23,7 +23,6 @@ public final class CaptureScope {
     private final List<Runnable> launches = new ArrayList<>();
     private volatile @Nullable String invalidated;
     private volatile boolean launched;
-    private boolean eachLaunch;
 
     private CaptureScope() {
     }
@@ -36,7 +35,6 @@ public final class CaptureScope {
         CaptureScope scope = new CaptureScope();
         CURRENT.set(scope);
         OPEN.incrementAndGet();
-        StateChanges.add();
         return scope;
     }
 
@@ -44,7 +42,6 @@ public final class CaptureScope {
     public void end() {
         CURRENT.remove();
         OPEN.decrementAndGet();
-        StateChanges.add();
     }
 
     /** The scope of this thread, if it captures. */
@@ -104,23 +101,9 @@ public final class CaptureScope {
         last.forEach(Runnable::run);
     }
 
-    /**
-     * {@code check} runs before a launch of the graph, unless nothing has changed since the one before ({@link StateChanges}); if it
-     * throws, there is no launch.
-     */
+    /** {@code check} runs before each launch of the graph; if it throws, there is no launch. */
     public void whenLaunching(Runnable check) {
         launches.add(check);
-    }
-
-    /** The same, but before each launch. */
-    public void whenEachLaunch(Runnable check) {
-        launches.add(check);
-        eachLaunch = true;
-    }
-
-    /** Whether something is to be done before each launch, also if nothing has changed. */
-    public boolean looksAtEachLaunch() {
-        return eachLaunch;
     }
 
     /** The graph is about to be launched. */
@@ -146,7 +129,6 @@ public final class CaptureScope {
     /** The graph must not be launched any more, because what it points to has moved. */
     public void invalidate(String reason) {
         invalidated = reason;
-        StateChanges.add();
     }
 
     /** Why the graph must not be launched any more; null if it may. */

@@ -113,11 +113,9 @@ public abstract class NativeResource implements AutoCloseable {
             }
         }
         address = 0;
-        StateChanges.add();
         try {
             release(value);
         } finally {
-            StateChanges.add();
             node.endClose();
             leakReport.clean();
             closed();

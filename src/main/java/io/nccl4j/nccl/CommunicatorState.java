@@ -6,7 +6,6 @@ import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.nccl.Nccl;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.internal.BoundedCall;
-import io.nccl4j.internal.StateChanges;
 import io.nccl4j.internal.TimeLimit;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -80,7 +79,6 @@ final class CommunicatorState {
     synchronized void abandon(String reason) {
         if (abandoned == null) {
             abandoned = reason;
-            StateChanges.add();
         }
     }
 
@@ -103,7 +101,6 @@ final class CommunicatorState {
 
     void finish() {
         finalized = true;
-        StateChanges.add();
     }
 
     void check(Communicator communicator) {
@@ -126,7 +123,6 @@ final class CommunicatorState {
         if (failure == null) {
             LOG.error("{} is lost: {}", communicator, e.getMessage());
             failure = e;
-            StateChanges.add();
         }
     }
 
@@ -153,7 +149,6 @@ final class CommunicatorState {
             ended = false;
             // It may be at work in there at any time from now on, so nothing else must be.
             stuck = call + " has not returned in time";
-            StateChanges.add();
             throw e;
         } finally {
             if (ended) {

@@ -34,7 +34,6 @@ class RulesTest {
     }
 
     private static void prepare(Breach breach) {
-        Emulator.options().api(breach.api());
         breach.environment().forEach(Emulator::environment);
         ExpertMajorMode.environment = name -> breach.environment().containsKey(name)
                 ? breach.environment().get(name)

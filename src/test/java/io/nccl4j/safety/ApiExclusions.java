@@ -23,7 +23,7 @@ final class ApiExclusions {
             Map.entry("CudaDevice.reset", END), Map.entry("Communicator.init(UniqueId", PARTNER),
             Map.entry("Communicator.send", PARTNER), Map.entry("Communicator.receive", PARTNER),
             Map.entry("Bootstraps.tcp", MEETING), Map.entry("Bootstraps.file", MEETING),
-            Map.entry("Bootstraps.inProcess", MEETING), Map.entry("InProcessBootstrap.of", MEETING),
+            Map.entry("Bootstraps.inProcess", MEETING),
             Map.entry("Bootstraps.fromEnvironment", ENVIRONMENT),
             Map.entry("Builder.allocator(long,long,long)", NATIVE_POINTERS),
             Map.entry("DeviceMemory.abandon", PLUMBING), Map.entry("DeviceMemory.whenClosed", PLUMBING),

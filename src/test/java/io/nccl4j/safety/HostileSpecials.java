@@ -2,7 +2,6 @@ package io.nccl4j.safety;
 
 import io.nccl4j.bootstrap.BootstrapOptions;
 import io.nccl4j.bootstrap.Bootstraps;
-import io.nccl4j.bootstrap.InProcessBootstrap;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.ep.EpTensor;
@@ -137,14 +136,15 @@ final class HostileSpecials {
         int rank = ranks[scene.random.nextInt(ranks.length)];
         int size = sizes[scene.random.nextInt(sizes.length)];
         int port = ports[scene.random.nextInt(ports.length)];
-        BootstrapOptions options = BootstrapOptions.defaults().withLimit(Duration.ofMillis(50));
+        BootstrapOptions options = BootstrapOptions.builder().limit(Duration.ofMillis(50)).build();
         List<Supplier<Bootstrap>> ways = List.of(() -> Bootstraps.inProcess(size).getFirst(),
-                () -> InProcessBootstrap.of(size).getFirst(),
-                () -> InProcessBootstrap.of(size, Duration.ofMillis(port)).getFirst(),
+                () -> Bootstraps.inProcess(size, BootstrapOptions.builder().limit(Duration.ofMillis(port)).build())
+                        .getFirst(),
                 () -> Bootstraps.tcp("localhost", port, rank, size),
                 () -> Bootstraps.tcp("localhost", port, rank, size, options),
                 // Rank 0 never comes.
-                () -> Bootstraps.tcp("localhost", 1, 1, 2, options.withLocalRank(0)),
+                () -> Bootstraps.tcp("localhost", 1, 1, 2,
+                        BootstrapOptions.builder().limit(Duration.ofMillis(50)).localRank(0).build()),
                 () -> inFolder(rank, size, null), () -> inFolder(rank, size, options));
         try (Bootstrap alone = ways.get(scene.random.nextInt(ways.size())).get()) {
             alone.barrier();

@@ -10,7 +10,7 @@ import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorUsage;
-import io.nccl4j.emulator.EpApi;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.DispatchConfig;
 import io.nccl4j.ep.DispatchInputs;
 import io.nccl4j.ep.DispatchOutputs;
@@ -19,18 +19,16 @@ import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpSizing;
 import io.nccl4j.ep.EpTensor;
-import io.nccl4j.ep.GraphCache;
-import io.nccl4j.ep.GraphKey;
-import io.nccl4j.ep.GraphStep;
 import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.ep.RankMask;
+import io.nccl4j.ep.graph.GraphCache;
+import io.nccl4j.ep.graph.GraphKey;
+import io.nccl4j.ep.graph.GraphStep;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
-import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
-import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
@@ -38,7 +36,6 @@ import io.nccl4j.testing.MoeRank;
 import java.util.List;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
-import java.util.stream.LongStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -49,29 +46,16 @@ class SharingFailureModesTest {
 
     @Test
     @EmulatedRanks(RANKS)
-    void f04OneLiveHandlePerGroupOnRelease010SeveralOnApiV2(EmulatedCluster cluster) {
-        CaseSpace space = CaseSpace.lowLatency(RANKS).withRanks(RANKS).withHidden(2048)
-                .withFormat(NumberFormat.BFLOAT16)
-                .withRoutings(RoutingKind.UNIFORM);
-        EpCase model = LongStream.iterate(201, seed -> seed + 1).mapToObj(seed -> EpCase.draw(space, seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
-                .orElseThrow();
-        for (EpApi api : EpApi.values()) {
-            Emulator.options().api(api);
-            cluster.run(rank -> {
-                try (MoeRank world = MoeRank.of(rank, LayerKind.LL_RANK_MAJOR, model)) {
-                    MoeLayer first = world.layer();
-                    if (api == EpApi.RELEASE_0_1_0) {
-                        assertThatThrownBy(world.group()::createHandle).isInstanceOf(IllegalStateException.class)
-                                .hasMessageContaining("0.1.0 can have one per low-latency group");
-                    } else {
-                        MoeLayer second = world.layer();
-                        second.runAndVerify(model.redraw(RoutingKind.UNIFORM, 202), world.stream());
-                    }
-                    first.runAndVerify(model.redraw(RoutingKind.UNIFORM, 203), world.stream());
-                }
-            });
-        }
+    void f04AGroupHasSeveralHandlesAtATime(EmulatedCluster cluster) {
+        EpCase model = LayerKind.LL_RANK_MAJOR.draw(RANKS, 201);
+        cluster.run(rank -> {
+            try (MoeRank world = MoeRank.of(rank, LayerKind.LL_RANK_MAJOR, model)) {
+                MoeLayer first = world.layer();
+                MoeLayer second = world.layer();
+                second.runAndVerify(model.redraw(RoutingKind.UNIFORM, 202), world.stream());
+                first.runAndVerify(model.redraw(RoutingKind.UNIFORM, 203), world.stream());
+            }
+        });
     }
 
     @ParameterizedTest
@@ -369,10 +353,10 @@ class SharingFailureModesTest {
             try (MoeRank world = MoeRank.of(rank, shape, model)) {
                 EpHandle handle = world.own(world.group().createHandle());
                 EmulatorUsage before = Emulator.usage(rank.device());
-                try (var buffers = handle.allocateBuffers(model.hidden(), LayerKind.type(model.format()))) {
+                try (var buffers = handle.allocateBuffers(BufferConfig.of(model.hidden(), LayerKind.type(model.format())))) {
                     long taken = Emulator.usage(rank.device()).deviceBytes() - before.deviceBytes();
                     assertThat(buffers.handle()).isEqualTo(handle);
-                    assertThat(taken).isEqualTo(sizing.buffersBytes(model.hidden(), LayerKind.type(model.format())));
+                    assertThat(taken).isEqualTo(sizing.buffersBytes(BufferConfig.of(model.hidden(), LayerKind.type(model.format()))));
                 }
                 assertThat(world.group().sizing().rdmaBufferBytes()).isEqualTo(sizing.rdmaBufferBytes());
                 assertThat(shape.isLowLatency() ? sizing.rdmaBufferBytes() : sizing.windowBytes()).isPositive();

@@ -11,6 +11,7 @@ import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorCall;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.CombineInputs;
 import io.nccl4j.ep.CombineOutputs;
 import io.nccl4j.ep.DispatchInputs;
@@ -18,9 +19,10 @@ import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.EpHandlePool;
 import io.nccl4j.ep.EpTensor;
+import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.RankMask;
+import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.internal.NativeResource;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
@@ -87,7 +89,7 @@ class UseAfterCloseTest {
         EpGroup group = EpGroup.create(communicator, world.group().config());
         EpHandle handle = group.createHandle();
         EpBuffers buffers = handle.allocateBuffers(world.rows());
-        EpHandlePool pool = EpHandlePool.builder(group).build(world.rows());
+        EpHandlePool pool = EpHandlePool.builder(group).build(world.rows().hidden(), world.rows().type());
         DeviceMemory memory = communicator.allocate(4096);
         Window window = communicator.register(memory);
         CudaStream stream = CudaStream.create(world.device());
@@ -202,7 +204,7 @@ class UseAfterCloseTest {
                         () -> CombineOutputs.of(tensor)));
                 DispatchInputs inputs = DispatchInputs.of(tensor);
                 DispatchOutputs outputs = DispatchOutputs.of(layer.buffers().received());
-                uses.add(() -> layer.handle().dispatch(inputs, outputs, world.stream()));
+                uses.add(() -> layer.handle().dispatch(inputs, outputs, null, world.stream()));
                 memory.close();
                 for (Runnable use : uses) {
                     assertThat(catchRuntime(use)).isInstanceOf(IllegalStateException.class);

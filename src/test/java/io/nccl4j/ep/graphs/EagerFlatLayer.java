@@ -118,7 +118,7 @@ final class EagerFlatLayer implements AutoCloseable {
         expertOutputs.rows(rows);
         tokens.rows(count);
         weights.rows(count);
-        handle.dispatch(inputs, outputs, stream);
+        handle.dispatch(inputs, outputs, null, stream);
     }
 
     void experts(CudaStream stream) {

@@ -44,14 +44,6 @@ enum LayerKind {
                 .withRoutings(routings());
     }
 
-    /** The first case of a series that NCCL EP 0.1.0 can do. */
-    EpCase drawRelease010(int ranks, CaseSeeds seeds) {
-        CaseSpace space = space(ranks).withFormat(NumberFormat.BFLOAT16).withHidden(2048).withPowersOfTwo();
-        return seeds.first(1000).mapToObj(seed -> EpCase.draw(space, seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
-                .orElseThrow();
-    }
-
     EpGroupConfig.Builder config(EpCase model) {
         EpShape shape = model.shape();
         EpGroupConfig.Builder config = lowLatency ? EpGroupConfig.lowLatency() : EpGroupConfig.highThroughput();
