@@ -8,7 +8,6 @@ import io.nccl4j.bindings.emulator.nccl4jEmuMisuse_t;
 import io.nccl4j.bindings.emulator.nccl4jEmuUsage_t;
 import io.nccl4j.bindings.emulator.nccl4jEmuWork_t;
 import io.nccl4j.cuda.CudaDevice;
-import io.nccl4j.internal.LibraryLoader;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
@@ -37,7 +36,7 @@ public final class Emulator {
      * @throws io.nccl4j.NativeLibraryException if it is not there or does not run on this machine
      */
     public static void use() {
-        LibraryLoader.useEmulator();
+        NativeLibraries.use(Backend.EMULATOR);
         ControlCalls.ready();
     }
 
