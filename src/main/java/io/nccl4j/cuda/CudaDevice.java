@@ -10,6 +10,7 @@ import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.DeviceThread;
+import io.nccl4j.internal.EmulatorReason;
 import io.nccl4j.internal.StateChanges;
 import io.nccl4j.internal.TimeLimit;
 import java.lang.foreign.Arena;
@@ -252,7 +253,13 @@ public final class CudaDevice {
     }
 
     CudaException failed(int status, String function) {
-        CudaException e = CudaException.of(function, status, this);
+        return failed(status, function, "");
+    }
+
+    /** @param advice follows the text that CUDA gives; empty if there is none */
+    CudaException failed(int status, String function, String advice) {
+        String reason = CudaException.isSticky(status) ? EmulatorReason.of(ordinal) : "";
+        CudaException e = CudaException.of(function, status, this, reason.isEmpty() ? advice : advice + ": " + reason);
         // The runtime keeps it for cudaGetLastError as well; libraries that look there must not find it again.
         CudaRuntime.cudaGetLastError();
         if (e.isSticky()) {

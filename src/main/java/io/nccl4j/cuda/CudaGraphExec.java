@@ -6,7 +6,7 @@ import io.nccl4j.bindings.cudart.cudaGraphExecUpdateResultInfo_st;
 import io.nccl4j.internal.CallEvent;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.FlightRecording;
-import io.nccl4j.internal.HotCalls;
+import io.nccl4j.internal.LaunchCalls;
 import io.nccl4j.internal.Ownership;
 import io.nccl4j.internal.StateChanges;
 import java.lang.foreign.Arena;
@@ -35,7 +35,7 @@ public final class CudaGraphExec extends DeviceResource {
         super("CudaGraphExec", address, device, true, contents.resources().toArray(NativeObject[]::new));
         this.contents = contents;
         contents.use();
-        HotCalls.linkLaunch();
+        LaunchCalls.linkGraph();
     }
 
     /**
@@ -48,7 +48,7 @@ public final class CudaGraphExec extends DeviceResource {
             checkAndLaunch(stream);
             return;
         }
-        int status = HotCalls.launch(address(), stream.address());
+        int status = LaunchCalls.graph(address(), stream.address());
         if (status != 0) {
             throw launchFailed(status);
         }
@@ -61,7 +61,7 @@ public final class CudaGraphExec extends DeviceResource {
         }
         contents.checkValid();
         CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
-        int status = HotCalls.launch(address(), stream.address());
+        int status = LaunchCalls.graph(address(), stream.address());
         if (event != null) {
             event.commit("cudaGraphLaunch", label(), false);
         }
