@@ -3,7 +3,6 @@ package io.nccl4j.cuda;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
-import io.nccl4j.NativeLibraries;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.BoundedCall;
@@ -11,6 +10,7 @@ import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.DeviceThread;
 import io.nccl4j.internal.EmulatorReason;
+import io.nccl4j.internal.LibraryLoader;
 import io.nccl4j.internal.StateChanges;
 import io.nccl4j.internal.TimeLimit;
 import java.lang.foreign.Arena;
@@ -65,7 +65,7 @@ public final class CudaDevice {
 
     /** Number of devices, {@code cudaGetDeviceCount}. */
     public static int count() {
-        NativeLibraries.load();
+        LibraryLoader.loadCuda();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(JAVA_INT);
             int status = CudaRuntime.cudaGetDeviceCount(out);
@@ -81,7 +81,7 @@ public final class CudaDevice {
 
     /** The calling thread's current device, {@code cudaGetDevice}. */
     public static CudaDevice current() {
-        NativeLibraries.load();
+        LibraryLoader.loadCuda();
         return of(currentOrdinal());
     }
 

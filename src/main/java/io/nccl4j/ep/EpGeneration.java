@@ -4,9 +4,9 @@ import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
-import io.nccl4j.NativeLibraries;
 import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.bindings.ncclep.ncclEpTensor;
+import io.nccl4j.internal.LibraryLoader;
 import io.nccl4j.nccl.NcclException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -20,7 +20,7 @@ public enum EpGeneration {
 
     /** The generation of the loaded library. */
     public static EpGeneration ofLibrary() {
-        NativeLibraries.load();
+        LibraryLoader.loadNcclEp();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(ADDRESS);
             int status = NcclEp.ncclEpTensorAlloc(out, 1, 0, arena.allocateFrom(JAVA_LONG, 1), MemorySegment.NULL);
@@ -41,7 +41,7 @@ public enum EpGeneration {
 
     /** What {@code ncclEpGetVersion} answers: 100 for both generations. */
     public static int libraryVersion() {
-        NativeLibraries.load();
+        LibraryLoader.loadNcclEp();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(JAVA_INT);
             int status = NcclEp.ncclEpGetVersion(out);

@@ -4,7 +4,6 @@ import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
-import io.nccl4j.NativeLibraries;
 import io.nccl4j.NativeObject;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.ncclep.NcclEp;
@@ -14,6 +13,7 @@ import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.DeviceThread;
 import io.nccl4j.internal.HotCalls;
+import io.nccl4j.internal.LibraryLoader;
 import io.nccl4j.internal.LifecycleEvent;
 import io.nccl4j.internal.Ownership;
 import io.nccl4j.nccl.Communicator;
@@ -92,7 +92,7 @@ public final class EpGroup extends NativeObject {
                 "%s is non-blocking: NCCL EP takes \"in progress\" for a failure",
                 communicator);
         communicator.checkUsable();
-        NativeLibraries.load();
+        LibraryLoader.loadNcclEp();
         CudaDevice device = communicator.device();
         EpGeneration generation = EpGeneration.ofLibrary();
         DeviceLimits limits = DeviceLimits.of(device);
