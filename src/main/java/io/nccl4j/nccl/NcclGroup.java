@@ -1,7 +1,7 @@
 package io.nccl4j.nccl;
 
-import io.nccl4j.NativeLibraries;
 import io.nccl4j.bindings.nccl.Nccl;
+import io.nccl4j.internal.LibraryLoader;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -29,7 +29,7 @@ final class NcclGroup {
             body.run();
             return;
         }
-        NativeLibraries.load();
+        LibraryLoader.loadNccl();
         NcclGroup group = new NcclGroup();
         CURRENT.set(group);
         try {
