@@ -12,9 +12,14 @@ public final class Bootstraps {
     private Bootstraps() {
     }
 
-    /** One for each rank, to be used by as many threads of this process. */
-    public static List<InProcessBootstrap> inProcess(int size) {
-        return InProcessBootstrap.of(size);
+    /** One for each rank, to be used by as many threads of this process; their local rank is their rank. */
+    public static List<Bootstrap> inProcess(int size) {
+        return inProcess(size, BootstrapOptions.defaults());
+    }
+
+    /** Like {@link #inProcess(int)}, with options, of which the limit alone counts. */
+    public static List<Bootstrap> inProcess(int size, BootstrapOptions options) {
+        return InProcessStore.create(size).stream().map(store -> StoreBootstrap.inProcess(store, options)).toList();
     }
 
     /**
@@ -30,7 +35,8 @@ public final class Bootstraps {
      * </ul>
      *
      * <p>{@code NCCL4J_BOOTSTRAP_ADDRESS=host:port} names the place where rank 0 listens if the launcher does not, or
-     * not the right one. Several machines need {@code NCCL4J_BOOTSTRAP_SECRET}, the same text for all ranks.
+     * not the right one. Several machines need {@code NCCL4J_BOOTSTRAP_SECRET}, the same text for all ranks, or {@code
+     * NCCL4J_BOOTSTRAP_SECRET_FILE}, a file with it.
      *
      * @throws IllegalStateException if no launcher is recognised or its variables make no sense; the message names them
      * @throws WaitTimeoutException if a rank is missing; the message names it
@@ -65,7 +71,11 @@ public final class Bootstraps {
 
     /** Like {@link #tcp(String, int, int, int)}, with options. */
     public static Bootstrap tcp(String host, int port, int rank, int size, BootstrapOptions options) {
-        return TcpBootstrap.connect(host, port, rank, size, options);
+        Store.checkRank(rank, size);
+        Store store = size == 1
+                ? InProcessStore.create(1).getFirst()
+                : TcpStore.open(host, port, rank, size, options);
+        return StoreBootstrap.meet(store, options);
     }
 
     /**
@@ -81,6 +91,6 @@ public final class Bootstraps {
 
     /** Like {@link #file(Path, int, int)}, with options. */
     public static Bootstrap file(Path folder, int rank, int size, BootstrapOptions options) {
-        return FileBootstrap.join(folder, rank, size, options);
+        return StoreBootstrap.meet(FolderStore.join(folder, rank, size, options), options);
     }
 }

@@ -123,7 +123,7 @@ public final class CudaModule extends DeviceResource {
      * @throws IllegalArgumentException if there is none; the message names those there are
      */
     public CudaKernel kernel(String name) {
-        address();
+        checkUsable("CudaModule.kernel");
         synchronized (kernels) {
             CudaKernel known = kernels.get(name);
             return known != null ? known : device().call(() -> find(name));
@@ -155,12 +155,19 @@ public final class CudaModule extends DeviceResource {
         }
     }
 
+    /** Refuses a use of its code, which is gone after a close or a reset. */
+    void checkUsable(String call) {
+        address();
+        checkNotReset(call);
+    }
+
     private MemorySegment segment() {
         return MemorySegment.ofAddress(address());
     }
 
     @Override
     void destroy(long address) {
-        device().check(CudaRuntime.cudaLibraryUnload(MemorySegment.ofAddress(address)), "cudaLibraryUnload");
+        device().run(() -> device().check(CudaRuntime.cudaLibraryUnload(MemorySegment.ofAddress(address)),
+                "cudaLibraryUnload"));
     }
 }

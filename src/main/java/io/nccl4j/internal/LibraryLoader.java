@@ -105,7 +105,7 @@ public final class LibraryLoader {
     private static String loadEmulator(List<String> attempts) {
         Path library = EmulatorLibrary.find(attempts);
         try {
-            System.load(library.toString());
+            ProcessLibraries.load(library, EmulatorLibrary.FILE);
         } catch (UnsatisfiedLinkError e) {
             attempts.add(library + ": " + e.getMessage());
             throw new NativeLibraryException("the emulator does not load", attempts);

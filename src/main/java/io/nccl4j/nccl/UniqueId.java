@@ -33,7 +33,7 @@ public final class UniqueId {
             MemorySegment out = arena.allocate(BYTES);
             int status = Nccl.ncclGetUniqueId(out);
             if (status != 0) {
-                throw NcclException.of("ncclGetUniqueId", status, "ncclGetUniqueId");
+                throw NcclException.of("ncclGetUniqueId", status, null);
             }
             return new UniqueId(out.toArray(ValueLayout.JAVA_BYTE));
         }

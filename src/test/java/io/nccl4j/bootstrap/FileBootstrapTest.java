@@ -20,8 +20,10 @@ import org.junit.jupiter.api.io.TempDir;
 
 @Timeout(90)
 class FileBootstrapTest {
-    private static final BootstrapOptions OPTIONS = new BootstrapOptions(Duration.ofSeconds(20), null, "", null);
-    private static final BootstrapOptions SHORT = OPTIONS.withLimit(Duration.ofMillis(1000));
+    private static final Duration LIMIT = Duration.ofSeconds(20);
+    private static final Duration BRIEF = Duration.ofMillis(1000);
+    private static final BootstrapOptions OPTIONS = Ranks.options(LIMIT);
+    private static final BootstrapOptions SHORT = Ranks.options(BRIEF);
 
     @TempDir
     Path parent;
@@ -65,35 +67,18 @@ class FileBootstrapTest {
     }
 
     @Test
-    void whatAKilledJobHasLeftDoesNoHarm() throws Exception {
-        // Nobody of this job closes anything, as if all had been killed.
-        Ranks.outcomes(3, rank -> Ranks.gathersRightly(file(rank, 3, OPTIONS), 3));
-        assertThat(leftovers()).isNotEmpty();
-        for (int size : new int[]{3, 2, 4}) {
-            assertThat(Ranks.outcomes(size, rank -> file(rank, size, OPTIONS), b -> Ranks.gathersRightly(b, 3)))
-                    .containsOnly(true);
-        }
-    }
-
-    @Test
-    void aRankOfAKilledJobDoesNotCountAsPresent() throws Exception {
-        Ranks.outcomes(3, rank -> Ranks.gathersRightly(file(rank, 3, OPTIONS), 1));
-        List<Object> outcomes = Ranks.outcomes(2, rank -> file(rank, 3, SHORT));
-        assertThat(outcomes)
-                .allSatisfy(outcome -> assertThat((Throwable) outcome).isInstanceOf(WaitTimeoutException.class)
-                        .hasMessageContaining("rank 2 did not come to"));
-    }
-
-    @Test
     void rubbishDoesNoHarm() throws Exception {
-        Files.createDirectories(folder);
+        Files.createDirectories(folder,
+                PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
         Random random = new Random(8);
-        for (String name : List.of("session", "go", "join-0", "join-1", "join-2", "ready-1", "ready-2")) {
+        FolderMembers names = new FolderMembers(SignedFiles.in(folder, OPTIONS.key(), false), OPTIONS.key(), 0, 3);
+        String file = names.prefix("rank");
+        for (String name : List.of(file + 0, file + 1, file + 2, file + 99, file, "session")) {
             byte[] noise = new byte[random.nextInt(200)];
             random.nextBytes(noise);
             Files.write(folder.resolve(name), noise);
         }
-        Files.createDirectories(folder.resolve("session-00"));
+        Files.createDirectories(folder.resolve(names.prefix("session") + "00").resolve("not empty"));
         assertThat(Ranks.outcomes(3, rank -> file(rank, 3, OPTIONS), b -> Ranks.gathersRightly(b, 3)))
                 .containsOnly(true);
     }
@@ -104,8 +89,8 @@ class FileBootstrapTest {
         for (int rank : new int[]{0, 2}) {
             assertThat((Throwable) outcomes.get(rank)).isInstanceOf(WaitTimeoutException.class)
                     .hasMessageContaining(
-                            "ranks 1 and 3 did not come to " + folder.toRealPath() + " within 1000 ms (rank " + rank
-                                    + " of 4 waits)");
+                            "ranks 1 and 3 did not come within 1000 ms (rank " + rank + " of 4 in " + folder
+                                    + " waits");
         }
         assertThat(leftovers()).isEmpty();
     }
@@ -173,7 +158,7 @@ class FileBootstrapTest {
     @Test
     void whoDoesNotKnowTheSecretIsNotSeen() throws Exception {
         List<Object> outcomes = Ranks.outcomes(3,
-                rank -> file(rank, 3, SHORT.withSecret(rank == 2 ? "another" : "the secret")));
+                rank -> file(rank, 3, Ranks.options(BRIEF, rank == 2 ? "another" : "the secret")));
         assertThat((Throwable) outcomes.get(0)).isInstanceOf(WaitTimeoutException.class)
                 .hasMessageContaining("rank 2 did not come");
         assertThat((Throwable) outcomes.get(2)).isInstanceOf(WaitTimeoutException.class)
@@ -186,7 +171,8 @@ class FileBootstrapTest {
         Files.setPosixFilePermissions(folder, PosixFilePermissions.fromString("rwxrwxrwx"));
         assertThatThrownBy(() -> file(0, 2, SHORT)).isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("other users can write to").hasMessageContaining("NCCL4J_BOOTSTRAP_SECRET");
-        assertThat(Ranks.outcomes(2, rank -> file(rank, 2, OPTIONS.withSecret("s")), Bootstrap::size)).containsOnly(2);
+        assertThat(Ranks.outcomes(2, rank -> file(rank, 2, Ranks.options(LIMIT, "s")), Bootstrap::size))
+                .containsOnly(2);
     }
 
     @Test

@@ -306,6 +306,17 @@ class CudaKernelTest {
     }
 
     @Test
+    void aModuleIsGoneWithAReset() {
+        CudaKernel kernel = module.kernel("noParameters");
+        KernelArguments none = kernel.arguments();
+        device.reset();
+        try (CudaStream fresh = CudaStream.create(device)) {
+            assertThatIllegalStateException().isThrownBy(() -> kernel.launch(fresh, Dim3.of(1), Dim3.of(1), none))
+                    .withMessageContaining("was reset");
+        }
+    }
+
+    @Test
     void memoryIsChecked() {
         CudaKernel kernel = module.kernel("fill");
         try (DeviceMemory memory = DeviceMemory.allocate(device, 64)) {

@@ -34,7 +34,7 @@ public final class DyingRankProcess {
         int size = Integer.parseInt(arguments[2]);
         LayerShape shape = LayerShape.valueOf(arguments[3]);
         EpCase model = shape.draw(size, 601);
-        BootstrapOptions options = BootstrapOptions.defaults().withLimit(LIMIT);
+        BootstrapOptions options = BootstrapOptions.builder().limit(LIMIT).build();
         try (Bootstrap bootstrap = Bootstraps.file(folder.resolve("all"), rank, size, options)) {
             CudaDevice device = CudaDevice.of(rank);
             Communicator communicator = Communicator.init(bootstrap, device);
@@ -81,7 +81,7 @@ public final class DyingRankProcess {
         int rank = group.communicator().rank();
         int survivors = group.communicator().size() - 1;
         try (Bootstrap channel = Bootstraps.file(folder.resolve("survivors"), rank, survivors,
-                BootstrapOptions.defaults().withLimit(LIMIT))) {
+                BootstrapOptions.builder().limit(LIMIT).build())) {
             RankMask agreed = MaskAgreement.agree(group, channel, stream);
             System.out.println("agreed " + agreed);
             for (int step = 0; step < 5; step++) {

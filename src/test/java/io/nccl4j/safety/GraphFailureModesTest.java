@@ -11,7 +11,7 @@ import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
-import io.nccl4j.emulator.EpApi;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.CombineInputs;
 import io.nccl4j.ep.CombineOutputs;
 import io.nccl4j.ep.DispatchInputs;
@@ -24,13 +24,10 @@ import io.nccl4j.ep.Layout;
 import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
-import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
-import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.stream.LongStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -154,7 +151,8 @@ class GraphFailureModesTest {
                 DeviceMemory memory = world.own(world.communicator.allocate(4096));
                 List<Runnable> control = List.of(world.group::createHandle,
                         () -> io.nccl4j.ep.EpGroup.create(world.communicator, world.group.config()),
-                        () -> layer.handle.allocateBuffers(world.model.hidden(), LayerShape.type(world.model)),
+                        () -> layer.handle
+                                .allocateBuffers(BufferConfig.of(world.model.hidden(), LayerShape.type(world.model))),
                         () -> DeviceMemory.allocate(rank.device(), 16), () -> world.communicator.allocate(4096),
                         () -> world.communicator.register(memory), () -> world.communicator.split(0, 0),
                         () -> layer.handle.warmUp(layer.buffers, 1, world.stream));
@@ -168,40 +166,6 @@ class GraphFailureModesTest {
                 exec.launch(world.stream);
                 world.await();
                 layer.verify(batch);
-            }
-        });
-    }
-
-    /** A small case that NCCL EP 0.1.0 can do: fixed row lengths, a multiple of four. */
-    private static EpCase release010() {
-        CaseSpace space = CaseSpace.lowLatency(RANKS).withRanks(RANKS).withHidden(2048)
-                .withFormat(NumberFormat.BFLOAT16)
-                .withRoutings(RoutingKind.UNIFORM);
-        return LongStream.iterate(113, seed -> seed + 1).mapToObj(seed -> EpCase.draw(space, seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
-                .orElseThrow();
-    }
-
-    @Test
-    @EmulatedRanks(RANKS)
-    void f05AnOddNumberOfOperationsOnRelease010IsNoGraph(EmulatedCluster cluster) {
-        Emulator.options().api(EpApi.RELEASE_0_1_0);
-        cluster.run(rank -> {
-            try (World world = new World(rank, LayerShape.LL_EXPERT_MAJOR, release010())) {
-                Layer layer = world.layer();
-                int most = layer.buffers.maxTokens();
-                assertThatThrownBy(
-                        () -> world.stream.capture(() -> layer.handle.dispatchAsync(layer.buffers, most, world.stream)))
-                        .isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("can only replay an even number");
-                CudaGraphExec exec = capture(world, () -> layer.enqueue(most, world.stream));
-                for (int replay = 0; replay < 5; replay++) {
-                    EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 114 + replay);
-                    layer.load(batch, world.stream);
-                    exec.launch(world.stream);
-                    world.await();
-                    layer.verify(batch);
-                }
             }
         });
     }
@@ -232,7 +196,8 @@ class GraphFailureModesTest {
             }
             // By default the buffer has its final size from the beginning, and another shape is refused.
             try (World world = new World(rank, shape, shape.draw(RANKS, 121))) {
-                assertThatThrownBy(() -> world.group.createHandle(Layout.EXPERT_MAJOR, world.model.shape().topK()))
+                assertThatThrownBy(() -> world.group.createHandle(Layout.EXPERT_MAJOR, world.model.shape().topK(),
+                        HandleConfig.defaults()))
                         .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("another shape is another group");
             }

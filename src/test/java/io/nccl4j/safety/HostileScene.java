@@ -2,7 +2,7 @@ package io.nccl4j.safety;
 
 import io.nccl4j.NativeLibraryException;
 import io.nccl4j.bootstrap.BootstrapOptions;
-import io.nccl4j.bootstrap.InProcessBootstrap;
+import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaEvent;
 import io.nccl4j.cuda.CudaGraphExec;
@@ -18,15 +18,15 @@ import io.nccl4j.ep.DispatchRecipe;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.EpHandlePool;
 import io.nccl4j.ep.EpSizing;
 import io.nccl4j.ep.EpTensor;
-import io.nccl4j.ep.GraphCacheStatistics;
-import io.nccl4j.ep.GraphKey;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.ep.PassDirection;
 import io.nccl4j.ep.RankMask;
+import io.nccl4j.ep.graph.EpHandlePool;
+import io.nccl4j.ep.graph.GraphCacheStatistics;
+import io.nccl4j.ep.graph.GraphKey;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.CommunicatorOptions;
 import io.nccl4j.nccl.DataType;
@@ -73,7 +73,7 @@ final class HostileScene {
         this.shape = sequence.shape();
         this.model = sequence.model();
         this.foreign = CudaDevice.of(rank.size() + rank.rank());
-        CommunicatorOptions options = CommunicatorOptions.defaults().limit(LIMIT);
+        CommunicatorOptions options = CommunicatorOptions.builder().limit(LIMIT).build();
         communicator = Communicator.init(rank.bootstrap(), rank.device(), options);
         stream = CudaStream.create(rank.device());
         group = EpGroup.create(communicator, sequence.config());
@@ -96,7 +96,9 @@ final class HostileScene {
                 DispatchConfig.defaults().recipe(DispatchRecipe.DS_FP8E3M4), CombineConfig.defaults(),
                 CombineConfig.defaults().sendOnly(), CombineConfig.defaults().direction(PassDirection.BACKWARD),
                 GraphKey.of(model.shape().maxTokens(), shape.layout), GraphKey.of(1, shape.layout),
-                BootstrapOptions.defaults(), InProcessBootstrap.of(1, LIMIT).getFirst(), EpGroupConfig.lowLatency(),
+                BootstrapOptions.defaults(),
+                Bootstraps.inProcess(1, BootstrapOptions.builder().limit(LIMIT).build()).getFirst(),
+                EpGroupConfig.lowLatency(),
                 EpGroupConfig.highThroughput(), LayoutInfo.builder(), EpHandlePool.builder(group),
                 PiecewiseGraph.on(stream), EpSizing.of(sequence.config(), rank.size()),
                 BufferConfig.of(model.hidden(), LayerShape.type(model)),

@@ -8,6 +8,7 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PinnedMemory;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpTensor;
@@ -39,7 +40,7 @@ final class Layer implements AutoCloseable {
         this.kind = kind;
         this.model = model;
         this.rank = handle.group().communicator().rank();
-        EpBuffers made = handle.allocateBuffers(model.hidden(), LayerShape.type(model));
+        EpBuffers made = handle.allocateBuffers(BufferConfig.of(model.hidden(), LayerShape.type(model)));
         List<PinnedMemory> staging = new ArrayList<>();
         try {
             for (EpTensor tensor : List.of(made.tokens(), made.routing(), made.weights())) {
@@ -104,7 +105,7 @@ final class Layer implements AutoCloseable {
 
     /** Compares what the last step has given; the stream must be idle. */
     void verify(EpCase batch) {
-        new LayerOracle(kind, batch, rank, handle.group().sizing().receiveRows(), handle.group().generation())
+        new LayerOracle(kind, batch, rank, handle.group().sizing().receiveRows())
                 .verify(this);
     }
 

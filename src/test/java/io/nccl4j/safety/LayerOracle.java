@@ -1,7 +1,6 @@
 package io.nccl4j.safety;
 
 import io.nccl4j.ep.EpBuffers;
-import io.nccl4j.ep.EpGeneration;
 import io.nccl4j.oracle.CombinedRows;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.ExpertMajorMode;
@@ -18,7 +17,7 @@ import io.nccl4j.oracle.RowsWritten;
 import java.util.Arrays;
 
 /** What a batch must give on a rank of a {@link Layer}. */
-record LayerOracle(LayerShape kind, EpCase batch, int rank, long budgetRows, EpGeneration generation) {
+record LayerOracle(LayerShape kind, EpCase batch, int rank, long budgetRows) {
     void verify(Layer layer) {
         EpBuffers buffers = layer.buffers;
         GlobalInputs inputs = batch.inputs();
@@ -48,7 +47,7 @@ record LayerOracle(LayerShape kind, EpCase batch, int rank, long budgetRows, EpG
             case HT_EXPERT_MAJOR -> {
                 ExpertMajorSlots slots = new ExpertMajorSlots(inputs.routing(),
                         ReceiveBudget.trapping((int) budgetRows),
-                        generation == EpGeneration.API_V2 ? ExpertMajorMode.LOCAL_PERMUTE : ExpertMajorMode.NVLINK_DUP,
+                        ExpertMajorMode.LOCAL_PERMUTE,
                         layer.handle.alignment());
                 HighThroughputExpertMajor.Received expected = HighThroughputExpertMajor.dispatch(inputs, slots, rank);
                 expected.verifyCounters(wide(Layer.ints(buffers.expertCounts())),
@@ -69,13 +68,6 @@ record LayerOracle(LayerShape kind, EpCase batch, int rank, long budgetRows, EpG
     private void verifyRegions(Layer layer, Rows received) {
         int[] counts = Layer.ints(layer.buffers.sourceRankCounts());
         int[] indices = Layer.ints(layer.buffers.receivedIndices());
-        if (generation == EpGeneration.V0_1_0) {
-            // It leaves what was there in rows that are not in use.
-            int region = batch.shape().maxTokens() * batch.shape().topK();
-            for (int from = 0; from < counts.length; from++) {
-                Arrays.fill(indices, from * region + counts[from] * batch.shape().topK(), (from + 1) * region, -1);
-            }
-        }
         LowLatencyRankMajor.dispatch(batch.inputs(), rank).verify(received, null, indices,
                 Layer.floats(layer.buffers.receivedWeights()), counts, false, null);
     }

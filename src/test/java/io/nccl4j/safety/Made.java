@@ -5,10 +5,11 @@ import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PiecewiseGraph;
 import io.nccl4j.cuda.PinnedMemory;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.EpGroup;
-import io.nccl4j.ep.EpHandlePool;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.LayoutInfo;
+import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.UniqueId;
 import java.util.Objects;
@@ -102,7 +103,7 @@ enum Made {
     BUFFERS {
         @Override
         AutoCloseable make(World world, Layer layer) {
-            return layer.handle.allocateBuffers(world.model.hidden(), LayerShape.type(world.model));
+            return layer.handle.allocateBuffers(BufferConfig.of(world.model.hidden(), LayerShape.type(world.model)));
         }
     },
     POOL {

@@ -8,18 +8,14 @@ import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
-import io.nccl4j.emulator.EpApi;
 import io.nccl4j.ep.DispatchConfig;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
-import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
-import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
-import java.util.stream.LongStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -103,44 +99,6 @@ class OrderOfCallsTest {
         });
     }
 
-    /** Whose turn it is among two buffers is decided at capture there, so operations between launches come in pairs. */
-    @Test
-    @EmulatedRanks(RANKS)
-    void onRelease010OperationsBetweenLaunchesComeInPairs(EmulatedCluster cluster) {
-        Emulator.options().api(EpApi.RELEASE_0_1_0);
-        CaseSpace space = CaseSpace.lowLatency(RANKS).withRanks(RANKS).withHidden(2048)
-                .withFormat(NumberFormat.BFLOAT16).withRoutings(RoutingKind.UNIFORM);
-        EpCase model = LongStream.iterate(907, seed -> seed + 1).mapToObj(seed -> EpCase.draw(space, seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
-                .orElseThrow();
-        cluster.run(rank -> {
-            try (World world = new World(rank, LayerShape.LL_EXPERT_MAJOR, model)) {
-                Layer layer = world.layer();
-                int most = layer.buffers.maxTokens();
-                try (CudaGraph graph = world.stream.capture(() -> layer.enqueue(most, world.stream));
-                        CudaGraphExec exec = graph.instantiate()) {
-                    layer.handle.dispatchAsync(layer.buffers, most, world.stream);
-                    assertThatThrownBy(() -> exec.launch(world.stream)).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("even in number");
-                    layer.handle.combineAsync(layer.buffers, world.stream);
-                    // Of a capture that fails after one operation nothing runs, and the turn is given back.
-                    assertThatThrownBy(() -> world.stream.capture(() -> {
-                        layer.handle.dispatchAsync(layer.buffers, most, world.stream);
-                        throw new ArithmeticException("in the middle");
-                    })).isInstanceOf(ArithmeticException.class);
-                    for (int step = 0; step < 3; step++) {
-                        EpCase batch = model.redraw(RoutingKind.UNIFORM, 908 + step);
-                        layer.load(batch, world.stream);
-                        exec.launch(world.stream);
-                        world.await();
-                        layer.verify(batch);
-                        layer.runAndVerify(batch, world.stream);
-                    }
-                }
-            }
-        });
-    }
-
     /** NCCL cannot drop half of a group. */
     @Test
     @EmulatedRanks(RANKS)
@@ -154,16 +112,16 @@ class OrderOfCallsTest {
                 long sends = Emulator.callCount("ncclSend");
                 rank.bootstrap().barrier();
                 assertThatThrownBy(() -> Communicator.group(() -> {
-                    world.communicator.send(memory, 0, 4, DataType.INT32, peer, world.stream);
-                    world.communicator.receive(memory, 60, 4, DataType.INT32, peer, world.stream);
+                    world.communicator.collectives().send(memory, 0, 4, DataType.INT32, peer, world.stream);
+                    world.communicator.collectives().receive(memory, 60, 4, DataType.INT32, peer, world.stream);
                 })).isInstanceOf(IllegalArgumentException.class);
                 assertThat(Emulator.callCount("ncclSend")).isEqualTo(sends);
                 world.await();
                 rank.bootstrap().barrier();
                 memory.fillAsync((byte) rank.rank(), world.stream);
                 Communicator.group(() -> {
-                    world.communicator.send(memory, 0, 4, DataType.INT32, peer, world.stream);
-                    world.communicator.receive(memory, 16, 4, DataType.INT32, peer, world.stream);
+                    world.communicator.collectives().send(memory, 0, 4, DataType.INT32, peer, world.stream);
+                    world.communicator.collectives().receive(memory, 16, 4, DataType.INT32, peer, world.stream);
                 });
                 world.await();
                 assertThat(Layer.ints(EpTensor.of(world.own(memory.slice(16, 16)), DataType.INT32, 4)))

@@ -15,8 +15,8 @@ import io.nccl4j.emulator.EmulatorCall;
 import io.nccl4j.emulator.EmulatorUsage;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.EpHandlePool;
 import io.nccl4j.ep.HandleConfig;
+import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.Window;
@@ -171,11 +171,14 @@ class OwnershipTest {
                     group.close();
                 }).get(20, TimeUnit.SECONDS);
                 assertThat(group.isClosed()).isTrue();
-                // What has no thread is closed by any.
                 CudaStream stream = CudaStream.create(rank.device());
+                Throwable refused = others.submit(() -> catchThrowable(stream::close)).get(20, TimeUnit.SECONDS);
+                assertThat(refused).isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to");
+                // What has no thread is closed by any.
                 DeviceMemory memory = DeviceMemory.allocate(rank.device(), 16);
                 Communicator part = world.communicator.split(0, 0);
                 others.submit(() -> {
+                    stream.bindToCurrentThread();
                     stream.close();
                     memory.close();
                     part.close();

@@ -10,7 +10,7 @@ import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorUsage;
-import io.nccl4j.emulator.EpApi;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.DispatchConfig;
 import io.nccl4j.ep.DispatchInputs;
 import io.nccl4j.ep.DispatchOutputs;
@@ -19,23 +19,20 @@ import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpSizing;
 import io.nccl4j.ep.EpTensor;
-import io.nccl4j.ep.GraphCache;
-import io.nccl4j.ep.GraphKey;
-import io.nccl4j.ep.GraphStep;
 import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.ep.RankMask;
+import io.nccl4j.ep.graph.GraphCache;
+import io.nccl4j.ep.graph.GraphKey;
+import io.nccl4j.ep.graph.GraphStep;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
-import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
-import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
 import java.util.List;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
-import java.util.stream.LongStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -46,29 +43,16 @@ class SharingFailureModesTest {
 
     @Test
     @EmulatedRanks(RANKS)
-    void f04OneLiveHandlePerGroupOnRelease010SeveralOnApiV2(EmulatedCluster cluster) {
-        CaseSpace space = CaseSpace.lowLatency(RANKS).withRanks(RANKS).withHidden(2048)
-                .withFormat(NumberFormat.BFLOAT16)
-                .withRoutings(RoutingKind.UNIFORM);
-        EpCase model = LongStream.iterate(201, seed -> seed + 1).mapToObj(seed -> EpCase.draw(space, seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
-                .orElseThrow();
-        for (EpApi api : EpApi.values()) {
-            Emulator.options().api(api);
-            cluster.run(rank -> {
-                try (World world = new World(rank, LayerShape.LL_RANK_MAJOR, model)) {
-                    Layer first = world.layer();
-                    if (api == EpApi.RELEASE_0_1_0) {
-                        assertThatThrownBy(world.group::createHandle).isInstanceOf(IllegalStateException.class)
-                                .hasMessageContaining("0.1.0 can have one per low-latency group");
-                    } else {
-                        Layer second = world.layer();
-                        second.runAndVerify(model.redraw(RoutingKind.UNIFORM, 202), world.stream);
-                    }
-                    first.runAndVerify(model.redraw(RoutingKind.UNIFORM, 203), world.stream);
-                }
-            });
-        }
+    void f04AGroupHasSeveralHandlesAtATime(EmulatedCluster cluster) {
+        EpCase model = LayerShape.LL_RANK_MAJOR.draw(RANKS, 201);
+        cluster.run(rank -> {
+            try (World world = new World(rank, LayerShape.LL_RANK_MAJOR, model)) {
+                Layer first = world.layer();
+                Layer second = world.layer();
+                second.runAndVerify(model.redraw(RoutingKind.UNIFORM, 202), world.stream);
+                first.runAndVerify(model.redraw(RoutingKind.UNIFORM, 203), world.stream);
+            }
+        });
     }
 
     @ParameterizedTest
@@ -319,8 +303,6 @@ class SharingFailureModesTest {
                 EpGroup group = EpGroup.create(borrowed, shape.config(model).build());
                 assertThatThrownBy(borrowed::abort).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("is borrowed");
-                assertThatThrownBy(borrowed::finalizeWork).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("is borrowed");
                 assertThatThrownBy(borrowed::close).isInstanceOf(IllegalStateException.class);
                 assertThatThrownBy(() -> Communicator.borrow(owner.address(), CudaDevice.of(RANKS + rank.rank())))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("is of CUDA device");
@@ -366,10 +348,11 @@ class SharingFailureModesTest {
             try (World world = new World(rank, shape, model)) {
                 EpHandle handle = world.own(world.group.createHandle());
                 EmulatorUsage before = Emulator.usage(rank.device());
-                try (var buffers = handle.allocateBuffers(model.hidden(), LayerShape.type(model))) {
+                try (var buffers = handle.allocateBuffers(BufferConfig.of(model.hidden(), LayerShape.type(model)))) {
                     long taken = Emulator.usage(rank.device()).deviceBytes() - before.deviceBytes();
                     assertThat(buffers.handle()).isEqualTo(handle);
-                    assertThat(taken).isEqualTo(sizing.buffersBytes(model.hidden(), LayerShape.type(model)));
+                    assertThat(taken)
+                            .isEqualTo(sizing.buffersBytes(BufferConfig.of(model.hidden(), LayerShape.type(model))));
                 }
                 assertThat(world.group.sizing().rdmaBufferBytes()).isEqualTo(sizing.rdmaBufferBytes());
                 assertThat(shape.isLowLatency() ? sizing.rdmaBufferBytes() : sizing.windowBytes()).isPositive();

@@ -15,6 +15,7 @@ import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.Fault;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.junit.EmulatedRanks;
@@ -83,8 +84,10 @@ class TeardownTest {
                     () -> EpGroup.create(world.communicator, world.group.config()),
                     () -> world.communicator.allocate(16),
                     () -> world.communicator.register(shared), () -> world.communicator.split(0, 0),
-                    () -> world.communicator.allReduce(shared, shared, 1, DataType.INT32, ReduceOp.SUM, world.stream)));
-            uses.add(() -> layer.handle.allocateBuffers(world.model.hidden(), LayerShape.type(world.model)));
+                    () -> world.communicator.collectives().allReduce(shared, shared, 1, DataType.INT32, ReduceOp.SUM,
+                            world.stream)));
+            uses.add(() -> layer.handle
+                    .allocateBuffers(BufferConfig.of(world.model.hidden(), LayerShape.type(world.model))));
             return uses;
         }
 

@@ -12,6 +12,7 @@ import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorCall;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.CombineInputs;
 import io.nccl4j.ep.CombineOutputs;
 import io.nccl4j.ep.DispatchInputs;
@@ -19,9 +20,9 @@ import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.EpHandlePool;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.RankMask;
+import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
@@ -51,7 +52,8 @@ class UseAfterCloseTest {
     /** What something is can still be asked: its size, its device, its parent. */
     private static final Set<String> STILL_ANSWER = Set.of("close", "isClosed", "toString", "isOwned", "device",
             "byteSize",
-            "rank", "size", "isBlocking", "limit", "isUsable", "lost", "communicator", "memory", "config", "generation",
+            "rank", "size", "limit", "isUsable", "lost", "collectives", "isSendPending", "isBoundToCurrentThread",
+            "communicator", "memory", "config", "generation",
             "dispatchConfig", "combineConfig",
             "sizing", "group", "layout", "topK", "alignment", "tokens", "handle", "maxTokens", "isCapturing",
             // Does nothing outside of a capture.
@@ -83,7 +85,7 @@ class UseAfterCloseTest {
         Communicator communicator = world.communicator.split(0, 0);
         EpGroup group = EpGroup.create(communicator, world.group.config());
         EpHandle handle = group.createHandle();
-        EpBuffers buffers = handle.allocateBuffers(world.model.hidden(), LayerShape.type(world.model));
+        EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(world.model.hidden(), LayerShape.type(world.model)));
         EpHandlePool pool = EpHandlePool.builder(group).build(world.model.hidden(), LayerShape.type(world.model));
         DeviceMemory memory = communicator.allocate(4096);
         Window window = communicator.register(memory);
@@ -199,7 +201,7 @@ class UseAfterCloseTest {
                         () -> CombineOutputs.of(tensor)));
                 DispatchInputs inputs = DispatchInputs.of(tensor);
                 DispatchOutputs outputs = DispatchOutputs.of(layer.buffers.received());
-                uses.add(() -> layer.handle.dispatch(inputs, outputs, world.stream));
+                uses.add(() -> layer.handle.dispatch(inputs, outputs, null, world.stream));
                 memory.close();
                 for (Runnable use : uses) {
                     assertThat(catchRuntime(use)).isInstanceOf(IllegalStateException.class);

@@ -33,7 +33,7 @@ final class World implements AutoCloseable {
         this.shape = shape;
         this.model = model;
         this.communicator = own(
-                Communicator.init(rank.bootstrap(), rank.device(), CommunicatorOptions.defaults().limit(LIMIT)));
+                Communicator.init(rank.bootstrap(), rank.device(), CommunicatorOptions.builder().limit(LIMIT).build()));
         this.stream = own(CudaStream.create(rank.device()));
         this.group = own(EpGroup.create(communicator, more.apply(shape.config(model)).build()));
     }

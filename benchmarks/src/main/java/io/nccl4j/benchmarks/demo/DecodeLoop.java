@@ -3,6 +3,7 @@ package io.nccl4j.benchmarks.demo;
 import io.nccl4j.benchmarks.cli.Progress;
 import io.nccl4j.benchmarks.ranks.Rank;
 import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
@@ -30,7 +31,7 @@ final class DecodeLoop {
                 CudaStream stream = CudaStream.create(rank.device());
                 EpGroup group = EpGroup.create(communicator, algorithm.config(options));
                 EpHandle handle = group.createHandle();
-                EpBuffers buffers = handle.allocateBuffers(options.hidden(), DataType.BFLOAT16);
+                EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(options.hidden(), DataType.BFLOAT16));
                 ExpertStage experts = algorithm.stage(options, rank.number(), buffers);
                 DecodeStep step = new DecodeStep(options, model, experts, buffers)) {
             handle.warmUp(buffers, options.tokens(), stream);

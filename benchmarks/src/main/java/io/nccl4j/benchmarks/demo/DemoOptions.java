@@ -3,6 +3,7 @@ package io.nccl4j.benchmarks.demo;
 import com.sun.management.OperatingSystemMXBean;
 import io.nccl4j.benchmarks.cli.Usage;
 import io.nccl4j.ep.Algorithm;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.EpSizing;
 import io.nccl4j.ep.Layout;
 import io.nccl4j.nccl.DataType;
@@ -81,7 +82,7 @@ final class DemoOptions {
     private double memoryNeeded(AlgorithmChoice choice) {
         EpSizing sizing = EpSizing.of(choice.config(this), ranks);
         return (double) ranks
-                * (sizing.buffersBytes(hidden, DataType.BFLOAT16)
+                * (sizing.buffersBytes(BufferConfig.of(hidden, DataType.BFLOAT16))
                         + 2 * sizing.receivedBytes(hidden, DataType.BFLOAT16));
     }
 

@@ -3,6 +3,7 @@ package io.nccl4j.benchmarks.jmh;
 import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpGroupConfig;
@@ -34,7 +35,7 @@ final class SingleRank implements AutoCloseable {
         group = EpGroup.create(communicator, EpGroupConfig.lowLatency().experts(EXPERTS).maxTokensPerRank(TOKENS)
                 .maxTokenBytes(HIDDEN * Short.BYTES).layout(Layout.EXPERT_MAJOR).topK(TOP_K).build());
         handle = group.createHandle();
-        buffers = handle.allocateBuffers(HIDDEN, DataType.BFLOAT16);
+        buffers = handle.allocateBuffers(BufferConfig.of(HIDDEN, DataType.BFLOAT16));
     }
 
     @Override

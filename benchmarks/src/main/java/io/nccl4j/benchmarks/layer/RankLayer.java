@@ -6,6 +6,7 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 import io.nccl4j.benchmarks.ranks.HostMirror;
 import io.nccl4j.benchmarks.ranks.Rank;
 import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.CombineConfig;
 import io.nccl4j.ep.CombineInputs;
 import io.nccl4j.ep.CombineOutputs;
@@ -49,7 +50,7 @@ public final class RankLayer implements AutoCloseable {
         stream = CudaStream.create(rank.device());
         group = EpGroup.create(communicator, shape.groupConfig());
         handle = group.createHandle();
-        buffers = handle.allocateBuffers(shape.hidden(), shape.type());
+        buffers = handle.allocateBuffers(BufferConfig.of(shape.hidden(), shape.type()));
         LayoutInfo info = info();
         updateInfo = shape.isLowLatency() ? null : info;
         dispatchInfo = shape.isLowLatency() ? info : null;

@@ -4,6 +4,7 @@ import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.CombineInputs;
 import io.nccl4j.ep.CombineOutputs;
 import io.nccl4j.ep.DispatchInputs;
@@ -58,7 +59,7 @@ final class LayerWork implements AutoCloseable {
         group = EpGroup.create(communicator,
                 visible ? config.allocator(new VisibleAllocator(device)).build() : config.build());
         handle = group.createHandle();
-        buffers = handle.allocateBuffers(HIDDEN, DataType.BFLOAT16);
+        buffers = handle.allocateBuffers(BufferConfig.of(HIDDEN, DataType.BFLOAT16));
         layoutInfo = LayoutInfo.of(buffers.expertCounts());
         dispatchInputs = DispatchInputs.of(buffers.tokens());
         dispatchOutputs = DispatchOutputs.of(buffers.received());
