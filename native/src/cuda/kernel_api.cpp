@@ -167,7 +167,7 @@ EMU_API cudaError_t cudaLibraryLoadData(cudaLibrary_t* library, const void* code
 }
 
 EMU_API cudaError_t cudaLibraryUnload(cudaLibrary_t library) {
-  return EMU_CALL(entry<Needs::Device>, (library), kernels::unload(library));
+  return EMU_CALL(entry<Needs::NoCapture>, (library), kernels::unload(library));
 }
 
 EMU_API cudaError_t cudaLibraryGetKernel(cudaKernel_t* pKernel, cudaLibrary_t library, const char* name) {
