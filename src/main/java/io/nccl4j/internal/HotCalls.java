@@ -12,8 +12,9 @@ import java.util.Arrays;
 import java.util.Objects;
 
 /**
- * The five calls that are made per step. Every pointer travels as a {@code long}: nothing is allocated, not even while the
- * call is interpreted, and no session is acquired. Keeping the memory behind the addresses alive is the callers' business.
+ * The five calls that are made per step. Every pointer travels as a {@code long}: nothing is allocated, not even while
+ * the call is interpreted, and no session is acquired. Keeping the memory behind the addresses alive is the callers'
+ * business.
  */
 public final class HotCalls {
     private static final MethodHandle UPDATE = handle("ncclEpUpdateHandle", 4);

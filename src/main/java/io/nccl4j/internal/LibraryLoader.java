@@ -18,9 +18,9 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Loads the three libraries, or the emulator in their place, before the first generated class links a function. Loading is by
- * absolute path with {@link System#load}: it reports the linker's own reason, and the generated classes find the symbols
- * through this class loader.
+ * Loads the three libraries, or the emulator in their place, before the first generated class links a function. Loading
+ * is by absolute path with {@link System#load}: it reports the linker's own reason, and the generated classes find the
+ * symbols through this class loader.
  */
 public final class LibraryLoader {
     /** CUDA 13: under an older libcudart some plain function names have an older ABI. */
