@@ -16,7 +16,7 @@ import java.util.regex.Pattern;
  * exports, and its own packages need each other in one direction.
  */
 @AnalyzeClasses(packages = {"io.nccl4j.emulator", "io.nccl4j.junit",
-        "io.nccl4j.oracle"}, importOptions = TestingArrowsTest.Shipped.class)
+        "io.nccl4j.oracle", "io.nccl4j.testing"}, importOptions = TestingArrowsTest.Shipped.class)
 class TestingArrowsTest {
     /** Tests of these packages stand in the same folder of classes. */
     static final class Shipped implements ImportOption {
@@ -33,11 +33,13 @@ class TestingArrowsTest {
 
     @ArchTest
     static final ArchRule EMULATOR_NEEDS_NO_OTHER = noClasses().that().resideInAPackage("io.nccl4j.emulator").should()
-            .dependOnClassesThat().resideInAnyPackage("io.nccl4j.junit", "io.nccl4j.oracle", "org.junit..");
+            .dependOnClassesThat()
+            .resideInAnyPackage("io.nccl4j.junit", "io.nccl4j.oracle", "io.nccl4j.testing", "org.junit..");
 
     @ArchTest
     static final ArchRule ORACLE_NEEDS_NO_OTHER = noClasses().that().resideInAPackage("io.nccl4j.oracle").should()
-            .dependOnClassesThat().resideInAnyPackage("io.nccl4j.junit", "io.nccl4j.emulator", "org.junit..");
+            .dependOnClassesThat()
+            .resideInAnyPackage("io.nccl4j.junit", "io.nccl4j.emulator", "io.nccl4j.testing", "org.junit..");
 
     @ArchTest
     static final ArchRule PUBLIC_CLASSES_ARE_FINAL = classes().that().arePublic().and().areNotInterfaces().and()

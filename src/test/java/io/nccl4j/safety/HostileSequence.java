@@ -9,6 +9,7 @@ import io.nccl4j.emulator.EmulatorUsage;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.OverflowPolicy;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.LayerKind;
 import java.lang.foreign.Arena;
 import java.time.Duration;
 import java.util.ArrayDeque;
@@ -40,7 +41,7 @@ final class HostileSequence {
     private final HostileOptions options;
     private final HostileStatistics statistics;
     private final ApiSurface surface;
-    private final LayerShape shape;
+    private final LayerKind shape;
     private final EpCase model;
     private final EpGroupConfig config;
     private final int faultAt;
@@ -56,7 +57,7 @@ final class HostileSequence {
         this.statistics = statistics;
         this.surface = surface;
         SplittableRandom random = new SplittableRandom(seed ^ 0x5eed);
-        LayerShape[] shapes = LayerShape.values();
+        LayerKind[] shapes = LayerKind.values();
         this.shape = shapes[random.nextInt(shapes.length)];
         this.model = shape.draw(1 + random.nextInt(3), random.nextLong());
         EpGroupConfig.Builder builder = shape.config(model);
@@ -226,7 +227,7 @@ final class HostileSequence {
         return options.verbose();
     }
 
-    LayerShape shape() {
+    LayerKind shape() {
         return shape;
     }
 

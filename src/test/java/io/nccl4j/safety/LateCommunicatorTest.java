@@ -10,6 +10,7 @@ import io.nccl4j.junit.EmulatorExtension;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.CommunicatorOptions;
 import io.nccl4j.nccl.UniqueId;
+import io.nccl4j.testing.MoeRank;
 import java.time.Duration;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.ExtendWith;
@@ -28,7 +29,7 @@ class LateCommunicatorTest {
         Communicator late = Communicator.init(id, 1, 2, CudaDevice.of(1));
         for (Thread thread : Thread.getAllStackTraces().keySet()) {
             if (thread.getName().startsWith("nccl4j ncclCommInitRankScalable of rank 0")) {
-                assertThat(thread.join(World.LIMIT)).isTrue();
+                assertThat(thread.join(MoeRank.LIMIT)).isTrue();
             }
         }
         assertThat(Emulator.callCount("ncclCommAbort")).isEqualTo(aborts + 1);

@@ -25,12 +25,29 @@ public record EpCase(long seed, RoutingKind kind, NumberFormat format, int hidde
 
     /** Another case of the same shape, format and row length: other tokens, other routing, other numbers of tokens. */
     public EpCase redraw(RoutingKind otherKind, long otherSeed) {
-        return draw(shape(), otherKind, format, hidden, otherSeed, new SplittableRandom(otherSeed));
+        return of(shape(), otherKind, format, hidden, otherSeed);
+    }
+
+    /** A case of a given shape: any number of tokens on each rank. */
+    public static EpCase of(EpShape shape, RoutingKind kind, NumberFormat format, int hidden, long seed) {
+        return draw(shape, kind, format, hidden, seed, new SplittableRandom(seed));
+    }
+
+    /**
+     * A case of a given shape and numbers of tokens per rank. Its routing is what {@code kind} draws from a generator with
+     * that seed.
+     */
+    public static EpCase of(EpShape shape, RoutingKind kind, int[] tokens, NumberFormat format, int hidden, long seed) {
+        return draw(shape, kind, tokens, format, hidden, seed, new SplittableRandom(seed));
     }
 
     private static EpCase draw(EpShape shape, RoutingKind kind, NumberFormat format, int hidden, long seed,
             SplittableRandom random) {
-        int[] tokens = tokens(shape, random);
+        return draw(shape, kind, tokens(shape, random), format, hidden, seed, random);
+    }
+
+    private static EpCase draw(EpShape shape, RoutingKind kind, int[] tokens, NumberFormat format, int hidden,
+            long seed, SplittableRandom random) {
         Routing routing = kind.routing(shape, tokens, random);
         byte[][][] rows = new byte[shape.ranks()][][];
         float[][][] weights = new float[shape.ranks()][][];

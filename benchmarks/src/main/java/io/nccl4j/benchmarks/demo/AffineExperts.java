@@ -1,5 +1,6 @@
 package io.nccl4j.benchmarks.demo;
 
+import io.nccl4j.testing.ExpertFunction;
 import java.util.SplittableRandom;
 
 /**
@@ -9,11 +10,11 @@ import java.util.SplittableRandom;
  * {@link #apply} in two places: in the experts' stage of the running step, on rows that came through dispatch, and in the
  * reference, on rows that did not.
  */
-final class ExpertFunction {
+final class AffineExperts implements ExpertFunction {
     private final float[] scale;
     private final float[][] shift;
 
-    ExpertFunction(int experts, int hidden, SplittableRandom random) {
+    AffineExperts(int experts, int hidden, SplittableRandom random) {
         scale = new float[experts];
         shift = new float[experts][hidden];
         for (int expert = 0; expert < experts; expert++) {
@@ -24,8 +25,8 @@ final class ExpertFunction {
         }
     }
 
-    /** The value at {@code column} of the expert's output for a token with {@code x} there. */
-    float apply(int expert, int column, float x) {
+    @Override
+    public float apply(int expert, int column, float x) {
         return Math.fma(scale[expert], x, shift[expert][column]);
     }
 

@@ -1,21 +1,20 @@
-package io.nccl4j.benchmarks.ranks;
+package io.nccl4j.testing;
 
-import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.ep.EpTensor;
 import java.lang.foreign.MemorySegment;
 
-/** A tensor on the device and as much pinned host memory, to copy between in stream order. */
+/** Pinned host memory beside a tensor that fills its memory, to copy between the two in stream order. */
 public final class HostMirror implements AutoCloseable {
     private final DeviceMemory device;
     private final PinnedMemory host;
 
-    public HostMirror(EpTensor tensor, CudaDevice owner) {
-        // A tensor in a window need not start where its memory does.
-        device = tensor.memory().slice(tensor.address() - tensor.memory().address(), tensor.byteSize());
-        host = PinnedMemory.allocate(owner, tensor.byteSize());
+    /** Allocates the host's side. */
+    public HostMirror(EpTensor tensor) {
+        device = tensor.memory();
+        host = PinnedMemory.allocate(device.device(), tensor.byteSize());
     }
 
     /** The host's side. */
@@ -25,7 +24,7 @@ public final class HostMirror implements AutoCloseable {
 
     /** Enqueues a copy of all of it to the device. */
     public void toDevice(CudaStream stream) {
-        toDevice(device.byteSize(), stream);
+        toDevice(host.byteSize(), stream);
     }
 
     /** Enqueues a copy of the first bytes to the device. */
@@ -35,12 +34,11 @@ public final class HostMirror implements AutoCloseable {
 
     /** Enqueues a copy of all of it to the host. */
     public void toHost(CudaStream stream) {
-        device.copyToAsync(host, device.byteSize(), stream);
+        device.copyToAsync(host, host.byteSize(), stream);
     }
 
     @Override
     public void close() {
         host.close();
-        device.close();
     }
 }
