@@ -221,10 +221,12 @@ class SharingFailureModesTest {
                 // Handed over in the right way, the other thread has the group's device.
                 other.submit(() -> {
                     world.group().bindToCurrentThread();
+                    world.stream().bindToCurrentThread();
                     assertThat(CudaDevice.current()).isEqualTo(rank.device());
                     layer.runAndVerify(batch, world.stream());
                 }).get(30, TimeUnit.SECONDS);
                 world.group().bindToCurrentThread();
+                world.stream().bindToCurrentThread();
                 layer.runAndVerify(batch, world.stream());
             }
         });
