@@ -21,7 +21,8 @@ class Call {
   int rank() const { return rank_; }
   void setRank(int rank);
 
-  // Each keeps the reason for the call log and returns the code, for `return call.invalidArgument(...)`.
+  // Each keeps the reason for the call log and for ncclGetLastError, and returns the code, for
+  // `return call.invalidArgument(...)`.
   ncclResult_t invalidArgument(const char* format, ...) EMU_EP_PRINTF;
   ncclResult_t invalidUsage(const char* format, ...) EMU_EP_PRINTF;
   ncclResult_t internalError(const char* format, ...) EMU_EP_PRINTF;

@@ -226,24 +226,23 @@ class Creation {
       return call_.throws("the device has failed: %s", device::stickyText(group.device).c_str());
     }
     if (auto failure = obtain("workspace", kWorkspaceBytes, &group.workspace)) return failure;
-    const size_t memory = options::deviceMemory();
     size_t payload = 0;
     if (group.lowLatency) {
-      if (group.rdmaBytes > memory) return call_.exits("rdma_buffer_size %zu exceeds the device's memory", group.rdmaBytes);
+      if (auto failure = provideWindowMemory(call_, group, group.rdmaBytes)) return failure;
       group.ll.bufferBytes = group.rdmaBytes;
-      group.ll.banks = BankLayout(group.shape);
-      payload = product(2, group.ll.banks.bytes);
+      group.ll.sendBuffers = SendBufferLayout(group.shape);
+      payload = product(2, group.ll.sendBuffers.bytes);
       if (group.masks) {
         group.ll.mask.reset(new std::atomic<int>[group.shape.ranks]);
         for (size_t r = 0; r < group.shape.ranks; ++r) group.ll.mask[r] = 1;
       }
     } else {
-      const size_t bytes = htGroupBytes(group.shape, group.mode, group.zeroCopyOn);
-      if (bytes > memory) return call_.exits("the group's buffers take %zu bytes, more than the device has", bytes);
       const size_t mapRow = (group.shape.ranks * group.shape.local() + 7) / 8;
       const size_t mapBytes = product(product(group.shape.ranks, group.shape.maxDispatch), std::max<size_t>(1, mapRow));
       if (auto failure = obtain("counter block", kCounterBytes, &group.counterBlock)) return failure;
       if (auto failure = obtain("routing map", mapBytes, &group.routingMap)) return failure;
+      const size_t bytes = htGroupBytes(group.shape, group.mode, group.zeroCopyOn);
+      if (auto failure = provideWindowMemory(call_, group, bytes)) return failure;
       group.ht.regions = HtRegions(group.shape, group.mode);
       payload = group.ht.regions.bytes;
     }
@@ -294,6 +293,18 @@ void Group::freeMemory(std::string* failed) {
   release("counter block", &counterBlock);
   release("routing map", &routingMap);
   release("workspace", &workspace);
+  if (memory::release(windowMemory, memory::Kind::Symmetric) != cudaSuccess) *failed = "window memory";
+  windowMemory = nullptr;
+}
+
+ncclResult_t provideWindowMemory(Call& call, Group& group, size_t bytes) {
+  if (memory::release(group.windowMemory, memory::Kind::Symmetric) != cudaSuccess) return call.exits("the window memory was lost");
+  group.windowMemory = nullptr;
+  if (bytes == 0 || memory::allocate(bytes, memory::Kind::Symmetric, &group.windowMemory) == cudaSuccess) return ncclSuccess;
+  const size_t used = memory::usage(group.device).deviceBytes;
+  const size_t total = options::deviceMemory();
+  return call.exits("the group's buffers take %zu bytes, device %d has %zu of %zu free", bytes, group.device,
+                    used < total ? total - used : 0, total);
 }
 
 GroupRegistry& groups() {
@@ -320,6 +331,24 @@ ncclResult_t createGroup(Call& call, ncclEpGroup_t* out, ncclComm_t comm, const 
   return Creation(call, out, live, config).run();
 }
 
+namespace {
+
+// With a peer that is gone HT closes at once. LL waits for it in an all-reduce, which nothing ends: here the limit of waits does,
+// or an abort of the communicator.
+ncclResult_t meetToDestroy(Call& call, Group& group) {
+  Team& team = *group.team;
+  const TeamResult met = team.barrier(waitLimit());
+  if (met == TeamResult::Ok || (met == TeamResult::PeerDied && !group.lowLatency)) return ncclSuccess;
+  const std::string why = team.explain();
+  if (met == TeamResult::PeerDied) {
+    Bell never{};
+    waitUntil(never, [] { return false; }, waitLimit(), [&team] { return team.aborted(); });
+  }
+  return call.exits("the ranks did not meet: %s", why.c_str());
+}
+
+}  // namespace
+
 ncclResult_t destroyGroup(Call& call, ncclEpGroup_t token) {
   if (token == nullptr) return ncclSuccess;
   std::shared_ptr<Group> group;
@@ -328,9 +357,7 @@ ncclResult_t destroyGroup(Call& call, ncclEpGroup_t token) {
     return call.throws("the device has failed (%d): %s", static_cast<int>(error), device::stickyText(group->device).c_str());
   }
   if (communicator(group->comm) == nullptr) return call.undefined("the group's communicator was destroyed before it");
-  if (group->team->barrier(waitLimit()) != TeamResult::Ok) {
-    return call.exits("the ranks did not meet: %s", group->team->explain().c_str());
-  }
+  if (auto failure = meetToDestroy(call, *group)) return failure;
   if (groups().remove(token) == nullptr) return call.undefined("destroyed by two threads at once");
   group->destroyed = true;
   live::groups.add(group->device, -1);
