@@ -69,7 +69,7 @@ class Exchange {
     std::atomic<uint64_t> word;
   };
   struct alignas(64) Header {
-    Bell bell;
+    EventCount changed;
     std::atomic<uint64_t> position;  // operations started << 8 | Operation
     // Per channel the source that this rank waits for, plus 1: others need not wake it.
     std::atomic<uint32_t> awaited[kChannels];

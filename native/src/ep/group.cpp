@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "base/live.h"
+#include "base/object_counts.h"
 #include "base/options.h"
 #include "cuda/device.h"
 #include "cuda/memory.h"
@@ -65,7 +65,7 @@ class Creation {
       return failure;
     }
     announce();
-    live::groups.add(group_->device, 1);
+    objects::groups.add(group_->device, 1);
     *out_ = groups().add(group_);
     return ncclSuccess;
   }
@@ -360,7 +360,7 @@ ncclResult_t destroyGroup(Call& call, ncclEpGroup_t token) {
   if (auto failure = meetToDestroy(call, *group)) return failure;
   if (groups().remove(token) == nullptr) return call.undefined("destroyed by two threads at once");
   group->destroyed = true;
-  live::groups.add(group->device, -1);
+  objects::groups.add(group->device, -1);
   std::string failed;
   group->freeMemory(&failed);
   if (!failed.empty()) return call.throws("%s: free_fn failed", failed.c_str());

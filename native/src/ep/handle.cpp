@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <climits>
 
-#include "base/live.h"
+#include "base/object_counts.h"
 #include "base/options.h"
 #include "cuda/device.h"
 #include "cuda/memory.h"
@@ -176,7 +176,7 @@ ncclResult_t initHandle(Call& call, ncclEpHandle_t* out, ncclEpGroup_t token, nc
   handle->layout = layout;
   handle->topk = topk > 0 ? static_cast<size_t>(topk) : 0;
   handle->alignment = aligns && alignment > 1 ? alignment : 1;
-  live::handles.add(group->device, 1);
+  objects::handles.add(group->device, 1);
   *out = handles().add(handle);  // the caller has a handle to destroy even if the rest fails
 
   if (group->lowLatency) {
@@ -231,7 +231,7 @@ ncclResult_t destroyHandle(Call& call, ncclEpHandle_t token) {
   if (handle == nullptr) return call.undefined("handle is %s", HandleRegistry::unknown(token));
   Group& group = *handle->group;
   call.setRank(group.rank);
-  live::handles.add(group.device, -1);
+  objects::handles.add(group.device, -1);
   if (handle->owned) (void)group.allocator.release(handle->block);
   if (group.destroyed) return call.undefined("the handle's group was destroyed before it");
   return ncclSuccess;
