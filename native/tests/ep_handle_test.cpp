@@ -88,7 +88,7 @@ TEST(EpHandle, S26HighThroughput) {
   withGroup(config, [](Rank&, ncclEpGroup_t group) {
     expectInit(group, NCCL_EP_LAYOUT_RANK_MAJOR, 2, ncclInternalError, NCCL4J_EMU_END_THROW, false);
     expectInit(group, NCCL_EP_LAYOUT_EXPERT_MAJOR, 2, ncclInternalError, NCCL4J_EMU_END_ABORT, false, nullptr, 3);
-    expectInit(group, NCCL_EP_LAYOUT_EXPERT_MAJOR, 2, ncclInternalError, NCCL4J_EMU_END_UNDEFINED, false, nullptr, size_t{1} << 63);
+    expectInit(group, NCCL_EP_LAYOUT_EXPERT_MAJOR, 2, ncclInternalError, NCCL4J_EMU_END_UNDEFINED, true, nullptr, size_t{1} << 63);
     expectInit(group, NCCL_EP_LAYOUT_FLAT, 2, ncclSuccess, kByCode, true, nullptr, 3);
     expectInit(group, NCCL_EP_LAYOUT_FLAT, -1, ncclInvalidUsage, kByCode, true);
     expectInit(group, NCCL_EP_LAYOUT_FLAT, 5, ncclInvalidUsage, kByCode, true);

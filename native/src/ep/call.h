@@ -1,7 +1,6 @@
 // One call of the C API: who makes it, and the ways to refuse it.
 #pragma once
 
-#include <new>
 #include <string>
 
 #include "abi/nccl_ep.h"
@@ -42,16 +41,5 @@ class Call {
   int rank_ = -1;
   std::string reason_;
 };
-
-// Runs the body of an API call; running out of host memory is an error, not an exception.
-template <class Body>
-ncclResult_t guarded(Call& call, Body&& body) {
-  try {
-    return body();
-  } catch (const std::bad_alloc&) {
-    call.internalError("out of host memory");
-    return ncclSystemError;
-  }
-}
 
 }  // namespace emu::ep

@@ -4,6 +4,7 @@
 #include "ep/ht/dispatch_run.h"
 #include "ep/ht/execution.h"
 #include "ep/ht/stages.h"
+#include "ep/release.h"
 #include "ep/window.h"
 
 namespace emu::ep {
@@ -119,7 +120,8 @@ class Launch {
 
   ncclResult_t checkCount() {
     metaRows_ = budget();
-    if (op_->rule == RowsRule::Counted) {
+    // 0.2.0 has the counts on the device; it does not read them where the budget bounds what arrives.
+    if (op_->rule == RowsRule::Counted && (group_.eager || !release020())) {
       if (auto failure = readCount(&metaRows_)) return failure;
       if (a_.outTokens.sizes[0] < metaRows_) {
         return call_.invalidArgument("outputs.tokens has %zu rows, %zu are received", a_.outTokens.sizes[0], metaRows_);
@@ -190,6 +192,7 @@ class Launch {
   void fill(bool delivers) {
     HtDispatch& op = *op_;
     op.plan = HtPlan(call_.function(), handle_, a_.tokenCount);
+    op.copiesBudget = release020();
     op.backward = a_.backward;
     op.delivers = delivers;
     op.tokenBytes = a_.tokens.rowBytes();

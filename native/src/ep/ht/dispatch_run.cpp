@@ -250,12 +250,15 @@ void HtDispatch::finishRows(size_t rows) const {
   if (rule != RowsRule::Counted) clearMeta(rows, plan.budget());
   if (rule != RowsRule::Captured) return;
   const HtState& ht = plan.group->ht;
-  copyLeftovers(out, rows * tokenBytes, stagedRows() * tokenBytes, ht.stagedTokenBytes);
-  if (scaleBytes > 0) copyLeftovers(outScales, rows * scaleBytes, stagedRows() * scaleBytes, ht.stagedScaleBytes);
+  const auto written = [&](size_t bytes) { return copiesBudget ? SIZE_MAX : bytes; };
+  copyLeftovers(out, rows * tokenBytes, stagedRows() * tokenBytes, written(ht.stagedTokenBytes));
+  if (scaleBytes > 0) copyLeftovers(outScales, rows * scaleBytes, stagedRows() * scaleBytes, written(ht.stagedScaleBytes));
 }
 
 // Rows that staging holds, and a captured dispatch copies.
-size_t HtDispatch::stagedRows() const { return std::min(plan.budget(), htStagingRows(plan.shape(), plan.group->mode)); }
+size_t HtDispatch::stagedRows() const {
+  return copiesBudget ? plan.budget() : std::min(plan.budget(), htStagingRows(plan.shape(), plan.group->mode));
+}
 
 // What this dispatch leaves in staging for later ones. Rows that peers wrote into a window were never there.
 void HtDispatch::noteStaged(size_t rows) const {

@@ -21,6 +21,7 @@ struct HtDispatch {
   HtPlan plan;
   RowsRule rule = RowsRule::Counted;
   bool backward = false;
+  bool copiesBudget = false; // 0.2.0: a captured dispatch overwrites all rows of the budget, with nothing to rely on
   bool delivers = true;      // false: this rank's outputs were refused, but the peers get their rows
   size_t tokenBytes = 0;
   size_t scaleBytes = 0;
