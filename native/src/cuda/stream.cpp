@@ -48,7 +48,7 @@ Point Stream::enqueue(std::unique_ptr<Task> task, std::vector<Point> after) {
       device::raise(device_, cudaErrorOperatingSystem, "no thread could be made for a stream");
     }
   }
-  arrived_.ring();
+  arrived_.notifyAll();
   return Point{shared_from_this(), sequence};
 }
 
@@ -74,7 +74,7 @@ void Stream::close() {
     closed_ = true;
     if (!started_) streams::workerEnded(*this);
   }
-  arrived_.ring();
+  arrived_.notifyAll();
 }
 
 void Stream::discard() { discarding_.store(true, std::memory_order_release); }
@@ -138,7 +138,7 @@ void Stream::work() {
     // What the task held is given up before anybody learns that it is done.
     entry = Entry{};
     completed_.fetch_add(1, std::memory_order_acq_rel);
-    progressed_.ring();
+    progressed_.notifyAll();
   }
 }
 

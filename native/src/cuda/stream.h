@@ -96,8 +96,8 @@ class Stream : public std::enable_shared_from_this<Stream> {
   std::atomic<bool> discarding_{false};
   std::atomic<uint64_t> enqueued_{0};
   std::atomic<uint64_t> completed_{0};
-  Bell arrived_{};    // rung when the queue or closed_ changed
-  Bell progressed_{}; // rung when completed_ rose
+  EventCount arrived_{};    // the queue or closed_ changed
+  EventCount progressed_{}; // completed_ rose
 };
 
 }  // namespace emu

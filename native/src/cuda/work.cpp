@@ -5,7 +5,7 @@
 #include <exception>
 
 #include "base/faults.h"
-#include "base/timeline.h"
+#include "base/work_log.h"
 #include "base/wait.h"
 #include "cuda/capture.h"
 #include "cuda/device.h"
@@ -70,7 +70,7 @@ void WorkContext::clear() {
 }
 
 cudaError_t execute(const Work& work, WorkContext& context) {
-  const bool timed = timeline::on();
+  const bool timed = work_log::on();
   nccl4jEmuWork_t record{};
   if (timed) record.start_ns = now();
   cudaError_t error = cudaSuccess;
@@ -86,8 +86,8 @@ cudaError_t execute(const Work& work, WorkContext& context) {
     record.rank = work.rank;
     record.from_graph = context.fromGraph ? 1 : 0;
     record.error = error;
-    timeline::copyName(work.name, &record);
-    timeline::add(record);
+    work_log::copyName(work.name, &record);
+    work_log::add(record);
   }
   if (error != cudaSuccess) {
     std::string text = work.name;

@@ -24,12 +24,12 @@ class DeviceWait {
 
   // Blocks until ready() holds; false if that is given up, and `outcome` says how the work must end. missing(rank): whether
   // that rank is waited for.
-  bool await(Bell& bell, const std::function<bool()>& ready, const std::function<bool(int)>& missing, Outcome* outcome);
+  bool await(EventCount& changed, const std::function<bool()>& ready, const std::function<bool(int)>& missing, Outcome* outcome);
   // Whether work of the communicator may begin.
   bool begin(Outcome* outcome);
 
  private:
-  bool linger(Bell& bell, const std::function<bool()>& ready, uint64_t deadline, const std::string& trouble, Outcome* outcome);
+  bool waitForAbort(EventCount& changed, const std::function<bool()>& ready, uint64_t deadline, const std::string& trouble, Outcome* outcome);
 
   CommState& comm_;
   SharedTeam& ranks_;

@@ -33,14 +33,14 @@ ncclResult_t finalize(ncclComm_t comm) {
   const State state = nccl::usable(comm, &why);
   if (state == nullptr) return why;
   state->stage.store(Stage::Finalized);
-  nccl::group::Meeting meeting;
-  meeting.comm = state;
-  meeting.body = [raw = state.get()](std::string* text) {
-    if (raw->turnstile.drain()) return ncclSuccess;
+  nccl::group::HostOperation hostOperation;
+  hostOperation.comm = state;
+  hostOperation.body = [raw = state.get()](std::string* text) {
+    if (raw->order.waitForAll()) return ncclSuccess;
     *text = "the waits of this process were broken: " + brokenReason();
     return ncclSystemError;
   };
-  return nccl::group::meet(std::move(meeting));
+  return nccl::group::runHostOperation(std::move(hostOperation));
 }
 
 ncclResult_t destroy(ncclComm_t comm) {
@@ -48,10 +48,10 @@ ncclResult_t destroy(ncclComm_t comm) {
   ncclResult_t why = ncclSuccess;
   const State state = nccl::ready(comm, &why);
   if (state == nullptr) return why;
-  state->turnstile.drain();
+  state->order.waitForAll();
   // As the real library, wait for the graphs that hold work of the communicator.
-  Bell silent{};
-  if (waitUntil(silent, [&] { return state->captured.load() == 0; }, waitLimit()) != WaitEnd::Ready) {
+  EventCount never{};
+  if (waitUntil(never, [&] { return state->captured.load() == 0; }, waitLimit()) != WaitEnd::Ready) {
     return nccl::fail(ncclInvalidUsage, "%d captured operations of the communicator live in graphs", state->captured.load());
   }
   const State owned = nccl::take(comm);
@@ -66,7 +66,7 @@ ncclResult_t abort(ncclComm_t comm) {
   if (state == nullptr) return notLive(comm);
   if (state->stage.load() != Stage::Starting) calls::setRank(state->rank());
   state->abort();
-  state->turnstile.pause();
+  state->order.waitForRunning();
   state->close();
   return ncclSuccess;
 }

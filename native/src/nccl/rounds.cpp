@@ -52,7 +52,7 @@ Rounds::Rounds(DeviceWait& wait, const Operation& operation)
     : wait_(wait),
       ranks_(wait.ranks()),
       operation_(operation),
-      round_(ranks_.seat().deviceRound.load(std::memory_order_relaxed)) {}
+      round_(ranks_.state().deviceRound.load(std::memory_order_relaxed)) {}
 
 unsigned char* Rounds::mine() { return ranks_.area(ranks_.rank()).chunks[(round_ + 1) & 1]; }
 
@@ -64,12 +64,12 @@ bool Rounds::post(Outcome* outcome) {
   const uint64_t all = round * static_cast<uint64_t>(ranks_.size());
   const arena::Statement statement = statementOf(operation_, ++ownRound_);
   ranks_.area(ranks_.rank()).statements[round & 1] = statement;
-  ranks_.seat().deviceRound.store(round, std::memory_order_release);
-  if (shared.posts.fetch_add(1, std::memory_order_acq_rel) + 1 == all) shared.bell.ring();
+  ranks_.state().deviceRound.store(round, std::memory_order_release);
+  if (shared.posts.fetch_add(1, std::memory_order_acq_rel) + 1 == all) shared.changed.notifyAll();
 
   const bool met = wait_.await(
-      shared.bell, [&] { return shared.posts.load(std::memory_order_acquire) >= all; },
-      [&](int rank) { return ranks_.control().seats[rank].deviceRound.load(std::memory_order_acquire) < round; }, outcome);
+      shared.changed, [&] { return shared.posts.load(std::memory_order_acquire) >= all; },
+      [&](int rank) { return ranks_.control().ranks[rank].deviceRound.load(std::memory_order_acquire) < round; }, outcome);
   if (!met) return false;
   for (int rank = 0; rank < ranks_.size(); ++rank) {
     const arena::Statement& other = ranks_.area(rank).statements[round & 1];

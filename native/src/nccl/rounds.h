@@ -1,4 +1,4 @@
-// Rounds of a collective: every rank puts a chunk into its outbox, posts it, waits for all others, and reads theirs.
+// Rounds of a collective: every rank puts a chunk into its send buffer, posts it, waits for all others, and reads theirs.
 #pragma once
 
 #include <cstddef>

@@ -5,10 +5,10 @@
 #include <utility>
 
 #include "base/calls.h"
-#include "base/live.h"
+#include "base/object_counts.h"
 #include "base/thread.h"
 #include "nccl/errors.h"
-#include "nccl/quarantine.h"
+#include "nccl/delayed_free.h"
 
 namespace emu {
 
@@ -136,16 +136,16 @@ void CommState::close() {
     registrations.clear();
     operators.clear();
   }
-  live::windows.add(device, -static_cast<int64_t>(gone.size()));
+  objects::windows.add(device, -static_cast<int64_t>(gone.size()));
   if (stage.load(std::memory_order_acquire) != Stage::Starting) ranks_->leave();
 }
 
 std::shared_ptr<CommState> create(int device, const Config& config) {
-  auto state = std::allocate_shared<CommState>(QuarantineAllocator<CommState>(), device, config);
+  auto state = std::allocate_shared<CommState>(DelayedFreeAllocator<CommState>(), device, config);
   Registry& known = registry();
   const std::lock_guard<std::mutex> lock(known.mutex);
   known.live.emplace(state.get(), state);
-  live::communicators.add(device, 1);
+  objects::communicators.add(device, 1);
   return state;
 }
 
@@ -163,7 +163,7 @@ std::shared_ptr<CommState> take(ncclComm_t comm) {
   if (found == known.live.end()) return nullptr;
   std::shared_ptr<CommState> state = std::move(found->second);
   known.live.erase(found);
-  live::communicators.add(state->device, -1);
+  objects::communicators.add(state->device, -1);
   return state;
 }
 

@@ -15,7 +15,7 @@
 #include "nccl/config.h"
 #include "nccl/reduction.h"
 #include "nccl/shared_team.h"
-#include "nccl/turnstile.h"
+#include "nccl/call_order.h"
 
 namespace emu::nccl {
 
@@ -60,7 +60,7 @@ class CommState final : public ncclComm, public std::enable_shared_from_this<Com
 
   std::atomic<Stage> stage{Stage::Starting};
   const Config config;
-  Turnstile turnstile;
+  CallOrder order;
   std::mutex issue;  // held while work is put on a stream
   std::atomic<int> captured{0};  // pieces of its work that live in graphs
 

@@ -4,11 +4,11 @@
 #include <vector>
 
 #include "base/host_access.h"
-#include "base/live.h"
+#include "base/object_counts.h"
 #include "cuda/memory.h"
 #include "nccl/errors.h"
 #include "nccl/group.h"
-#include "nccl/quarantine.h"
+#include "nccl/delayed_free.h"
 
 namespace emu::nccl {
 
@@ -19,14 +19,14 @@ constexpr uint64_t kWindowMagic = 0x77696e646e63346a;
 constexpr uint64_t kLocal = uint64_t{1} << 32;
 
 void keep(CommState& comm, void* base, size_t bytes, ncclWindow_t* out, int flags) {
-  auto window = std::allocate_shared<ncclWindow_vidmem>(QuarantineAllocator<ncclWindow_vidmem>());
+  auto window = std::allocate_shared<ncclWindow_vidmem>(DelayedFreeAllocator<ncclWindow_vidmem>());
   const std::lock_guard<std::mutex> lock(comm.mutex);
   const bool symmetric = (flags & NCCL_WIN_COLL_SYMMETRIC) != 0;
   const uint64_t ordinal = symmetric ? comm.symmetricWindows++ : kLocal + comm.localWindows++;
   *window = {kWindowMagic, &comm, ordinal, static_cast<unsigned char*>(base), bytes, flags};
   *out = window.get();
   comm.windows.emplace(window.get(), std::move(window));
-  live::windows.add(comm.device, 1);
+  objects::windows.add(comm.device, 1);
 }
 
 // Whether the memory may become a window; `text` tells why not.
@@ -92,12 +92,12 @@ ncclResult_t registerWindow(const std::shared_ptr<CommState>& comm, void* base, 
     keep(*comm, base, bytes, out, flags);
     return ncclSuccess;
   }
-  group::Meeting meeting;
-  meeting.comm = comm;
-  meeting.body = [comm, base, bytes, out, flags](std::string* text) {
+  group::HostOperation hostOperation;
+  hostOperation.comm = comm;
+  hostOperation.body = [comm, base, bytes, out, flags](std::string* text) {
     return registerTogether(*comm, base, bytes, out, flags, text);
   };
-  return group::meet(std::move(meeting));
+  return group::runHostOperation(std::move(hostOperation));
 }
 
 ncclResult_t deregisterWindow(CommState& comm, ncclWindow_t window) {
@@ -106,7 +106,7 @@ ncclResult_t deregisterWindow(CommState& comm, ncclWindow_t window) {
   if (comm.windows.erase(window) == 0) {
     return fail(ncclInvalidArgument, "win %p is not a live window of the communicator", static_cast<void*>(window));
   }
-  live::windows.add(comm.device, -1);
+  objects::windows.add(comm.device, -1);
   return ncclSuccess;
 }
 

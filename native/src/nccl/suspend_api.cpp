@@ -1,4 +1,4 @@
-// Suspending communicators, and what memory they have.
+// ncclCommSuspend, ncclCommResume and ncclCommMemStats.
 #include "base/host_access.h"
 #include "nccl/entry.h"
 #include "nccl/state.h"
@@ -13,7 +13,7 @@ ncclResult_t suspend(ncclComm_t comm, int flags) {
   const auto state = nccl::usable(comm, &why);
   if (state == nullptr) return why;
   if (flags != NCCL_SUSPEND_MEM) return nccl::fail(ncclInvalidArgument, "suspend flags 0x%x", static_cast<unsigned>(flags));
-  state->turnstile.drain();
+  state->order.waitForAll();
   state->stage.store(Stage::Suspended);
   return ncclSuccess;
 }

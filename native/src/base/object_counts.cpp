@@ -1,6 +1,6 @@
-#include "base/live.h"
+#include "base/object_counts.h"
 
-namespace emu::live {
+namespace emu::objects {
 
 Counter communicators;
 Counter windows;
@@ -19,4 +19,4 @@ uint64_t Counter::count(int device) const {
   return sum > 0 ? static_cast<uint64_t>(sum) : 0;
 }
 
-}  // namespace emu::live
+}  // namespace emu::objects

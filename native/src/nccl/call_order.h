@@ -11,30 +11,30 @@
 
 namespace emu::nccl {
 
-class Turnstile {
+class CallOrder {
  public:
   using Ticket = uint64_t;
   static constexpr Ticket kNone = 0;  // of replayed work
 
-  Ticket draw();
-  // Blocks until it is the ticket's turn: what comes before ends by itself. False if cancelled() or waits were broken.
+  Ticket nextTicket();
+  // Blocks until it is the ticket's ordered: what comes before ends by itself. False if cancelled() or waits were broken.
   bool enter(Ticket ticket, const std::function<bool()>& cancelled);
   void leave(Ticket ticket);  // after enter
   void drop(Ticket ticket);   // its work will never enter
 
   // Blocks until all eager work has run and no other runs; until no work runs. False if waits were broken.
-  bool drain();
-  bool pause();
+  bool waitForAll();
+  bool waitForRunning();
 
  private:
-  void pass(Ticket ticket);
+  void retire(Ticket ticket);
 
   std::mutex mutex_;
-  Ticket drawn_ = 0;
+  Ticket given_ = 0;
   Ticket serving_ = 1;      // the lowest ticket that has neither left nor been dropped
-  std::set<Ticket> passed_;  // above serving_
+  std::set<Ticket> retired_;  // above serving_
   bool busy_ = false;
-  Bell changed_{};
+  EventCount changed_{};
 };
 
 }  // namespace emu::nccl

@@ -4,7 +4,7 @@
 #include <atomic>
 #include <cstdint>
 
-namespace emu::live {
+namespace emu::objects {
 
 // One kind of object, counted per device. Whoever makes the object calls add(device, 1), whoever ends it add(device, -1)
 // with the same device.
@@ -24,4 +24,4 @@ extern Counter windows;
 extern Counter groups;   // ncclEpGroup
 extern Counter handles;  // ncclEpHandle
 
-}  // namespace emu::live
+}  // namespace emu::objects

@@ -6,7 +6,7 @@
 namespace emu::test {
 namespace {
 
-class Timeline : public CudaTest {
+class WorkLog : public CudaTest {
  protected:
   void TearDown() override {
     nccl4jEmuTimeline(0);
@@ -14,7 +14,7 @@ class Timeline : public CudaTest {
   }
 };
 
-TEST_F(Timeline, TellsWhatRanWhenAndWhere) {
+TEST_F(WorkLog, TellsWhatRanWhenAndWhere) {
   ASSERT_CUDA(cudaSetDevice(2));
   const cudaStream_t stream = makeStream();
   auto* device = makeDevice<char>(16);
@@ -51,7 +51,7 @@ TEST_F(Timeline, TellsWhatRanWhenAndWhere) {
   EXPECT_EQ(0U, nccl4jEmuWork(0, work, 4));
 }
 
-TEST_F(Timeline, WorkThatThrowsIsAnError) {
+TEST_F(WorkLog, WorkThatThrowsIsAnError) {
   const cudaStream_t stream = makeStream();
   Work work;
   work.name = "throws";

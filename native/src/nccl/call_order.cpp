@@ -1,13 +1,13 @@
-#include "nccl/turnstile.h"
+#include "nccl/call_order.h"
 
 namespace emu::nccl {
 
-Turnstile::Ticket Turnstile::draw() {
+CallOrder::Ticket CallOrder::nextTicket() {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return ++drawn_;
+  return ++given_;
 }
 
-bool Turnstile::enter(Ticket ticket, const std::function<bool()>& cancelled) {
+bool CallOrder::enter(Ticket ticket, const std::function<bool()>& cancelled) {
   return waitUntil(
              changed_,
              [&] {
@@ -19,41 +19,41 @@ bool Turnstile::enter(Ticket ticket, const std::function<bool()>& cancelled) {
              kNoDeadline, cancelled) == WaitEnd::Ready;
 }
 
-void Turnstile::leave(Ticket ticket) {
+void CallOrder::leave(Ticket ticket) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     busy_ = false;
-    if (ticket != kNone) pass(ticket);
+    if (ticket != kNone) retire(ticket);
   }
-  changed_.ring();
+  changed_.notifyAll();
 }
 
-void Turnstile::drop(Ticket ticket) {
+void CallOrder::drop(Ticket ticket) {
   if (ticket == kNone) return;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    pass(ticket);
+    retire(ticket);
   }
-  changed_.ring();
+  changed_.notifyAll();
 }
 
-void Turnstile::pass(Ticket ticket) {
-  passed_.insert(ticket);
-  while (!passed_.empty() && *passed_.begin() == serving_) {
-    passed_.erase(passed_.begin());
+void CallOrder::retire(Ticket ticket) {
+  retired_.insert(ticket);
+  while (!retired_.empty() && *retired_.begin() == serving_) {
+    retired_.erase(retired_.begin());
     ++serving_;
   }
 }
 
-bool Turnstile::drain() {
+bool CallOrder::waitForAll() {
   const auto quiet = [&] {
     const std::lock_guard<std::mutex> lock(mutex_);
-    return !busy_ && serving_ > drawn_;
+    return !busy_ && serving_ > given_;
   };
   return waitUntil(changed_, quiet, kNoDeadline) == WaitEnd::Ready;
 }
 
-bool Turnstile::pause() {
+bool CallOrder::waitForRunning() {
   const auto quiet = [&] {
     const std::lock_guard<std::mutex> lock(mutex_);
     return !busy_;

@@ -1,8 +1,8 @@
-#include "base/timeline.h"
+#include "base/work_log.h"
 
 #include "base/ring_log.h"
 
-namespace emu::timeline {
+namespace emu::work_log {
 
 namespace {
 
@@ -30,4 +30,4 @@ void copyName(const char* name, nccl4jEmuWork_t* work) { copyText(work->operatio
 
 size_t copy(uint64_t from, nccl4jEmuWork_t* out, size_t capacity) { return log().copy(from, out, capacity); }
 
-}  // namespace emu::timeline
+}  // namespace emu::work_log

@@ -10,39 +10,39 @@
 namespace emu::nccl {
 
 template <class T>
-struct QuarantineAllocator {
+struct DelayedFreeAllocator {
   using value_type = T;
 
-  QuarantineAllocator() = default;
+  DelayedFreeAllocator() = default;
   template <class U>
-  QuarantineAllocator(const QuarantineAllocator<U>&) {}
+  DelayedFreeAllocator(const DelayedFreeAllocator<U>&) {}
 
   T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T))); }
 
   void deallocate(T* block, size_t) {
-    Quarantine& kept = quarantine();
+    Blocks& kept = blocks();
     const std::lock_guard<std::mutex> lock(kept.mutex);
-    kept.blocks.push_back(block);
-    if (kept.blocks.size() > kBlocks) {
-      ::operator delete(kept.blocks.front());
-      kept.blocks.pop_front();
+    kept.freed.push_back(block);
+    if (kept.freed.size() > kBlocks) {
+      ::operator delete(kept.freed.front());
+      kept.freed.pop_front();
     }
   }
 
-  friend bool operator==(const QuarantineAllocator&, const QuarantineAllocator&) { return true; }
-  friend bool operator!=(const QuarantineAllocator&, const QuarantineAllocator&) { return false; }
+  friend bool operator==(const DelayedFreeAllocator&, const DelayedFreeAllocator&) { return true; }
+  friend bool operator!=(const DelayedFreeAllocator&, const DelayedFreeAllocator&) { return false; }
 
  private:
   static constexpr size_t kBlocks = 1024;
 
-  struct Quarantine {
+  struct Blocks {
     std::mutex mutex;
-    std::deque<void*> blocks;
+    std::deque<void*> freed;
   };
 
   // Never destroyed: objects may end after the statics of this library.
-  static Quarantine& quarantine() {
-    static Quarantine* const instance = new Quarantine;
+  static Blocks& blocks() {
+    static Blocks* const instance = new Blocks;
     return *instance;
   }
 };
