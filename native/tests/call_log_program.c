@@ -148,6 +148,46 @@ static void graphs(void) {
   cudaStreamSynchronize(stream);
 }
 
+static int scale(const nccl4jEmuLaunch_t* launch, void* context) {
+  (void)launch;
+  (void)context;
+  return cudaSuccess;
+}
+
+static void kernels(void) {
+  static cudaLibrary_t library;
+  static cudaKernel_t kernel;
+  static unsigned count;
+  static const char* name;
+  static size_t offset, size;
+  static struct cudaFuncAttributes attributes;
+  static int blocks, number = 3;
+  static const nccl4jEmuParameter_t parameters[1] = {{0, sizeof number}};
+  static void* arguments[1] = {&number};
+  cudaLaunchConfig_t config;
+  memset(&config, 0, sizeof config);
+  config.gridDim.x = config.gridDim.y = config.gridDim.z = 1;
+  config.blockDim.x = config.blockDim.y = config.blockDim.z = 2;
+  config.stream = stream;
+  nccl4jEmuRegisterKernel("scale", parameters, 1, scale, NULL);
+  cudaLibraryLoadData(&library, ".version 9.0", NULL, NULL, 0, NULL, NULL, 0);
+  cudaLibraryGetKernelCount(&count, library);
+  cudaLibraryEnumerateKernels(&kernel, 1, library);
+  cudaLibraryGetKernel(&kernel, library, "none");
+  cudaLibraryGetKernel(&kernel, library, "scale");
+  cudaFuncGetName(&name, kernel);
+  cudaFuncGetParamInfo(kernel, 0, &offset, &size);
+  cudaFuncGetParamInfo(kernel, 1, &offset, &size);
+  cudaFuncGetAttributes(&attributes, kernel);
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 65536);
+  cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, 128, 65536);
+  cudaLaunchKernelExC(&config, kernel, arguments);
+  cudaLaunchKernelExC(NULL, kernel, arguments);
+  cudaLaunchKernelExC(&config, NULL, arguments);
+  cudaStreamSynchronize(stream);
+  cudaLibraryUnload(library);
+}
+
 /* ---- NCCL ---- */
 
 static ncclComm_t comm, made[4];
@@ -417,6 +457,7 @@ int main(void) {
   communicators();
   collectives();
   expert_parallel();
+  kernels();
   end();
   virtual_memory();
   teams();

@@ -30,6 +30,14 @@ cudaError_t attribute(int* value, cudaDeviceAttr attr, int device) {
   const bool blackwell = options::computeCapability() == 100;
   switch (attr) {
     case cudaDevAttrMaxThreadsPerBlock: *value = 1024; break;
+    case cudaDevAttrMaxBlockDimX: *value = 1024; break;
+    case cudaDevAttrMaxBlockDimY: *value = 1024; break;
+    case cudaDevAttrMaxBlockDimZ: *value = 64; break;
+    case cudaDevAttrMaxGridDimX: *value = 2147483647; break;
+    case cudaDevAttrMaxGridDimY: *value = 65535; break;
+    case cudaDevAttrMaxGridDimZ: *value = 65535; break;
+    case cudaDevAttrMaxSharedMemoryPerBlock: *value = 49152; break;
+    case cudaDevAttrMaxRegistersPerBlock: *value = 65536; break;
     case cudaDevAttrWarpSize: *value = 32; break;
     case cudaDevAttrClockRate: *value = blackwell ? 1965000 : 1980000; break;
     case cudaDevAttrMultiProcessorCount: *value = options::multiprocessors(); break;
