@@ -40,12 +40,11 @@ struct Option {
   uint64_t most;
 };
 
-// misuse is 0 = abort, 1 = report; its words are translated at the edge.
 constexpr Option kOptions[kCount] = {
     {"misuse", "NCCL4J_EMU_MISUSE", 0, 0, 1},
     {"poison", "NCCL4J_EMU_POISON", 0, 0, 1},
     {"shuffle", "NCCL4J_EMU_SHUFFLE", 0, 0, UINT64_MAX},
-    {"api", "NCCL4J_EMU_API", 2, 2, 2},
+    {"api", "NCCL4J_EMU_API", 100, 100, 200},
     {"compute_capability", "NCCL4J_EMU_COMPUTE_CAPABILITY", 90, 90, 100},
     {"devices", "NCCL4J_EMU_DEVICES", 64, 1, 64},
     {"device_memory", "NCCL4J_EMU_DEVICE_MEMORY", 85899345920ULL, 1, 1ULL << 46},
@@ -56,12 +55,23 @@ constexpr Option kOptions[kCount] = {
 
 constexpr const char* kVisibleDevices = "CUDA_VISIBLE_DEVICES";
 
+// Options that are given by words.
+struct Word {
+  int index;
+  const char* text;
+  uint64_t value;
+};
+constexpr Word kWords[] = {{kMisuse, "abort", 0}, {kMisuse, "report", 1}, {kApi, "2", 100}, {kApi, "0.2.0", 200}};
+
 bool parse(int index, const char* text, uint64_t* value) {
-  if (index == kMisuse) {
-    if (std::strcmp(text, "abort") != 0 && std::strcmp(text, "report") != 0) return false;
-    *value = std::strcmp(text, "report") == 0 ? 1 : 0;
-    return true;
+  bool words = false;
+  for (const Word& word : kWords) {
+    if (word.index != index) continue;
+    words = true;
+    *value = word.value;
+    if (std::strcmp(text, word.text) == 0) return true;
   }
+  if (words) return false;
   if (*text < '0' || *text > '9') return false;
   errno = 0;
   char* end = nullptr;
@@ -121,7 +131,10 @@ class Store {
   int get(const char* name, std::string* text) const {
     const int index = find(name);
     if (index < 0) return NCCL4J_EMU_UNKNOWN_NAME;
-    *text = index == kMisuse ? (value(index) != 0 ? "report" : "abort") : std::to_string(value(index));
+    *text = std::to_string(value(index));
+    for (const Word& word : kWords) {
+      if (word.index == index && word.value == value(index)) *text = word.text;
+    }
     return NCCL4J_EMU_OK;
   }
 
@@ -182,7 +195,7 @@ Store& store() {
 bool reportMisuse() { return store().value(kMisuse) != 0; }
 bool poison() { return store().value(kPoison) != 0; }
 uint64_t shuffleSeed() { return store().value(kShuffle); }
-int epApi() { return static_cast<int>(store().value(kApi)); }
+int epVersion() { return static_cast<int>(store().value(kApi)); }
 int computeCapability() { return static_cast<int>(store().value(kComputeCapability)); }
 int devices() { return static_cast<int>(store().devices().size()); }
 int devicesSoFar() { return static_cast<int>(store().devicesSoFar()); }

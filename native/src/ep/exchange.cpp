@@ -140,7 +140,7 @@ void Exchange::started(Operation operation) {
   position.store(count << 8 | static_cast<uint64_t>(operation), std::memory_order_relaxed);
 }
 
-std::string Exchange::whereabouts(int rank) const {
+std::string Exchange::progressOf(int rank) const {
   const uint64_t position = header(rank).position.load(std::memory_order_relaxed);
   char text[96];
   if (!team_->alive(rank)) {

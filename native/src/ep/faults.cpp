@@ -4,7 +4,7 @@
 
 namespace emu::ep {
 
-faults::Operation meetFaults(int rank) {
+faults::Operation applyFaults(int rank) {
   const faults::Operation met = faults::onOperation(rank);
   if (met.delayMs > 0) {
     EventCount never{};

@@ -1,4 +1,4 @@
-// Whose turn it is: the group-wide epoch of LL operations, its banks, and who takes part.
+// An LL operation while it runs: the group-wide epoch, the send buffer that the epoch selects, and the messages of the others.
 #pragma once
 
 #include "cuda/work.h"
@@ -7,22 +7,22 @@
 namespace emu::ep {
 
 // What an LL operation fixes of the group's state at its call.
-struct LlTicket {
+struct LlLaunch {
   const char* function = "";
   Operation operation = Operation::None;
   uint32_t generation = 0;  // of the buffer whose address the operation uses
-  bool staged = false;
+  bool staged = false;      // in two halves
 };
 
 // One half or the whole of an LL operation while it runs.
-class LlTurn {
+class LlExecution {
  public:
-  LlTurn(Group& group, const LlTicket& ticket, WorkContext& context) : group_(group), ticket_(ticket), context_(context) {}
-  ~LlTurn();
-  LlTurn(const LlTurn&) = delete;
-  LlTurn& operator=(const LlTurn&) = delete;
+  LlExecution(Group& group, const LlLaunch& launch, WorkContext& context) : group_(group), launch_(launch), context_(context) {}
+  ~LlExecution();
+  LlExecution(const LlExecution&) = delete;
+  LlExecution& operator=(const LlExecution&) = delete;
 
-  // The first half, or the whole: takes the bank of the epoch, meets injected faults, makes the bank free.
+  // The first half, or the whole: applies injected faults and empties this rank's send buffer.
   cudaError_t startSend();
   // The second half of a staged operation.
   cudaError_t startReceive();
@@ -30,13 +30,11 @@ class LlTurn {
   void finishSend();
   void finishReceive();
 
-  Group& group() const { return group_; }
-  const LlTicket& ticket() const { return ticket_; }
-  Bank bank(int rank) const;
-  Bank mine() const { return bank(group_.rank); }
+  SendBuffer buffer(int rank) const;
+  SendBuffer mine() const { return buffer(group_.rank); }
 
-  // Tells `destination` that its part of the bank is there.
-  void post(int destination, uint32_t count) const;
+  // Tells every active rank how many rows this rank's send buffer holds for it.
+  void postToActive() const;
   // Takes the message of a source. *present is false if there is none and the operation goes on without the source: it is
   // masked, or was masked now because it is late.
   cudaError_t receive(int source, bool* present, uint32_t* count);
@@ -49,13 +47,13 @@ class LlTurn {
 
  private:
   cudaError_t enter();
-  Channel channel() const { return bank_ == 0 ? Channel::LlBank0 : Channel::LlBank1; }
+  Channel channel() const { return buffer_ == 0 ? Channel::LlBuffer0 : Channel::LlBuffer1; }
   bool deaf(int source) const;
 
   Group& group_;
-  const LlTicket& ticket_;
+  const LlLaunch& launch_;
   WorkContext& context_;
-  int bank_ = 0;
+  int buffer_ = 0;
   bool entered_ = false;
   uint64_t deadline_ = 0;
 };

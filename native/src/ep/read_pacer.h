@@ -9,10 +9,10 @@ namespace emu::ep {
 // Where there are more ranks than processors, a rank that reads what all others have staged finds nothing of it in the caches any
 // more: the rank before it has read other rows of all of it. Ranks that let each other go ahead after every few megabytes read
 // about the same megabytes one after the other.
-class ReadingTurns {
+class ReadPacer {
  public:
   // `bytes`: what a source has staged, for all ranks.
-  ReadingTurns(int ranks, size_t bytes) : bytes_(static_cast<size_t>(ranks) > processors() ? bytes : 0) {}
+  ReadPacer(int ranks, size_t bytes) : bytes_(static_cast<size_t>(ranks) > processors() ? bytes : 0) {}
 
   // Before the next source.
   void next() {

@@ -1,4 +1,4 @@
-// One of the two banks of a rank's LL payload: what an operation tells the other ranks.
+// One of the two send buffers of a rank, used by turns: what an LL operation tells the other ranks.
 //
 // Dispatch: the tokens, each row once, with their experts and weights, and for each destination the list of its tokens.
 // Combine: for each home rank the rows it gets back, one after the other, and to which token and top-k position they belong.
@@ -14,7 +14,7 @@ namespace emu::ep {
 
 constexpr size_t kMaxLlTopk = 32;
 
-struct BankHeader {
+struct SendBufferHeader {
   uint32_t operation;     // Operation
   uint32_t layout;        // ncclEpLayout_t
   uint32_t topk;
@@ -28,8 +28,8 @@ struct CombineEntry {
   uint32_t position;  // of the top-k; 0 in RANK_MAJOR
 };
 
-// Offsets within a bank, the same on every rank.
-struct BankLayout {
+// Offsets within a send buffer, the same on every rank.
+struct SendBufferLayout {
   size_t first;        // uint32 [R+1]: where each destination's list begins
   size_t tokenList;    // dispatch: uint32 [B * min(K, R)]
   size_t ids;          // dispatch: int32 [B][K], -1 where not routed
@@ -41,12 +41,12 @@ struct BankLayout {
   size_t maxEntries;   // rows that a rank can return: no more than expert slots exist
   size_t bytes;
 
-  explicit BankLayout(const Shape& s) {
+  explicit SendBufferLayout(const Shape& s) {
     const size_t topk = std::min(s.experts, kMaxLlTopk);
     const size_t routed = product(s.maxDispatch, topk);
     rowStride = aligned(s.maxTokenBytes);
     maxEntries = product(product(s.ranks, s.maxDispatch), std::max<size_t>(1, std::min(s.local(), kMaxLlTopk)));
-    first = sizeof(BankHeader);
+    first = sizeof(SendBufferHeader);
     const size_t body = aligned(first + (s.ranks + 1) * sizeof(uint32_t));
     tokenList = body;
     ids = after(tokenList, product(product(s.maxDispatch, std::min(topk, s.ranks)), sizeof(uint32_t)));
@@ -64,11 +64,11 @@ struct BankLayout {
   static size_t after(size_t at, size_t partBytes) { return aligned(sum(at, partBytes)); }
 };
 
-// A bank of some rank.
-class Bank {
+// A send buffer of some rank.
+class SendBuffer {
  public:
-  Bank(unsigned char* base, const BankLayout& layout) : base_(base), layout_(layout) {}
-  BankHeader& header() const { return *reinterpret_cast<BankHeader*>(base_); }
+  SendBuffer(unsigned char* base, const SendBufferLayout& layout) : base_(base), layout_(layout) {}
+  SendBufferHeader& header() const { return *reinterpret_cast<SendBufferHeader*>(base_); }
   uint32_t* first() const { return reinterpret_cast<uint32_t*>(base_ + layout_.first); }
   uint32_t* tokenList() const { return reinterpret_cast<uint32_t*>(base_ + layout_.tokenList); }
   int32_t* ids() const { return reinterpret_cast<int32_t*>(base_ + layout_.ids); }
@@ -79,7 +79,7 @@ class Bank {
 
  private:
   unsigned char* base_;
-  const BankLayout& layout_;
+  const SendBufferLayout& layout_;
 };
 
 }  // namespace emu::ep
