@@ -58,6 +58,7 @@ public final class MoeLayer implements AutoCloseable {
     private final RowRecipe recipe;
     private final int rank;
     private final List<HostMirror> mirrors = new ArrayList<>();
+    private ExpertMajorMode mode;
     private final HostMirror tokens;
     private final @Nullable HostMirror scales;
     private final HostMirror routing;
@@ -93,6 +94,9 @@ public final class MoeLayer implements AutoCloseable {
         rowBytes = buffers.config().hidden() * format.bytes();
         recipe = new RowRecipe(buffers.config(), buffers.dispatchConfig().hasRoundScales());
         rank = handle.group().communicator().rank();
+        mode = handle.group().config().zeroCopy() == ZeroCopy.ON
+                ? ExpertMajorMode.LOCAL_DUP
+                : ExpertMajorMode.LOCAL_PERMUTE;
         boolean done = false;
         try {
             tokens = mirror(buffers.tokens());
@@ -390,6 +394,11 @@ public final class MoeLayer implements AutoCloseable {
         CombinedRows.verify(oracle.combined(rank), combined());
     }
 
+    /** How high throughput brings a token to several experts of a rank, if the library's environment has changed it. */
+    public void mode(ExpertMajorMode value) {
+        mode = value;
+    }
+
     /** What must come of inputs that pass through this layer with some experts. */
     public LayerOracle oracle(GlobalInputs inputs, ExpertFunction function) {
         EpHandle handle = handle();
@@ -397,9 +406,6 @@ public final class MoeLayer implements AutoCloseable {
         ReceiveBudget budget = handle.group().config().overflow() == OverflowPolicy.DROP
                 ? ReceiveBudget.dropping(most)
                 : ReceiveBudget.trapping(most);
-        ExpertMajorMode mode = handle.group().config().zeroCopy() == ZeroCopy.ON
-                ? ExpertMajorMode.LOCAL_DUP
-                : ExpertMajorMode.LOCAL_PERMUTE;
         return new LayerOracle(kind, inputs, format, buffers.config().hidden(), function, budget, mode,
                 handle.alignment(), recipe.hasOutputScales());
     }
