@@ -88,17 +88,9 @@ final class ServeCommand implements Callable<Integer> {
     private List<Rank> start(RankOptions options) {
         Duration limit = Duration.ofSeconds(startSeconds);
         if (processes) {
-            return Ranks.processes(options, ownCommand(), limit);
+            return Ranks.processes(options, model.backend(), limit);
         }
         BackendChoice.use(model.backend());
         return Ranks.threads(options, limit);
-    }
-
-    /** This JVM's own command line with another sub-command. */
-    private List<String> ownCommand() {
-        return List.of(Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow", "-cp",
-                System.getProperty("java.class.path"), Main.class.getName(), "rank", "--backend",
-                model.backend().name());
     }
 }

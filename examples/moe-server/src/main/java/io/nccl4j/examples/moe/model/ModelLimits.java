@@ -7,6 +7,8 @@ public final class ModelLimits {
     /** Combine of low latency works on rows of multiples of this. */
     private static final int HIDDEN_UNIT = 512;
     private static final int WIDTH_UNIT = 64;
+    /** Columns that a block of a dense product makes. */
+    private static final int COLUMN_UNIT = 16;
     private static final int MOST_EXPERTS = 512;
     private static final int MOST_TOP_K = 32;
 
@@ -16,6 +18,8 @@ public final class ModelLimits {
     public static void check(ModelConfig model, int ranks) {
         unit("hidden size", model.hidden(), HIDDEN_UNIT, "NCCL EP combines rows");
         unit("expert width", model.expertWidth(), WIDTH_UNIT, "the kernels take widths");
+        unit("number of experts", model.experts(), COLUMN_UNIT, "the router takes them");
+        unit("vocabulary", model.vocabulary(), COLUMN_UNIT, "the head takes tokens");
         if (model.headSize() != HEAD) {
             throw new ModelException("head size " + model.headSize() + " of " + model.name() + ": the kernels take "
                     + HEAD);

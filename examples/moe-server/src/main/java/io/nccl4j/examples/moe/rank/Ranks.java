@@ -1,6 +1,7 @@
 package io.nccl4j.examples.moe.rank;
 
 import com.google.gson.Gson;
+import io.nccl4j.Backend;
 import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.bootstrap.InProcessBootstrap;
 import io.nccl4j.cuda.CudaDevice;
@@ -14,6 +15,7 @@ import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.net.SocketTimeoutException;
+import java.nio.file.Path;
 import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -26,6 +28,8 @@ import java.util.concurrent.LinkedBlockingQueue;
 
 /** Starts the ranks of a server and waits until all of them can make steps. */
 public final class Ranks {
+    private static final String MAIN = "io.nccl4j.examples.moe.Main";
+
     private Ranks() {
     }
 
@@ -43,12 +47,9 @@ public final class Ranks {
         return ready(ranks, limit);
     }
 
-    /**
-     * Ranks as processes of this machine.
-     *
-     * @param command starts a JVM that runs {@link RankProcess}
-     */
-    public static List<Rank> processes(RankOptions options, List<String> command, Duration limit) {
+    /** Ranks as processes of this machine, rank r on device r. */
+    public static List<Rank> processes(RankOptions options, Backend backend, Duration limit) {
+        List<String> command = command(backend);
         List<Process> started = new ArrayList<>();
         boolean done = false;
         try (ServerSocket meeting = new ServerSocket(0, options.ranks(), InetAddress.getLoopbackAddress())) {
@@ -69,6 +70,17 @@ public final class Ranks {
                 started.forEach(Process::destroyForcibly);
             }
         }
+    }
+
+    /** This JVM's own program with another sub-command, and what it was told about libraries. */
+    private static List<String> command(Backend backend) {
+        List<String> command = new ArrayList<>(List.of(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"));
+        System.getProperties().stringPropertyNames().stream().filter(name -> name.startsWith("nccl4j.")).sorted()
+                .forEach(name -> command.add("-D" + name + "=" + System.getProperty(name)));
+        command.addAll(List.of("-cp", System.getProperty("java.class.path"), MAIN, "rank", "--backend", backend.name()));
+        return command;
     }
 
     private static int freePort() throws IOException {

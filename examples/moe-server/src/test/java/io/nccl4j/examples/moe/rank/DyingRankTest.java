@@ -2,13 +2,13 @@ package io.nccl4j.examples.moe.rank;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.nccl4j.Backend;
 import io.nccl4j.examples.moe.serve.Engine;
 import io.nccl4j.examples.moe.serve.Metrics;
 import io.nccl4j.examples.moe.serve.Sequence;
 import io.nccl4j.examples.moe.serve.ServeLimits;
 import io.nccl4j.examples.moe.step.RankOptions;
 import io.nccl4j.examples.moe.step.StepMode;
-import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -26,10 +26,7 @@ class DyingRankTest {
     @Test
     void theOthersGoOn() throws Exception {
         RankOptions options = new RankOptions("tiny", 0, 1, 2, 4, 4, 128, StepMode.GRAPH, false, 3000);
-        List<String> command = List.of(Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "--enable-native-access=ALL-UNNAMED", "-cp", System.getProperty("java.class.path"),
-                "io.nccl4j.examples.moe.Main", "rank", "--backend", "EMULATOR");
-        List<Rank> ranks = Ranks.processes(options, command, LIMIT);
+        List<Rank> ranks = Ranks.processes(options, Backend.EMULATOR, LIMIT);
         Engine engine = new Engine(options, new ServeLimits(10, 4, LIMIT), ranks, new Metrics());
         List<Sequence> sequences = new ArrayList<>();
         for (int i = 0; i < 4; i++) {

@@ -22,14 +22,12 @@ final class EmulatedServer implements AutoCloseable {
 
     EmulatedServer(String model, int ranks, StepMode mode) {
         Emulator.use();
-        Emulator.options().devices(8);
         RankOptions options = new RankOptions(model, 0, 1, ranks, 8, 8, CONTEXT, mode, false, 20_000);
         Metrics metrics = new Metrics();
         engine = new Engine(options, new ServeLimits(100, 5, LIMIT), Ranks.threads(options, LIMIT), metrics);
         http = HttpService.bind(new InetSocketAddress("127.0.0.1", 0));
         http.start(options.config(), CONTEXT, null, engine, metrics);
     }
-
 
     URI uri() {
         return URI.create("http://127.0.0.1:" + http.address().getPort());
