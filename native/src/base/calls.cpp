@@ -48,6 +48,8 @@ void Arguments::open(const char* name) {
 
 void Arguments::close() { text_ += '}'; }
 
+void describe(Arguments& arguments, const char* name, const char* value) { arguments.text(name, value); }
+
 // ---- functions, presets ----
 
 namespace {
@@ -171,6 +173,17 @@ void record(Function& function, uint64_t start, int rank, int result, const std:
     copyText(call.function, function.name);
     copyText(call.arguments, arguments.c_str());
   });
+}
+
+std::string nextName(const char** list) {
+  const char* first = *list + std::strspn(*list, "(), ");
+  const char* end = first + std::strcspn(first, "(), ");
+  if (*end == '(') {  // f(parameter)
+    first = end + 1;
+    end = first + std::strcspn(first, ")");
+  }
+  *list = end;
+  return std::string(first, end);
 }
 
 void setRank(int rank) { currentRank = rank; }

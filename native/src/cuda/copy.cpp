@@ -2,8 +2,6 @@
 #include <cstring>
 #include <vector>
 
-#include "base/export.h"
-#include "base/host_access.h"
 #include "cuda/address_space.h"
 #include "cuda/capture.h"
 #include "cuda/entry.h"
@@ -161,85 +159,49 @@ cudaError_t set(const char* name, void* to, int value, size_t bytes, cudaStream_
   return submit(handle, std::move(work));
 }
 
-void describeCopy(Arguments& arguments, const void* to, const void* from, size_t bytes, int kind) {
-  arguments.pointer("dst", to);
-  arguments.pointer("src", from);
-  arguments.number("count", static_cast<int64_t>(bytes));
-  arguments.number("kind", kind);
+cudaError_t copyNow(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  const cudaError_t allowed = forbidSynchronous(bytes);
+  if (allowed != cudaSuccess) return allowed;
+  Copy copy;
+  const cudaError_t prepared = prepare("cudaMemcpy", to, from, bytes, kind, &copy);
+  return prepared != cudaSuccess ? prepared : enqueue(copy, cudaStreamLegacy, true);
+}
+
+cudaError_t copyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  Copy copy;
+  const cudaError_t prepared = prepare("cudaMemcpyAsync", to, from, bytes, kind, &copy);
+  return prepared != cudaSuccess ? prepared : enqueue(copy, stream, false);
+}
+
+cudaError_t setNow(void* to, int value, size_t bytes) {
+  const cudaError_t allowed = forbidSynchronous(bytes);
+  return allowed != cudaSuccess ? allowed : set("cudaMemset", to, value, bytes, cudaStreamLegacy);
 }
 
 }  // namespace
 
 EMU_API cudaError_t cudaMemcpy(void* dst, const void* src, size_t count, cudaMemcpyKind kind) {
-  static Function function("cudaMemcpy");
-  return entry(
-      function, Needs::OwnDevices, [&](Arguments& a) { describeCopy(a, dst, src, count, kind); },
-      [&] {
-        const cudaError_t allowed = forbidSynchronous(count);
-        if (allowed != cudaSuccess) return allowed;
-        Copy copy;
-        const cudaError_t prepared = prepare("cudaMemcpy", dst, src, count, kind, &copy);
-        return prepared != cudaSuccess ? prepared : enqueue(copy, cudaStreamLegacy, true);
-      });
+  return EMU_CALL(entry<Needs::OwnDevices>, (dst, src, count, kind), copyNow(dst, src, count, kind));
 }
 
-EMU_API cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t count, cudaMemcpyKind kind, cudaStream_t stream) {
-  static Function function("cudaMemcpyAsync");
-  return entry(
-      function, Needs::OwnDevices,
-      [&](Arguments& a) {
-        describeCopy(a, dst, src, count, kind);
-        a.pointer("stream", stream);
-      },
-      [&] {
-        Copy copy;
-        const cudaError_t prepared = prepare("cudaMemcpyAsync", dst, src, count, kind, &copy);
-        return prepared != cudaSuccess ? prepared : enqueue(copy, stream, false);
-      });
+EMU_API cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t count, cudaMemcpyKind kind,
+                                    cudaStream_t stream) {
+  return EMU_CALL(entry<Needs::OwnDevices>, (dst, src, count, kind, stream), copyAsync(dst, src, count, kind, stream));
 }
 
 EMU_API cudaError_t cudaMemcpyPeerAsync(void* dst, int dstDevice, const void* src, int srcDevice, size_t count,
                                         cudaStream_t stream) {
-  static Function function("cudaMemcpyPeerAsync");
-  return entry(
-      function, Needs::OwnDevices,
-      [&](Arguments& a) {
-        a.pointer("dst", dst);
-        a.number("dstDevice", dstDevice);
-        a.pointer("src", src);
-        a.number("srcDevice", srcDevice);
-        a.number("count", static_cast<int64_t>(count));
-        a.pointer("stream", stream);
-      },
-      [&] { return copyPeer(dst, dstDevice, src, srcDevice, count, stream); });
+  return EMU_CALL(entry<Needs::OwnDevices>, (dst, dstDevice, src, srcDevice, count, stream),
+                  copyPeer(dst, dstDevice, src, srcDevice, count, stream));
 }
 
 EMU_API cudaError_t cudaMemset(void* devPtr, int value, size_t count) {
-  static Function function("cudaMemset");
-  return entry(
-      function, Needs::OwnDevices,
-      [&](Arguments& a) {
-        a.pointer("devPtr", devPtr);
-        a.number("value", value);
-        a.number("count", static_cast<int64_t>(count));
-      },
-      [&] {
-        const cudaError_t allowed = forbidSynchronous(count);
-        return allowed != cudaSuccess ? allowed : set("cudaMemset", devPtr, value, count, cudaStreamLegacy);
-      });
+  return EMU_CALL(entry<Needs::OwnDevices>, (devPtr, value, count), setNow(devPtr, value, count));
 }
 
 EMU_API cudaError_t cudaMemsetAsync(void* devPtr, int value, size_t count, cudaStream_t stream) {
-  static Function function("cudaMemsetAsync");
-  return entry(
-      function, Needs::OwnDevices,
-      [&](Arguments& a) {
-        a.pointer("devPtr", devPtr);
-        a.number("value", value);
-        a.number("count", static_cast<int64_t>(count));
-        a.pointer("stream", stream);
-      },
-      [&] { return set("cudaMemsetAsync", devPtr, value, count, stream); });
+  return EMU_CALL(entry<Needs::OwnDevices>, (devPtr, value, count, stream),
+                  set("cudaMemsetAsync", devPtr, value, count, stream));
 }
 
 }  // namespace emu

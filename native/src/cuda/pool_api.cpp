@@ -4,8 +4,6 @@
 #include <atomic>
 #include <cstring>
 
-#include "base/export.h"
-#include "base/host_access.h"
 #include "cuda/capture.h"
 #include "cuda/entry.h"
 #include "cuda/graph_memory.h"
@@ -169,74 +167,38 @@ cudaError_t release(void* pointer, cudaStream_t handle) {
   return submitOn(stream, std::move(work), &submitted);
 }
 
-}  // namespace
-
-EMU_API cudaError_t cudaMallocAsync(void** devPtr, size_t size, cudaStream_t stream) {
-  static Function function("cudaMallocAsync");
-  return entry(
-      function, Needs::Device,
-      [&](Arguments& a) {
-        a.pointer("ptr", produced(devPtr));
-        a.number("size", static_cast<int64_t>(size));
-        a.pointer("stream", stream);
-      },
-      [&] { return allocate(devPtr, size, stream); });
+cudaError_t defaultPool(cudaMemPool_t* out, int device) {
+  if (!given(out)) return cudaErrorInvalidValue;
+  if (device < 0 || device >= device::count()) return cudaErrorInvalidDevice;
+  *out = poolOf(device);
+  return cudaSuccess;
 }
 
-EMU_API cudaError_t cudaFreeAsync(void* devPtr, cudaStream_t stream) {
-  static Function function("cudaFreeAsync");
-  return entry(
-      function, Needs::Device,
-      [&](Arguments& a) {
-        a.pointer("ptr", devPtr);
-        a.pointer("stream", stream);
-      },
-      [&] { return release(devPtr, stream); });
+}  // namespace
+
+EMU_API cudaError_t cudaMallocAsync(void** ptr, size_t size, cudaStream_t stream) {
+  return EMU_CALL(entry<Needs::Device>, (made(ptr), size, stream), allocate(ptr, size, stream));
+}
+
+EMU_API cudaError_t cudaFreeAsync(void* ptr, cudaStream_t stream) {
+  return EMU_CALL(entry<Needs::Device>, (ptr, stream), release(ptr, stream));
 }
 
 EMU_API cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* memPool, int device) {
-  static Function function("cudaDeviceGetDefaultMemPool");
-  return entry(
-      function, Needs::NoHostFunction, [&](Arguments& a) { a.number("device", device); },
-      [&] {
-        if (!given(memPool)) return cudaErrorInvalidValue;
-        if (device < 0 || device >= device::count()) return cudaErrorInvalidDevice;
-        *memPool = poolOf(device);
-        return cudaSuccess;
-      });
+  return EMU_CALL(entry<Needs::NoHostFunction>, (device), defaultPool(memPool, device));
 }
 
 EMU_API cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t memPool, cudaMemPoolAttr attr, void* value) {
-  static Function function("cudaMemPoolGetAttribute");
-  return entry(
-      function, Needs::OwnDevices,
-      [&](Arguments& a) {
-        a.pointer("memPool", memPool);
-        a.number("attr", attr);
-      },
-      [&] { return getAttribute(memPool, attr, value); });
+  return EMU_CALL(entry<Needs::OwnDevices>, (memPool, attr), getAttribute(memPool, attr, value));
 }
 
 EMU_API cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t memPool, cudaMemPoolAttr attr, void* value) {
-  static Function function("cudaMemPoolSetAttribute");
-  return entry(
-      function, Needs::NoCapture,
-      [&](Arguments& a) {
-        a.pointer("memPool", memPool);
-        a.number("attr", attr);
-      },
-      [&] { return setAttribute(memPool, attr, value); });
+  return EMU_CALL(entry<Needs::NoCapture>, (memPool, attr), setAttribute(memPool, attr, value));
 }
 
 EMU_API cudaError_t cudaMemPoolTrimTo(cudaMemPool_t memPool, size_t minBytesToKeep) {
-  static Function function("cudaMemPoolTrimTo");
-  return entry(
-      function, Needs::NoCapture,
-      [&](Arguments& a) {
-        a.pointer("memPool", memPool);
-        a.number("minBytesToKeep", static_cast<int64_t>(minBytesToKeep));
-      },
-      [&] { return deviceOf(memPool) >= 0 ? cudaSuccess : cudaErrorInvalidValue; });
+  return EMU_CALL(entry<Needs::NoCapture>, (memPool, minBytesToKeep),
+                  deviceOf(memPool) >= 0 ? cudaSuccess : cudaErrorInvalidValue);
 }
 
 }  // namespace emu

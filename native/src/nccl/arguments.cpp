@@ -6,7 +6,7 @@
 
 #include "base/host_access.h"
 
-namespace emu::nccl {
+namespace emu {
 
 namespace {
 
@@ -83,4 +83,4 @@ void describe(Arguments& arguments, const char* name, ncclRedOp_t reduction) {
   }
 }
 
-}  // namespace emu::nccl
+}  // namespace emu

@@ -71,73 +71,41 @@ ncclResult_t abort(ncclComm_t comm) {
   return ncclSuccess;
 }
 
+ncclResult_t getAsyncError(ncclComm_t comm, ncclResult_t* out) {
+  const State state = nccl::find(comm);
+  if (state == nullptr) return notLive(comm);
+  if (!given(out)) return nccl::fail(ncclInvalidArgument, "asyncError is NULL");
+  if (state->stage.load() != Stage::Starting) calls::setRank(state->rank());
+  *out = state->asyncError();
+  return ncclSuccess;
+}
+
 }  // namespace
 
 EMU_API ncclResult_t ncclCommFinalize(ncclComm_t comm) {
-  static Function function("ncclCommFinalize");
-  return nccl::groupedEntry(
-      function, [&](Arguments& a) { a.pointer("comm", comm); }, [&] { return finalize(comm); });
+  return EMU_CALL(nccl::groupedEntry, (comm), finalize(comm));
 }
 
 EMU_API ncclResult_t ncclCommDestroy(ncclComm_t comm) {
-  static Function function("ncclCommDestroy");
-  return nccl::groupedEntry(
-      function, [&](Arguments& a) { a.pointer("comm", comm); }, [&] { return destroy(comm); });
+  return EMU_CALL(nccl::groupedEntry, (comm), destroy(comm));
 }
 
 EMU_API ncclResult_t ncclCommAbort(ncclComm_t comm) {
-  static Function function("ncclCommAbort");
-  return nccl::groupedEntry(
-      function, [&](Arguments& a) { a.pointer("comm", comm); }, [&] { return abort(comm); });
+  return EMU_CALL(nccl::groupedEntry, (comm), abort(comm));
 }
 
 EMU_API ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* asyncError) {
-  static Function function("ncclCommGetAsyncError");
-  return nccl::entry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("comm", comm);
-        a.pointer("asyncError", asyncError);
-      },
-      [&] {
-        const State state = nccl::find(comm);
-        if (state == nullptr) return notLive(comm);
-        if (!given(asyncError)) return nccl::fail(ncclInvalidArgument, "asyncError is NULL");
-        if (state->stage.load() != Stage::Starting) calls::setRank(state->rank());
-        *asyncError = state->asyncError();
-        return ncclSuccess;
-      });
+  return EMU_CALL(nccl::entry, (comm, asyncError), getAsyncError(comm, asyncError));
 }
 
 EMU_API ncclResult_t ncclCommCount(const ncclComm_t comm, int* count) {
-  static Function function("ncclCommCount");
-  return nccl::entry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("comm", comm);
-        a.pointer("count", count);
-      },
-      [&] { return ask(comm, count, [](const CommState& state) { return state.size(); }); });
+  return EMU_CALL(nccl::entry, (comm, count), ask(comm, count, [](const CommState& state) { return state.size(); }));
 }
 
 EMU_API ncclResult_t ncclCommCuDevice(const ncclComm_t comm, int* device) {
-  static Function function("ncclCommCuDevice");
-  return nccl::entry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("comm", comm);
-        a.pointer("device", device);
-      },
-      [&] { return ask(comm, device, [](const CommState& state) { return state.device; }); });
+  return EMU_CALL(nccl::entry, (comm, device), ask(comm, device, [](const CommState& state) { return state.device; }));
 }
 
 EMU_API ncclResult_t ncclCommUserRank(const ncclComm_t comm, int* rank) {
-  static Function function("ncclCommUserRank");
-  return nccl::entry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("comm", comm);
-        a.pointer("rank", rank);
-      },
-      [&] { return ask(comm, rank, [](const CommState& state) { return state.rank(); }); });
+  return EMU_CALL(nccl::entry, (comm, rank), ask(comm, rank, [](const CommState& state) { return state.rank(); }));
 }

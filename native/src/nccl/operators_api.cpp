@@ -2,7 +2,6 @@
 #include <cstring>
 
 #include "base/host_access.h"
-#include "nccl/arguments.h"
 #include "nccl/data_types.h"
 #include "nccl/entry.h"
 #include "nccl/state.h"
@@ -55,26 +54,10 @@ ncclResult_t destroyOperator(ncclRedOp_t op, ncclComm_t comm) {
 
 EMU_API ncclResult_t ncclRedOpCreatePreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t datatype,
                                               ncclScalarResidence_t residence, ncclComm_t comm) {
-  static Function function("ncclRedOpCreatePreMulSum");
-  return nccl::entry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("op", op);
-        a.pointer("scalar", scalar);
-        nccl::describe(a, "datatype", datatype);
-        a.number("residence", static_cast<int64_t>(residence));
-        a.pointer("comm", comm);
-      },
-      [&] { return createPreMulSum(op, scalar, datatype, residence, comm); });
+  return EMU_CALL(nccl::entry, (op, scalar, datatype, residence, comm),
+                  createPreMulSum(op, scalar, datatype, residence, comm));
 }
 
 EMU_API ncclResult_t ncclRedOpDestroy(ncclRedOp_t op, ncclComm_t comm) {
-  static Function function("ncclRedOpDestroy");
-  return nccl::entry(
-      function,
-      [&](Arguments& a) {
-        nccl::describe(a, "op", op);
-        a.pointer("comm", comm);
-      },
-      [&] { return destroyOperator(op, comm); });
+  return EMU_CALL(nccl::entry, (op, comm), destroyOperator(op, comm));
 }

@@ -16,6 +16,15 @@ public final class NativeLibraries {
     }
 
     /**
+     * Chooses the backend of this JVM, whatever property and environment say. Call it before the first use of nccl4j.
+     *
+     * @throws IllegalStateException if the other one is loaded already
+     */
+    public static void use(Backend backend) {
+        LibraryLoader.use(backend);
+    }
+
+    /**
      * Loads the libraries if that has not happened yet. Every part of nccl4j does so by itself on first use.
      *
      * @throws NativeLibraryException if they cannot be used; a later call tries again

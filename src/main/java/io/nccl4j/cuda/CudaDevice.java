@@ -8,7 +8,9 @@ import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.DeviceThread;
+import io.nccl4j.internal.EmulatorReason;
 import io.nccl4j.internal.StateChanges;
 import io.nccl4j.internal.TimeLimit;
 import java.lang.foreign.Arena;
@@ -214,7 +216,7 @@ public final class CudaDevice {
         CaptureScope.refuse("CudaDevice.reset", "reset outside captures");
         generation++;
         StateChanges.add();
-        int status = BoundedCall.run("cudaDeviceReset on " + this, CloseLimit.get(), () -> {
+        int status = BoundedCall.run("cudaDeviceReset on " + this, Deadline.ofClose().remaining(), () -> {
             int chosen = CudaRuntime.cudaSetDevice(ordinal);
             return chosen != 0 ? chosen : CudaRuntime.cudaDeviceReset();
         });
@@ -251,7 +253,13 @@ public final class CudaDevice {
     }
 
     CudaException failed(int status, String function) {
-        CudaException e = CudaException.of(function, status, this);
+        return failed(status, function, "");
+    }
+
+    /** @param advice follows the text that CUDA gives; empty if there is none */
+    CudaException failed(int status, String function, String advice) {
+        String reason = CudaException.isSticky(status) ? EmulatorReason.of(ordinal) : "";
+        CudaException e = CudaException.of(function, status, this, reason.isEmpty() ? advice : advice + ": " + reason);
         // The runtime keeps it for cudaGetLastError as well; libraries that look there must not find it again.
         CudaRuntime.cudaGetLastError();
         if (e.isSticky()) {

@@ -5,6 +5,7 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Deadline;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
@@ -106,7 +107,7 @@ public final class CudaEvent extends DeviceResource {
 
     /** The runtime itself keeps a destroyed event until it is reached. */
     @Override
-    boolean awaitLastUse() {
+    boolean awaitLastUse(Deadline deadline) {
         return true;
     }
 

@@ -3,9 +3,10 @@ package io.nccl4j.cuda;
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Deadline;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
@@ -17,7 +18,7 @@ public final class CudaGraph extends DeviceResource {
     private final GraphContents contents;
 
     CudaGraph(long address, CudaDevice device, GraphContents contents) {
-        super("CudaGraph", address, device, true, contents.resources().toArray(NativeResource[]::new));
+        super("CudaGraph", address, device, true, contents.resources().toArray(NativeObject[]::new));
         this.contents = contents;
         contents.use();
     }
@@ -69,7 +70,7 @@ public final class CudaGraph extends DeviceResource {
 
     /** A graph is a description; nothing in flight needs it. */
     @Override
-    boolean awaitLastUse() {
+    boolean awaitLastUse(Deadline deadline) {
         return true;
     }
 

@@ -1,12 +1,13 @@
 package io.nccl4j.cuda;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.bindings.cudart.cudaGraphExecUpdateResultInfo_st;
 import io.nccl4j.internal.CallEvent;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.FlightRecording;
-import io.nccl4j.internal.HotCalls;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.LaunchCalls;
+import io.nccl4j.internal.Ownership;
 import io.nccl4j.internal.StateChanges;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -31,10 +32,10 @@ public final class CudaGraphExec extends DeviceResource {
     private @Nullable CudaStream steady;
 
     CudaGraphExec(long address, CudaDevice device, GraphContents contents) {
-        super("CudaGraphExec", address, device, true, contents.resources().toArray(NativeResource[]::new));
+        super("CudaGraphExec", address, device, true, contents.resources().toArray(NativeObject[]::new));
         this.contents = contents;
         contents.use();
-        HotCalls.linkLaunch();
+        LaunchCalls.linkGraph();
     }
 
     /**
@@ -47,7 +48,7 @@ public final class CudaGraphExec extends DeviceResource {
             checkAndLaunch(stream);
             return;
         }
-        int status = HotCalls.launch(address(), stream.address());
+        int status = LaunchCalls.graph(address(), stream.address());
         if (status != 0) {
             throw launchFailed(status);
         }
@@ -60,7 +61,7 @@ public final class CudaGraphExec extends DeviceResource {
         }
         contents.checkValid();
         CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
-        int status = HotCalls.launch(address(), stream.address());
+        int status = LaunchCalls.graph(address(), stream.address());
         if (event != null) {
             event.commit("cudaGraphLaunch", label(), false);
         }
@@ -113,7 +114,7 @@ public final class CudaGraphExec extends DeviceResource {
                 earlier.closeMarks();
             }
         }
-        graph.contents().resources().forEach(this::hold);
+        graph.contents().resources().forEach(Ownership.of(this)::hold);
         graph.contents().use();
         superseded.add(earlier);
         contents = graph.contents();

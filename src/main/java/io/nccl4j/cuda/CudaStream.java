@@ -2,11 +2,12 @@ package io.nccl4j.cuda;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.LifecycleEvent;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.internal.StateChanges;
 import io.nccl4j.internal.TimeLimit;
 import java.lang.foreign.Arena;
@@ -259,7 +260,7 @@ public final class CudaStream extends DeviceResource {
      * If this stream is capturing, the graph keeps {@code resource} from being closed; else does nothing. For callers whose own
      * kernels use it; nccl4j's own calls do so by themselves.
      */
-    public void retain(NativeResource resource) {
+    public void retain(NativeObject resource) {
         CaptureScope current = scope;
         if (current != null) {
             current.touch(resource);
@@ -293,7 +294,7 @@ public final class CudaStream extends DeviceResource {
 
     /** The runtime itself keeps a destroyed stream until its work is done. */
     @Override
-    boolean awaitLastUse() {
+    boolean awaitLastUse(Deadline deadline) {
         return true;
     }
 

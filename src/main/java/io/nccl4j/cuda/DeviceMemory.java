@@ -197,13 +197,13 @@ public final class DeviceMemory extends DeviceResource {
 
     /** Where descriptors of this memory live; closed with it. */
     public SegmentAllocator descriptors() {
-        checkOpen();
+        address();
         return descriptors::allocate;
     }
 
     /** {@code invalidation} runs when this memory is closed: what refers to its descriptors must stop doing so. */
     public void whenClosed(Runnable invalidation) {
-        checkOpen();
+        address();
         synchronized (invalidations) {
             invalidations.add(invalidation);
         }

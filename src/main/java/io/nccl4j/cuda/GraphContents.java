@@ -1,7 +1,7 @@
 package io.nccl4j.cuda;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.internal.CaptureScope;
-import io.nccl4j.internal.NativeResource;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
@@ -17,7 +17,7 @@ final class GraphContents {
     /** Streams that took part leave the capture. */
     void endCapture(CudaStream origin) {
         origin.leaveCapture();
-        for (NativeResource resource : scope.touched()) {
+        for (NativeObject resource : scope.touched()) {
             if (resource instanceof CudaStream stream) {
                 stream.leaveCapture();
             }
@@ -25,7 +25,7 @@ final class GraphContents {
     }
 
     /** Everything the work in the graph uses. */
-    Set<NativeResource> resources() {
+    Set<NativeObject> resources() {
         return scope.touched();
     }
 

@@ -1,6 +1,6 @@
 package io.nccl4j.cuda;
 
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Ownership;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -200,7 +200,7 @@ public final class PiecewiseGraph implements AutoCloseable {
     @Override
     public void close() {
         closed = true;
-        NativeResource.closeAll(Arrays.stream(segments).map(segment -> segment.exec).filter(Objects::nonNull).toList());
+        Ownership.closeAll(Arrays.stream(segments).map(segment -> segment.exec).filter(Objects::nonNull).toList());
     }
 
     @Override

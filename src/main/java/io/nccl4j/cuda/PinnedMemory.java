@@ -42,7 +42,7 @@ public final class PinnedMemory extends DeviceResource {
 
     /** The memory itself; accessible until it is closed, from any thread. */
     public MemorySegment segment() {
-        checkOpen();
+        address();
         return segment;
     }
 

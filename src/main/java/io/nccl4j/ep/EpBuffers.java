@@ -2,9 +2,10 @@ package io.nccl4j.ep;
 
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.internal.CaptureScope;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Ownership;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
@@ -15,7 +16,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Belongs to a handle and its thread. What lies in unused rows is unspecified.
  */
-public final class EpBuffers extends NativeResource {
+public final class EpBuffers extends NativeObject {
     private final EpHandle handle;
     private final BufferConfig config;
     private final BufferMemory memory;
@@ -37,7 +38,8 @@ public final class EpBuffers extends NativeResource {
         this.dispatchConfig = config.dispatchRecipe() == DispatchRecipe.NONE ? null : config.dispatch();
         this.combineConfig = config.combineRecipe() == CombineRecipe.NONE ? null : config.combine();
         this.memory = memory;
-        memory.resources().forEach(this::hold);
+        Ownership.of(this).owns(memory.resources());
+        Ownership.of(this).onClose(this::checkClose);
         for (EpTensor tensor : memory.tensors()) {
             if (tensor != null) {
                 tensor.ownedBy(this);
@@ -241,7 +243,7 @@ public final class EpBuffers extends NativeResource {
     public int[] readCountsForDebug(CudaStream stream) {
         CaptureScope.refuse("EpBuffers.readCountsForDebug",
                 "counts stay on the device: give expertCounts() to the experts' kernels");
-        checkOpen();
+        address();
         stream.synchronize();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment host = arena.allocate(memory.counts.byteSize());
@@ -251,12 +253,12 @@ public final class EpBuffers extends NativeResource {
     }
 
     private EpTensor open(EpTensor tensor) {
-        checkOpen();
+        address();
         return tensor;
     }
 
     private EpTensor present(String name, @Nullable EpTensor tensor) {
-        checkOpen();
+        address();
         if (tensor == null) {
             throw new IllegalStateException("there are no " + name + " in " + handle);
         }
@@ -346,22 +348,13 @@ public final class EpBuffers extends NativeResource {
         return combineOutputs;
     }
 
-    @Override
-    protected void checkClose() {
+    private void checkClose() {
         CaptureScope.refuse("close of " + label(), "close after the capture");
         handle.group().checkThread("close");
-        checkHeldHereOnly(memory.resources());
     }
 
-    /** The memory is given back when nothing holds it any more. */
-    @Override
-    protected void release(long released) {
-    }
-
-    /** High throughput: collective, since windows are. */
-    @Override
-    protected void closed() {
-        memory.close();
+    private String label() {
+        return Ownership.of(this).label();
     }
 
     @Override

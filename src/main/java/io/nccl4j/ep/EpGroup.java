@@ -5,16 +5,17 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import io.nccl4j.NativeLibraries;
+import io.nccl4j.NativeObject;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.ncclep.NcclEp;
-import io.nccl4j.cuda.CloseLimit;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.DeviceThread;
 import io.nccl4j.internal.HotCalls;
 import io.nccl4j.internal.LifecycleEvent;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Ownership;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.NcclException;
 import java.lang.foreign.Arena;
@@ -35,7 +36,7 @@ import org.slf4j.LoggerFactory;
  *
  * <p>After a failure of the device or the communicator nothing native is destroyed any more: close then abandons.
  */
-public final class EpGroup extends NativeResource {
+public final class EpGroup extends NativeObject {
     private static final Logger LOG = LoggerFactory.getLogger(EpGroup.class);
 
     private final Communicator communicator;
@@ -72,6 +73,7 @@ public final class EpGroup extends NativeResource {
         this.rdmaBuffer = new RdmaBuffer(config, sizing);
         this.thread = new DeviceThread(device, user -> owner = user);
         thread.bind();
+        Ownership.of(this).onClose(this::checkClose, this::release);
     }
 
     /**
@@ -162,10 +164,11 @@ public final class EpGroup extends NativeResource {
      */
     public void bindToCurrentThread() {
         CaptureScope.refuse("EpGroup.bindToCurrentThread", "hand over before the capture");
-        checkOpen();
+        address();
         checkPlatformThread("bindToCurrentThread");
         device.makeCurrent();
         thread.bind();
+        Ownership.of(this).onClose(this::checkClose, this::release);
     }
 
     /** A handle with the layout and top-k of the configuration, {@code ncclEpInitHandle}. */
@@ -321,7 +324,7 @@ public final class EpGroup extends NativeResource {
 
     /** What every call looks at first: the right thread, and nothing that has failed before. */
     void enter() {
-        checkOpen();
+        address();
         if (Thread.currentThread() != owner) {
             checkThread("use");
         }
@@ -434,23 +437,21 @@ public final class EpGroup extends NativeResource {
         return hooks != null && hooks.hasFailed();
     }
 
-    @Override
-    protected void checkClose() {
+    private void checkClose() {
         CaptureScope.refuse("close of " + label(), "close after the capture");
         checkThread("close");
     }
 
     /** Destroys natively, {@code ncclEpGroupDestroy}: collective, so with a limit. */
-    @Override
-    protected void release(long released) {
+    private void release(long released, Deadline deadline) {
         thread.unbind();
         mask.close();
         String reason = communicator.lost();
-        if (reason == null && !device.awaitEnqueued(CloseLimit.get())) {
-            reason = "work on its device is still pending after " + CloseLimit.get().toSeconds() + " s, or has failed";
+        if (reason == null && !device.awaitEnqueued(deadline.remaining())) {
+            reason = "work on its device is still pending after " + deadline + ", or has failed";
         }
         if (reason == null) {
-            reason = destroy(MemorySegment.ofAddress(released));
+            reason = destroy(MemorySegment.ofAddress(released), deadline);
         }
         LifecycleEvent.emit("close", label());
         if (reason != null) {
@@ -461,9 +462,9 @@ public final class EpGroup extends NativeResource {
         rethrowAllocatorFailure();
     }
 
-    private @Nullable String destroy(MemorySegment group) {
+    private @Nullable String destroy(MemorySegment group, Deadline deadline) {
         try {
-            communicator.callCollectively("ncclEpGroupDestroy", CloseLimit.get(), () -> {
+            communicator.callCollectively("ncclEpGroupDestroy", deadline.remaining(), () -> {
                 int status = NcclEp.ncclEpGroupDestroy(group);
                 if (status != 0) {
                     throw communicator.failed("ncclEpGroupDestroy", status);
@@ -476,6 +477,10 @@ public final class EpGroup extends NativeResource {
         } catch (WaitTimeoutException | NcclException e) {
             return e.getMessage();
         }
+    }
+
+    private String label() {
+        return Ownership.of(this).label();
     }
 
     @Override

@@ -5,8 +5,10 @@ import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.CallEvent;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.FlightRecording;
 import io.nccl4j.internal.HotCalls;
+import io.nccl4j.internal.Ownership;
 import io.nccl4j.internal.StateChanges;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.NcclException;
@@ -59,9 +61,10 @@ public final class EpHandle extends RepeatableCalls {
         this.routing = new RoutingState(this, send, captured, lowLatency);
         this.banked = lowLatency && !shape.isV2();
         if (memory != null) {
-            hold(memory);
+            Ownership.of(this).hold(memory);
         }
         group.handles().add(this);
+        Ownership.of(this).onClose(this::checkClose, this::release);
     }
 
     /** {@link #update(EpTensor, LayoutInfo, CudaStream)} without a layout info. */
@@ -148,7 +151,7 @@ public final class EpHandle extends RepeatableCalls {
      *         for; negative means none
      */
     public void checkRouting(MemorySegment host, DataType type, long count) {
-        checkOpen();
+        address();
         HandleRules.checkRoutingValues(shape, host, type, count);
     }
 
@@ -378,7 +381,7 @@ public final class EpHandle extends RepeatableCalls {
      */
     public EpBuffers allocateBuffers(BufferConfig config) {
         CaptureScope.refuse("EpHandle.allocateBuffers", "allocate before the capture");
-        checkOpen();
+        address();
         group.enter();
         return EpBuffers.allocate(this, config);
     }
@@ -422,7 +425,7 @@ public final class EpHandle extends RepeatableCalls {
 
     /** Before anything is written into the buffers, which another thread or handle may be using. */
     private void checkOwn(EpBuffers buffers, CudaStream stream) {
-        checkOpen();
+        address();
         group.enter(stream);
         buffers.checkOwner(this);
     }
@@ -514,8 +517,7 @@ public final class EpHandle extends RepeatableCalls {
         return memory;
     }
 
-    @Override
-    protected void checkClose() {
+    private void checkClose() {
         CaptureScope.refuse("close of " + label(), "close after the capture");
         group.checkThread("close");
         Rule.SEND_PENDING.require(!send.isPendingOf(this) || send.isLost() || group.communicator().lost() != null,
@@ -523,10 +525,13 @@ public final class EpHandle extends RepeatableCalls {
     }
 
     /** Destroys natively, {@code ncclEpHandleDestroy}, which does not wait for the device itself. */
-    @Override
-    protected void release(long released) {
+    private void release(long released, Deadline deadline) {
         group.handles().remove(this);
-        NativeHandle.destroy(this, label(), released);
+        NativeHandle.destroy(this, label(), released, deadline);
+    }
+
+    private String label() {
+        return Ownership.of(this).label();
     }
 
     @Override

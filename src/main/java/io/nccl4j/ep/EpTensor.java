@@ -2,10 +2,10 @@ package io.nccl4j.ep;
 
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.bindings.ncclep.ncclEpTensor;
 import io.nccl4j.cuda.DeviceMemory;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
 import io.nccl4j.nccl.WindowSlice;
@@ -244,8 +244,8 @@ public final class EpTensor {
     }
 
     /** What work that uses it needs: its buffers, or the window, which holds the memory, or the memory. */
-    NativeResource resource() {
-        NativeResource buffers = owner;
+    NativeObject resource() {
+        NativeObject buffers = owner;
         return buffers != null ? buffers : window != null ? window : memory;
     }
 

@@ -2,6 +2,7 @@ package io.nccl4j.ep;
 
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaEvent;
@@ -9,13 +10,10 @@ import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.internal.CaptureScope;
-import io.nccl4j.internal.NativeResource;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Ownership;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -33,7 +31,7 @@ final class GroupMask {
     private record Staging(DeviceMemory device, PinnedMemory query, PinnedMemory update, CudaEvent updated) {
         /** All of it, or nothing is left. */
         static Staging allocate(CudaDevice device, long bytes) {
-            List<NativeResource> made = new ArrayList<>();
+            List<NativeObject> made = new ArrayList<>();
             boolean done = false;
             try {
                 DeviceMemory memory = DeviceMemory.allocate(device, bytes);
@@ -47,7 +45,7 @@ final class GroupMask {
                 return staging;
             } finally {
                 if (!done) {
-                    NativeResource.closeAll(made.reversed());
+                    Ownership.closeAll(made.reversed());
                 }
             }
         }
@@ -138,7 +136,7 @@ final class GroupMask {
 
     /** All of it or nothing. */
     private Staging allocate(long bytes) {
-        List<NativeResource> made = new ArrayList<>();
+        List<NativeObject> made = new ArrayList<>();
         boolean done = false;
         try {
             DeviceMemory device = DeviceMemory.allocate(group.device(), bytes);
@@ -152,7 +150,7 @@ final class GroupMask {
             return memory;
         } finally {
             if (!done) {
-                NativeResource.closeAll(made);
+                Ownership.closeAll(made);
             }
         }
     }
@@ -160,7 +158,7 @@ final class GroupMask {
     void close() {
         Staging memory = staging;
         if (memory != null) {
-            NativeResource.closeAll(List.of(memory.device, memory.query, memory.update, memory.updated));
+            Ownership.closeAll(List.of(memory.device, memory.query, memory.update, memory.updated));
         }
     }
 }

@@ -3,9 +3,9 @@ package io.nccl4j.ep;
 import static java.lang.foreign.ValueLayout.ADDRESS;
 
 import io.nccl4j.bindings.ncclep.NcclEp;
-import io.nccl4j.cuda.CloseLimit;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.LifecycleEvent;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.NcclException;
@@ -118,13 +118,12 @@ final class NativeHandle {
     }
 
     /** Destroys it, or abandons it if that must not be done any more. */
-    static void destroy(EpHandle handle, String label, long released) {
+    static void destroy(EpHandle handle, String label, long released, Deadline deadline) {
         EpGroup group = handle.group();
         DeviceMemory memory = handle.memory();
         String reason = group.communicator().lost();
-        if (reason == null && !group.device().awaitEnqueued(CloseLimit.get())) {
-            reason = "work that may use it is still pending after " + CloseLimit.get().toSeconds()
-                    + " s, or has failed";
+        if (reason == null && !group.device().awaitEnqueued(deadline.remaining())) {
+            reason = "work that may use it is still pending after " + deadline + ", or has failed";
         }
         LifecycleEvent.emit("close", label);
         if (reason != null) {

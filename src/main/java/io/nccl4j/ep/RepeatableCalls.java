@@ -1,8 +1,8 @@
 package io.nccl4j.ep;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.internal.HotCalls;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.internal.StateChanges;
 import org.jspecify.annotations.Nullable;
 
@@ -12,7 +12,7 @@ import org.jspecify.annotations.Nullable;
  * else. What is given stands left of what is kept, which the compiler can then compare in memory. What the handle is told of, by
  * {@link StateChanges} or by {@link Repeaters} of what it was given, makes it forget all three.
  */
-abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
+abstract sealed class RepeatableCalls extends NativeObject permits EpHandle {
     /** In the place of an argument where no call is kept: equal to nothing that a caller may give, and not to null either. */
     private static final Object NO_CALL = new Object();
 
@@ -65,7 +65,7 @@ abstract sealed class RepeatableCalls extends NativeResource permits EpHandle {
     private long dispatchTokens;
     private Object combineBuffers = NO_CALL;
 
-    RepeatableCalls(String kind, long address, NativeResource held) {
+    RepeatableCalls(String kind, long address, NativeObject held) {
         super(kind, address, held);
         this.handle = address;
     }

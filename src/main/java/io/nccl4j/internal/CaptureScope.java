@@ -1,5 +1,6 @@
 package io.nccl4j.internal;
 
+import io.nccl4j.NativeObject;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -15,7 +16,7 @@ public final class CaptureScope {
     private static final ThreadLocal<@Nullable CaptureScope> CURRENT = new ThreadLocal<>();
     private static final AtomicInteger OPEN = new AtomicInteger();
 
-    private final Set<NativeResource> touched = new LinkedHashSet<>();
+    private final Set<NativeObject> touched = new LinkedHashSet<>();
 
     private final List<Runnable> checks = new ArrayList<>();
     private final List<Runnable> discards = new ArrayList<>();
@@ -58,12 +59,12 @@ public final class CaptureScope {
     }
 
     /** The graph under construction will keep {@code resource} from being closed. */
-    public void touch(NativeResource resource) {
+    public void touch(NativeObject resource) {
         touched.add(resource);
     }
 
     /** Everything touched, in the order of first use. */
-    public Set<NativeResource> touched() {
+    public Set<NativeObject> touched() {
         return touched;
     }
 

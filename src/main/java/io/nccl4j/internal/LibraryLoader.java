@@ -12,6 +12,7 @@ import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -39,14 +40,14 @@ public final class LibraryLoader {
         return chosen != null ? chosen : configured();
     }
 
-    /** Chooses the emulator for this JVM. */
-    public static synchronized void useEmulator() {
-        if (description != null && chosen != Backend.EMULATOR) {
-            throw new IllegalStateException(
-                    "the real libraries are loaded already: choose the emulator before the first "
-                            + "use of nccl4j, or start the JVM with -Dnccl4j.backend=emulator");
+    /** Chooses the backend for this JVM. */
+    public static synchronized void use(Backend backend) {
+        if (description != null && chosen != backend) {
+            throw new IllegalStateException((chosen == Backend.NATIVE ? "the real libraries are" : "the emulator is")
+                    + " loaded already: choose the backend before the first use of nccl4j, or start the JVM with "
+                    + "-Dnccl4j.backend=" + backend.name().toLowerCase(Locale.ROOT));
         }
-        chosen = Backend.EMULATOR;
+        chosen = backend;
     }
 
     /** Loads the libraries if need be. */

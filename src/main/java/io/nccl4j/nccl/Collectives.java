@@ -1,17 +1,17 @@
 package io.nccl4j.nccl;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.bindings.nccl.Nccl;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
-import io.nccl4j.internal.NativeResource;
 import java.lang.foreign.MemorySegment;
 
 /**
  * The collectives of a {@link Communicator}: operands are checked before they reach NCCL, and in a capture kept alive
  * by the graph.
  */
-abstract sealed class Collectives extends NativeResource permits Communicator {
+abstract sealed class Collectives extends NativeObject permits Communicator {
     /** One buffer of a collective: where it starts, and how many elements of it are read or written. */
     private record Operand(DeviceMemory memory, long offset, long count) {
     }

@@ -6,16 +6,16 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import io.nccl4j.NativeLibraries;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.nccl.Nccl;
-import io.nccl4j.cuda.CloseLimit;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.LifecycleEvent;
+import io.nccl4j.internal.Ownership;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
-import java.util.List;
 import java.util.function.Supplier;
 import java.util.function.ToIntBiFunction;
 import org.jspecify.annotations.Nullable;
@@ -58,6 +58,7 @@ public final class Communicator extends Collectives {
         this.state = new CommunicatorState(device);
         this.rank = rank;
         this.size = size;
+        Ownership.of(this).onClose(this::checkClose, this::release);
     }
 
     /**
@@ -252,7 +253,7 @@ public final class Communicator extends Collectives {
      */
     @Override
     public void checkUsable() {
-        checkOpen();
+        address();
         state.check(this);
     }
 
@@ -269,7 +270,7 @@ public final class Communicator extends Collectives {
      * communicator unusable. While a non-blocking call is under way, that is {@link NcclResult#IN_PROGRESS}.
      */
     public NcclResult asyncError() {
-        checkOpen();
+        address();
         if (state.isAbandoned()) {
             throw new IllegalStateException(this + " cannot be asked: " + state.lost());
         }
@@ -286,7 +287,7 @@ public final class Communicator extends Collectives {
      * communicator.
      */
     public void awaitReady(Duration longest) {
-        checkOpen();
+        address();
         if (!blocking) {
             throwUnlessReady(CommunicatorState.awaitEnd(segment(), this, longest));
         }
@@ -311,7 +312,7 @@ public final class Communicator extends Collectives {
      * @throws WaitTimeoutException when that is over
      */
     public <T extends @Nullable Object> T callCollectively(String call, Duration longest, Supplier<T> body) {
-        checkOpen();
+        address();
         return state.callCollectively(call, this, longest, body);
     }
 
@@ -363,7 +364,7 @@ public final class Communicator extends Collectives {
         if (!owned) {
             throw new IllegalStateException(this + " is borrowed: its owner finalizes it");
         }
-        checkHeldHereOnly(List.of(this));
+        Ownership.of(this).checkNotHeld();
         MemorySegment self = segment();
         callCollectively("ncclCommFinalize", limit, () -> {
             check("ncclCommFinalize", Nccl.ncclCommFinalize(self));
@@ -393,7 +394,7 @@ public final class Communicator extends Collectives {
             LOG.warn("{} is abandoned instead of aborted: {}", this, deviceLost);
             return;
         }
-        int status = BoundedCall.run("ncclCommAbort on " + this, CloseLimit.get(),
+        int status = BoundedCall.run("ncclCommAbort on " + this, Deadline.ofClose().remaining(),
                 () -> device.call(() -> Nccl.ncclCommAbort(self)));
         if (status != 0) {
             throw NcclException.of("ncclCommAbort", status, this);
@@ -408,7 +409,7 @@ public final class Communicator extends Collectives {
      * @param reason for messages
      */
     public void abandon(String reason) {
-        checkOpen();
+        address();
         LOG.warn("{} is abandoned: {}", this, reason);
         state.abandon(reason);
     }
@@ -462,27 +463,25 @@ public final class Communicator extends Collectives {
         return MemorySegment.ofAddress(address());
     }
 
-    @Override
-    protected void checkClose() {
+    private void checkClose() {
         CaptureScope.refuse("close of " + label(), "close after the capture");
         NcclGroup.refuse("close of " + label());
     }
 
-    @Override
-    protected void release(long released) {
+    private void release(long released, Deadline deadline) {
         if (!owned || state.isAbandoned()) {
             return;
         }
         MemorySegment self = MemorySegment.ofAddress(released);
         String reason = state.lost();
-        if (reason == null && !device.awaitEnqueued(CloseLimit.get())) {
-            reason = "work that may use it is still pending after " + CloseLimit.get().toSeconds() + " s";
+        if (reason == null && !device.awaitEnqueued(deadline.remaining())) {
+            reason = "work that may use it is still pending after " + deadline;
         }
         if (reason == null) {
             reason = asyncFailure(self);
         }
         if (reason == null) {
-            reason = destroy(self);
+            reason = destroy(self, deadline);
         }
         if (reason != null) {
             LOG.error("{} is left alone, not destroyed: {}", label(), reason);
@@ -495,9 +494,9 @@ public final class Communicator extends Collectives {
     }
 
     /** Destroys it together with the other ranks; says why if they do not come. */
-    private @Nullable String destroy(MemorySegment self) {
+    private @Nullable String destroy(MemorySegment self, Deadline deadline) {
         try {
-            state.callCollectively("ncclCommDestroy", label(), CloseLimit.get(), () -> {
+            state.callCollectively("ncclCommDestroy", label(), deadline.remaining(), () -> {
                 if (!blocking && !state.isFinalized()) {
                     CommunicatorState.awaitEnd(self, label(), limit);
                     Nccl.ncclCommFinalize(self);
@@ -513,6 +512,10 @@ public final class Communicator extends Collectives {
         } catch (WaitTimeoutException e) {
             return e.getMessage();
         }
+    }
+
+    private String label() {
+        return Ownership.of(this).label();
     }
 
     @Override

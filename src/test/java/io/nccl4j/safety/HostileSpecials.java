@@ -1,12 +1,12 @@
 package io.nccl4j.safety;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.bootstrap.BootstrapOptions;
 import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.bootstrap.InProcessBootstrap;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.ep.EpTensor;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.CommunicatorOptions;
@@ -179,8 +179,8 @@ final class HostileSpecials {
     }
 
     void closeSomething() {
-        Object victim = scene.pool.chooseAny(NativeResource.class, scene.random);
-        if (victim instanceof NativeResource resource && resource != scene.communicator && resource != scene.stream) {
+        Object victim = scene.pool.chooseAny(NativeObject.class, scene.random);
+        if (victim instanceof NativeObject resource && resource != scene.communicator && resource != scene.stream) {
             scene.trail.note("close " + resource);
             resource.close();
         }

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
@@ -16,7 +17,6 @@ import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpHandlePool;
 import io.nccl4j.ep.HandleConfig;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.Window;
@@ -52,7 +52,7 @@ class OwnershipTest {
                             .isEmpty();
                     Emulator.logCalls(0);
                     assertThat(it.toString()).as("%s", made).isNotEmpty();
-                    if (it instanceof NativeResource resource) {
+                    if (it instanceof NativeObject resource) {
                         assertThat(resource.isClosed()).isTrue();
                         assertThat(resource.toString()).contains("(closed)");
                         assertThatThrownBy(resource::address).isInstanceOf(IllegalStateException.class)
@@ -64,10 +64,10 @@ class OwnershipTest {
     }
 
     /** A resource that another needs. */
-    private record Edge(NativeResource parent, NativeResource child) {
+    private record Edge(NativeObject parent, NativeObject child) {
     }
 
-    private static void checkRefused(NativeResource parent, NativeResource child) {
+    private static void checkRefused(NativeObject parent, NativeObject child) {
         assertThatThrownBy(parent::close).as("%s before %s", parent, child).isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("cannot be closed while it is in use by")
                 .hasMessageContaining(label(child)).hasMessageContaining(".java:")
@@ -76,7 +76,7 @@ class OwnershipTest {
         assertThat(parent.address()).isNotZero();
     }
 
-    private static String label(NativeResource resource) {
+    private static String label(NativeObject resource) {
         String text = resource.toString();
         return text.substring(0, text.indexOf('#') + 2);
     }
@@ -128,11 +128,11 @@ class OwnershipTest {
                 CudaGraph graph = world.own(world.stream.capture(() -> layer.enqueue(most, world.stream)));
                 CudaGraphExec exec = world.own(graph.instantiate());
                 graph.close();
-                for (NativeResource used : List.of(layer.handle, layer.buffers, layer.buffers.received().memory(),
+                for (NativeObject used : List.of(layer.handle, layer.buffers, layer.buffers.received().memory(),
                         world.stream)) {
                     checkRefused(used, exec);
                 }
-                for (NativeResource parent : List.of(world.group, world.communicator)) {
+                for (NativeObject parent : List.of(world.group, world.communicator)) {
                     assertThatThrownBy(parent::close).isInstanceOf(IllegalStateException.class);
                 }
                 for (int replay = 0; replay < 3; replay++) {

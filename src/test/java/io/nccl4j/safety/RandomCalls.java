@@ -1,11 +1,11 @@
 package io.nccl4j.safety;
 
 import io.nccl4j.NativeCallException;
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.internal.CaptureScope;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.nccl.DataType;
 import java.lang.foreign.Arena;
 import java.lang.reflect.Constructor;
@@ -91,7 +91,7 @@ final class RandomCalls {
     /** Not more of a kind than memory has room for; and nothing collective beside the others once they are out of step. */
     private boolean isWise(Executable member) {
         Class<?> made = ApiSurface.result(member);
-        if (NativeResource.class.isAssignableFrom(made) && scene.pool.open(made) >= MOST_OPEN
+        if (NativeObject.class.isAssignableFrom(made) && scene.pool.open(made) >= MOST_OPEN
                 && (MAKERS.contains(member.getName()) || made != DeviceMemory.class)) {
             return false;
         }

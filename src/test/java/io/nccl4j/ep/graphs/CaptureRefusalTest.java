@@ -3,6 +3,7 @@ package io.nccl4j.ep.graphs;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaEvent;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
@@ -20,7 +21,6 @@ import io.nccl4j.ep.GraphCache;
 import io.nccl4j.ep.GraphKey;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.RankMask;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.nccl.Communicator;
@@ -55,7 +55,7 @@ class CaptureRefusalTest {
 
     /** One of everything that a rank can have. */
     private static final class Things implements AutoCloseable {
-        private final List<NativeResource> made = new ArrayList<>();
+        private final List<NativeObject> made = new ArrayList<>();
         private final MoeRank self;
         private final MoeLayer layer;
         private final Communicator communicator;
@@ -87,7 +87,7 @@ class CaptureRefusalTest {
                     (key, stream) -> memory.fillAsync((byte) 2, stream));
         }
 
-        private <T extends NativeResource> T own(T resource) {
+        private <T extends NativeObject> T own(T resource) {
             made.add(resource);
             return resource;
         }
@@ -180,7 +180,7 @@ class CaptureRefusalTest {
 
         List<Refusal> closing() {
             List<Refusal> all = new ArrayList<>();
-            for (NativeResource resource : List.of(layer.buffers(), layer.handle(), self.group(), communicator, window,
+            for (NativeObject resource : List.of(layer.buffers(), layer.handle(), self.group(), communicator, window,
                     shareable, memory, pinned, event, side, pool, graph, exec, self.stream())) {
                 all.add(new Refusal("close of " + resource.getClass().getSimpleName(), "close after the capture",
                         resource::close));
@@ -200,7 +200,7 @@ class CaptureRefusalTest {
         @Override
         public void close() {
             cache.close();
-            made.reversed().forEach(NativeResource::close);
+            made.reversed().forEach(NativeObject::close);
         }
     }
 

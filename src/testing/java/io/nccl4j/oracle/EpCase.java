@@ -28,9 +28,21 @@ public record EpCase(long seed, RoutingKind kind, NumberFormat format, int hidde
         return draw(shape(), otherKind, format, hidden, otherSeed, new SplittableRandom(otherSeed));
     }
 
+    /**
+     * A case of a given shape and numbers of tokens per rank. Its routing is what {@code kind} draws from a generator with
+     * that seed.
+     */
+    public static EpCase of(EpShape shape, RoutingKind kind, int[] tokens, NumberFormat format, int hidden, long seed) {
+        return draw(shape, kind, tokens, format, hidden, seed, new SplittableRandom(seed));
+    }
+
     private static EpCase draw(EpShape shape, RoutingKind kind, NumberFormat format, int hidden, long seed,
             SplittableRandom random) {
-        int[] tokens = tokens(shape, random);
+        return draw(shape, kind, tokens(shape, random), format, hidden, seed, random);
+    }
+
+    private static EpCase draw(EpShape shape, RoutingKind kind, int[] tokens, NumberFormat format, int hidden,
+            long seed, SplittableRandom random) {
         Routing routing = kind.routing(shape, tokens, random);
         byte[][][] rows = new byte[shape.ranks()][][];
         float[][][] weights = new float[shape.ranks()][][];
