@@ -44,7 +44,7 @@ public final class GemmBenchCommand implements Callable<Integer> {
         try (CudaStream stream = CudaStream.create(device);
                 ModelKernels kernels = ModelKernels.load(config, 1, device);
                 Experts experts = new Experts(config, most, kernels, stream);
-                Cublas cublas = new Cublas(stream)) {
+                Cublas cublas = new Cublas(stream, most)) {
             System.out.println("| rows | experts | masked us | of 4.3 TB/s | cuBLAS us | cuBLAS / masked |");
             for (int count : rows) {
                 int touched = experts.route(count);

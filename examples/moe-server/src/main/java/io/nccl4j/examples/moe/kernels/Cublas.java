@@ -9,8 +9,9 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
- * Dense products by cuBLAS, on one stream. Faster than the own kernels for many rows; which of its kernels it takes, and so the
- * last bits of a row's result, depends on the number of rows.
+ * Dense products by cuBLAS, on one stream. Which of its kernels it takes, and with that the last bits of a row's result, depends on
+ * the number of rows: it is given all rows of the buffers every time, the unused ones too, so that a row does not depend on its batch. That costs
+ * little, since the weights that are read are the same.
  */
 public final class Cublas implements Projections {
     private static final int TRANSPOSED = 1;
@@ -26,10 +27,16 @@ public final class Cublas implements Projections {
     private final MemorySegment one = arena.allocateFrom(JAVA_FLOAT, 1.0f);
     private final MemorySegment zero = arena.allocateFrom(JAVA_FLOAT, 0.0f);
     private final DeviceMemory workspace;
+    private final int maxRows;
     private final long handle;
 
-    /** Binds cuBLAS to the stream that all products will run on. */
-    public Cublas(CudaStream stream) {
+    /**
+     * Binds cuBLAS to the stream that all products will run on.
+     *
+     * @param maxRows rows of all inputs and outputs
+     */
+    public Cublas(CudaStream stream, int maxRows) {
+        this.maxRows = maxRows;
         stream.device().makeCurrent();
         try {
             MemorySegment out = arena.allocate(ADDRESS);
@@ -49,21 +56,21 @@ public final class Cublas implements Projections {
     @Override
     public void bf16(CudaStream stream, int rows, DeviceMemory in, DeviceMemory weight, int columns, int k,
             DeviceMemory out) {
-        multiply(stream, rows, in, weight, columns, k, out, BF16);
+        multiply(stream, in, weight, columns, k, out, BF16);
     }
 
     @Override
     public void f32(CudaStream stream, int rows, DeviceMemory in, DeviceMemory weight, int columns, int k,
             DeviceMemory out) {
-        multiply(stream, rows, in, weight, columns, k, out, F32);
+        multiply(stream, in, weight, columns, k, out, F32);
     }
 
     /** cuBLAS counts columns first: the weight is its transposed A, the rows are its B, and the result comes out row by row. */
-    private void multiply(CudaStream stream, int rows, DeviceMemory in, DeviceMemory weight, int columns, int k,
-            DeviceMemory out, int type) {
+    private void multiply(CudaStream stream, DeviceMemory in, DeviceMemory weight, int columns, int k, DeviceMemory out,
+            int type) {
         int status;
         try {
-            status = (int) CublasLibrary.GEMM.invokeExact(handle, TRANSPOSED, PLAIN, columns, rows, k, one,
+            status = (int) CublasLibrary.GEMM.invokeExact(handle, TRANSPOSED, PLAIN, columns, maxRows, k, one,
                     weight.address(), BF16, k, in.address(), BF16, k, zero, out.address(), type, columns, COMPUTE_F32,
                     DEFAULT_ALGORITHM);
         } catch (Throwable e) {

@@ -61,7 +61,7 @@ public final class RankModel implements AutoCloseable {
             EpHandle handle = own(group.createHandle());
             EpBuffers buffers = own(handle.allocateBuffers(BufferConfig.of(model.hidden(), DataType.BFLOAT16)));
             ModelKernels kernels = own(ModelKernels.load(model, options.context(), device));
-            Projections projections = own(options.cublas() ? new Cublas(stream) : Projections.ownKernels(kernels));
+            Projections projections = own(options.cublas() ? new Cublas(stream, options.maxRows()) : Projections.ownKernels(kernels));
             ModelWeights weights = own(loadWeights(model, options, bootstrap.rank(), kernels));
             inputs = own(new RowInputs(device, options.maxRows()));
             StepMemory memory = own(new StepMemory(model, options.maxRows(), weights.localExperts(),
