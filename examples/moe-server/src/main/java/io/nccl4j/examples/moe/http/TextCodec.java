@@ -25,6 +25,7 @@ public final class TextCodec implements AutoCloseable {
         // Nothing is fetched, whatever the library would like to find.
         System.setProperty("ai.djl.offline", "true");
         System.setProperty("OPT_OUT_TRACKING", "true");
+        System.setProperty("RUST_FLAVOR", "cpu");
         try {
             return new TextCodec(HuggingFaceTokenizer.newInstance(file, Map.of("addSpecialTokens", "false",
                     "truncation", "false", "padding", "false")));
