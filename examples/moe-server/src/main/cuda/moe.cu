@@ -157,9 +157,9 @@ extern "C" __global__ void __launch_bounds__(Experts::WARPS * 32, 4)
                        });
 }
 
-extern "C" __global__ void __launch_bounds__(Experts::WARPS * 32, 4)
-    expert_down(const int* counts, const bf16* activated, int capacity, const bf16* down, int hidden, int inner,
-                bf16* outputs) {
+template <int MOST>
+__device__ inline void expert_down_rows(const int* counts, const bf16* activated, int capacity, const bf16* down, int hidden,
+                                        int inner, bf16* outputs) {
     const long expert = blockIdx.y;
     const int count = min(counts[expert], capacity);
     if (count <= 0) return;
@@ -167,11 +167,24 @@ extern "C" __global__ void __launch_bounds__(Experts::WARPS * 32, 4)
     const long begin = (expert * hidden + column) * inner;
     const bf16* const weights[2] = {down + begin, down + begin + (long)TILE * inner};
     bf16* out = outputs + expert * capacity * hidden + column;
-    multiply_all<Experts, 2, 4>(activated + expert * capacity * inner, count, weights, inner,
-                       [=](int row, int offset, const float(&sums)[2]) {
-                           out[(long)row * hidden + offset] = to_bf16(sums[0]);
-                           out[(long)row * hidden + TILE + offset] = to_bf16(sums[1]);
-                       });
+    multiply_all<Experts, 2, MOST>(activated + expert * capacity * inner, count, weights, inner,
+                                   [=](int row, int offset, const float(&sums)[2]) {
+                                       out[(long)row * hidden + offset] = to_bf16(sums[0]);
+                                       out[(long)row * hidden + TILE + offset] = to_bf16(sums[1]);
+                                   });
+}
+
+// The same results from both: the first has more blocks at a time, and is the faster one where most experts have up to eight rows.
+extern "C" __global__ void __launch_bounds__(Experts::WARPS * 32, 5)
+    expert_down_few(const int* counts, const bf16* activated, int capacity, const bf16* down, int hidden, int inner,
+                    bf16* outputs) {
+    expert_down_rows<2>(counts, activated, capacity, down, hidden, inner, outputs);
+}
+
+extern "C" __global__ void __launch_bounds__(Experts::WARPS * 32, 4)
+    expert_down_many(const int* counts, const bf16* activated, int capacity, const bf16* down, int hidden, int inner,
+                     bf16* outputs) {
+    expert_down_rows<4>(counts, activated, capacity, down, hidden, inner, outputs);
 }
 
 // The best token of each row; with a temperature, of the logits plus Gumbel noise, which draws from their softmax.

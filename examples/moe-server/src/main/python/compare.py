@@ -3,7 +3,8 @@
 python3 compare.py FOLDER OUT...
 
 Logits: all positions of the prompts, against the model in float32; the measure is transformers' own bfloat16 run. Continuations:
-each is followed until it leaves that of transformers; there the two best logits in float32 must be closer than the tolerance.
+each token is compared with the one that transformers would choose after the same tokens; where they differ, the two must be
+closer in float32 than the tolerance. All OUTs must have the same tokens.
 """
 import json
 import pathlib
@@ -29,8 +30,8 @@ def main():
     half, full = load(folder, torch.bfloat16), load(folder, torch.float32)
     exact = [logits(full, prompt) for prompt in prompts]
     theirs = max(numpy.abs(logits(half, prompt) - e).max() for prompt, e in zip(prompts, exact))
-    tolerance = 2 * theirs
-    print(f"logits: deviation {numpy.std(numpy.concatenate(exact)):.3f}, transformers bfloat16 differs from float32 by "
+    tolerance = 1.25 * theirs
+    print(f"logits: deviation {numpy.std(numpy.concatenate(exact)):.3f}, transformers bfloat16 differs from float32 by at most "
           f"{theirs:.4f}; tolerance {tolerance:.4f}")
     failed = False
     first = None
@@ -43,7 +44,7 @@ def main():
             worst = max(worst, numpy.abs(mine - e).max())
             between = max(between, numpy.abs(mine - logits(half, prompt)).max())
         tokens = json.loads((out / "tokens.json").read_text())
-        equal, near, far = 0, 0, 0
+        equal, gaps = 0, []
         for prompt, continuation in zip(prompts, tokens):
             # Each next token that transformers would choose after the same ones.
             their_logits = logits(half, prompt + continuation)
@@ -52,15 +53,13 @@ def main():
                 row = len(prompt) + i - 1
                 if their_logits[row].argmax() == token:
                     equal += 1
-                elif exact_logits[row].max() - exact_logits[row][token] <= tolerance:
-                    near += 1
                 else:
-                    far += 1
+                    gaps.append(exact_logits[row].max() - exact_logits[row][token])
         same = "first" if first is None else str(tokens == first)
         first = first or tokens
         print(f"{out.name}: logits differ from float32 by {worst:.4f}, from bfloat16 by {between:.4f}; greedy tokens: {equal} "
-              f"equal, {near} near ties, {far} wrong; same tokens as the first: {same}")
-        failed |= worst > tolerance or far > 0 or at != values.size or same == "False"
+              f"equal, {len(gaps)} near ties, the widest {max(gaps, default=0):.4f} in float32; same tokens as the first: {same}")
+        failed |= worst > tolerance or max(gaps, default=0) > tolerance or at != values.size or same == "False"
     sys.exit(1 if failed else 0)
 
 

@@ -4,6 +4,7 @@ import io.nccl4j.Backend;
 import io.nccl4j.examples.moe.model.ModelException;
 import io.nccl4j.examples.moe.step.RankOptions;
 import io.nccl4j.examples.moe.step.StepMode;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
 /** Options of all commands that load a model. */
@@ -24,15 +25,15 @@ public final class ModelOptions {
 
     @Option(names = "--backend",
             description = "NATIVE or EMULATOR (default: the emulator for tiny, else the real libraries).")
-    private Backend backend;
+    private @Nullable Backend backend;
 
     @Option(names = "--mode", defaultValue = "GRAPH",
             description = "How steps are enqueued: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
     private StepMode mode;
 
-    @Option(names = "--dense", description = "Dense products: CUBLAS or KERNELS, the server's own, whose rows do not depend on "
-            + "the batch (default: KERNELS).", defaultValue = "KERNELS")
-    private Dense dense;
+    @Option(names = "--dense",
+            description = "Dense products: CUBLAS, or KERNELS, the server's own (default: KERNELS on the emulator, else CUBLAS).")
+    private @Nullable Dense dense;
 
     @Option(names = "--max-rows", defaultValue = "0",
             description = "Most rows of a step on a rank (default: 16 on the emulator, else 128).")
@@ -67,10 +68,11 @@ public final class ModelOptions {
             throw new ModelException("--slots " + sequences + ": a sequence needs a row in each step, at most --max-rows "
                     + rows);
         }
-        if (backend() == Backend.EMULATOR && dense == Dense.CUBLAS) {
+        boolean cublas = dense == null ? backend() == Backend.NATIVE : dense == Dense.CUBLAS;
+        if (backend() == Backend.EMULATOR && cublas) {
             throw new ModelException("--dense cublas: there is no cuBLAS on the emulator, take kernels");
         }
-        return new RankOptions(model, layers, seed, ranks, rows, sequences, context, with, dense == Dense.CUBLAS,
+        return new RankOptions(model, layers, seed, ranks, rows, sequences, context, with, cublas,
                 timeoutMillis);
     }
 

@@ -123,7 +123,8 @@ public final class GemmBenchCommand implements Callable<Integer> {
 
         void masked(int capacity) {
             kernels.expertGateUp(stream, counts, received, config.experts(), capacity, gate, up, activated);
-            kernels.expertDown(stream, counts, activated, config.experts(), capacity, down, outputs);
+            int expected = (capacity * config.topK() + config.experts() - 1) / config.experts();
+            kernels.expertDown(stream, counts, activated, config.experts(), capacity, expected, down, outputs);
         }
 
         /** Without the activation in between, which makes it look a little better than it is. */

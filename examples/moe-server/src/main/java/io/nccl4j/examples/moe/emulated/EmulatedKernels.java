@@ -34,7 +34,8 @@ public final class EmulatedKernels {
         kernel("attention", EmulatedAttention::attention, I, P, P, P, P, P, I, I, I, P);
         kernel("route", EmulatedChoice::route, I, P, P, I, I, I, P, P);
         kernel("expert_gate_up", EmulatedProducts::expertGateUp, P, P, I, P, P, I, I, P);
-        kernel("expert_down", EmulatedProducts::expertDown, P, P, I, P, I, I, P);
+        kernel("expert_down_few", EmulatedProducts::expertDown, P, P, I, P, I, I, P);
+        kernel("expert_down_many", EmulatedProducts::expertDown, P, P, I, P, I, I, P);
         kernel("sample", EmulatedChoice::sample, I, P, I, P, P, P, P, P);
     }
 

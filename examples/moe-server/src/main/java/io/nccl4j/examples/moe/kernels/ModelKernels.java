@@ -21,6 +21,8 @@ public final class ModelKernels implements AutoCloseable {
     private static final Dim3 NORM_BLOCK = Dim3.of(256);
     private static final int HEADS_PER_BLOCK = 4;
     private static final int GROUP = 8;
+    /** Rows of an expert up to which most have no more than eight. */
+    private static final int FEW = 5;
 
     /** A kernel with the arguments that are changed in place for each launch. */
     private record Launch(CudaKernel kernel, KernelArguments arguments) {
@@ -46,7 +48,8 @@ public final class ModelKernels implements AutoCloseable {
     private final Launch attention;
     private final Launch route;
     private final Launch expertGateUp;
-    private final Launch expertDown;
+    private final Launch expertDownFew;
+    private final Launch expertDownMany;
     private final Launch sample;
 
     private ModelKernels(ModelConfig model, int context, CudaModule module) {
@@ -62,7 +65,8 @@ public final class ModelKernels implements AutoCloseable {
         this.attention = Launch.of(module, "attention");
         this.route = Launch.of(module, "route");
         this.expertGateUp = Launch.of(module, "expert_gate_up");
-        this.expertDown = Launch.of(module, "expert_down");
+        this.expertDownFew = Launch.of(module, "expert_down_few");
+        this.expertDownMany = Launch.of(module, "expert_down_many");
         this.sample = Launch.of(module, "sample");
     }
 
@@ -169,12 +173,17 @@ public final class ModelKernels implements AutoCloseable {
         expertGateUp.run(stream, Dim3.of(model.expertWidth() / TILE, localExperts), EXPERT_BLOCK);
     }
 
-    /** {@code outputs = activated * down^T} for the rows in use of each expert. */
+    /**
+     * {@code outputs = activated * down^T} for the rows in use of each expert.
+     *
+     * @param expected about how many rows an expert has, which decides how the same result is come by
+     */
     public void expertDown(CudaStream stream, DeviceMemory counts, DeviceMemory activated, int localExperts, int capacity,
-            DeviceMemory down, DeviceMemory outputs) {
-        expertDown.arguments.setAddress(0, counts).setAddress(1, activated).setInt(2, capacity).setAddress(3, down)
+            int expected, DeviceMemory down, DeviceMemory outputs) {
+        Launch launch = expected <= FEW ? expertDownFew : expertDownMany;
+        launch.arguments.setAddress(0, counts).setAddress(1, activated).setInt(2, capacity).setAddress(3, down)
                 .setInt(4, model.hidden()).setInt(5, model.expertWidth()).setAddress(6, outputs);
-        expertDown.run(stream, Dim3.of(model.hidden() / (2 * TILE), localExperts), EXPERT_BLOCK);
+        launch.run(stream, Dim3.of(model.hidden() / (2 * TILE), localExperts), EXPERT_BLOCK);
     }
 
     /** The next token of each row, -1 where there is none. */

@@ -27,6 +27,7 @@ final class DecodeStep implements AutoCloseable {
     private final KeyValueCache cache;
     private final PinnedMemory sampled;
     private final int capacity;
+    private final int ranks;
 
     DecodeStep(ModelConfig model, ModelWeights weights, ModelKernels kernels, Projections projections, EpBuffers buffers,
             RowInputs inputs, StepMemory memory, KeyValueCache cache) {
@@ -38,6 +39,7 @@ final class DecodeStep implements AutoCloseable {
         this.inputs = inputs;
         this.memory = memory;
         this.cache = cache;
+        this.ranks = buffers.handle().group().communicator().size();
         this.capacity = Math.toIntExact(buffers.received().shape()[1]);
         this.sampled = PinnedMemory.allocate(memory.sampled.device(), memory.sampled.byteSize());
     }
@@ -52,7 +54,7 @@ final class DecodeStep implements AutoCloseable {
         for (int layer = 0; layer < model.layers(); layer++) {
             attention(layer, rows, stream);
             dispatch(rows, stream);
-            experts(layer, stream);
+            experts(layer, rows, stream);
             combine(stream);
         }
         end(rows, stream);
@@ -87,12 +89,13 @@ final class DecodeStep implements AutoCloseable {
     }
 
     /** The local experts on the rows that they have received; how many those are is read on the device. */
-    void experts(int layer, CudaStream stream) {
+    void experts(int layer, int rows, CudaStream stream) {
         LayerWeights w = weights.layer(layer);
         DeviceMemory counts = buffers.expertCounts().memory();
         kernels.expertGateUp(stream, counts, buffers.received().memory(), weights.localExperts(), capacity, w.gate(),
                 w.up(), memory.activated);
-        kernels.expertDown(stream, counts, memory.activated, weights.localExperts(), capacity, w.down(),
+        kernels.expertDown(stream, counts, memory.activated, weights.localExperts(), capacity,
+                (rows * model.topK() + model.experts() - 1) / model.experts() * ranks, w.down(),
                 buffers.expertOutputs().memory());
     }
 

@@ -67,7 +67,7 @@ final class StepRunner implements AutoCloseable {
                 }
                 step.attention(layer, rows, on);
             }).eager("dispatch " + layer, on -> step.dispatch(rows, on))
-                    .captured("experts " + layer, on -> step.experts(layer, on))
+                    .captured("experts " + layer, on -> step.experts(layer, rows, on))
                     .eager("combine " + layer, step::combine);
         }
         return pieces.captured("head", on -> step.end(rows, on)).build();
