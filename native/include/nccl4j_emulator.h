@@ -30,7 +30,7 @@ int nccl4jEmuInterface(int* version);
  *   misuse              abort | report      what happens where the real library would end the process
  *   poison              0 | 1               fill new and freed memory with a pattern instead of zeros
  *   shuffle             seed, 0 = off       permute the order that the real library leaves open
- *   api                 2 | 1               NCCL EP generation: API v2 or 0.1.0
+ *   api                 2                   NCCL EP generation: API v2
  *   compute_capability  90 | 100
  *   devices             1..64               number of devices; fixed by the first CUDA call
  *   device_memory       bytes per device

@@ -16,11 +16,9 @@ TEST(Options, AreSetAndRead) {
     const ScopedOption misuse("misuse", "report");
     const ScopedOption shuffle("shuffle", "18446744073709551615");
     const ScopedOption capability("compute_capability", "100");
-    const ScopedOption api("api", "1");
     EXPECT_TRUE(options::reportMisuse());
     EXPECT_EQ(UINT64_MAX, options::shuffleSeed());
     EXPECT_EQ(100, options::computeCapability());
-    EXPECT_EQ(1, options::epApi());
     EXPECT_EQ("report", option("misuse"));
   }
   EXPECT_FALSE(options::reportMisuse());
@@ -40,7 +38,7 @@ TEST(Options, RefuseWhatIsNotValid) {
   }
   EXPECT_EQ(NCCL4J_EMU_BAD_VALUE, nccl4jEmuSetOption("misuse", "1"));
   EXPECT_EQ(NCCL4J_EMU_BAD_VALUE, nccl4jEmuSetOption("poison", "2"));
-  EXPECT_EQ(NCCL4J_EMU_BAD_VALUE, nccl4jEmuSetOption("api", "3"));
+  EXPECT_EQ(NCCL4J_EMU_BAD_VALUE, nccl4jEmuSetOption("api", "1"));
   EXPECT_EQ(NCCL4J_EMU_BAD_VALUE, nccl4jEmuSetOption("compute_capability", "95"));
   EXPECT_EQ(NCCL4J_EMU_BAD_VALUE, nccl4jEmuSetOption("devices", "65"));
   EXPECT_EQ(NCCL4J_EMU_BAD_VALUE, nccl4jEmuSetOption("devices", "0"));

@@ -58,22 +58,15 @@ TEST(EpAbi, S22TensorDestroy) {
   EXPECT_EP(ncclInvalidArgument, ncclEpTensorDestroy(tensor));  // a second time: recognised, nothing is touched
 }
 
-// 1.1: the probe that tells the generations apart.
+// 1.1: the probe that tells API v2 from API version 1, which does not look at the size and destroys the descriptor.
 TEST(EpAbi, S11GenerationProbe) {
   const size_t sizes[] = {1};
-  for (const char* api : {"2", "1"}) {
-    const Option option("api", api);
-    ncclEpTensor_t* tensor = nullptr;
-    ASSERT_EP(ncclSuccess, ncclEpTensorAlloc(&tensor, 1, ncclFloat32, sizes, nullptr));
-    tensor->size = 8;
-    if (*api == '1') {
-      EXPECT_EP(ncclSuccess, ncclEpTensorDestroy(tensor));
-    } else {
-      EXPECT_EP(ncclInvalidArgument, ncclEpTensorDestroy(tensor));
-      tensor->size = 48;
-      EXPECT_EP(ncclSuccess, ncclEpTensorDestroy(tensor));
-    }
-  }
+  ncclEpTensor_t* tensor = nullptr;
+  ASSERT_EP(ncclSuccess, ncclEpTensorAlloc(&tensor, 1, ncclFloat32, sizes, nullptr));
+  tensor->size = 8;
+  EXPECT_EP(ncclInvalidArgument, ncclEpTensorDestroy(tensor));
+  tensor->size = 48;
+  EXPECT_EP(ncclSuccess, ncclEpTensorDestroy(tensor));
 }
 
 // 1.2: size is looked at before magic; sizes between V1 and V2 and beyond V2 are fine.

@@ -199,7 +199,7 @@ TEST(EpGroup, S42CheckValues) {
   });
 }
 
-// 4.2, by hand: the same shape in LocalDup mode, and in 0.1.0.
+// 4.2, by hand: the same shape in the modes that duplicate rows.
 TEST(EpGroup, S42OtherModes) {
   emu::ep::Shape shape;
   shape.ranks = 2;
@@ -210,9 +210,8 @@ TEST(EpGroup, S42OtherModes) {
   // 4352 + counts 256 + offsets 256 + groups (64/2)*2*4 = 256, and 256; the slot map has as many columns as ranks.
   EXPECT_EQ(4352u + 1024u, emu::ep::htBlock(shape, ExpertMode::LocalDup, true, 2, 132).bytes);
   EXPECT_EQ(4352u + 512u, emu::ep::htBlock(shape, ExpertMode::NvlinkDup, true, 2, 132).bytes);
-  const Option old("api", "1");
   // Scan scratch of 16 blocks: 16*2*8 = 256 instead of 2304.
-  EXPECT_EQ(4352u - 2048u, emu::ep::htBlock(shape, ExpertMode::NvlinkDup, false, 2, 132).bytes);
+  EXPECT_EQ(4352u - 2048u, emu::ep::htBlock(shape, ExpertMode::NvlinkDup, false, 2, 16).bytes);
 }
 
 // 3.7: 8 ranks, 128 tokens, hidden 7168 in bf16, 256 experts, top-k 8: 938 and 57 MiB.
@@ -371,22 +370,18 @@ TEST(EpGroup, S39Stages) {
   answers("227", "18446744073709551615", ncclSuccess, ncclInvalidArgument);
 }
 
-// 3.9: flags in any case; what is neither on nor off counts as unset; and 0.1.0 knows none of them (D21).
+// 3.9: flags in any case; what is neither on nor off counts as unset.
 TEST(EpGroup, S39Flags) {
   struct Flag {
     const char* text;
-    const char* api;
     bool dup;
   };
-  for (const Flag& flag : {Flag{"1", "2", true}, {"oN", "2", true}, {"TRUE", "2", true}, {"0", "2", false}, {"Off", "2", false}, {"false", "2", false},
-                           {"yes", "2", false}, {"", "2", false}, {"1", "1", false}}) {
+  for (const Flag& flag : {Flag{"1", true}, {"oN", true}, {"TRUE", true}, {"0", false}, {"Off", false}, {"false", false},
+                           {"yes", false}, {"", false}}) {
     const EnvironmentVariable variable("NCCL_EP_HT_EM_LOCAL_DUP", flag.text);
-    const Option api("api", flag.api);
     const Option report("misuse", "report");
     asThreads(1, [&](Rank& rank) {
       ncclEpGroupConfig_t config = highThroughput(8, 8, 1024, 8);
-      config.size = NCCL_EP_GROUP_CONFIG_V1_SIZE;
-      config.version = 1;
       Group group(rank, config);
       ncclEpHandle_t handle = nullptr;
       // Dup modes demand room for the worst case; by that they are told.
@@ -410,7 +405,7 @@ TEST(EpGroup, S32MaxTokenBytes) {
   });
 }
 
-// 3.3: LL stores any budget and does not look at it; HT refuses one below B; B has no upper limit of its own in v2 (D11).
+// 3.3: LL stores any budget and does not look at it; HT refuses one below B; B has no upper limit of its own.
 TEST(EpGroup, S33ReceiveBudget) {
   asThreads(1, [](Rank& rank) {
     ncclEpGroupConfig_t config = lowLatency(8, 8, 1024);

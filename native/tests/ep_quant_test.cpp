@@ -147,74 +147,61 @@ TEST(EpQuant, S572ForwardHighThroughput) {
   }
 }
 
-// 5.7.3: values and factors; row-major factors in v2, transposed in 0.1.0 (D32).
+// 5.7.3: values and factors, row by row.
 TEST(EpQuant, S573Fp8LowLatency) {
-  for (const char* api : {"2", "1"}) {
-    const bool old = *api == '1';
-    for (const ncclEpLayout_t layout : {NCCL_EP_LAYOUT_EXPERT_MAJOR, NCCL_EP_LAYOUT_RANK_MAJOR}) {
-      const Option option("api", api);
-      Case facts;
-      facts.layout = layout;
-      facts.ranks = 2;
-      facts.maxTokens = 4;
-      facts.hidden = 2048;
-      std::mt19937_64 random(83);
-      const World world = randomWorld(facts, random);
-      asThreads(2, [&](Rank& rank) {
-        const size_t tokens = world.inputs[rank.rank].tokens;
-        ncclEpGroupConfig_t config = lowLatency(8, 4, 2048 + 64);
-        config.version = 1;
-        config.size = 96;
-        Group group(rank, config);
-        Handle handle(group, layout, facts.topk);
-        Tensor topk(ncclInt64, {tokens, 2}), weights(ncclFloat32, {tokens, 2}), in(ncclBfloat16, {tokens, 2048});
-        topk.write(world.inputs[rank.rank].ids);
-        for (size_t i = 0; i < world.inputs[rank.rank].rows.size(); ++i) {
-          encode(ncclBfloat16, world.inputs[rank.rank].rows[i], in.raw<unsigned char>() + i * 2);
-        }
-        const bool expert = facts.expertMajor();
-        const size_t outer = expert ? 4 : 2, inner = expert ? 8 : 4;
-        Tensor out(ncclFloat8e4m3, {outer, inner, 2048}), factors(ncclFloat32, {outer, inner, 16});
-        Tensor counters(ncclInt32, {expert ? size_t{4} : size_t{2}}), outWeights(ncclFloat32, {2, 4, 2}), ids(ncclInt32, {2, 4, 2});
-        Plan plan;
-        plan.inputs.tokens = in;
-        plan.outputs.tokens = out;
-        plan.outputs.scales = factors;
-        plan.config.round_scales = 1;
-        plan.config.quant_recipe = NCCL_EP_DISP_QUANT_DS_FP8E3M4;
-        if (old) {
-          plan.config.size = 20;
-          plan.info.size = 40;
-        }
-        (expert ? plan.info.expert_counters : plan.info.src_rank_counters) = counters;
-        if (!expert) {
-          plan.inputs.topk_weights = weights;
-          plan.outputs.topk_weights = outWeights;
-          plan.outputs.topk_idx = ids;
-        }
-        EXPECT_EP(ncclSuccess, ncclEpUpdateHandle(handle, topk, nullptr, rank.stream));
-        EXPECT_EP(ncclSuccess, plan.run(handle, rank));
-        synchronize(rank);
-        const auto zones = expert ? llZones(world, rank.rank) : llSources(world, rank.rank);
-        for (size_t z = 0; z < zones.size(); ++z) {
-          for (size_t i = 0; i < zones[z].size(); ++i) {
-            std::vector<uint16_t> row(2048);
-            for (size_t h = 0; h < 2048; ++h) {
-              encode(ncclBfloat16, world.x(zones[z][i].source, zones[z][i].token, h), reinterpret_cast<unsigned char*>(&row[h]));
-            }
-            std::vector<uint8_t> expected(2048);
-            std::vector<float> expectedFactors(16);
-            emu::ep::quantiseFp8(row.data(), 2048, true, expected.data(), expectedFactors.data());
-            ASSERT_EQ(0, std::memcmp(expected.data(), out.raw<unsigned char>() + (z * inner + i) * 2048, 2048));
-            for (size_t c = 0; c < 16; ++c) {
-              size_t at = (z * inner + i) * 16 + c;
-              if (old) at = expert ? (z * 16 + c) * inner + i : c * (outer * inner) + z * inner + i;
-              ASSERT_EQ(expectedFactors[c], factors.raw<float>()[at]);
-            }
+  for (const ncclEpLayout_t layout : {NCCL_EP_LAYOUT_EXPERT_MAJOR, NCCL_EP_LAYOUT_RANK_MAJOR}) {
+    Case facts;
+    facts.layout = layout;
+    facts.ranks = 2;
+    facts.maxTokens = 4;
+    facts.hidden = 2048;
+    std::mt19937_64 random(83);
+    const World world = randomWorld(facts, random);
+    asThreads(2, [&](Rank& rank) {
+      const size_t tokens = world.inputs[rank.rank].tokens;
+      Group group(rank, lowLatency(8, 4, 2 * 2048));
+      Handle handle(group, layout, facts.topk);
+      Tensor topk(ncclInt64, {tokens, 2}), weights(ncclFloat32, {tokens, 2}), in(ncclBfloat16, {tokens, 2048});
+      topk.write(world.inputs[rank.rank].ids);
+      for (size_t i = 0; i < world.inputs[rank.rank].rows.size(); ++i) {
+        encode(ncclBfloat16, world.inputs[rank.rank].rows[i], in.raw<unsigned char>() + i * 2);
+      }
+      const bool expert = facts.expertMajor();
+      const size_t outer = expert ? 4 : 2, inner = expert ? 8 : 4;
+      Tensor out(ncclFloat8e4m3, {outer, inner, 2048}), factors(ncclFloat32, {outer, inner, 16});
+      Tensor counters(ncclInt32, {expert ? size_t{4} : size_t{2}}), outWeights(ncclFloat32, {2, 4, 2}), ids(ncclInt32, {2, 4, 2});
+      Plan plan;
+      plan.inputs.tokens = in;
+      plan.outputs.tokens = out;
+      plan.outputs.scales = factors;
+      plan.config.round_scales = 1;
+      plan.config.quant_recipe = NCCL_EP_DISP_QUANT_DS_FP8E3M4;
+      (expert ? plan.info.expert_counters : plan.info.src_rank_counters) = counters;
+      if (!expert) {
+        plan.inputs.topk_weights = weights;
+        plan.outputs.topk_weights = outWeights;
+        plan.outputs.topk_idx = ids;
+      }
+      EXPECT_EP(ncclSuccess, ncclEpUpdateHandle(handle, topk, nullptr, rank.stream));
+      EXPECT_EP(ncclSuccess, plan.run(handle, rank));
+      synchronize(rank);
+      const auto zones = expert ? llZones(world, rank.rank) : llSources(world, rank.rank);
+      for (size_t z = 0; z < zones.size(); ++z) {
+        for (size_t i = 0; i < zones[z].size(); ++i) {
+          std::vector<uint16_t> row(2048);
+          for (size_t h = 0; h < 2048; ++h) {
+            encode(ncclBfloat16, world.x(zones[z][i].source, zones[z][i].token, h), reinterpret_cast<unsigned char*>(&row[h]));
+          }
+          std::vector<uint8_t> expected(2048);
+          std::vector<float> expectedFactors(16);
+          emu::ep::quantiseFp8(row.data(), 2048, true, expected.data(), expectedFactors.data());
+          ASSERT_EQ(0, std::memcmp(expected.data(), out.raw<unsigned char>() + (z * inner + i) * 2048, 2048));
+          for (size_t c = 0; c < 16; ++c) {
+            ASSERT_EQ(expectedFactors[c], factors.raw<float>()[(z * inner + i) * 16 + c]);
           }
         }
-      });
-    }
+      }
+    });
   }
 }
 

@@ -89,12 +89,12 @@ void runStep(const Rank& rank, const Handles& handles, const Scenario& scenario,
 
 void runScenario(const Scenario& scenario) {
   const Case& facts = scenario.facts;
-  const Option api("api", facts.v1 ? "1" : "2"), poison("poison", "1"), limit("wait_limit_ms", "60000"),
+  const Option poison("poison", "1"), limit("wait_limit_ms", "60000"),
       misuse("misuse", "report");
   const Option shuffle("shuffle", std::to_string(scenario.shuffle).c_str());
   std::optional<EnvironmentVariable> mode;
-  if (!facts.v1 && facts.mode == Mode::LocalDup && !facts.zeroCopy) mode.emplace("NCCL_EP_HT_EM_LOCAL_DUP", "1");
-  if (!facts.v1 && facts.mode == Mode::NvlinkDup) mode.emplace("NCCL_EP_HT_EM_NVLINK_DUP", "1");
+  if (facts.mode == Mode::LocalDup && !facts.zeroCopy) mode.emplace("NCCL_EP_HT_EM_LOCAL_DUP", "1");
+  if (facts.mode == Mode::NvlinkDup) mode.emplace("NCCL_EP_HT_EM_NVLINK_DUP", "1");
   Barrier barrier(facts.ranks);
   asThreads(facts.ranks, [&](Rank& rank) {
     ncclEpGroupConfig_t config = groupConfig(facts);
@@ -129,7 +129,6 @@ void run(Family family, uint64_t scenarios) {
 
 TEST(EpRandom, LowLatency) { run(Family::LowLatency, 1200); }
 TEST(EpRandom, HighThroughput) { run(Family::HighThroughput, 1200); }
-TEST(EpRandom, Release010) { run(Family::Release010, 400); }
 
 // The largest number of ranks, on every layout.
 TEST(EpRandom, SixtyFourRanks) {

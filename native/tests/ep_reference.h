@@ -37,7 +37,7 @@ struct Case {
   size_t scaleWidth = 0;
   bool roundScales = false;
   bool zeroCopy = false;
-  bool v1 = false;            // the profile of 0.1.0, and its struct sizes
+  bool shortStructs = false;  // of the sizes of API version 1
 
   int local() const { return experts / ranks; }
   ncclDataType_t sentType() const { return recipe == NCCL_EP_DISP_QUANT_FWD ? wire : type; }

@@ -33,7 +33,7 @@ ncclEpGroupConfig_t groupConfig(const Case& facts) {
   if (!facts.ll && facts.drop) config.overflow_policy = NCCL_EP_OVERFLOW_DROP;
   if (!facts.ll && facts.maxReceive == 0) config.num_topk = static_cast<unsigned>(facts.topk);
   if (facts.zeroCopy) config.zero_copy = NCCL_EP_ZERO_COPY_ON;
-  if (facts.v1) {
+  if (facts.shortStructs) {
     config.size = NCCL_EP_GROUP_CONFIG_V1_SIZE;
     config.version = 1;
   }
@@ -130,7 +130,7 @@ void Round::spoil() {
 
 ncclResult_t Round::update() {
   if (facts_.ll) return ncclEpUpdateHandle(handle_, *routing_, nullptr, rank_.stream);
-  auto info = made<ncclEpLayoutInfo_t>(facts_.v1 ? NCCL_EP_LAYOUT_INFO_V1_SIZE : sizeof(ncclEpLayoutInfo_t));
+  auto info = made<ncclEpLayoutInfo_t>(facts_.shortStructs ? NCCL_EP_LAYOUT_INFO_V1_SIZE : sizeof(ncclEpLayoutInfo_t));
   info.expert_counters = *counters_;
   info.recv_total_counter = *total_;
   if (facts_.expertMajor()) info.expert_offsets = *offsets_;
@@ -140,8 +140,8 @@ ncclResult_t Round::update() {
 ncclResult_t Round::dispatch(bool sendOnly) {
   auto inputs = made<ncclEpDispatchInputs_t>();
   auto outputs = made<ncclEpDispatchOutputs_t>();
-  auto info = made<ncclEpLayoutInfo_t>(facts_.v1 ? NCCL_EP_LAYOUT_INFO_V1_SIZE : sizeof(ncclEpLayoutInfo_t));
-  auto config = made<ncclEpDispatchConfig_t>(facts_.v1 ? NCCL_EP_DISPATCH_CONFIG_V1_SIZE : sizeof(ncclEpDispatchConfig_t));
+  auto info = made<ncclEpLayoutInfo_t>(facts_.shortStructs ? NCCL_EP_LAYOUT_INFO_V1_SIZE : sizeof(ncclEpLayoutInfo_t));
+  auto config = made<ncclEpDispatchConfig_t>(facts_.shortStructs ? NCCL_EP_DISPATCH_CONFIG_V1_SIZE : sizeof(ncclEpDispatchConfig_t));
   inputs.tokens = *in_;
   outputs.tokens = *received_;
   if (inScales_) inputs.scales = *inScales_;
@@ -157,15 +157,15 @@ ncclResult_t Round::dispatch(bool sendOnly) {
     if (!facts_.expertMajor()) outputs.topk_idx = *receivedIds_;
   }
   if (facts_.ll) (facts_.expertMajor() ? info.expert_counters : info.src_rank_counters) = *counters_;
-  return ncclEpDispatch(handle_, &inputs, &outputs, facts_.v1 && !facts_.ll ? nullptr : &info, &config, rank_.stream);
+  return ncclEpDispatch(handle_, &inputs, &outputs, &info, &config, rank_.stream);
 }
 
 void Round::experts() { EXPECT_CUDA(cudaSuccess, cudaLaunchHostFunc(rank_.stream, &Round::runExperts, this)); }
 
 ncclResult_t Round::combine(bool sendOnly) {
-  auto inputs = made<ncclEpCombineInputs_t>(facts_.v1 ? NCCL_EP_COMBINE_INPUTS_V1_SIZE : sizeof(ncclEpCombineInputs_t));
+  auto inputs = made<ncclEpCombineInputs_t>(facts_.shortStructs ? NCCL_EP_COMBINE_INPUTS_V1_SIZE : sizeof(ncclEpCombineInputs_t));
   auto outputs = made<ncclEpCombineOutputs_t>();
-  auto config = made<ncclEpCombineConfig_t>(facts_.v1 ? NCCL_EP_COMBINE_CONFIG_V1_SIZE : sizeof(ncclEpCombineConfig_t));
+  auto config = made<ncclEpCombineConfig_t>(facts_.shortStructs ? NCCL_EP_COMBINE_CONFIG_V1_SIZE : sizeof(ncclEpCombineConfig_t));
   inputs.tokens = *returned_;
   outputs.tokens = *combined_;
   if (facts_.ll && facts_.expertMajor()) outputs.topk_weights = *weights_;

@@ -91,8 +91,8 @@ void Round::checkLlRankMajor(const World& world) {
     const size_t from = s * facts_.maxTokens + expected.size(), count = facts_.maxTokens - expected.size();
     expectRowsSpoiled(from, count);
     ASSERT_TRUE(isSpoiled(*receivedWeights_, from * k * sizeof(float), count * k * sizeof(float))) << facts_.describe();
-    for (size_t i = from * k; i < (from + count) * k; ++i) {  // D34: 0.1.0 leaves the ids of unused rows alone
-      ASSERT_EQ(facts_.v1 ? 0x01010101 * kSpoilt : -1, receivedIds_->raw<int32_t>()[i]) << facts_.describe();
+    for (size_t i = from * k; i < (from + count) * k; ++i) {
+      ASSERT_EQ(-1, receivedIds_->raw<int32_t>()[i]) << facts_.describe();
     }
   }
 }
@@ -157,12 +157,11 @@ void Round::checkHtExpertMajor(const World& world) {
 // 5.5.3: what lies behind the rows in use, where dispatch copies out of staging or peers write into windows.
 void Round::checkBehind(size_t rows, size_t columns) {
   const size_t all = received_->elements() / facts_.hidden;
-  const size_t staging = facts_.mode != Mode::Permute || facts_.v1 ? facts_.maxReceive : static_cast<size_t>(facts_.ranks) * facts_.maxTokens;
+  const size_t staging = facts_.mode != Mode::Permute ? facts_.maxReceive : static_cast<size_t>(facts_.ranks) * facts_.maxTokens;
   const size_t copied = options_.captured && !options_.window ? std::max(rows, std::min(facts_.maxReceive, staging)) : rows;
   expectRowsSpoiled(copied, all - copied);
   if (options_.backward) return;
-  // D45: 0.1.0 writes ids and weights for the whole budget always.
-  const bool wholeBudget = facts_.maxReceive > 0 && (options_.captured || options_.window || facts_.v1);
+  const bool wholeBudget = facts_.maxReceive > 0 && (options_.captured || options_.window);
   const size_t written = wholeBudget ? std::max(rows, facts_.maxReceive) : rows;
   for (size_t i = rows * columns; i < written * columns; ++i) {
     ASSERT_EQ(0.0f, receivedWeights_->raw<float>()[i]) << facts_.describe();

@@ -23,11 +23,11 @@ int few(Random& random, int most) {
 
 bool powerOfTwo(int value) { return (value & (value - 1)) == 0; }
 
-// The rules of 2.6, 2.10, 3.10 and D27.
+// The rules of 2.6, 2.10 and 3.10.
 bool allowed(const Case& facts) {
   const auto tokens = static_cast<int>(facts.maxTokens);
   if (facts.topk > facts.experts) return false;
-  if (facts.ll) return facts.experts >= 2 && facts.topk <= (facts.v1 ? 9 : 31) && (!facts.v1 || tokens * facts.local() % 4 == 0);
+  if (facts.ll) return facts.experts >= 2 && facts.topk <= 31;
   if (facts.experts % 4 != 0 || tokens * facts.ranks % 4 != 0) return false;
   if (facts.mode == Mode::Permute) return true;
   // At most 8 experts per token and rank are added up by the receiver.
@@ -37,10 +37,10 @@ bool allowed(const Case& facts) {
 
 void drawShape(Random& random, Case& facts) {
   do {
-    facts.ranks = few(random, facts.v1 ? 6 : 16);
+    facts.ranks = few(random, 16);
     facts.experts = facts.ranks * few(random, 12);
     facts.topk = few(random, 10);
-    facts.maxTokens = static_cast<size_t>(few(random, facts.v1 ? 8 : facts.ranks > 8 ? 12 : 30));
+    facts.maxTokens = static_cast<size_t>(few(random, facts.ranks > 8 ? 12 : 30));
   } while (!allowed(facts));
 }
 
@@ -78,9 +78,9 @@ void drawBudget(Random& random, Scenario& scenario, bool eager) {
   const size_t worst = static_cast<size_t>(facts.ranks) * facts.maxTokens * static_cast<size_t>(facts.topk);
   const size_t slack = static_cast<size_t>(facts.local()) * (facts.alignment - 1);
   // 2.6: the modes that duplicate rows must have room for all, unless they do so for the sake of windows.
-  const bool demandsAll = facts.mode != Mode::Permute && !facts.zeroCopy && !facts.v1;
+  const bool demandsAll = facts.mode != Mode::Permute && !facts.zeroCopy;
   const size_t least = std::max(facts.maxTokens, demandsAll ? worst : 0);
-  facts.drop = !facts.v1 && chance(random, 4);
+  facts.drop = chance(random, 4);
   if (facts.drop) {
     facts.maxReceive = least + random() % (worst + slack + 1);
     if (facts.mode != Mode::Permute) facts.maxReceive = (facts.maxReceive + facts.alignment - 1) / facts.alignment * facts.alignment;
@@ -103,8 +103,7 @@ ScenarioStep drawStep(Random& random, const Scenario& scenario, bool eager) {
   const Case& facts = scenario.facts;
   ScenarioStep step;
   step.manner = pick(random, {Manner::Whole, Manner::Staged, Manner::Captured, Manner::Overlapped});
-  // D37: two handles of a group must not interleave in 0.1.0.
-  const bool cannotOverlap = scenario.handles < 2 || (facts.v1 && facts.ll);
+  const bool cannotOverlap = scenario.handles < 2;
   if ((eager && step.manner == Manner::Captured) || (cannotOverlap && step.manner == Manner::Overlapped)) step.manner = Manner::Whole;
   step.backward = !facts.ll && chance(random, 3);
   step.duplicates = chance(random, 4);
@@ -125,7 +124,7 @@ ScenarioStep drawStep(Random& random, const Scenario& scenario, bool eager) {
 
 void drawDead(Random& random, Scenario& scenario) {
   const Case& facts = scenario.facts;
-  if (!facts.ll || facts.v1 || facts.ranks < 2 || !chance(random, 5)) return;
+  if (!facts.ll || facts.ranks < 2 || !chance(random, 5)) return;
   scenario.dead.assign(static_cast<size_t>(facts.ranks), false);
   const size_t survivor = random() % scenario.dead.size();
   for (size_t r = 0; r < scenario.dead.size(); ++r) scenario.dead[r] = r != survivor && chance(random, 3);
@@ -138,23 +137,21 @@ Scenario drawScenario(Family family, uint64_t seed) {
   Random random(seed);
   Scenario scenario;
   Case& facts = scenario.facts;
-  facts.ll = family == Family::LowLatency || (family == Family::Release010 && chance(random, 2));
-  facts.v1 = family == Family::Release010;
+  facts.ll = family == Family::LowLatency;
   facts.layout = facts.ll ? pick(random, {NCCL_EP_LAYOUT_EXPERT_MAJOR, NCCL_EP_LAYOUT_RANK_MAJOR})
                           : pick(random, {NCCL_EP_LAYOUT_EXPERT_MAJOR, NCCL_EP_LAYOUT_FLAT});
-  // 0.1.0 has windows, but no mode that insists on them, and low latency never looks at them.
-  scenario.window = facts.ll ? !facts.v1 && !facts.expertMajor() && chance(random, 3) : chance(random, 3);
-  facts.zeroCopy = scenario.window && !facts.v1 && chance(random, 2);
+  scenario.window = facts.ll ? !facts.expertMajor() && chance(random, 3) : chance(random, 3);
+  facts.zeroCopy = scenario.window && chance(random, 2);
   if (!facts.ll) {
-    facts.mode = facts.v1 ? Mode::NvlinkDup : pick(random, {Mode::Permute, Mode::Permute, Mode::LocalDup, Mode::NvlinkDup});
+    facts.mode = pick(random, {Mode::Permute, Mode::Permute, Mode::LocalDup, Mode::NvlinkDup});
     if (facts.zeroCopy && facts.mode == Mode::Permute) facts.mode = Mode::LocalDup;
   }
   drawShape(random, facts);
-  facts.idType = facts.v1 ? ncclInt64 : pick(random, {ncclInt32, ncclInt64});
-  facts.hidden = facts.v1 && facts.ll ? 2048 : facts.ll ? pick<size_t>(random, {512, 512, 512, 1024}) : pick<size_t>(random, {16, 32, 48, 112, 256});
-  facts.globalIds = !facts.v1 && chance(random, 2);
-  if (!facts.v1) drawRecipe(random, facts, scenario.window);
-  const bool eager = !facts.ll && !facts.v1 && chance(random, 3) && (facts.mode == Mode::Permute || facts.zeroCopy || facts.recipe == NCCL_EP_DISP_QUANT_NONE);
+  facts.idType = pick(random, {ncclInt32, ncclInt64});
+  facts.hidden = facts.ll ? pick<size_t>(random, {512, 512, 512, 1024}) : pick<size_t>(random, {16, 32, 48, 112, 256});
+  facts.globalIds = chance(random, 2);
+  drawRecipe(random, facts, scenario.window);
+  const bool eager = !facts.ll && chance(random, 3) && (facts.mode == Mode::Permute || facts.zeroCopy || facts.recipe == NCCL_EP_DISP_QUANT_NONE);
   if (!facts.ll && facts.expertMajor()) facts.alignment = pick<size_t>(random, {1, 1, 2, 4, 16});
   scenario.handles = 1 + random() % 2;
   scenario.callersMemory = chance(random, 3);

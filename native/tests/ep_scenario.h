@@ -5,7 +5,7 @@
 
 namespace ep_test {
 
-enum class Family { LowLatency, HighThroughput, Release010 };
+enum class Family { LowLatency, HighThroughput };
 
 enum class Manner {
   Whole,

@@ -41,7 +41,7 @@ constexpr Option kOptions[kCount] = {
     {"misuse", "NCCL4J_EMU_MISUSE", 0, 0, 1},
     {"poison", "NCCL4J_EMU_POISON", 0, 0, 1},
     {"shuffle", "NCCL4J_EMU_SHUFFLE", 0, 0, UINT64_MAX},
-    {"api", "NCCL4J_EMU_API", 2, 1, 2},
+    {"api", "NCCL4J_EMU_API", 2, 2, 2},
     {"compute_capability", "NCCL4J_EMU_COMPUTE_CAPABILITY", 90, 90, 100},
     {"devices", "NCCL4J_EMU_DEVICES", 64, 1, 64},
     {"device_memory", "NCCL4J_EMU_DEVICE_MEMORY", 85899345920ULL, 1, 1ULL << 46},

@@ -9,7 +9,7 @@ namespace emu::options {
 bool reportMisuse();
 bool poison();
 uint64_t shuffleSeed();  // 0 = off
-int epApi();             // 1 or 2
+int epApi();             // 2
 int computeCapability(); // 90 or 100
 int devices();           // and fixes it
 int devicesSoFar();      // without fixing it

@@ -18,8 +18,6 @@ std::string formatted(const char* format, va_list arguments) {
 
 }  // namespace
 
-bool apiV1() { return options::epApi() == 1; }
-
 void Call::setRank(int rank) {
   rank_ = rank;
   calls::setRank(rank);
@@ -74,11 +72,6 @@ ncclResult_t Call::exits(const char* format, ...) {
 ncclResult_t Call::undefined(const char* format, ...) {
   EMU_EP_KEEP_REASON(format);
   return end(End::Undefined);
-}
-
-ncclResult_t Call::badStruct(const char* format, ...) {
-  EMU_EP_KEEP_REASON(format);
-  return apiV1() ? end(End::Abort) : refuse(ncclInvalidArgument);
 }
 
 #undef EMU_EP_KEEP_REASON

@@ -11,9 +11,6 @@
 
 namespace emu::ep {
 
-// 1 or 2; NCCL EP 0.1.0 is API version 1.
-bool apiV1();
-
 #define EMU_EP_PRINTF __attribute__((format(printf, 2, 3)))
 
 class Call {
@@ -34,9 +31,6 @@ class Call {
   ncclResult_t throws(const char* format, ...) EMU_EP_PRINTF;
   ncclResult_t exits(const char* format, ...) EMU_EP_PRINTF;
   ncclResult_t undefined(const char* format, ...) EMU_EP_PRINTF;
-
-  // What a broken struct is to this generation: an invalid argument in v2, an abort in 0.1.0.
-  ncclResult_t badStruct(const char* format, ...) EMU_EP_PRINTF;
 
   void describe(Arguments& arguments) const;  // adds the reason, if there is one
 

@@ -20,13 +20,12 @@ ncclResult_t dispatch(Call& call, ncclEpHandle_t token, const ncclEpDispatchInpu
   if (auto failure = findHandle(call, token, &handle)) return failure;
 
   if (auto failure = decodeRequired(call, "inputs.tokens", a.inputs.tokens, &a.tokens)) return failure;
-  if (a.tokens.ndim != 2) return call.badStruct("inputs.tokens has %u dimensions, expected 2", a.tokens.ndim);
+  if (a.tokens.ndim != 2) return call.invalidArgument("inputs.tokens has %u dimensions, expected 2", a.tokens.ndim);
   if (auto failure = decodeOptional(call, "outputs.tokens", a.outputs.tokens, &a.outTokens)) return failure;
   if (auto failure = decodeOptional(call, "inputs.scales", a.inputs.scales, &a.scales)) return failure;
   if (auto failure = decodeOptional(call, "outputs.scales", a.outputs.scales, &a.outScales)) return failure;
   a.recipe = a.config.quant_recipe;
   const bool lowLatency = handle->group->lowLatency;
-  if (apiV1() && lowLatency && a.outScales.present) a.recipe = NCCL_EP_DISP_QUANT_DS_FP8E3M4;
   if (auto failure = checkDispatchRecipe(call, *handle, a)) return failure;
   a.backward = a.config.pass_direction != NCCL_EP_FWD_PASS;
   if (lowLatency && a.backward) return call.invalidUsage("LL has no backward pass");

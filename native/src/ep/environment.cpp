@@ -7,7 +7,6 @@
 #include <string>
 
 #include "base/options.h"
-#include "ep/call.h"
 
 namespace emu::ep::environment {
 
@@ -23,7 +22,7 @@ bool isOneOf(const std::string& text, const char* a, const char* b, const char* 
 
 bool flag(const char* name) {
   std::string text;
-  if (apiV1() || !options::environment(name, &text)) return false;
+  if (!options::environment(name, &text)) return false;
   if (isOneOf(text, "1", "on", "true")) return true;
   if (!isOneOf(text, "0", "off", "false")) {
     std::fprintf(stderr, "nccl4j emulator: %s=%s is neither on nor off, ignored\n", name, text.c_str());
@@ -40,12 +39,9 @@ bool number(const char* name, uint64_t* value) {
 
 uint64_t timeoutNs(uint64_t configured) {
   uint64_t milliseconds = 0;
-  const bool set = number("NCCL_EP_TIMEOUT_MS", &milliseconds);
-  if (!set || (milliseconds == 0 && !apiV1())) {
+  if (!number("NCCL_EP_TIMEOUT_MS", &milliseconds) || milliseconds == 0) {
     if (configured == 0) return kDefaultTimeoutNs;
     milliseconds = configured / 1'000'000;  // below a millisecond nothing is left
-  } else if (milliseconds == 0) {
-    return kDefaultTimeoutNs;
   }
   constexpr uint64_t kMost = UINT64_MAX / 4;
   return milliseconds > kMost / 1'000'000 ? kMost : milliseconds * 1'000'000;
@@ -53,7 +49,7 @@ uint64_t timeoutNs(uint64_t configured) {
 
 unsigned multiprocessors(const char* name, unsigned fallback, unsigned most) {
   uint64_t value = 0;
-  if (apiV1() || !number(name, &value)) return fallback;
+  if (!number(name, &value)) return fallback;
   if (value >= 1 && value <= most) return static_cast<unsigned>(value);
   std::fprintf(stderr, "nccl4j emulator: %s=%llu is not in [1, %u], ignored\n", name, static_cast<unsigned long long>(value), most);
   return fallback;

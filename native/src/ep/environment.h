@@ -5,7 +5,7 @@
 
 namespace emu::ep::environment {
 
-// 1/on/true and 0/off/false in any case; anything else counts as unset, with a message. 0.1.0 knows no flags.
+// 1/on/true and 0/off/false in any case; anything else counts as unset, with a message.
 bool flag(const char* name);
 // As strtoul reads it, digits or not; false if the variable is unset.
 bool number(const char* name, uint64_t* value);

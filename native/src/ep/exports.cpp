@@ -35,9 +35,7 @@ ncclResult_t enter(Function& function, const Describe& arguments, const Body& bo
 }
 
 __attribute__((constructor)) void printBanner() {
-  std::string value;
-  const bool on = ep::apiV1() ? emu::options::environment("NCCL_EP_DEBUG", &value) && !value.empty() : ep::environment::flag("NCCL_EP_DEBUG");
-  if (on) std::fprintf(stderr, "nccl4j emulator: NCCL EP %d.%d.%d\n", NCCL_EP_MAJOR, NCCL_EP_MINOR, NCCL_EP_PATCH);
+  if (ep::environment::flag("NCCL_EP_DEBUG")) std::fprintf(stderr, "nccl4j emulator: NCCL EP %d.%d.%d\n", NCCL_EP_MAJOR, NCCL_EP_MINOR, NCCL_EP_PATCH);
 }
 
 }  // namespace

@@ -22,17 +22,14 @@ constexpr size_t kWorkspaceBytes = size_t{32} << 20;
 constexpr size_t kCounterBytes = 32;
 constexpr size_t kMostMapped = size_t{1} << 45;  // of address space for one rank's exchange
 constexpr unsigned kHtMultiprocessors = 16;
-constexpr unsigned kV1MostDispatch = 8192;
 
 // What all ranks must agree on for their buffers to have the same shape.
 struct Agreement {
   uint32_t algorithm, experts, maxDispatch, maxTokenBytes, mode, zeroCopy, masks;
-  uint32_t apiVersion;
   uint64_t rdmaBytes;
 };
 
 const char* disagreement(const Agreement& mine, const Agreement& theirs) {
-  if (mine.apiVersion != theirs.apiVersion) return "the option api";
   if (mine.algorithm != theirs.algorithm) return "algorithm";
   if (mine.experts != theirs.experts) return "num_experts";
   if (mine.maxDispatch != theirs.maxDispatch) return "max_dispatch_tokens_per_rank";
@@ -77,10 +74,6 @@ class Creation {
   // What the real library prints about its settings.
   void announce() const {
     const Group& group = *group_;
-    if (apiV1()) {
-      if (config_.version != 1) std::fprintf(stderr, "nccl4j emulator: group configuration of version %u, this is API 1\n", config_.version);
-      return;
-    }
     if (group.rank != 0 || !environment::flag("NCCL_EP_ENV_VERBOSE")) return;
     if (config_.version > NCCL_EP_API_VERSION) {
       std::fprintf(stderr, "nccl4j emulator: group configuration of version %u, this is API %d\n", config_.version, NCCL_EP_API_VERSION);
@@ -98,13 +91,10 @@ class Creation {
     if (config_.max_token_bytes == 0) return call_.aborts("max_token_bytes is 0");
     Group& group = *group_;
     group.lowLatency = config_.algorithm == NCCL_EP_ALGO_LOW_LATENCY;
-    if (!group.lowLatency && !apiV1() && config_.max_token_bytes % 16 != 0) {
+    if (!group.lowLatency && config_.max_token_bytes % 16 != 0) {
       return call_.invalidArgument("max_token_bytes %u is no multiple of 16", config_.max_token_bytes);
     }
     if (config_.max_dispatch_tokens_per_rank == 0) return call_.aborts("max_dispatch_tokens_per_rank is 0");
-    if (apiV1() && !group.lowLatency && config_.max_dispatch_tokens_per_rank > kV1MostDispatch) {
-      return call_.aborts("max_dispatch_tokens_per_rank %u is above %u", config_.max_dispatch_tokens_per_rank, kV1MostDispatch);
-    }
     group.shape.ranks = static_cast<size_t>(group.ranks);
     group.shape.experts = config_.num_experts;
     group.shape.maxDispatch = config_.max_dispatch_tokens_per_rank;
@@ -130,8 +120,7 @@ class Creation {
     (void)environment::multiprocessors("NCCL_EP_SHUFFLE_SMS", present, present);
     (void)environment::multiprocessors("NCCL_EP_PREPROCESS_NUM_SMS", present, present);
     (void)environment::flag("NCCL_EP_DISABLE_GUARD");
-    const bool limited = group.lowLatency && (!apiV1() || config_.max_num_sms != 0);
-    if (limited && group.warpGroups() > Group::kMostWarpGroups) {
+    if (group.lowLatency && group.warpGroups() > Group::kMostWarpGroups) {
       return call_.invalidUsage("%u experts on %u multiprocessors need %u warp groups, more than %u", config_.num_experts,
                                 group.multiprocessors, group.warpGroups(), Group::kMostWarpGroups);
     }
@@ -165,7 +154,6 @@ class Creation {
       if (group.lowLatency) {
         group.shape.maxReceive = everything;
       } else {
-        if (apiV1()) return call_.throws("HT needs max_recv_tokens_per_rank");
         group.eager = true;
         if (group.drop) return call_.throws("eager mode cannot drop overflowing tokens");
         group.shape.maxReceive = product(everything, std::max(1u, config_.num_topk));
@@ -179,7 +167,7 @@ class Creation {
     Group& group = *group_;
     nvlinkDup_ = environment::flag("NCCL_EP_HT_EM_NVLINK_DUP");
     localDup_ = environment::flag("NCCL_EP_HT_EM_LOCAL_DUP");
-    if (apiV1() || nvlinkDup_) {
+    if (nvlinkDup_) {
       group.mode = ExpertMode::NvlinkDup;
     } else if (localDup_ || group.zeroCopyOn) {
       group.mode = ExpertMode::LocalDup;
@@ -202,7 +190,6 @@ class Creation {
     mine.agreement.maxTokenBytes = config_.max_token_bytes;
     mine.agreement.mode = static_cast<uint32_t>(group.mode);
     mine.agreement.zeroCopy = group.zeroCopyOn ? 1 : 0;
-    mine.agreement.apiVersion = static_cast<uint32_t>(options::epApi());
     mine.agreement.rdmaBytes = group.rdmaBytes;
     mine.budget = group.shape.maxReceive;
     std::vector<Word> all(group.shape.ranks);

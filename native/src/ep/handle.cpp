@@ -63,14 +63,6 @@ ncclResult_t provideLlBuffer(Call& call, Group& group, ncclEpLayout_t layout, si
 
 ncclResult_t checkLlTopk(Call& call, const Group& group, int topk) {
   const size_t experts = group.shape.experts;
-  if (apiV1()) {
-    if (topk <= 0) return call.aborts("num_topk %d", topk);
-    if (group.shape.maxDispatch * group.shape.local() % 4 != 0) {
-      return call.aborts("max_dispatch_tokens_per_rank * experts per rank is no multiple of 4");
-    }
-    if (static_cast<size_t>(topk) > experts) return call.undefined("num_topk %d of %zu experts", topk, experts);
-    return ncclSuccess;
-  }
   if (topk < 1 || static_cast<size_t>(topk) > std::min(experts, kMaxLlTopk)) {
     return call.invalidArgument("num_topk %d is outside [1, %zu]", topk, std::min(experts, kMaxLlTopk));
   }
@@ -82,7 +74,7 @@ ncclResult_t checkLlTopk(Call& call, const Group& group, int topk) {
 }
 
 ncclResult_t checkHtTopk(Call& call, const Group& group, const Handle& handle, int topk) {
-  if (topk <= 0) return apiV1() ? call.aborts("num_topk %d", topk) : call.invalidUsage("num_topk %d", topk);
+  if (topk <= 0) return call.invalidUsage("num_topk %d", topk);
   if (group.topkLimit > 0 && static_cast<unsigned>(topk) > group.topkLimit) {
     return call.invalidUsage("num_topk %d is above the group's %u", topk, group.topkLimit);
   }
@@ -90,7 +82,7 @@ ncclResult_t checkHtTopk(Call& call, const Group& group, const Handle& handle, i
     return call.invalidUsage("an eager group with EXPERT_MAJOR handles needs num_topk in its configuration");
   }
   const size_t worst = product(product(group.shape.ranks, group.shape.maxDispatch), static_cast<size_t>(topk));
-  if (!apiV1() && group.mode != ExpertMode::LocalPermute && !group.zeroCopyOn && group.shape.maxReceive < worst) {
+  if (group.mode != ExpertMode::LocalPermute && !group.zeroCopyOn && group.shape.maxReceive < worst) {
     return call.throws("the group's expert-major mode needs max_recv_tokens_per_rank >= %zu, it is %zu", worst,
                        group.shape.maxReceive);
   }
@@ -124,8 +116,8 @@ ncclResult_t provideBlock(Call& call, Handle& handle, Tensor memory) {
 
 ncclResult_t checkRouting(Call& call, const Tensor& routing) {
   if (routing.ndim != 2) return call.aborts("topk_idx has %u dimensions, expected 2", routing.ndim);
-  if (routing.type == ncclInt64 || (routing.type == ncclInt32 && !apiV1())) return ncclSuccess;
-  return call.aborts("topk_idx is %s, expected %s", typeName(routing.type), apiV1() ? "i64" : "i32 or i64");
+  if (routing.type == ncclInt64 || routing.type == ncclInt32) return ncclSuccess;
+  return call.aborts("topk_idx is %s, expected i32 or i64", typeName(routing.type));
 }
 
 }  // namespace
@@ -226,14 +218,10 @@ ncclResult_t createHandle(Call& call, ncclEpHandle_t* out, ncclEpGroup_t group, 
   Tensor routing;
   if (auto failure = decodeRequired(call, "topk_idx", given, &routing)) return failure;
   if (out == nullptr) return call.aborts("handle is NULL");
-  if (!apiV1()) {
-    ncclEpLayoutInfo_t info;
-    if (auto failure = decodeStruct(call, "layout_info", givenInfo, false, &info)) return failure;
-  }
+  ncclEpLayoutInfo_t info;
+  if (auto failure = decodeStruct(call, "layout_info", givenInfo, false, &info)) return failure;
   const int topk = static_cast<int>(std::min<size_t>(routing.sizes[1], INT_MAX));
-  if (auto failure = initHandle(call, out, group, layout, config, topk, nullptr)) {
-    return apiV1() ? call.exits("the handle could not be initialised (%d)", static_cast<int>(failure)) : failure;
-  }
+  if (auto failure = initHandle(call, out, group, layout, config, topk, nullptr)) return failure;
   return updateHandle(call, *out, given, givenInfo, stream);
 }
 

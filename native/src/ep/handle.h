@@ -21,7 +21,6 @@ struct Handle {
 
   bool updated = false;
   Tensor routing;                // topk_idx of the last update; LL reads its contents when operations run
-  int bank = 0;                  // 0.1.0: of the next LL operation
 
   // The receive half of a staged operation. Holds pointers to the caller's descriptors.
   std::function<ncclResult_t(Call&)> continuation;

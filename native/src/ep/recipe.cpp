@@ -113,27 +113,6 @@ ncclResult_t checkFp8(Call& call, const Handle& handle, const DispatchArguments&
   return ncclSuccess;
 }
 
-// 0.1.0 has no recipes: scales in the outputs ask for FP8.
-ncclResult_t checkV1(Call& call, const Handle& handle, const DispatchArguments& a) {
-  if (a.tokens.type != ncclBfloat16) return call.aborts("inputs.tokens is %s, expected bf16", typeName(a.tokens.type));
-  if (!a.outTokens.present) return call.aborts("outputs.tokens is NULL");
-  if (!a.makesScales()) {
-    if (a.outTokens.type != ncclBfloat16) return call.aborts("outputs.tokens is %s, expected bf16", typeName(a.outTokens.type));
-    return ncclSuccess;
-  }
-  size_t outer, inner;
-  llExtents(handle, &outer, &inner);
-  if (a.tokens.sizes[1] % 512 != 0) return call.aborts("%zu elements per row are no multiple of 512", a.tokens.sizes[1]);
-  if (a.outScales.type != ncclFloat32 || !a.outScales.is(outer, inner, a.tokens.sizes[1] / kFp8Block)) {
-    return call.aborts("outputs.scales must be f32 [%zu,%zu,%zu]", outer, inner, a.tokens.sizes[1] / kFp8Block);
-  }
-  if (elementBytes(a.outTokens.type) != 1) return call.undefined("outputs.tokens is %s, expected e4m3", typeName(a.outTokens.type));
-  if (a.wireBytes() > handle.group->shape.maxTokenBytes) {
-    return call.aborts("quantised rows exceed max_token_bytes %zu", handle.group->shape.maxTokenBytes);
-  }
-  return ncclSuccess;
-}
-
 ncclResult_t checkNvfp4(Call& call, const Handle& handle, const CombineArguments& a) {
   if (options::computeCapability() < 100) return call.invalidUsage("NVFP4 needs compute capability 10.0");
   if (a.tokens.type != ncclBfloat16 || !a.outTokens.present || a.outTokens.type != ncclBfloat16) {
@@ -159,7 +138,6 @@ size_t DispatchArguments::wireScaleBytes() const {
 }
 
 ncclResult_t checkDispatchRecipe(Call& call, const Handle& handle, const DispatchArguments& arguments) {
-  if (apiV1()) return checkV1(call, handle, arguments);
   switch (static_cast<unsigned>(arguments.recipe)) {
     case NCCL_EP_DISP_QUANT_NONE: return checkNone(call, arguments);
     case NCCL_EP_DISP_QUANT_FWD: return checkForward(call, handle, arguments);
@@ -170,9 +148,6 @@ ncclResult_t checkDispatchRecipe(Call& call, const Handle& handle, const Dispatc
 
 ncclResult_t checkCombineRecipe(Call& call, const Handle& handle, const CombineArguments& arguments) {
   const Tensor& tokens = arguments.tokens;
-  if (apiV1()) {
-    return tokens.type == ncclBfloat16 ? ncclSuccess : call.aborts("inputs.tokens is %s, expected bf16", typeName(tokens.type));
-  }
   switch (static_cast<unsigned>(arguments.recipe)) {
     case NCCL_EP_COMB_QUANT_NONE:
       if (arguments.scales.present) return call.invalidArgument("inputs.scales needs a quantising recipe");

@@ -64,12 +64,12 @@ HtBlock htBlock(const Shape& s, ExpertMode mode, bool expertMajor, size_t topk, 
   block.counters = parts.take(256);
   block.slotMap = parts.take(product(maxDispatch, dup ? topk : s.ranks, 4));
   parts.take(product(ep::product(maxDispatch, s.ranks), (s.ranks + 63) / 64, 8));  // ranks of each token
-  parts.take(product(apiV1() ? 16 : multiprocessors, s.ranks, 8));                 // scan scratch
+  parts.take(product(multiprocessors, s.ranks, 8));                                // scan scratch
   parts.take(product(maxDispatch, s.experts, 4));                                  // dense weights
   block.topk = parts.take(product(maxDispatch, topk, 8));
   if (expertMajor) {
     block.expertCounts = parts.take(ep::product(s.local(), 4));
-    block.expertOffsets = parts.take(ep::product(apiV1() ? s.local() : s.local() + 1, 8));
+    block.expertOffsets = parts.take(ep::product(s.local() + 1, 8));
   }
   if (dup && mode == ExpertMode::LocalDup) {
     block.groups = parts.take(product(s.maxReceive / 2, std::min(topk, s.local()), 4));
@@ -85,7 +85,7 @@ HtBlock htBlock(const Shape& s, ExpertMode mode, bool expertMajor, size_t topk, 
 }
 
 size_t htStagingRows(const Shape& s, ExpertMode mode) {
-  return mode == ExpertMode::LocalPermute && !apiV1() ? ep::product(s.ranks, s.maxDispatch) : s.maxReceive;
+  return mode == ExpertMode::LocalPermute ? ep::product(s.ranks, s.maxDispatch) : s.maxReceive;
 }
 
 size_t htGroupBytes(const Shape& s, ExpertMode mode, bool zeroCopyOn) {

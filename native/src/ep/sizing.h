@@ -35,7 +35,7 @@ struct HtBlock {
   size_t slotMap = 0;        // int32 [B][R], or [B][K] packed where duplicates are made
   size_t topk = 0;           // [B][K], as wide as given
   size_t expertCounts = 0;   // int32 [L]
-  size_t expertOffsets = 0;  // int64 [L+1]; [L] in 0.1.0
+  size_t expertOffsets = 0;  // int64 [L+1]
   size_t groups = 0;         // int32 [M/2][min(K,L)]: slots of tokens with several experts here (LocalDup)
   size_t groupCount = 0;     // 256 bytes
   size_t flatToExpert = 0;   // int32 [M][K] (LocalPermute)

@@ -1,4 +1,4 @@
-// Structs passed by pointer: the rules of size and magic of both API generations, and their place in the call log.
+// Structs passed by pointer: the rules of size and magic, and their place in the call log.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 
 namespace emu::ep {
 
-// Size of a struct in API v1.
+// Size of a struct in API version 1, which is the least that version 2 takes.
 constexpr size_t v1Size(const ncclEpTensorAllocConfig_t*) { return NCCL_EP_TENSOR_ALLOC_CONFIG_V1_SIZE; }
 constexpr size_t v1Size(const ncclEpGroupConfig_t*) { return NCCL_EP_GROUP_CONFIG_V1_SIZE; }
 constexpr size_t v1Size(const ncclEpLayoutInfo_t*) { return NCCL_EP_LAYOUT_INFO_V1_SIZE; }
@@ -25,15 +25,13 @@ constexpr size_t v1Size(const ncclEpCompleteConfig_t*) { return NCCL_EP_COMPLETE
 template <class Struct>
 ncclResult_t decodeStruct(Call& call, const char* name, const Struct* given, bool required, Struct* known) {
   *known = Struct{};
-  if (given == nullptr) return required ? call.badStruct("%s: NULL, but required", name) : ncclSuccess;
+  if (given == nullptr) return required ? call.invalidArgument("%s: NULL, but required", name) : ncclSuccess;
   if (!readable(given, 2 * sizeof(unsigned))) return call.undefined("%s: %p cannot be read", name, static_cast<const void*>(given));
   const size_t least = v1Size(given);
   const size_t size = given->size;
-  if (apiV1() ? size != least : size < least) {
-    return call.badStruct("%s: size %zu, expected %s%zu", name, size, apiV1() ? "" : "at least ", least);
-  }
-  if (given->magic != NCCL_EP_MAGIC) return call.badStruct("%s: magic 0x%x, expected 0x%x", name, given->magic, NCCL_EP_MAGIC);
-  const size_t part = std::min(size, apiV1() ? least : sizeof(Struct));
+  if (size < least) return call.invalidArgument("%s: size %zu, expected at least %zu", name, size, least);
+  if (given->magic != NCCL_EP_MAGIC) return call.invalidArgument("%s: magic 0x%x, expected 0x%x", name, given->magic, NCCL_EP_MAGIC);
+  const size_t part = std::min(size, sizeof(Struct));
   if (!readable(given, part)) return call.undefined("%s: %p cannot be read", name, static_cast<const void*>(given));
   std::memcpy(known, given, part);
   return ncclSuccess;

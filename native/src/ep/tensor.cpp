@@ -107,7 +107,7 @@ DynamicDescriptors& dynamicDescriptors() {
 
 bool initialised(const ncclEpTensor_t* descriptor) {
   if (!readable(descriptor, sizeof *descriptor)) return false;
-  if (!apiV1() && descriptor->size < NCCL_EP_TENSOR_V1_SIZE) return false;
+  if (descriptor->size < NCCL_EP_TENSOR_V1_SIZE) return false;
   if (descriptor->magic == NCCL_EP_TENSOR_MAGIC) return true;
   return descriptor->magic == kTensorMagicDynamic && dynamicDescriptors().owns(descriptor);
 }

@@ -15,5 +15,6 @@ module io.nccl4j {
     exports io.nccl4j.bootstrap;
     exports io.nccl4j.cuda;
     exports io.nccl4j.ep;
+    exports io.nccl4j.ep.graph;
     exports io.nccl4j.nccl;
 }

@@ -21,7 +21,7 @@ ncclResult_t checkBackward(Call& call, const Handle& handle, const CombineArgume
     return call.aborts("outputs.topk_weights must be f32 [%zu,%zu]", a.tokenCount, handle.topk);
   }
   if (w->in.type != ncclFloat32) return call.aborts("inputs.topk_weights is %s, expected f32", typeName(w->in.type));
-  if (!apiV1() && w->in.empty != a.tokens.empty) {
+  if (w->in.empty != a.tokens.empty) {
     return call.invalidArgument("inputs.tokens and inputs.topk_weights must both be empty, or neither");
   }
   if (handle.expertMajor() ? w->in.ndim != 1 : w->in.ndim != 2 || w->in.sizes[1] != w->out.sizes[1]) {
@@ -40,7 +40,7 @@ ncclResult_t checkBackward(Call& call, const Handle& handle, const CombineArgume
 
 ncclResult_t checkOutput(Call& call, const CombineArguments& a) {
   if (!a.outTokens.present) return call.aborts("outputs.tokens is NULL");
-  if (a.outTokens.ndim == 0) return call.badStruct("outputs.tokens has no dimensions");
+  if (a.outTokens.ndim == 0) return call.invalidArgument("outputs.tokens has no dimensions");
   if (!a.outTokens.is(a.tokenCount, a.tokens.sizes[1])) {
     return call.aborts("outputs.tokens must be [%zu,%zu]", a.tokenCount, a.tokens.sizes[1]);
   }
@@ -76,7 +76,7 @@ ncclResult_t combineHt(Call& call, const std::shared_ptr<Handle>& handle, Combin
   if (a.tokenCount > group.shape.maxDispatch) {
     return call.undefined("%zu tokens, max_dispatch_tokens_per_rank is %zu", a.tokenCount, group.shape.maxDispatch);
   }
-  if (a.tokens.ndim == 0) return call.badStruct("inputs.tokens has no dimensions");
+  if (a.tokens.ndim == 0) return call.invalidArgument("inputs.tokens has no dimensions");
   if (a.tokens.ndim != 2) return call.aborts("inputs.tokens has %u dimensions, expected 2", a.tokens.ndim);
   const size_t rowBytes = a.tokens.rowBytes();
   if (rowBytes % 16 != 0) return call.aborts("rows of %zu bytes are no multiple of 16", rowBytes);
@@ -93,7 +93,7 @@ ncclResult_t combineHt(Call& call, const std::shared_ptr<Handle>& handle, Combin
   if (group.zeroCopyOn && !windowed(a.tokens)) return call.invalidArgument("zero_copy is ON, but inputs.tokens lies in no window");
   const bool permutes = handle->expertMajor() && !handle->duplicates();
   auto op = std::make_shared<HtCombine>();
-  op->tokensWindow = permutes || apiV1() ? 0 : windowPlace(group.comm, a.tokens);
+  op->tokensWindow = permutes ? 0 : windowPlace(group.comm, a.tokens);
   for (auto [name, tensor] : {std::pair<const char*, Tensor*>{"inputs.tokens", &a.tokens}, {"outputs.tokens", &a.outTokens},
                               {"inputs.topk_weights", &weights.in}, {"outputs.topk_weights", &weights.out}}) {
     if (auto failure = resolveWindow(call, name, group.comm, tensor)) return failure;

@@ -32,8 +32,7 @@ class Launch {
     work.run = [op = op_](WorkContext& context) { return op->run(context); };
     const cudaError_t error = submit(stream_, std::move(work));
     if (error != cudaSuccess) return call_.throws("CUDA error %d", static_cast<int>(error));
-    if (late != ncclSuccess || !apiV1() || capturing_) return late;
-    return checkCountAfter();
+    return late;
   }
 
  private:
@@ -66,10 +65,9 @@ class Launch {
 
   ncclResult_t checkOutputTokens() {
     if (!a_.outTokens.present) return call_.aborts("outputs.tokens is NULL");
-    if (a_.outTokens.ndim < 2) return call_.badStruct("outputs.tokens has %u dimensions, expected 2", a_.outTokens.ndim);
+    if (a_.outTokens.ndim < 2) return call_.invalidArgument("outputs.tokens has %u dimensions, expected 2", a_.outTokens.ndim);
     if (group_.eager && capturing_) return call_.invalidUsage("a group without max_recv_tokens_per_rank cannot be captured");
-    const bool needsBudget = apiV1() ? capturing_ : !group_.eager;
-    if (needsBudget && a_.outTokens.sizes[0] < budget()) {
+    if (!group_.eager && a_.outTokens.sizes[0] < budget()) {
       return call_.invalidArgument("outputs.tokens has %zu rows, max_recv_tokens_per_rank is %zu", a_.outTokens.sizes[0], budget());
     }
     if (a_.forwardsScales() && windowed(a_.outTokens) != windowed(a_.outScales)) {
@@ -104,11 +102,7 @@ class Launch {
       op_->tokensWindow = windowPlace(group_.comm, a_.outTokens);
       op_->scalesWindow = a_.forwardsScales() ? windowPlace(group_.comm, a_.outScales) : 0;
     }
-    if (apiV1()) {
-      op_->rule = direct ? RowsRule::Direct : capturing_ ? RowsRule::Captured : RowsRule::Counted;
-      op_->budgetMeta = true;
-      op_->countsAfter = !capturing_;
-    } else if (group_.eager) {
+    if (group_.eager) {
       op_->rule = RowsRule::Counted;
     } else if (permutes()) {
       op_->rule = RowsRule::Zones;
@@ -128,9 +122,8 @@ class Launch {
   }
 
   ncclResult_t checkCount() {
-    const bool reads = op_->rule == RowsRule::Counted && !apiV1();
     metaRows_ = budget();
-    if (reads) {
+    if (op_->rule == RowsRule::Counted) {
       if (auto failure = readCount(&metaRows_)) return failure;
       if (a_.outTokens.sizes[0] < metaRows_) {
         return call_.invalidArgument("outputs.tokens has %zu rows, %zu are received", a_.outTokens.sizes[0], metaRows_);
@@ -140,17 +133,10 @@ class Launch {
     if (a_.forwardsScales() && a_.outScales.sizes[0] < least) {
       return call_.invalidArgument("outputs.scales has %zu rows, %zu are needed", a_.outScales.sizes[0], least);
     }
-    if (!a_.backward && !apiV1() && weights_.present && weights_.empty != a_.outTokens.empty) {
+    if (!a_.backward && weights_.present && weights_.empty != a_.outTokens.empty) {
       return call_.invalidArgument("outputs.tokens and outputs.topk_weights must both be empty, or neither");
     }
     return ncclSuccess;
-  }
-
-  ncclResult_t checkCountAfter() {
-    size_t count = 0;
-    if (auto failure = readCount(&count)) return failure;
-    if (a_.outTokens.sizes[0] >= count) return ncclSuccess;
-    return call_.invalidArgument("outputs.tokens has %zu rows, %zu were received", a_.outTokens.sizes[0], count);
   }
 
   ncclResult_t checkKernel() {
@@ -196,9 +182,8 @@ class Launch {
         return call_.undefined("outputs.topk_weights and outputs.topk_idx must have %zu columns", handle_.topk);
       }
     }
-    const size_t least = apiV1() ? budget() : metaRows_;
-    if (weights_.sizes[0] >= least) return ncclSuccess;
-    return call_.invalidArgument("outputs.topk_weights has %zu rows, %zu are needed", weights_.sizes[0], least);
+    if (weights_.sizes[0] >= metaRows_) return ncclSuccess;
+    return call_.invalidArgument("outputs.topk_weights has %zu rows, %zu are needed", weights_.sizes[0], metaRows_);
   }
 
   void fill(bool delivers) {

@@ -27,8 +27,7 @@ cudaError_t HtDispatch::run(WorkContext& context) const {
   if (!backward) touch("inputs.topk_weights", inWeights, plan.tokens * plan.topk * sizeof(float));
   if (!touch.good()) return cudaErrorIllegalAddress;
   const size_t rows = rowsWritten();
-  const bool delivering = delivers && !(countsAfter && rows > outRows);
-  if (delivering) {
+  if (delivers) {
     if (rows > outRows) {
       return context.fail(cudaErrorLaunchFailure, "%s on rank %d: %zu rows arrive, the outputs hold %zu", plan.function,
                           plan.group->rank, rows, outRows);
@@ -48,7 +47,7 @@ cudaError_t HtDispatch::run(WorkContext& context) const {
   if (const cudaError_t error = turn.awaitRegion()) return error;
   const RowCopier copier((rows + plan.tokens) * (tokenBytes + scaleBytes), plan.shape().ranks);
   publish(turn, copier);
-  if (delivering && plan.permutes() && plan.group->drop) {
+  if (delivers && plan.permutes() && plan.group->drop) {
     clearRows(0, plan.budget());
     clearMeta(0, plan.budget());
   }
@@ -58,9 +57,9 @@ cudaError_t HtDispatch::run(WorkContext& context) const {
     bool present = false;
     if (const cudaError_t error = turn.receive(source, &present)) return error;
     if (!present) continue;
-    if (const cudaError_t error = deliver(context, turn, source, rows, delivering ? &copier : nullptr)) return error;
+    if (const cudaError_t error = deliver(context, turn, source, rows, delivers ? &copier : nullptr)) return error;
   }
-  if (delivering) finishRows(rows);
+  if (delivers) finishRows(rows);
   return cudaSuccess;
 }
 
@@ -71,7 +70,7 @@ size_t HtDispatch::rowsWritten() const {
 
 cudaError_t HtDispatch::touchAll(WorkContext& context, size_t rows) const {
   size_t tokenRows = rows;
-  size_t metaRows = rule == RowsRule::Counted && !budgetMeta ? rows : plan.budget();
+  size_t metaRows = rule == RowsRule::Counted ? rows : plan.budget();
   if (rule == RowsRule::Captured) tokenRows = std::min(plan.budget(), htStagingRows(plan.shape(), plan.group->mode));
   if (rule == RowsRule::Zones) {
     metaRows = rows;
@@ -248,7 +247,7 @@ void HtDispatch::finishRows(size_t rows) const {
     }
   }
   if (rule == RowsRule::Zones) return;
-  if (rule != RowsRule::Counted || budgetMeta) clearMeta(rows, plan.budget());
+  if (rule != RowsRule::Counted) clearMeta(rows, plan.budget());
   if (rule == RowsRule::Captured) {
     const size_t staged = std::min(plan.budget(), htStagingRows(plan.shape(), plan.group->mode));
     if (staged > rows) {

@@ -20,8 +20,6 @@ struct HtDispatch {
   RowsRule rule = RowsRule::Counted;
   bool backward = false;
   bool delivers = true;      // false: this rank's outputs were refused, but the peers get their rows
-  bool budgetMeta = false;   // 0.1.0: ids and weights of the whole budget are written whatever the rule
-  bool countsAfter = false;  // 0.1.0: the caller finds out afterwards that its outputs were too small, and gets nothing
   size_t tokenBytes = 0;
   size_t scaleBytes = 0;
   size_t outRows = 0;        // that the output tensors hold

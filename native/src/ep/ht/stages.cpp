@@ -28,11 +28,10 @@ ncclResult_t fit(Call& call, const Group& group, size_t stages, size_t bytes) {
 }  // namespace
 
 ncclResult_t checkDispatchStages(Call& call, const Group& group, size_t bytesPerStage) {
-  return apiV1() ? ncclSuccess : fit(call, group, pinned("NCCL_EP_DISPATCH_NUM_STAGES"), bytesPerStage);
+  return fit(call, group, pinned("NCCL_EP_DISPATCH_NUM_STAGES"), bytesPerStage);
 }
 
 ncclResult_t checkCombineStages(Call& call, const Group& group, size_t bytesPerStage) {
-  if (apiV1()) return ncclSuccess;
   return fit(call, group, pinned("NCCL_EP_COMBINE_NUM_STAGES_G2S") + pinned("NCCL_EP_COMBINE_NUM_STAGES_S2G"), bytesPerStage);
 }
 

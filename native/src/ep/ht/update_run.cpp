@@ -126,7 +126,7 @@ bool HtUpdate::assignExpertSlots(HtTurn& turn, uint64_t present) const {
       next[e] += zone;
       zone += padded(scratch.totals[e], plan.alignment);
     }
-    if (zone > budget && (!apiV1() || d == static_cast<size_t>(plan.group->rank))) fits = false;
+    if (zone > budget) fits = false;
   }
   int32_t* const map = plan.slotMap();
   for (size_t t = 0; t < plan.tokens; ++t) {

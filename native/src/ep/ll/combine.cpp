@@ -8,7 +8,6 @@ namespace emu::ep {
 
 namespace {
 
-constexpr size_t kV1MostTopk = 9;
 // The emulator's own model of the kernel's shared memory: so much for each warp of a group.
 constexpr int kSharedMemoryPerWarp = 4096 + 16;
 constexpr int kLeastWarps = 2;
@@ -57,7 +56,6 @@ ncclResult_t fitSharedMemory(Call& call, Group& group) {
 }  // namespace
 
 ncclResult_t combineLl(Call& call, const std::shared_ptr<Handle>& handle, CombineArguments& a, cudaStream_t stream) {
-  if (apiV1() && handle->topk > kV1MostTopk) return call.throws("no kernel for num_topk %zu", handle->topk);
   Tensor weights;
   if (auto failure = checkShapes(call, *handle, a, &weights)) return failure;
   Group& group = *handle->group;
@@ -68,9 +66,7 @@ ncclResult_t combineLl(Call& call, const std::shared_ptr<Handle>& handle, Combin
   if (rowBytes > group.shape.maxTokenBytes) {
     return call.undefined("rows of %zu bytes overrun message slots made for max_token_bytes %zu", rowBytes, group.shape.maxTokenBytes);
   }
-  if (!apiV1()) {
-    if (auto failure = fitSharedMemory(call, group)) return failure;
-  }
+  if (auto failure = fitSharedMemory(call, group)) return failure;
 
   auto op = std::make_shared<LlCombine>();
   op->group = handle->group;

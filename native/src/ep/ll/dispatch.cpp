@@ -1,17 +1,11 @@
 #include "ep/ll/dispatch.h"
 
-#include <algorithm>
-#include <iterator>
-
 #include "ep/ll/submit.h"
 #include "ep/window.h"
 
 namespace emu::ep {
 
 namespace {
-
-constexpr size_t kV1Hidden[] = {2048, 2560, 4096, 5120, 6144, 7168, 8192};
-constexpr size_t kV1MostTopk = 9;
 
 struct Outputs {
   Tensor weights, ids;           // of the outputs
@@ -56,19 +50,14 @@ ncclResult_t checkRankMajor(Call& call, const Shape& shape, size_t topk, const D
   if (auto failure = decodeRequired(call, "outputs.topk_idx", a.outputs.topk_idx, &o->ids)) return failure;
   if (auto failure = require(call, "outputs.topk_idx", o->ids, ncclInt32, o->ids.is(ranks, rows, topk))) return failure;
   if (auto failure = forbid(call, "expert_counters", a.info.expert_counters)) return failure;
-  if (apiV1() && a.info.src_rank_counters == nullptr) return call.aborts("src_rank_counters is NULL, but required");
   if (auto failure = decodeOptional(call, "src_rank_counters", a.info.src_rank_counters, &o->sourceCounters)) return failure;
   if (!o->sourceCounters.present) return ncclSuccess;
   return require(call, "src_rank_counters", o->sourceCounters, ncclInt32, o->sourceCounters.is(ranks));
 }
 
-// What the generated kernels, or the precompiled ones of 0.1.0, refuse.
+// What the generated kernels refuse.
 ncclResult_t checkRowLength(Call& call, const DispatchArguments& a) {
   const size_t hidden = a.tokens.sizes[1];
-  if (apiV1()) {
-    if (std::find(std::begin(kV1Hidden), std::end(kV1Hidden), hidden) != std::end(kV1Hidden)) return ncclSuccess;
-    return call.throws("no kernel for %zu elements per row", hidden);
-  }
   if (a.recipe != NCCL_EP_DISP_QUANT_NONE) return ncclSuccess;
   const size_t unit = elementBytes(a.tokens.type) == 2 ? 256 : 128;
   if (hidden != 0 && hidden % unit == 0) return ncclSuccess;
@@ -100,7 +89,7 @@ ncclResult_t resolveWindows(Call& call, const Handle& handle, DispatchArguments&
     }
     if (auto failure = resolveWindow(call, "outputs", group.comm, tensor)) return failure;
   }
-  const bool eligible = !apiV1() && !handle.expertMajor() && !a.makesScales();
+  const bool eligible = !handle.expertMajor() && !a.makesScales();
   if (eligible) {
     if (auto failure = checkWindow(call, "outputs.tokens", group.comm, a.outTokens)) return failure;
     if (auto failure = checkWindow(call, "outputs.scales", group.comm, a.outScales)) return failure;
@@ -126,7 +115,6 @@ void refreshFrom(const DispatchArguments& a, Continuation* continuation, LlDispa
 }  // namespace
 
 ncclResult_t dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, DispatchArguments& a, cudaStream_t stream) {
-  if (apiV1() && handle->topk > kV1MostTopk) return call.throws("no kernel for num_topk %zu", handle->topk);
   Outputs o;
   if (auto failure = checkShapes(call, *handle, a, &o)) return failure;
   auto op = std::make_shared<LlDispatch>();
@@ -145,8 +133,6 @@ ncclResult_t dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, Dispa
   op->scaleBytes = a.wireScaleBytes();
   op->recipe = a.recipe;
   op->roundScales = a.config.round_scales != 0;
-  op->scaleColumns = apiV1();
-  op->clearIds = !apiV1();
   op->idKind = a.info.recv_topk_idx_kind;
   op->routing = handle->routing.data;
   op->wideRouting = handle->routing.type == ncclInt64;

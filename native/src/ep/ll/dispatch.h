@@ -23,8 +23,6 @@ struct LlDispatch {
   size_t scaleBytes = 0;
   ncclEpDispQuant_t recipe = NCCL_EP_DISP_QUANT_NONE;
   bool roundScales = false;
-  bool scaleColumns = false;  // 0.1.0: scales lie transposed
-  bool clearIds = true;       // unused rows of the received ids are set to -1
   ncclEpExpertIdKind_t idKind = NCCL_EP_EXPERT_ID_LOCAL;
 
   const void* routing = nullptr;
@@ -56,7 +54,7 @@ struct LlDispatch {
   void stageRow(unsigned char* to, size_t token, const RowCopier& copier) const;
   void takeExpertRows(const Bank& from, uint32_t token, int32_t* slots, const RowCopier& copier) const;
   void takeRankRow(const Bank& from, uint32_t token, size_t row, int32_t* slots, const RowCopier& copier) const;
-  void copyRow(const Bank& from, uint32_t token, size_t zone, size_t row, const RowCopier& copier) const;
+  void copyRow(const Bank& from, uint32_t token, size_t row, const RowCopier& copier) const;
 };
 
 }  // namespace emu::ep

@@ -54,7 +54,7 @@ cudaError_t LlDispatch::stage(WorkContext& context, LlTurn& turn) const {
     return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the kernel needs two thread blocks, hence two experts",
                         ticket.function, group->rank);
   }
-  if (rankMajor && clearIds) std::memset(outIds, 0xff, received * sizeof(int32_t));
+  if (rankMajor) std::memset(outIds, 0xff, received * sizeof(int32_t));
   if (!rankMajor) std::memset(expertCounters, 0, shape.local() * sizeof(int32_t));
 
   const Bank bank = turn.mine();
@@ -206,7 +206,7 @@ void LlDispatch::takeExpertRows(const Bank& from, uint32_t token, int32_t* slots
     expertCounters[expert] = slot + 1;
     const size_t row = static_cast<size_t>(expert) * zoneRows() + static_cast<size_t>(slot);
     slots[k] = static_cast<int32_t>(row);
-    copyRow(from, token, static_cast<size_t>(expert), row, copier);
+    copyRow(from, token, row, copier);
   }
 }
 
@@ -220,25 +220,13 @@ void LlDispatch::takeRankRow(const Bank& from, uint32_t token, size_t row, int32
     slots[k] = static_cast<int32_t>(row);
   }
   std::memcpy(outWeights + row * topk, from.weights() + token * topk, topk * sizeof(float));
-  copyRow(from, token, row / group->shape.maxDispatch, row, copier);
+  copyRow(from, token, row, copier);
 }
 
-// `zone` is the expert or source region that holds the row.
-void LlDispatch::copyRow(const Bank& from, uint32_t token, size_t zone, size_t row, const RowCopier& copier) const {
+void LlDispatch::copyRow(const Bank& from, uint32_t token, size_t row, const RowCopier& copier) const {
   const unsigned char* const staged = from.dispatchRow(token);
   copier.copy(out + row * tokenBytes, staged, tokenBytes);
-  if (scaleBytes == 0) return;
-  if (!scaleColumns) {
-    std::memcpy(outScales + row * scaleBytes, staged + tokenBytes, scaleBytes);
-    return;
-  }
-  // 0.1.0: EXPERT_MAJOR [L][H/128][R*B], RANK_MAJOR [H/128][R*B].
-  const size_t columns = scaleBytes / sizeof(float);
-  const size_t base = rankMajor ? 0 : zone * columns * zoneRows();
-  const size_t within = rankMajor ? row : row - zone * zoneRows();
-  for (size_t c = 0; c < columns; ++c) {
-    std::memcpy(outScales + (base + c * zoneRows() + within) * sizeof(float), staged + tokenBytes + c * sizeof(float), sizeof(float));
-  }
+  if (scaleBytes > 0) std::memcpy(outScales + row * scaleBytes, staged + tokenBytes, scaleBytes);
 }
 
 }  // namespace emu::ep

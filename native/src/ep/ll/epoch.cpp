@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <numeric>
 
-#include "base/misuse.h"
 #include "base/options.h"
 #include "ep/faults.h"
 
@@ -27,25 +26,17 @@ cudaError_t LlTurn::enter() {
                          group_.rank);
   }
   entered_ = true;
+  bank_ = static_cast<int>(group_.ll.epoch & 1);
   return cudaSuccess;
 }
 
 cudaError_t LlTurn::startSend() {
   if (const cudaError_t error = enter()) return error;
   LlState& ll = group_.ll;
-  const char* const function = ticket_.function;
   if (ll.sendPending) {
-    const char* const text = "a send half of the group is pending; complete it first";
-    if (apiV1()) misuse(End::Undefined, group_.rank, function, "%s", text);
-    return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: %s", function, group_.rank, text);
+    return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: a send half of the group is pending; complete it first",
+                         ticket_.function, group_.rank);
   }
-  bank_ = ticket_.bank >= 0 ? ticket_.bank : static_cast<int>(ll.epoch & 1);
-  if (ticket_.bank >= 0 && bank_ == ll.lastBank) {
-    const char* const text = "uses the bank of the operation before it: an odd number of operations in a graph, or handles interleaved";
-    misuse(End::Undefined, group_.rank, function, "%s", text);
-    return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: %s", function, group_.rank, text);
-  }
-  ll.lastBank = bank_;
   group_.exchange.started(ticket_.operation);
   ll.pendingFaults = meetFaults(group_.rank);
   if (ll.pendingFaults.silent) ll.silent = true;
@@ -62,7 +53,6 @@ cudaError_t LlTurn::startReceive() {
   if (!ll.sendPending) {
     return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: a receive half without its send half", ticket_.function, group_.rank);
   }
-  bank_ = ll.lastBank;
   deadline_ = now() + group_.timeoutNs;
   return cudaSuccess;
 }

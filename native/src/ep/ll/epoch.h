@@ -11,7 +11,6 @@ struct LlTicket {
   const char* function = "";
   Operation operation = Operation::None;
   uint32_t generation = 0;  // of the buffer whose address the operation uses
-  int bank = -1;            // 0.1.0 fixes the bank at the call
   bool staged = false;
 };
 

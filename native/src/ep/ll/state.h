@@ -22,7 +22,6 @@ struct LlState {
   std::atomic<bool> busy{false};            // catches operations that nothing orders
   uint64_t epoch = 0;
   bool sendPending = false;
-  int lastBank = 1;                         // 0.1.0: the bank of the operation that ran last
   faults::Operation pendingFaults;          // of the operation whose send half ran last
   bool silent = false;
 

@@ -10,10 +10,6 @@ LlTicket makeTicket(Call& call, Handle& handle, Operation operation, bool staged
   ticket.operation = operation;
   ticket.generation = handle.group->ll.generation;
   ticket.staged = staged;
-  if (apiV1()) {
-    ticket.bank = handle.bank;
-    handle.bank ^= 1;
-  }
   return ticket;
 }
 

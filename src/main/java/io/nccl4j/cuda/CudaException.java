@@ -25,7 +25,7 @@ public final class CudaException extends NativeCallException {
     }
 
     /** A later call on a device that has failed for good: fails at once, with the first failure as its cause. */
-    static CudaException after(CudaException first, CudaDevice device) {
+    static CudaException after(CudaException first, Object device) {
         CudaException e = new CudaException(first.function(), first.code(),
                 device + " has failed before and can only be "
                         + "reset, or given up with its process. First failure: " + first.getMessage());

@@ -7,7 +7,10 @@ import io.nccl4j.internal.Ownership;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** A CUDA object of one device: closed when the work in flight is done, abandoned if the device is lost or does not get done. */
+/**
+ * A CUDA object of one device: destroyed when the work in flight is done, abandoned if the device is lost or its work does not
+ * end in time.
+ */
 abstract class DeviceResource extends NativeObject {
     private static final Logger LOG = LoggerFactory.getLogger("io.nccl4j.cuda");
 
@@ -33,13 +36,26 @@ abstract class DeviceResource extends NativeObject {
         return owned;
     }
 
-    private void checkClose() {
+    /** Whether a reset of the device has destroyed the native object. */
+    final boolean isOfEarlierGeneration() {
+        return generation != device.generation();
+    }
+
+    /** Refuses a use after {@link CudaDevice#reset}: the runtime would read freed memory. */
+    final void checkNotReset(String call) {
+        if (isOfEarlierGeneration()) {
+            throw new IllegalStateException(call + " of " + label() + ": it is gone since " + device
+                    + " was reset; close it and make it anew");
+        }
+    }
+
+    void checkClose() {
         CaptureScope.refuse("close of " + label(), "close after the capture");
     }
 
     private void release(long address, Deadline deadline) {
         released();
-        if (!owned || generation != device.generation()) {
+        if (!owned || isOfEarlierGeneration()) {
             return;
         }
         if (device.failure() != null || !awaitLastUse(deadline)) {
@@ -48,7 +64,7 @@ abstract class DeviceResource extends NativeObject {
                     : "work that may use it is still pending after " + deadline);
             return;
         }
-        device.run(() -> destroy(address));
+        destroy(address);
     }
 
     /** Java-side bookkeeping, whatever becomes of the native object. */
@@ -57,7 +73,7 @@ abstract class DeviceResource extends NativeObject {
 
     /** Waits for work that may use the object; false if it does not end in time. */
     boolean awaitLastUse(Deadline deadline) {
-        return device.awaitEnqueued(deadline.remaining());
+        return device.awaitLastUse(deadline.remaining());
     }
 
     /** Its name in messages: kind and number. */
@@ -65,7 +81,7 @@ abstract class DeviceResource extends NativeObject {
         return Ownership.of(this).label();
     }
 
-    /** Destroys the native object; the device is current. */
+    /** Destroys the native object. */
     abstract void destroy(long address);
 
     @Override

@@ -196,6 +196,17 @@ public final class PiecewiseGraph implements AutoCloseable {
         }
     }
 
+    /** Makes the executables of the segments belong to the calling thread; the origin stream is moved by its user. */
+    public void bindToCurrentThread() {
+        checkOpen();
+        for (Segment segment : segments) {
+            CudaGraphExec exec = segment.exec;
+            if (exec != null) {
+                exec.bindToCurrentThread();
+            }
+        }
+    }
+
     /** Waits, with a limit, for replays in flight and closes the segments' graphs. Idempotent. */
     @Override
     public void close() {

@@ -1,6 +1,5 @@
 package io.nccl4j.internal;
 
-import io.nccl4j.NativeObject;
 import java.util.Iterator;
 import java.util.function.Function;
 import java.util.stream.Stream;
@@ -31,7 +30,7 @@ final class CreationSite implements Function<Stream<StackWalker.StackFrame>, Str
     }
 
     private static boolean isOurs(String name) {
-        return name.equals(NativeObject.class.getName()) || name.startsWith("io.nccl4j.internal.")
+        return name.equals("io.nccl4j.NativeObject") || name.startsWith("io.nccl4j.internal.")
                 || name.startsWith("io.nccl4j.cuda.")
                 || name.startsWith("io.nccl4j.nccl.") || name.startsWith("io.nccl4j.ep.");
     }

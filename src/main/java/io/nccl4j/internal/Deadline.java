@@ -6,6 +6,9 @@ import java.time.Duration;
 public final class Deadline {
     private static final Duration CLOSE = Duration.ofSeconds(Long.getLong("nccl4j.close.limit.seconds", 30));
 
+    /** No end. */
+    public static final Deadline NEVER = new Deadline(Duration.ofNanos(Long.MAX_VALUE / 2));
+
     private final Duration limit;
     private final long end;
 
@@ -43,6 +46,6 @@ public final class Deadline {
     @Override
     public String toString() {
         long millis = TimeLimit.millis(limit);
-        return millis % 1000 == 0 ? millis / 1000 + " s" : millis + " ms";
+        return millis >= 10_000 && millis % 1000 == 0 ? millis / 1000 + " s" : millis + " ms";
     }
 }

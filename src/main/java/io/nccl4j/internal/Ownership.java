@@ -131,13 +131,11 @@ public final class Ownership {
 
     /** Closes it after {@link #beginClose}, and what it owns. */
     public void endClose(long address, Deadline deadline) {
-        StateChanges.add();
         try {
             if (release != null) {
                 release.release(address, deadline);
             }
         } finally {
-            StateChanges.add();
             node.endClose();
             leakReport.clean();
             closeAll(owned, deadline);

@@ -108,7 +108,7 @@ public final class Window extends NativeObject {
     /** Deregisters, {@code ncclCommWindowDeregister}. Collective. */
     private void release(long released, Deadline deadline) {
         String reason = communicator.lost();
-        if (reason == null && !communicator.device().awaitEnqueued(deadline.remaining())) {
+        if (reason == null && !communicator.device().awaitLastUse(deadline.remaining())) {
             reason = "work that may use it is still pending after " + deadline;
         }
         if (reason == null) {

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpGroupConfig;
@@ -126,7 +127,7 @@ class FaultTest {
                             .maxTokenBytes(HIDDEN * 2).layout(Layout.EXPERT_MAJOR).topK(2).mask().timeout(timeout)
                             .build());
             handle = group.createHandle();
-            buffers = handle.allocateBuffers(HIDDEN, DataType.BFLOAT16);
+            buffers = handle.allocateBuffers(BufferConfig.of(HIDDEN, DataType.BFLOAT16));
             buffers.routing().memory().fillAsync((byte) -1, stream);
             stream.await(LIMIT);
         }

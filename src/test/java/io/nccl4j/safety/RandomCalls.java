@@ -27,7 +27,7 @@ final class RandomCalls {
     private static final Duration THREAD_LIMIT = Duration.ofSeconds(40);
     /** What comes of these depends on time. */
     private static final Set<String> TIMED = Set.of("isIdle", "isComplete", "elapsedMillisSince", "await",
-            "synchronize", "waitEvent", "memoryInfo", "recapture", "awaitEnqueued", "awaitReady", "asyncError");
+            "synchronize", "waitEvent", "memoryInfo", "recapture", "awaitEnqueued", "awaitLastUse", "asyncError");
     /** What they give is new, and its contents nobody's concern yet. */
     private static final Set<String> MAKERS = Set.of("allocate", "allocateAsync", "slice");
 

@@ -1,7 +1,9 @@
 package io.nccl4j.emulator;
 
-import io.nccl4j.bootstrap.InProcessBootstrap;
+import io.nccl4j.bootstrap.BootstrapOptions;
+import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.cuda.CudaDevice;
+import io.nccl4j.nccl.Bootstrap;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -21,7 +23,7 @@ final class ClusterRun<T extends @Nullable Object> {
     private final int devices;
     private final Duration limit;
     private final RankBody<T> body;
-    private final List<InProcessBootstrap> bootstraps;
+    private final List<Bootstrap> bootstraps;
     private final List<Thread> threads = new ArrayList<>();
     private final List<@Nullable T> results;
     /** In the order in which ranks failed; guarded by this, like {@link #running}. */
@@ -33,7 +35,7 @@ final class ClusterRun<T extends @Nullable Object> {
         this.devices = devices;
         this.limit = limit;
         this.body = body;
-        this.bootstraps = InProcessBootstrap.of(size, limit);
+        this.bootstraps = Bootstraps.inProcess(size, BootstrapOptions.builder().limit(limit).build());
         this.results = Collections.synchronizedList(new ArrayList<>(Collections.nCopies(size, null)));
     }
 
@@ -74,17 +76,22 @@ final class ClusterRun<T extends @Nullable Object> {
     }
 
     private void execute(int rank) {
-        InProcessBootstrap bootstrap = bootstraps.get(rank);
-        String farewell = "has ended";
+        Bootstrap bootstrap = bootstraps.get(rank);
+        @Nullable
+        String failure = null;
         try {
             CudaDevice device = CudaDevice.of(rank % devices);
             device.makeCurrent();
             results.set(rank, body.run(new EmulatedRank(rank, size, device, bootstrap)));
         } catch (Throwable e) {
-            farewell = "has failed: " + e;
+            failure = "has failed: " + e;
             fail(rank, e);
         } finally {
-            bootstrap.leave(farewell);
+            if (failure == null) {
+                bootstrap.close();
+            } else {
+                bootstrap.leave(failure);
+            }
             synchronized (this) {
                 running--;
                 notifyAll();

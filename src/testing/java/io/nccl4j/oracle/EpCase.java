@@ -25,7 +25,12 @@ public record EpCase(long seed, RoutingKind kind, NumberFormat format, int hidde
 
     /** Another case of the same shape, format and row length: other tokens, other routing, other numbers of tokens. */
     public EpCase redraw(RoutingKind otherKind, long otherSeed) {
-        return draw(shape(), otherKind, format, hidden, otherSeed, new SplittableRandom(otherSeed));
+        return of(shape(), otherKind, format, hidden, otherSeed);
+    }
+
+    /** A case of a given shape: any number of tokens on each rank. */
+    public static EpCase of(EpShape shape, RoutingKind kind, NumberFormat format, int hidden, long seed) {
+        return draw(shape, kind, format, hidden, seed, new SplittableRandom(seed));
     }
 
     /**

@@ -14,7 +14,7 @@ public final class HostMirror implements AutoCloseable {
     /** Allocates the host's side. */
     public HostMirror(EpTensor tensor) {
         device = tensor.memory();
-        host = PinnedMemory.allocate(device.device(), device.byteSize());
+        host = PinnedMemory.allocate(device.device(), tensor.byteSize());
     }
 
     /** The host's side. */

@@ -10,7 +10,6 @@ import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.EpBuffers;
-import io.nccl4j.ep.EpGeneration;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.OverflowPolicy;
@@ -352,11 +351,9 @@ public final class MoeLayer implements AutoCloseable {
         ReceiveBudget budget = handle.group().config().overflow() == OverflowPolicy.DROP
                 ? ReceiveBudget.dropping(most)
                 : ReceiveBudget.trapping(most);
-        ExpertMajorMode mode = handle.group().generation() != EpGeneration.API_V2
-                ? ExpertMajorMode.NVLINK_DUP
-                : handle.group().config().zeroCopy() == ZeroCopy.ON
-                        ? ExpertMajorMode.LOCAL_DUP
-                        : ExpertMajorMode.LOCAL_PERMUTE;
+        ExpertMajorMode mode = handle.group().config().zeroCopy() == ZeroCopy.ON
+                ? ExpertMajorMode.LOCAL_DUP
+                : ExpertMajorMode.LOCAL_PERMUTE;
         return new LayerOracle(kind, inputs, format, buffers.config().hidden(), function, budget, mode,
                 handle.alignment());
     }

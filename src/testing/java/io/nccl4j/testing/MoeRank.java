@@ -10,9 +10,13 @@ import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.CommunicatorOptions;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.EpShape;
+import io.nccl4j.oracle.NumberFormat;
+import io.nccl4j.oracle.RoutingKind;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.Deque;
+import java.util.Objects;
 import java.util.function.UnaryOperator;
 
 /** A rank with what its layers need: a communicator, a stream and a group. Collective to make and to close. */
@@ -56,7 +60,7 @@ public final class MoeRank implements AutoCloseable {
     /** The same; {@code more} changes the configuration of the group. */
     public static MoeRank of(EmulatedRank rank, LayerKind kind, EpCase model,
             UnaryOperator<EpGroupConfig.Builder> more) {
-        return new MoeRank(rank.bootstrap(), rank.device(), CommunicatorOptions.defaults().limit(LIMIT),
+        return new MoeRank(rank.bootstrap(), rank.device(), CommunicatorOptions.builder().limit(LIMIT).build(),
                 more.apply(kind.config(model)).build(),
                 BufferConfig.of(model.hidden(), LayerKind.type(model.format())));
     }
@@ -105,6 +109,22 @@ public final class MoeRank implements AutoCloseable {
     /** The rows of its layers. */
     public BufferConfig rows() {
         return rows;
+    }
+
+    /** The algorithm and layout of its group. */
+    public LayerKind kind() {
+        return LayerKind.of(group.config().algorithm(), Objects.requireNonNull(group.config().layout()));
+    }
+
+    /** The sizes of its group. */
+    public EpShape shape() {
+        EpGroupConfig config = group.config();
+        return new EpShape(communicator.size(), config.experts(), config.topK(), config.maxTokensPerRank());
+    }
+
+    /** A batch of all ranks, any number of tokens each; the same on all of them. */
+    public EpCase draw(RoutingKind routing, long seed) {
+        return EpCase.of(shape(), routing, NumberFormat.valueOf(rows.type().name()), rows.hidden(), seed);
     }
 
     /** Waits for the stream. */

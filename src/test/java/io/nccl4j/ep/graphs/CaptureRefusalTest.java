@@ -16,11 +16,11 @@ import io.nccl4j.emulator.Emulator;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.EpHandlePool;
-import io.nccl4j.ep.GraphCache;
-import io.nccl4j.ep.GraphKey;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.RankMask;
+import io.nccl4j.ep.graph.EpHandlePool;
+import io.nccl4j.ep.graph.GraphCache;
+import io.nccl4j.ep.graph.GraphKey;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.nccl.Communicator;
@@ -130,7 +130,6 @@ class CaptureRefusalTest {
                             () -> CudaEvent.create(self.rank().device())),
                     new Refusal("CudaGraph.instantiate", "instantiate after the capture", graph::instantiate),
                     new Refusal("CudaGraphExec.upload", "upload after the capture", () -> exec.upload(self.stream())),
-                    new Refusal("CudaGraphExec.update", "update after the capture", () -> exec.update(graph)),
                     new Refusal("GraphCache.capture", "captures cannot be nested",
                             () -> cache.capture(GraphKey.of(1, layer.buffers()))),
                     new Refusal("GraphCache.evict", "evict after the capture",
@@ -155,8 +154,6 @@ class CaptureRefusalTest {
                     new Refusal("EpBuffers.readCountsForDebug",
                             "counts stay on the device: give expertCounts\\(\\) to the experts' kernels",
                             () -> layer.buffers().readCountsForDebug(self.stream())),
-                    new Refusal("Communicator.finalizeWork", "finalize after the capture",
-                            communicator::finalizeWork),
                     new Refusal("an operation of EpGroup#",
                             "the stream takes no part in the capture; use the stream that captures, or let this one wait "
                                     + "for an event of it",
