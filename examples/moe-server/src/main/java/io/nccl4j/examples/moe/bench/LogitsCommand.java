@@ -5,14 +5,13 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import com.google.gson.Gson;
 import io.nccl4j.bootstrap.Bootstraps;
-import io.nccl4j.bootstrap.InProcessBootstrap;
-import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.examples.moe.BackendChoice;
 import io.nccl4j.examples.moe.ModelOptions;
 import io.nccl4j.examples.moe.model.ModelConfig;
 import io.nccl4j.examples.moe.step.RankModel;
 import io.nccl4j.examples.moe.step.RankOptions;
 import io.nccl4j.examples.moe.step.StepBatch;
+import io.nccl4j.nccl.Bootstrap;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.lang.foreign.Arena;
@@ -49,8 +48,8 @@ public final class LogitsCommand implements Callable<Integer> {
         int[][] given = new Gson().fromJson(Files.readString(prompts), int[][].class);
         BackendChoice.use(model.backend());
         Files.createDirectories(out);
-        try (InProcessBootstrap bootstrap = Bootstraps.inProcess(1).getFirst();
-                RankModel rank = new RankModel(options, bootstrap, CudaDevice.of(0));
+        try (Bootstrap bootstrap = Bootstraps.inProcess(1).getFirst();
+                RankModel rank = new RankModel(options, bootstrap);
                 OutputStream logits = Files.newOutputStream(out.resolve("logits.bin"))) {
             int[][] tokens = new int[given.length][count];
             for (int slot = 0; slot < given.length; slot++) {

@@ -1,8 +1,6 @@
 package io.nccl4j.examples.moe.bench;
 
 import io.nccl4j.bootstrap.Bootstraps;
-import io.nccl4j.bootstrap.InProcessBootstrap;
-import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.examples.moe.BackendChoice;
 import io.nccl4j.examples.moe.ModelOptions;
 import io.nccl4j.examples.moe.model.ModelConfig;
@@ -12,6 +10,7 @@ import io.nccl4j.examples.moe.step.RankOptions;
 import io.nccl4j.examples.moe.step.StepBatch;
 import io.nccl4j.examples.moe.step.StepMode;
 import io.nccl4j.examples.moe.weights.WeightHash;
+import io.nccl4j.nccl.Bootstrap;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
@@ -70,8 +69,8 @@ public final class StepBenchCommand implements Callable<Integer> {
         System.out.println("| mode      | batch | p50 ms | p99 ms | p99/p50 | tokens/s | same tokens as |");
         boolean same = true;
         for (StepMode mode : modes) {
-            try (InProcessBootstrap bootstrap = Bootstraps.inProcess(1).getFirst();
-                    RankModel rank = new RankModel(model.rankOptions(mode), bootstrap, CudaDevice.of(0));
+            try (Bootstrap bootstrap = Bootstraps.inProcess(1).getFirst();
+                    RankModel rank = new RankModel(model.rankOptions(mode), bootstrap);
                     BusyThreads threads = new BusyThreads(busy)) {
                 for (int batch : batches) {
                     same &= measure(rank, mode, config, batch);

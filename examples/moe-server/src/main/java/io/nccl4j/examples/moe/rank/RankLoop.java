@@ -1,6 +1,5 @@
 package io.nccl4j.examples.moe.rank;
 
-import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.examples.moe.step.RankModel;
 import io.nccl4j.examples.moe.step.RankOptions;
 import io.nccl4j.nccl.Bootstrap;
@@ -15,9 +14,9 @@ final class RankLoop {
     private RankLoop() {
     }
 
-    static void run(RankOptions options, Bootstrap bootstrap, CudaDevice device, RankLink link)
+    static void run(RankOptions options, Bootstrap bootstrap, RankLink link)
             throws IOException, InterruptedException {
-        try (RankModel model = new RankModel(options, bootstrap, device)) {
+        try (RankModel model = new RankModel(options, bootstrap)) {
             link.answer(RankAnswer.READY);
             while (true) {
                 switch (link.next()) {

@@ -2,7 +2,6 @@ package io.nccl4j.examples.moe.rank;
 
 import com.google.gson.Gson;
 import io.nccl4j.bootstrap.Bootstraps;
-import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.examples.moe.step.RankOptions;
 import io.nccl4j.nccl.Bootstrap;
 import java.io.BufferedInputStream;
@@ -43,15 +42,10 @@ public final class RankProcess {
                 }
             };
             try (Bootstrap bootstrap = Bootstraps.fromEnvironment()) {
-                RankLoop.run(options, bootstrap, device(bootstrap), link);
+                RankLoop.run(options, bootstrap, link);
             } catch (RuntimeException e) {
                 link.answer(RankAnswer.failed(e));
             }
         }
-    }
-
-    /** Where a process is shown one device only, that is its own. */
-    private static CudaDevice device(Bootstrap bootstrap) {
-        return CudaDevice.of(CudaDevice.count() == 1 ? 0 : bootstrap.localRank());
     }
 }

@@ -3,10 +3,10 @@ package io.nccl4j.examples.moe.rank;
 import com.google.gson.Gson;
 import io.nccl4j.Backend;
 import io.nccl4j.bootstrap.Bootstraps;
-import io.nccl4j.bootstrap.InProcessBootstrap;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.examples.moe.model.ModelException;
 import io.nccl4j.examples.moe.step.RankOptions;
+import io.nccl4j.nccl.Bootstrap;
 import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.File;
@@ -39,10 +39,10 @@ public final class Ranks {
             throw new ModelException(options.ranks() + " ranks need as many devices, and there are "
                     + CudaDevice.count());
         }
-        List<InProcessBootstrap> bootstraps = Bootstraps.inProcess(options.ranks());
+        List<Bootstrap> bootstraps = Bootstraps.inProcess(options.ranks());
         List<Rank> ranks = new ArrayList<>();
         for (int rank = 0; rank < options.ranks(); rank++) {
-            ranks.add(new ThreadRank(options, rank, CudaDevice.of(rank), bootstraps.get(rank)));
+            ranks.add(new ThreadRank(options, rank, bootstraps.get(rank)));
         }
         return ready(ranks, limit);
     }

@@ -1,6 +1,5 @@
 package io.nccl4j.examples.moe.rank;
 
-import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.examples.moe.step.RankOptions;
 import io.nccl4j.nccl.Bootstrap;
 import java.time.Duration;
@@ -15,11 +14,11 @@ final class ThreadRank implements Rank, RankLink {
     private final BlockingQueue<RankAnswer> answers = new LinkedBlockingQueue<>();
     private final Thread thread;
 
-    ThreadRank(RankOptions options, int number, CudaDevice device, Bootstrap bootstrap) {
+    ThreadRank(RankOptions options, int number, Bootstrap bootstrap) {
         this.number = number;
         this.thread = Thread.ofPlatform().daemon().name("rank-" + number).start(() -> {
             try (bootstrap) {
-                RankLoop.run(options, bootstrap, device, this);
+                RankLoop.run(options, bootstrap, this);
             } catch (Throwable e) {
                 answers.add(RankAnswer.failed(e));
             }

@@ -48,14 +48,16 @@ public final class RankModel implements AutoCloseable {
     private RankMask mask;
 
     /** Loads everything and captures. */
-    public RankModel(RankOptions options, Bootstrap bootstrap, CudaDevice device) {
+    public RankModel(RankOptions options, Bootstrap bootstrap) {
         this.options = options;
         ModelConfig model = options.config();
+        CudaDevice device = bootstrap.device();
         device.makeCurrent();
         MemoryNeed.check(model, options, device);
         boolean done = false;
         try {
-            communicator = own(Communicator.init(bootstrap, device));
+            // By an id: a communicator that knows the bootstrap is given up when a rank dies, and here the others go on.
+            communicator = own(Communicator.init(bootstrap.exchangeUniqueId(), bootstrap.rank(), bootstrap.size(), device));
             stream = own(CudaStream.create(device));
             group = own(EpGroup.create(communicator, groupConfig(model, options)));
             EpHandle handle = own(group.createHandle());
