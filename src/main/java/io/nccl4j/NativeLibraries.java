@@ -5,11 +5,11 @@ import io.nccl4j.internal.LibraryLoader;
 /**
  * The native libraries in use.
  *
- * <p>The real ones are looked for in this order: the files named by the system properties {@code nccl4j.cudart.library},
- * {@code nccl4j.nccl.library} and {@code nccl4j.nccl_ep.library}; the folders of the system property
- * {@code nccl4j.library.path}; those of the environment variable {@code NCCL4J_LIBRARY_PATH}; the folders that
- * {@code CUDA_HOME}, {@code CUDA_PATH} and {@code NCCL_HOME} name; the dynamic linker's own path. A folder may hold the files
- * itself or be laid out like a CUDA toolkit or Python's {@code site-packages}.
+ * <p>The real ones are looked for in this order: the files named by the system properties {@code
+ * nccl4j.cudart.library}, {@code nccl4j.nccl.library} and {@code nccl4j.nccl_ep.library}; the folders of the system
+ * property {@code nccl4j.library.path}; those of the environment variable {@code NCCL4J_LIBRARY_PATH}; the folders that
+ * {@code CUDA_HOME}, {@code CUDA_PATH} and {@code NCCL_HOME} name; the dynamic linker's own path. A folder may hold the
+ * files itself or be laid out like a CUDA toolkit or Python's {@code site-packages}.
  */
 public final class NativeLibraries {
     private NativeLibraries() {

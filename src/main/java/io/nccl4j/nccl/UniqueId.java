@@ -26,6 +26,8 @@ public final class UniqueId {
     /**
      * Makes one, {@code ncclGetUniqueId}. From now on this process waits for the ranks that have it, so it must live
      * until the communicator exists.
+     *
+     * @throws NcclException if NCCL cannot listen on a network interface
      */
     public static UniqueId create() {
         LibraryLoader.loadNccl();
@@ -43,6 +45,7 @@ public final class UniqueId {
      * One that another rank has made.
      *
      * @param bytes of {@link #toBytes()}
+     * @throws IllegalArgumentException if there are not {@link #BYTES} of them
      */
     public static UniqueId of(byte[] bytes) {
         if (bytes.length != BYTES) {
