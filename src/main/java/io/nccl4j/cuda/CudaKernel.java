@@ -97,11 +97,18 @@ public final class CudaKernel {
      * Blocks that run on one multiprocessor at a time, {@code cudaOccupancyMaxActiveBlocksPerMultiprocessor}: times
      * {@link DeviceAttribute#MULTIPROCESSORS} it is the largest grid that runs at once.
      *
-     * @param threads per block
+     * @param threads per block, 1 to {@link #maxThreadsPerBlock()}
      * @param sharedBytes dynamic shared memory per block
+     * @throws IllegalArgumentException if a block cannot have as many
      */
     public int maxActiveBlocks(int threads, int sharedBytes) {
         module.checkUsable("CudaKernel.maxActiveBlocks");
+        if (threads < 1 || threads > maxThreads || sharedBytes < 0 || sharedBytes > maxDynamicSharedBytes) {
+            throw new IllegalArgumentException("blocks of " + threads + " threads with " + sharedBytes
+                    + " bytes of dynamic shared memory: kernel '" + name() + "' can have 1 to " + maxThreads
+                    + " threads and 0 to "
+                    + maxDynamicSharedBytes + " bytes");
+        }
         return device.call(() -> {
             try (Arena arena = Arena.ofConfined()) {
                 MemorySegment out = arena.allocate(ValueLayout.JAVA_INT);
