@@ -296,9 +296,15 @@ public final class CudaDevice {
 
     /** From here on nothing that was made before is used: neither its native objects nor its host memory. */
     private synchronized void beginGeneration() {
-        generation++;
-        hostMemory.forEach(Arena::close);
+        try {
+            hostMemory.forEach(Arena::close);
+        } catch (IllegalStateException e) {
+            hostMemory.removeIf(arena -> !arena.scope().isAlive());
+            throw new IllegalStateException(
+                    "CudaDevice.reset while another thread copies from or to pinned memory of " + this, e);
+        }
         hostMemory.clear();
+        generation++;
     }
 
     /** Pinned memory of the device lives as long as {@code arena}, which a reset closes. */
