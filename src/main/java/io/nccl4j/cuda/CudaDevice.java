@@ -223,17 +223,6 @@ public final class CudaDevice {
     }
 
     /**
-     * The PCI bus id, such as {@code 0000:17:00.0}: the device's name across processes, {@code cudaDeviceGetPCIBusId}.
-     */
-    public String pciBusId() {
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(32);
-            check(CudaRuntime.cudaDeviceGetPCIBusId(out, 32, ordinal), "cudaDeviceGetPCIBusId");
-            return out.getString(0);
-        }
-    }
-
-    /**
      * The range of stream priorities: least (a larger number) and greatest, {@code cudaDeviceGetStreamPriorityRange}.
      */
     public PriorityRange priorityRange() {
