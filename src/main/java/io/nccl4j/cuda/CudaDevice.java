@@ -4,13 +4,14 @@ import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
-import io.nccl4j.NativeLibraries;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.DeviceThread;
+import io.nccl4j.internal.EmulatorReason;
+import io.nccl4j.internal.LibraryLoader;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
@@ -72,7 +73,7 @@ public final class CudaDevice {
      * @throws CudaException if the driver does not answer
      */
     public static int count() {
-        NativeLibraries.load();
+        LibraryLoader.loadCuda();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(JAVA_INT);
             int status = CudaRuntime.cudaGetDeviceCount(out);
@@ -92,7 +93,7 @@ public final class CudaDevice {
      * @throws CudaException if the driver does not answer
      */
     public static CudaDevice current() {
-        NativeLibraries.load();
+        LibraryLoader.loadCuda();
         return of(currentOrdinal());
     }
 
@@ -334,7 +335,13 @@ public final class CudaDevice {
     }
 
     CudaException failed(int status, String function) {
-        CudaException e = CudaException.of(function, status, this);
+        return failed(status, function, "");
+    }
+
+    /** @param advice follows the text that CUDA gives; empty if there is none */
+    CudaException failed(int status, String function, String advice) {
+        String reason = CudaException.isSticky(status) ? EmulatorReason.of(ordinal) : "";
+        CudaException e = CudaException.of(function, status, this, reason.isEmpty() ? advice : advice + ": " + reason);
         // The runtime keeps it for cudaGetLastError as well; libraries that look there must not find it again.
         CudaRuntime.cudaGetLastError();
         if (e.isSticky()) {

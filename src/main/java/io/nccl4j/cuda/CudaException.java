@@ -13,10 +13,15 @@ public final class CudaException extends NativeCallException {
     }
 
     static CudaException of(String function, int code, Object where) {
+        return of(function, code, where, "");
+    }
+
+    /** @param advice follows the text that CUDA gives */
+    static CudaException of(String function, int code, Object where, String advice) {
         String name = string(CudaRuntime.cudaGetErrorName(code));
         String text = string(CudaRuntime.cudaGetErrorString(code));
         return new CudaException(function, code,
-                function + " on " + where + " failed with " + name + " (" + code + "): " + text);
+                function + " on " + where + " failed with " + name + " (" + code + "): " + text + advice);
     }
 
     /** A later call on a device that has failed for good: fails at once, with the first failure as its cause. */

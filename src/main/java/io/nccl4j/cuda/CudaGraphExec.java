@@ -5,7 +5,7 @@ import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CallEvent;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.FlightRecording;
-import io.nccl4j.internal.HotCalls;
+import io.nccl4j.internal.LaunchCalls;
 import java.lang.foreign.MemorySegment;
 
 /**
@@ -21,7 +21,7 @@ public final class CudaGraphExec extends ConfinedResource {
         super("CudaGraphExec", address, device, true, captured.touched().toArray(NativeObject[]::new));
         this.captured = captured;
         captured.use();
-        HotCalls.linkLaunch();
+        LaunchCalls.linkGraph();
     }
 
     /**
@@ -40,8 +40,8 @@ public final class CudaGraphExec extends ConfinedResource {
         captured.launching();
         CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
         int status = Thread.currentThread().isVirtual()
-                ? device().withCurrent(() -> HotCalls.launch(address(), stream.address()))
-                : HotCalls.launch(address(), stream.address());
+                ? device().withCurrent(() -> LaunchCalls.graph(address(), stream.address()))
+                : LaunchCalls.graph(address(), stream.address());
         if (event != null) {
             event.commit("cudaGraphLaunch", label(), false);
         }

@@ -4,10 +4,10 @@ import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
-import io.nccl4j.NativeLibraries;
 import io.nccl4j.NativeLibraryException;
 import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.bindings.ncclep.ncclEpTensor;
+import io.nccl4j.internal.LibraryLoader;
 import io.nccl4j.nccl.NcclException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -24,7 +24,7 @@ public enum EpGeneration {
      * @throws NativeLibraryException if it is one that nccl4j does not work with
      */
     public static EpGeneration ofLibrary() {
-        NativeLibraries.load();
+        LibraryLoader.loadNcclEp();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(ADDRESS);
             int status = NcclEp.ncclEpTensorAlloc(out, 1, 0, arena.allocateFrom(JAVA_LONG, 1), MemorySegment.NULL);
@@ -48,7 +48,7 @@ public enum EpGeneration {
 
     /** What {@code ncclEpGetVersion} answers: 100 for API version 2 as for version 1. */
     public static int libraryVersion() {
-        NativeLibraries.load();
+        LibraryLoader.loadNcclEp();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(JAVA_INT);
             int status = NcclEp.ncclEpGetVersion(out);

@@ -4,7 +4,6 @@ import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
-import io.nccl4j.NativeLibraries;
 import io.nccl4j.NativeObject;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.ncclep.NcclEp;
@@ -15,6 +14,7 @@ import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.DeviceThread;
 import io.nccl4j.internal.HotCalls;
+import io.nccl4j.internal.LibraryLoader;
 import io.nccl4j.internal.LifecycleEvent;
 import io.nccl4j.internal.Ownership;
 import io.nccl4j.nccl.Communicator;
@@ -87,7 +87,7 @@ public final class EpGroup extends NativeObject {
         CaptureScope.refuse("EpGroup.create", "create groups before the capture");
         checkPlatformThread("EpGroup.create");
         communicator.checkUsable();
-        NativeLibraries.load();
+        LibraryLoader.loadNcclEp();
         EpGeneration.ofLibrary();
         CudaDevice device = communicator.device();
         int ranks = communicator.size();
@@ -441,7 +441,7 @@ public final class EpGroup extends NativeObject {
         if (!owner.isHereWith(device)) {
             checkThread("use");
         }
-        if (communicator.lost() != null) {
+        if (!communicator.isUsable()) {
             communicator.checkUsable();
         }
         if (hooks != null && hooks.hasFailed()) {

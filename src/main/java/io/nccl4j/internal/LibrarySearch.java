@@ -38,6 +38,14 @@ final class LibrarySearch {
         }
     }
 
+    /** The library is most likely in the same folder as this file, another one. */
+    void lookBeside(String file) {
+        Path folder = Path.of(file).getParent();
+        if (folder != null) {
+            roots.add(folder);
+        }
+    }
+
     /** Loads one library and returns its file. */
     String load(LibraryName name) {
         String soname = name.fileNames().getFirst();

@@ -3,7 +3,6 @@ package io.nccl4j.nccl;
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
-import io.nccl4j.NativeLibraries;
 import io.nccl4j.NativeObject;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.nccl.Nccl;
@@ -12,6 +11,7 @@ import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
+import io.nccl4j.internal.LibraryLoader;
 import io.nccl4j.internal.LifecycleEvent;
 import io.nccl4j.internal.Ownership;
 import java.lang.foreign.Arena;
@@ -146,7 +146,7 @@ public final class Communicator extends NativeObject {
         if (address == 0) {
             throw new IllegalArgumentException("the address of the communicator is NULL");
         }
-        NativeLibraries.load();
+        LibraryLoader.loadNccl();
         device.checkUsable();
         MemorySegment self = MemorySegment.ofAddress(address);
         if (CommunicatorState.asyncError(self, "0x" + Long.toHexString(address)) == Nccl.ncclInProgress()) {

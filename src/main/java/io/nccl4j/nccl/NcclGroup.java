@@ -1,7 +1,7 @@
 package io.nccl4j.nccl;
 
-import io.nccl4j.NativeLibraries;
 import io.nccl4j.bindings.nccl.Nccl;
+import io.nccl4j.internal.LibraryLoader;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -34,7 +34,7 @@ final class NcclGroup {
                     "Communicator.group on a virtual thread: NCCL keeps the group in its carrier, "
                             + "which other threads use as well; call it on a platform thread");
         }
-        NativeLibraries.load();
+        LibraryLoader.loadNccl();
         NcclGroup group = new NcclGroup();
         CURRENT.set(group);
         try {

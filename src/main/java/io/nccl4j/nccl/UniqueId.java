@@ -1,7 +1,7 @@
 package io.nccl4j.nccl;
 
-import io.nccl4j.NativeLibraries;
 import io.nccl4j.bindings.nccl.Nccl;
+import io.nccl4j.internal.LibraryLoader;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
@@ -30,7 +30,7 @@ public final class UniqueId {
      * @throws NcclException if NCCL cannot listen on a network interface
      */
     public static UniqueId create() {
-        NativeLibraries.load();
+        LibraryLoader.loadNccl();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(BYTES);
             int status = Nccl.ncclGetUniqueId(out);
