@@ -9,8 +9,8 @@ import java.lang.foreign.ValueLayout;
 import java.lang.ref.Reference;
 
 /**
- * A kernel of a {@link CudaModule}, {@code cudaKernel_t}. Lives as long as its module. Launches of one kernel may come from
- * several threads, each with {@link KernelArguments} and a stream of its own.
+ * A kernel of a {@link CudaModule}, {@code cudaKernel_t}. Lives as long as its module. Launches of one kernel may come
+ * from several threads, each with {@link KernelArguments} and a stream of its own.
  */
 public final class CudaKernel {
     /** Of all compute capabilities since 3.0. */
@@ -126,15 +126,16 @@ public final class CudaKernel {
     }
 
     /**
-     * Enqueues the kernel, {@code cudaLaunchKernelExC}, with the values that the arguments have now. Capturable; allocates
-     * nothing. On a platform thread, the stream's device must be the current one.
+     * Enqueues the kernel, {@code cudaLaunchKernelExC}, with the values that the arguments have now. Capturable;
+     * allocates nothing. On a platform thread, the stream's device must be the current one.
      *
      * @param grid blocks; y and z are at most 65,535
      * @param block threads; at most {@link #maxThreadsPerBlock()} in all, and 64 in z
      * @param sharedBytes dynamic shared memory per block
-     * @throws IllegalArgumentException if the geometry is not possible, or the arguments or the stream are not this kernel's
-     * @throws IllegalStateException if an argument was never set, the module or memory among the arguments is closed or gone with
-     *     a reset, or the stream belongs to another thread
+     * @throws IllegalArgumentException if the geometry is not possible, or the arguments or the stream are not this
+     *     kernel's
+     * @throws IllegalStateException if an argument was never set, the module or memory among the arguments is closed or
+     *     gone with a reset, or the stream belongs to another thread
      * @throws CudaException if CUDA refuses the launch
      */
     public void launch(CudaStream stream, Dim3 grid, Dim3 block, int sharedBytes, KernelArguments arguments) {
