@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/call_log.h"
+#include "base/host_access.h"
 #include "base/ring_log.h"
 #include "base/thread.h"
 
@@ -47,6 +48,15 @@ void Arguments::open(const char* name) {
 }
 
 void Arguments::close() { text_ += '}'; }
+
+void describe(Arguments& arguments, const char* name, const char* value) {
+  std::string text;
+  if (host::readText(value, &text)) {
+    arguments.text(name, text.c_str());
+  } else {
+    arguments.pointer(name, value);
+  }
+}
 
 // ---- functions, presets ----
 
@@ -171,6 +181,17 @@ void record(Function& function, uint64_t start, int rank, int result, const std:
     copyText(call.function, function.name);
     copyText(call.arguments, arguments.c_str());
   });
+}
+
+std::string nextName(const char** list) {
+  const char* first = *list + std::strspn(*list, "(), ");
+  const char* end = first + std::strcspn(first, "(), ");
+  if (*end == '(') {  // f(parameter)
+    first = end + 1;
+    end = first + std::strcspn(first, ")");
+  }
+  *list = end;
+  return std::string(first, end);
 }
 
 void setRank(int rank) { currentRank = rank; }

@@ -1,16 +1,28 @@
-// Every exported function of the emulated libraries passes through api(): counted, logged if the log is on, and answered with
-// a result set in advance if there is one.
+// Every exported function is one declaration with its arguments for the log and a body, and passes through here: it is
+// counted, logged if the log is on, and answered with a result set in advance if there is one.
 //
-//   EMU_API cudaError_t cudaFree(void* p) {
-//     static Function function("cudaFree");
-//     return api<cudaError_t>(function, [&](Arguments& a) { a.pointer("ptr", p); }, [&] { return memory::release(p); });
+//   EMU_API cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+//     return EMU_CALL(entry<Needs::Device>, (event, stream), record(event, stream, cudaEventRecordDefault));
 //   }
+//
+// EMU_CALL(enter, arguments, body):
+//   enter      the room's way in: enter(Function&, describe, body). It makes the room's own checks, calls body(call) inside
+//              api() and turns failures into the room's results. `call` is the Function, or what the room knows of a call.
+//   arguments  those that are logged, in parentheses, each under its own name: parameters or locals, or f(parameter), which
+//              is logged as the parameter, with the value that f answers after the body has run.
+//   body       an expression, best a call of a named function; it sees the parameters and `call`.
+//
+// An argument is logged by describe(Arguments&, name, value): below for numbers, addresses and text; a room adds
+// overloads for its own types.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
 
 namespace emu {
 
@@ -30,6 +42,17 @@ class Arguments {
   std::string text_;
 };
 
+inline void describe(Arguments& arguments, const char* name, const void* value) { arguments.pointer(name, value); }
+void describe(Arguments& arguments, const char* name, const char* value);  // its address if it cannot be read
+template <class Result, class... Parameters>
+void describe(Arguments& arguments, const char* name, Result (*function)(Parameters...)) {
+  arguments.pointer(name, reinterpret_cast<const void*>(function));
+}
+template <class Number, std::enable_if_t<std::is_integral_v<Number> || std::is_enum_v<Number>, int> = 0>
+void describe(Arguments& arguments, const char* name, Number value) {
+  arguments.number(name, static_cast<int64_t>(value));
+}
+
 class Function {
  public:
   explicit Function(const char* name);  // registers itself; lives for ever
@@ -43,14 +66,32 @@ bool logging();
 // Takes one preset result of the function if one is due.
 bool takePreset(Function& function, int* result);
 void record(Function& function, uint64_t start, int rank, int result, const std::string& arguments);
-// Rank that the calling thread's current API call concerns; set by the bodies that know it, -1 at the start of each call.
+// Rank that the calling thread's current call concerns; set by the bodies that know it, -1 at the start of each call.
 void setRank(int rank);
 int rank();
+// Name of the next argument in "(event, made(stream))", which is consumed up to its end.
+std::string nextName(const char** list);
 }  // namespace calls
 
+// body(function), or body(), runs first; then describe(Arguments&) writes the arguments if the log is on.
 template <class Result, class Describe, class Body>
 Result api(Function& function, Describe&& describe, Body&& body);
 
 }  // namespace emu
 
 #include "calls_inline.h"
+
+// Its own names are none that a parameter has.
+#define EMU_CALL(enter, arguments, ...)                                                                \
+  enter(                                                                                               \
+      [](const char* emuName) -> emu::Function& {                                                      \
+        static emu::Function emuFunction(emuName);                                                     \
+        return emuFunction;                                                                            \
+      }(__func__),                                                                                     \
+      [&]([[maybe_unused]] emu::Arguments& emuLog) {                                                   \
+        emu::calls::forEach(#arguments, std::forward_as_tuple arguments,                               \
+                            [&](const char* emuName, const auto& emuArgument) {                        \
+                              describe(emuLog, emuName, emuArgument);                                  \
+                            });                                                                        \
+      },                                                                                               \
+      [&]([[maybe_unused]] auto& call) { return __VA_ARGS__; })

@@ -1,4 +1,4 @@
-// Implementation of api(); kept apart so that calls.h reads as an interface.
+// Implementation of api() and EMU_CALL; kept apart so that calls.h reads as an interface.
 #pragma once
 
 #include "wait.h"
@@ -15,6 +15,8 @@ Result api(Function& function, Describe&& describe, Body&& body) {
   Result result;
   if (function.preset.load(std::memory_order_relaxed) && calls::takePreset(function, &preset)) {
     result = static_cast<Result>(preset);
+  } else if constexpr (std::is_invocable_v<Body, Function&>) {
+    result = body(function);
   } else {
     result = body();
   }
@@ -25,5 +27,15 @@ Result api(Function& function, Describe&& describe, Body&& body) {
   }
   return result;
 }
+
+namespace calls {
+
+// write(name, value) for each value, with the names that the list "(a, b)" gives them.
+template <class... Values, class Write>
+void forEach(const char* names, const std::tuple<Values...>& values, Write&& write) {
+  std::apply([&](const auto&... value) { (write(nextName(&names).c_str(), value), ...); }, values);
+}
+
+}  // namespace calls
 
 }  // namespace emu

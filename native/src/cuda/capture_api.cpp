@@ -1,6 +1,4 @@
 // cudaStreamBeginCapture and the other calls of stream capture.
-#include "base/export.h"
-#include "base/host_access.h"
 #include "cuda/capture.h"
 #include "cuda/entry.h"
 #include "cuda/streams.h"
@@ -16,7 +14,7 @@ cudaError_t begin(cudaStream_t handle, cudaStreamCaptureMode mode) {
 }
 
 cudaError_t end(cudaStream_t handle, cudaGraph_t* graph) {
-  if (graph != nullptr && !given(graph)) return cudaErrorInvalidValue;
+  if (!givenOrNull(graph)) return cudaErrorInvalidValue;
   std::shared_ptr<Stream> stream;
   const cudaError_t resolved = streams::resolve(handle, &stream);
   return resolved != cudaSuccess ? resolved : capture::end(*stream, graph);
@@ -30,79 +28,68 @@ cudaError_t info(cudaStream_t handle, capture::Info* info) {
 
 template <class Value>
 void assign(Value* out, Value value) {
-  if (given(out)) *out = value;
+  if (out != nullptr) *out = value;
 }
+
+cudaError_t isCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  if (!given(status)) return cudaErrorInvalidValue;
+  capture::Info found;
+  const cudaError_t result = info(stream, &found);
+  if (result == cudaSuccess) *status = found.status;
+  return result;
+}
+
+cudaError_t captureInfo(cudaStream_t stream, cudaStreamCaptureStatus* status, unsigned long long* id, cudaGraph_t* graph,
+                        const cudaGraphNode_t** dependencies, const cudaGraphEdgeData** edges, size_t* numDependencies) {
+  if (!given(status) || (edges != nullptr && dependencies == nullptr)) return cudaErrorInvalidValue;
+  if (!givenOrNull(id) || !givenOrNull(graph) || !givenOrNull(dependencies) || !givenOrNull(edges) ||
+      !givenOrNull(numDependencies)) {
+    return cudaErrorInvalidValue;
+  }
+  capture::Info found;
+  EMU_TRY(info(stream, &found));
+  *status = found.status;
+  if (found.status != cudaStreamCaptureStatusActive) return cudaSuccess;
+  assign(id, found.id);
+  assign(graph, found.graph);
+  assign(dependencies, found.dependencies);
+  assign(numDependencies, found.numDependencies);
+  assign(edges, found.edges);
+  return cudaSuccess;
+}
+
+cudaError_t exchangeMode(cudaStreamCaptureMode* mode) {
+  if (!given(mode) || !capture::isMode(*mode)) return cudaErrorInvalidValue;
+  *mode = capture::exchangeThreadMode(*mode);
+  return cudaSuccess;
+}
+
+int valueOf(const cudaStreamCaptureMode* mode) { return given(mode) ? *mode : -1; }
 
 }  // namespace
 
 EMU_API cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
-  static Function function("cudaStreamBeginCapture");
-  return entry(
-      function, Needs::Device,
-      [&](Arguments& a) {
-        a.pointer("stream", stream);
-        a.number("mode", mode);
-      },
-      [&] { return begin(stream, mode); });
+  return EMU_CALL(entry<Needs::Device>, (stream, mode), begin(stream, mode));
 }
 
-EMU_API cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* pGraph) {
-  static Function function("cudaStreamEndCapture");
-  return entry(
-      function, Needs::Device,
-      [&](Arguments& a) {
-        a.pointer("stream", stream);
-        a.pointer("graph", produced(pGraph));
-      },
-      [&] { return end(stream, pGraph); });
+EMU_API cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  return EMU_CALL(entry<Needs::Device>, (stream, made(graph)), end(stream, graph));
 }
 
 EMU_API cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* pCaptureStatus) {
-  static Function function("cudaStreamIsCapturing");
-  return entry(
-      function, Needs::Device, [&](Arguments& a) { a.pointer("stream", stream); },
-      [&] {
-        if (!given(pCaptureStatus)) return cudaErrorInvalidValue;
-        capture::Info found;
-        const cudaError_t result = info(stream, &found);
-        if (result == cudaSuccess) *pCaptureStatus = found.status;
-        return result;
-      });
+  return EMU_CALL(entry<Needs::Device>, (stream), isCapturing(stream, pCaptureStatus));
 }
 
 EMU_API cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus* captureStatus_out,
                                              unsigned long long* id_out, cudaGraph_t* graph_out,
-                                             const cudaGraphNode_t** dependencies_out, const cudaGraphEdgeData** edgeData_out,
-                                             size_t* numDependencies_out) {
-  static Function function("cudaStreamGetCaptureInfo");
-  return entry(
-      function, Needs::Device, [&](Arguments& a) { a.pointer("stream", stream); },
-      [&] {
-        if (!given(captureStatus_out)) return cudaErrorInvalidValue;
-        if (edgeData_out != nullptr && dependencies_out == nullptr) return cudaErrorInvalidValue;
-        capture::Info found;
-        const cudaError_t result = info(stream, &found);
-        if (result != cudaSuccess) return result;
-        *captureStatus_out = found.status;
-        if (found.status != cudaStreamCaptureStatusActive) return cudaSuccess;
-        assign(id_out, found.id);
-        assign(graph_out, found.graph);
-        assign(dependencies_out, found.dependencies);
-        assign(numDependencies_out, found.numDependencies);
-        assign(edgeData_out, found.edges);
-        return cudaSuccess;
-      });
+                                             const cudaGraphNode_t** dependencies_out,
+                                             const cudaGraphEdgeData** edgeData_out, size_t* numDependencies_out) {
+  return EMU_CALL(entry<Needs::Device>, (stream),
+                  captureInfo(stream, captureStatus_out, id_out, graph_out, dependencies_out, edgeData_out, numDependencies_out));
 }
 
 EMU_API cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
-  static Function function("cudaThreadExchangeStreamCaptureMode");
-  return entry(
-      function, Needs::NoHostFunction, [&](Arguments& a) { a.number("mode", given(mode) ? *mode : -1); },
-      [&] {
-        if (!given(mode) || !capture::isMode(*mode)) return cudaErrorInvalidValue;
-        *mode = capture::exchangeThreadMode(*mode);
-        return cudaSuccess;
-      });
+  return EMU_CALL(entry<Needs::NoHostFunction>, (valueOf(mode)), exchangeMode(mode));
 }
 
 }  // namespace emu

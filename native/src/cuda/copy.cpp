@@ -1,9 +1,8 @@
-// cudaMemcpy and cudaMemset in all their forms. What they would do with 0 bytes, no capture and no failed device forbids.
+// cudaMemcpy and cudaMemset in all their forms. What they would do with 0 bytes, no capture and no failed device
+// forbids.
 #include <cstring>
 #include <vector>
 
-#include "base/export.h"
-#include "base/host_access.h"
 #include "cuda/address_space.h"
 #include "cuda/capture.h"
 #include "cuda/entry.h"
@@ -29,19 +28,16 @@ bool fits(const memory::Block& block, const void* address, size_t bytes) {
   return bytes <= block.base + block.bytes - reinterpret_cast<uintptr_t>(address);
 }
 
-// cudaErrorInvalidValue: an address that cannot be what the direction says, or memory that is too small. What was device memory
-// once and is freed passes: it is found when the copy runs.
+// cudaErrorInvalidValue: an address that cannot be what the direction says, or memory that is too small. What was
+// device memory once and is freed passes: it is found when the copy runs.
 cudaError_t classify(const void* address, size_t bytes, Expected expected, Side* side) {
   memory::Block block;
   const bool known = memory::find(address, &block);
-  const bool onDevice = known && (block.kind == memory::Kind::Device || block.kind == memory::Kind::Symmetric);
+  const bool onDevice = known && block.kind != memory::Kind::Pinned && block.kind != memory::Kind::Registered;
   side->checked = known || AddressSpace::instance().contains(address);
   side->pageable = !side->checked;
   if (onDevice) side->device = block.device;
   if (address == nullptr || (known && !fits(block, address, bytes))) return cudaErrorInvalidValue;
-  // Only the ends are looked at: a copy must not cost as much as reading it twice.
-  const auto* const first = static_cast<const unsigned char*>(address);
-  if (side->pageable && (!readable(first, 1) || !readable(first + bytes - 1, 1))) return cudaErrorInvalidValue;
   return expected == Expected::Device && side->pageable ? cudaErrorInvalidValue : cudaSuccess;
 }
 
@@ -53,6 +49,12 @@ struct Copy {
   Side toSide;
   Side fromSide;
 };
+
+// Whether the host memory that CUDA knows nothing of is there.
+bool hostMemoryThere(const Copy& copy) {
+  return (!copy.toSide.pageable || host::writable(copy.to, copy.bytes)) &&
+         (!copy.fromSide.pageable || host::readable(copy.from, copy.bytes));
+}
 
 cudaError_t prepare(const char* name, void* to, const void* from, size_t bytes, cudaMemcpyKind kind, Copy* copy) {
   *copy = Copy{name, to, from, bytes, {}, {}};
@@ -68,12 +70,16 @@ cudaError_t prepare(const char* name, void* to, const void* from, size_t bytes, 
     default: return cudaErrorInvalidMemcpyDirection;
   }
   const cudaError_t target = classify(to, bytes, toExpected, &copy->toSide);
-  return target != cudaSuccess ? target : classify(from, bytes, fromExpected, &copy->fromSide);
+  const cudaError_t source = classify(from, bytes, fromExpected, &copy->fromSide);
+  if (target != cudaSuccess || source != cudaSuccess) return cudaErrorInvalidValue;
+  return hostMemoryThere(*copy) ? cudaSuccess : cudaErrorInvalidValue;
 }
 
 cudaError_t runCopy(const Copy& copy, const void* from, WorkContext& context) {
   if (copy.toSide.checked && !context.touchAnywhere("destination", copy.to, copy.bytes)) return cudaErrorIllegalAddress;
   if (copy.fromSide.checked && !context.touchAnywhere("source", copy.from, copy.bytes)) return cudaErrorIllegalAddress;
+  // In a graph, host memory of the capture's time may be gone.
+  if (context.fromGraph && !hostMemoryThere(copy)) return context.fail(cudaErrorIllegalAddress, "host memory is gone");
   std::memmove(copy.to, from, copy.bytes);
   return cudaSuccess;
 }
@@ -104,13 +110,12 @@ cudaError_t waitFor(const std::shared_ptr<Stream>& stream, const Submitted& subm
   return device::sticky(stream->device());
 }
 
-// Puts the copy on the stream. The host waits if it must: always for a synchronous call unless both sides are device memory,
-// and where the result lands in pageable memory.
+// Puts the copy on the stream. The host waits if it must: always for a synchronous call unless both sides are device
+// memory, and where the result lands in pageable memory.
 cudaError_t enqueue(const Copy& copy, cudaStream_t handle, bool synchronous) {
   if (copy.bytes == 0) return cudaSuccess;
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolveForLaunch(handle, &stream);
-  if (resolved != cudaSuccess) return resolved;
+  EMU_TRY(streams::resolveForLaunch(handle, &stream));
   const bool eager = !stream->capturing.load(std::memory_order_acquire);
   const bool stage = eager && !synchronous && copy.fromSide.pageable;
   Submitted submitted;
@@ -130,8 +135,7 @@ cudaError_t copyPeer(void* to, int toDevice, const void* from, int fromDevice, s
     if (device < 0 || device >= device::count()) return cudaErrorInvalidDevice;
   }
   Copy copy;
-  const cudaError_t prepared = prepare("cudaMemcpyPeerAsync", to, from, bytes, cudaMemcpyDeviceToDevice, &copy);
-  if (prepared != cudaSuccess) return prepared;
+  EMU_TRY(prepare("cudaMemcpyPeerAsync", to, from, bytes, cudaMemcpyDeviceToDevice, &copy));
   memory::Block block;
   if (memory::find(to, &block) && block.device != toDevice) return cudaErrorInvalidValue;
   if (memory::find(from, &block) && block.device != fromDevice) return cudaErrorInvalidValue;
@@ -161,85 +165,48 @@ cudaError_t set(const char* name, void* to, int value, size_t bytes, cudaStream_
   return submit(handle, std::move(work));
 }
 
-void describeCopy(Arguments& arguments, const void* to, const void* from, size_t bytes, int kind) {
-  arguments.pointer("dst", to);
-  arguments.pointer("src", from);
-  arguments.number("count", static_cast<int64_t>(bytes));
-  arguments.number("kind", kind);
+cudaError_t copyNow(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  EMU_TRY(forbidSynchronous(bytes));
+  Copy copy;
+  const cudaError_t prepared = prepare("cudaMemcpy", to, from, bytes, kind, &copy);
+  return prepared != cudaSuccess ? prepared : enqueue(copy, cudaStreamLegacy, true);
+}
+
+cudaError_t copyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  Copy copy;
+  const cudaError_t prepared = prepare("cudaMemcpyAsync", to, from, bytes, kind, &copy);
+  return prepared != cudaSuccess ? prepared : enqueue(copy, stream, false);
+}
+
+cudaError_t setNow(void* to, int value, size_t bytes) {
+  const cudaError_t allowed = forbidSynchronous(bytes);
+  return allowed != cudaSuccess ? allowed : set("cudaMemset", to, value, bytes, cudaStreamLegacy);
 }
 
 }  // namespace
 
 EMU_API cudaError_t cudaMemcpy(void* dst, const void* src, size_t count, cudaMemcpyKind kind) {
-  static Function function("cudaMemcpy");
-  return entry(
-      function, Needs::OwnDevices, [&](Arguments& a) { describeCopy(a, dst, src, count, kind); },
-      [&] {
-        const cudaError_t allowed = forbidSynchronous(count);
-        if (allowed != cudaSuccess) return allowed;
-        Copy copy;
-        const cudaError_t prepared = prepare("cudaMemcpy", dst, src, count, kind, &copy);
-        return prepared != cudaSuccess ? prepared : enqueue(copy, cudaStreamLegacy, true);
-      });
+  return EMU_CALL(entry<Needs::OwnDevices>, (dst, src, count, kind), copyNow(dst, src, count, kind));
 }
 
-EMU_API cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t count, cudaMemcpyKind kind, cudaStream_t stream) {
-  static Function function("cudaMemcpyAsync");
-  return entry(
-      function, Needs::OwnDevices,
-      [&](Arguments& a) {
-        describeCopy(a, dst, src, count, kind);
-        a.pointer("stream", stream);
-      },
-      [&] {
-        Copy copy;
-        const cudaError_t prepared = prepare("cudaMemcpyAsync", dst, src, count, kind, &copy);
-        return prepared != cudaSuccess ? prepared : enqueue(copy, stream, false);
-      });
+EMU_API cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t count, cudaMemcpyKind kind,
+                                    cudaStream_t stream) {
+  return EMU_CALL(entry<Needs::OwnDevices>, (dst, src, count, kind, stream), copyAsync(dst, src, count, kind, stream));
 }
 
 EMU_API cudaError_t cudaMemcpyPeerAsync(void* dst, int dstDevice, const void* src, int srcDevice, size_t count,
                                         cudaStream_t stream) {
-  static Function function("cudaMemcpyPeerAsync");
-  return entry(
-      function, Needs::OwnDevices,
-      [&](Arguments& a) {
-        a.pointer("dst", dst);
-        a.number("dstDevice", dstDevice);
-        a.pointer("src", src);
-        a.number("srcDevice", srcDevice);
-        a.number("count", static_cast<int64_t>(count));
-        a.pointer("stream", stream);
-      },
-      [&] { return copyPeer(dst, dstDevice, src, srcDevice, count, stream); });
+  return EMU_CALL(entry<Needs::OwnDevices>, (dst, dstDevice, src, srcDevice, count, stream),
+                  copyPeer(dst, dstDevice, src, srcDevice, count, stream));
 }
 
 EMU_API cudaError_t cudaMemset(void* devPtr, int value, size_t count) {
-  static Function function("cudaMemset");
-  return entry(
-      function, Needs::OwnDevices,
-      [&](Arguments& a) {
-        a.pointer("devPtr", devPtr);
-        a.number("value", value);
-        a.number("count", static_cast<int64_t>(count));
-      },
-      [&] {
-        const cudaError_t allowed = forbidSynchronous(count);
-        return allowed != cudaSuccess ? allowed : set("cudaMemset", devPtr, value, count, cudaStreamLegacy);
-      });
+  return EMU_CALL(entry<Needs::OwnDevices>, (devPtr, value, count), setNow(devPtr, value, count));
 }
 
 EMU_API cudaError_t cudaMemsetAsync(void* devPtr, int value, size_t count, cudaStream_t stream) {
-  static Function function("cudaMemsetAsync");
-  return entry(
-      function, Needs::OwnDevices,
-      [&](Arguments& a) {
-        a.pointer("devPtr", devPtr);
-        a.number("value", value);
-        a.number("count", static_cast<int64_t>(count));
-        a.pointer("stream", stream);
-      },
-      [&] { return set("cudaMemsetAsync", devPtr, value, count, stream); });
+  return EMU_CALL(entry<Needs::OwnDevices>, (devPtr, value, count, stream),
+                  set("cudaMemsetAsync", devPtr, value, count, stream));
 }
 
 }  // namespace emu

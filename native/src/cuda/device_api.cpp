@@ -2,8 +2,6 @@
 #include <cstdio>
 #include <cstring>
 
-#include "base/export.h"
-#include "base/host_access.h"
 #include "base/options.h"
 #include "cuda/capture.h"
 #include "cuda/entry.h"
@@ -24,18 +22,29 @@ constexpr int kFirstBus = 0x10;
 
 bool valid(int device) { return device >= 0 && device < device::count(); }
 
-// What a board of the compute capability (H200, B200) reports; an attribute that the emulator does not know is an error.
+// What a board of the compute capability (H200, B200) reports; an attribute that the emulator does not know is an
+// error.
 cudaError_t attribute(int* value, cudaDeviceAttr attr, int device) {
+  if (!given(value)) return cudaErrorInvalidValue;
+  if (!valid(device)) return cudaErrorInvalidDevice;
   const bool blackwell = options::computeCapability() == 100;
   switch (attr) {
     case cudaDevAttrMaxThreadsPerBlock: *value = 1024; break;
+    case cudaDevAttrMaxBlockDimX: *value = 1024; break;
+    case cudaDevAttrMaxBlockDimY: *value = 1024; break;
+    case cudaDevAttrMaxBlockDimZ: *value = 64; break;
+    case cudaDevAttrMaxGridDimX: *value = 2147483647; break;
+    case cudaDevAttrMaxGridDimY: *value = 65535; break;
+    case cudaDevAttrMaxGridDimZ: *value = 65535; break;
+    case cudaDevAttrMaxSharedMemoryPerBlock: *value = 49152; break;
+    case cudaDevAttrMaxRegistersPerBlock: *value = 65536; break;
     case cudaDevAttrWarpSize: *value = 32; break;
     case cudaDevAttrClockRate: *value = blackwell ? 1965000 : 1980000; break;
     case cudaDevAttrMultiProcessorCount: *value = options::multiprocessors(); break;
     case cudaDevAttrIntegrated: *value = 0; break;
     case cudaDevAttrCanMapHostMemory: *value = 1; break;
     case cudaDevAttrConcurrentKernels: *value = 1; break;
-    case cudaDevAttrPciBusId: *value = kFirstBus + device; break;
+    case cudaDevAttrPciBusId: *value = kFirstBus + options::machineDevice(device); break;
     case cudaDevAttrPciDeviceId: *value = 0; break;
     case cudaDevAttrPciDomainId: *value = kPciDomain; break;
     case cudaDevAttrMemoryClockRate: *value = blackwell ? 3996000 : 3201000; break;
@@ -54,25 +63,29 @@ cudaError_t attribute(int* value, cudaDeviceAttr attr, int device) {
 
 std::string pciBusId(int device) {
   char text[24];
-  const auto bus = static_cast<unsigned>(kFirstBus + device);
+  const auto bus = static_cast<unsigned>(kFirstBus + options::machineDevice(device));
   std::snprintf(text, sizeof text, "%04X:%02X:00.0", static_cast<unsigned>(kPciDomain), bus);
   return text;
 }
 
 cudaError_t deviceOfBusId(int* device, const char* text) {
+  std::string busId;
+  if (!given(device) || !host::readText(text, &busId)) return cudaErrorInvalidValue;
   unsigned domain = 0;
   unsigned bus = 0;
   unsigned slot = 0;
   unsigned functionNumber = 0;
   // Accepted as domain:bus:device.function, domain:bus:device, and bus:device.function.
-  if (std::sscanf(text, "%x:%x:%x.%x", &domain, &bus, &slot, &functionNumber) < 3) {
+  if (std::sscanf(busId.c_str(), "%x:%x:%x.%x", &domain, &bus, &slot, &functionNumber) < 3) {
     domain = kPciDomain;
-    if (std::sscanf(text, "%x:%x.%x", &bus, &slot, &functionNumber) < 2) return cudaErrorInvalidValue;
+    if (std::sscanf(busId.c_str(), "%x:%x.%x", &bus, &slot, &functionNumber) < 2) return cudaErrorInvalidValue;
   }
-  const int index = static_cast<int>(bus) - kFirstBus;
-  if (domain != kPciDomain || slot != 0 || !valid(index)) return cudaErrorInvalidDevice;
-  *device = index;
-  return cudaSuccess;
+  for (int index = 0; domain == kPciDomain && slot == 0 && index < device::count(); ++index) {
+    if (static_cast<int>(bus) != kFirstBus + options::machineDevice(index)) continue;
+    *device = index;
+    return cudaSuccess;
+  }
+  return cudaErrorInvalidDevice;
 }
 
 cudaError_t reset(int device) {
@@ -87,167 +100,102 @@ cudaError_t reset(int device) {
   return cudaSuccess;
 }
 
+cudaError_t writeBusId(char* out, int length, int device) {
+  if (out == nullptr || length < 0 || !room(out, static_cast<size_t>(length))) return cudaErrorInvalidValue;
+  if (!valid(device)) return cudaErrorInvalidDevice;
+  const std::string text = pciBusId(device);
+  if (static_cast<size_t>(length) < text.size() + 1) return cudaErrorInvalidValue;
+  std::memcpy(out, text.c_str(), text.size() + 1);
+  return cudaSuccess;
+}
+
+cudaError_t priorityRange(int* least, int* greatest) {
+  if (!givenOrNull(least) || !givenOrNull(greatest)) return cudaErrorInvalidValue;
+  if (least != nullptr) *least = streams::kLeastPriority;
+  if (greatest != nullptr) *greatest = streams::kGreatestPriority;
+  return cudaSuccess;
+}
+
+cudaError_t canAccessPeer(int* out, int device, int peer) {
+  if (!given(out)) return cudaErrorInvalidValue;
+  if (!valid(device) || !valid(peer)) return cudaErrorInvalidDevice;
+  *out = device != peer ? 1 : 0;
+  return cudaSuccess;
+}
+
+cudaError_t enablePeerAccess(int peer, unsigned flags) {
+  if (flags != 0) return cudaErrorInvalidValue;
+  if (!valid(peer)) return cudaErrorInvalidDevice;
+  if (peer == device::current()) return cudaErrorPeerAccessUnsupported;
+  return device::enablePeer(device::current(), peer) ? cudaSuccess : cudaErrorPeerAccessAlreadyEnabled;
+}
+
+cudaError_t synchronize(int device) {
+  const cudaError_t allowed = capture::forbidDeviceWait(device);
+  return allowed != cudaSuccess ? allowed : drainDevice(device);
+}
+
 }  // namespace
 
 EMU_API cudaError_t cudaGetDeviceCount(int* count) {
-  static Function function("cudaGetDeviceCount");
-  return entry(
-      function, Needs::Nothing, [&](Arguments& a) { a.pointer("count", count); },
-      [&] {
-        if (!given(count)) return cudaErrorInvalidValue;
-        *count = device::count();
-        return cudaSuccess;
-      });
+  return EMU_CALL(entry<Needs::Nothing>, (count), answer(count, device::count()));
 }
 
 EMU_API cudaError_t cudaGetDevice(int* device) {
-  static Function function("cudaGetDevice");
-  return entry(
-      function, Needs::NoHostFunction, [&](Arguments& a) { a.pointer("device", device); },
-      [&] {
-        if (!given(device)) return cudaErrorInvalidValue;
-        *device = device::current();
-        return cudaSuccess;
-      });
+  return EMU_CALL(entry<Needs::NoHostFunction>, (device), answer(device, device::current()));
 }
 
 EMU_API cudaError_t cudaSetDevice(int device) {
-  static Function function("cudaSetDevice");
-  return entry(
-      function, Needs::NoHostFunction, [&](Arguments& a) { a.number("device", device); }, [&] { return device::setCurrent(device); });
+  return EMU_CALL(entry<Needs::NoHostFunction>, (device), device::setCurrent(device));
 }
 
 EMU_API cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attr, int device) {
-  static Function function("cudaDeviceGetAttribute");
-  return entry(
-      function, Needs::NoHostFunction,
-      [&](Arguments& a) {
-        a.number("attr", attr);
-        a.number("device", device);
-      },
-      [&] {
-        if (!given(value)) return cudaErrorInvalidValue;
-        return valid(device) ? attribute(value, attr, device) : cudaErrorInvalidDevice;
-      });
+  return EMU_CALL(entry<Needs::NoHostFunction>, (attr, device), attribute(value, attr, device));
 }
 
-EMU_API cudaError_t cudaDeviceGetPCIBusId(char* pciBusIdOut, int len, int device) {
-  static Function function("cudaDeviceGetPCIBusId");
-  return entry(
-      function, Needs::NoHostFunction,
-      [&](Arguments& a) {
-        a.number("len", len);
-        a.number("device", device);
-      },
-      [&] {
-        if (pciBusIdOut == nullptr || len < 0 || !room(pciBusIdOut, static_cast<size_t>(len))) return cudaErrorInvalidValue;
-        if (!valid(device)) return cudaErrorInvalidDevice;
-        const std::string text = pciBusId(device);
-        if (static_cast<size_t>(len) < text.size() + 1) return cudaErrorInvalidValue;
-        std::memcpy(pciBusIdOut, text.c_str(), text.size() + 1);
-        return cudaSuccess;
-      });
+EMU_API cudaError_t cudaDeviceGetPCIBusId(char* pciBusId, int len, int device) {
+  return EMU_CALL(entry<Needs::NoHostFunction>, (len, device), writeBusId(pciBusId, len, device));
 }
 
-EMU_API cudaError_t cudaDeviceGetByPCIBusId(int* device, const char* pciBusIdText) {
-  static Function function("cudaDeviceGetByPCIBusId");
-  return entry(
-      function, Needs::NoHostFunction, [&](Arguments& a) { a.text("pciBusId", pciBusIdText); },
-      [&] {
-        if (!given(device) || !given(pciBusIdText, 1)) return cudaErrorInvalidValue;
-        return deviceOfBusId(device, pciBusIdText);
-      });
+EMU_API cudaError_t cudaDeviceGetByPCIBusId(int* device, const char* pciBusId) {
+  return EMU_CALL(entry<Needs::NoHostFunction>, (pciBusId), deviceOfBusId(device, pciBusId));
 }
 
 EMU_API cudaError_t cudaDeviceGetStreamPriorityRange(int* leastPriority, int* greatestPriority) {
-  static Function function("cudaDeviceGetStreamPriorityRange");
-  return entry(
-      function, Needs::Device, [](Arguments&) {},
-      [&] {
-        if (leastPriority != nullptr) *leastPriority = streams::kLeastPriority;
-        if (greatestPriority != nullptr) *greatestPriority = streams::kGreatestPriority;
-        return cudaSuccess;
-      });
+  return EMU_CALL(entry<Needs::Device>, (), priorityRange(leastPriority, greatestPriority));
 }
 
-EMU_API cudaError_t cudaDeviceCanAccessPeer(int* canAccessPeer, int device, int peerDevice) {
-  static Function function("cudaDeviceCanAccessPeer");
-  return entry(
-      function, Needs::NoHostFunction,
-      [&](Arguments& a) {
-        a.number("device", device);
-        a.number("peerDevice", peerDevice);
-      },
-      [&] {
-        if (!given(canAccessPeer)) return cudaErrorInvalidValue;
-        if (!valid(device) || !valid(peerDevice)) return cudaErrorInvalidDevice;
-        *canAccessPeer = device != peerDevice ? 1 : 0;
-        return cudaSuccess;
-      });
+EMU_API cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peerDevice) {
+  return EMU_CALL(entry<Needs::NoHostFunction>, (device, peerDevice), canAccessPeer(can, device, peerDevice));
 }
 
 EMU_API cudaError_t cudaDeviceEnablePeerAccess(int peerDevice, unsigned int flags) {
-  static Function function("cudaDeviceEnablePeerAccess");
-  return entry(
-      function, Needs::Device,
-      [&](Arguments& a) {
-        a.number("peerDevice", peerDevice);
-        a.number("flags", flags);
-      },
-      [&] {
-        if (flags != 0) return cudaErrorInvalidValue;
-        if (!valid(peerDevice)) return cudaErrorInvalidDevice;
-        if (peerDevice == device::current()) return cudaErrorPeerAccessUnsupported;
-        return device::enablePeer(device::current(), peerDevice) ? cudaSuccess : cudaErrorPeerAccessAlreadyEnabled;
-      });
+  return EMU_CALL(entry<Needs::Device>, (peerDevice, flags), enablePeerAccess(peerDevice, flags));
 }
 
 EMU_API cudaError_t cudaDeviceSynchronize() {
-  static Function function("cudaDeviceSynchronize");
-  return entry(
-      function, Needs::Device, [](Arguments&) {},
-      [&] {
-        const cudaError_t allowed = capture::forbidDeviceWait(device::current());
-        return allowed != cudaSuccess ? allowed : drainDevice(device::current());
-      });
+  return EMU_CALL(entry<Needs::Device>, (), synchronize(device::current()));
 }
 
 EMU_API cudaError_t cudaDeviceReset() {
-  static Function function("cudaDeviceReset");
-  return entry(function, Needs::OwnDevices, [](Arguments&) {}, [&] { return reset(device::current()); });
+  return EMU_CALL(entry<Needs::OwnDevices>, (), reset(device::current()));
 }
 
 EMU_API cudaError_t cudaDriverGetVersion(int* driverVersion) {
-  static Function function("cudaDriverGetVersion");
-  return entry(
-      function, Needs::Nothing, [](Arguments&) {},
-      [&] {
-        if (!given(driverVersion)) return cudaErrorInvalidValue;
-        *driverVersion = kVersion;
-        return cudaSuccess;
-      });
+  return EMU_CALL(entry<Needs::Nothing>, (), answer(driverVersion, kVersion));
 }
 
 EMU_API cudaError_t cudaRuntimeGetVersion(int* runtimeVersion) {
-  static Function function("cudaRuntimeGetVersion");
-  return entry(
-      function, Needs::Nothing, [](Arguments&) {},
-      [&] {
-        if (!given(runtimeVersion)) return cudaErrorInvalidValue;
-        *runtimeVersion = kVersion;
-        return cudaSuccess;
-      });
+  return EMU_CALL(entry<Needs::Nothing>, (), answer(runtimeVersion, kVersion));
 }
 
 // Profilers do not attach to the emulator; the calls are only seen in the log.
 EMU_API cudaError_t cudaProfilerStart() {
-  static Function function("cudaProfilerStart");
-  return entry(function, Needs::NoCapture, [](Arguments&) {}, [] { return cudaSuccess; });
+  return EMU_CALL(entry<Needs::NoCapture>, (), cudaSuccess);
 }
 
 EMU_API cudaError_t cudaProfilerStop() {
-  static Function function("cudaProfilerStop");
-  return entry(function, Needs::NoCapture, [](Arguments&) {}, [] { return cudaSuccess; });
+  return EMU_CALL(entry<Needs::NoCapture>, (), cudaSuccess);
 }
 
 }  // namespace emu

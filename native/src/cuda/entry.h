@@ -1,9 +1,13 @@
 // How every exported function of the CUDA runtime begins and ends.
 #pragma once
 
+#include <exception>
 #include <utility>
 
 #include "base/calls.h"
+#include "base/export.h"
+#include "base/host_access.h"
+#include "base/try.h"
 #include "cuda/device.h"
 
 namespace emu {
@@ -23,19 +27,31 @@ cudaError_t admit(Needs needs);
 bool succeeded();
 void setSucceeded(bool succeeded);
 
-// What a call has made, for its log entry.
+// The handle that a call has made, for its log entry.
 template <class Handle>
-Handle produced(const Handle* out) {
+Handle made(const Handle* out) {
   return out != nullptr && succeeded() ? *out : nullptr;
 }
 
+// The body of a call that answers with one value.
+template <class Value, class Answer>
+cudaError_t answer(Value* out, Answer value) {
+  if (!given(out)) return cudaErrorInvalidValue;
+  *out = value;
+  return cudaSuccess;
+}
+
 // The function's body, with its result logged, preset and remembered for cudaGetLastError.
-template <class Describe, class Body>
-cudaError_t entry(Function& function, Needs needs, Describe&& describe, Body&& body) {
+template <Needs needs, class Describe, class Body>
+cudaError_t entry(Function& function, Describe&& describe, Body&& body) {
   setSucceeded(false);
-  return device::remember(api<cudaError_t>(function, std::forward<Describe>(describe), [&]() -> cudaError_t {
+  return device::remember(api<cudaError_t>(function, std::forward<Describe>(describe), [&](Function& call) -> cudaError_t {
     cudaError_t result = admit(needs);
-    if (result == cudaSuccess) result = body();
+    try {
+      if (result == cudaSuccess) result = body(call);
+    } catch (const std::exception&) {
+      result = cudaErrorMemoryAllocation;  // of the host: nothing else throws
+    }
     setSucceeded(result == cudaSuccess);
     return result;
   }));

@@ -1,6 +1,4 @@
 // cudaEvent* and cudaStreamWaitEvent.
-#include "base/export.h"
-#include "base/host_access.h"
 #include "cuda/capture.h"
 #include "cuda/entry.h"
 #include "cuda/event.h"
@@ -25,8 +23,7 @@ cudaError_t record(cudaEvent_t handle, cudaStream_t streamHandle, unsigned flags
   const std::shared_ptr<Event> event = events::find(handle);
   if (event == nullptr) return cudaErrorInvalidResourceHandle;
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolveForLaunch(streamHandle, &stream);
-  if (resolved != cudaSuccess) return resolved;
+  EMU_TRY(streams::resolveForLaunch(streamHandle, &stream));
   if (event->device() != stream->device()) return cudaErrorInvalidResourceHandle;
   return capture::recordEvent(*stream, event, (flags & cudaEventRecordExternal) != 0);
 }
@@ -36,8 +33,7 @@ cudaError_t wait(cudaStream_t streamHandle, cudaEvent_t handle, unsigned flags) 
   const std::shared_ptr<Event> event = events::find(handle);
   if (event == nullptr) return cudaErrorInvalidResourceHandle;
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolve(streamHandle, &stream);
-  if (resolved != cudaSuccess) return resolved;
+  EMU_TRY(streams::resolve(streamHandle, &stream));
   return capture::waitEvent(stream, event, (flags & cudaEventWaitExternal) != 0);
 }
 
@@ -45,8 +41,7 @@ cudaError_t wait(cudaStream_t streamHandle, cudaEvent_t handle, unsigned flags) 
 cudaError_t lastRecording(cudaEvent_t handle, cudaError_t (*forbid)(Event&), Recording* recording) {
   const std::shared_ptr<Event> event = events::find(handle);
   if (event == nullptr) return cudaErrorInvalidResourceHandle;
-  const cudaError_t allowed = forbid(*event);
-  if (allowed != cudaSuccess) return allowed;
+  EMU_TRY(forbid(*event));
   *recording = event->last();
   return device::sticky(event->device());
 }
@@ -60,8 +55,7 @@ cudaError_t elapsed(float* ms, cudaEvent_t start, cudaEvent_t end) {
     const std::shared_ptr<Event> event = events::find(handles[i]);
     if (event == nullptr || !event->timed()) return cudaErrorInvalidResourceHandle;
     Recording recording;
-    const cudaError_t answered = lastRecording(handles[i], capture::forbidTiming, &recording);
-    if (answered != cudaSuccess) return answered;
+    EMU_TRY(lastRecording(handles[i], capture::forbidTiming, &recording));
     if (recording.time == nullptr) return cudaErrorInvalidResourceHandle;
     times[i] = recording.time->load(std::memory_order_acquire);
     if (times[i] == 0) result = cudaErrorNotReady;
@@ -70,102 +64,56 @@ cudaError_t elapsed(float* ms, cudaEvent_t start, cudaEvent_t end) {
   return result;
 }
 
+cudaError_t query(cudaEvent_t handle) {
+  Recording recording;
+  EMU_TRY(lastRecording(handle, capture::forbidAsking, &recording));
+  return recording.point.reached() ? cudaSuccess : cudaErrorNotReady;
+}
+
+cudaError_t synchronize(cudaEvent_t handle) {
+  Recording recording;
+  EMU_TRY(lastRecording(handle, capture::forbidAsking, &recording));
+  streams::hostWait(recording.point);
+  return recording.point.stream != nullptr ? device::sticky(recording.point.stream->device()) : cudaSuccess;
+}
+
 }  // namespace
 
 EMU_API cudaError_t cudaEventCreate(cudaEvent_t* event) {
-  static Function function("cudaEventCreate");
-  return entry(
-      function, Needs::Device, [&](Arguments& a) { a.pointer("event", produced(event)); },
-      [&] { return create(event, cudaEventDefault); });
+  return EMU_CALL(entry<Needs::Device>, (made(event)), create(event, cudaEventDefault));
 }
 
 EMU_API cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned int flags) {
-  static Function function("cudaEventCreateWithFlags");
-  return entry(
-      function, Needs::Device,
-      [&](Arguments& a) {
-        a.pointer("event", produced(event));
-        a.number("flags", flags);
-      },
-      [&] { return create(event, flags); });
+  return EMU_CALL(entry<Needs::Device>, (made(event), flags), create(event, flags));
 }
 
 EMU_API cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  static Function function("cudaEventDestroy");
-  return entry(
-      function, Needs::Device, [&](Arguments& a) { a.pointer("event", event); },
-      [&] { return events::take(event) != nullptr ? cudaSuccess : cudaErrorInvalidResourceHandle; });
+  return EMU_CALL(entry<Needs::Device>, (event),
+                  events::take(event) != nullptr ? cudaSuccess : cudaErrorInvalidResourceHandle);
 }
 
 EMU_API cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  static Function function("cudaEventRecord");
-  return entry(
-      function, Needs::Device,
-      [&](Arguments& a) {
-        a.pointer("event", event);
-        a.pointer("stream", stream);
-      },
-      [&] { return record(event, stream, cudaEventRecordDefault); });
+  return EMU_CALL(entry<Needs::Device>, (event, stream), record(event, stream, cudaEventRecordDefault));
 }
 
 EMU_API cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned int flags) {
-  static Function function("cudaEventRecordWithFlags");
-  return entry(
-      function, Needs::Device,
-      [&](Arguments& a) {
-        a.pointer("event", event);
-        a.pointer("stream", stream);
-        a.number("flags", flags);
-      },
-      [&] { return record(event, stream, flags); });
+  return EMU_CALL(entry<Needs::Device>, (event, stream, flags), record(event, stream, flags));
 }
 
 EMU_API cudaError_t cudaEventQuery(cudaEvent_t event) {
-  static Function function("cudaEventQuery");
-  return entry(
-      function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("event", event); },
-      [&] {
-        Recording recording;
-        const cudaError_t answered = lastRecording(event, capture::forbidAsking, &recording);
-        if (answered != cudaSuccess) return answered;
-        return recording.point.reached() ? cudaSuccess : cudaErrorNotReady;
-      });
+  return EMU_CALL(entry<Needs::OwnDevices>, (event), query(event));
 }
 
 EMU_API cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  static Function function("cudaEventSynchronize");
-  return entry(
-      function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("event", event); },
-      [&] {
-        Recording recording;
-        const cudaError_t answered = lastRecording(event, capture::forbidAsking, &recording);
-        if (answered != cudaSuccess) return answered;
-        streams::hostWait(recording.point);
-        return recording.point.stream != nullptr ? device::sticky(recording.point.stream->device()) : cudaSuccess;
-      });
+  return EMU_CALL(entry<Needs::OwnDevices>, (event), synchronize(event));
 }
 
 EMU_API cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t start, cudaEvent_t end) {
-  static Function function("cudaEventElapsedTime");
-  return entry(
-      function, Needs::Device,
-      [&](Arguments& a) {
-        a.pointer("start", start);
-        a.pointer("end", end);
-      },
-      [&] { return elapsed(ms, start, end); });
+  return EMU_CALL(entry<Needs::Device>, (start, end), elapsed(ms, start, end));
 }
 
 EMU_API cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned int flags) {
-  static Function function("cudaStreamWaitEvent");
-  return entry(
-      function, Needs::Device,
-      [&](Arguments& a) {
-        a.pointer("stream", stream);
-        a.pointer("event", event);
-        a.number("flags", flags);
-      },
-      [&] { return wait(stream, event, flags); });
+  return EMU_CALL(entry<Needs::Device>, (stream, event, flags), wait(stream, event, flags));
 }
 
 }  // namespace emu

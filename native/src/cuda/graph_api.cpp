@@ -3,8 +3,6 @@
 #include <cstdio>
 #include <cstring>
 
-#include "base/export.h"
-#include "base/host_access.h"
 #include "cuda/entry.h"
 #include "cuda/graph.h"
 
@@ -92,7 +90,8 @@ cudaError_t addDependencies(cudaGraph_t handle, const cudaGraphNode_t* from, con
   return cudaSuccess;
 }
 
-// Writes `all` into an array of *count elements as CUDA's getters do: NULL asks for the number; surplus elements become NULL.
+// Writes `all` into an array of *count elements as CUDA's getters do: NULL asks for the number; surplus elements become
+// NULL.
 template <class Element>
 void fill(const std::vector<Element>& all, Element* out, size_t count) {
   for (size_t i = 0; out != nullptr && i < count; ++i) out[i] = i < all.size() ? all[i] : Element{};
@@ -139,7 +138,7 @@ cudaError_t getType(cudaGraphNode_t handle, cudaGraphNodeType* type) {
   return cudaSuccess;
 }
 
-cudaError_t clone(cudaGraph_t* out, cudaGraph_t handle) {
+cudaError_t cloneGraph(cudaGraph_t* out, cudaGraph_t handle) {
   const std::lock_guard<std::mutex> lock(graphLock());
   const std::shared_ptr<Graph> graph = graphs::find(handle);
   if (!given(out) || graph == nullptr) return cudaErrorInvalidValue;
@@ -152,117 +151,67 @@ cudaError_t clone(cudaGraph_t* out, cudaGraph_t handle) {
 
 cudaError_t print(cudaGraph_t handle, const char* path, unsigned flags) {
   std::string text;
+  std::string file;
   {
     const std::lock_guard<std::mutex> lock(graphLock());
     const std::shared_ptr<Graph> graph = graphs::find(handle);
-    if (graph == nullptr || !given(path, 1)) return cudaErrorInvalidValue;
+    if (graph == nullptr || !host::readText(path, &file)) return cudaErrorInvalidValue;
     text = graphs::dot(*graph, (flags & cudaGraphDebugDotFlagsVerbose) != 0);
   }
-  std::FILE* file = std::fopen(path, "w");
-  if (file == nullptr) return cudaErrorOperatingSystem;
-  const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
-  return std::fclose(file) == 0 && written ? cudaSuccess : cudaErrorOperatingSystem;
-}
-
-void describeNew(Arguments& arguments, cudaGraph_t graph, const cudaGraphNode_t* node, size_t dependencies) {
-  arguments.pointer("graph", graph);
-  arguments.pointer("node", produced(node));
-  arguments.number("numDependencies", static_cast<int64_t>(dependencies));
+  std::FILE* out = std::fopen(file.c_str(), "w");
+  if (out == nullptr) return cudaErrorOperatingSystem;
+  const bool written = std::fwrite(text.data(), 1, text.size(), out) == text.size();
+  return std::fclose(out) == 0 && written ? cudaSuccess : cudaErrorOperatingSystem;
 }
 
 }  // namespace
 
-EMU_API cudaError_t cudaGraphCreate(cudaGraph_t* pGraph, unsigned int flags) {
-  static Function function("cudaGraphCreate");
-  return entry(
-      function, Needs::OwnDevices,
-      [&](Arguments& a) {
-        a.pointer("graph", produced(pGraph));
-        a.number("flags", flags);
-      },
-      [&] { return create(pGraph, flags); });
+EMU_API cudaError_t cudaGraphCreate(cudaGraph_t* graph, unsigned int flags) {
+  return EMU_CALL(entry<Needs::OwnDevices>, (made(graph), flags), create(graph, flags));
 }
 
 EMU_API cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-  static Function function("cudaGraphDestroy");
-  return entry(
-      function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("graph", graph); }, [&] { return destroy(graph); });
+  return EMU_CALL(entry<Needs::OwnDevices>, (graph), destroy(graph));
 }
 
-EMU_API cudaError_t cudaGraphAddEmptyNode(cudaGraphNode_t* pGraphNode, cudaGraph_t graph, const cudaGraphNode_t* pDependencies,
-                                          size_t numDependencies) {
-  static Function function("cudaGraphAddEmptyNode");
-  return entry(
-      function, Needs::OwnDevices, [&](Arguments& a) { describeNew(a, graph, pGraphNode, numDependencies); },
-      [&] { return addEmpty(pGraphNode, graph, pDependencies, numDependencies); });
+EMU_API cudaError_t cudaGraphAddEmptyNode(cudaGraphNode_t* node, cudaGraph_t graph,
+                                          const cudaGraphNode_t* pDependencies, size_t numDependencies) {
+  return EMU_CALL(entry<Needs::OwnDevices>, (graph, made(node), numDependencies),
+                  addEmpty(node, graph, pDependencies, numDependencies));
 }
 
-EMU_API cudaError_t cudaGraphAddChildGraphNode(cudaGraphNode_t* pGraphNode, cudaGraph_t graph,
+EMU_API cudaError_t cudaGraphAddChildGraphNode(cudaGraphNode_t* node, cudaGraph_t graph,
                                                const cudaGraphNode_t* pDependencies, size_t numDependencies,
                                                cudaGraph_t childGraph) {
-  static Function function("cudaGraphAddChildGraphNode");
-  return entry(
-      function, Needs::OwnDevices,
-      [&](Arguments& a) {
-        describeNew(a, graph, pGraphNode, numDependencies);
-        a.pointer("childGraph", childGraph);
-      },
-      [&] { return addChild(pGraphNode, graph, pDependencies, numDependencies, childGraph); });
+  return EMU_CALL(entry<Needs::OwnDevices>, (graph, made(node), numDependencies, childGraph),
+                  addChild(node, graph, pDependencies, numDependencies, childGraph));
 }
 
 EMU_API cudaError_t cudaGraphAddDependencies(cudaGraph_t graph, const cudaGraphNode_t* from, const cudaGraphNode_t* to,
                                              const cudaGraphEdgeData* edgeData, size_t numDependencies) {
-  static Function function("cudaGraphAddDependencies");
-  return entry(
-      function, Needs::OwnDevices,
-      [&](Arguments& a) {
-        a.pointer("graph", graph);
-        a.number("numDependencies", static_cast<int64_t>(numDependencies));
-      },
-      [&] { return addDependencies(graph, from, to, edgeData, numDependencies); });
+  return EMU_CALL(entry<Needs::OwnDevices>, (graph, numDependencies),
+                  addDependencies(graph, from, to, edgeData, numDependencies));
 }
 
 EMU_API cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* numNodes) {
-  static Function function("cudaGraphGetNodes");
-  return entry(
-      function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("graph", graph); },
-      [&] { return getNodes(graph, nodes, numNodes); });
+  return EMU_CALL(entry<Needs::OwnDevices>, (graph), getNodes(graph, nodes, numNodes));
 }
 
-EMU_API cudaError_t cudaGraphGetEdges(cudaGraph_t graph, cudaGraphNode_t* from, cudaGraphNode_t* to, cudaGraphEdgeData* edgeData,
-                                      size_t* numEdges) {
-  static Function function("cudaGraphGetEdges");
-  return entry(
-      function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("graph", graph); },
-      [&] { return getEdges(graph, from, to, edgeData, numEdges); });
+EMU_API cudaError_t cudaGraphGetEdges(cudaGraph_t graph, cudaGraphNode_t* from, cudaGraphNode_t* to,
+                                      cudaGraphEdgeData* edgeData, size_t* numEdges) {
+  return EMU_CALL(entry<Needs::OwnDevices>, (graph), getEdges(graph, from, to, edgeData, numEdges));
 }
 
 EMU_API cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType* pType) {
-  static Function function("cudaGraphNodeGetType");
-  return entry(function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("node", node); }, [&] { return getType(node, pType); });
+  return EMU_CALL(entry<Needs::OwnDevices>, (node), getType(node, pType));
 }
 
-EMU_API cudaError_t cudaGraphClone(cudaGraph_t* pGraphClone, cudaGraph_t originalGraph) {
-  static Function function("cudaGraphClone");
-  return entry(
-      function, Needs::OwnDevices,
-      [&](Arguments& a) {
-        a.pointer("clone", produced(pGraphClone));
-        a.pointer("original", originalGraph);
-      },
-      [&] { return clone(pGraphClone, originalGraph); });
+EMU_API cudaError_t cudaGraphClone(cudaGraph_t* clone, cudaGraph_t original) {
+  return EMU_CALL(entry<Needs::OwnDevices>, (made(clone), original), cloneGraph(clone, original));
 }
 
 EMU_API cudaError_t cudaGraphDebugDotPrint(cudaGraph_t graph, const char* path, unsigned int flags) {
-  static Function function("cudaGraphDebugDotPrint");
-  return entry(
-      function, Needs::OwnDevices,
-      [&](Arguments& a) {
-        a.pointer("graph", graph);
-        a.text("path", path);
-        a.number("flags", flags);
-      },
-      [&] { return print(graph, path, flags); });
+  return EMU_CALL(entry<Needs::OwnDevices>, (graph, path, flags), print(graph, path, flags));
 }
 
 }  // namespace emu

@@ -1,6 +1,4 @@
 // cudaGraphInstantiate, cudaGraphLaunch and what else concerns executable graphs.
-#include "base/export.h"
-#include "base/host_access.h"
 #include "cuda/capture.h"
 #include "cuda/entry.h"
 #include "cuda/graph_exec.h"
@@ -17,8 +15,7 @@ constexpr unsigned long long kFlags = cudaGraphInstantiateFlagAutoFreeOnLaunch |
 
 cudaError_t instantiate(cudaGraphExec_t* out, cudaGraph_t handle, unsigned long long flags) {
   if (!given(out) || (flags & ~kFlags) != 0) return cudaErrorInvalidValue;
-  const cudaError_t allowed = capture::forbidUnsafe();
-  if (allowed != cudaSuccess) return allowed;
+  EMU_TRY(capture::forbidUnsafe());
   const std::shared_ptr<Graph> graph = graphs::find(handle);
   if (graph == nullptr) return cudaErrorInvalidValue;
   // There is no device code here that could launch a graph.
@@ -33,10 +30,8 @@ cudaError_t launch(cudaGraphExec_t handle, cudaStream_t streamHandle) {
   const std::shared_ptr<GraphExec> exec = graphs::findExec(handle);
   if (exec == nullptr) return cudaErrorInvalidValue;
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolveForLaunch(streamHandle, &stream);
-  if (resolved != cudaSuccess) return resolved;
-  const cudaError_t allowed = capture::forbidCapturing(*stream);
-  if (allowed != cudaSuccess) return allowed;
+  EMU_TRY(streams::resolveForLaunch(streamHandle, &stream));
+  EMU_TRY(capture::forbidCapturing(*stream));
   const cudaError_t launched = launchFault(stream->device(), "cudaGraphLaunch");
   return launched != cudaSuccess ? launched : exec->launch(stream);
 }
@@ -52,75 +47,41 @@ cudaError_t upload(cudaGraphExec_t handle, cudaStream_t streamHandle) {
 cudaError_t update(cudaGraphExec_t handle, cudaGraph_t graphHandle, cudaGraphExecUpdateResultInfo* info) {
   const std::shared_ptr<GraphExec> exec = graphs::findExec(handle);
   const std::shared_ptr<Graph> graph = graphs::find(graphHandle);
-  if (exec == nullptr || graph == nullptr || (info != nullptr && !given(info))) return cudaErrorInvalidValue;
+  if (exec == nullptr || graph == nullptr || !givenOrNull(info)) return cudaErrorInvalidValue;
   cudaGraphExecUpdateResultInfo unasked;
   return exec->update(*graph, info != nullptr ? info : &unasked);
 }
 
-void describeInstantiate(Arguments& arguments, const cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long flags) {
-  arguments.pointer("exec", produced(exec));
-  arguments.pointer("graph", graph);
-  arguments.number("flags", static_cast<int64_t>(flags));
+cudaError_t destroy(cudaGraphExec_t handle) {
+  EMU_TRY(capture::forbidUnsafe());
+  return graphs::takeExec(handle) != nullptr ? cudaSuccess : cudaErrorInvalidValue;
 }
 
 }  // namespace
 
-EMU_API cudaError_t cudaGraphInstantiate(cudaGraphExec_t* pGraphExec, cudaGraph_t graph, unsigned long long flags) {
-  static Function function("cudaGraphInstantiate");
-  return entry(
-      function, Needs::Device, [&](Arguments& a) { describeInstantiate(a, pGraphExec, graph, flags); },
-      [&] { return instantiate(pGraphExec, graph, flags); });
+EMU_API cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long flags) {
+  return EMU_CALL(entry<Needs::Device>, (made(exec), graph, flags), instantiate(exec, graph, flags));
 }
 
-EMU_API cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* pGraphExec, cudaGraph_t graph, unsigned long long flags) {
-  static Function function("cudaGraphInstantiateWithFlags");
-  return entry(
-      function, Needs::Device, [&](Arguments& a) { describeInstantiate(a, pGraphExec, graph, flags); },
-      [&] { return instantiate(pGraphExec, graph, flags); });
+EMU_API cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long flags) {
+  return EMU_CALL(entry<Needs::Device>, (made(exec), graph, flags), instantiate(exec, graph, flags));
 }
 
-EMU_API cudaError_t cudaGraphLaunch(cudaGraphExec_t graphExec, cudaStream_t stream) {
-  static Function function("cudaGraphLaunch");
-  return entry(
-      function, Needs::Device,
-      [&](Arguments& a) {
-        a.pointer("exec", graphExec);
-        a.pointer("stream", stream);
-      },
-      [&] { return launch(graphExec, stream); });
+EMU_API cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  return EMU_CALL(entry<Needs::Device>, (exec, stream), launch(exec, stream));
 }
 
-EMU_API cudaError_t cudaGraphUpload(cudaGraphExec_t graphExec, cudaStream_t stream) {
-  static Function function("cudaGraphUpload");
-  return entry(
-      function, Needs::Device,
-      [&](Arguments& a) {
-        a.pointer("exec", graphExec);
-        a.pointer("stream", stream);
-      },
-      [&] { return upload(graphExec, stream); });
+EMU_API cudaError_t cudaGraphUpload(cudaGraphExec_t exec, cudaStream_t stream) {
+  return EMU_CALL(entry<Needs::Device>, (exec, stream), upload(exec, stream));
 }
 
-EMU_API cudaError_t cudaGraphExecUpdate(cudaGraphExec_t graphExec, cudaGraph_t graph, cudaGraphExecUpdateResultInfo* resultInfo) {
-  static Function function("cudaGraphExecUpdate");
-  return entry(
-      function, Needs::OwnDevices,
-      [&](Arguments& a) {
-        a.pointer("exec", graphExec);
-        a.pointer("graph", graph);
-      },
-      [&] { return update(graphExec, graph, resultInfo); });
+EMU_API cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
+                                        cudaGraphExecUpdateResultInfo* resultInfo) {
+  return EMU_CALL(entry<Needs::OwnDevices>, (exec, graph), update(exec, graph, resultInfo));
 }
 
-EMU_API cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graphExec) {
-  static Function function("cudaGraphExecDestroy");
-  return entry(
-      function, Needs::OwnDevices, [&](Arguments& a) { a.pointer("exec", graphExec); },
-      [&] {
-        const cudaError_t allowed = capture::forbidUnsafe();
-        if (allowed != cudaSuccess) return allowed;
-        return graphs::takeExec(graphExec) != nullptr ? cudaSuccess : cudaErrorInvalidValue;
-      });
+EMU_API cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  return EMU_CALL(entry<Needs::OwnDevices>, (exec), destroy(exec));
 }
 
 }  // namespace emu

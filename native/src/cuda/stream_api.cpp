@@ -1,6 +1,4 @@
 // cudaStream* without capture, and host functions.
-#include "base/export.h"
-#include "base/host_access.h"
 #include "cuda/capture.h"
 #include "cuda/entry.h"
 #include "cuda/streams.h"
@@ -17,25 +15,21 @@ cudaError_t create(cudaStream_t* out, unsigned flags, int priority) {
 }
 
 // The answer of a getter about the stream.
-template <class Value, class Read>
-cudaError_t inspect(cudaStream_t handle, Value* out, Read&& read) {
+template <class Value, class Getter>
+cudaError_t inspect(cudaStream_t handle, Value* out, Getter getter) {
   std::shared_ptr<Stream> stream;
   if (!given(out)) return cudaErrorInvalidValue;
-  const cudaError_t resolved = streams::resolve(handle, &stream);
-  if (resolved != cudaSuccess) return resolved;
+  EMU_TRY(streams::resolve(handle, &stream));
   const cudaError_t allowed = capture::forbidLegacy(*stream);
-  if (allowed == cudaSuccess) read(*stream);
+  if (allowed == cudaSuccess) *out = ((*stream).*getter)();
   return allowed;
 }
 
 cudaError_t query(cudaStream_t handle) {
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolve(handle, &stream);
-  if (resolved != cudaSuccess) return resolved;
-  const cudaError_t allowed = capture::forbidUnsafe(*stream);
-  if (allowed != cudaSuccess) return allowed;
-  const cudaError_t sticky = device::sticky(stream->device());
-  if (sticky != cudaSuccess) return sticky;
+  EMU_TRY(streams::resolve(handle, &stream));
+  EMU_TRY(capture::forbidUnsafe(*stream));
+  EMU_TRY(device::sticky(stream->device()));
   return stream->idle() ? cudaSuccess : cudaErrorNotReady;
 }
 
@@ -52,100 +46,57 @@ cudaError_t launchHostFunction(cudaStream_t stream, cudaHostFn_t hostFunction, v
   return submit(stream, std::move(work));
 }
 
-void describeStream(Arguments& arguments, cudaStream_t stream) { arguments.pointer("stream", stream); }
+cudaError_t destroy(cudaStream_t handle) {
+  std::shared_ptr<Stream> found;
+  if (streams::resolve(handle, &found) != cudaSuccess || found->handle() != handle) return cudaErrorInvalidResourceHandle;
+  capture::streamDestroyed(*found);
+  return streams::destroy(handle);
+}
 
 }  // namespace
 
-EMU_API cudaError_t cudaStreamCreate(cudaStream_t* pStream) {
-  static Function function("cudaStreamCreate");
-  return entry(
-      function, Needs::Device, [&](Arguments& a) { describeStream(a, produced(pStream)); },
-      [&] { return create(pStream, cudaStreamDefault, 0); });
+EMU_API cudaError_t cudaStreamCreate(cudaStream_t* stream) {
+  return EMU_CALL(entry<Needs::Device>, (made(stream)), create(stream, cudaStreamDefault, 0));
 }
 
-EMU_API cudaError_t cudaStreamCreateWithFlags(cudaStream_t* pStream, unsigned int flags) {
-  static Function function("cudaStreamCreateWithFlags");
-  return entry(
-      function, Needs::Device,
-      [&](Arguments& a) {
-        describeStream(a, produced(pStream));
-        a.number("flags", flags);
-      },
-      [&] { return create(pStream, flags, 0); });
+EMU_API cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned int flags) {
+  return EMU_CALL(entry<Needs::Device>, (made(stream), flags), create(stream, flags, 0));
 }
 
-EMU_API cudaError_t cudaStreamCreateWithPriority(cudaStream_t* pStream, unsigned int flags, int priority) {
-  static Function function("cudaStreamCreateWithPriority");
-  return entry(
-      function, Needs::Device,
-      [&](Arguments& a) {
-        describeStream(a, produced(pStream));
-        a.number("flags", flags);
-        a.number("priority", priority);
-      },
-      [&] { return create(pStream, flags, priority); });
+EMU_API cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned int flags, int priority) {
+  return EMU_CALL(entry<Needs::Device>, (made(stream), flags, priority), create(stream, flags, priority));
 }
 
 EMU_API cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  static Function function("cudaStreamDestroy");
-  return entry(
-      function, Needs::Device, [&](Arguments& a) { describeStream(a, stream); },
-      [&] {
-        std::shared_ptr<Stream> found;
-        if (streams::resolve(stream, &found) != cudaSuccess || found->handle() != stream) return cudaErrorInvalidResourceHandle;
-        capture::streamDestroyed(*found);
-        return streams::destroy(stream);
-      });
+  return EMU_CALL(entry<Needs::Device>, (stream), destroy(stream));
 }
 
 EMU_API cudaError_t cudaStreamQuery(cudaStream_t stream) {
-  static Function function("cudaStreamQuery");
-  return entry(function, Needs::Device, [&](Arguments& a) { describeStream(a, stream); }, [&] { return query(stream); });
+  return EMU_CALL(entry<Needs::Device>, (stream), query(stream));
 }
 
 EMU_API cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  static Function function("cudaStreamSynchronize");
-  return entry(function, Needs::Device, [&](Arguments& a) { describeStream(a, stream); }, [&] { return drain(stream); });
+  return EMU_CALL(entry<Needs::Device>, (stream), drain(stream));
 }
 
 EMU_API cudaError_t cudaStreamGetDevice(cudaStream_t stream, int* device) {
-  static Function function("cudaStreamGetDevice");
-  return entry(
-      function, Needs::Device, [&](Arguments& a) { describeStream(a, stream); },
-      [&] { return inspect(stream, device, [&](const Stream& found) { *device = found.device(); }); });
+  return EMU_CALL(entry<Needs::Device>, (stream), inspect(stream, device, &Stream::device));
 }
 
 EMU_API cudaError_t cudaStreamGetFlags(cudaStream_t stream, unsigned int* flags) {
-  static Function function("cudaStreamGetFlags");
-  return entry(
-      function, Needs::Device, [&](Arguments& a) { describeStream(a, stream); },
-      [&] { return inspect(stream, flags, [&](const Stream& found) { *flags = found.flags(); }); });
+  return EMU_CALL(entry<Needs::Device>, (stream), inspect(stream, flags, &Stream::flags));
 }
 
 EMU_API cudaError_t cudaStreamGetId(cudaStream_t stream, unsigned long long* streamId) {
-  static Function function("cudaStreamGetId");
-  return entry(
-      function, Needs::Device, [&](Arguments& a) { describeStream(a, stream); },
-      [&] { return inspect(stream, streamId, [&](const Stream& found) { *streamId = found.id(); }); });
+  return EMU_CALL(entry<Needs::Device>, (stream), inspect(stream, streamId, &Stream::id));
 }
 
 EMU_API cudaError_t cudaStreamGetPriority(cudaStream_t stream, int* priority) {
-  static Function function("cudaStreamGetPriority");
-  return entry(
-      function, Needs::Device, [&](Arguments& a) { describeStream(a, stream); },
-      [&] { return inspect(stream, priority, [&](const Stream& found) { *priority = found.priority(); }); });
+  return EMU_CALL(entry<Needs::Device>, (stream), inspect(stream, priority, &Stream::priority));
 }
 
 EMU_API cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t fn, void* userData) {
-  static Function function("cudaLaunchHostFunc");
-  return entry(
-      function, Needs::Device,
-      [&](Arguments& a) {
-        describeStream(a, stream);
-        a.pointer("fn", reinterpret_cast<const void*>(fn));
-        a.pointer("userData", userData);
-      },
-      [&] { return launchHostFunction(stream, fn, userData); });
+  return EMU_CALL(entry<Needs::Device>, (stream, fn, userData), launchHostFunction(stream, fn, userData));
 }
 
 }  // namespace emu

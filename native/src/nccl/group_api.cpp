@@ -1,35 +1,33 @@
 // Groups of calls.
-#include "base/host_access.h"
 #include "nccl/entry.h"
 #include "nccl/group.h"
 
 using namespace emu;
 
+namespace {
+
+// There is no model of a GPU's time here, so the estimate is the value that means unknown.
+ncclResult_t simulateEnd(ncclSimInfo_t* info) {
+  const ncclResult_t result = nccl::group::discard();
+  if (info == nullptr || result != ncclSuccess) return result;
+  if (!given(info)) return nccl::fail(ncclInvalidArgument, "simInfo cannot be written");
+  if (info->magic != NCCL_SIM_INFO_MAGIC || info->size < sizeof(ncclSimInfo_t)) {
+    return nccl::fail(ncclInvalidArgument, "simInfo was not set up with NCCL_SIM_INFO_INITIALIZER");
+  }
+  info->estimatedTime = NCCL_UNDEF_FLOAT;
+  return ncclSuccess;
+}
+
+}  // namespace
+
 EMU_API ncclResult_t ncclGroupStart(void) {
-  static Function function("ncclGroupStart");
-  return nccl::entry(
-      function, [](Arguments&) {}, [] { return nccl::group::start(); });
+  return EMU_CALL(nccl::entry, (), nccl::group::start());
 }
 
 EMU_API ncclResult_t ncclGroupEnd(void) {
-  static Function function("ncclGroupEnd");
-  return nccl::entry(
-      function, [](Arguments&) {}, [] { return nccl::group::end(); });
+  return EMU_CALL(nccl::entry, (), nccl::group::end());
 }
 
-// There is no model of a GPU's time here, so the estimate is the value that means unknown.
 EMU_API ncclResult_t ncclGroupSimulateEnd(ncclSimInfo_t* simInfo) {
-  static Function function("ncclGroupSimulateEnd");
-  return nccl::entry(
-      function, [&](Arguments& a) { a.pointer("simInfo", simInfo); },
-      [&] {
-        const ncclResult_t result = nccl::group::discard();
-        if (simInfo == nullptr || result != ncclSuccess) return result;
-        if (!given(simInfo)) return nccl::fail(ncclInvalidArgument, "simInfo cannot be written");
-        if (simInfo->magic != NCCL_SIM_INFO_MAGIC || simInfo->size < sizeof(ncclSimInfo_t)) {
-          return nccl::fail(ncclInvalidArgument, "simInfo was not set up with NCCL_SIM_INFO_INITIALIZER");
-        }
-        simInfo->estimatedTime = NCCL_UNDEF_FLOAT;
-        return ncclSuccess;
-      });
+  return EMU_CALL(nccl::entry, (simInfo), simulateEnd(simInfo));
 }

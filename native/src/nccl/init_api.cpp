@@ -3,9 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "base/host_access.h"
 #include "cuda/device.h"
-#include "nccl/arguments.h"
 #include "nccl/entry.h"
 #include "nccl/make.h"
 #include "nccl/rendezvous.h"
@@ -14,6 +12,12 @@
 using namespace emu;
 
 namespace {
+
+ncclResult_t publish(ncclUniqueId* out) {
+  if (!given(out)) return nccl::fail(ncclInvalidArgument, "uniqueId is NULL");
+  const rendezvous::Refusal refusal = rendezvous::publish(out);
+  return refusal.code == ncclSuccess ? ncclSuccess : nccl::failWith(refusal.code, refusal.text);
+}
 
 ncclResult_t initRank(ncclComm_t* out, int size, const ncclUniqueId& id, int rank, const ncclConfig_t* given) {
   if (!emu::given(out)) return nccl::fail(ncclInvalidArgument, "comm is NULL");
@@ -24,8 +28,7 @@ ncclResult_t initRank(ncclComm_t* out, int size, const ncclUniqueId& id, int ran
     return nccl::fail(ncclInvalidUsage, "%d ranks: the emulator has at most %d", size, arena::kMaxRanks);
   }
   nccl::Config config;
-  const ncclResult_t read = nccl::readConfig(given, nccl::Config(), &config);
-  if (read != ncclSuccess) return read;
+  EMU_TRY(nccl::readConfig(given, nccl::Config(), &config));
   return nccl::makeCommunicator(out, id, size, rank, device::current(), config);
 }
 
@@ -44,8 +47,7 @@ ncclResult_t initAll(ncclComm_t* out, int count, const int* devices) {
     used[static_cast<size_t>(chosen)] = true;
   }
   ncclUniqueId id;
-  const rendezvous::Refusal refusal = rendezvous::publish(&id);
-  if (refusal.code != ncclSuccess) return nccl::failWith(refusal.code, refusal.text);
+  EMU_TRY(publish(&id));
   nccl::group::start();
   for (int i = 0; i < count; ++i) {
     nccl::group::note(
@@ -54,100 +56,50 @@ ncclResult_t initAll(ncclComm_t* out, int count, const int* devices) {
   return nccl::group::end();
 }
 
+// All ranks pass the same ids in the same order, and one is enough to meet.
+ncclResult_t initRankOfMany(ncclComm_t* out, int size, int rank, int ids, const ncclUniqueId* id, const ncclConfig_t* config) {
+  if (ids < 1 || ids > size || !given(id, static_cast<size_t>(ids))) {
+    return nccl::fail(ncclInvalidArgument, "%d unique ids at %p for %d ranks", ids, static_cast<const void*>(id), size);
+  }
+  return initRank(out, size, id[0], rank, config);
+}
+
+ncclResult_t split(ncclComm_t comm, int color, int key, ncclComm_t* out, const ncclConfig_t* config) {
+  nccl::Comm parent;
+  EMU_TRY(nccl::usable(comm, &parent));
+  if (!given(out)) return nccl::fail(ncclInvalidArgument, "newcomm is NULL");
+  if (color < 0 && color != NCCL_SPLIT_NOCOLOR) return nccl::fail(ncclInvalidArgument, "color %d is negative", color);
+  nccl::Config inherited;
+  const ncclResult_t read = nccl::readConfig(config, parent->config, &inherited);
+  return read == ncclSuccess ? nccl::splitCommunicator(parent, color, key, out, inherited) : read;
+}
+
 }  // namespace
 
 EMU_API ncclResult_t ncclGetUniqueId(ncclUniqueId* uniqueId) {
-  static Function function("ncclGetUniqueId");
-  return nccl::entry(
-      function, [&](Arguments& a) { a.pointer("uniqueId", uniqueId); },
-      [&] {
-        if (!given(uniqueId)) return nccl::fail(ncclInvalidArgument, "uniqueId is NULL");
-        const rendezvous::Refusal refusal = rendezvous::publish(uniqueId);
-        return refusal.code == ncclSuccess ? ncclSuccess : nccl::failWith(refusal.code, refusal.text);
-      });
+  return EMU_CALL(nccl::entry, (uniqueId), publish(uniqueId));
 }
 
 EMU_API ncclResult_t ncclCommInitRank(ncclComm_t* comm, int nranks, ncclUniqueId commId, int rank) {
-  static Function function("ncclCommInitRank");
-  return nccl::groupedEntry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("comm", comm);
-        a.number("nranks", nranks);
-        nccl::describe(a, "commId", commId);
-        a.number("rank", rank);
-      },
-      [&] { return initRank(comm, nranks, commId, rank, nullptr); });
+  return EMU_CALL(nccl::groupedEntry, (comm, nranks, commId, rank), initRank(comm, nranks, commId, rank, nullptr));
 }
 
 EMU_API ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int nranks, ncclUniqueId commId, int rank,
                                             ncclConfig_t* config) {
-  static Function function("ncclCommInitRankConfig");
-  return nccl::groupedEntry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("comm", comm);
-        a.number("nranks", nranks);
-        nccl::describe(a, "commId", commId);
-        a.number("rank", rank);
-        nccl::describe(a, "config", config);
-      },
-      [&] { return initRank(comm, nranks, commId, rank, config); });
+  return EMU_CALL(nccl::groupedEntry, (comm, nranks, commId, rank, config),
+                  initRank(comm, nranks, commId, rank, config));
 }
 
-EMU_API ncclResult_t ncclCommInitRankScalable(ncclComm_t* newcomm, int nranks, int myrank, int nId, ncclUniqueId* commIds,
-                                              ncclConfig_t* config) {
-  static Function function("ncclCommInitRankScalable");
-  return nccl::groupedEntry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("newcomm", newcomm);
-        a.number("nranks", nranks);
-        a.number("myrank", myrank);
-        a.number("nId", nId);
-        a.pointer("commIds", commIds);
-        nccl::describe(a, "config", config);
-      },
-      [&] {
-        if (nId < 1 || nId > nranks || !given(commIds, static_cast<size_t>(nId))) {
-          return nccl::fail(ncclInvalidArgument, "%d unique ids at %p for %d ranks", nId, static_cast<void*>(commIds), nranks);
-        }
-        // All ranks pass the same ids in the same order, and one is enough to meet.
-        return initRank(newcomm, nranks, commIds[0], myrank, config);
-      });
+EMU_API ncclResult_t ncclCommInitRankScalable(ncclComm_t* newcomm, int nranks, int myrank, int nId,
+                                              ncclUniqueId* commIds, ncclConfig_t* config) {
+  return EMU_CALL(nccl::groupedEntry, (newcomm, nranks, myrank, nId, commIds, config),
+                  initRankOfMany(newcomm, nranks, myrank, nId, commIds, config));
 }
 
 EMU_API ncclResult_t ncclCommInitAll(ncclComm_t* comm, int ndev, const int* devlist) {
-  static Function function("ncclCommInitAll");
-  return nccl::groupedEntry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("comm", comm);
-        a.number("ndev", ndev);
-        a.pointer("devlist", devlist);
-      },
-      [&] { return initAll(comm, ndev, devlist); });
+  return EMU_CALL(nccl::groupedEntry, (comm, ndev, devlist), initAll(comm, ndev, devlist));
 }
 
 EMU_API ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* newcomm, ncclConfig_t* config) {
-  static Function function("ncclCommSplit");
-  return nccl::groupedEntry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("comm", comm);
-        a.number("color", color);
-        a.number("key", key);
-        a.pointer("newcomm", newcomm);
-        nccl::describe(a, "config", config);
-      },
-      [&] {
-        ncclResult_t why = ncclSuccess;
-        const auto parent = nccl::usable(comm, &why);
-        if (parent == nullptr) return why;
-        if (!given(newcomm)) return nccl::fail(ncclInvalidArgument, "newcomm is NULL");
-        if (color < 0 && color != NCCL_SPLIT_NOCOLOR) return nccl::fail(ncclInvalidArgument, "color %d is negative", color);
-        nccl::Config inherited;
-        const ncclResult_t read = nccl::readConfig(config, parent->config, &inherited);
-        return read == ncclSuccess ? nccl::splitCommunicator(parent, color, key, newcomm, inherited) : read;
-      });
+  return EMU_CALL(nccl::groupedEntry, (comm, color, key, newcomm, config), split(comm, color, key, newcomm, config));
 }

@@ -1,5 +1,4 @@
 // Questions to communicators, and their end.
-#include "base/host_access.h"
 #include "base/wait.h"
 #include "nccl/entry.h"
 #include "nccl/state.h"
@@ -10,14 +9,11 @@ using nccl::Stage;
 
 namespace {
 
-using State = std::shared_ptr<CommState>;
-
 // The body of a question whose answer is an int.
 template <class Answer>
 ncclResult_t ask(ncclComm_t comm, int* out, Answer answer) {
-  ncclResult_t why = ncclSuccess;
-  const State state = nccl::ready(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::ready(comm, &state));
   if (!given(out)) return nccl::fail(ncclInvalidArgument, "the pointer for the answer is NULL");
   *out = answer(*state);
   return ncclSuccess;
@@ -29,32 +25,30 @@ ncclResult_t notLive(ncclComm_t comm) {
 
 ncclResult_t finalize(ncclComm_t comm) {
   if (comm == nullptr) return ncclSuccess;
-  ncclResult_t why = ncclSuccess;
-  const State state = nccl::usable(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::usable(comm, &state));
   state->stage.store(Stage::Finalized);
-  nccl::group::Meeting meeting;
-  meeting.comm = state;
-  meeting.body = [raw = state.get()](std::string* text) {
-    if (raw->turnstile.drain()) return ncclSuccess;
+  nccl::group::HostOperation hostOperation;
+  hostOperation.comm = state;
+  hostOperation.body = [raw = state.get()](std::string* text) {
+    if (raw->order.waitForAll()) return ncclSuccess;
     *text = "the waits of this process were broken: " + brokenReason();
     return ncclSystemError;
   };
-  return nccl::group::meet(std::move(meeting));
+  return nccl::group::runHostOperation(std::move(hostOperation));
 }
 
 ncclResult_t destroy(ncclComm_t comm) {
   if (comm == nullptr) return ncclSuccess;
-  ncclResult_t why = ncclSuccess;
-  const State state = nccl::ready(comm, &why);
-  if (state == nullptr) return why;
-  state->turnstile.drain();
+  nccl::Comm state;
+  EMU_TRY(nccl::ready(comm, &state));
+  state->order.waitForAll();
   // As the real library, wait for the graphs that hold work of the communicator.
-  Bell silent{};
-  if (waitUntil(silent, [&] { return state->captured.load() == 0; }, waitLimit()) != WaitEnd::Ready) {
+  EventCount never{};
+  if (waitUntil(never, [&] { return state->captured.load() == 0; }, waitLimit()) != WaitEnd::Ready) {
     return nccl::fail(ncclInvalidUsage, "%d captured operations of the communicator live in graphs", state->captured.load());
   }
-  const State owned = nccl::take(comm);
+  const nccl::Comm owned = nccl::take(comm);
   if (owned == nullptr) return notLive(comm);
   owned->close();
   return ncclSuccess;
@@ -62,82 +56,50 @@ ncclResult_t destroy(ncclComm_t comm) {
 
 ncclResult_t abort(ncclComm_t comm) {
   if (comm == nullptr) return ncclSuccess;
-  const State state = nccl::take(comm);
+  const nccl::Comm state = nccl::take(comm);
   if (state == nullptr) return notLive(comm);
   if (state->stage.load() != Stage::Starting) calls::setRank(state->rank());
   state->abort();
-  state->turnstile.pause();
+  state->order.waitForRunning();
   state->close();
+  return ncclSuccess;
+}
+
+ncclResult_t getAsyncError(ncclComm_t comm, ncclResult_t* out) {
+  const nccl::Comm state = nccl::find(comm);
+  if (state == nullptr) return notLive(comm);
+  if (!given(out)) return nccl::fail(ncclInvalidArgument, "asyncError is NULL");
+  if (state->stage.load() != Stage::Starting) calls::setRank(state->rank());
+  *out = state->asyncError();
   return ncclSuccess;
 }
 
 }  // namespace
 
 EMU_API ncclResult_t ncclCommFinalize(ncclComm_t comm) {
-  static Function function("ncclCommFinalize");
-  return nccl::groupedEntry(
-      function, [&](Arguments& a) { a.pointer("comm", comm); }, [&] { return finalize(comm); });
+  return EMU_CALL(nccl::groupedEntry, (comm), finalize(comm));
 }
 
 EMU_API ncclResult_t ncclCommDestroy(ncclComm_t comm) {
-  static Function function("ncclCommDestroy");
-  return nccl::groupedEntry(
-      function, [&](Arguments& a) { a.pointer("comm", comm); }, [&] { return destroy(comm); });
+  return EMU_CALL(nccl::groupedEntry, (comm), destroy(comm));
 }
 
 EMU_API ncclResult_t ncclCommAbort(ncclComm_t comm) {
-  static Function function("ncclCommAbort");
-  return nccl::groupedEntry(
-      function, [&](Arguments& a) { a.pointer("comm", comm); }, [&] { return abort(comm); });
+  return EMU_CALL(nccl::groupedEntry, (comm), abort(comm));
 }
 
 EMU_API ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* asyncError) {
-  static Function function("ncclCommGetAsyncError");
-  return nccl::entry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("comm", comm);
-        a.pointer("asyncError", asyncError);
-      },
-      [&] {
-        const State state = nccl::find(comm);
-        if (state == nullptr) return notLive(comm);
-        if (!given(asyncError)) return nccl::fail(ncclInvalidArgument, "asyncError is NULL");
-        if (state->stage.load() != Stage::Starting) calls::setRank(state->rank());
-        *asyncError = state->asyncError();
-        return ncclSuccess;
-      });
+  return EMU_CALL(nccl::entry, (comm, asyncError), getAsyncError(comm, asyncError));
 }
 
 EMU_API ncclResult_t ncclCommCount(const ncclComm_t comm, int* count) {
-  static Function function("ncclCommCount");
-  return nccl::entry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("comm", comm);
-        a.pointer("count", count);
-      },
-      [&] { return ask(comm, count, [](const CommState& state) { return state.size(); }); });
+  return EMU_CALL(nccl::entry, (comm, count), ask(comm, count, [](const CommState& state) { return state.size(); }));
 }
 
 EMU_API ncclResult_t ncclCommCuDevice(const ncclComm_t comm, int* device) {
-  static Function function("ncclCommCuDevice");
-  return nccl::entry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("comm", comm);
-        a.pointer("device", device);
-      },
-      [&] { return ask(comm, device, [](const CommState& state) { return state.device; }); });
+  return EMU_CALL(nccl::entry, (comm, device), ask(comm, device, [](const CommState& state) { return state.device; }));
 }
 
 EMU_API ncclResult_t ncclCommUserRank(const ncclComm_t comm, int* rank) {
-  static Function function("ncclCommUserRank");
-  return nccl::entry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("comm", comm);
-        a.pointer("rank", rank);
-      },
-      [&] { return ask(comm, rank, [](const CommState& state) { return state.rank(); }); });
+  return EMU_CALL(nccl::entry, (comm, rank), ask(comm, rank, [](const CommState& state) { return state.rank(); }));
 }

@@ -1,5 +1,4 @@
 // Memory for communication, its registration, and windows.
-#include "base/host_access.h"
 #include "cuda/error_names.h"
 #include "cuda/memory.h"
 #include "nccl/entry.h"
@@ -29,9 +28,8 @@ ncclResult_t release(void* pointer) {
 }
 
 ncclResult_t registerBuffer(ncclComm_t comm, void* buffer, size_t bytes, void** handle) {
-  ncclResult_t why = ncclSuccess;
-  const auto state = nccl::usable(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::usable(comm, &state));
   if (buffer == nullptr || bytes == 0 || !given(handle)) {
     return nccl::fail(ncclInvalidArgument, "registering %zu bytes at %p, handle at %p", bytes, buffer,
                       static_cast<void*>(handle));
@@ -47,9 +45,8 @@ ncclResult_t registerBuffer(ncclComm_t comm, void* buffer, size_t bytes, void** 
 }
 
 ncclResult_t deregisterBuffer(ncclComm_t comm, void* handle) {
-  ncclResult_t why = ncclSuccess;
-  const auto state = nccl::ready(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::ready(comm, &state));
   const std::lock_guard<std::mutex> lock(state->mutex);
   if (state->registrations.erase(reinterpret_cast<uintptr_t>(handle)) == 0) {
     return nccl::fail(ncclInvalidArgument, "handle %p is not a live registration of the communicator", handle);
@@ -57,101 +54,57 @@ ncclResult_t deregisterBuffer(ncclComm_t comm, void* handle) {
   return ncclSuccess;
 }
 
+ncclResult_t registerWindow(ncclComm_t comm, void* buffer, size_t bytes, ncclWindow_t* out, int flags) {
+  nccl::Comm state;
+  EMU_TRY(nccl::usable(comm, &state));
+  return nccl::registerWindow(state, buffer, bytes, out, flags);
+}
+
+ncclResult_t deregisterWindow(ncclComm_t comm, ncclWindow_t handle) {
+  nccl::Comm state;
+  EMU_TRY(nccl::ready(comm, &state));
+  return nccl::deregisterWindow(*state, handle);
+}
+
+ncclResult_t userPointer(ncclComm_t comm, ncclWindow_t handle, void** out) {
+  nccl::Comm state;
+  EMU_TRY(nccl::ready(comm, &state));
+  if (!given(out)) return nccl::fail(ncclInvalidArgument, "outUserPtr is NULL");
+  const ncclWindow_vidmem* found = window(comm, handle);
+  if (found == nullptr) {
+    return nccl::fail(ncclInvalidArgument, "win %p is not a live window of the communicator", static_cast<void*>(handle));
+  }
+  *out = found->base;
+  return ncclSuccess;
+}
+
 }  // namespace
 
 EMU_API ncclResult_t ncclMemAlloc(void** ptr, size_t size) {
-  static Function function("ncclMemAlloc");
-  return nccl::entry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("ptr", ptr);
-        a.number("size", static_cast<int64_t>(size));
-      },
-      [&] { return allocate(ptr, size); });
+  return EMU_CALL(nccl::entry, (ptr, size), allocate(ptr, size));
 }
 
 EMU_API ncclResult_t ncclMemFree(void* ptr) {
-  static Function function("ncclMemFree");
-  return nccl::entry(
-      function, [&](Arguments& a) { a.pointer("ptr", ptr); }, [&] { return release(ptr); });
+  return EMU_CALL(nccl::entry, (ptr), release(ptr));
 }
 
 EMU_API ncclResult_t ncclCommRegister(const ncclComm_t comm, void* buff, size_t size, void** handle) {
-  static Function function("ncclCommRegister");
-  return nccl::entry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("comm", comm);
-        a.pointer("buff", buff);
-        a.number("size", static_cast<int64_t>(size));
-        a.pointer("handle", handle);
-      },
-      [&] { return registerBuffer(comm, buff, size, handle); });
+  return EMU_CALL(nccl::entry, (comm, buff, size, handle), registerBuffer(comm, buff, size, handle));
 }
 
 EMU_API ncclResult_t ncclCommDeregister(const ncclComm_t comm, void* handle) {
-  static Function function("ncclCommDeregister");
-  return nccl::entry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("comm", comm);
-        a.pointer("handle", handle);
-      },
-      [&] { return deregisterBuffer(comm, handle); });
+  return EMU_CALL(nccl::entry, (comm, handle), deregisterBuffer(comm, handle));
 }
 
 EMU_API ncclResult_t ncclCommWindowRegister(ncclComm_t comm, void* buff, size_t size, ncclWindow_t* win, int winFlags) {
-  static Function function("ncclCommWindowRegister");
-  return nccl::groupedEntry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("comm", comm);
-        a.pointer("buff", buff);
-        a.number("size", static_cast<int64_t>(size));
-        a.pointer("win", win);
-        a.number("winFlags", winFlags);
-      },
-      [&] {
-        ncclResult_t why = ncclSuccess;
-        const auto state = nccl::usable(comm, &why);
-        return state == nullptr ? why : nccl::registerWindow(state, buff, size, win, winFlags);
-      });
+  return EMU_CALL(nccl::groupedEntry, (comm, buff, size, win, winFlags),
+                  registerWindow(comm, buff, size, win, winFlags));
 }
 
 EMU_API ncclResult_t ncclCommWindowDeregister(ncclComm_t comm, ncclWindow_t win) {
-  static Function function("ncclCommWindowDeregister");
-  return nccl::groupedEntry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("comm", comm);
-        a.pointer("win", win);
-      },
-      [&] {
-        ncclResult_t why = ncclSuccess;
-        const auto state = nccl::ready(comm, &why);
-        return state == nullptr ? why : nccl::deregisterWindow(*state, win);
-      });
+  return EMU_CALL(nccl::groupedEntry, (comm, win), deregisterWindow(comm, win));
 }
 
 EMU_API ncclResult_t ncclWinGetUserPtr(ncclComm_t comm, ncclWindow_t win, void** outUserPtr) {
-  static Function function("ncclWinGetUserPtr");
-  return nccl::entry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("comm", comm);
-        a.pointer("win", win);
-        a.pointer("outUserPtr", outUserPtr);
-      },
-      [&] {
-        ncclResult_t why = ncclSuccess;
-        const auto state = nccl::ready(comm, &why);
-        if (state == nullptr) return why;
-        if (!given(outUserPtr)) return nccl::fail(ncclInvalidArgument, "outUserPtr is NULL");
-        const ncclWindow_vidmem* found = window(comm, win);
-        if (found == nullptr) {
-          return nccl::fail(ncclInvalidArgument, "win %p is not a live window of the communicator", static_cast<void*>(win));
-        }
-        *outUserPtr = found->base;
-        return ncclSuccess;
-      });
+  return EMU_CALL(nccl::entry, (comm, win, outUserPtr), userPointer(comm, win, outUserPtr));
 }

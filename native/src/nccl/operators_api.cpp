@@ -1,8 +1,6 @@
 // Reduction operators made by the program.
 #include <cstring>
 
-#include "base/host_access.h"
-#include "nccl/arguments.h"
 #include "nccl/data_types.h"
 #include "nccl/entry.h"
 #include "nccl/state.h"
@@ -13,9 +11,8 @@ namespace {
 
 ncclResult_t createPreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t type, ncclScalarResidence_t residence,
                              ncclComm_t comm) {
-  ncclResult_t why = ncclSuccess;
-  const auto state = nccl::usable(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::usable(comm, &state));
   if (!given(op) || scalar == nullptr) return nccl::fail(ncclInvalidArgument, "op or scalar is NULL");
   if (!nccl::validType(type)) return nccl::fail(ncclInvalidArgument, "data type %d does not exist", static_cast<int>(type));
   if (residence != ncclScalarDevice && residence != ncclScalarHostImmediate) {
@@ -38,9 +35,8 @@ ncclResult_t createPreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t type,
 }
 
 ncclResult_t destroyOperator(ncclRedOp_t op, ncclComm_t comm) {
-  ncclResult_t why = ncclSuccess;
-  const auto state = nccl::ready(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::ready(comm, &state));
   if (static_cast<unsigned int>(op) < ncclNumOps) {
     return nccl::fail(ncclInvalidArgument, "reduction operator %d is built in", static_cast<int>(op));
   }
@@ -55,26 +51,10 @@ ncclResult_t destroyOperator(ncclRedOp_t op, ncclComm_t comm) {
 
 EMU_API ncclResult_t ncclRedOpCreatePreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t datatype,
                                               ncclScalarResidence_t residence, ncclComm_t comm) {
-  static Function function("ncclRedOpCreatePreMulSum");
-  return nccl::entry(
-      function,
-      [&](Arguments& a) {
-        a.pointer("op", op);
-        a.pointer("scalar", scalar);
-        nccl::describe(a, "datatype", datatype);
-        a.number("residence", static_cast<int64_t>(residence));
-        a.pointer("comm", comm);
-      },
-      [&] { return createPreMulSum(op, scalar, datatype, residence, comm); });
+  return EMU_CALL(nccl::entry, (op, scalar, datatype, residence, comm),
+                  createPreMulSum(op, scalar, datatype, residence, comm));
 }
 
 EMU_API ncclResult_t ncclRedOpDestroy(ncclRedOp_t op, ncclComm_t comm) {
-  static Function function("ncclRedOpDestroy");
-  return nccl::entry(
-      function,
-      [&](Arguments& a) {
-        nccl::describe(a, "op", op);
-        a.pointer("comm", comm);
-      },
-      [&] { return destroyOperator(op, comm); });
+  return EMU_CALL(nccl::entry, (op, comm), destroyOperator(op, comm));
 }

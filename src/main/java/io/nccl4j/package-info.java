@@ -1,6 +1,6 @@
 /**
- * What every part of nccl4j shares with its users: which native libraries are in use, and the exceptions that carry what
- * they answered.
+ * What every part of nccl4j shares with its users: which native libraries are in use, and the exceptions that carry
+ * what they answered.
  */
 @NullMarked
 package io.nccl4j;

@@ -2,6 +2,7 @@ package io.nccl4j.bootstrap;
 
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.nccl.Bootstrap;
+import java.io.IOException;
 import java.net.InetAddress;
 import java.net.UnknownHostException;
 import java.nio.file.Path;
@@ -71,18 +72,16 @@ public final class Bootstraps {
 
     /** Like {@link #tcp(String, int, int, int)}, with options. */
     public static Bootstrap tcp(String host, int port, int rank, int size, BootstrapOptions options) {
-        Store.checkRank(rank, size);
-        Store store = size == 1
-                ? InProcessStore.create(1).getFirst()
-                : TcpStore.open(host, port, rank, size, options);
-        return StoreBootstrap.meet(store, options);
+        return meet(new HostPlace(host, port, options.hasSecret(), options.key()), rank, size, options);
     }
 
     /**
-     * Meets the other ranks in a folder that all of them see, and returns when all are there. What a former job has
-     * left there does no harm.
+     * Meets the other ranks by a folder that all of them see, and returns when all are there: rank 0 listens at a free
+     * port, and writes into the folder where that is, with a key that keeps out who cannot read it. What a former job
+     * has left there does no harm.
      *
-     * @param folder is made if it does not exist, for this user only
+     * @param folder is made if it does not exist, for this user only; a link is refused, and so is without a secret one
+     *     that another user owns or can write to
      * @throws WaitTimeoutException if a rank is missing; the message names it
      */
     public static Bootstrap file(Path folder, int rank, int size) {
@@ -91,6 +90,19 @@ public final class Bootstraps {
 
     /** Like {@link #file(Path, int, int)}, with options. */
     public static Bootstrap file(Path folder, int rank, int size, BootstrapOptions options) {
-        return StoreBootstrap.meet(FolderStore.join(folder, rank, size, options), options);
+        try {
+            return meet(FolderPlace.in(folder, options), rank, size, options);
+        } catch (IOException e) {
+            throw new IllegalStateException("rank " + rank + " cannot meet others in " + folder + ": " + e.getMessage(),
+                    e);
+        }
+    }
+
+    private static Bootstrap meet(MeetingPlace place, int rank, int size, BootstrapOptions options) {
+        Store.checkRank(rank, size);
+        Store store = size == 1
+                ? InProcessStore.create(1).getFirst()
+                : rank == 0 ? TcpRoot.listen(place, size) : TcpPeer.call(place, rank, size);
+        return StoreBootstrap.meet(store, options);
     }
 }

@@ -33,7 +33,7 @@ final class HalfOpenSockets {
         if (all.size() >= bound) {
             Socket oldest = all.stream().filter(socket -> !sockets.get(socket)).findFirst().orElse(all.getFirst());
             sockets.remove(oldest);
-            TcpRoot.close(oldest);
+            TcpLink.close(oldest);
         }
     }
 
@@ -51,7 +51,7 @@ final class HalfOpenSockets {
 
     void closeAll() {
         synchronized (sockets) {
-            sockets.keySet().forEach(TcpRoot::close);
+            sockets.keySet().forEach(TcpLink::close);
             sockets.clear();
         }
     }

@@ -8,7 +8,7 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a launcher has told this process by environment variables.
+ * The environment variables of a launcher, understood: this rank, and where it meets the others.
  *
  * @param launcher its name, for messages
  * @param localRank null if it does not tell
@@ -95,8 +95,8 @@ record RankEnvironment(String launcher, int rank, int size, @Nullable Integer lo
     }
 
     /**
-     * The first of SLURM's short form of node lists, such as {@code gpu[01-04,07],login1}: where rank 0 is, unless tasks
-     * were distributed by hand.
+     * The first of SLURM's short form of node lists, such as {@code gpu[01-04,07],login1}: where rank 0 is, unless
+     * tasks were distributed by hand.
      */
     static String firstNode(String list) {
         String nodes = NODE_RANGES.matcher(list).replaceAll("$1");

@@ -4,23 +4,27 @@ import io.nccl4j.nccl.Departure;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the ranks of a job have put under keys, and which of them have gone. Every rank has all of it in memory: what a
- * rank puts is carried to the others, and so are departures. Keys are numbers that rise.
+ * Values that the ranks of a job have put under keys, and which ranks have gone. Each rank holds all values in memory:
+ * a value that one puts is carried to the others, and so are departures. Keys are numbers that rise.
  *
  * <p>If a rank has gone after it took a value, the others have that value when they hear of the departure. Thread-safe.
  */
-abstract sealed class Store permits InProcessStore, FolderStore, TcpStore {
+abstract sealed class Store permits InProcessStore, TcpRoot, TcpPeer {
     /** Most bytes of a value: this is for ids, addresses and agreements, not for data. */
     static final int MAX_BYTES = 1 << 20;
     /** How long leaving may take: peers that do not read any more are not waited for longer. */
     static final long LEAVE_NANOS = TimeUnit.MILLISECONDS.toNanos(500);
+    private static final int MOST_NAMED = 16;
     /** A rank is one call ahead of another at most. */
     private static final int KEYS_AHEAD = 4;
 
@@ -30,7 +34,6 @@ abstract sealed class Store permits InProcessStore, FolderStore, TcpStore {
     final Object lock;
     private final TreeMap<Long, byte[][]> values = new TreeMap<>();
     private long firstKey;
-    private int waiting;
     private @Nullable String ended;
     private boolean left;
     private volatile Map<Integer, Departure> gone = Map.of();
@@ -95,8 +98,6 @@ abstract sealed class Store permits InProcessStore, FolderStore, TcpStore {
     final byte @Nullable [] get(int from, long key, long deadline) {
         boolean interrupted = false;
         synchronized (lock) {
-            waiting++;
-            boolean told = false;
             try {
                 while (true) {
                     byte[] value = value(from, key);
@@ -109,10 +110,6 @@ abstract sealed class Store permits InProcessStore, FolderStore, TcpStore {
                     if (rest <= 0) {
                         return null;
                     }
-                    if (!told) {
-                        told = true;
-                        lock.notifyAll();
-                    }
                     try {
                         TimeUnit.NANOSECONDS.timedWait(lock, rest);
                     } catch (InterruptedException e) {
@@ -120,7 +117,6 @@ abstract sealed class Store permits InProcessStore, FolderStore, TcpStore {
                     }
                 }
             } finally {
-                waiting--;
                 if (interrupted) {
                     Thread.currentThread().interrupt();
                 }
@@ -175,8 +171,18 @@ abstract sealed class Store permits InProcessStore, FolderStore, TcpStore {
     /** Names the ranks whose value is missing, as far as this rank can know. */
     String missing(long key) {
         synchronized (lock) {
-            return RankSet.describe(size, other -> value(other, key) == null);
+            return describe(IntStream.range(0, size).filter(other -> value(other, key) == null).boxed().toList());
         }
+    }
+
+    /** Ranks as messages name them, such as {@code ranks 1, 4 and 5}. */
+    private static String describe(List<Integer> ranks) {
+        String most = ranks.stream().limit(Math.min(MOST_NAMED, ranks.size() - 1L)).map(String::valueOf)
+                .collect(Collectors.joining(", "));
+        return ranks.size() < 2
+                ? "rank " + (ranks.isEmpty() ? "?" : ranks.getFirst())
+                : "ranks " + most + " and "
+                        + (ranks.size() > MOST_NAMED + 1 ? ranks.size() - MOST_NAMED + " more" : ranks.getLast());
     }
 
     /** More about why ranks are missing, to follow a sentence that names them. */
@@ -226,26 +232,9 @@ abstract sealed class Store permits InProcessStore, FolderStore, TcpStore {
         lock.notifyAll();
     }
 
-    /** Values of lower keys have been discarded. Called with the lock. */
-    final long firstKey() {
-        return firstKey;
-    }
-
-    /** Whether a value is still of use. */
-    final boolean lacks(int from, long key) {
-        synchronized (lock) {
-            return key >= firstKey && value(from, key) == null;
-        }
-    }
-
     /** Whether this rank has left. Called with the lock. */
     final boolean hasLeft() {
         return left;
-    }
-
-    /** Whether a thread waits for a value. Called with the lock. */
-    final boolean isAwaited() {
-        return waiting > 0;
     }
 
     /** Whether all ranks have put their first value, or did so before it was discarded. Called with the lock. */

@@ -36,7 +36,7 @@ final class StoreBootstrap implements Bootstrap {
         if (oneProcess) {
             localRank = store.rank;
         } else {
-            int counted = countLocalRank(allGather(ProcessIdentity.hostName().getBytes(StandardCharsets.UTF_8)));
+            int counted = countLocalRank(allGather(HostName.get().getBytes(StandardCharsets.UTF_8)));
             localRank = known == null ? counted : known;
         }
     }

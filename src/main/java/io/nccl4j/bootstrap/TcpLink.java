@@ -1,6 +1,8 @@
 package io.nccl4j.bootstrap;
 
+import io.nccl4j.nccl.Departure;
 import java.io.BufferedOutputStream;
+import java.io.Closeable;
 import java.io.DataInputStream;
 import java.io.EOFException;
 import java.io.IOException;
@@ -9,6 +11,7 @@ import java.net.ProtocolException;
 import java.net.Socket;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import org.jspecify.annotations.Nullable;
@@ -16,9 +19,8 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * A connection between rank 0 and another rank. Both send frames, each with a proof that covers its number, so that none
- * can be changed, repeated or left out by who does not know the secret. The first ones agree on the keys of the
- * connection:
+ * A connection between rank 0 and another rank. Both send frames, each with a proof that covers its number: nobody who
+ * does not know the secret can change, repeat or leave out one. The first ones agree on the keys of the connection:
  *
  * <pre>
  * rank    HELLO      rank, number of ranks, nonce; proven with the key of the job
@@ -27,7 +29,7 @@ import org.slf4j.LoggerFactory;
  * </pre>
  */
 final class TcpLink {
-    /** What a frame is for. */
+    /** The purpose of a frame. */
     enum Kind {
         /** A rank calls; the key is the number of ranks. */
         HELLO,
@@ -50,6 +52,16 @@ final class TcpLink {
         Frame(Kind kind, int rank) {
             this(kind, rank, 0, new byte[0]);
         }
+
+        static Frame gone(int rank, Departure how) {
+            byte[] text = how.how().getBytes(StandardCharsets.UTF_8);
+            return new Frame(Kind.GONE, rank, how.lost() ? 1 : 0,
+                    Arrays.copyOf(text, Math.min(text.length, MAX_REASON_BYTES)));
+        }
+
+        Departure departure() {
+            return new Departure(key == 1, new String(content, StandardCharsets.UTF_8));
+        }
     }
 
     /** The other end is not what is looked for; another attempt would find the same. */
@@ -65,6 +77,7 @@ final class TcpLink {
     private static final int MARK = 0x6e346a32;
     private static final int HEADER_BYTES = 4 + 1 + 4 + 8 + 4;
     private static final int MAX_ANSWER_BYTES = 1 << 10;
+    private static final int MAX_REASON_BYTES = 1 << 16;
     private static final int REFUSED_MILLIS = 500;
     private static final int MAX_UNREAD_BYTES = 1 << 16;
     private static final Kind[] KINDS = Kind.values();
@@ -112,11 +125,31 @@ final class TcpLink {
         receive(MAX_ANSWER_BYTES, Kind.CHALLENGE);
     }
 
+    /** Rank 0: the first words of a rank. */
+    Frame receiveHello() throws IOException {
+        try {
+            Frame hello = receive(Secret.NONCE_BYTES, Kind.HELLO);
+            if (hello.content.length != Secret.NONCE_BYTES) {
+                throw new StrangerException("it sent a nonce of " + hello.content.length + " bytes");
+            }
+            return hello;
+        } catch (StrangerException e) {
+            // That it cannot verify the answer tells it as much.
+            refuse(e.getMessage());
+            throw e;
+        }
+    }
+
     /** Rank 0's answer to a HELLO. */
     void challenge(Frame hello) throws IOException {
         byte[] nonce = Secret.nonce();
         agree(hello.content, nonce);
         write(new Frame(Kind.CHALLENGE, 0, 0, nonce));
+    }
+
+    /** The next frame of a rank that belongs to the job. */
+    Frame receive() throws IOException {
+        return receive(Store.MAX_BYTES);
     }
 
     /** The next frame, which must be of this kind. */
@@ -129,7 +162,7 @@ final class TcpLink {
     }
 
     /** Waits for the next frame, as long as the socket's time limit. */
-    Frame receive(int maxBytes) throws IOException {
+    private Frame receive(int maxBytes) throws IOException {
         try {
             return read(maxBytes);
         } catch (EOFException e) {
@@ -212,15 +245,33 @@ final class TcpLink {
     }
 
     /** Tells the other end why it is refused, and gives it a moment to read that. */
-    void refuse(String reason) throws IOException {
-        write(new Frame(Kind.REFUSED, 0, 0, reason.getBytes(StandardCharsets.UTF_8)));
-        socket.shutdownOutput();
-        // A connection that is closed with unread bytes loses what was sent last.
-        socket.setSoTimeout(REFUSED_MILLIS);
-        in.skipNBytes(MAX_UNREAD_BYTES);
+    void refuse(String reason) {
+        try {
+            write(new Frame(Kind.REFUSED, 0, 0, reason.getBytes(StandardCharsets.UTF_8)));
+            socket.shutdownOutput();
+            // A connection that is closed with unread bytes loses what was sent last.
+            socket.setSoTimeout(REFUSED_MILLIS);
+            in.skipNBytes(MAX_UNREAD_BYTES);
+        } catch (IOException e) {
+            LOG.debug("a refused connection has ended", e);
+        }
     }
 
     Socket socket() {
         return socket;
+    }
+
+    static Departure lost(IOException reason) {
+        return new Departure(true, "is lost: its connection broke (" + reason.getMessage() + ")");
+    }
+
+    static void close(@Nullable Closeable closeable) {
+        try {
+            if (closeable != null) {
+                closeable.close();
+            }
+        } catch (IOException e) {
+            LOG.debug("close failed", e);
+        }
     }
 }

@@ -4,16 +4,11 @@ import io.nccl4j.bootstrap.TcpLink.Frame;
 import io.nccl4j.bootstrap.TcpLink.Kind;
 import io.nccl4j.bootstrap.TcpLink.StrangerException;
 import io.nccl4j.nccl.Departure;
-import java.io.Closeable;
 import java.io.IOException;
 import java.net.BindException;
-import java.net.InetAddress;
 import java.net.InetSocketAddress;
-import java.net.NetworkInterface;
 import java.net.ServerSocket;
 import java.net.Socket;
-import java.net.SocketException;
-import java.net.UnknownHostException;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
@@ -23,73 +18,79 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Rank 0's end. It listens as long as it lives, so that a second process of a rank is told at once. Each connection is
- * heard on a thread of its own; a stranger who says nothing holds nobody up.
+ * Rank 0's end, which passes on what comes to all others. It listens as long as it lives, so that a second process of a
+ * rank is told at once. Each connection is heard on a thread of its own; a stranger who says nothing holds nobody up.
  */
-final class TcpRoot extends TcpStore {
+final class TcpRoot extends Store {
     private static final Logger LOG = LoggerFactory.getLogger(TcpRoot.class);
-    private static final long BIND_NANOS = TimeUnit.SECONDS.toNanos(1);
-    private static final int RETRY_MILLIS = 20;
     private static final int BACKLOG = 1024;
     /** For the first bytes, which a rank sends at once. */
     private static final int HELLO_MILLIS = 2_000;
     private static final int JOIN_MILLIS = 10_000;
+    private static final int RETRY_MILLIS = 20;
+    private static final long BIND_NANOS = TimeUnit.SECONDS.toNanos(1);
 
+    private final MeetingPlace place;
     private final InetSocketAddress address;
     private final ServerSocket listener;
     private final HalfOpenSockets halfOpen = new HalfOpenSockets();
     private final Map<Thread, Socket> readers = new ConcurrentHashMap<>();
+    private final Thread acceptor;
     /** By rank; guarded by the lock. */
     private final @Nullable TcpLink[] links;
     private volatile @Nullable String turnedAway;
 
-    private TcpRoot(String host, int port, int size, BootstrapOptions options) throws IOException {
-        super(host, port, 0, size, options);
-        this.links = new TcpLink[size];
-        this.address = new InetSocketAddress(listeningAddress(), port);
+    private TcpRoot(MeetingPlace place, int size) throws IOException {
+        super(0, size, new Object());
+        this.place = place;
+        this.address = place.listeningAddress();
         this.listener = new ServerSocket();
+        this.links = new TcpLink[size];
+        this.acceptor = Thread.ofPlatform().daemon().name("nccl4j bootstrap 0").unstarted(this::accept);
     }
 
-    static TcpRoot listen(String host, int port, int size, BootstrapOptions options) {
+    static TcpRoot listen(MeetingPlace place, int size) {
         try {
-            TcpRoot root = new TcpRoot(host, port, size, options);
-            Thread.ofPlatform().daemon().name("nccl4j bootstrap 0").start(root::accept);
+            TcpRoot root = new TcpRoot(place, size);
+            root.acceptor.start();
             return root;
         } catch (IOException e) {
-            throw new IllegalStateException("rank 0 cannot listen at " + host + ":" + port + ": " + e.getMessage(), e);
-        }
-    }
-
-    /** The address of this machine that the host names; a name that leads elsewhere (a service, say) means all. */
-    private @Nullable InetAddress listeningAddress() {
-        InetAddress named;
-        try {
-            named = InetAddress.getByName(host);
-        } catch (UnknownHostException e) {
-            throw new IllegalArgumentException(
-                    "rank 0 is to listen at " + host + ", which is not known: " + e.getMessage(), e);
-        }
-        requireSecret(named);
-        try {
-            return NetworkInterface.getByInetAddress(named) == null ? null : named;
-        } catch (SocketException e) {
-            return null;
+            throw new IllegalStateException("rank 0 cannot listen " + place + ": " + e.getMessage(), e);
         }
     }
 
     private void accept() {
         try {
             bind();
+            place.announce(listener.getLocalPort());
             while (!listener.isClosed()) {
                 acceptOne();
             }
-        } catch (IOException e) {
+            place.withdraw();
+        } catch (IOException | IllegalStateException e) {
             synchronized (lock) {
-                end("rank 0 cannot listen at " + address + ": " + e.getMessage()
-                        + (e instanceof BindException ? "; is another job there?" : ""));
+                end(e instanceof IllegalStateException
+                        ? e.getMessage()
+                        : "rank 0 cannot listen " + place + ": "
+                                + e.getMessage() + (e instanceof BindException ? "; is another job there?" : ""));
             }
         } catch (InterruptedException e) {
             throw new AssertionError("nobody interrupts this thread", e);
+        }
+    }
+
+    /** Tries for a while: a rank that came too early may have met itself here, see {@link TcpPeer}. */
+    private void bind() throws IOException, InterruptedException {
+        long deadline = System.nanoTime() + BIND_NANOS;
+        while (!listener.isBound()) {
+            try {
+                listener.bind(address, BACKLOG);
+            } catch (BindException e) {
+                if (System.nanoTime() - deadline >= 0) {
+                    throw e;
+                }
+                Thread.sleep(RETRY_MILLIS);
+            }
         }
     }
 
@@ -105,42 +106,26 @@ final class TcpRoot extends TcpStore {
         }
     }
 
-    /** Tries for a while: a rank that came too early may have met itself here, see {@link TcpPeer}. */
-    private void bind() throws IOException, InterruptedException {
-        long deadline = System.nanoTime() + BIND_NANOS;
-        while (true) {
-            try {
-                listener.bind(address, BACKLOG);
-                return;
-            } catch (BindException e) {
-                if (System.nanoTime() - deadline >= 0) {
-                    throw e;
-                }
-                Thread.sleep(RETRY_MILLIS);
-            }
-        }
-    }
-
     private void hear(Socket socket) {
         Thread self = Thread.currentThread();
         try (socket) {
             socket.setSoTimeout(HELLO_MILLIS);
-            TcpLink link = new TcpLink(socket, job, true);
-            Frame hello = receiveHello(link);
+            TcpLink link = new TcpLink(socket, place.key(), true);
+            Frame hello = link.receiveHello();
             halfOpen.introduced(socket);
             socket.setSoTimeout(JOIN_MILLIS);
             link.challenge(hello);
             link.receive(0, Kind.JOIN);
             halfOpen.remove(socket);
             readers.put(self, socket);
+            socket.setSoTimeout(0);
             String refusal = admit(link, hello);
-            if (refusal != null) {
+            if (refusal == null) {
+                serve(link, hello.rank());
+            } else {
                 turnedAway = socket.getRemoteSocketAddress() + ": rank " + hello.rank() + " was refused, " + refusal;
                 LOG.warn("bootstrap turned a connection away from {}", turnedAway);
-                refuse(link, "rank 0 refuses rank " + hello.rank() + ": " + refusal);
-            } else {
-                socket.setSoTimeout(0);
-                serve(link, hello.rank());
+                link.refuse("rank 0 refuses rank " + hello.rank() + ": " + refusal);
             }
         } catch (IOException e) {
             turnedAway = socket.getRemoteSocketAddress() + ": " + e.getMessage();
@@ -149,28 +134,6 @@ final class TcpRoot extends TcpStore {
         } finally {
             halfOpen.remove(socket);
             readers.remove(self);
-        }
-    }
-
-    private static Frame receiveHello(TcpLink link) throws IOException {
-        try {
-            Frame hello = link.receive(Secret.NONCE_BYTES, Kind.HELLO);
-            if (hello.content().length != Secret.NONCE_BYTES) {
-                throw new StrangerException("it sent a nonce of " + hello.content().length + " bytes");
-            }
-            return hello;
-        } catch (StrangerException e) {
-            // What it cannot verify tells it as much.
-            refuse(link, e.getMessage());
-            throw e;
-        }
-    }
-
-    private static void refuse(TcpLink link, String reason) {
-        try {
-            link.refuse(reason);
-        } catch (IOException e) {
-            LOG.debug("a refused connection has ended", e);
         }
     }
 
@@ -192,15 +155,14 @@ final class TcpRoot extends TcpStore {
             if (present != null) {
                 return "rank " + rank + " is here already, from " + present.socket().getRemoteSocketAddress();
             }
-            Departure before = gone().get(rank);
-            if (before != null) {
-                return "rank " + rank + " has been here and " + before.how();
+            if (gone().containsKey(rank)) {
+                return "rank " + rank + " has been here and " + gone().get(rank).how();
             }
             for (int other = 0; other < size; other++) {
                 int from = other;
                 valuesOf(other).forEach((key, value) -> link.send(new Frame(Kind.VALUE, from, key, value)));
             }
-            gone().forEach((other, how) -> link.send(gone(other, how)));
+            gone().forEach((other, how) -> link.send(Frame.gone(other, how)));
             links[rank] = link;
         }
         link.startWriter();
@@ -212,17 +174,21 @@ final class TcpRoot extends TcpStore {
         Departure how = null;
         try {
             while (how == null) {
-                Frame frame = link.receive(LONGEST_FRAME);
+                Frame frame = link.receive();
                 if (frame.kind() == Kind.GONE) {
-                    how = departure(frame);
+                    how = frame.departure();
                 } else {
                     pass(frame, rank);
                 }
             }
         } catch (IOException e) {
-            how = new Departure(true, "is lost: its connection broke (" + e.getMessage() + ")");
+            how = TcpLink.lost(e);
         }
-        depart(rank, how);
+        synchronized (lock) {
+            links[rank] = null;
+            link.finish();
+            depart(rank, how);
+        }
     }
 
     private void pass(Frame frame, int rank) throws StrangerException {
@@ -230,36 +196,26 @@ final class TcpRoot extends TcpStore {
             if (frame.kind() != Kind.VALUE || !add(rank, frame.key(), frame.content())) {
                 throw new StrangerException("it sent " + frame.kind() + " " + frame.key() + " out of turn");
             }
-            send(new Frame(Kind.VALUE, rank, frame.key(), frame.content()), rank);
+            send(new Frame(Kind.VALUE, rank, frame.key(), frame.content()));
         }
     }
 
+    /** Who is lost before all were there may be started again. */
     private void depart(int rank, Departure how) {
-        synchronized (lock) {
-            TcpLink link = links[rank];
-            links[rank] = null;
-            if (link != null) {
-                link.finish();
-            }
-            if (hasLeft()) {
-                return;
-            }
-            // Who is lost before all were there may be started again.
-            if (isComplete() || !how.lost()) {
-                addGone(rank, how);
-                send(gone(rank, how), rank);
-            } else {
-                forget(rank);
-                send(new Frame(Kind.FORGET, rank), rank);
-            }
+        if (isComplete() || !how.lost()) {
+            addGone(rank, how);
+            send(Frame.gone(rank, how));
+        } else {
+            forget(rank);
+            send(new Frame(Kind.FORGET, rank));
         }
     }
 
-    /** Sends to all ranks but the one that it comes from. */
-    private void send(Frame frame, int from) {
+    /** Sends to all ranks but the one that it is about. */
+    private void send(Frame frame) {
         for (int other = 1; other < size; other++) {
             TcpLink link = links[other];
-            if (link != null && other != from) {
+            if (link != null && other != frame.rank()) {
                 link.send(frame);
             }
         }
@@ -267,12 +223,12 @@ final class TcpRoot extends TcpStore {
 
     @Override
     void publish(long key, byte[] value) {
-        send(new Frame(Kind.VALUE, 0, key, value), 0);
+        send(new Frame(Kind.VALUE, 0, key, value));
     }
 
     @Override
     void publishDeparture(Departure how) {
-        send(gone(0, how), 0);
+        send(Frame.gone(0, how));
         for (TcpLink link : links) {
             if (link != null) {
                 link.finish();
@@ -282,33 +238,24 @@ final class TcpRoot extends TcpStore {
 
     @Override
     String trouble() {
-        String last = turnedAway;
-        return last == null || isMet() ? "" : "; a connection was turned away from " + last;
-    }
-
-    private boolean isMet() {
         synchronized (lock) {
-            return isComplete();
+            return turnedAway == null || isComplete() ? "" : "; a connection was turned away from " + turnedAway;
         }
     }
 
     /** Gives the port back, and waits a while until the ranks have read what was sent. */
     @Override
     void release() {
-        close(listener);
+        TcpLink.close(listener);
         halfOpen.closeAll();
         long deadline = System.nanoTime() + LEAVE_NANOS;
+        join(acceptor, deadline);
         List.copyOf(readers.keySet()).forEach(reader -> join(reader, deadline));
-        readers.values().forEach(TcpRoot::close);
+        readers.values().forEach(TcpLink::close);
     }
 
-    static void close(@Nullable Closeable closeable) {
-        try {
-            if (closeable != null) {
-                closeable.close();
-            }
-        } catch (IOException e) {
-            LOG.debug("close failed", e);
-        }
+    @Override
+    public String toString() {
+        return place.toString();
     }
 }

@@ -1,7 +1,5 @@
 package io.nccl4j.cuda;
 
-import static java.lang.foreign.ValueLayout.ADDRESS;
-
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
 import java.lang.foreign.Arena;
@@ -13,10 +11,11 @@ import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A range of device memory. Owned if allocated here, borrowed if wrapped or sliced.
+ * A range of device memory. Owned if allocated here, borrowed if wrapped or sliced. From any thread, but for operations
+ * on a stream, which belong to the stream's thread.
  *
- * <p>Tensor descriptors that point into it live as long as it does: they are made in its {@link #descriptors()} arena and
- * become invalid when it is closed.
+ * <p>Tensor descriptors that point into it live as long as it does: they are made in its {@link #descriptors()} arena
+ * and become invalid when it is closed.
  */
 public final class DeviceMemory extends DeviceResource {
     private final long byteSize;
@@ -44,48 +43,44 @@ public final class DeviceMemory extends DeviceResource {
      * Allocates, {@code cudaMalloc}. The contents are undefined.
      *
      * @param bytes at least 1
-     * @throws CudaException if there is not enough memory
+     * @throws IllegalArgumentException if the size is not positive
+     * @throws IllegalStateException during a capture
+     * @throws CudaException if there is not enough memory, or the device has failed
      */
     public static DeviceMemory allocate(CudaDevice device, long bytes) {
         checkSize(bytes);
         CaptureScope.refuse("DeviceMemory.allocate", "allocate before the capture, at maximum capacity");
         device.checkUsable();
-        long address = device.call(() -> {
-            try (Arena arena = Arena.ofConfined()) {
-                MemorySegment out = arena.allocate(ADDRESS);
-                device.check(CudaRuntime.cudaMalloc(out, bytes), "cudaMalloc(" + bytes + " bytes)");
-                return out.get(ADDRESS, 0).address();
-            }
-        });
-        return new DeviceMemory("DeviceMemory", address, bytes, device,
-                memory -> device.check(CudaRuntime.cudaFree(MemorySegment.ofAddress(memory)), "cudaFree"));
+        long address = device.create("cudaMalloc(" + bytes + " bytes)", out -> CudaRuntime.cudaMalloc(out, bytes));
+        return new DeviceMemory("DeviceMemory", address, bytes, device, memory -> device.checkCurrent("cudaFree",
+                () -> CudaRuntime.cudaFree(MemorySegment.ofAddress(memory))));
     }
 
     /**
-     * Allocates in stream order, {@code cudaMallocAsync}: usable by work that is enqueued on {@code stream} afterwards. Closing
-     * waits for the device and frees.
+     * Allocates in stream order, {@code cudaMallocAsync}: usable by work that is enqueued on {@code stream} afterwards.
+     * Closing waits for the device and frees.
+     *
+     * @throws IllegalArgumentException if the size is not positive
+     * @throws IllegalStateException during a capture, or if the stream is closed or belongs to another thread
+     * @throws CudaException if there is not enough memory, or the device has failed
      */
     public static DeviceMemory allocateAsync(CudaStream stream, long bytes) {
         checkSize(bytes);
         CaptureScope.refuse("DeviceMemory.allocateAsync", "allocate before the capture, at maximum capacity");
+        stream.checkThread("DeviceMemory.allocateAsync");
         CudaDevice device = stream.device();
         device.checkUsable();
-        long address = device.call(() -> {
-            try (Arena arena = Arena.ofConfined()) {
-                MemorySegment out = arena.allocate(ADDRESS);
-                device.check(CudaRuntime.cudaMallocAsync(out, bytes, stream.segment()),
-                        "cudaMallocAsync(" + bytes + " bytes)");
-                return out.get(ADDRESS, 0).address();
-            }
-        });
-        return new DeviceMemory("DeviceMemory", address, bytes, device, memory -> device
-                .check(CudaRuntime.cudaFreeAsync(MemorySegment.ofAddress(memory), MemorySegment.NULL),
-                        "cudaFreeAsync"));
+        MemorySegment queue = stream.segment();
+        long address = device.create("cudaMallocAsync(" + bytes + " bytes)",
+                out -> CudaRuntime.cudaMallocAsync(out, bytes, queue));
+        return new DeviceMemory("DeviceMemory", address, bytes, device,
+                memory -> device.checkCurrent("cudaFreeAsync",
+                        () -> CudaRuntime.cudaFreeAsync(MemorySegment.ofAddress(memory), MemorySegment.NULL)));
     }
 
     /**
-     * Memory of another owner (TornadoVM, JavaCPP, JCuda, ND4J, ...), which must stay allocated until this is closed; closing
-     * does not free it.
+     * Memory of another owner (TornadoVM, JavaCPP, JCuda, ND4J, ...), which must stay allocated until this is closed;
+     * closing does not free it.
      */
     public static DeviceMemory wrap(long address, long bytes, CudaDevice device) {
         checkSize(bytes);
@@ -108,7 +103,12 @@ public final class DeviceMemory extends DeviceResource {
         }
     }
 
-    /** A part of this memory, which cannot be closed before the part. */
+    /**
+     * A part of this memory, which cannot be closed before the part.
+     *
+     * @throws IllegalArgumentException if the range is not inside of this memory
+     * @throws IllegalStateException after close
+     */
     public DeviceMemory slice(long offsetBytes, long bytes) {
         checkSize(bytes);
         checkRange(offsetBytes, bytes);
@@ -120,14 +120,26 @@ public final class DeviceMemory extends DeviceResource {
         return byteSize;
     }
 
-    /** Copies host memory in and waits, {@code cudaMemcpy}. */
+    /**
+     * Copies host memory in and waits, {@code cudaMemcpy}.
+     *
+     * @throws IllegalArgumentException if the source has more bytes than this memory
+     * @throws IllegalStateException after close or during a capture
+     * @throws CudaException if the device has failed
+     */
     public void copyFrom(MemorySegment source) {
         CaptureScope.refuse("DeviceMemory.copyFrom", "use copyFromAsync");
         checkRange(0, source.byteSize());
         copy(MemorySegment.ofAddress(address()), source, source.byteSize());
     }
 
-    /** Copies to host memory and waits, {@code cudaMemcpy}; as many bytes as {@code target} has. */
+    /**
+     * Copies to host memory and waits, {@code cudaMemcpy}; as many bytes as {@code target} has.
+     *
+     * @throws IllegalArgumentException if the target has more bytes than this memory, or is read-only
+     * @throws IllegalStateException after close or during a capture
+     * @throws CudaException if the device has failed
+     */
     public void copyTo(MemorySegment target) {
         CaptureScope.refuse("DeviceMemory.copyTo", "use copyToAsync");
         if (target.isReadOnly()) {
@@ -138,47 +150,70 @@ public final class DeviceMemory extends DeviceResource {
     }
 
     private void copy(MemorySegment target, MemorySegment source, long bytes) {
+        checkNotReset("a copy");
         if (bytes > 0) {
             device().checkUsable();
-            device().run(() -> device().check(
-                    CudaRuntime.cudaMemcpy(target, source, bytes, CudaRuntime.cudaMemcpyDefault()), "cudaMemcpy"));
+            device().checkCurrent("cudaMemcpy",
+                    () -> CudaRuntime.cudaMemcpy(target, source, bytes, CudaRuntime.cudaMemcpyDefault()));
         }
     }
 
     /**
-     * Enqueues a copy from pinned memory, {@code cudaMemcpyAsync}. The source is read when the copy runs: do not change it
-     * before. Capturable.
+     * Enqueues a copy from pinned memory, {@code cudaMemcpyAsync}. The source is read when the copy runs: do not change
+     * it before. Capturable.
      */
     public void copyFromAsync(PinnedMemory source, long bytes, CudaStream stream) {
         checkRange(0, bytes);
         checkPinned(source, bytes);
-        stream.copy(address(), source.address(), bytes);
+        stream.copy(checkedAddress(), source.segment().address(), bytes);
         stream.retain(this);
         stream.retain(source);
     }
 
-    /** Enqueues a copy to pinned memory, {@code cudaMemcpyAsync}. Capturable. */
+    /**
+     * Enqueues a copy to pinned memory, {@code cudaMemcpyAsync}. Capturable.
+     *
+     * @throws IllegalArgumentException if one of them has fewer bytes
+     * @throws IllegalStateException if something is closed, or the stream belongs to another thread
+     * @throws CudaException if the device has failed, or is not current
+     */
     public void copyToAsync(PinnedMemory target, long bytes, CudaStream stream) {
         checkRange(0, bytes);
         checkPinned(target, bytes);
-        stream.copy(target.address(), address(), bytes);
+        stream.copy(target.segment().address(), checkedAddress(), bytes);
         stream.retain(this);
         stream.retain(target);
     }
 
-    /** Enqueues a copy from other device memory, {@code cudaMemcpyAsync}. Capturable. */
+    /**
+     * Enqueues a copy from other device memory, {@code cudaMemcpyAsync}. Capturable.
+     *
+     * @throws IllegalArgumentException if one of them has fewer bytes
+     * @throws IllegalStateException if something is closed, or the stream belongs to another thread
+     * @throws CudaException if the device has failed, or is not current
+     */
     public void copyFromAsync(DeviceMemory source, long bytes, CudaStream stream) {
         checkRange(0, bytes);
         source.checkRange(0, bytes);
-        stream.copy(address(), source.address(), bytes);
+        stream.copy(checkedAddress(), source.checkedAddress(), bytes);
         stream.retain(this);
         stream.retain(source);
     }
 
-    /** Sets every byte, {@code cudaMemsetAsync}. Capturable. */
+    /**
+     * Sets every byte, {@code cudaMemsetAsync}. Capturable.
+     *
+     * @throws IllegalStateException if something is closed, or the stream belongs to another thread
+     * @throws CudaException if the device has failed, or is not current
+     */
     public void fillAsync(byte value, CudaStream stream) {
-        stream.fill(address(), value, byteSize);
+        stream.fill(checkedAddress(), value, byteSize);
         stream.retain(this);
+    }
+
+    private long checkedAddress() {
+        checkNotReset("an operation");
+        return address();
     }
 
     private static void checkPinned(PinnedMemory memory, long bytes) {
@@ -195,15 +230,23 @@ public final class DeviceMemory extends DeviceResource {
         }
     }
 
-    /** Where descriptors of this memory live; closed with it. */
+    /**
+     * Allocates the native descriptors of this memory, which are freed when it is closed.
+     *
+     * @throws IllegalStateException after close
+     */
     public SegmentAllocator descriptors() {
-        checkOpen();
+        address();
         return descriptors::allocate;
     }
 
-    /** {@code invalidation} runs when this memory is closed: what refers to its descriptors must stop doing so. */
+    /**
+     * {@code invalidation} runs when this memory is closed: objects that refer to its descriptors must stop doing so.
+     *
+     * @throws IllegalStateException after close
+     */
     public void whenClosed(Runnable invalidation) {
-        checkOpen();
+        address();
         synchronized (invalidations) {
             invalidations.add(invalidation);
         }
@@ -218,7 +261,9 @@ public final class DeviceMemory extends DeviceResource {
         descriptors.close();
     }
 
-    /** Closing will not free it: something that cannot be stopped any more, such as another rank, may still write to it. */
+    /**
+     * Closing will not free it: something that cannot be stopped any more, such as another rank, may still write to it.
+     */
     public void abandon() {
         abandoned = true;
         if (whole != null) {
@@ -228,8 +273,9 @@ public final class DeviceMemory extends DeviceResource {
 
     @Override
     void destroy(long address) {
-        if (free != null && !abandoned) {
-            free.accept(address);
+        LongConsumer giveBack = free;
+        if (giveBack != null && !abandoned) {
+            device().run(() -> giveBack.accept(address));
         }
     }
 }

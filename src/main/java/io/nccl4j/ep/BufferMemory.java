@@ -1,9 +1,10 @@
 package io.nccl4j.ep;
 
-import io.nccl4j.cuda.CloseLimit;
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Deadline;
+import io.nccl4j.internal.Ownership;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.Window;
 import java.util.ArrayList;
@@ -83,7 +84,7 @@ final class BufferMemory {
     private void clearRouting() {
         try (CudaStream stream = CudaStream.create(communicator.device())) {
             routing.memory().fillAsync((byte) -1, stream);
-            stream.await(CloseLimit.get());
+            stream.awaitUninterruptibly(Deadline.ofClose().remaining());
         }
     }
 
@@ -107,8 +108,8 @@ final class BufferMemory {
     }
 
     /** Everything that was allocated, in the order in which it can be closed. */
-    List<NativeResource> resources() {
-        List<NativeResource> all = new ArrayList<>();
+    List<NativeObject> resources() {
+        List<NativeObject> all = new ArrayList<>();
         if (window != null) {
             all.add(window);
         }
@@ -125,6 +126,6 @@ final class BufferMemory {
 
     /** Gives everything back; what cannot be given back does not keep the rest. */
     void close() {
-        NativeResource.closeAll(resources());
+        Ownership.closeAll(resources());
     }
 }

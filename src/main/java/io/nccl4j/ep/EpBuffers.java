@@ -2,10 +2,11 @@ package io.nccl4j.ep;
 
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.CaptureScope;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Ownership;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
@@ -17,7 +18,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Belongs to a handle and its thread. What lies in unused rows is unspecified.
  */
-public final class EpBuffers extends NativeResource {
+public final class EpBuffers extends NativeObject {
     private final EpHandle handle;
     private final BufferConfig config;
     private final BufferMemory memory;
@@ -45,7 +46,8 @@ public final class EpBuffers extends NativeResource {
         this.dispatchConfig = config.dispatchRecipe() == DispatchRecipe.NONE ? null : config.dispatch();
         this.combineConfig = config.combineRecipe() == CombineRecipe.NONE ? null : config.combine();
         this.memory = memory;
-        memory.resources().forEach(this::hold);
+        Ownership.of(this).owns(memory.resources());
+        Ownership.of(this).onClose(this::checkClose);
         this.routing = memory.routing.twin();
         this.tokens = memory.tokens.twin();
         this.scales = memory.scales == null ? null : memory.scales.twin();
@@ -234,7 +236,7 @@ public final class EpBuffers extends NativeResource {
     public int[] readCountsForDebug(CudaStream stream) {
         CaptureScope.refuse("EpBuffers.readCountsForDebug",
                 "counts stay on the device: give expertCounts() to the experts' kernels");
-        checkOpen();
+        address();
         handle.group().checkCall(stream);
         stream.synchronize();
         EpTensor counts = memory.expertCounts != null ? memory.expertCounts : sourceRankCounts();
@@ -246,12 +248,12 @@ public final class EpBuffers extends NativeResource {
     }
 
     private EpTensor open(EpTensor tensor) {
-        checkOpen();
+        address();
         return tensor;
     }
 
     private EpTensor present(String name, @Nullable EpTensor tensor) {
-        checkOpen();
+        address();
         if (tensor == null) {
             throw new IllegalStateException("there are no " + name + " in " + handle);
         }
@@ -285,7 +287,7 @@ public final class EpBuffers extends NativeResource {
     }
 
     void checkOwner(EpHandle user) {
-        checkOpen();
+        address();
         if (user != handle) {
             throw new IllegalArgumentException(this + " belong to " + handle + ", not to " + user);
         }
@@ -379,22 +381,13 @@ public final class EpBuffers extends NativeResource {
         return combineOutputs;
     }
 
-    @Override
-    protected void checkClose() {
+    private void checkClose() {
         CaptureScope.refuse("close of " + label(), "close after the capture");
         handle.group().checkThread("close");
-        checkHeldHereOnly(memory.resources());
     }
 
-    /** The memory is given back when nothing holds it any more. */
-    @Override
-    protected void release(long released) {
-    }
-
-    /** High throughput: collective, since windows are. */
-    @Override
-    protected void closed() {
-        memory.close();
+    private String label() {
+        return Ownership.of(this).label();
     }
 
     @Override

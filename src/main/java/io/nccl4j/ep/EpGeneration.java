@@ -4,10 +4,10 @@ import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
-import io.nccl4j.NativeLibraries;
 import io.nccl4j.NativeLibraryException;
 import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.bindings.ncclep.ncclEpTensor;
+import io.nccl4j.internal.LibraryLoader;
 import io.nccl4j.nccl.NcclException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -24,7 +24,7 @@ public enum EpGeneration {
      * @throws NativeLibraryException if it is one that nccl4j does not work with
      */
     public static EpGeneration ofLibrary() {
-        NativeLibraries.load();
+        LibraryLoader.loadNcclEp();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(ADDRESS);
             int status = NcclEp.ncclEpTensorAlloc(out, 1, 0, arena.allocateFrom(JAVA_LONG, 1), MemorySegment.NULL);
@@ -35,8 +35,10 @@ public enum EpGeneration {
             // API version 1 does not look at the size; later ones refuse this one, and leave the tensor alive.
             ncclEpTensor.size(tensor, 8);
             if (NcclEp.ncclEpTensorDestroy(tensor) == 0) {
-                throw new NativeLibraryException("the NCCL EP library that was loaded has API version 1 (release 0.1.0 of "
-                        + "NVIDIA/nccl's contrib/nccl_ep): install NCCL EP of NVIDIA/nccl-extensions, which has version 2", List.of());
+                throw new NativeLibraryException(
+                        "the NCCL EP library that was loaded has API version 1 (release 0.1.0 of "
+                                + "NVIDIA/nccl's contrib/nccl_ep): install NCCL EP of NVIDIA/nccl-extensions, which has version 2",
+                        List.of());
             }
             ncclEpTensor.size(tensor, (int) ncclEpTensor.sizeof());
             NcclEp.ncclEpTensorDestroy(tensor);
@@ -46,7 +48,7 @@ public enum EpGeneration {
 
     /** What {@code ncclEpGetVersion} answers: 100 for API version 2 as for version 1. */
     public static int libraryVersion() {
-        NativeLibraries.load();
+        LibraryLoader.loadNcclEp();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(JAVA_INT);
             int status = NcclEp.ncclEpGetVersion(out);

@@ -4,18 +4,19 @@ import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
-import io.nccl4j.NativeLibraries;
+import io.nccl4j.NativeObject;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.ncclep.NcclEp;
-import io.nccl4j.cuda.CloseLimit;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.DeviceThread;
 import io.nccl4j.internal.HotCalls;
+import io.nccl4j.internal.LibraryLoader;
 import io.nccl4j.internal.LifecycleEvent;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Ownership;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.NcclException;
@@ -39,7 +40,7 @@ import org.slf4j.LoggerFactory;
  *
  * <p>After a failure of the device or the communicator nothing native is destroyed any more: close then abandons.
  */
-public final class EpGroup extends NativeResource {
+public final class EpGroup extends NativeObject {
     private static final Logger LOG = LoggerFactory.getLogger(EpGroup.class);
 
     private final Communicator communicator;
@@ -70,6 +71,7 @@ public final class EpGroup extends NativeResource {
         this.arena = arena;
         this.rdmaBuffer = new RdmaBuffer(config, sizing);
         this.mask = new GroupMask(this, communicator, config.hasMask(), state, rdmaBuffer);
+        Ownership.of(this).onClose(this::checkClose, this::release);
     }
 
     /**
@@ -84,10 +86,8 @@ public final class EpGroup extends NativeResource {
     public static EpGroup create(Communicator communicator, EpGroupConfig config) {
         CaptureScope.refuse("EpGroup.create", "create groups before the capture");
         checkPlatformThread("EpGroup.create");
-        Rule.COMMUNICATOR.refuseIf(!communicator.isBlocking(),
-                "%s is non-blocking: NCCL EP takes \"in progress\" for a failure", communicator);
         communicator.checkUsable();
-        NativeLibraries.load();
+        LibraryLoader.loadNcclEp();
         EpGeneration.ofLibrary();
         CudaDevice device = communicator.device();
         int ranks = communicator.size();
@@ -157,7 +157,7 @@ public final class EpGroup extends NativeResource {
      */
     public void bindToCurrentThread() {
         CaptureScope.refuse("EpGroup.bindToCurrentThread", "hand over before the capture");
-        checkOpen();
+        address();
         checkPlatformThread("bindToCurrentThread");
         device.makeCurrent();
         owner = DeviceThread.here();
@@ -280,7 +280,8 @@ public final class EpGroup extends NativeResource {
     /** The two calls of the C function, so that the collective part of the first has its limit. */
     private EpHandle createAndUpdate(HandleShape shape, EpTensor topkIdx, @Nullable LayoutInfo info,
             CudaStream stream) {
-        EpHandle handle = createHandle(shape.layout(), shape.topK(), HandleConfig.defaults().alignment(shape.alignment()));
+        EpHandle handle = createHandle(shape.layout(), shape.topK(),
+                HandleConfig.defaults().alignment(shape.alignment()));
         boolean done = false;
         try {
             handle.update(topkIdx, info, stream);
@@ -436,11 +437,11 @@ public final class EpGroup extends NativeResource {
 
     /** The first question of every call: the right thread, and nothing that has failed before. */
     void checkUse() {
-        checkOpen();
+        address();
         if (!owner.isHereWith(device)) {
             checkThread("use");
         }
-        if (communicator.lost() != null) {
+        if (!communicator.isUsable()) {
             communicator.checkUsable();
         }
         if (hooks != null && hooks.hasFailed()) {
@@ -543,21 +544,19 @@ public final class EpGroup extends NativeResource {
         }
     }
 
-    @Override
-    protected void checkClose() {
+    private void checkClose() {
         checkOwner(label());
     }
 
     /** Destroys natively, {@code ncclEpGroupDestroy}: collective, so with a limit. */
-    @Override
-    protected void release(long released) {
+    private void release(long released, Deadline deadline) {
         mask.close();
         String reason = communicator.lost();
-        if (reason == null && !device.awaitEnqueued(CloseLimit.get())) {
-            reason = "work on its device is still pending after " + CloseLimit.get().toSeconds() + " s, or has failed";
+        if (reason == null && !device.awaitLastUse(deadline.remaining())) {
+            reason = "work on its device is still pending after " + deadline + ", or has failed";
         }
         if (reason == null) {
-            reason = destroy(MemorySegment.ofAddress(released));
+            reason = destroy(MemorySegment.ofAddress(released), deadline);
         }
         LifecycleEvent.emit("close", label());
         if (reason != null) {
@@ -568,9 +567,9 @@ public final class EpGroup extends NativeResource {
         rethrowAllocatorFailure();
     }
 
-    private @Nullable String destroy(MemorySegment group) {
+    private @Nullable String destroy(MemorySegment group, Deadline deadline) {
         try {
-            communicator.callCollectively("ncclEpGroupDestroy", CloseLimit.get(), () -> {
+            communicator.callCollectively("ncclEpGroupDestroy", deadline.remaining(), () -> {
                 int status = NcclEp.ncclEpGroupDestroy(group);
                 if (status != 0) {
                     throw communicator.failed("ncclEpGroupDestroy", status);
@@ -583,6 +582,10 @@ public final class EpGroup extends NativeResource {
         } catch (WaitTimeoutException | NcclException e) {
             return e.getMessage();
         }
+    }
+
+    private String label() {
+        return Ownership.of(this).label();
     }
 
     @Override

@@ -1,17 +1,18 @@
 package io.nccl4j.ep;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.ncclep.NcclEp;
-import io.nccl4j.cuda.CloseLimit;
 import io.nccl4j.cuda.CudaException;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.CallEvent;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.FlightRecording;
 import io.nccl4j.internal.HotCalls;
 import io.nccl4j.internal.LifecycleEvent;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Ownership;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.NcclException;
 import java.lang.foreign.MemorySegment;
@@ -31,7 +32,7 @@ import org.slf4j.LoggerFactory;
  * <p>Belongs to the thread of its group: every method but close, isClosed and toString throws {@link IllegalStateException} on another
  * one, and after close.
  */
-public final class EpHandle extends NativeResource {
+public final class EpHandle extends NativeObject {
     private static final Logger LOG = LoggerFactory.getLogger(EpHandle.class);
     /** Every byte of a routing entry of -1. */
     private static final byte NO_EXPERT = -1;
@@ -56,9 +57,10 @@ public final class EpHandle extends NativeResource {
         this.groupState = group.state();
         this.state = new HandleState(this, groupState, lowLatency);
         if (memory != null) {
-            hold(memory);
+            Ownership.of(this).hold(memory);
         }
         group.handles().add(this);
+        Ownership.of(this).onClose(this::checkClose, this::release);
     }
 
     /**
@@ -85,7 +87,8 @@ public final class EpHandle extends NativeResource {
     public void update(EpTensor topkIdx, @Nullable LayoutInfo info, CudaStream stream) {
         long self = address();
         group.checkCall(stream);
-        if (topkIdx.rows() > maxTokens || !topkIdx.isChecked(shape) || info != null && !info.isChecked(shape, null, null, null, 0)) {
+        if (topkIdx.rows() > maxTokens || !topkIdx.isChecked(shape)
+                || info != null && !info.isChecked(shape, null, null, null, 0)) {
             group.checkUpdate(shape, topkIdx, info);
             topkIdx.checked(shape);
             if (info != null) {
@@ -140,7 +143,7 @@ public final class EpHandle extends NativeResource {
      *         for; negative means none
      */
     public void checkRouting(MemorySegment host, DataType type, long count) {
-        checkOpen();
+        address();
         RoutingRules.checkValues(shape, host, type, count);
     }
 
@@ -323,7 +326,7 @@ public final class EpHandle extends NativeResource {
      */
     public EpBuffers allocateBuffers(BufferConfig config) {
         CaptureScope.refuse("EpHandle.allocateBuffers", "allocate before the capture");
-        checkOpen();
+        address();
         group.checkUse();
         return EpBuffers.allocate(this, config);
     }
@@ -402,7 +405,7 @@ public final class EpHandle extends NativeResource {
      * @throws IllegalArgumentException if the recipe is not that of the buffers
      */
     public void combineAsync(EpBuffers buffers, @Nullable CombineConfig config, CudaStream stream) {
-        checkOpen();
+        address();
         group.checkCall(stream);
         checkCombine(buffers);
         combine(buffers.combineInputs(), buffers.combineOutputs(), buffers.combineConfig(config), stream);
@@ -422,7 +425,7 @@ public final class EpHandle extends NativeResource {
      */
     public void warmUp(EpBuffers buffers, long count, CudaStream stream) {
         CaptureScope.refuse("EpHandle.warmUp", "warm up before the capture");
-        checkOpen();
+        address();
         group.checkCall(stream);
         // The other half of what is pending reads the routing again.
         Rule.SEND_PENDING.refuseIf(groupState.isPending(),
@@ -433,7 +436,7 @@ public final class EpHandle extends NativeResource {
             dispatchAsync(buffers, count, stream);
             combineAsync(buffers, stream);
             buffers.restore(saved, stream);
-            stream.await(group.communicator().limit());
+            stream.awaitUninterruptibly(group.communicator().limit());
         }
     }
 
@@ -481,8 +484,7 @@ public final class EpHandle extends NativeResource {
         return memory;
     }
 
-    @Override
-    protected void checkClose() {
+    private void checkClose() {
         group.checkOwner(label());
         Rule.SEND_PENDING.refuseIf(
                 groupState.isPendingOf(this) && !groupState.isLost() && group.communicator().lost() == null,
@@ -490,13 +492,11 @@ public final class EpHandle extends NativeResource {
     }
 
     /** Destroys natively, {@code ncclEpHandleDestroy}, which does not wait for the device itself; or abandons it. */
-    @Override
-    protected void release(long released) {
+    private void release(long released, Deadline deadline) {
         group.handles().remove(this);
         String reason = group.communicator().lost();
-        if (reason == null && !group.device().awaitEnqueued(CloseLimit.get())) {
-            reason = "work that may use it is still pending after " + CloseLimit.get().toSeconds()
-                    + " s, or has failed";
+        if (reason == null && !group.device().awaitLastUse(deadline.remaining())) {
+            reason = "work that may use it is still pending after " + deadline + ", or has failed";
         }
         LifecycleEvent.emit("close", label());
         if (reason != null) {
@@ -511,6 +511,10 @@ public final class EpHandle extends NativeResource {
             throw group.failed("ncclEpHandleDestroy", status);
         }
         group.rethrowAllocatorFailure();
+    }
+
+    private String label() {
+        return Ownership.of(this).label();
     }
 
     @Override

@@ -2,10 +2,10 @@ package io.nccl4j.ep;
 
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.bindings.ncclep.ncclEpTensor;
 import io.nccl4j.cuda.DeviceMemory;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
 import io.nccl4j.nccl.WindowSlice;
@@ -24,7 +24,7 @@ import org.jspecify.annotations.Nullable;
 public final class EpTensor {
     private final DeviceMemory memory;
     private final @Nullable WindowSlice slice;
-    private final NativeResource holder;
+    private final NativeObject holder;
     private final DataType type;
     private final long[] shape;
     private final long data;
@@ -125,7 +125,8 @@ public final class EpTensor {
     }
 
     private void refuseRows(long count) {
-        Rule.TENSOR_ROWS.refuseIf(fixed && count != rows, "%d rows: %s belongs to buffers and keeps its shape", count, this);
+        Rule.TENSOR_ROWS.refuseIf(fixed && count != rows, "%d rows: %s belongs to buffers and keeps its shape", count,
+                this);
         Rule.TENSOR_ROWS.refuseIf(count < 0 || count > shape[0], "%d rows: %s has room for 0 to %d", count, this,
                 shape[0]);
     }
@@ -223,7 +224,7 @@ public final class EpTensor {
     }
 
     /** A graph that uses the tensor keeps this open: the window, or the memory. */
-    NativeResource holder() {
+    NativeObject holder() {
         return holder;
     }
 

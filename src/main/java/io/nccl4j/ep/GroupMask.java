@@ -2,6 +2,7 @@ package io.nccl4j.ep;
 
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaEvent;
@@ -9,7 +10,7 @@ import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.internal.CaptureScope;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Ownership;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import java.lang.foreign.MemorySegment;
@@ -19,7 +20,7 @@ import org.jspecify.annotations.Nullable;
 
 /** The mask calls of a low-latency group, and the little memory that they go through. */
 final class GroupMask {
-    private final NativeResource group;
+    private final NativeObject group;
     private final Communicator communicator;
     private final boolean exists;
     private final GroupState state;
@@ -27,7 +28,7 @@ final class GroupMask {
     private @Nullable Staging staging;
 
     /** @param exists whether the group was created with masks */
-    GroupMask(NativeResource group, Communicator communicator, boolean exists, GroupState state,
+    GroupMask(NativeObject group, Communicator communicator, boolean exists, GroupState state,
             RdmaBuffer rdmaBuffer) {
         this.group = group;
         this.communicator = communicator;
@@ -40,7 +41,7 @@ final class GroupMask {
     private record Staging(DeviceMemory device, PinnedMemory query, PinnedMemory update, CudaEvent updated) {
         /** All of it, or nothing is left. */
         static Staging allocate(CudaDevice device, long bytes) {
-            List<NativeResource> made = new ArrayList<>();
+            List<NativeObject> made = new ArrayList<>();
             boolean done = false;
             try {
                 DeviceMemory memory = DeviceMemory.allocate(device, bytes);
@@ -54,7 +55,7 @@ final class GroupMask {
                 return staging;
             } finally {
                 if (!done) {
-                    NativeResource.closeAll(made.reversed());
+                    Ownership.closeAll(made.reversed());
                 }
             }
         }
@@ -98,7 +99,7 @@ final class GroupMask {
         query(memory.device.address(), stream);
         memory.query.segment();
         memory.device.copyToAsync(memory.query, memory.query.byteSize(), stream);
-        stream.await(communicator.limit());
+        stream.awaitUninterruptibly(communicator.limit());
         return RankMask.decode(memory.query.segment(), communicator.size());
     }
 
@@ -152,7 +153,7 @@ final class GroupMask {
     void close() {
         Staging memory = staging;
         if (memory != null) {
-            NativeResource.closeAll(List.of(memory.device, memory.query, memory.update, memory.updated));
+            Ownership.closeAll(List.of(memory.device, memory.query, memory.update, memory.updated));
         }
     }
 }

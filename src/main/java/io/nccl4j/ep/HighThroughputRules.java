@@ -97,7 +97,8 @@ final class HighThroughputRules {
 
     private static void checkBackward(HandleShape s, long tokens, LayerTensors.Combine given) {
         long rows = given.outputs().rows();
-        Rule.COMBINE_ROWS.refuseIf(rows > s.receiveRows(), "gradients have %d rows: a backward combine takes at most %d",
+        Rule.COMBINE_ROWS.refuseIf(rows > s.receiveRows(),
+                "gradients have %d rows: a backward combine takes at most %d",
                 rows, s.receiveRows());
         TensorShape weights = given.gradients();
         TensorShape outWeights = given.weights();

@@ -98,7 +98,8 @@ final class RecipeRules {
     /** Inputs of a dispatch have a row for each token. */
     static void checkTokenRows(long tokens, LayerTensors.Dispatch given) {
         Rule.DISPATCH_TOKENS.refuseIf(
-                given.tokens().dimensions() != 2 || given.tokens().rows() != tokens || rowsDiffer(given.weights(), tokens)
+                given.tokens().dimensions() != 2 || given.tokens().rows() != tokens
+                        || rowsDiffer(given.weights(), tokens)
                         || rowsDiffer(given.scales(), tokens),
                 "tokens %s, weights %s, scales %s: must have %d rows each, those of the last update, "
                         + "and tokens be [%d, hidden]",

@@ -144,9 +144,7 @@ enum Rule {
     /** A.7: masks have an entry for every rank. */
     MASK_RANKS(Kind.ARGUMENT),
     /** A.7: a mask is cleaned after the first handle exists. */
-    MASK_BUFFER(Kind.STATE),
-    /** A.8: the communicator is a blocking one, and works. */
-    COMMUNICATOR(Kind.STATE);
+    MASK_BUFFER(Kind.STATE);
 
     private enum Kind {
         ARGUMENT, STATE, UNSUPPORTED

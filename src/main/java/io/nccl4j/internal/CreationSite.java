@@ -16,7 +16,9 @@ final class CreationSite implements Function<Stream<StackWalker.StackFrame>, Str
         return WALKER.walk(FIRST);
     }
 
-    /** No pipeline and no lambdas, which are linked at their first use: every program creates something at its start. */
+    /**
+     * No pipeline and no lambdas, which are linked at their first use: every program creates something at its start.
+     */
     @Override
     public String apply(Stream<StackWalker.StackFrame> frames) {
         Iterator<StackWalker.StackFrame> all = frames.iterator();
@@ -30,7 +32,8 @@ final class CreationSite implements Function<Stream<StackWalker.StackFrame>, Str
     }
 
     private static boolean isOurs(String name) {
-        return name.startsWith("io.nccl4j.internal.") || name.startsWith("io.nccl4j.cuda.")
+        return name.equals("io.nccl4j.NativeObject") || name.startsWith("io.nccl4j.internal.")
+                || name.startsWith("io.nccl4j.cuda.")
                 || name.startsWith("io.nccl4j.nccl.") || name.startsWith("io.nccl4j.ep.");
     }
 }

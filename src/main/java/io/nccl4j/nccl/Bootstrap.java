@@ -6,6 +6,7 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.Map;
+import java.util.stream.Stream;
 
 /**
  * How the ranks of a job find each other before there is a communicator, and talk on the host afterwards. Package
@@ -44,7 +45,9 @@ public interface Bootstrap extends AutoCloseable {
             return CudaDevice.of(local);
         }
         String visible = System.getenv("CUDA_VISIBLE_DEVICES");
-        if (count == 1 && (visible != null || System.getenv("NVIDIA_VISIBLE_DEVICES") != null)) {
+        boolean oneEach = Stream.of(visible, System.getenv("NVIDIA_VISIBLE_DEVICES"))
+                .anyMatch(list -> list != null && !list.matches("\\s*|all|void|none|.*,.*"));
+        if (count == 1 && oneEach) {
             return CudaDevice.of(0);
         }
         throw new IllegalStateException("rank " + rank() + " is number " + local + " on its machine, counted from 0, "

@@ -1,7 +1,7 @@
 package io.nccl4j.nccl;
 
-import io.nccl4j.NativeLibraries;
 import io.nccl4j.bindings.nccl.Nccl;
+import io.nccl4j.internal.LibraryLoader;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
@@ -26,14 +26,16 @@ public final class UniqueId {
     /**
      * Makes one, {@code ncclGetUniqueId}. From now on this process waits for the ranks that have it, so it must live
      * until the communicator exists.
+     *
+     * @throws NcclException if NCCL cannot listen on a network interface
      */
     public static UniqueId create() {
-        NativeLibraries.load();
+        LibraryLoader.loadNccl();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(BYTES);
             int status = Nccl.ncclGetUniqueId(out);
             if (status != 0) {
-                throw NcclException.of("ncclGetUniqueId", status, "ncclGetUniqueId");
+                throw NcclException.of("ncclGetUniqueId", status, null);
             }
             return new UniqueId(out.toArray(ValueLayout.JAVA_BYTE));
         }
@@ -43,6 +45,7 @@ public final class UniqueId {
      * One that another rank has made.
      *
      * @param bytes of {@link #toBytes()}
+     * @throws IllegalArgumentException if there are not {@link #BYTES} of them
      */
     public static UniqueId of(byte[] bytes) {
         if (bytes.length != BYTES) {

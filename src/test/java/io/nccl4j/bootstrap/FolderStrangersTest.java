@@ -7,67 +7,64 @@ import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.nccl.Bootstrap;
 import java.io.IOException;
 import java.io.RandomAccessFile;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What others may have put into a folder, or in its place. */
 @Timeout(90)
 class FolderStrangersTest {
     private static final BootstrapOptions OPTIONS = Ranks.options(Duration.ofSeconds(20));
-    private static final BootstrapOptions SHORT = Ranks.options(Duration.ofSeconds(1));
+    private static final BootstrapOptions SHORT = Ranks.options(Duration.ofMillis(500));
 
     @TempDir
     Path folder;
 
     @Test
     void h7PipesLinksAndHugeFilesAreNotRead() throws Exception {
-        String rank = new FolderMembers(SignedFiles.in(folder, OPTIONS.key(), false), OPTIONS.key(), 0, 4)
-                .prefix("rank");
-        for (String name : List.of("join-", rank)) {
-            assertThat(new ProcessBuilder("mkfifo", folder.resolve(name + 1).toString()).start().waitFor()).isZero();
-            Files.createSymbolicLink(folder.resolve(name + 2), Path.of("/dev/zero"));
-            try (RandomAccessFile huge = new RandomAccessFile(folder.resolve(name + 3).toFile(), "rw")) {
-                huge.setLength(1L << 40);
+        Path file = folder.resolve(FolderPlace.fileName(OPTIONS.key()));
+        for (Path target : List.of(file, folder.resolve("session"))) {
+            for (int kind = 0; kind < 3; kind++) {
+                Files.deleteIfExists(target);
+                switch (kind) {
+                    case 0 -> assertThat(new ProcessBuilder("mkfifo", target.toString()).start().waitFor()).isZero();
+                    case 1 -> Files.createSymbolicLink(target, Path.of("/dev/zero"));
+                    default -> {
+                        try (RandomAccessFile huge = new RandomAccessFile(target.toFile(), "rw")) {
+                            huge.setLength(1L << 40);
+                        }
+                    }
+                }
+                assertThatThrownBy(() -> Bootstraps.file(folder, 1, 2, SHORT)).isInstanceOf(WaitTimeoutException.class)
+                        .hasMessageContaining("rank 0 did not come within 500 ms");
+                // The right ones are not disturbed.
+                assertThat(Ranks.outcomes(2, self -> Bootstraps.file(folder, self, 2, OPTIONS),
+                        bootstrap -> Ranks.gathersRightly(bootstrap, 3))).containsOnly(true);
             }
         }
-        assertThatThrownBy(() -> Bootstraps.file(folder, 0, 4, SHORT)).isInstanceOf(WaitTimeoutException.class)
-                .hasMessageContaining("ranks 1, 2 and 3 did not come within 1000 ms");
-        // The right ones are not disturbed.
-        assertThat(Ranks.outcomes(4, self -> Bootstraps.file(folder, self, 4, OPTIONS),
-                bootstrap -> Ranks.gathersRightly(bootstrap, 3))).containsOnly(true);
     }
 
     @Test
-    void h7AValueThatIsNoRegularFileIsNotRead() throws Exception {
-        CountDownLatch met = new CountDownLatch(2);
-        CountDownLatch placed = new CountDownLatch(1);
-        List<Object> outcomes = Ranks.outcomes(3, rank -> {
-            if (rank == 2) {
-                met.await();
-                try (var sessions = Files.newDirectoryStream(folder, "session-*")) {
-                    for (Path session : sessions) {
-                        Files.createSymbolicLink(session.resolve("value-1-0"), Path.of("/dev/zero"));
-                        Files.createSymbolicLink(session.resolve("left-0"), Path.of("/dev/zero"));
-                        Path pipe = session.resolve("value-1-1");
-                        assertThat(new ProcessBuilder("mkfifo", pipe.toString()).start().waitFor()).isZero();
-                    }
-                }
-                placed.countDown();
-                return true;
+    void onlyThisUserCanReadTheKeyInTheFolder() throws Exception {
+        assertThat(Ranks.outcomes(2, rank -> Bootstraps.file(folder, rank, 2, OPTIONS), bootstrap -> {
+            try (var files = Files.list(folder)) {
+                bootstrap.barrier();
+                return PosixFilePermissions.toString(Files.getPosixFilePermissions(files.findFirst().orElseThrow()));
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            } finally {
+                bootstrap.barrier();
             }
-            try (Bootstrap bootstrap = Bootstraps.file(folder, rank, 2, OPTIONS)) {
-                met.countDown();
-                placed.await();
-                return Ranks.gathersRightly(bootstrap, 3);
-            }
-        });
-        assertThat(outcomes).containsOnly(true);
+        })).containsOnly("rw-------");
     }
 
     @Test
@@ -99,14 +96,15 @@ class FolderStrangersTest {
 
     @Test
     void h8AnotherUsersFolderServesWithASecret() throws Exception {
-        Files.setPosixFilePermissions(folder, java.nio.file.attribute.PosixFilePermissions.fromString("rwxrwxrwx"));
+        Files.setPosixFilePermissions(folder, PosixFilePermissions.fromString("rwxrwxrwx"));
         BootstrapOptions secret = Ranks.options(Duration.ofSeconds(20), "s");
         assertThat(Ranks.outcomes(2, rank -> Bootstraps.file(folder, rank, 2, secret), Bootstrap::size))
                 .containsOnly(2);
     }
 
-    @Test
-    void h14ALateSecondProcessIsToldAtOnce() throws Exception {
+    @ParameterizedTest
+    @ValueSource(ints = {0, 1})
+    void h14ALateSecondProcessIsToldAtOnce(int second) throws Exception {
         CountDownLatch met = new CountDownLatch(2);
         CountDownLatch over = new CountDownLatch(1);
         BootstrapOptions patient = Ranks.options(Duration.ofMinutes(10));
@@ -114,7 +112,7 @@ class FolderStrangersTest {
             if (rank == 2) {
                 try {
                     met.await();
-                    return Bootstraps.file(folder, 1, 2, patient);
+                    return Bootstraps.file(folder, second, 2, patient);
                 } finally {
                     over.countDown();
                 }
@@ -127,49 +125,8 @@ class FolderStrangersTest {
         });
         assertThat(outcomes.subList(0, 2)).containsOnly(true);
         assertThat((Throwable) outcomes.get(2)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("another process calls itself rank 1 in " + folder);
-    }
-
-    @Test
-    void h14ALateSecondProcessOnAnotherMachineIsToldSoon() throws Exception {
-        CountDownLatch met = new CountDownLatch(2);
-        CountDownLatch over = new CountDownLatch(1);
-        List<Object> outcomes = Ranks.outcomes(3, rank -> {
-            if (rank == 2) {
-                met.await();
-                FolderMembers elsewhere = new FolderMembers(SignedFiles.in(folder, OPTIONS.key(), false),
-                        OPTIONS.key(), 1, 2, new ProcessIdentity("elsewhere/1/2", 1, 1));
-                try {
-                    elsewhere.join();
-                    while (!elsewhere.gather()) {
-                        Thread.sleep(5);
-                    }
-                    return "has met others";
-                } finally {
-                    over.countDown();
-                }
-            }
-            try (Bootstrap bootstrap = Bootstraps.file(folder, rank, 2, OPTIONS)) {
-                met.countDown();
-                over.await();
-                return Ranks.gathersRightly(bootstrap, 2);
-            }
-        });
-        assertThat(outcomes.subList(0, 2)).containsOnly(true);
-        assertThat((Throwable) outcomes.get(2)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("another process calls itself rank 1 in " + folder);
-    }
-
-    @Test
-    void aProcessIsKnownToRunOrToHaveEndedOnItsOwnMachineOnly() {
-        ProcessIdentity self = ProcessIdentity.own();
-        assertThat(self.isRunning(self)).isTrue();
-        assertThat(self.hasEnded(self)).isFalse();
-        ProcessIdentity former = new ProcessIdentity(self.place(), self.pid(), 1);
-        assertThat(former.isRunning(self)).isFalse();
-        assertThat(former.hasEnded(self)).isTrue();
-        ProcessIdentity elsewhere = new ProcessIdentity("elsewhere/1/2", self.pid(), 1);
-        assertThat(elsewhere.isRunning(self)).isFalse();
-        assertThat(elsewhere.hasEnded(self)).isFalse();
+                .hasMessageContaining(second == 0
+                        ? "another process calls itself rank 0 in " + folder + ": it listens at "
+                        : "rank 0 refuses rank 1: rank 1 is here already, from ");
     }
 }

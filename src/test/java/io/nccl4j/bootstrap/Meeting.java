@@ -19,12 +19,13 @@ enum Meeting {
         };
     }
 
-    /** A store of two ranks, made for one of them. */
-    Store store(Path folder, int port, int rank, BootstrapOptions options) {
+    /** A store of two ranks, made for rank 1. */
+    Store store(Path folder) throws Exception {
+        BootstrapOptions options = BootstrapOptions.defaults();
         return switch (this) {
-            case IN_PROCESS -> InProcessStore.create(2).get(rank);
-            case FOLDER -> FolderStore.join(folder, rank, 2, options);
-            case TCP -> TcpStore.open("localhost", port, rank, 2, options);
+            case IN_PROCESS -> InProcessStore.create(2).get(1);
+            case FOLDER -> TcpPeer.call(FolderPlace.in(folder, options), 1, 2);
+            case TCP -> TcpPeer.call(new HostPlace("localhost", Ranks.freePort(), false, options.key()), 1, 2);
         };
     }
 }

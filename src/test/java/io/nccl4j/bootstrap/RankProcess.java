@@ -79,7 +79,7 @@ public final class RankProcess {
                 Arena arena = Arena.ofConfined()) {
             MemorySegment value = arena.allocateFrom(ValueLayout.JAVA_INT, 1 << bootstrap.rank());
             buffer.copyFrom(value);
-            communicator.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
+            communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
             stream.await(Duration.ofSeconds(20));
             buffer.copyTo(value);
             return value.get(ValueLayout.JAVA_INT, 0);

@@ -253,9 +253,9 @@ class TcpStrangersTest {
             zero.receive(0, Kind.JOIN);
             peer.send(new Frame(Kind.VALUE, 1, 7, new byte[]{1, 2, 3}));
             List<Frame> frames = new ArrayList<>();
-            frames.add(zero.receive(100));
+            frames.add(zero.receive());
             peer.send(new Frame(Kind.VALUE, 1, 8, new byte[]{4}));
-            frames.add(zero.receive(100));
+            frames.add(zero.receive());
             peer.finish();
             return frames;
         }

@@ -6,8 +6,6 @@ import static io.nccl4j.ep.RuleBench.lowLatency;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
-import io.nccl4j.nccl.Communicator;
-import io.nccl4j.nccl.CommunicatorOptions;
 import io.nccl4j.nccl.DataType;
 import java.time.Duration;
 import java.util.List;
@@ -79,12 +77,6 @@ final class GroupBreaches {
                         b -> b.calls(lowLatency(Layout.EXPERT_MAJOR).rdmaBufferBytes(4096))),
                 Breach.unseen(Rule.LL_TOKENS, "16,384 tokens of a rank in low latency", "can count 16383 rows",
                         b -> b.group(lowLatency(Layout.EXPERT_MAJOR).maxTokensPerRank(16_384))),
-                Breach.unseen(Rule.COMMUNICATOR, "a non-blocking communicator", "is non-blocking", b -> {
-                    Communicator communicator = b.own(Communicator.init(b.rank.bootstrap(), b.rank.device(),
-                            CommunicatorOptions.defaults().blocking(false)));
-                    communicator.awaitReady(LayerOnRank.LIMIT);
-                    EpGroup.create(communicator, lowLatency(Layout.EXPERT_MAJOR).build());
-                }),
                 Breach.error(Rule.MASK, "a mask query without a mask", "whose configuration has mask()",
                         b -> b.group(lowLatency(Layout.EXPERT_MAJOR)).maskQuery(b.tensor(DataType.INT32, 2), b.stream)),
                 Breach.error(Rule.MASK, "an async error without a mask", "asyncError needs a low-latency group",

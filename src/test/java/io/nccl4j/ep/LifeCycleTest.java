@@ -66,7 +66,8 @@ class LifeCycleTest {
                                 ? RuleBench.highThroughput(layout).build()
                                 : RuleBench.lowLatency(layout).build());
                 EpHandle handle = group.createHandle();
-                EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(layout == Layout.FLAT ? 64 : 512, DataType.BFLOAT16));
+                EpBuffers buffers = handle
+                        .allocateBuffers(BufferConfig.of(layout == Layout.FLAT ? 64 : 512, DataType.BFLOAT16));
                 CudaGraph graph = bench.stream.capture(() -> {
                     handle.dispatchAsync(buffers, 8, bench.stream);
                     handle.combineAsync(buffers, bench.stream);

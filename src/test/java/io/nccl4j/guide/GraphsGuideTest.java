@@ -156,7 +156,8 @@ class GraphsGuideTest {
 
     private static void pool(EpGroup group, int hidden, GuideModel model, CudaStream stream) {
         // example pool
-        try (EpHandlePool pool = EpHandlePool.builder(group).slots(2).build(BufferConfig.of(hidden, DataType.BFLOAT16))) {
+        try (EpHandlePool pool = EpHandlePool.builder(group).slots(2)
+                .build(BufferConfig.of(hidden, DataType.BFLOAT16))) {
             while (model.nextBatch()) {
                 try (EpHandlePool.Slot slot = pool.lend()) {
                     EpBuffers buffers = slot.buffers();

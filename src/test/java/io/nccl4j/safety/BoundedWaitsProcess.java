@@ -64,7 +64,7 @@ public final class BoundedWaitsProcess {
         EmulatedCluster.of(2).allowLeaks().limit(Duration.ofSeconds(50)).run(rank -> {
             CudaDevice device = CudaDevice.of(first + rank.rank());
             Communicator communicator = Communicator.init(rank.bootstrap(), device,
-                    CommunicatorOptions.defaults().limit(LIMIT));
+                    CommunicatorOptions.builder().limit(LIMIT).build());
             CudaStream stream = CudaStream.create(device);
             EpGroupConfig.Builder config = shape.config(model);
             EpGroup group = EpGroup.create(communicator, (shape.isLowLatency() ? config.mask() : config).build());

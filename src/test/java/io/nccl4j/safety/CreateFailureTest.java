@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
 import io.nccl4j.NativeCallException;
+import io.nccl4j.NativeObject;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.bindings.nccl.Nccl;
 import io.nccl4j.emulator.EmulatedCluster;
@@ -14,7 +15,6 @@ import io.nccl4j.emulator.Fault;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.RankMask;
 import io.nccl4j.internal.LeakCount;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.LayerKind;
@@ -125,7 +125,7 @@ class CreateFailureTest {
     /** Whether the call that failed was to give something back, which then stays. */
     private static boolean isInClose(@Nullable Throwable thrown) {
         return thrown != null && Arrays.stream(thrown.getStackTrace())
-                .anyMatch(frame -> frame.getClassName().equals(NativeResource.class.getName())
+                .anyMatch(frame -> frame.getClassName().equals(NativeObject.class.getName())
                         && frame.getMethodName().equals("close"));
     }
 

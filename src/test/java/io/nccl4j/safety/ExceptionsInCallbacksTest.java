@@ -208,8 +208,8 @@ class ExceptionsInCallbacksTest {
                 int peer = 1 - rank.rank();
                 assertThatThrownBy(() -> Communicator.group(() -> {
                     if (!before) {
-                        world.communicator().send(memory, 0, 4, io.nccl4j.nccl.DataType.INT32, peer, world.stream());
-                        world.communicator().receive(memory, 32, 4, io.nccl4j.nccl.DataType.INT32, peer, world.stream());
+                        world.communicator().collectives().send(memory, 0, 4, io.nccl4j.nccl.DataType.INT32, peer, world.stream());
+                        world.communicator().collectives().receive(memory, 32, 4, io.nccl4j.nccl.DataType.INT32, peer, world.stream());
                     }
                     throw new Broken("in a group");
                 })).isInstanceOf(Broken.class);

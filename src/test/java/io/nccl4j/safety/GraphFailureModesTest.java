@@ -3,6 +3,7 @@ package io.nccl4j.safety;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaException;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
@@ -20,7 +21,6 @@ import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.Layout;
 import io.nccl4j.ep.LayoutInfo;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.EpCase;
@@ -53,12 +53,12 @@ class GraphFailureModesTest {
             try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 101))) {
                 MoeLayer layer = world.layer();
                 CudaGraphExec exec = capture(world, () -> layer.enqueue(layer.buffers().maxTokens(), world.stream()));
-                List<NativeResource> used = new ArrayList<>(List.of(layer.handle(), layer.buffers(), world.group(),
+                List<NativeObject> used = new ArrayList<>(List.of(layer.handle(), layer.buffers(), world.group(),
                         world.communicator(), world.stream(), layer.buffers().routing().memory(),
                         layer.buffers().tokens().memory(),
                         layer.buffers().received().memory(), layer.buffers().combined().memory()));
                 for (int replay = 0; replay < 5; replay++) {
-                    for (NativeResource resource : used) {
+                    for (NativeObject resource : used) {
                         assertThatThrownBy(resource::close).isInstanceOf(IllegalStateException.class)
                                 .hasMessageContaining("in use by");
                     }

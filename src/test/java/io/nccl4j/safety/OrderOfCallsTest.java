@@ -112,16 +112,16 @@ class OrderOfCallsTest {
                 long sends = Emulator.callCount("ncclSend");
                 rank.bootstrap().barrier();
                 assertThatThrownBy(() -> Communicator.group(() -> {
-                    world.communicator().send(memory, 0, 4, DataType.INT32, peer, world.stream());
-                    world.communicator().receive(memory, 60, 4, DataType.INT32, peer, world.stream());
+                    world.communicator().collectives().send(memory, 0, 4, DataType.INT32, peer, world.stream());
+                    world.communicator().collectives().receive(memory, 60, 4, DataType.INT32, peer, world.stream());
                 })).isInstanceOf(IllegalArgumentException.class);
                 assertThat(Emulator.callCount("ncclSend")).isEqualTo(sends);
                 world.await();
                 rank.bootstrap().barrier();
                 memory.fillAsync((byte) rank.rank(), world.stream());
                 Communicator.group(() -> {
-                    world.communicator().send(memory, 0, 4, DataType.INT32, peer, world.stream());
-                    world.communicator().receive(memory, 16, 4, DataType.INT32, peer, world.stream());
+                    world.communicator().collectives().send(memory, 0, 4, DataType.INT32, peer, world.stream());
+                    world.communicator().collectives().receive(memory, 16, 4, DataType.INT32, peer, world.stream());
                 });
                 world.await();
                 assertThat(MoeLayer.ints(EpTensor.of(world.own(memory.slice(16, 16)), DataType.INT32, 4)))

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
@@ -16,7 +17,6 @@ import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.graph.EpHandlePool;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.Window;
@@ -55,7 +55,7 @@ class OwnershipTest {
                             .isEmpty();
                     Emulator.logCalls(0);
                     assertThat(it.toString()).as("%s", made).isNotEmpty();
-                    if (it instanceof NativeResource resource) {
+                    if (it instanceof NativeObject resource) {
                         assertThat(resource.isClosed()).isTrue();
                         assertThat(resource.toString()).contains("(closed)");
                         assertThatThrownBy(resource::address).isInstanceOf(IllegalStateException.class)
@@ -67,10 +67,10 @@ class OwnershipTest {
     }
 
     /** A resource that another needs. */
-    private record Edge(NativeResource parent, NativeResource child) {
+    private record Edge(NativeObject parent, NativeObject child) {
     }
 
-    private static void checkRefused(NativeResource parent, NativeResource child) {
+    private static void checkRefused(NativeObject parent, NativeObject child) {
         assertThatThrownBy(parent::close).as("%s before %s", parent, child).isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("cannot be closed while it is in use by")
                 .hasMessageContaining(label(child)).hasMessageContaining(".java:")
@@ -79,7 +79,7 @@ class OwnershipTest {
         assertThat(parent.address()).isNotZero();
     }
 
-    private static String label(NativeResource resource) {
+    private static String label(NativeObject resource) {
         String text = resource.toString();
         return text.substring(0, text.indexOf('#') + 2);
     }
@@ -131,11 +131,11 @@ class OwnershipTest {
                 CudaGraph graph = world.own(world.stream().capture(() -> layer.enqueue(most, world.stream())));
                 CudaGraphExec exec = world.own(graph.instantiate());
                 graph.close();
-                for (NativeResource used : List.of(layer.handle(), layer.buffers(), layer.buffers().received().memory(),
+                for (NativeObject used : List.of(layer.handle(), layer.buffers(), layer.buffers().received().memory(),
                         world.stream())) {
                     checkRefused(used, exec);
                 }
-                for (NativeResource parent : List.of(world.group(), world.communicator())) {
+                for (NativeObject parent : List.of(world.group(), world.communicator())) {
                     assertThatThrownBy(parent::close).isInstanceOf(IllegalStateException.class);
                 }
                 for (int replay = 0; replay < 3; replay++) {
@@ -174,11 +174,14 @@ class OwnershipTest {
                     group.close();
                 }).get(20, TimeUnit.SECONDS);
                 assertThat(group.isClosed()).isTrue();
-                // What has no thread is closed by any.
                 CudaStream stream = CudaStream.create(rank.device());
+                Throwable refused = others.submit(() -> catchThrowable(stream::close)).get(20, TimeUnit.SECONDS);
+                assertThat(refused).isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to");
+                // What has no thread is closed by any.
                 DeviceMemory memory = DeviceMemory.allocate(rank.device(), 16);
                 Communicator part = world.communicator().split(0, 0);
                 others.submit(() -> {
+                    stream.bindToCurrentThread();
                     stream.close();
                     memory.close();
                     part.close();

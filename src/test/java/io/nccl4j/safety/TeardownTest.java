@@ -86,7 +86,7 @@ class TeardownTest {
                     () -> EpGroup.create(world.communicator(), world.group().config()),
                     () -> world.communicator().allocate(16),
                     () -> world.communicator().register(shared), () -> world.communicator().split(0, 0),
-                    () -> world.communicator().allReduce(shared, shared, 1, DataType.INT32, ReduceOp.SUM, world.stream())));
+                    () -> world.communicator().collectives().allReduce(shared, shared, 1, DataType.INT32, ReduceOp.SUM, world.stream())));
             uses.add(() -> layer.handle().allocateBuffers(world.rows()));
             return uses;
         }

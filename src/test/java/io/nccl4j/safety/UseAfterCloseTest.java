@@ -2,6 +2,7 @@ package io.nccl4j.safety;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaEvent;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
@@ -23,7 +24,6 @@ import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.RankMask;
 import io.nccl4j.ep.graph.EpHandlePool;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
@@ -56,7 +56,8 @@ class UseAfterCloseTest {
     /** What something is can still be asked: its size, its device, its parent. */
     private static final Set<String> STILL_ANSWER = Set.of("close", "isClosed", "toString", "isOwned", "device",
             "byteSize",
-            "rank", "size", "isBlocking", "limit", "isUsable", "lost", "communicator", "memory", "config", "generation",
+            "rank", "size", "limit", "isUsable", "lost", "collectives", "isSendPending", "isBoundToCurrentThread",
+            "communicator", "memory", "config", "generation",
             "dispatchConfig", "combineConfig",
             "sizing", "group", "layout", "topK", "alignment", "tokens", "isSendPending", "isBoundToCurrentThread", "handle", "maxTokens", "isCapturing",
             // Does nothing outside of a capture.
@@ -76,7 +77,7 @@ class UseAfterCloseTest {
                 MoeLayer layer = world.layer();
                 layer.handle().warmUp(layer.buffers(), 1, world.stream());
                 Map<Class<?>, Object> arguments = arguments(world, layer, arena);
-                for (NativeResource closed : closed(world)) {
+                for (NativeObject closed : closed(world)) {
                     check(closed, arguments);
                 }
             }
@@ -84,7 +85,7 @@ class UseAfterCloseTest {
     }
 
     /** One of each class, closed. */
-    private static List<NativeResource> closed(MoeRank world) {
+    private static List<NativeObject> closed(MoeRank world) {
         Communicator communicator = world.communicator().split(0, 0);
         EpGroup group = EpGroup.create(communicator, world.group().config());
         EpHandle handle = group.createHandle();
@@ -97,10 +98,10 @@ class UseAfterCloseTest {
         CudaGraph graph = stream.capture(() -> memory.fillAsync((byte) 0, stream));
         CudaGraphExec exec = graph.instantiate();
         PinnedMemory pinned = PinnedMemory.allocate(world.device(), 64);
-        List<NativeResource> all = List.of(exec, graph, event, stream, pinned, window, memory, pool, buffers, handle,
+        List<NativeObject> all = List.of(exec, graph, event, stream, pinned, window, memory, pool, buffers, handle,
                 group,
                 communicator);
-        all.forEach(NativeResource::close);
+        all.forEach(NativeObject::close);
         return all;
     }
 
@@ -138,13 +139,13 @@ class UseAfterCloseTest {
         arguments.put(PinnedMemory.class, world.own(PinnedMemory.allocate(world.device(), 64)));
         arguments.put(CudaStream.class, world.stream());
         arguments.put(CudaEvent.class, world.own(CudaEvent.createTiming(world.device())));
-        arguments.put(NativeResource.class, memory);
+        arguments.put(NativeObject.class, memory);
         CudaGraph graph = world.own(world.stream().capture(() -> memory.fillAsync((byte) -1, world.stream())));
         arguments.put(CudaGraph.class, graph);
         return arguments;
     }
 
-    private static void check(NativeResource closed, Map<Class<?>, Object> arguments) throws Exception {
+    private static void check(NativeObject closed, Map<Class<?>, Object> arguments) throws Exception {
         Set<String> answered = new TreeSet<>();
         int calls = 0;
         for (Method method : closed.getClass().getMethods()) {
@@ -179,7 +180,7 @@ class UseAfterCloseTest {
         return value;
     }
 
-    private static @Nullable Throwable call(NativeResource closed, Method method, Object[] values)
+    private static @Nullable Throwable call(NativeObject closed, Method method, Object[] values)
             throws IllegalAccessException {
         try {
             method.setAccessible(true);

@@ -77,16 +77,21 @@ final class ClusterRun<T extends @Nullable Object> {
 
     private void execute(int rank) {
         Bootstrap bootstrap = bootstraps.get(rank);
-        String farewell = "has ended";
+        @Nullable
+        String failure = null;
         try {
             CudaDevice device = CudaDevice.of(rank % devices);
             device.makeCurrent();
             results.set(rank, body.run(new EmulatedRank(rank, size, device, bootstrap)));
         } catch (Throwable e) {
-            farewell = "has failed: " + e;
+            failure = "has failed: " + e;
             fail(rank, e);
         } finally {
-            bootstrap.leave(farewell);
+            if (failure == null) {
+                bootstrap.close();
+            } else {
+                bootstrap.leave(failure);
+            }
             synchronized (this) {
                 running--;
                 notifyAll();

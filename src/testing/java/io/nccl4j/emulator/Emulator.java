@@ -9,6 +9,7 @@ import io.nccl4j.bindings.emulator.nccl4jEmuUsage_t;
 import io.nccl4j.bindings.emulator.nccl4jEmuWork_t;
 import io.nccl4j.cuda.CudaDevice;
 import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.Set;
@@ -78,8 +79,30 @@ public final class Emulator {
     }
 
     /**
+     * Makes a Java function a kernel: {@link io.nccl4j.cuda.CudaModule}s have it under this name. A name may be registered
+     * anew; kernels that were asked for before stay what they are.
+     *
+     * <pre>{@code
+     * Emulator.kernel("scale", FunctionDescriptor.ofVoid(ADDRESS, JAVA_FLOAT, JAVA_INT), launch -> {
+     *     MemorySegment x = launch.memory(0, JAVA_FLOAT, launch.getInt(2));
+     *     for (int i = 0; i < launch.getInt(2); i++) {
+     *         x.setAtIndex(JAVA_FLOAT, i, x.getAtIndex(JAVA_FLOAT, i) * launch.getFloat(1));
+     *     }
+     * });
+     * }</pre>
+     *
+     * @param name as CUDA code asks for it
+     * @param signature its parameters, with the sizes that those of the CUDA kernel have
+     * @param implementation runs at each launch and at each replay
+     */
+    public static void kernel(String name, FunctionDescriptor signature, KernelImplementation implementation) {
+        ControlCalls.ready();
+        KernelCalls.register(KernelCalls.Registered.of(name, signature, implementation));
+    }
+
+    /**
      * Back to the state after loading: options, environment, presets, faults, no logs, waits that work. What is alive
-     * stays.
+     * stays, and so do kernels.
      */
     public static void reset() {
         clearPresets();

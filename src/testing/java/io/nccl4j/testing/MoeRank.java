@@ -60,7 +60,7 @@ public final class MoeRank implements AutoCloseable {
     /** The same; {@code more} changes the configuration of the group. */
     public static MoeRank of(EmulatedRank rank, LayerKind kind, EpCase model,
             UnaryOperator<EpGroupConfig.Builder> more) {
-        return new MoeRank(rank.bootstrap(), rank.device(), CommunicatorOptions.defaults().limit(LIMIT),
+        return new MoeRank(rank.bootstrap(), rank.device(), CommunicatorOptions.builder().limit(LIMIT).build(),
                 more.apply(kind.config(model)).build(),
                 BufferConfig.of(model.hidden(), LayerKind.type(model.format())));
     }

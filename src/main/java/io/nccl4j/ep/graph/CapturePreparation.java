@@ -1,7 +1,7 @@
 package io.nccl4j.ep.graph;
 
-import io.nccl4j.ep.EpHandle;
 import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.ep.EpHandle;
 
 /** What a step that {@link GraphCache} captures does around its captures. */
 public interface CapturePreparation {

@@ -1,14 +1,15 @@
 package io.nccl4j.ep.graph;
 
+import io.nccl4j.NativeObject;
+import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.Layout;
-import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.internal.CaptureScope;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Ownership;
 import io.nccl4j.internal.TimeLimit;
 import io.nccl4j.nccl.DataType;
 import java.time.Duration;
@@ -29,7 +30,7 @@ import java.util.function.Function;
  * in the same order too, since a slot's windows and groups belong to the same slot of the other ranks. What a captured graph uses of
  * a slot stays as long as the graph.
  */
-public final class EpHandlePool extends NativeResource {
+public final class EpHandlePool extends NativeObject {
     /**
      * A handle with its buffers, for as long as it is lent. The pool has one object per slot and lends it again and again: close
      * it once per lending.
@@ -89,16 +90,16 @@ public final class EpHandlePool extends NativeResource {
         }
     }
 
-    private final List<NativeResource> owned;
     private final EpGroup group;
     private final Slot[] slots;
     private final long waitNanos;
     private long steps;
 
-    private EpHandlePool(List<EpBuffers> buffers, List<NativeResource> owned, EpGroup group, Duration wait) {
-        super("EpHandlePool", group.address(), owned.toArray(NativeResource[]::new));
-        hold(group);
-        this.owned = owned;
+    private EpHandlePool(List<EpBuffers> buffers, List<NativeObject> owned, EpGroup group, Duration wait) {
+        super("EpHandlePool", group.address(), group);
+        // The last slot first.
+        Ownership.of(this).owns(owned.reversed());
+        Ownership.of(this).onClose(this::checkClose);
         this.group = group;
         this.waitNanos = TimeLimit.nanos(wait);
         this.slots = new Slot[buffers.size()];
@@ -169,7 +170,7 @@ public final class EpHandlePool extends NativeResource {
             if (slots < 1) {
                 throw new IllegalArgumentException("slots is " + slots + ": must be at least 1");
             }
-            List<NativeResource> owned = new ArrayList<>();
+            List<NativeObject> owned = new ArrayList<>();
             List<EpBuffers> buffers = new ArrayList<>();
             boolean done = false;
             try {
@@ -181,12 +182,12 @@ public final class EpHandlePool extends NativeResource {
                 return pool;
             } finally {
                 if (!done) {
-                    closeAll(owned.reversed());
+                    Ownership.closeAll(owned.reversed());
                 }
             }
         }
 
-        private EpBuffers slot(List<NativeResource> owned, boolean ownGroup, BufferConfig config) {
+        private EpBuffers slot(List<NativeObject> owned, boolean ownGroup, BufferConfig config) {
             EpGroup of = group;
             if (ownGroup) {
                 of = EpGroup.create(group.communicator(), group.config());
@@ -244,7 +245,7 @@ public final class EpHandlePool extends NativeResource {
     }
 
     private Slot taken(Slot slot) {
-        checkOpen();
+        address();
         slot.lent = true;
         return slot;
     }
@@ -271,8 +272,7 @@ public final class EpHandlePool extends NativeResource {
         return start;
     }
 
-    @Override
-    protected void checkClose() {
+    private void checkClose() {
         CaptureScope.refuse("close of " + label(), "close after the capture");
         synchronized (this) {
             for (Slot slot : slots) {
@@ -281,7 +281,8 @@ public final class EpHandlePool extends NativeResource {
                 }
                 if (slot.handle.isSendPending()) {
                     throw new IllegalStateException(
-                            label() + " cannot be closed while a send half of " + slot + " is pending: complete it first");
+                            label() + " cannot be closed while a send half of " + slot
+                                    + " is pending: complete it first");
                 }
             }
         }
@@ -289,18 +290,10 @@ public final class EpHandlePool extends NativeResource {
             throw new IllegalStateException(label() + " cannot be closed by " + Thread.currentThread()
                     + ", which its group does not belong to: call bindToCurrentThread() of the group");
         }
-        checkHeldHereOnly(owned);
     }
 
-    /** Nothing native of its own. */
-    @Override
-    protected void release(long released) {
-    }
-
-    /** The last slot first. Collective. */
-    @Override
-    protected void closed() {
-        closeAll(owned.reversed());
+    private String label() {
+        return Ownership.of(this).label();
     }
 
     @Override

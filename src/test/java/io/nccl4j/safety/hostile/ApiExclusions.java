@@ -19,7 +19,7 @@ final class ApiExclusions {
     private static final Map<String, String> REASONS = Map.ofEntries(Map.entry("DeviceMemory.wrap", PROMISE),
             Map.entry("DeviceMemory.adopt", PROMISE), Map.entry("CudaStream.wrap", PROMISE),
             Map.entry("Communicator.borrow", PROMISE), Map.entry("Communicator.abort", END),
-            Map.entry("Communicator.abandon", END), Map.entry("Communicator.finalizeWork", END),
+            Map.entry("Communicator.abandon", END),
             Map.entry("CudaDevice.reset", END), Map.entry("Communicator.init(UniqueId", PARTNER),
             Map.entry("Communicator.send", PARTNER), Map.entry("Communicator.receive", PARTNER),
             Map.entry("Bootstraps.tcp", MEETING), Map.entry("Bootstraps.file", MEETING),

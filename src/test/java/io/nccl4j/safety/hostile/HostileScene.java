@@ -75,7 +75,7 @@ final class HostileScene {
         this.shape = sequence.shape();
         this.model = sequence.model();
         this.foreign = CudaDevice.of(rank.size() + rank.rank());
-        CommunicatorOptions options = CommunicatorOptions.defaults().limit(LIMIT);
+        CommunicatorOptions options = CommunicatorOptions.builder().limit(LIMIT).build();
         communicator = Communicator.init(rank.bootstrap(), rank.device(), options);
         stream = CudaStream.create(rank.device());
         group = EpGroup.create(communicator, sequence.config());

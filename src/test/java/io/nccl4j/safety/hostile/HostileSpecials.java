@@ -1,11 +1,11 @@
 package io.nccl4j.safety.hostile;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.bootstrap.BootstrapOptions;
 import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.ep.EpTensor;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.CommunicatorOptions;
@@ -15,6 +15,7 @@ import io.nccl4j.nccl.UniqueId;
 import io.nccl4j.nccl.Window;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.file.DirectoryNotEmptyException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -50,8 +51,8 @@ final class HostileSpecials {
         long count = counts[scene.random.nextInt(counts.length)];
         int wrong = scene.random.nextInt(4) == 0 ? size : 0;
         Communicator.group(() -> {
-            scene.communicator.send(memory, from, count, DataType.INT32, next + wrong, scene.stream);
-            scene.communicator.receive(memory, to, count, DataType.INT32, last + wrong, scene.stream);
+            scene.communicator.collectives().send(memory, from, count, DataType.INT32, next + wrong, scene.stream);
+            scene.communicator.collectives().receive(memory, to, count, DataType.INT32, last + wrong, scene.stream);
         });
         scene.stream.await(HostileScene.LIMIT);
     }
@@ -96,30 +97,25 @@ final class HostileSpecials {
     /** A communicator of this rank alone that comes to an end in one of the ways there are, and is used afterwards. */
     void shortLife() {
         UniqueId id = UniqueId.create();
-        boolean blocking = scene.random.nextInt(4) > 0;
-        CommunicatorOptions options = CommunicatorOptions.defaults().limit(HostileScene.LIMIT).blocking(blocking);
+        CommunicatorOptions options = CommunicatorOptions.builder().limit(HostileScene.LIMIT).build();
         int[] numbers = {0, 0, 0, 0, 0, -1, 1};
         int wrong = numbers[scene.random.nextInt(numbers.length)];
         try (Communicator alone = scene.random.nextBoolean()
                 ? Communicator.init(id, wrong, 1, scene.rank.device(), options)
                 : Communicator.init(id, 0, 1 + Math.min(wrong, 0), scene.rank.device())) {
-            alone.awaitReady(HostileScene.LIMIT);
             try (DeviceMemory memory = alone.allocate(BYTES); Window window = alone.register(memory)) {
-                alone.allReduce(window.memory(), memory, 16, DataType.INT32, ReduceOp.SUM, scene.stream);
+                alone.collectives().allReduce(window.memory(), memory, 16, DataType.INT32, ReduceOp.SUM, scene.stream);
                 scene.stream.await(HostileScene.LIMIT);
             }
             end(alone);
             try (DeviceMemory memory = DeviceMemory.allocate(scene.rank.device(), BYTES)) {
-                alone.allReduce(memory, memory, 16, DataType.INT32, ReduceOp.SUM, scene.stream);
+                alone.collectives().allReduce(memory, memory, 16, DataType.INT32, ReduceOp.SUM, scene.stream);
             }
         }
     }
 
     private void end(Communicator alone) {
         int way = scene.random.nextInt(16);
-        if (way < 12) {
-            alone.finalizeWork();
-        }
         if (way == 15) {
             scene.sequence.expectLeaks();
             alone.abandon("for the sake of trying");
@@ -175,12 +171,17 @@ final class HostileSpecials {
                 return;
             }
         }
-        Files.delete(folder);
+        try {
+            Files.delete(folder);
+        } catch (DirectoryNotEmptyException e) {
+            // A rank in it has just begun.
+            folder.toFile().deleteOnExit();
+        }
     }
 
     void closeSomething() {
-        Object victim = scene.pool.chooseAny(NativeResource.class, scene.random);
-        if (victim instanceof NativeResource resource && resource != scene.communicator && resource != scene.stream) {
+        Object victim = scene.pool.chooseAny(NativeObject.class, scene.random);
+        if (victim instanceof NativeObject resource && resource != scene.communicator && resource != scene.stream) {
             scene.trail.note("close " + resource);
             resource.close();
         }
