@@ -1,0 +1,19 @@
+#!/bin/sh
+# Compiles the kernels into a fatbin (sm_90 and PTX for what comes after) beside the classes, if there is an nvcc.
+# No GPU is needed. Without it the jar serves the emulator only, and says so when asked for a GPU.
+set -eu
+folder=$(cd "$(dirname "$0")" && pwd)
+target=$1/io/nccl4j/examples/moe/kernels/moe.fatbin
+nvcc=$(command -v nvcc || echo "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc")
+if [ ! -x "$nvcc" ]; then
+    echo "nvcc is missing: the jar will have no kernels for GPUs" >&2
+    exit 0
+fi
+for source in "$folder"/*.cu "$folder"/*.cuh "$folder/build.sh"; do
+    if [ ! -e "$target" ] || [ "$source" -nt "$target" ]; then
+        mkdir -p "$(dirname "$target")"
+        exec "$nvcc" -O3 -std=c++17 -fatbin -Werror all-warnings \
+            -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90 \
+            -o "$target" "$folder/moe.cu"
+    fi
+done

@@ -1,0 +1,93 @@
+package io.nccl4j.examples.moe.step;
+
+import io.nccl4j.cuda.CudaGraph;
+import io.nccl4j.cuda.CudaGraphExec;
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.PiecewiseGraph;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.TreeMap;
+
+/**
+ * Enqueues steps in one of the modes, with a graph for each of several numbers of rows: a batch takes the smallest that holds it.
+ * Graphs are captured when it is made, so that serving never captures.
+ */
+final class StepRunner implements AutoCloseable {
+    /** Enqueues a step. */
+    private interface Replay {
+        void enqueue(CudaStream stream);
+    }
+
+    private final CudaStream stream;
+    private final TreeMap<Integer, Replay> replays = new TreeMap<>();
+    private final Deque<AutoCloseable> graphs = new ArrayDeque<>();
+
+    StepRunner(DecodeStep step, StepMode mode, int maxRows, CudaStream stream) {
+        this.stream = stream;
+        boolean done = false;
+        try {
+            for (int rows = 1; rows < maxRows; rows *= 2) {
+                replays.put(rows, replay(step, mode, rows));
+            }
+            replays.put(maxRows, replay(step, mode, maxRows));
+            done = true;
+        } finally {
+            if (!done) {
+                close();
+            }
+        }
+    }
+
+    private Replay replay(DecodeStep step, StepMode mode, int rows) {
+        return switch (mode) {
+            case EAGER -> on -> step.enqueue(rows, on);
+            case PIECEWISE -> {
+                PiecewiseGraph graph = pieces(step, rows);
+                graphs.push(graph);
+                yield graph::replay;
+            }
+            case GRAPH -> {
+                try (CudaGraph graph = stream.capture(() -> step.enqueue(rows, stream))) {
+                    CudaGraphExec exec = graph.instantiate();
+                    graphs.push(exec);
+                    yield exec::launch;
+                }
+            }
+        };
+    }
+
+    private PiecewiseGraph pieces(DecodeStep step, int rows) {
+        PiecewiseGraph.Builder pieces = PiecewiseGraph.on(stream);
+        int last = step.layers() - 1;
+        for (int i = 0; i <= last; i++) {
+            int layer = i;
+            pieces.captured("attention " + layer, on -> {
+                if (layer == 0) {
+                    step.begin(rows, on);
+                }
+                step.attention(layer, rows, on);
+            }).eager("dispatch " + layer, on -> step.dispatch(rows, on))
+                    .captured("experts " + layer, on -> step.experts(layer, rows, on))
+                    .eager("combine " + layer, step::combine);
+        }
+        return pieces.captured("head", on -> step.end(rows, on)).build();
+    }
+
+    /** Enqueues a step for at least so many rows. */
+    void enqueue(int rows) {
+        replays.ceilingEntry(Math.max(rows, 1)).getValue().enqueue(stream);
+    }
+
+    @Override
+    public void close() {
+        while (!graphs.isEmpty()) {
+            try {
+                graphs.pop().close();
+            } catch (RuntimeException e) {
+                throw e;
+            } catch (Exception e) {
+                throw new IllegalStateException(e);
+            }
+        }
+    }
+}
