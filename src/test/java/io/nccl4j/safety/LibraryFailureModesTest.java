@@ -70,11 +70,14 @@ class LibraryFailureModesTest {
                                 HandleConfig.defaults().memory(small)),
                         () -> layer.handle().update(EpTensor.of(memory, DataType.INT64, 1, topK + 1), world.stream()),
                         () -> layer.handle().update(EpTensor.of(memory, DataType.FLOAT32, 1, topK), world.stream()),
-                        () -> layer.handle().update(EpTensor.of(memory, DataType.INT64, most + 1, topK), world.stream()),
+                        () -> layer.handle().update(EpTensor.of(memory, DataType.INT64, most + 1, topK),
+                                world.stream()),
                         () -> layer.handle().dispatch(DispatchInputs.of(narrow), received, null, world.stream()),
-                        () -> layer.handle().dispatch(DispatchInputs.of(TensorRows.of(layer.buffers().tokens(), 0)), received,
+                        () -> layer.handle().dispatch(DispatchInputs.of(TensorRows.of(layer.buffers().tokens(), 0)),
+                                received,
                                 LayoutInfo.of(narrow), world.stream()),
-                        () -> layer.handle().combine(CombineInputs.of(narrow), CombineOutputs.of(halves), world.stream()),
+                        () -> layer.handle().combine(CombineInputs.of(narrow), CombineOutputs.of(halves),
+                                world.stream()),
                         () -> layer.handle().combine(CombineInputs.of(layer.buffers().expertOutputs()),
                                 CombineOutputs.of(halves), world.stream()));
                 for (Runnable mistake : mistakes) {
