@@ -32,7 +32,7 @@ class EmulatorTest {
     void optionsCanBeReadChangedAndReset() {
         EmulatorOptions options = Emulator.options();
         String before = options.get("shuffle");
-        options.misuse(MisuseMode.ABORT).poison(true).shuffle(-1).api(EpApi.RELEASE_0_1_0).computeCapability(100)
+        options.misuse(MisuseMode.ABORT).poison(true).shuffle(-1).api(EpApi.RELEASE_0_2_0).computeCapability(100)
                 .multiprocessors(20)
                 .sharedDevices(true).deviceMemory(1 << 30).waitLimit(Duration.ofSeconds(7));
         assertThat(List.of("misuse", "poison", "shuffle", "api", "compute_capability", "sms", "shared_devices",

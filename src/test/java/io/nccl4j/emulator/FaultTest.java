@@ -4,19 +4,17 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.cuda.CudaDevice;
-import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.EpBuffers;
-import io.nccl4j.ep.EpGroup;
-import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.Layout;
 import io.nccl4j.ep.RankMask;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Bootstrap;
-import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
+import io.nccl4j.oracle.EpShape;
 import io.nccl4j.processes.ChildJvm;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeRank;
 import java.time.Duration;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
@@ -28,12 +26,12 @@ class FaultTest {
     /** What a rank does between the injection and the end. */
     @FunctionalInterface
     private interface Body {
-        void run(LowLatencyLayer layer, int rank);
+        void run(EmptyLayer layer, int rank);
     }
 
     private static void withFault(EmulatedCluster cluster, Fault fault, Duration timeout, Body body) {
         cluster.run(rank -> {
-            try (LowLatencyLayer layer = new LowLatencyLayer(rank.bootstrap(), rank.device(), timeout)) {
+            try (EmptyLayer layer = EmptyLayer.of(rank.bootstrap(), rank.device(), timeout)) {
                 layer.dispatch();
                 rank.bootstrap().barrier();
                 if (rank.rank() == 0) {
@@ -55,7 +53,7 @@ class FaultTest {
         withFault(cluster, new Fault.Delay(1, 2, Duration.ofMillis(300)), Duration.ofSeconds(30), (layer, rank) -> {
             layer.dispatch();
             assertThat(layer.dispatch()).isGreaterThanOrEqualTo(Duration.ofMillis(250));
-            assertThat(layer.group.maskQuery(layer.stream)).isEqualTo(RankMask.all(3));
+            assertThat(layer.mask()).isEqualTo(RankMask.all(3));
         });
     }
 
@@ -64,8 +62,8 @@ class FaultTest {
         withFault(cluster, new Fault.Silence(2, 1), Duration.ofMillis(200), (layer, rank) -> {
             layer.dispatch();
             if (rank != 2) {
-                assertThat(layer.group.asyncError()).isTrue();
-                assertThat(layer.group.maskQuery(layer.stream)).isEqualTo(RankMask.all(3).without(2));
+                assertThat(layer.rank().group().asyncError()).isTrue();
+                assertThat(layer.mask()).isEqualTo(RankMask.all(3).without(2));
             }
         });
     }
@@ -74,7 +72,7 @@ class FaultTest {
     void messagesOfOnePeerCanBeDropped(EmulatedCluster cluster) {
         withFault(cluster, new Fault.DropMessages(0, 1, 1), Duration.ofMillis(200), (layer, rank) -> {
             layer.dispatch();
-            assertThat(layer.group.maskQuery(layer.stream))
+            assertThat(layer.mask())
                     .isEqualTo(rank == 0 ? RankMask.all(3).without(1) : RankMask.all(3));
         });
     }
@@ -95,8 +93,9 @@ class FaultTest {
         /** Prints each operation that is done. */
         public static void main(String[] arguments) {
             Emulator.use();
+            CudaDevice.of(0).makeCurrent();
             Bootstrap bootstrap = Bootstraps.inProcess(1).getFirst();
-            try (LowLatencyLayer layer = new LowLatencyLayer(bootstrap, CudaDevice.of(0), Duration.ofSeconds(30))) {
+            try (EmptyLayer layer = EmptyLayer.of(bootstrap, CudaDevice.of(0), Duration.ofSeconds(30))) {
                 Emulator.inject(new Fault.EndProcess(0, 2));
                 for (int operation = 1; operation <= 2; operation++) {
                     layer.dispatch();
@@ -106,47 +105,34 @@ class FaultTest {
         }
     }
 
-    /** A rank's part of a low-latency layer whose tokens go to no expert: every operation still waits for all ranks. */
-    private static final class LowLatencyLayer implements AutoCloseable {
-        private static final Duration LIMIT = Duration.ofSeconds(20);
-        private static final int HIDDEN = 512;
+    /** A rank's part of a layer whose tokens go to no expert: every operation still waits for all ranks. */
+    private record EmptyLayer(MoeRank rank, EpHandle handle, EpBuffers buffers) implements AutoCloseable {
         private static final int TOKENS = 4;
+        private static final BufferConfig ROWS = BufferConfig.of(512, DataType.BFLOAT16);
 
-        final Communicator communicator;
-        final CudaStream stream;
-        final EpGroup group;
-        private final EpHandle handle;
-        private final EpBuffers buffers;
-
-        LowLatencyLayer(Bootstrap bootstrap, CudaDevice device, Duration timeout) {
-            device.makeCurrent();
-            communicator = Communicator.init(bootstrap, device);
-            stream = CudaStream.create(device);
-            group = EpGroup.create(communicator,
-                    EpGroupConfig.lowLatency().experts(4 * bootstrap.size()).maxTokensPerRank(TOKENS)
-                            .maxTokenBytes(HIDDEN * 2).layout(Layout.EXPERT_MAJOR).topK(2).mask().timeout(timeout)
-                            .build());
-            handle = group.createHandle();
-            buffers = handle.allocateBuffers(BufferConfig.of(HIDDEN, DataType.BFLOAT16));
-            buffers.routing().memory().fillAsync((byte) -1, stream);
-            stream.await(LIMIT);
+        static EmptyLayer of(Bootstrap bootstrap, CudaDevice device, Duration timeout) {
+            EpShape shape = new EpShape(bootstrap.size(), 4 * bootstrap.size(), 2, TOKENS);
+            MoeRank rank = new MoeRank(bootstrap, device, LayerKind.LL_EXPERT_MAJOR
+                    .config(shape, ROWS.hidden() * Short.BYTES).mask().timeout(timeout).build(), ROWS);
+            EpHandle handle = rank.own(rank.group().createHandle());
+            return new EmptyLayer(rank, handle, rank.own(handle.allocateBuffers(ROWS)));
         }
 
         /** One dispatch, to its end; how long it took. */
         Duration dispatch() {
             long start = System.nanoTime();
-            handle.dispatchAsync(buffers, TOKENS, stream);
-            stream.await(LIMIT);
+            handle.dispatchAsync(buffers, TOKENS, rank.stream());
+            rank.await();
             return Duration.ofNanos(System.nanoTime() - start);
+        }
+
+        RankMask mask() {
+            return rank.group().maskQuery(rank.stream());
         }
 
         @Override
         public void close() {
-            buffers.close();
-            handle.close();
-            group.close();
-            stream.close();
-            communicator.close();
+            rank.close();
         }
     }
 }

@@ -26,6 +26,7 @@ import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
+import io.nccl4j.testing.MoeRank;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -56,18 +57,9 @@ class GraphsGuideTest {
         });
     }
 
-    private record Rank(Communicator comm, CudaStream stream, EpGroup group) implements AutoCloseable {
-        static Rank of(EmulatedRank rank) {
-            Communicator comm = Communicator.init(rank.bootstrap(), rank.device());
-            return new Rank(comm, CudaStream.create(rank.device()), EpGroup.create(comm, CONFIG));
-        }
-
-        @Override
-        public void close() {
-            group.close();
-            stream.close();
-            comm.close();
-        }
+    private static MoeRank rank(EmulatedRank rank) {
+        return new MoeRank(rank.bootstrap(), rank.device(), CONFIG,
+                BufferConfig.of(GuideModel.HIDDEN, DataType.BFLOAT16));
     }
 
     // example step
@@ -126,7 +118,7 @@ class GraphsGuideTest {
     @Test
     void oneGraph(EmulatedCluster cluster) {
         run(cluster, (rank, model) -> {
-            try (Rank self = Rank.of(rank);
+            try (MoeRank self = rank(rank);
                     EpHandle handle = self.group().createHandle();
                     EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(GuideModel.HIDDEN, DataType.BFLOAT16))) {
                 oneGraph(handle, buffers, GuideModel.MAX_TOKENS, model, self.stream());
@@ -156,7 +148,7 @@ class GraphsGuideTest {
     @Test
     void aPoolOfHandles(EmulatedCluster cluster) {
         run(cluster, (rank, model) -> {
-            try (Rank self = Rank.of(rank)) {
+            try (MoeRank self = rank(rank)) {
                 pool(self.group(), GuideModel.HIDDEN, model, self.stream());
             }
         });
@@ -184,7 +176,7 @@ class GraphsGuideTest {
     @Test
     void piecewise(EmulatedCluster cluster) {
         run(cluster, (rank, model) -> {
-            try (Rank self = Rank.of(rank);
+            try (MoeRank self = rank(rank);
                     EpHandle handle = self.group().createHandle();
                     EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(GuideModel.HIDDEN, DataType.BFLOAT16))) {
                 piecewise(handle, buffers, GuideModel.LAYERS, model, self.stream());
@@ -218,7 +210,7 @@ class GraphsGuideTest {
         cluster.run(rank -> {
             try (GuideModel modelA = new GuideModel(rank.device(), rank.rank());
                     GuideModel modelB = new GuideModel(rank.device(), rank.rank());
-                    Rank self = Rank.of(rank);
+                    MoeRank self = rank(rank);
                     CudaStream compute = CudaStream.create(rank.device());
                     CudaEvent fork = CudaEvent.create(rank.device());
                     CudaEvent join = CudaEvent.create(rank.device());

@@ -10,6 +10,7 @@ import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.ep.BFloat16;
 import io.nccl4j.ep.EpBuffers;
+import io.nccl4j.ep.EpTensor;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -105,12 +106,28 @@ final class GuideModel implements AutoCloseable {
 
     /** Takes the result and checks it. */
     void use(EpBuffers buffers, CudaStream stream) {
-        buffers.combined().memory().copyToAsync(combined, combined.byteSize(), stream);
+        use(buffers.combined(), stream);
+    }
+
+    void use(EpTensor output, CudaStream stream) {
+        output.memory().copyToAsync(combined, combined.byteSize(), stream);
         stream.await(Duration.ofSeconds(30));
         for (int t = 0; t < batchSize(); t++) {
             for (int i = 0; i < HIDDEN; i++) {
-                assertThat(BFloat16.toFloat(combined.segment().getAtIndex(JAVA_SHORT, (long) t * HIDDEN + i)))
-                        .isEqualTo(value(t, i));
+                assertThat(result(t, i)).isEqualTo(value(t, i));
+            }
+        }
+    }
+
+    private float result(int token, int i) {
+        return BFloat16.toFloat(combined.segment().getAtIndex(JAVA_SHORT, (long) token * HIDDEN + i));
+    }
+
+    /** After a step of the most tokens: those that route nothing come home as zeros. */
+    void verifyNothingBeyondTheBatch() {
+        for (int t = batchSize(); t < MAX_TOKENS; t++) {
+            for (int i = 0; i < HIDDEN; i++) {
+                assertThat(result(t, i)).isZero();
             }
         }
     }

@@ -439,11 +439,12 @@ public final class MoeLayer implements AutoCloseable {
         }
     }
 
+    /** Refused, with nothing closed, while a graph holds the buffers. */
     @Override
     public void close() {
-        mirrors.forEach(HostMirror::close);
         if (owner) {
             buffers.close();
         }
+        mirrors.forEach(HostMirror::close);
     }
 }

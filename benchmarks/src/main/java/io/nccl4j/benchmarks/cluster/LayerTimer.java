@@ -103,7 +103,8 @@ final class LayerTimer implements AutoCloseable {
     }
 
     private void meet() {
-        layer.communicator().collectives().allReduce(meeting, meeting, 1, DataType.FLOAT32, ReduceOp.SUM, layer.stream());
+        layer.communicator().collectives().allReduce(meeting, meeting, 1, DataType.FLOAT32, ReduceOp.SUM,
+                layer.stream());
     }
 
     @Override

@@ -1,4 +1,4 @@
-package io.nccl4j.safety;
+package io.nccl4j.safety.hostile;
 
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
@@ -17,6 +17,7 @@ import io.nccl4j.ep.graph.GraphCache;
 import io.nccl4j.ep.graph.GraphKey;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.safety.TensorRows;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import java.util.Arrays;

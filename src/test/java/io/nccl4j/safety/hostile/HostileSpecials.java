@@ -1,4 +1,4 @@
-package io.nccl4j.safety;
+package io.nccl4j.safety.hostile;
 
 import io.nccl4j.NativeObject;
 import io.nccl4j.bootstrap.BootstrapOptions;
@@ -15,6 +15,7 @@ import io.nccl4j.nccl.UniqueId;
 import io.nccl4j.nccl.Window;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.file.DirectoryNotEmptyException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -169,7 +170,12 @@ final class HostileSpecials {
                 return;
             }
         }
-        Files.delete(folder);
+        try {
+            Files.delete(folder);
+        } catch (DirectoryNotEmptyException e) {
+            // A rank in it has just begun.
+            folder.toFile().deleteOnExit();
+        }
     }
 
     void closeSomething() {

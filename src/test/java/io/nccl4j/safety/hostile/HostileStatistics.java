@@ -1,4 +1,4 @@
-package io.nccl4j.safety;
+package io.nccl4j.safety.hostile;
 
 import java.util.Map;
 import java.util.Set;

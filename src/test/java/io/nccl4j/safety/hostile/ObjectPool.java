@@ -1,4 +1,4 @@
-package io.nccl4j.safety;
+package io.nccl4j.safety.hostile;
 
 import io.nccl4j.NativeObject;
 import java.util.ArrayList;

@@ -1,4 +1,4 @@
-package io.nccl4j.safety;
+package io.nccl4j.safety.hostile;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
