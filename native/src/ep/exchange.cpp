@@ -52,9 +52,10 @@ Arrival Exchange::wait(int other, const std::function<bool()>& ready, uint64_t d
   return team_->aborted() || waitsBroken() ? Arrival::Broken : Arrival::Gone;
 }
 
-// The destination announces whom it waits for before it looks into the mailbox a last time, and the source looks at that after
-// it has posted. Sequential consistency makes sure that one of the two notices the other.
-Arrival Exchange::waitForPost(Channel channel, int source, const std::function<bool()>& ready, uint64_t deadline) const {
+// The destination announces whom it waits for before it looks into the mailbox a last time, and the source looks at
+// that after it has posted. Sequential consistency makes sure that one of the two notices the other.
+Arrival Exchange::waitForPost(Channel channel, int source, const std::function<bool()>& ready,
+                              uint64_t deadline) const {
   std::atomic<uint32_t>& awaited = header(rank_).awaited[static_cast<size_t>(channel)];
   awaited.store(static_cast<uint32_t>(source) + 1, std::memory_order_seq_cst);
   const Arrival arrival = wait(source, ready, deadline);
