@@ -37,7 +37,9 @@ generate() { # set, class, header, include folders...
 # cuda_runtime_api.h lacks the profiler calls, so one file names both.
 printf '#include <cuda_runtime_api.h>\n#include <cuda_profiler_api.h>\n' >"$work/cudart.h"
 generate cudart CudaRuntime "$work/cudart.h" "$CUDA_INCLUDE"
-generate nccl Nccl "$NCCL_INCLUDE/nccl.h" "$CUDA_INCLUDE"
+# The properties of a communicator are declared in a header of NCCL's device interface, which does not include what it needs.
+printf '#include <cuda_runtime_api.h>\n#include <stdbool.h>\n#include <nccl.h>\n#include <nccl_device/core.h>\n' >"$work/nccl.h"
+generate nccl Nccl "$work/nccl.h" "$NCCL_INCLUDE" "$CUDA_INCLUDE"
 generate ncclep NcclEp "$NCCL_EP_INCLUDE/nccl_ep.h" "$work/include" "$NCCL_INCLUDE" "$CUDA_INCLUDE"
 generate emulator EmulatorControl "$here/../native/include/nccl4j_emulator.h" "$here/../native/include"
 

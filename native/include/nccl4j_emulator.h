@@ -22,7 +22,7 @@ extern "C" {
 #define NCCL4J_EMU_TOO_LATE 3
 
 /* Version of this interface; raised with every change of a struct or of a meaning. */
-#define NCCL4J_EMU_INTERFACE 2
+#define NCCL4J_EMU_INTERFACE 3
 int nccl4jEmuInterface(int* version);
 
 /*
@@ -103,6 +103,53 @@ int nccl4jEmuClearFaults(void);
 /* Ends every wait among ranks in this process, now and for ever after, with `reason`, until called with NULL. */
 int nccl4jEmuBreakWaits(const char* reason);
 
+/* ---- kernels ---- */
+
+/*
+ * What runs on a GPU as a kernel is a function here, known by the kernel's name. Programs load an image (any cubin, fatbin or
+ * PTX text: it is not looked into) with cudaLibraryLoadData, ask for the kernel by name with cudaLibraryGetKernel and launch
+ * it with cudaLaunchKernelExC; every library has all kernels that are registered.
+ */
+
+typedef struct {
+    size_t offset;        /* in the parameter block, where a compiler would put it */
+    size_t size;
+} nccl4jEmuParameter_t;
+
+typedef struct {
+    uint32_t grid[3];
+    uint32_t block[3];
+    size_t shared_bytes;
+    const void* arguments; /* the parameter block as it was at the launch or at its capture */
+    uint64_t stream;       /* cudaStream_t it runs on, that of the graph launch for replayed work */
+    int32_t device;
+    int32_t from_graph;    /* 1 if a graph launch runs it */
+    void* work;            /* for the two calls below */
+} nccl4jEmuLaunch_t;
+
+/*
+ * Does what all blocks of the launch would do, in stream order, once per launch and per replay, on a thread of the emulator.
+ * Must not call CUDA nor wait for anything that does. Returns cudaSuccess or the error that the device is lost with.
+ */
+typedef int (*nccl4jEmuKernel_t)(const nccl4jEmuLaunch_t* launch, void* context);
+
+/*
+ * Registers the kernel under its name. A name may be registered anew: kernels that were asked for before stay what they are.
+ * `kernel` NULL removes it. `context` and the function stay in use for as long as a library or a graph that has the kernel.
+ */
+int nccl4jEmuRegisterKernel(const char* name, const nccl4jEmuParameter_t* parameters, size_t count, nccl4jEmuKernel_t kernel,
+                            void* context);
+
+/*
+ * For the kernel, before it reads or writes [address, +bytes): cudaSuccess if that is one live allocation of its device or
+ * pinned memory, which then stays in place until the kernel returns; else cudaErrorIllegalAddress, to be returned, with the
+ * reason kept for nccl4jEmuErrorText.
+ */
+int nccl4jEmuKernelTouch(const nccl4jEmuLaunch_t* launch, const void* address, size_t bytes);
+
+/* For the kernel: keeps the reason of the error that it is about to return, and returns that error. */
+int nccl4jEmuKernelFail(const nccl4jEmuLaunch_t* launch, int error, const char* reason);
+
 /* ---- misuse that would have ended the process ---- */
 
 typedef enum {
@@ -147,6 +194,14 @@ typedef struct {
 
 /* device -1 = all devices of this process. */
 int nccl4jEmuUsage(int device, nccl4jEmuUsage_t* usage);
+/*
+ * Declares host memory that the emulator did not allocate as memory of a device, as if a pool of the program's had mapped it
+ * there: device work may touch it from now on. It stays the caller's, who withdraws it before it goes; cudaDeviceReset
+ * withdraws it, too. NCCL4J_EMU_BAD_VALUE: no such device, bytes that cannot be read, that overlap memory which is known
+ * already, or that are more than the device has left; no declared memory begins at the address.
+ */
+int nccl4jEmuDeclareMemory(void* address, size_t bytes, int device);
+int nccl4jEmuWithdrawMemory(void* address);
 /* What is or was at an address: the allocation, its age, who freed it. */
 int nccl4jEmuDescribeAddress(const void* address, char* text, size_t capacity);
 /* The text of the device's sticky error, empty if it has none. */

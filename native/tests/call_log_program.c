@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "abi/cuda_driver.h"
 #include "abi/cuda_runtime.h"
 #include "abi/nccl.h"
 #include "abi/nccl_ep.h"
@@ -145,6 +146,46 @@ static void graphs(void) {
   cudaGraphLaunch(exec, stream);
   cudaGraphExecUpdate(exec, graph, &info);
   cudaStreamSynchronize(stream);
+}
+
+static int scale(const nccl4jEmuLaunch_t* launch, void* context) {
+  (void)launch;
+  (void)context;
+  return cudaSuccess;
+}
+
+static void kernels(void) {
+  static cudaLibrary_t library;
+  static cudaKernel_t kernel;
+  static unsigned count;
+  static const char* name;
+  static size_t offset, size;
+  static struct cudaFuncAttributes attributes;
+  static int blocks, number = 3;
+  static const nccl4jEmuParameter_t parameters[1] = {{0, sizeof number}};
+  static void* arguments[1] = {&number};
+  cudaLaunchConfig_t config;
+  memset(&config, 0, sizeof config);
+  config.gridDim.x = config.gridDim.y = config.gridDim.z = 1;
+  config.blockDim.x = config.blockDim.y = config.blockDim.z = 2;
+  config.stream = stream;
+  nccl4jEmuRegisterKernel("scale", parameters, 1, scale, NULL);
+  cudaLibraryLoadData(&library, ".version 9.0", NULL, NULL, 0, NULL, NULL, 0);
+  cudaLibraryGetKernelCount(&count, library);
+  cudaLibraryEnumerateKernels(&kernel, 1, library);
+  cudaLibraryGetKernel(&kernel, library, "none");
+  cudaLibraryGetKernel(&kernel, library, "scale");
+  cudaFuncGetName(&name, kernel);
+  cudaFuncGetParamInfo(kernel, 0, &offset, &size);
+  cudaFuncGetParamInfo(kernel, 1, &offset, &size);
+  cudaFuncGetAttributes(&attributes, kernel);
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 65536);
+  cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, 128, 65536);
+  cudaLaunchKernelExC(&config, kernel, arguments);
+  cudaLaunchKernelExC(NULL, kernel, arguments);
+  cudaLaunchKernelExC(&config, NULL, arguments);
+  cudaStreamSynchronize(stream);
+  cudaLibraryUnload(library);
 }
 
 /* ---- NCCL ---- */
@@ -333,6 +374,49 @@ static void end(void) {
   cudaDeviceReset();
 }
 
+/* ---- what came later, so that the part above stays as it is ---- */
+
+static void virtual_memory(void) {
+  static const size_t piece = (size_t)2 << 20;
+  static CUmemAllocationProp properties;
+  static CUmemAccessDesc access;
+  static CUmemGenericAllocationHandle handle;
+  static CUdeviceptr base;
+  static size_t granularity;
+  properties.type = CU_MEM_ALLOCATION_TYPE_PINNED;
+  properties.location.type = access.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+  access.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+  cuMemGetAllocationGranularity(&granularity, &properties, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED);
+  cuMemAddressReserve(&base, 2 * piece, 0, 0, 0);
+  cuMemCreate(&handle, piece, &properties, 0);
+  cuMemMap(base, piece, 0, handle, 0);
+  cuMemSetAccess(base, piece, &access, 1);
+  cuMemRelease(handle);
+  cudaMemset((void*)base, 0, 64);
+  cuMemUnmap(base, piece);
+  cuMemAddressFree(base, 2 * piece);
+}
+
+static void teams(void) {
+  static ncclUniqueId id;
+  static ncclComm_t whole;
+  static ncclWindow_t window;
+  static ncclCommProperties_t properties = NCCL_COMM_PROPERTIES_INITIALIZER;
+  ncclGetUniqueId(&id);
+  ncclCommInitRank(&whole, 1, id, 0);
+  ncclTeamWorld(whole);
+  ncclTeamLsa(whole);
+  ncclTeamRail(NULL);
+  ncclCommQueryProperties(whole, &properties);
+  ncclMemAlloc(&window_memory, 4096);
+  ncclCommWindowRegister(whole, window_memory, 4096, &window, NCCL_WIN_DEFAULT);
+  ncclGetPeerDevicePointer(window, 16, 0, &address);
+  ncclGetLsaDevicePointer(window, 4096, 0, &address);
+  ncclCommWindowDeregister(whole, window);
+  ncclMemFree(window_memory);
+  ncclCommDestroy(whole);
+}
+
 /* ---- the log ---- */
 
 static unsigned long long addresses[MAX_ADDRESSES];
@@ -373,7 +457,10 @@ int main(void) {
   communicators();
   collectives();
   expert_parallel();
+  kernels();
   end();
+  virtual_memory();
+  teams();
   const size_t count = nccl4jEmuCalls(0, calls, LOG_CAPACITY);
   for (size_t i = 0; i < count; ++i) {
     printf("%s [%d] device %d rank %d: ", calls[i].function, calls[i].result, calls[i].device, calls[i].rank);

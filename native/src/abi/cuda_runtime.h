@@ -20,140 +20,9 @@ extern "C" {
 #define CUDART_VERSION 13000
 
 typedef enum cudaError NCCL4J_ABI_INT {
-  cudaSuccess = 0,
-  cudaErrorInvalidValue = 1,
-  cudaErrorMemoryAllocation = 2,
-  cudaErrorInitializationError = 3,
-  cudaErrorCudartUnloading = 4,
-  cudaErrorProfilerDisabled = 5,
-  cudaErrorProfilerNotInitialized = 6,
-  cudaErrorProfilerAlreadyStarted = 7,
-  cudaErrorProfilerAlreadyStopped = 8,
-  cudaErrorInvalidConfiguration = 9,
-  cudaErrorInvalidPitchValue = 12,
-  cudaErrorInvalidSymbol = 13,
-  cudaErrorInvalidHostPointer = 16,
-  cudaErrorInvalidDevicePointer = 17,
-  cudaErrorInvalidTexture = 18,
-  cudaErrorInvalidTextureBinding = 19,
-  cudaErrorInvalidChannelDescriptor = 20,
-  cudaErrorInvalidMemcpyDirection = 21,
-  cudaErrorAddressOfConstant = 22,
-  cudaErrorTextureFetchFailed = 23,
-  cudaErrorTextureNotBound = 24,
-  cudaErrorSynchronizationError = 25,
-  cudaErrorInvalidFilterSetting = 26,
-  cudaErrorInvalidNormSetting = 27,
-  cudaErrorMixedDeviceExecution = 28,
-  cudaErrorNotYetImplemented = 31,
-  cudaErrorMemoryValueTooLarge = 32,
-  cudaErrorStubLibrary = 34,
-  cudaErrorInsufficientDriver = 35,
-  cudaErrorCallRequiresNewerDriver = 36,
-  cudaErrorInvalidSurface = 37,
-  cudaErrorDuplicateVariableName = 43,
-  cudaErrorDuplicateTextureName = 44,
-  cudaErrorDuplicateSurfaceName = 45,
-  cudaErrorDevicesUnavailable = 46,
-  cudaErrorIncompatibleDriverContext = 49,
-  cudaErrorMissingConfiguration = 52,
-  cudaErrorPriorLaunchFailure = 53,
-  cudaErrorLaunchMaxDepthExceeded = 65,
-  cudaErrorLaunchFileScopedTex = 66,
-  cudaErrorLaunchFileScopedSurf = 67,
-  cudaErrorSyncDepthExceeded = 68,
-  cudaErrorLaunchPendingCountExceeded = 69,
-  cudaErrorInvalidDeviceFunction = 98,
-  cudaErrorNoDevice = 100,
-  cudaErrorInvalidDevice = 101,
-  cudaErrorDeviceNotLicensed = 102,
-  cudaErrorSoftwareValidityNotEstablished = 103,
-  cudaErrorStartupFailure = 127,
-  cudaErrorInvalidKernelImage = 200,
-  cudaErrorDeviceUninitialized = 201,
-  cudaErrorMapBufferObjectFailed = 205,
-  cudaErrorUnmapBufferObjectFailed = 206,
-  cudaErrorArrayIsMapped = 207,
-  cudaErrorAlreadyMapped = 208,
-  cudaErrorNoKernelImageForDevice = 209,
-  cudaErrorAlreadyAcquired = 210,
-  cudaErrorNotMapped = 211,
-  cudaErrorNotMappedAsArray = 212,
-  cudaErrorNotMappedAsPointer = 213,
-  cudaErrorECCUncorrectable = 214,
-  cudaErrorUnsupportedLimit = 215,
-  cudaErrorDeviceAlreadyInUse = 216,
-  cudaErrorPeerAccessUnsupported = 217,
-  cudaErrorInvalidPtx = 218,
-  cudaErrorInvalidGraphicsContext = 219,
-  cudaErrorNvlinkUncorrectable = 220,
-  cudaErrorJitCompilerNotFound = 221,
-  cudaErrorUnsupportedPtxVersion = 222,
-  cudaErrorJitCompilationDisabled = 223,
-  cudaErrorUnsupportedExecAffinity = 224,
-  cudaErrorUnsupportedDevSideSync = 225,
-  cudaErrorContained = 226,
-  cudaErrorInvalidSource = 300,
-  cudaErrorFileNotFound = 301,
-  cudaErrorSharedObjectSymbolNotFound = 302,
-  cudaErrorSharedObjectInitFailed = 303,
-  cudaErrorOperatingSystem = 304,
-  cudaErrorInvalidResourceHandle = 400,
-  cudaErrorIllegalState = 401,
-  cudaErrorLossyQuery = 402,
-  cudaErrorSymbolNotFound = 500,
-  cudaErrorNotReady = 600,
-  cudaErrorIllegalAddress = 700,
-  cudaErrorLaunchOutOfResources = 701,
-  cudaErrorLaunchTimeout = 702,
-  cudaErrorLaunchIncompatibleTexturing = 703,
-  cudaErrorPeerAccessAlreadyEnabled = 704,
-  cudaErrorPeerAccessNotEnabled = 705,
-  cudaErrorSetOnActiveProcess = 708,
-  cudaErrorContextIsDestroyed = 709,
-  cudaErrorAssert = 710,
-  cudaErrorTooManyPeers = 711,
-  cudaErrorHostMemoryAlreadyRegistered = 712,
-  cudaErrorHostMemoryNotRegistered = 713,
-  cudaErrorHardwareStackError = 714,
-  cudaErrorIllegalInstruction = 715,
-  cudaErrorMisalignedAddress = 716,
-  cudaErrorInvalidAddressSpace = 717,
-  cudaErrorInvalidPc = 718,
-  cudaErrorLaunchFailure = 719,
-  cudaErrorCooperativeLaunchTooLarge = 720,
-  cudaErrorTensorMemoryLeak = 721,
-  cudaErrorNotPermitted = 800,
-  cudaErrorNotSupported = 801,
-  cudaErrorSystemNotReady = 802,
-  cudaErrorSystemDriverMismatch = 803,
-  cudaErrorCompatNotSupportedOnDevice = 804,
-  cudaErrorMpsConnectionFailed = 805,
-  cudaErrorMpsRpcFailure = 806,
-  cudaErrorMpsServerNotReady = 807,
-  cudaErrorMpsMaxClientsReached = 808,
-  cudaErrorMpsMaxConnectionsReached = 809,
-  cudaErrorMpsClientTerminated = 810,
-  cudaErrorCdpNotSupported = 811,
-  cudaErrorCdpVersionMismatch = 812,
-  cudaErrorStreamCaptureUnsupported = 900,
-  cudaErrorStreamCaptureInvalidated = 901,
-  cudaErrorStreamCaptureMerge = 902,
-  cudaErrorStreamCaptureUnmatched = 903,
-  cudaErrorStreamCaptureUnjoined = 904,
-  cudaErrorStreamCaptureIsolation = 905,
-  cudaErrorStreamCaptureImplicit = 906,
-  cudaErrorCapturedEvent = 907,
-  cudaErrorStreamCaptureWrongThread = 908,
-  cudaErrorTimeout = 909,
-  cudaErrorGraphExecUpdateFailure = 910,
-  cudaErrorExternalDevice = 911,
-  cudaErrorInvalidClusterSize = 912,
-  cudaErrorFunctionNotLoaded = 913,
-  cudaErrorInvalidResourceType = 914,
-  cudaErrorInvalidResourceConfiguration = 915,
-  cudaErrorUnknown = 999,
-  cudaErrorApiFailureBase = 10000
+#define CUDA_ERROR(name, number, text) name = number,
+#include "cuda_errors.h"
+#undef CUDA_ERROR
 } cudaError_t;
 
 typedef struct CUstream_st* cudaStream_t;
@@ -162,13 +31,23 @@ typedef struct CUgraph_st* cudaGraph_t;
 typedef struct CUgraphNode_st* cudaGraphNode_t;
 typedef struct CUgraphExec_st* cudaGraphExec_t;
 typedef struct CUmemPoolHandle_st* cudaMemPool_t;
+typedef struct CUlib_st* cudaLibrary_t;
+typedef struct CUkern_st* cudaKernel_t;
 typedef void (*cudaHostFn_t)(void* userData);
 
 /* ---- devices ---- */
 
 enum cudaDeviceAttr NCCL4J_ABI_INT {
   cudaDevAttrMaxThreadsPerBlock = 1,
+  cudaDevAttrMaxBlockDimX = 2,
+  cudaDevAttrMaxBlockDimY = 3,
+  cudaDevAttrMaxBlockDimZ = 4,
+  cudaDevAttrMaxGridDimX = 5,
+  cudaDevAttrMaxGridDimY = 6,
+  cudaDevAttrMaxGridDimZ = 7,
+  cudaDevAttrMaxSharedMemoryPerBlock = 8,
   cudaDevAttrWarpSize = 10,
+  cudaDevAttrMaxRegistersPerBlock = 12,
   cudaDevAttrClockRate = 13,
   cudaDevAttrMultiProcessorCount = 16,
   cudaDevAttrIntegrated = 18,
@@ -315,6 +194,54 @@ typedef struct cudaGraphEdgeData_st {
   unsigned char reserved[5];
 } cudaGraphEdgeData;
 
+/* ---- kernels ---- */
+
+/* dim3 of CUDA's vector types. */
+typedef struct dim3 {
+  unsigned int x;
+  unsigned int y;
+  unsigned int z;
+} dim3;
+
+typedef struct cudaLaunchAttribute_st cudaLaunchAttribute;
+
+typedef struct cudaLaunchConfig_st {
+  dim3 gridDim;
+  dim3 blockDim;
+  size_t dynamicSmemBytes;
+  cudaStream_t stream;
+  cudaLaunchAttribute* attrs;
+  unsigned int numAttrs;
+} cudaLaunchConfig_t;
+
+enum cudaFuncAttribute NCCL4J_ABI_INT {
+  cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
+  cudaFuncAttributePreferredSharedMemoryCarveout = 9
+};
+
+struct cudaFuncAttributes {
+  size_t sharedSizeBytes;
+  size_t constSizeBytes;
+  size_t localSizeBytes;
+  int maxThreadsPerBlock;
+  int numRegs;
+  int ptxVersion;
+  int binaryVersion;
+  int cacheModeCA;
+  int maxDynamicSharedSizeBytes;
+  int preferredShmemCarveout;
+  int clusterDimMustBeSet;
+  int requiredClusterWidth;
+  int requiredClusterHeight;
+  int requiredClusterDepth;
+  int clusterSchedulingPolicyPreference;
+  int nonPortableClusterSizeAllowed;
+  int reserved[16];
+};
+
+enum cudaJitOption NCCL4J_ABI_INT { cudaJitMaxRegisters = 0 };
+enum cudaLibraryOption NCCL4J_ABI_INT { cudaLibraryHostUniversalFunctionAndDataTable = 0, cudaLibraryBinaryIsPreserved = 1 };
+
 /* ---- devices---- */
 
 cudaError_t cudaDeviceCanAccessPeer(int* canAccessPeer, int device, int peerDevice);
@@ -422,6 +349,23 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* pGraphExec, cudaGraph
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graphExec, cudaStream_t stream);
 cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, enum cudaGraphNodeType* pType);
 cudaError_t cudaGraphUpload(cudaGraphExec_t graphExec, cudaStream_t stream);
+
+/* ---- kernels---- */
+
+cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes* attr, const void* func);
+cudaError_t cudaFuncGetName(const char** name, const void* func);
+cudaError_t cudaFuncGetParamInfo(const void* func, size_t paramIndex, size_t* paramOffset, size_t* paramSize);
+cudaError_t cudaFuncSetAttribute(const void* func, enum cudaFuncAttribute attr, int value);
+cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* func, void** args);
+cudaError_t cudaLibraryEnumerateKernels(cudaKernel_t* kernels, unsigned int numKernels, cudaLibrary_t lib);
+cudaError_t cudaLibraryGetKernel(cudaKernel_t* pKernel, cudaLibrary_t library, const char* name);
+cudaError_t cudaLibraryGetKernelCount(unsigned int* count, cudaLibrary_t lib);
+cudaError_t cudaLibraryLoadData(cudaLibrary_t* library, const void* code, enum cudaJitOption* jitOptions,
+                                void** jitOptionsValues, unsigned int numJitOptions, enum cudaLibraryOption* libraryOptions,
+                                void** libraryOptionValues, unsigned int numLibraryOptions);
+cudaError_t cudaLibraryUnload(cudaLibrary_t library);
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* numBlocks, const void* func, int blockSize,
+                                                          size_t dynamicSMemSize);
 
 /* ---- profiler---- */
 

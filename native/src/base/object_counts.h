@@ -6,8 +6,8 @@
 
 namespace emu::objects {
 
-// One kind of object, counted per device. Whoever makes the object calls add(device, 1), whoever ends it add(device, -1)
-// with the same device.
+// One kind of object, counted per device. Whoever makes the object calls add(device, 1), whoever ends it add(device,
+// -1) with the same device.
 class Counter {
  public:
   void add(int device, int64_t change);

@@ -7,7 +7,11 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <numeric>
+#include <utility>
+#include <vector>
 
+#include "base/visible_devices.h"
 #include "nccl4j_emulator.h"
 
 namespace emu::options {
@@ -48,6 +52,8 @@ constexpr Option kOptions[kCount] = {
     {"shared_devices", "NCCL4J_EMU_SHARED_DEVICES", 0, 0, 1},
     {"wait_limit_ms", "NCCL4J_EMU_WAIT_LIMIT_MS", 0, 0, UINT64_MAX},
 };
+
+constexpr const char* kVisibleDevices = "CUDA_VISIBLE_DEVICES";
 
 // Options that are given by words.
 struct Word {
@@ -93,13 +99,22 @@ class Store {
 
   uint64_t value(int index) const { return values_[index].load(std::memory_order_relaxed); }
 
-  // The number of devices; from the first use on it stays.
-  uint64_t devices() {
+  // The devices that the process sees; from the first use on they stay.
+  const std::vector<int>& devices() {
     if (!devicesFixed_.load(std::memory_order_acquire)) {
+      std::string complaint;
+      std::vector<int> seen = seenNow(&complaint);
+      if (!complaint.empty()) std::fprintf(stderr, "nccl4j emulator: %s: %s\n", kVisibleDevices, complaint.c_str());
       const std::lock_guard<std::mutex> lock(mutex_);
+      if (!devicesFixed_.load(std::memory_order_relaxed)) devices_ = std::move(seen);
       devicesFixed_.store(true, std::memory_order_release);
     }
-    return value(kDevices);
+    return devices_;
+  }
+
+  size_t devicesSoFar() {
+    std::string complaint;
+    return devicesFixed_.load(std::memory_order_acquire) ? devices_.size() : seenNow(&complaint).size();
   }
 
   int set(const char* name, const char* text) {
@@ -149,6 +164,13 @@ class Store {
   }
 
  private:
+  std::vector<int> seenNow(std::string* complaint) const {
+    std::vector<int> all(value(kDevices));
+    std::iota(all.begin(), all.end(), 0);
+    std::string list;
+    return environment(kVisibleDevices, &list) ? visibleDevices(list, static_cast<int>(all.size()), complaint) : all;
+  }
+
   static int find(const char* name) {
     for (int i = 0; name != nullptr && i < kCount; ++i) {
       if (std::strcmp(kOptions[i].name, name) == 0) return i;
@@ -158,6 +180,7 @@ class Store {
 
   std::atomic<uint64_t> values_[kCount];
   std::atomic<bool> devicesFixed_{false};
+  std::vector<int> devices_;  // once fixed
   mutable std::mutex mutex_;
   std::map<std::string, std::string> environment_;
 };
@@ -174,8 +197,9 @@ bool poison() { return store().value(kPoison) != 0; }
 uint64_t shuffleSeed() { return store().value(kShuffle); }
 int epVersion() { return static_cast<int>(store().value(kApi)); }
 int computeCapability() { return static_cast<int>(store().value(kComputeCapability)); }
-int devices() { return static_cast<int>(store().devices()); }
-int devicesSoFar() { return static_cast<int>(store().value(kDevices)); }
+int devices() { return static_cast<int>(store().devices().size()); }
+int devicesSoFar() { return static_cast<int>(store().devicesSoFar()); }
+int machineDevice(int device) { return store().devices()[static_cast<size_t>(device)]; }
 uint64_t deviceMemory() { return store().value(kDeviceMemory); }
 int multiprocessors() { return static_cast<int>(store().value(kSms)); }
 bool sharedDevices() { return store().value(kSharedDevices) != 0; }

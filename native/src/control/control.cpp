@@ -5,6 +5,7 @@
 #include "base/call_log.h"
 #include "base/export.h"
 #include "base/faults.h"
+#include "base/host_access.h"
 #include "base/object_counts.h"
 #include "base/misuse.h"
 #include "base/options.h"
@@ -118,6 +119,15 @@ EMU_API int nccl4jEmuUsage(int device, nccl4jEmuUsage_t* usage) {
   usage->handles = objects::handles.count(device);
   usage->host_waits = device::hostWaits();
   return NCCL4J_EMU_OK;
+}
+
+EMU_API int nccl4jEmuDeclareMemory(void* address, size_t bytes, int device) {
+  if (!validDevice(device) || bytes == 0 || !host::mapped(address, bytes)) return NCCL4J_EMU_BAD_VALUE;
+  return memory::declare(address, bytes, device) == cudaSuccess ? NCCL4J_EMU_OK : NCCL4J_EMU_BAD_VALUE;
+}
+
+EMU_API int nccl4jEmuWithdrawMemory(void* address) {
+  return memory::withdraw(address) == cudaSuccess ? NCCL4J_EMU_OK : NCCL4J_EMU_BAD_VALUE;
 }
 
 EMU_API int nccl4jEmuDescribeAddress(const void* address, char* text, size_t capacity) {

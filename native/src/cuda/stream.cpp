@@ -54,8 +54,8 @@ Point Stream::enqueue(std::unique_ptr<Task> task, std::vector<Point> after) {
 
 Point Stream::tail() { return Point{shared_from_this(), enqueued_.load(std::memory_order_acquire)}; }
 
-// Reads how far the others have got before this stream's own entry is visible, so that entries only ever depend on earlier
-// ones and no two can wait for each other.
+// Reads how far the others have got before this stream's own entry is visible, so that entries only ever depend on
+// earlier ones and no two can wait for each other.
 void Stream::addLegacyDependencies(std::vector<Point>* after) {
   if (!blocking()) return;
   if (!legacy()) {

@@ -5,6 +5,7 @@
 #include <exception>
 
 #include "base/faults.h"
+#include "base/try.h"
 #include "base/work_log.h"
 #include "base/wait.h"
 #include "cuda/capture.h"
@@ -103,16 +104,15 @@ cudaError_t execute(const Work& work, WorkContext& context) {
 cudaError_t submitOn(const std::shared_ptr<Stream>& stream, Work work, Submitted* submitted) {
   const cudaError_t recorded = capture::record(*stream, &work, &submitted->captured);
   if (submitted->captured || recorded != cudaSuccess) return recorded;
-  const cudaError_t launched = launchFault(stream->device(), work.name);
-  if (launched != cudaSuccess) return launched;
+  EMU_TRY(launchFault(stream->device(), work.name));
+  if (work.issued) work.issued();
   submitted->point = stream->enqueue(std::make_unique<WorkTask>(std::move(work)));
   return cudaSuccess;
 }
 
 cudaError_t submit(cudaStream_t handle, Work work) {
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolveForLaunch(handle, &stream);
-  if (resolved != cudaSuccess) return resolved;
+  EMU_TRY(streams::resolveForLaunch(handle, &stream));
   Submitted submitted;
   return submitOn(stream, std::move(work), &submitted);
 }
@@ -130,10 +130,8 @@ bool isCapturing(cudaStream_t handle) {
 
 cudaError_t drain(cudaStream_t handle) {
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolve(handle, &stream);
-  if (resolved != cudaSuccess) return resolved;
-  const cudaError_t allowed = capture::forbidUnsafe(*stream);
-  if (allowed != cudaSuccess) return allowed;
+  EMU_TRY(streams::resolve(handle, &stream));
+  EMU_TRY(capture::forbidUnsafe(*stream));
   streams::hostWait(stream->tail());
   return deviceResult(stream->device());
 }

@@ -18,14 +18,17 @@ constexpr size_t kNonceBytes = 16;
 constexpr size_t kTextBytes = 400;
 constexpr size_t kHostDataBytes = 4096;      // the most that one rank gives to a host-side all-gather
 constexpr size_t kChunkBytes = 512 * 1024;   // what one rank shows to the others in one round of a collective
+constexpr size_t kOperationBytes = 112;        // of the text of an operation
+constexpr size_t kCallWords = kOperationBytes / sizeof(uint64_t);
+constexpr uint64_t kCallsKept = 256;           // how far one rank may be ahead of another and still be compared with it
 constexpr size_t kRingSlots = 2;
 constexpr size_t kRingSlotBytes = 64 * 1024; // what one message moves at a time
 
 enum class Gathering : uint32_t { Open = 0, Complete, Failed };
 enum class Presence : uint32_t { Absent = 0, Coming, Present, Left, Aborted };
 
-// Every round is joined by all ranks. Who posts last notifies. As a rank posts round n+1 only after it has read all of round n,
-// what was posted in round n may be overwritten from round n+2 on.
+// Every round is joined by all ranks. Who posts last notifies. As a rank posts round n+1 only after it has read all of
+// round n, what was posted in round n may be overwritten from round n+2 on.
 struct Rounds {
   std::atomic<uint64_t> posts;
   EventCount changed;
@@ -45,6 +48,7 @@ struct alignas(64) RankState {
   ProcessIdentity process;
   std::atomic<uint64_t> hostRound;    // the last that this rank posted
   std::atomic<uint64_t> deviceRound;
+  std::atomic<uint64_t> calls;  // collective operations that this rank has called
   EventCount messages;                // peers sent to this rank or took what it sent
 };
 
@@ -59,17 +63,19 @@ struct Control {
   alignas(64) Rounds host;
   alignas(64) Rounds device;
   FailureRecord failure;  // why device work of this communicator cannot go on
+  std::atomic<uint32_t> crossed;  // 1: it is that the ranks called different operations
   RankState ranks[kMaxRanks];
 };
 
 // What a rank says of the collective that it takes part in, next to the data of each round.
 struct Statement {
-  uint32_t operation;
-  uint32_t datatype;
-  uint32_t reduction;
-  int32_t root;
-  uint64_t count;
+  char text[kOperationBytes];
   uint64_t round;  // within the operation
+};
+
+// A text of kOperationBytes.
+struct CalledOperation {
+  std::atomic<uint64_t> words[kCallWords];
 };
 
 struct HostData {
@@ -91,6 +97,7 @@ struct Ring {
 struct RankArea {
   HostData hostData[2];
   Statement statements[2];
+  CalledOperation calls[kCallsKept];  // the newest, in the place of their number
   Ring rings[kMaxRanks];  // to each peer
   alignas(4096) unsigned char chunks[2][kChunkBytes];
   unsigned char messages[kMaxRanks][kRingSlots][kRingSlotBytes];

@@ -1,5 +1,5 @@
-// Lets the device work of one rank of a communicator run one at a time: eager work in the order of the calls, whatever the
-// streams; replayed work whenever it comes.
+// Lets the device work of one rank of a communicator run one at a time: eager work in the order of the calls, whatever
+// the streams; replayed work whenever it comes.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,8 @@ class CallOrder {
   static constexpr Ticket kNone = 0;  // of replayed work
 
   Ticket nextTicket();
-  // Blocks until it is the ticket's ordered: what comes before ends by itself. False if cancelled() or waits were broken.
+  // Blocks until it is the ticket's ordered: what comes before ends by itself. False if cancelled() or waits were
+  // broken.
   bool enter(Ticket ticket, const std::function<bool()>& cancelled);
   void leave(Ticket ticket);  // after enter
   void drop(Ticket ticket);   // its work will never enter

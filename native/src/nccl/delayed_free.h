@@ -1,5 +1,5 @@
-// An allocator that keeps freed blocks for a while, so that a stale handle is found in no registry instead of being taken for a
-// newer object at the same address.
+// An allocator that keeps freed blocks for a while, so that a stale handle is found in no registry instead of being
+// taken for a newer object at the same address.
 #pragma once
 
 #include <cstddef>

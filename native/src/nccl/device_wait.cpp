@@ -21,6 +21,11 @@ bool DeviceWait::await(EventCount& changed, const std::function<bool()>& ready, 
   std::string why;
   const TeamResult result = ranks_.await(changed, ready, missing, deadline, &why);
   if (result == TeamResult::Ok) return true;
+  // Calls that differ end the work of all ranks at once.
+  if (result == TeamResult::PeerDied && ranks_.crossed()) {
+    *outcome = outcomeOf(TeamResult::Mismatch, why);
+    return false;
+  }
   if (result == TeamResult::PeerDied) return waitForAbort(changed, ready, deadline, why, outcome);
   *outcome = outcomeOf(result, why);
   return false;
@@ -32,6 +37,10 @@ bool DeviceWait::begin(Outcome* outcome) {
     return false;
   }
   if (!ranks_.failed()) return true;
+  if (ranks_.crossed()) {
+    *outcome = outcomeOf(TeamResult::Mismatch, ranks_.failureText());
+    return false;
+  }
   return waitForAbort(ranks_.control().device.changed, [] { return false; }, waitLimit(), ranks_.failureText(), outcome);
 }
 

@@ -50,6 +50,9 @@ class OrderedWork {
     Outcome outcome;
     if (!wait.begin(&outcome)) {
       // `outcome` says why.
+    } else if (const std::string differ = comm_->callsDiffer(); !differ.empty()) {
+      ranks_->failCrossed(std::string(name_) + ": " + differ);
+      outcome = outcomeOf(TeamResult::Mismatch, differ);
     } else if (!entered) {
       outcome = outcomeOf(TeamResult::Broken, "the waits of this process were broken: " + brokenReason());
     } else {
@@ -79,7 +82,8 @@ class OrderedWork {
 
 }  // namespace
 
-ncclResult_t enqueue(const std::shared_ptr<CommState>& comm, cudaStream_t stream, const char* name, Body body) {
+ncclResult_t enqueue(const std::shared_ptr<CommState>& comm, cudaStream_t stream, const char* name,
+                     const std::string& collective, Body body) {
   // Tickets and places in streams must be in the same order.
   const std::lock_guard<std::mutex> lock(comm->issue);
   auto ordered = std::make_shared<OrderedWork>(comm, comm->sharedRanks(), name, isCapturing(stream));
@@ -87,6 +91,11 @@ ncclResult_t enqueue(const std::shared_ptr<CommState>& comm, cudaStream_t stream
   work.name = name;
   work.rank = comm->rank();
   work.run = [ordered, body = std::move(body)](WorkContext& context) { return ordered->run(body, context); };
+  if (!collective.empty()) {
+    work.issued = [comm, collective] {
+      if (find(comm.get()) != nullptr) comm->noteCollective(collective);
+    };
+  }
   ordered->submitted(true);
   const cudaError_t error = submit(stream, std::move(work));
   if (error == cudaSuccess) return ncclSuccess;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/thread.h"
+#include "base/try.h"
 #include "nccl/errors.h"
 #include "nccl/launch.h"
 
@@ -93,8 +94,7 @@ ncclResult_t perform(Group work) {
       inProgress = true;
     }
   }
-  const ncclResult_t launched = launchAll(work.launches);
-  if (launched != ncclSuccess) return launched;
+  EMU_TRY(launchAll(work.launches));
   if (!work.launches.empty() && !work.launches.front().comm->blocking) inProgress = true;
   return inProgress ? ncclInProgress : ncclSuccess;
 }
@@ -142,8 +142,7 @@ ncclResult_t add(const std::shared_ptr<CommState>& comm, cudaStream_t stream, co
     group.launches.push_back({comm, stream, operation});
     return ncclSuccess;
   }
-  const ncclResult_t launched = launchAll({{comm, stream, operation}});
-  if (launched != ncclSuccess) return launched;
+  EMU_TRY(launchAll({{comm, stream, operation}}));
   return comm->blocking ? ncclSuccess : ncclInProgress;
 }
 

@@ -9,8 +9,8 @@
 
 namespace emu::nccl::group {
 
-// The part of a call that meets other ranks on the host, such as init or split. `body` runs on a thread whose current device is
-// the communicator's; it answers a result and, on failure, a text.
+// The part of a call that meets other ranks on the host, such as init or split. `body` runs on a thread whose current
+// device is the communicator's; it answers a result and, on failure, a text.
 struct HostOperation {
   std::shared_ptr<CommState> comm;  // whose async error tells of it if it does not block
   std::function<ncclResult_t(std::string*)> body;
@@ -18,7 +18,8 @@ struct HostOperation {
 };
 
 ncclResult_t start();
-// Does what the group holds: all hostOperations side by side, then all operations. Answers the first error of the group.
+// Does what the group holds: all hostOperations side by side, then all operations. Answers the first error of the
+// group.
 ncclResult_t end();
 // Forgets what the group holds.
 ncclResult_t discard();

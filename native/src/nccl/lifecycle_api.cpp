@@ -1,5 +1,4 @@
 // Questions to communicators, and their end.
-#include "base/host_access.h"
 #include "base/wait.h"
 #include "nccl/entry.h"
 #include "nccl/state.h"
@@ -10,14 +9,11 @@ using nccl::Stage;
 
 namespace {
 
-using State = std::shared_ptr<CommState>;
-
 // The body of a question whose answer is an int.
 template <class Answer>
 ncclResult_t ask(ncclComm_t comm, int* out, Answer answer) {
-  ncclResult_t why = ncclSuccess;
-  const State state = nccl::ready(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::ready(comm, &state));
   if (!given(out)) return nccl::fail(ncclInvalidArgument, "the pointer for the answer is NULL");
   *out = answer(*state);
   return ncclSuccess;
@@ -29,9 +25,8 @@ ncclResult_t notLive(ncclComm_t comm) {
 
 ncclResult_t finalize(ncclComm_t comm) {
   if (comm == nullptr) return ncclSuccess;
-  ncclResult_t why = ncclSuccess;
-  const State state = nccl::usable(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::usable(comm, &state));
   state->stage.store(Stage::Finalized);
   nccl::group::HostOperation hostOperation;
   hostOperation.comm = state;
@@ -45,16 +40,15 @@ ncclResult_t finalize(ncclComm_t comm) {
 
 ncclResult_t destroy(ncclComm_t comm) {
   if (comm == nullptr) return ncclSuccess;
-  ncclResult_t why = ncclSuccess;
-  const State state = nccl::ready(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::ready(comm, &state));
   state->order.waitForAll();
   // As the real library, wait for the graphs that hold work of the communicator.
   EventCount never{};
   if (waitUntil(never, [&] { return state->captured.load() == 0; }, waitLimit()) != WaitEnd::Ready) {
     return nccl::fail(ncclInvalidUsage, "%d captured operations of the communicator live in graphs", state->captured.load());
   }
-  const State owned = nccl::take(comm);
+  const nccl::Comm owned = nccl::take(comm);
   if (owned == nullptr) return notLive(comm);
   owned->close();
   return ncclSuccess;
@@ -62,7 +56,7 @@ ncclResult_t destroy(ncclComm_t comm) {
 
 ncclResult_t abort(ncclComm_t comm) {
   if (comm == nullptr) return ncclSuccess;
-  const State state = nccl::take(comm);
+  const nccl::Comm state = nccl::take(comm);
   if (state == nullptr) return notLive(comm);
   if (state->stage.load() != Stage::Starting) calls::setRank(state->rank());
   state->abort();
@@ -72,7 +66,7 @@ ncclResult_t abort(ncclComm_t comm) {
 }
 
 ncclResult_t getAsyncError(ncclComm_t comm, ncclResult_t* out) {
-  const State state = nccl::find(comm);
+  const nccl::Comm state = nccl::find(comm);
   if (state == nullptr) return notLive(comm);
   if (!given(out)) return nccl::fail(ncclInvalidArgument, "asyncError is NULL");
   if (state->stage.load() != Stage::Starting) calls::setRank(state->rank());

@@ -41,7 +41,8 @@ struct Publications {
   uint64_t last = 0;
 };
 
-// Nobody says that an id will not be used. Each holds a file descriptor, of which a process often has no more than 1024.
+// Nobody says that an id will not be used. Each holds a file descriptor, of which a process often has no more than
+// 1024.
 constexpr size_t kMostUnused = 512;
 
 Publications& publications() {
@@ -158,7 +159,7 @@ class Arrival {
       *refusal = refuse(ncclInvalidUsage, "rank " + std::to_string(rank_) + " came twice");
       return false;
     }
-    state.device = device;
+    state.device = options::machineDevice(device);
     state.process = self();
     state.presence.store(static_cast<uint32_t>(Presence::Present), std::memory_order_release);
     if (control_.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {

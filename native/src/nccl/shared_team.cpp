@@ -215,6 +215,11 @@ void SharedTeam::failure(int* rank, ncclResult_t* code, std::string* text) {
   *text = words;
 }
 
+void SharedTeam::failCrossed(const std::string& text) {
+  control_.crossed.store(1, std::memory_order_release);
+  fail(ncclInvalidUsage, text);
+}
+
 std::string SharedTeam::failureText() {
   int rank = -1;
   ncclResult_t code = ncclRemoteError;

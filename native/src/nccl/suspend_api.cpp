@@ -1,5 +1,4 @@
 // ncclCommSuspend, ncclCommResume and ncclCommMemStats.
-#include "base/host_access.h"
 #include "nccl/entry.h"
 #include "nccl/state.h"
 
@@ -9,9 +8,8 @@ using nccl::Stage;
 namespace {
 
 ncclResult_t suspend(ncclComm_t comm, int flags) {
-  ncclResult_t why = ncclSuccess;
-  const auto state = nccl::usable(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::usable(comm, &state));
   if (flags != NCCL_SUSPEND_MEM) return nccl::fail(ncclInvalidArgument, "suspend flags 0x%x", static_cast<unsigned>(flags));
   state->order.waitForAll();
   state->stage.store(Stage::Suspended);
@@ -19,9 +17,8 @@ ncclResult_t suspend(ncclComm_t comm, int flags) {
 }
 
 ncclResult_t resume(ncclComm_t comm) {
-  ncclResult_t why = ncclSuccess;
-  const auto state = nccl::ready(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::ready(comm, &state));
   Stage suspended = Stage::Suspended;
   if (state->stage.compare_exchange_strong(suspended, Stage::Ready)) return ncclSuccess;
   return nccl::fail(ncclInvalidUsage, "the communicator is not suspended");
@@ -29,9 +26,8 @@ ncclResult_t resume(ncclComm_t comm) {
 
 // An emulated communicator has no device memory of its own.
 ncclResult_t memoryStatistic(ncclComm_t comm, ncclCommMemStat_t statistic, uint64_t* out) {
-  ncclResult_t why = ncclSuccess;
-  const auto state = nccl::ready(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::ready(comm, &state));
   if (!given(out)) return nccl::fail(ncclInvalidArgument, "value is NULL");
   if (static_cast<unsigned int>(statistic) > ncclStatGpuMemTotal) {
     return nccl::fail(ncclInvalidArgument, "memory statistic %d does not exist", static_cast<int>(statistic));

@@ -10,9 +10,11 @@ module io.nccl4j {
     requires static org.jspecify;
 
     exports io.nccl4j;
+    // The emulator's control interface: its Java API is in a jar of its own, which may be in the unnamed module.
+    exports io.nccl4j.bindings.emulator;
     exports io.nccl4j.bootstrap;
     exports io.nccl4j.cuda;
-    exports io.nccl4j.emulator;
     exports io.nccl4j.ep;
+    exports io.nccl4j.ep.graph;
     exports io.nccl4j.nccl;
 }

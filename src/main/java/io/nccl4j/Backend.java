@@ -6,7 +6,7 @@ public enum Backend {
     NATIVE,
     /**
      * The CPU emulator. Never chosen by itself: only by the system property {@code nccl4j.backend=emulator}, the environment
-     * variable {@code NCCL4J_BACKEND=emulator} or {@code io.nccl4j.emulator.Emulator.use()}.
+     * variable {@code NCCL4J_BACKEND=emulator} or {@link NativeLibraries#use}.
      */
     EMULATOR
 }

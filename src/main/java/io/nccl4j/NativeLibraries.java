@@ -16,12 +16,22 @@ public final class NativeLibraries {
     }
 
     /**
-     * Loads the libraries if that has not happened yet. Every part of nccl4j does so by itself on first use.
+     * Chooses the backend of this JVM, whatever property and environment say. Call it before the first use of nccl4j.
+     *
+     * @throws IllegalStateException if the other one is loaded already
+     */
+    public static void use(Backend backend) {
+        LibraryLoader.use(backend);
+    }
+
+    /**
+     * Loads all three libraries if that has not happened yet. Each part of nccl4j loads those that it needs by itself on first
+     * use: {@code io.nccl4j.cuda} the CUDA runtime, {@code io.nccl4j.nccl} NCCL too, {@code io.nccl4j.ep} all of them.
      *
      * @throws NativeLibraryException if they cannot be used; a later call tries again
      */
     public static void load() {
-        LibraryLoader.ensureLoaded();
+        LibraryLoader.loadNcclEp();
     }
 
     /** Whether {@link #load()} succeeds. Never throws. */

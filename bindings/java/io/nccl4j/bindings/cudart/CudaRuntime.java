@@ -1517,6 +1517,15 @@ public class CudaRuntime extends CudaRuntimeSymbols {
     public static int cudaStreamCaptureModeRelaxed() {
         return cudaStreamCaptureModeRelaxed;
     }
+    private static final int cudaFuncAttributeMaxDynamicSharedMemorySize = (int)8L;
+    /**
+     * {@snippet lang=c :
+     * enum cudaFuncAttribute.cudaFuncAttributeMaxDynamicSharedMemorySize = 8
+     * }
+     */
+    public static int cudaFuncAttributeMaxDynamicSharedMemorySize() {
+        return cudaFuncAttributeMaxDynamicSharedMemorySize;
+    }
     private static final int cudaDevAttrMaxThreadsPerBlock = (int)1L;
     /**
      * {@snippet lang=c :
@@ -3496,6 +3505,315 @@ public class CudaRuntime extends CudaRuntimeSymbols {
         }
     }
 
+    private static class cudaLaunchKernelExC {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            CudaRuntime.C_INT,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("cudaLaunchKernelExC");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *func, void **args)
+     * }
+     */
+    public static FunctionDescriptor cudaLaunchKernelExC$descriptor() {
+        return cudaLaunchKernelExC.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *func, void **args)
+     * }
+     */
+    public static MethodHandle cudaLaunchKernelExC$handle() {
+        return cudaLaunchKernelExC.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *func, void **args)
+     * }
+     */
+    public static MemorySegment cudaLaunchKernelExC$address() {
+        return cudaLaunchKernelExC.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *func, void **args)
+     * }
+     */
+    public static int cudaLaunchKernelExC(MemorySegment config, MemorySegment func, MemorySegment args) {
+        var mh$ = cudaLaunchKernelExC.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("cudaLaunchKernelExC", config, func, args);
+            }
+            return (int)mh$.invokeExact(config, func, args);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class cudaFuncGetAttributes {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            CudaRuntime.C_INT,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("cudaFuncGetAttributes");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *attr, const void *func)
+     * }
+     */
+    public static FunctionDescriptor cudaFuncGetAttributes$descriptor() {
+        return cudaFuncGetAttributes.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *attr, const void *func)
+     * }
+     */
+    public static MethodHandle cudaFuncGetAttributes$handle() {
+        return cudaFuncGetAttributes.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *attr, const void *func)
+     * }
+     */
+    public static MemorySegment cudaFuncGetAttributes$address() {
+        return cudaFuncGetAttributes.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * extern cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *attr, const void *func)
+     * }
+     */
+    public static int cudaFuncGetAttributes(MemorySegment attr, MemorySegment func) {
+        var mh$ = cudaFuncGetAttributes.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("cudaFuncGetAttributes", attr, func);
+            }
+            return (int)mh$.invokeExact(attr, func);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class cudaFuncSetAttribute {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            CudaRuntime.C_INT,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_INT,
+            CudaRuntime.C_INT
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("cudaFuncSetAttribute");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaFuncSetAttribute(const void *func, enum cudaFuncAttribute attr, int value)
+     * }
+     */
+    public static FunctionDescriptor cudaFuncSetAttribute$descriptor() {
+        return cudaFuncSetAttribute.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaFuncSetAttribute(const void *func, enum cudaFuncAttribute attr, int value)
+     * }
+     */
+    public static MethodHandle cudaFuncSetAttribute$handle() {
+        return cudaFuncSetAttribute.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaFuncSetAttribute(const void *func, enum cudaFuncAttribute attr, int value)
+     * }
+     */
+    public static MemorySegment cudaFuncSetAttribute$address() {
+        return cudaFuncSetAttribute.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * extern cudaError_t cudaFuncSetAttribute(const void *func, enum cudaFuncAttribute attr, int value)
+     * }
+     */
+    public static int cudaFuncSetAttribute(MemorySegment func, int attr, int value) {
+        var mh$ = cudaFuncSetAttribute.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("cudaFuncSetAttribute", func, attr, value);
+            }
+            return (int)mh$.invokeExact(func, attr, value);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class cudaFuncGetName {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            CudaRuntime.C_INT,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("cudaFuncGetName");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaFuncGetName(const char **name, const void *func)
+     * }
+     */
+    public static FunctionDescriptor cudaFuncGetName$descriptor() {
+        return cudaFuncGetName.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaFuncGetName(const char **name, const void *func)
+     * }
+     */
+    public static MethodHandle cudaFuncGetName$handle() {
+        return cudaFuncGetName.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaFuncGetName(const char **name, const void *func)
+     * }
+     */
+    public static MemorySegment cudaFuncGetName$address() {
+        return cudaFuncGetName.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * extern cudaError_t cudaFuncGetName(const char **name, const void *func)
+     * }
+     */
+    public static int cudaFuncGetName(MemorySegment name, MemorySegment func) {
+        var mh$ = cudaFuncGetName.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("cudaFuncGetName", name, func);
+            }
+            return (int)mh$.invokeExact(name, func);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class cudaFuncGetParamInfo {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            CudaRuntime.C_INT,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_LONG,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("cudaFuncGetParamInfo");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaFuncGetParamInfo(const void *func, size_t paramIndex, size_t *paramOffset, size_t *paramSize)
+     * }
+     */
+    public static FunctionDescriptor cudaFuncGetParamInfo$descriptor() {
+        return cudaFuncGetParamInfo.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaFuncGetParamInfo(const void *func, size_t paramIndex, size_t *paramOffset, size_t *paramSize)
+     * }
+     */
+    public static MethodHandle cudaFuncGetParamInfo$handle() {
+        return cudaFuncGetParamInfo.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaFuncGetParamInfo(const void *func, size_t paramIndex, size_t *paramOffset, size_t *paramSize)
+     * }
+     */
+    public static MemorySegment cudaFuncGetParamInfo$address() {
+        return cudaFuncGetParamInfo.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * extern cudaError_t cudaFuncGetParamInfo(const void *func, size_t paramIndex, size_t *paramOffset, size_t *paramSize)
+     * }
+     */
+    public static int cudaFuncGetParamInfo(MemorySegment func, long paramIndex, MemorySegment paramOffset, MemorySegment paramSize) {
+        var mh$ = cudaFuncGetParamInfo.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("cudaFuncGetParamInfo", func, paramIndex, paramOffset, paramSize);
+            }
+            return (int)mh$.invokeExact(func, paramIndex, paramOffset, paramSize);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class cudaLaunchHostFunc {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             CudaRuntime.C_INT,
@@ -3551,6 +3869,69 @@ public class CudaRuntime extends CudaRuntimeSymbols {
                 traceDowncall("cudaLaunchHostFunc", stream, fn, userData);
             }
             return (int)mh$.invokeExact(stream, fn, userData);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class cudaOccupancyMaxActiveBlocksPerMultiprocessor {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            CudaRuntime.C_INT,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_INT,
+            CudaRuntime.C_LONG
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *numBlocks, const void *func, int blockSize, size_t dynamicSMemSize)
+     * }
+     */
+    public static FunctionDescriptor cudaOccupancyMaxActiveBlocksPerMultiprocessor$descriptor() {
+        return cudaOccupancyMaxActiveBlocksPerMultiprocessor.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *numBlocks, const void *func, int blockSize, size_t dynamicSMemSize)
+     * }
+     */
+    public static MethodHandle cudaOccupancyMaxActiveBlocksPerMultiprocessor$handle() {
+        return cudaOccupancyMaxActiveBlocksPerMultiprocessor.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *numBlocks, const void *func, int blockSize, size_t dynamicSMemSize)
+     * }
+     */
+    public static MemorySegment cudaOccupancyMaxActiveBlocksPerMultiprocessor$address() {
+        return cudaOccupancyMaxActiveBlocksPerMultiprocessor.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * extern cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *numBlocks, const void *func, int blockSize, size_t dynamicSMemSize)
+     * }
+     */
+    public static int cudaOccupancyMaxActiveBlocksPerMultiprocessor(MemorySegment numBlocks, MemorySegment func, int blockSize, long dynamicSMemSize) {
+        var mh$ = cudaOccupancyMaxActiveBlocksPerMultiprocessor.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("cudaOccupancyMaxActiveBlocksPerMultiprocessor", numBlocks, func, blockSize, dynamicSMemSize);
+            }
+            return (int)mh$.invokeExact(numBlocks, func, blockSize, dynamicSMemSize);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
@@ -4779,6 +5160,318 @@ public class CudaRuntime extends CudaRuntimeSymbols {
                 traceDowncall("cudaGraphDebugDotPrint", graph, path, flags);
             }
             return (int)mh$.invokeExact(graph, path, flags);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class cudaLibraryLoadData {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            CudaRuntime.C_INT,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_INT,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_INT
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("cudaLibraryLoadData");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryLoadData(cudaLibrary_t *library, const void *code, enum cudaJitOption *jitOptions, void **jitOptionsValues, unsigned int numJitOptions, enum cudaLibraryOption *libraryOptions, void **libraryOptionValues, unsigned int numLibraryOptions)
+     * }
+     */
+    public static FunctionDescriptor cudaLibraryLoadData$descriptor() {
+        return cudaLibraryLoadData.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryLoadData(cudaLibrary_t *library, const void *code, enum cudaJitOption *jitOptions, void **jitOptionsValues, unsigned int numJitOptions, enum cudaLibraryOption *libraryOptions, void **libraryOptionValues, unsigned int numLibraryOptions)
+     * }
+     */
+    public static MethodHandle cudaLibraryLoadData$handle() {
+        return cudaLibraryLoadData.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryLoadData(cudaLibrary_t *library, const void *code, enum cudaJitOption *jitOptions, void **jitOptionsValues, unsigned int numJitOptions, enum cudaLibraryOption *libraryOptions, void **libraryOptionValues, unsigned int numLibraryOptions)
+     * }
+     */
+    public static MemorySegment cudaLibraryLoadData$address() {
+        return cudaLibraryLoadData.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryLoadData(cudaLibrary_t *library, const void *code, enum cudaJitOption *jitOptions, void **jitOptionsValues, unsigned int numJitOptions, enum cudaLibraryOption *libraryOptions, void **libraryOptionValues, unsigned int numLibraryOptions)
+     * }
+     */
+    public static int cudaLibraryLoadData(MemorySegment library, MemorySegment code, MemorySegment jitOptions, MemorySegment jitOptionsValues, int numJitOptions, MemorySegment libraryOptions, MemorySegment libraryOptionValues, int numLibraryOptions) {
+        var mh$ = cudaLibraryLoadData.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("cudaLibraryLoadData", library, code, jitOptions, jitOptionsValues, numJitOptions, libraryOptions, libraryOptionValues, numLibraryOptions);
+            }
+            return (int)mh$.invokeExact(library, code, jitOptions, jitOptionsValues, numJitOptions, libraryOptions, libraryOptionValues, numLibraryOptions);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class cudaLibraryUnload {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            CudaRuntime.C_INT,
+            CudaRuntime.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("cudaLibraryUnload");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryUnload(cudaLibrary_t library)
+     * }
+     */
+    public static FunctionDescriptor cudaLibraryUnload$descriptor() {
+        return cudaLibraryUnload.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryUnload(cudaLibrary_t library)
+     * }
+     */
+    public static MethodHandle cudaLibraryUnload$handle() {
+        return cudaLibraryUnload.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryUnload(cudaLibrary_t library)
+     * }
+     */
+    public static MemorySegment cudaLibraryUnload$address() {
+        return cudaLibraryUnload.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryUnload(cudaLibrary_t library)
+     * }
+     */
+    public static int cudaLibraryUnload(MemorySegment library) {
+        var mh$ = cudaLibraryUnload.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("cudaLibraryUnload", library);
+            }
+            return (int)mh$.invokeExact(library);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class cudaLibraryGetKernel {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            CudaRuntime.C_INT,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("cudaLibraryGetKernel");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryGetKernel(cudaKernel_t *pKernel, cudaLibrary_t library, const char *name)
+     * }
+     */
+    public static FunctionDescriptor cudaLibraryGetKernel$descriptor() {
+        return cudaLibraryGetKernel.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryGetKernel(cudaKernel_t *pKernel, cudaLibrary_t library, const char *name)
+     * }
+     */
+    public static MethodHandle cudaLibraryGetKernel$handle() {
+        return cudaLibraryGetKernel.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryGetKernel(cudaKernel_t *pKernel, cudaLibrary_t library, const char *name)
+     * }
+     */
+    public static MemorySegment cudaLibraryGetKernel$address() {
+        return cudaLibraryGetKernel.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryGetKernel(cudaKernel_t *pKernel, cudaLibrary_t library, const char *name)
+     * }
+     */
+    public static int cudaLibraryGetKernel(MemorySegment pKernel, MemorySegment library, MemorySegment name) {
+        var mh$ = cudaLibraryGetKernel.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("cudaLibraryGetKernel", pKernel, library, name);
+            }
+            return (int)mh$.invokeExact(pKernel, library, name);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class cudaLibraryGetKernelCount {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            CudaRuntime.C_INT,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("cudaLibraryGetKernelCount");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryGetKernelCount(unsigned int *count, cudaLibrary_t lib)
+     * }
+     */
+    public static FunctionDescriptor cudaLibraryGetKernelCount$descriptor() {
+        return cudaLibraryGetKernelCount.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryGetKernelCount(unsigned int *count, cudaLibrary_t lib)
+     * }
+     */
+    public static MethodHandle cudaLibraryGetKernelCount$handle() {
+        return cudaLibraryGetKernelCount.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryGetKernelCount(unsigned int *count, cudaLibrary_t lib)
+     * }
+     */
+    public static MemorySegment cudaLibraryGetKernelCount$address() {
+        return cudaLibraryGetKernelCount.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryGetKernelCount(unsigned int *count, cudaLibrary_t lib)
+     * }
+     */
+    public static int cudaLibraryGetKernelCount(MemorySegment count, MemorySegment lib) {
+        var mh$ = cudaLibraryGetKernelCount.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("cudaLibraryGetKernelCount", count, lib);
+            }
+            return (int)mh$.invokeExact(count, lib);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class cudaLibraryEnumerateKernels {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            CudaRuntime.C_INT,
+            CudaRuntime.C_POINTER,
+            CudaRuntime.C_INT,
+            CudaRuntime.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("cudaLibraryEnumerateKernels");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryEnumerateKernels(cudaKernel_t *kernels, unsigned int numKernels, cudaLibrary_t lib)
+     * }
+     */
+    public static FunctionDescriptor cudaLibraryEnumerateKernels$descriptor() {
+        return cudaLibraryEnumerateKernels.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryEnumerateKernels(cudaKernel_t *kernels, unsigned int numKernels, cudaLibrary_t lib)
+     * }
+     */
+    public static MethodHandle cudaLibraryEnumerateKernels$handle() {
+        return cudaLibraryEnumerateKernels.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryEnumerateKernels(cudaKernel_t *kernels, unsigned int numKernels, cudaLibrary_t lib)
+     * }
+     */
+    public static MemorySegment cudaLibraryEnumerateKernels$address() {
+        return cudaLibraryEnumerateKernels.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * extern cudaError_t cudaLibraryEnumerateKernels(cudaKernel_t *kernels, unsigned int numKernels, cudaLibrary_t lib)
+     * }
+     */
+    public static int cudaLibraryEnumerateKernels(MemorySegment kernels, int numKernels, MemorySegment lib) {
+        var mh$ = cudaLibraryEnumerateKernels.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("cudaLibraryEnumerateKernels", kernels, numKernels, lib);
+            }
+            return (int)mh$.invokeExact(kernels, numKernels, lib);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

@@ -59,10 +59,10 @@ public class EmulatorControl extends EmulatorControlSymbols {
     public static int NCCL4J_EMU_TOO_LATE() {
         return NCCL4J_EMU_TOO_LATE;
     }
-    private static final int NCCL4J_EMU_INTERFACE = (int)2L;
+    private static final int NCCL4J_EMU_INTERFACE = (int)3L;
     /**
      * {@snippet lang=c :
-     * #define NCCL4J_EMU_INTERFACE 2
+     * #define NCCL4J_EMU_INTERFACE 3
      * }
      */
     public static int NCCL4J_EMU_INTERFACE() {
@@ -966,6 +966,194 @@ public class EmulatorControl extends EmulatorControlSymbols {
                 traceDowncall("nccl4jEmuBreakWaits", reason);
             }
             return (int)mh$.invokeExact(reason);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nccl4jEmuRegisterKernel {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            EmulatorControl.C_INT,
+            EmulatorControl.C_POINTER,
+            EmulatorControl.C_POINTER,
+            EmulatorControl.C_LONG,
+            EmulatorControl.C_POINTER,
+            EmulatorControl.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nccl4jEmuRegisterKernel");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int nccl4jEmuRegisterKernel(const char *name, const nccl4jEmuParameter_t *parameters, size_t count, nccl4jEmuKernel_t kernel, void *context)
+     * }
+     */
+    public static FunctionDescriptor nccl4jEmuRegisterKernel$descriptor() {
+        return nccl4jEmuRegisterKernel.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int nccl4jEmuRegisterKernel(const char *name, const nccl4jEmuParameter_t *parameters, size_t count, nccl4jEmuKernel_t kernel, void *context)
+     * }
+     */
+    public static MethodHandle nccl4jEmuRegisterKernel$handle() {
+        return nccl4jEmuRegisterKernel.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int nccl4jEmuRegisterKernel(const char *name, const nccl4jEmuParameter_t *parameters, size_t count, nccl4jEmuKernel_t kernel, void *context)
+     * }
+     */
+    public static MemorySegment nccl4jEmuRegisterKernel$address() {
+        return nccl4jEmuRegisterKernel.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int nccl4jEmuRegisterKernel(const char *name, const nccl4jEmuParameter_t *parameters, size_t count, nccl4jEmuKernel_t kernel, void *context)
+     * }
+     */
+    public static int nccl4jEmuRegisterKernel(MemorySegment name, MemorySegment parameters, long count, MemorySegment kernel, MemorySegment context) {
+        var mh$ = nccl4jEmuRegisterKernel.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nccl4jEmuRegisterKernel", name, parameters, count, kernel, context);
+            }
+            return (int)mh$.invokeExact(name, parameters, count, kernel, context);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nccl4jEmuKernelTouch {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            EmulatorControl.C_INT,
+            EmulatorControl.C_POINTER,
+            EmulatorControl.C_POINTER,
+            EmulatorControl.C_LONG
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nccl4jEmuKernelTouch");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int nccl4jEmuKernelTouch(const nccl4jEmuLaunch_t *launch, const void *address, size_t bytes)
+     * }
+     */
+    public static FunctionDescriptor nccl4jEmuKernelTouch$descriptor() {
+        return nccl4jEmuKernelTouch.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int nccl4jEmuKernelTouch(const nccl4jEmuLaunch_t *launch, const void *address, size_t bytes)
+     * }
+     */
+    public static MethodHandle nccl4jEmuKernelTouch$handle() {
+        return nccl4jEmuKernelTouch.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int nccl4jEmuKernelTouch(const nccl4jEmuLaunch_t *launch, const void *address, size_t bytes)
+     * }
+     */
+    public static MemorySegment nccl4jEmuKernelTouch$address() {
+        return nccl4jEmuKernelTouch.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int nccl4jEmuKernelTouch(const nccl4jEmuLaunch_t *launch, const void *address, size_t bytes)
+     * }
+     */
+    public static int nccl4jEmuKernelTouch(MemorySegment launch, MemorySegment address, long bytes) {
+        var mh$ = nccl4jEmuKernelTouch.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nccl4jEmuKernelTouch", launch, address, bytes);
+            }
+            return (int)mh$.invokeExact(launch, address, bytes);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nccl4jEmuKernelFail {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            EmulatorControl.C_INT,
+            EmulatorControl.C_POINTER,
+            EmulatorControl.C_INT,
+            EmulatorControl.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nccl4jEmuKernelFail");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int nccl4jEmuKernelFail(const nccl4jEmuLaunch_t *launch, int error, const char *reason)
+     * }
+     */
+    public static FunctionDescriptor nccl4jEmuKernelFail$descriptor() {
+        return nccl4jEmuKernelFail.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int nccl4jEmuKernelFail(const nccl4jEmuLaunch_t *launch, int error, const char *reason)
+     * }
+     */
+    public static MethodHandle nccl4jEmuKernelFail$handle() {
+        return nccl4jEmuKernelFail.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int nccl4jEmuKernelFail(const nccl4jEmuLaunch_t *launch, int error, const char *reason)
+     * }
+     */
+    public static MemorySegment nccl4jEmuKernelFail$address() {
+        return nccl4jEmuKernelFail.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int nccl4jEmuKernelFail(const nccl4jEmuLaunch_t *launch, int error, const char *reason)
+     * }
+     */
+    public static int nccl4jEmuKernelFail(MemorySegment launch, int error, MemorySegment reason) {
+        var mh$ = nccl4jEmuKernelFail.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nccl4jEmuKernelFail", launch, error, reason);
+            }
+            return (int)mh$.invokeExact(launch, error, reason);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

@@ -1,83 +1,201 @@
 package io.nccl4j.bootstrap;
 
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
 import org.jspecify.annotations.Nullable;
 
-/**
- * How ranks meet. Immutable: each method returns changed options.
- *
- * @param limit how long a call waits for other ranks; by default the system property {@code
- *     nccl4j.bootstrap.limit.seconds}, the environment variable {@code NCCL4J_BOOTSTRAP_LIMIT_SECONDS}, or 300 seconds
- * @param secret a text that all ranks have and strangers do not; by default the system property {@code
- *     nccl4j.bootstrap.secret}, the environment variable {@code NCCL4J_BOOTSTRAP_SECRET}, or none. Proves who belongs
- *     to the job; nothing is encrypted
- * @param job tells jobs that meet at the same place apart; ranks of another job are refused
- * @param localRank number of this rank among those on its machine; null to count them
- */
-public record BootstrapOptions(Duration limit, @Nullable String secret, String job, @Nullable Integer localRank) {
-    private static final Duration LIMIT = Duration.ofMinutes(5);
+/** How ranks meet. Immutable; made by {@link #builder()}. */
+public final class BootstrapOptions {
+    private static final Duration DEFAULT_LIMIT = Duration.ofMinutes(5);
+    private static final String LIMIT = "NCCL4J_BOOTSTRAP_LIMIT_SECONDS";
+    private static final String SECRET = "NCCL4J_BOOTSTRAP_SECRET";
+    private static final String SECRET_FILE = "NCCL4J_BOOTSTRAP_SECRET_FILE";
 
-    /** Refuses a limit that is not positive, an empty secret and a negative local rank. */
-    public BootstrapOptions {
-        if (limit.isNegative() || limit.isZero()) {
-            throw new IllegalArgumentException("limit is " + limit + ": must be positive");
-        }
-        if (secret != null && secret.isEmpty()) {
-            throw new IllegalArgumentException("the secret is empty");
-        }
-        if (localRank != null && localRank < 0) {
-            throw new IllegalArgumentException("local rank is " + localRank + ": must be at least 0");
-        }
+    private final Duration limit;
+    private final @Nullable String secret;
+    private final String job;
+    private final @Nullable Integer localRank;
+
+    private BootstrapOptions(Builder values, Duration limit, @Nullable String secret) {
+        this.limit = limit;
+        this.secret = secret;
+        this.job = values.job;
+        this.localRank = values.localRank;
     }
 
-    /** What the system properties and environment variables say, and no job name. */
+    /** Options in which everything is left to the environment variables. */
     public static BootstrapOptions defaults() {
-        String seconds = configured("nccl4j.bootstrap.limit.seconds", "NCCL4J_BOOTSTRAP_LIMIT_SECONDS");
-        return new BootstrapOptions(seconds == null ? LIMIT : parse(seconds),
-                configured("nccl4j.bootstrap.secret", "NCCL4J_BOOTSTRAP_SECRET"), "", null);
+        return builder().build();
     }
 
-    private static @Nullable String configured(String property, String variable) {
-        String value = System.getProperty(property, System.getenv(variable));
-        return value == null || value.isBlank() ? null : value;
+    /** Starts with nothing set. */
+    public static Builder builder() {
+        return new Builder(System.getenv(), System.getProperties());
     }
 
-    private static Duration parse(String seconds) {
-        try {
-            return Duration.ofSeconds(Long.parseLong(seconds.strip()));
-        } catch (NumberFormatException e) {
-            throw new IllegalArgumentException(
-                    "nccl4j.bootstrap.limit.seconds (NCCL4J_BOOTSTRAP_LIMIT_SECONDS) is '" + seconds
-                            + "': must be a number of seconds",
-                    e);
+    /** Collects the values. */
+    public static final class Builder {
+        private final Map<String, String> environment;
+        private final Properties properties;
+        private final List<String> broken = new ArrayList<>();
+        private @Nullable Duration limit;
+        private @Nullable String secret;
+        private @Nullable Path secretFile;
+        private String job = "";
+        private @Nullable Integer localRank;
+
+        Builder(Map<String, String> environment, Properties properties) {
+            this.environment = environment;
+            this.properties = properties;
+        }
+
+        /**
+         * How long a call waits for other ranks. By default the system property {@code nccl4j.bootstrap.limit.seconds},
+         * the environment variable {@code NCCL4J_BOOTSTRAP_LIMIT_SECONDS}, or 300 seconds.
+         */
+        public Builder limit(Duration value) {
+            limit = value;
+            return this;
+        }
+
+        /**
+         * A text that all ranks have and strangers do not. By default the environment variable
+         * {@code NCCL4J_BOOTSTRAP_SECRET}, the contents of the file that {@code NCCL4J_BOOTSTRAP_SECRET_FILE} names, or
+         * none. It is no system property, because every user of the machine can read the options of {@code java}.
+         */
+        public Builder secret(String value) {
+            secret = value;
+            return this;
+        }
+
+        /** A file with the secret; a line end after it does not count. */
+        public Builder secretFile(Path value) {
+            secretFile = value;
+            return this;
+        }
+
+        /** Tells jobs that meet at the same place apart; ranks of another job are refused. None by default. */
+        public Builder job(String value) {
+            job = value;
+            return this;
+        }
+
+        /** Number of this rank among those on its machine. By default they are counted. */
+        public Builder localRank(int value) {
+            localRank = value;
+            return this;
+        }
+
+        /**
+         * The options.
+         *
+         * @throws IllegalArgumentException if values make no sense; the message names all of them
+         */
+        public BootstrapOptions build() {
+            broken.clear();
+            Duration howLong = limit == null ? configuredLimit() : limit;
+            check(!howLong.isPositive(), "limit is " + howLong + ": must be positive");
+            check(localRank != null && localRank < 0, "local rank is " + localRank + ": must be at least 0");
+            check(properties.getProperty("nccl4j.bootstrap.secret") != null,
+                    "the system property nccl4j.bootstrap.secret would show the secret to every user of the machine:"
+                            + " set " + SECRET + ", or " + SECRET_FILE + " to a file");
+            String text = findSecret();
+            check(text != null && text.isEmpty(), "the secret is empty: give it at least one character");
+            if (!broken.isEmpty()) {
+                throw new IllegalArgumentException(String.join("; ", broken));
+            }
+            return new BootstrapOptions(this, howLong, text);
+        }
+
+        private void check(boolean wrong, String message) {
+            if (wrong) {
+                broken.add(message);
+            }
+        }
+
+        private Duration configuredLimit() {
+            String seconds = properties.getProperty("nccl4j.bootstrap.limit.seconds", variable(LIMIT));
+            if (seconds == null || seconds.isBlank()) {
+                return DEFAULT_LIMIT;
+            }
+            try {
+                return Duration.ofSeconds(Long.parseLong(seconds.strip()));
+            } catch (NumberFormatException e) {
+                broken.add("nccl4j.bootstrap.limit.seconds (" + LIMIT + ") is '" + seconds
+                        + "': must be a number of seconds");
+                return DEFAULT_LIMIT;
+            }
+        }
+
+        private @Nullable String variable(String name) {
+            String value = environment.get(name);
+            return value == null || value.isBlank() ? null : value;
+        }
+
+        private @Nullable String findSecret() {
+            check(secret != null && secretFile != null, "a secret and a file with a secret are given: give one");
+            String text = secret;
+            Path file = secretFile;
+            if (text == null && file == null) {
+                text = variable(SECRET);
+                String name = variable(SECRET_FILE);
+                file = text != null || name == null ? null : Path.of(name);
+            }
+            if (text != null || file == null) {
+                return text;
+            }
+            try {
+                return Files.readString(file).stripTrailing();
+            } catch (IOException e) {
+                broken.add("the secret cannot be read from " + file + ": " + e);
+                return null;
+            }
         }
     }
 
-    /** With another limit. */
-    public BootstrapOptions withLimit(Duration value) {
-        return new BootstrapOptions(value, secret, job, localRank);
+    /** The same with a job and a local rank where these options name none. */
+    BootstrapOptions orElse(String launchedJob, @Nullable Integer launchedRank) {
+        Builder values = builder();
+        values.job = job.isEmpty() ? launchedJob : job;
+        values.localRank = localRank == null ? launchedRank : localRank;
+        return new BootstrapOptions(values, limit, secret);
     }
 
-    /** With this secret. */
-    public BootstrapOptions withSecret(String value) {
-        return new BootstrapOptions(limit, value, job, localRank);
+    /** How long a call waits for other ranks. */
+    public Duration limit() {
+        return limit;
     }
 
-    /** With this job name. */
-    public BootstrapOptions withJob(String value) {
-        return new BootstrapOptions(limit, secret, value, localRank);
+    /** Whether there is a secret. */
+    public boolean hasSecret() {
+        return secret != null;
     }
 
-    /** With a local rank that is known. */
-    public BootstrapOptions withLocalRank(int value) {
-        return new BootstrapOptions(limit, secret, job, value);
+    /** The job; empty if there is none. */
+    public String job() {
+        return job;
+    }
+
+    /** Number of this rank among those on its machine; null to count them. */
+    public @Nullable Integer localRank() {
+        return localRank;
+    }
+
+    /** The key that the job's ranks have in common. */
+    Secret key() {
+        return Secret.of(secret, job);
     }
 
     /** Keeps the secret to itself. */
     @Override
     public String toString() {
         return "BootstrapOptions[limit=" + limit + ", secret=" + (secret == null ? "none" : "set") + ", job=" + job
-                + ", localRank="
-                + localRank + "]";
+                + ", localRank=" + localRank + "]";
     }
 }

@@ -2,6 +2,7 @@ package io.nccl4j.bootstrap;
 
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.nccl.Bootstrap;
+import java.io.IOException;
 import java.net.InetAddress;
 import java.net.UnknownHostException;
 import java.nio.file.Path;
@@ -12,9 +13,14 @@ public final class Bootstraps {
     private Bootstraps() {
     }
 
-    /** One for each rank, to be used by as many threads of this process. */
-    public static List<InProcessBootstrap> inProcess(int size) {
-        return InProcessBootstrap.of(size);
+    /** One for each rank, to be used by as many threads of this process; their local rank is their rank. */
+    public static List<Bootstrap> inProcess(int size) {
+        return inProcess(size, BootstrapOptions.defaults());
+    }
+
+    /** Like {@link #inProcess(int)}, with options, of which the limit alone counts. */
+    public static List<Bootstrap> inProcess(int size, BootstrapOptions options) {
+        return InProcessStore.create(size).stream().map(store -> StoreBootstrap.inProcess(store, options)).toList();
     }
 
     /**
@@ -30,7 +36,8 @@ public final class Bootstraps {
      * </ul>
      *
      * <p>{@code NCCL4J_BOOTSTRAP_ADDRESS=host:port} names the place where rank 0 listens if the launcher does not, or
-     * not the right one. Several machines need {@code NCCL4J_BOOTSTRAP_SECRET}, the same text for all ranks.
+     * not the right one. Several machines need {@code NCCL4J_BOOTSTRAP_SECRET}, the same text for all ranks, or {@code
+     * NCCL4J_BOOTSTRAP_SECRET_FILE}, a file with it.
      *
      * @throws IllegalStateException if no launcher is recognised or its variables make no sense; the message names them
      * @throws WaitTimeoutException if a rank is missing; the message names it
@@ -65,14 +72,16 @@ public final class Bootstraps {
 
     /** Like {@link #tcp(String, int, int, int)}, with options. */
     public static Bootstrap tcp(String host, int port, int rank, int size, BootstrapOptions options) {
-        return TcpBootstrap.connect(host, port, rank, size, options);
+        return meet(new HostPlace(host, port, options.hasSecret(), options.key()), rank, size, options);
     }
 
     /**
-     * Meets the other ranks in a folder that all of them see, and returns when all are there. What a former job has
-     * left there does no harm.
+     * Meets the other ranks by a folder that all of them see, and returns when all are there: rank 0 listens at a free
+     * port, and writes into the folder where that is, with a key that keeps out who cannot read it. What a former job
+     * has left there does no harm.
      *
-     * @param folder is made if it does not exist, for this user only
+     * @param folder is made if it does not exist, for this user only; a link is refused, and so is without a secret one
+     *     that another user owns or can write to
      * @throws WaitTimeoutException if a rank is missing; the message names it
      */
     public static Bootstrap file(Path folder, int rank, int size) {
@@ -81,6 +90,19 @@ public final class Bootstraps {
 
     /** Like {@link #file(Path, int, int)}, with options. */
     public static Bootstrap file(Path folder, int rank, int size, BootstrapOptions options) {
-        return FileBootstrap.join(folder, rank, size, options);
+        try {
+            return meet(FolderPlace.in(folder, options), rank, size, options);
+        } catch (IOException e) {
+            throw new IllegalStateException("rank " + rank + " cannot meet others in " + folder + ": " + e.getMessage(),
+                    e);
+        }
+    }
+
+    private static Bootstrap meet(MeetingPlace place, int rank, int size, BootstrapOptions options) {
+        Store.checkRank(rank, size);
+        Store store = size == 1
+                ? InProcessStore.create(1).getFirst()
+                : rank == 0 ? TcpRoot.listen(place, size) : TcpPeer.call(place, rank, size);
+        return StoreBootstrap.meet(store, options);
     }
 }

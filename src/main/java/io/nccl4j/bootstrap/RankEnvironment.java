@@ -4,10 +4,11 @@ import io.nccl4j.nccl.Bootstrap;
 import java.nio.file.Path;
 import java.util.Map;
 import java.util.function.Supplier;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a launcher has told this process by environment variables.
+ * The environment variables of a launcher, understood: this rank, and where it meets the others.
  *
  * @param launcher its name, for messages
  * @param localRank null if it does not tell
@@ -18,6 +19,8 @@ record RankEnvironment(String launcher, int rank, int size, @Nullable Integer lo
         int port,
         String job) {
     private static final String ADDRESS = "NCCL4J_BOOTSTRAP_ADDRESS";
+    /** A range in a node list, and its first number. */
+    private static final Pattern NODE_RANGES = Pattern.compile("\\[([^,\\]-]+)[^\\]]*]");
     private static final int FIRST_PORT = 20_000;
     private static final int PORTS = 10_000;
 
@@ -85,10 +88,22 @@ record RankEnvironment(String launcher, int rank, int size, @Nullable Integer lo
         String job = variables.orElse("SLURM_JOB_ID", "") + "." + variables.orElse("SLURM_STEP_ID", "");
         String nodes = variables.orElse("SLURM_STEP_NODELIST", variables.orElse("SLURM_JOB_NODELIST", ""));
         boolean oneMachine = "1".equals(variables.orElse("SLURM_STEP_NUM_NODES", variables.orElse("SLURM_NNODES", "")));
-        String first = oneMachine ? "localhost" : nodes.isEmpty() ? null : SlurmNodes.first(nodes);
+        String first = oneMachine ? "localhost" : nodes.isEmpty() ? null : firstNode(nodes);
         return at(variables, "SLURM", variables.number("SLURM_PROCID"), size, variables.numberOrNull("SLURM_LOCALID"),
                 job, first,
                 0, FIRST_PORT + Math.floorMod(job.hashCode(), PORTS));
+    }
+
+    /**
+     * The first of SLURM's short form of node lists, such as {@code gpu[01-04,07],login1}: where rank 0 is, unless
+     * tasks were distributed by hand.
+     */
+    static String firstNode(String list) {
+        String nodes = NODE_RANGES.matcher(list).replaceAll("$1");
+        if (nodes.indexOf('[') >= 0) {
+            throw new IllegalStateException("SLURM's node list '" + list + "' is not understood");
+        }
+        return nodes.split(",", 2)[0];
     }
 
     private static RankEnvironment at(LauncherVariables variables, String launcher, int rank, int size,
@@ -124,14 +139,11 @@ record RankEnvironment(String launcher, int rank, int size, @Nullable Integer lo
     }
 
     Bootstrap connect(BootstrapOptions options) {
-        BootstrapOptions told = options.job().isEmpty() ? options.withJob(job) : options;
-        if (localRank != null && told.localRank() == null) {
-            told = told.withLocalRank(localRank);
-        }
+        BootstrapOptions told = options.orElse(job, localRank);
         if (host == null) {
             String name = "nccl4j-" + System.getProperty("user.name") + "-" + Integer.toHexString(job.hashCode());
-            return FileBootstrap.join(Path.of(System.getProperty("java.io.tmpdir"), name), rank, size, told);
+            return Bootstraps.file(Path.of(System.getProperty("java.io.tmpdir"), name), rank, size, told);
         }
-        return TcpBootstrap.connect(host, port, rank, size, told);
+        return Bootstraps.tcp(host, port, rank, size, told);
     }
 }

@@ -1,5 +1,6 @@
 package io.nccl4j.bootstrap;
 
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.security.GeneralSecurityException;
 import java.security.MessageDigest;
@@ -22,14 +23,22 @@ final class Secret {
 
     private final SecretKeySpec key;
 
-    private Secret(SecretKeySpec key) {
-        this.key = key;
+    private Secret(byte[] key) {
+        this.key = new SecretKeySpec(key, "HmacSHA256");
     }
 
+    /** Another job or another secret makes another key, whatever characters they have. */
     static Secret of(@Nullable String secret, String job) {
-        byte[] bytes = ("nccl4j bootstrap 1\n" + job + "\n" + (secret == null ? "" : secret))
-                .getBytes(StandardCharsets.UTF_8);
-        return new Secret(new SecretKeySpec(bytes, "HmacSHA256"));
+        byte[] name = job.getBytes(StandardCharsets.UTF_8);
+        byte[] text = (secret == null ? "" : secret).getBytes(StandardCharsets.UTF_8);
+        byte[] fields = ByteBuffer.allocate(8 + name.length + text.length).putInt(name.length).put(name)
+                .putInt(text.length).put(text).array();
+        return new Secret(fields).derive("nccl4j bootstrap 2");
+    }
+
+    /** A key for one purpose. */
+    Secret derive(String purpose, byte[]... parts) {
+        return new Secret(proof(purpose.getBytes(StandardCharsets.UTF_8), proof(parts)));
     }
 
     static byte[] nonce() {
@@ -44,9 +53,7 @@ final class Secret {
             Mac mac = Mac.getInstance("HmacSHA256");
             mac.init(key);
             for (byte[] part : parts) {
-                for (int shift = 24; shift >= 0; shift -= 8) {
-                    mac.update((byte) (part.length >> shift));
-                }
+                mac.update(ByteBuffer.allocate(4).putInt(0, part.length));
                 mac.update(part);
             }
             return mac.doFinal();

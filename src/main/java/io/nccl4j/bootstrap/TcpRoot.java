@@ -1,132 +1,261 @@
 package io.nccl4j.bootstrap;
 
-import io.nccl4j.WaitTimeoutException;
-import java.io.Closeable;
+import io.nccl4j.bootstrap.TcpLink.Frame;
+import io.nccl4j.bootstrap.TcpLink.Kind;
+import io.nccl4j.bootstrap.TcpLink.StrangerException;
+import io.nccl4j.nccl.Departure;
 import java.io.IOException;
-import java.io.InterruptedIOException;
-import java.nio.channels.SelectionKey;
-import java.nio.channels.Selector;
-import java.time.Duration;
-import java.util.function.Function;
+import java.net.BindException;
+import java.net.InetSocketAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
-/** Rank 0's part of a call: collects what the other ranks give, and sends all of it to all. */
-final class TcpRoot implements Closeable {
-    private static final long PROGRESS_NANOS = Duration.ofMillis(500).toNanos();
+/**
+ * Rank 0's end, which passes on what comes to all others. It listens as long as it lives, so that a second process of a
+ * rank is told at once. Each connection is heard on a thread of its own; a stranger who says nothing holds nobody up.
+ */
+final class TcpRoot extends Store {
+    private static final Logger LOG = LoggerFactory.getLogger(TcpRoot.class);
+    private static final int BACKLOG = 1024;
+    /** For the first bytes, which a rank sends at once. */
+    private static final int HELLO_MILLIS = 2_000;
+    private static final int JOIN_MILLIS = 10_000;
+    private static final int RETRY_MILLIS = 20;
+    private static final long BIND_NANOS = TimeUnit.SECONDS.toNanos(1);
 
-    private final PeerChannel[] peers;
-    private final Selector selector;
-    private final byte[][] given;
+    private final MeetingPlace place;
+    private final InetSocketAddress address;
+    private final ServerSocket listener;
+    private final HalfOpenSockets halfOpen = new HalfOpenSockets();
+    private final Map<Thread, Socket> readers = new ConcurrentHashMap<>();
+    private final Thread acceptor;
+    /** By rank; guarded by the lock. */
+    private final @Nullable TcpLink[] links;
+    private volatile @Nullable String turnedAway;
 
-    /** @param peers connections by rank; none for rank 0 */
-    TcpRoot(PeerChannel[] peers) throws IOException {
-        this.peers = peers;
-        this.given = new byte[peers.length][];
-        this.selector = Selector.open();
-        for (int rank = 1; rank < peers.length; rank++) {
-            peers[rank].channel().register(selector, SelectionKey.OP_READ, rank);
-        }
+    private TcpRoot(MeetingPlace place, int size) throws IOException {
+        super(0, size, new Object());
+        this.place = place;
+        this.address = place.listeningAddress();
+        this.listener = new ServerSocket();
+        this.links = new TcpLink[size];
+        this.acceptor = Thread.ofPlatform().daemon().name("nccl4j bootstrap 0").unstarted(this::accept);
     }
 
-    /** @param missing makes the exception for ranks that do not come */
-    byte[][] exchange(long call, byte[] mine, long deadline, Function<String, WaitTimeoutException> missing) {
+    static TcpRoot listen(MeetingPlace place, int size) {
         try {
-            given[0] = mine.clone();
-            int expected = peers.length - 1;
-            for (int rank = 1; rank < peers.length; rank++) {
-                given[rank] = null;
-                expected -= take(rank, call) ? 1 : 0;
-            }
-            while (expected > 0) {
-                expected -= collect(call, deadline, missing);
-            }
-            byte[] all = Frame.join(given);
-            for (int rank = 1; rank < peers.length; rank++) {
-                peers[rank].send(new Frame(Frame.Kind.RESULT, call, all), deadline);
-            }
-            return given.clone();
-        } catch (InterruptedIOException e) {
-            throw failed(call, new IllegalStateException("rank 0 was interrupted or a rank did not take the result: "
-                    + e.getMessage(), e));
+            TcpRoot root = new TcpRoot(place, size);
+            root.acceptor.start();
+            return root;
         } catch (IOException e) {
-            throw failed(call, new IllegalStateException(e.getMessage(), e));
-        } catch (RuntimeException e) {
-            throw failed(call, e);
+            throw new IllegalStateException("rank 0 cannot listen " + place + ": " + e.getMessage(), e);
         }
     }
 
-    /** Waits a while for messages; how many ranks have given something. */
-    private int collect(long call, long deadline, Function<String, WaitTimeoutException> missing) throws IOException {
-        long now = System.nanoTime();
-        if (now - deadline >= 0) {
-            throw missing.apply(describeMissing());
-        }
-        selector.select(Math.max(1, Math.min(PROGRESS_NANOS, deadline - now) / 1_000_000));
-        if (Thread.currentThread().isInterrupted()) {
-            throw new InterruptedIOException("the thread was interrupted");
-        }
-        int count = 0;
-        for (SelectionKey key : selector.selectedKeys()) {
-            count += take((int) key.attachment(), call) ? 1 : 0;
-        }
-        if (selector.selectedKeys().isEmpty()) {
-            tellProgress(call, deadline);
-        }
-        selector.selectedKeys().clear();
-        return count;
-    }
-
-    /** Whether this rank's message for the call has come now. */
-    private boolean take(int rank, long call) throws IOException {
-        Frame frame;
+    private void accept() {
         try {
-            frame = peers[rank].poll();
-        } catch (IOException e) {
-            throw new IOException("rank " + rank + " has left: " + e.getMessage(), e);
-        }
-        if (frame == null) {
-            return false;
-        }
-        if (frame.kind() != Frame.Kind.GIVEN || frame.call() != call || given[rank] != null) {
-            throw new IOException(
-                    "rank " + rank + " is out of step: it sent " + frame.kind() + " of its call " + frame.call()
-                            + " in call " + call + " of rank 0");
-        }
-        given[rank] = frame.contents();
-        return true;
-    }
-
-    private String describeMissing() {
-        return RankSet.describe(given.length, rank -> given[rank] == null);
-    }
-
-    /** So that ranks whose limit ends before that of rank 0 can name who is missing. */
-    private void tellProgress(long call, long deadline) throws IOException {
-        Frame waiting = Frame.text(Frame.Kind.WAITING, call, describeMissing());
-        for (int rank = 1; rank < peers.length; rank++) {
-            if (given[rank] != null) {
-                peers[rank].send(waiting, deadline);
+            bind();
+            place.announce(listener.getLocalPort());
+            while (!listener.isClosed()) {
+                acceptOne();
             }
+            place.withdraw();
+        } catch (IOException | IllegalStateException e) {
+            synchronized (lock) {
+                end(e instanceof IllegalStateException
+                        ? e.getMessage()
+                        : "rank 0 cannot listen " + place + ": "
+                                + e.getMessage() + (e instanceof BindException ? "; is another job there?" : ""));
+            }
+        } catch (InterruptedException e) {
+            throw new AssertionError("nobody interrupts this thread", e);
         }
     }
 
-    private RuntimeException failed(long call, RuntimeException reason) {
-        for (int rank = 1; rank < peers.length; rank++) {
+    /** Tries for a while: a rank that came too early may have met itself here, see {@link TcpPeer}. */
+    private void bind() throws IOException, InterruptedException {
+        long deadline = System.nanoTime() + BIND_NANOS;
+        while (!listener.isBound()) {
             try {
-                peers[rank].send(Frame.text(Frame.Kind.FAILED, call, "rank 0 has given up: " + reason.getMessage()),
-                        System.nanoTime() + PROGRESS_NANOS);
-            } catch (IOException e) {
-                // Who cannot be told any more finds the connection closed.
-                reason.addSuppressed(e);
+                listener.bind(address, BACKLOG);
+            } catch (BindException e) {
+                if (System.nanoTime() - deadline >= 0) {
+                    throw e;
+                }
+                Thread.sleep(RETRY_MILLIS);
             }
         }
-        return reason;
+    }
+
+    private void acceptOne() throws InterruptedException {
+        try {
+            Socket socket = listener.accept();
+            halfOpen.add(socket);
+            Thread.ofPlatform().daemon().name("nccl4j bootstrap reader").start(() -> hear(socket));
+        } catch (IOException e) {
+            // Too many open files, say, which passes.
+            LOG.debug("rank 0 could not accept a connection", e);
+            Thread.sleep(RETRY_MILLIS);
+        }
+    }
+
+    private void hear(Socket socket) {
+        Thread self = Thread.currentThread();
+        try (socket) {
+            socket.setSoTimeout(HELLO_MILLIS);
+            TcpLink link = new TcpLink(socket, place.key(), true);
+            Frame hello = link.receiveHello();
+            halfOpen.introduced(socket);
+            socket.setSoTimeout(JOIN_MILLIS);
+            link.challenge(hello);
+            link.receive(0, Kind.JOIN);
+            halfOpen.remove(socket);
+            readers.put(self, socket);
+            socket.setSoTimeout(0);
+            String refusal = admit(link, hello);
+            if (refusal == null) {
+                serve(link, hello.rank());
+            } else {
+                turnedAway = socket.getRemoteSocketAddress() + ": rank " + hello.rank() + " was refused, " + refusal;
+                LOG.warn("bootstrap turned a connection away from {}", turnedAway);
+                link.refuse("rank 0 refuses rank " + hello.rank() + ": " + refusal);
+            }
+        } catch (IOException e) {
+            turnedAway = socket.getRemoteSocketAddress() + ": " + e.getMessage();
+            // Not louder: whoever can reach the port could fill the log.
+            LOG.debug("bootstrap turned a connection away from {}", turnedAway);
+        } finally {
+            halfOpen.remove(socket);
+            readers.remove(self);
+        }
+    }
+
+    /** Lets a rank in, or says why not. */
+    private @Nullable String admit(TcpLink link, Frame hello) throws IOException {
+        int rank = hello.rank();
+        synchronized (lock) {
+            if (hasLeft()) {
+                // The next job may meet here, so it may try again.
+                throw new IOException("rank 0 waits no longer");
+            }
+            if (hello.key() != size) {
+                return "it says that there are " + hello.key() + " ranks, rank 0 says " + size;
+            }
+            if (rank < 1 || rank >= size) {
+                return rank == 0 ? "rank 0 is here already" : "there is no such rank";
+            }
+            TcpLink present = links[rank];
+            if (present != null) {
+                return "rank " + rank + " is here already, from " + present.socket().getRemoteSocketAddress();
+            }
+            if (gone().containsKey(rank)) {
+                return "rank " + rank + " has been here and " + gone().get(rank).how();
+            }
+            for (int other = 0; other < size; other++) {
+                int from = other;
+                valuesOf(other).forEach((key, value) -> link.send(new Frame(Kind.VALUE, from, key, value)));
+            }
+            gone().forEach((other, how) -> link.send(Frame.gone(other, how)));
+            links[rank] = link;
+        }
+        link.startWriter();
+        return null;
+    }
+
+    /** Passes on what a rank sends until it goes. */
+    private void serve(TcpLink link, int rank) {
+        Departure how = null;
+        try {
+            while (how == null) {
+                Frame frame = link.receive();
+                if (frame.kind() == Kind.GONE) {
+                    how = frame.departure();
+                } else {
+                    pass(frame, rank);
+                }
+            }
+        } catch (IOException e) {
+            how = TcpLink.lost(e);
+        }
+        synchronized (lock) {
+            links[rank] = null;
+            link.finish();
+            depart(rank, how);
+        }
+    }
+
+    private void pass(Frame frame, int rank) throws StrangerException {
+        synchronized (lock) {
+            if (frame.kind() != Kind.VALUE || !add(rank, frame.key(), frame.content())) {
+                throw new StrangerException("it sent " + frame.kind() + " " + frame.key() + " out of turn");
+            }
+            send(new Frame(Kind.VALUE, rank, frame.key(), frame.content()));
+        }
+    }
+
+    /** Who is lost before all were there may be started again. */
+    private void depart(int rank, Departure how) {
+        if (isComplete() || !how.lost()) {
+            addGone(rank, how);
+            send(Frame.gone(rank, how));
+        } else {
+            forget(rank);
+            send(new Frame(Kind.FORGET, rank));
+        }
+    }
+
+    /** Sends to all ranks but the one that it is about. */
+    private void send(Frame frame) {
+        for (int other = 1; other < size; other++) {
+            TcpLink link = links[other];
+            if (link != null && other != frame.rank()) {
+                link.send(frame);
+            }
+        }
     }
 
     @Override
-    public void close() throws IOException {
-        for (int rank = 1; rank < peers.length; rank++) {
-            peers[rank].close();
+    void publish(long key, byte[] value) {
+        send(new Frame(Kind.VALUE, 0, key, value));
+    }
+
+    @Override
+    void publishDeparture(Departure how) {
+        send(Frame.gone(0, how));
+        for (TcpLink link : links) {
+            if (link != null) {
+                link.finish();
+            }
         }
-        selector.close();
+    }
+
+    @Override
+    String trouble() {
+        synchronized (lock) {
+            return turnedAway == null || isComplete() ? "" : "; a connection was turned away from " + turnedAway;
+        }
+    }
+
+    /** Gives the port back, and waits a while until the ranks have read what was sent. */
+    @Override
+    void release() {
+        TcpLink.close(listener);
+        halfOpen.closeAll();
+        long deadline = System.nanoTime() + LEAVE_NANOS;
+        join(acceptor, deadline);
+        List.copyOf(readers.keySet()).forEach(reader -> join(reader, deadline));
+        readers.values().forEach(TcpLink::close);
+    }
+
+    @Override
+    public String toString() {
+        return place.toString();
     }
 }

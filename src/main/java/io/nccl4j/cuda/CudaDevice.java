@@ -1,25 +1,27 @@
 package io.nccl4j.cuda;
 
+import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
-import io.nccl4j.NativeLibraries;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.DeviceThread;
-import io.nccl4j.internal.StateChanges;
-import io.nccl4j.internal.TimeLimit;
+import io.nccl4j.internal.EmulatorReason;
+import io.nccl4j.internal.LibraryLoader;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
-import java.util.ArrayList;
-import java.util.List;
+import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.IntSupplier;
 import java.util.function.Supplier;
+import java.util.function.ToIntFunction;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -36,6 +38,10 @@ public final class CudaDevice {
 
     private final int ordinal;
     private final Set<StreamActivity> streams = ConcurrentHashMap.newKeySet();
+    /** Of pinned memory. */
+    private final Set<Arena> hostMemory = new HashSet<>();
+    /** Whether its work did not end within the limit of a close, and was not seen to end since. */
+    private volatile boolean stalled;
     private volatile @Nullable CudaException failure;
     private volatile int generation;
 
@@ -63,7 +69,7 @@ public final class CudaDevice {
 
     /** Number of devices, {@code cudaGetDeviceCount}. */
     public static int count() {
-        NativeLibraries.load();
+        LibraryLoader.loadCuda();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(JAVA_INT);
             int status = CudaRuntime.cudaGetDeviceCount(out);
@@ -79,7 +85,7 @@ public final class CudaDevice {
 
     /** The calling thread's current device, {@code cudaGetDevice}. */
     public static CudaDevice current() {
-        NativeLibraries.load();
+        LibraryLoader.loadCuda();
         return of(currentOrdinal());
     }
 
@@ -100,21 +106,36 @@ public final class CudaDevice {
     }
 
     /**
-     * Makes this the calling thread's current device and leaves it so, {@code cudaSetDevice}. EP groups of other devices that belong to
-     * the thread refuse calls until their device is current again.
+     * Makes this the calling thread's current device and leaves it so, {@code cudaSetDevice}. EP groups of other devices that
+     * belong to the thread refuse calls until their device is current again.
+     *
+     * @throws IllegalStateException on a virtual thread, which shares the current device of its carrier with others
+     * @throws CudaException if the device cannot be used
      */
     public void makeCurrent() {
+        if (Thread.currentThread().isVirtual()) {
+            throw new IllegalStateException(
+                    "CudaDevice.makeCurrent on a virtual thread: the current device is its carrier's, "
+                            + "which it shares with other threads; nccl4j's calls choose their device themselves");
+        }
+        setCurrent();
+    }
+
+    private void setCurrent() {
         check(CudaRuntime.cudaSetDevice(ordinal), "cudaSetDevice");
         DeviceThread.changed(this);
     }
 
-    /** Runs {@code body} with this device current; afterwards the thread has the device that it had. */
+    /**
+     * Runs {@code body} with this device current; afterwards the thread has the device that it had. On a virtual thread the body
+     * must not block before its last native call: the thread might go on with another carrier, which has another device.
+     */
     public <T extends @Nullable Object> T call(Supplier<T> body) {
         int before = currentOrdinal();
         if (before == ordinal) {
             return body.get();
         }
-        makeCurrent();
+        setCurrent();
         try {
             return body.get();
         } finally {
@@ -132,16 +153,52 @@ public final class CudaDevice {
         });
     }
 
-    /** Free and total memory, {@code cudaMemGetInfo}. */
+    /**
+     * Makes one native call with this device current. Nothing may block between setting the device and the call, since a virtual
+     * thread could go on with another carrier, which has another device.
+     */
+    int withCurrent(IntSupplier call) {
+        int before = currentOrdinal();
+        if (before == ordinal) {
+            return call.getAsInt();
+        }
+        int status = CudaRuntime.cudaSetDevice(ordinal);
+        if (status != 0) {
+            return status;
+        }
+        try {
+            return call.getAsInt();
+        } finally {
+            CudaRuntime.cudaSetDevice(before);
+        }
+    }
+
+    /** Makes a native call with this device current, and throws for a status other than success. */
+    void checkCurrent(String function, IntSupplier call) {
+        check(withCurrent(call), function);
+    }
+
+    /** Makes a native call with this device current that writes an address, which is returned. */
+    long create(String function, ToIntFunction<MemorySegment> call) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = arena.allocate(ADDRESS);
+            checkCurrent(function, () -> call.applyAsInt(out));
+            return out.get(ADDRESS, 0).address();
+        }
+    }
+
+    /**
+     * Free and total memory, {@code cudaMemGetInfo}.
+     *
+     * @throws CudaException if the device has failed
+     */
     public MemoryInfo memoryInfo() {
-        return call(() -> {
-            try (Arena arena = Arena.ofConfined()) {
-                MemorySegment free = arena.allocate(JAVA_LONG);
-                MemorySegment total = arena.allocate(JAVA_LONG);
-                check(CudaRuntime.cudaMemGetInfo(free, total), "cudaMemGetInfo");
-                return new MemoryInfo(free.get(JAVA_LONG, 0), total.get(JAVA_LONG, 0));
-            }
-        });
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment free = arena.allocate(JAVA_LONG);
+            MemorySegment total = arena.allocate(JAVA_LONG);
+            checkCurrent("cudaMemGetInfo", () -> CudaRuntime.cudaMemGetInfo(free, total));
+            return new MemoryInfo(free.get(JAVA_LONG, 0), total.get(JAVA_LONG, 0));
+        }
     }
 
     /** An attribute, {@code cudaDeviceGetAttribute}. */
@@ -162,26 +219,15 @@ public final class CudaDevice {
         }
     }
 
-    /** Whether this device can read and write the memory of {@code peer}, {@code cudaDeviceCanAccessPeer}. */
-    public boolean canAccessPeer(CudaDevice peer) {
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(JAVA_INT);
-            check(CudaRuntime.cudaDeviceCanAccessPeer(out, ordinal, peer.ordinal), "cudaDeviceCanAccessPeer");
-            return out.get(JAVA_INT, 0) != 0;
-        }
-    }
-
     /** The range of stream priorities: least (a larger number) and greatest, {@code cudaDeviceGetStreamPriorityRange}. */
     public PriorityRange priorityRange() {
-        return call(() -> {
-            try (Arena arena = Arena.ofConfined()) {
-                MemorySegment least = arena.allocate(JAVA_INT);
-                MemorySegment greatest = arena.allocate(JAVA_INT);
-                check(CudaRuntime.cudaDeviceGetStreamPriorityRange(least, greatest),
-                        "cudaDeviceGetStreamPriorityRange");
-                return new PriorityRange(least.get(JAVA_INT, 0), greatest.get(JAVA_INT, 0));
-            }
-        });
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment least = arena.allocate(JAVA_INT);
+            MemorySegment greatest = arena.allocate(JAVA_INT);
+            checkCurrent("cudaDeviceGetStreamPriorityRange",
+                    () -> CudaRuntime.cudaDeviceGetStreamPriorityRange(least, greatest));
+            return new PriorityRange(least.get(JAVA_INT, 0), greatest.get(JAVA_INT, 0));
+        }
     }
 
     /**
@@ -190,7 +236,7 @@ public final class CudaDevice {
      */
     public void synchronize() {
         CaptureScope.refuse("CudaDevice.synchronize", "synchronise after the capture");
-        run(() -> check(CudaRuntime.cudaDeviceSynchronize(), "cudaDeviceSynchronize"));
+        checkCurrent("cudaDeviceSynchronize", CudaRuntime::cudaDeviceSynchronize);
     }
 
     /**
@@ -202,19 +248,22 @@ public final class CudaDevice {
     }
 
     /**
-     * Destroys everything on the device, {@code cudaDeviceReset}. Objects made before are dead: close them, nothing native happens
-     * then. Refused by nobody, so no other library may use the device at this time.
+     * Destroys everything on the device, {@code cudaDeviceReset}. Objects made before are dead: a use of them is refused, and
+     * closing them does nothing native. Its pinned memory is closed. Nobody else is asked, so no other library may use the device
+     * at this time.
      *
      * <p>The emulator clears a sticky error, too. A GPU that has failed cannot be used again by this process: the reset itself
      * succeeds, what follows is {@code cudaErrorDevicesUnavailable}.
      *
-     * @throws WaitTimeoutException if work on the device, which may wait for other ranks, keeps it up for longer than closing waits
+     * @throws IllegalStateException during a capture
+     * @throws WaitTimeoutException if work on the device, which may wait for other ranks, keeps it up for longer than closing
+     *     waits
+     * @throws CudaException if the runtime refuses
      */
     public void reset() {
         CaptureScope.refuse("CudaDevice.reset", "reset outside captures");
-        generation++;
-        StateChanges.add();
-        int status = BoundedCall.run("cudaDeviceReset on " + this, CloseLimit.get(), () -> {
+        beginGeneration();
+        int status = BoundedCall.run("cudaDeviceReset on " + this, Deadline.ofClose(), () -> {
             int chosen = CudaRuntime.cudaSetDevice(ordinal);
             return chosen != 0 ? chosen : CudaRuntime.cudaDeviceReset();
         });
@@ -223,6 +272,26 @@ public final class CudaDevice {
         }
         streams.clear();
         failure = null;
+        stalled = false;
+    }
+
+    /** From here on nothing that was made before is used: neither its native objects nor its host memory. */
+    private synchronized void beginGeneration() {
+        generation++;
+        hostMemory.forEach(Arena::close);
+        hostMemory.clear();
+    }
+
+    /** Pinned memory of the device lives as long as {@code arena}, which a reset closes. */
+    synchronized void addHostMemory(Arena arena) {
+        hostMemory.add(arena);
+    }
+
+    /** Closes the arena, unless a reset has done so. */
+    synchronized void closeHostMemory(Arena arena) {
+        if (hostMemory.remove(arena)) {
+            arena.close();
+        }
     }
 
     /** Counts resets: a native object of an earlier generation no longer exists. */
@@ -251,14 +320,19 @@ public final class CudaDevice {
     }
 
     CudaException failed(int status, String function) {
-        CudaException e = CudaException.of(function, status, this);
+        return failed(status, function, "");
+    }
+
+    /** @param advice follows the text that CUDA gives; empty if there is none */
+    CudaException failed(int status, String function, String advice) {
+        String reason = CudaException.isSticky(status) ? EmulatorReason.of(ordinal) : "";
+        CudaException e = CudaException.of(function, status, this, reason.isEmpty() ? advice : advice + ": " + reason);
         // The runtime keeps it for cudaGetLastError as well; libraries that look there must not find it again.
         CudaRuntime.cudaGetLastError();
         if (e.isSticky()) {
             synchronized (this) {
                 if (failure == null) {
                     failure = e;
-                    StateChanges.add();
                     LOG.error("{} is lost: {}", this, e.getMessage());
                 }
             }
@@ -287,41 +361,28 @@ public final class CudaDevice {
 
     /**
      * Waits until the work that was enqueued so far on the streams of the device that nccl4j knows is done; what is enqueued
-     * meanwhile is not waited for.
+     * meanwhile is not waited for. From any thread. An interrupt does not end it; the flag is set again afterwards.
      *
      * @return whether it is done; false after the limit or if the device has failed
      */
     public boolean awaitEnqueued(Duration limit) {
-        long deadline = System.nanoTime() + TimeLimit.nanos(limit);
-        return call(() -> {
-            for (StreamActivity stream : streams) {
-                if (failure != null || !stream.awaitEnqueued(deadline)) {
-                    return false;
-                }
+        Deadline deadline = Deadline.after(limit);
+        for (StreamActivity stream : streams) {
+            if (failure != null || !stream.awaitEnqueued(deadline)) {
+                return false;
             }
-            return failure == null;
-        });
+        }
+        return failure == null;
     }
 
     /**
-     * Events after the work that was enqueued so far on the streams that nccl4j knows, for the caller to close.
-     *
-     * @return one for each stream with work; null if that cannot be marked now, because a stream is being captured
+     * Like {@link #awaitEnqueued} before something is destroyed. If the work does not end within the limit, that is remembered:
+     * until it has ended, further calls ask once and do not wait. For what is built on the device.
      */
-    @Nullable
-    List<CudaEvent> markEnqueued() {
-        return call(() -> {
-            List<CudaEvent> marks = new ArrayList<>();
-            boolean all = false;
-            try {
-                all = streams.stream().allMatch(stream -> stream.addMark(marks));
-            } finally {
-                if (!all) {
-                    marks.forEach(CudaEvent::close);
-                }
-            }
-            return all ? marks : null;
-        });
+    public boolean awaitLastUse(Duration limit) {
+        boolean done = awaitEnqueued(stalled ? Duration.ZERO : limit);
+        stalled = !done && failure == null;
+        return done;
     }
 
     @Override

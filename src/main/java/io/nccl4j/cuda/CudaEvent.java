@@ -1,17 +1,24 @@
 package io.nccl4j.cuda;
 
-import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Deadline;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 
-/** A point in a stream's work that others can wait for or measure between. */
-public final class CudaEvent extends DeviceResource {
+/**
+ * A point in a stream's work that others can wait for or measure between, {@code cudaEvent_t}.
+ *
+ * <p>Belongs to one thread, at first the one that made it; {@link #bindToCurrentThread} moves it. {@link #isComplete} and
+ * {@link #synchronize} may come from any.
+ */
+public final class CudaEvent extends ConfinedResource {
     private final boolean timing;
+    /** Held while a thread asks the native event, so that the owner does not destroy it meanwhile. */
+    private final Object asking = new Object();
     private @Nullable CaptureScope recordedIn;
 
     private CudaEvent(long address, CudaDevice device, boolean timing) {
@@ -19,12 +26,22 @@ public final class CudaEvent extends DeviceResource {
         this.timing = timing;
     }
 
-    /** An event for ordering only, {@code cudaEventCreateWithFlags(cudaEventDisableTiming)}: the cheap kind. */
+    /**
+     * An event for ordering only, {@code cudaEventCreateWithFlags(cudaEventDisableTiming)}: the cheap kind.
+     *
+     * @throws IllegalStateException during a capture
+     * @throws CudaException if the device has failed
+     */
     public static CudaEvent create(CudaDevice device) {
         return create(device, false);
     }
 
-    /** An event that keeps the time at which it is reached. */
+    /**
+     * An event that keeps the time at which it is reached.
+     *
+     * @throws IllegalStateException during a capture
+     * @throws CudaException if the device has failed
+     */
     public static CudaEvent createTiming(CudaDevice device) {
         return create(device, true);
     }
@@ -33,19 +50,22 @@ public final class CudaEvent extends DeviceResource {
         CaptureScope.refuse("CudaEvent.create", "create events before the capture");
         device.checkUsable();
         int flags = timing ? CudaRuntime.cudaEventDefault() : CudaRuntime.cudaEventDisableTiming();
-        long address = device.call(() -> {
-            try (Arena arena = Arena.ofConfined()) {
-                MemorySegment out = arena.allocate(ADDRESS);
-                device.check(CudaRuntime.cudaEventCreateWithFlags(out, flags), "cudaEventCreateWithFlags");
-                return out.get(ADDRESS, 0).address();
-            }
-        });
+        long address = device.create("cudaEventCreateWithFlags",
+                out -> CudaRuntime.cudaEventCreateWithFlags(out, flags));
         return new CudaEvent(address, device, timing);
     }
 
-    /** Marks the work enqueued on {@code stream} so far, {@code cudaEventRecord}. Capturable: so does a capture fork. */
+    /**
+     * Marks the work enqueued on {@code stream} so far, {@code cudaEventRecord}. Capturable: so does a capture fork.
+     *
+     * @throws IllegalStateException if this or the stream is closed or belongs to another thread
+     */
     public void record(CudaStream stream) {
-        device().check(CudaRuntime.cudaEventRecord(segment(), stream.segment()), "cudaEventRecord");
+        checkThread("CudaEvent.record");
+        stream.checkThread("CudaEvent.record");
+        MemorySegment self = segment();
+        MemorySegment queue = stream.segment();
+        device().check(onDevice(() -> CudaRuntime.cudaEventRecord(self, queue)), "cudaEventRecord");
         recordedIn = stream.scope();
         stream.retain(this);
     }
@@ -56,10 +76,16 @@ public final class CudaEvent extends DeviceResource {
         return recordedIn;
     }
 
-    /** Whether the marked work is done, {@code cudaEventQuery}. */
+    /**
+     * Whether the marked work is done, {@code cudaEventQuery}. From any thread.
+     *
+     * @throws IllegalStateException after close, or during a capture
+     * @throws CudaException if the work has failed
+     */
     public boolean isComplete() {
         CaptureScope.refuse("CudaEvent.isComplete", "ask after the replay");
-        int status = CudaRuntime.cudaEventQuery(segment());
+        checkNotReset("CudaEvent.isComplete");
+        int status = query();
         if (status == CudaRuntime.cudaErrorNotReady()) {
             return false;
         }
@@ -67,29 +93,37 @@ public final class CudaEvent extends DeviceResource {
         return true;
     }
 
-    /** Asks until the marked work is done; false after the deadline or on an error, of which a sticky one is remembered. */
-    boolean poll(long deadline) {
-        MemorySegment self = segment();
-        int status = Polling.until(() -> CudaRuntime.cudaEventQuery(self), deadline);
-        if (status != 0 && status != CudaRuntime.cudaErrorNotReady()) {
-            device().failed(status, "cudaEventQuery");
+    private int query() {
+        synchronized (asking) {
+            return CudaRuntime.cudaEventQuery(segment());
         }
-        return status == 0;
     }
 
-    /** Waits until the marked work is done, {@code cudaEventSynchronize}. */
+    /**
+     * Waits until the marked work is done, without a limit, {@code cudaEventSynchronize}. From any thread; an interrupt does not
+     * end it.
+     *
+     * @throws IllegalStateException after close, also while another thread waits here, or during a capture
+     * @throws CudaException if the work has failed
+     */
     public void synchronize() {
         CaptureScope.refuse("CudaEvent.synchronize", "use CudaStream.waitEvent, or wait after the replay");
-        device().check(CudaRuntime.cudaEventSynchronize(segment()), "cudaEventSynchronize");
+        checkNotReset("CudaEvent.synchronize");
+        device().check(belongsToCurrentThread()
+                ? CudaRuntime.cudaEventSynchronize(segment())
+                : Polling.uninterruptibly(this::query, Deadline.NEVER), "cudaEventSynchronize");
     }
 
     /**
      * Milliseconds from {@code start} to this event, {@code cudaEventElapsedTime}; both must be complete timing events.
      *
-     * @throws IllegalStateException if one was not created with {@link #createTiming}
+     * @throws IllegalStateException if one was not created with {@link #createTiming}, is closed or belongs to another thread
+     * @throws CudaException if one is not complete
      */
     public float elapsedMillisSince(CudaEvent start) {
         CaptureScope.refuse("CudaEvent.elapsedMillisSince", "measure after the replay");
+        checkThread("CudaEvent.elapsedMillisSince");
+        start.checkThread("CudaEvent.elapsedMillisSince");
         if (!timing || !start.timing) {
             throw new IllegalStateException((timing ? start : this) + " keeps no time: use CudaEvent.createTiming");
         }
@@ -104,9 +138,17 @@ public final class CudaEvent extends DeviceResource {
         return MemorySegment.ofAddress(address());
     }
 
+    /** Waits for questions that other threads are asking. */
+    @Override
+    void released() {
+        synchronized (asking) {
+            recordedIn = null;
+        }
+    }
+
     /** The runtime itself keeps a destroyed event until it is reached. */
     @Override
-    boolean awaitLastUse() {
+    boolean awaitLastUse(Deadline deadline) {
         return true;
     }
 

@@ -13,14 +13,19 @@ public final class CudaException extends NativeCallException {
     }
 
     static CudaException of(String function, int code, Object where) {
+        return of(function, code, where, "");
+    }
+
+    /** @param advice follows the text that CUDA gives */
+    static CudaException of(String function, int code, Object where, String advice) {
         String name = string(CudaRuntime.cudaGetErrorName(code));
         String text = string(CudaRuntime.cudaGetErrorString(code));
         return new CudaException(function, code,
-                function + " on " + where + " failed with " + name + " (" + code + "): " + text);
+                function + " on " + where + " failed with " + name + " (" + code + "): " + text + advice);
     }
 
     /** A later call on a device that has failed for good: fails at once, with the first failure as its cause. */
-    static CudaException after(CudaException first, CudaDevice device) {
+    static CudaException after(CudaException first, Object device) {
         CudaException e = new CudaException(first.function(), first.code(),
                 device + " has failed before and can only be "
                         + "reset, or given up with its process. First failure: " + first.getMessage());

@@ -1,44 +1,51 @@
 package io.nccl4j.cuda;
 
-import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Deadline;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.nio.file.Path;
 
 /**
  * Captured work, {@code cudaGraph_t}: a template for {@link CudaGraphExec}. Keeps everything that the work uses from being closed.
+ *
+ * <p>Belongs to one thread, at first the one that made it; {@link #bindToCurrentThread} moves it.
  */
-public final class CudaGraph extends DeviceResource {
-    private final GraphContents contents;
+public final class CudaGraph extends ConfinedResource {
+    private final CaptureScope captured;
 
-    CudaGraph(long address, CudaDevice device, GraphContents contents) {
-        super("CudaGraph", address, device, true, contents.resources().toArray(NativeResource[]::new));
-        this.contents = contents;
-        contents.use();
+    CudaGraph(long address, CudaDevice device, CaptureScope captured) {
+        super("CudaGraph", address, device, true, captured.touched().toArray(NativeObject[]::new));
+        this.captured = captured;
+        captured.use();
     }
 
-    /** Makes an executable graph, {@code cudaGraphInstantiate}. Expensive; outside of the hot path. */
+    /**
+     * Makes an executable graph, {@code cudaGraphInstantiate}. Expensive; outside of the hot path.
+     *
+     * @throws IllegalStateException after close, during a capture, or if this belongs to another thread
+     * @throws CudaException if the device has failed or has too little memory
+     */
     public CudaGraphExec instantiate() {
         CaptureScope.refuse("CudaGraph.instantiate", "instantiate after the capture");
+        checkThread("CudaGraph.instantiate");
         device().checkUsable();
         MemorySegment self = segment();
-        long address = device().call(() -> {
-            try (Arena arena = Arena.ofConfined()) {
-                MemorySegment out = arena.allocate(ADDRESS);
-                device().check(CudaRuntime.cudaGraphInstantiate(out, self, 0), "cudaGraphInstantiate");
-                return out.get(ADDRESS, 0).address();
-            }
-        });
-        return new CudaGraphExec(address, device(), contents);
+        long address = device().create("cudaGraphInstantiate",
+                out -> CudaRuntime.cudaGraphInstantiate(out, self, 0));
+        return new CudaGraphExec(address, device(), captured);
     }
 
-    /** Number of nodes, {@code cudaGraphGetNodes}. */
+    /**
+     * Number of nodes, {@code cudaGraphGetNodes}.
+     *
+     * @throws IllegalStateException after close, or if this belongs to another thread
+     */
     public long nodeCount() {
+        checkThread("CudaGraph.nodeCount");
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(JAVA_LONG);
             device().check(CudaRuntime.cudaGraphGetNodes(segment(), MemorySegment.NULL, out), "cudaGraphGetNodes");
@@ -46,30 +53,18 @@ public final class CudaGraph extends DeviceResource {
         }
     }
 
-    /** Writes a description in Graphviz's format, {@code cudaGraphDebugDotPrint}. */
-    public void writeDot(Path file) {
-        try (Arena arena = Arena.ofConfined()) {
-            device().check(CudaRuntime.cudaGraphDebugDotPrint(segment(), arena.allocateFrom(file.toString()),
-                    CudaRuntime.cudaGraphDebugDotFlagsVerbose()), "cudaGraphDebugDotPrint");
-        }
-    }
-
-    GraphContents contents() {
-        return contents;
-    }
-
-    MemorySegment segment() {
+    private MemorySegment segment() {
         return MemorySegment.ofAddress(address());
     }
 
     @Override
     void released() {
-        contents.release();
+        captured.release();
     }
 
     /** A graph is a description; nothing in flight needs it. */
     @Override
-    boolean awaitLastUse() {
+    boolean awaitLastUse(Deadline deadline) {
         return true;
     }
 

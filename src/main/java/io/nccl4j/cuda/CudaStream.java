@@ -2,24 +2,27 @@ package io.nccl4j.cuda;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.LifecycleEvent;
-import io.nccl4j.internal.NativeResource;
-import io.nccl4j.internal.StateChanges;
 import io.nccl4j.internal.TimeLimit;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
+import java.util.concurrent.CancellationException;
 import org.jspecify.annotations.Nullable;
 
 /**
  * A queue of device work, {@code cudaStream_t}. Work on one stream runs in the order in which it was enqueued.
  *
- * <p>Used by one thread at a time. Streams created here do not synchronise with the legacy default stream.
+ * <p>Belongs to one thread, at first the one that made it; {@link #bindToCurrentThread} moves it. {@link #await}, {@link
+ * #synchronize} and {@link #isIdle} may come from any; the owner may close the stream meanwhile, which those calls answer with an
+ * {@link IllegalStateException}. Streams created here do not synchronise with the legacy default stream.
  */
-public final class CudaStream extends DeviceResource {
+public final class CudaStream extends ConfinedResource {
     private static final long LEGACY = 1;
 
     private final StreamActivity activity;
@@ -28,11 +31,16 @@ public final class CudaStream extends DeviceResource {
 
     private CudaStream(String kind, long address, CudaDevice device, boolean owned) {
         super(kind, address, device, owned);
-        this.activity = new StreamActivity(address, device);
+        this.activity = new StreamActivity(address, device, label());
         device.add(activity);
     }
 
-    /** Creates a stream of normal priority, {@code cudaStreamCreateWithFlags(cudaStreamNonBlocking)}. */
+    /**
+     * Creates a stream of normal priority, {@code cudaStreamCreateWithPriority(cudaStreamNonBlocking)}.
+     *
+     * @throws IllegalStateException during a capture
+     * @throws CudaException if the device has failed
+     */
     public static CudaStream create(CudaDevice device) {
         return create(device, 0);
     }
@@ -41,19 +49,14 @@ public final class CudaStream extends DeviceResource {
      * Creates a stream, {@code cudaStreamCreateWithPriority(cudaStreamNonBlocking)}.
      *
      * @param priority within {@link CudaDevice#priorityRange()}; CUDA clamps it
+     * @throws IllegalStateException during a capture
+     * @throws CudaException if the device has failed
      */
     public static CudaStream create(CudaDevice device, int priority) {
         CaptureScope.refuse("CudaStream.create", "create streams before the capture");
         device.checkUsable();
-        long address = device.call(() -> {
-            try (Arena arena = Arena.ofConfined()) {
-                MemorySegment out = arena.allocate(ADDRESS);
-                device.check(
-                        CudaRuntime.cudaStreamCreateWithPriority(out, CudaRuntime.cudaStreamNonBlocking(), priority),
-                        "cudaStreamCreateWithPriority");
-                return out.get(ADDRESS, 0).address();
-            }
-        });
+        long address = device.create("cudaStreamCreateWithPriority",
+                out -> CudaRuntime.cudaStreamCreateWithPriority(out, CudaRuntime.cudaStreamNonBlocking(), priority));
         return new CudaStream("CudaStream", address, device, true);
     }
 
@@ -72,25 +75,34 @@ public final class CudaStream extends DeviceResource {
         return new CudaStream("CudaStream(wrapped)", address, device, false);
     }
 
-    /** Waits until all work enqueued so far is done, without a limit, {@code cudaStreamSynchronize}. */
+    /**
+     * Waits until all work enqueued so far is done, without a limit, {@code cudaStreamSynchronize}. From any thread; an interrupt
+     * does not end it.
+     *
+     * @throws IllegalStateException after close, during a capture, or if a host function of the stream has thrown
+     * @throws CudaException if the work or the device has failed
+     */
     public void synchronize() {
-        CaptureScope.refuse("CudaStream.synchronize", "synchronise after the replay");
-        device().checkUsable();
-        int status = CudaRuntime.cudaStreamSynchronize(segment());
+        checkWait("CudaStream.synchronize", "synchronise after the replay");
+        int status = belongsToCurrentThread()
+                ? CudaRuntime.cudaStreamSynchronize(segment())
+                : Polling.uninterruptibly(activity::query, Deadline.NEVER);
         throwHostFailure();
         device().check(status, "cudaStreamSynchronize");
     }
 
     /**
-     * Waits until all work enqueued so far is done.
+     * Waits until all work enqueued so far is done. From any thread.
      *
      * @throws WaitTimeoutException if it is not within {@code limit}
+     * @throws CancellationException if the thread is interrupted while work is pending: at once, and its flag stays set. The work
+     *     goes on
+     * @throws IllegalStateException after close, during a capture, or if a host function of the stream has thrown
+     * @throws CudaException if the work or the device has failed
      */
     public void await(Duration limit) {
-        CaptureScope.refuse("CudaStream.await", "wait after the replay");
-        device().checkUsable();
-        MemorySegment self = segment();
-        int status = Polling.until(() -> CudaRuntime.cudaStreamQuery(self), System.nanoTime() + TimeLimit.nanos(limit));
+        checkWait("CudaStream.await", "wait after the replay");
+        int status = Polling.until(activity::query, Deadline.after(limit), "work on " + label());
         if (status == CudaRuntime.cudaErrorNotReady()) {
             throw new WaitTimeoutException(
                     "work on " + this + " is still pending after " + TimeLimit.millis(limit) + " ms");
@@ -99,10 +111,24 @@ public final class CudaStream extends DeviceResource {
         throwHostFailure();
     }
 
-    /** Whether all work enqueued so far is done, {@code cudaStreamQuery}. */
+    private void checkWait(String call, String instead) {
+        CaptureScope.refuse(call, instead);
+        address();
+        checkNotReset(call);
+        device().checkUsable();
+    }
+
+    /**
+     * Whether all work enqueued so far is done, {@code cudaStreamQuery}. From any thread.
+     *
+     * @throws IllegalStateException after close, during a capture, or if a host function of the stream has thrown
+     * @throws CudaException if the work has failed
+     */
     public boolean isIdle() {
         CaptureScope.refuse("CudaStream.isIdle", "ask after the replay");
-        int status = CudaRuntime.cudaStreamQuery(segment());
+        address();
+        checkNotReset("CudaStream.isIdle");
+        int status = activity.query();
         if (status == CudaRuntime.cudaErrorNotReady()) {
             return false;
         }
@@ -114,8 +140,13 @@ public final class CudaStream extends DeviceResource {
     /**
      * Work enqueued from now on waits for what the event marks, {@code cudaStreamWaitEvent}. If the event was recorded in a
      * capture, this stream joins that capture.
+     *
+     * @throws IllegalStateException if this or the event is closed or belongs to another thread
+     * @throws CudaException if the device has failed
      */
     public void waitEvent(CudaEvent event) {
+        checkThread("CudaStream.waitEvent");
+        event.checkThread("CudaStream.waitEvent");
         MemorySegment self = segment();
         MemorySegment mark = event.segment();
         CaptureScope of = event.recordedIn();
@@ -123,7 +154,7 @@ public final class CudaStream extends DeviceResource {
         if (joins) {
             enterCapture(of);
         }
-        int status = CudaRuntime.cudaStreamWaitEvent(self, mark, 0);
+        int status = onDevice(() -> CudaRuntime.cudaStreamWaitEvent(self, mark, 0));
         if (status != 0 && joins) {
             leaveCapture();
         }
@@ -135,17 +166,28 @@ public final class CudaStream extends DeviceResource {
      * Enqueues a Java function, {@code cudaLaunchHostFunc}: it runs on a thread of the CUDA runtime when the work before it is
      * done, at every replay if captured, and the work after it waits. It must not call CUDA, NCCL or nccl4j, nor wait for anything
      * that does. If it throws, the next {@link #synchronize()} or {@link #await} of this stream throws that on.
+     *
+     * @throws IllegalStateException after close, or if this belongs to another thread
+     * @throws CudaException if the device has failed
      */
     public void launchHostFunction(Runnable function) {
-        HostFunctions.launch(this, function, scope);
+        checkThread("CudaStream.launchHostFunction");
+        MemorySegment self = segment();
+        device().check(HostFunctions.launch(function, this, this::hostFailure, scope,
+                (stub, number) -> onDevice(() -> CudaRuntime.cudaLaunchHostFunc(self, stub, number))),
+                "cudaLaunchHostFunc");
+        retain(this);
     }
 
-    void hostFailure(Throwable e) {
+    private void hostFailure(Throwable e) {
         hostFailure = e;
     }
 
     private void throwHostFailure() {
         Throwable e = hostFailure;
+        if (e == null) {
+            e = HostFunctions.takeUnassigned();
+        }
         if (e != null) {
             hostFailure = null;
             throw new IllegalStateException("a host function on " + this + " threw " + e, e);
@@ -165,24 +207,27 @@ public final class CudaStream extends DeviceResource {
      *
      * @param mode what is forbidden meanwhile
      * @param body runs once, now, on this thread
+     * @throws IllegalStateException after close, during another capture of this thread, or if this belongs to another thread
+     * @throws CudaException if the device has failed, or the capture was broken (by a stream that was not joined, for example)
      */
     public CudaGraph capture(CaptureMode mode, Runnable body) {
+        checkThread("CudaStream.capture");
         device().checkUsable();
         MemorySegment self = segment();
-        CaptureScope opened = CaptureScope.begin();
+        CaptureScope opened = CaptureScope.begin(mode == CaptureMode.GLOBAL);
         boolean begun = false;
         boolean done = false;
-        GraphContents contents = new GraphContents(opened);
         try {
             enterCapture(opened);
-            device().check(CudaRuntime.cudaStreamBeginCapture(self, mode.code()), "cudaStreamBeginCapture");
+            device().check(onDevice(() -> CudaRuntime.cudaStreamBeginCapture(self, mode.code())),
+                    "cudaStreamBeginCapture");
             begun = true;
             opened.touch(this);
             body.run();
             opened.finish();
             long graph = endCapture();
             begun = false;
-            CudaGraph result = graph(graph, contents);
+            CudaGraph result = graph(graph, opened);
             LifecycleEvent.emit("capture", result.toString());
             done = true;
             return result;
@@ -190,19 +235,18 @@ public final class CudaStream extends DeviceResource {
             if (begun) {
                 endBrokenCapture();
             }
-            contents.endCapture(this);
             opened.end();
             if (!done) {
-                contents.release();
+                opened.release();
                 opened.discard();
             }
         }
     }
 
-    private CudaGraph graph(long address, GraphContents contents) {
+    private CudaGraph graph(long address, CaptureScope captured) {
         boolean done = false;
         try {
-            CudaGraph graph = new CudaGraph(address, device(), contents);
+            CudaGraph graph = new CudaGraph(address, device(), captured);
             done = true;
             return graph;
         } finally {
@@ -216,7 +260,8 @@ public final class CudaStream extends DeviceResource {
     private long endCapture() {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(ADDRESS);
-            device().check(CudaRuntime.cudaStreamEndCapture(segment(), out), "cudaStreamEndCapture");
+            MemorySegment self = segment();
+            device().check(onDevice(() -> CudaRuntime.cudaStreamEndCapture(self, out)), "cudaStreamEndCapture");
             return out.get(ADDRESS, 0).address();
         }
     }
@@ -225,7 +270,8 @@ public final class CudaStream extends DeviceResource {
     private void endBrokenCapture() {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(ADDRESS);
-            int status = CudaRuntime.cudaStreamEndCapture(segment(), out);
+            MemorySegment self = segment();
+            int status = onDevice(() -> CudaRuntime.cudaStreamEndCapture(self, out));
             MemorySegment graph = out.get(ADDRESS, 0);
             if (status == 0 && graph.address() != 0) {
                 CudaRuntime.cudaGraphDestroy(graph);
@@ -234,13 +280,13 @@ public final class CudaStream extends DeviceResource {
         }
     }
 
-    private void enterCapture(@Nullable CaptureScope capture) {
+    private void enterCapture(CaptureScope capture) {
         activity.capturing(true);
         scope = capture;
-        StateChanges.add();
+        capture.whenEnded(this::leaveCapture);
     }
 
-    void leaveCapture() {
+    private void leaveCapture() {
         scope = null;
         activity.capturing(false);
     }
@@ -259,7 +305,7 @@ public final class CudaStream extends DeviceResource {
      * If this stream is capturing, the graph keeps {@code resource} from being closed; else does nothing. For callers whose own
      * kernels use it; nccl4j's own calls do so by themselves.
      */
-    public void retain(NativeResource resource) {
+    public void retain(NativeObject resource) {
         CaptureScope current = scope;
         if (current != null) {
             current.touch(resource);
@@ -268,23 +314,29 @@ public final class CudaStream extends DeviceResource {
     }
 
     void copy(long target, long source, long bytes) {
+        checkThread("a copy on a stream");
         if (bytes > 0) {
-            device().check(
-                    CudaRuntime.cudaMemcpyAsync(MemorySegment.ofAddress(target), MemorySegment.ofAddress(source), bytes,
-                            CudaRuntime.cudaMemcpyDefault(), segment()),
+            MemorySegment to = MemorySegment.ofAddress(target);
+            MemorySegment from = MemorySegment.ofAddress(source);
+            MemorySegment self = segment();
+            device().check(onDevice(
+                    () -> CudaRuntime.cudaMemcpyAsync(to, from, bytes, CudaRuntime.cudaMemcpyDefault(), self)),
                     "cudaMemcpyAsync");
         }
     }
 
     void fill(long target, byte value, long bytes) {
-        device().check(CudaRuntime.cudaMemsetAsync(MemorySegment.ofAddress(target), value, bytes, segment()),
-                "cudaMemsetAsync");
+        checkThread("a fill on a stream");
+        MemorySegment to = MemorySegment.ofAddress(target);
+        MemorySegment self = segment();
+        device().check(onDevice(() -> CudaRuntime.cudaMemsetAsync(to, value, bytes, self)), "cudaMemsetAsync");
     }
 
     MemorySegment segment() {
         return MemorySegment.ofAddress(address());
     }
 
+    /** Waits for questions that other threads are asking. */
     @Override
     void released() {
         activity.close();
@@ -293,7 +345,7 @@ public final class CudaStream extends DeviceResource {
 
     /** The runtime itself keeps a destroyed stream until its work is done. */
     @Override
-    boolean awaitLastUse() {
+    boolean awaitLastUse(Deadline deadline) {
         return true;
     }
 

@@ -1,7 +1,5 @@
 package io.nccl4j.cuda;
 
-import static java.lang.foreign.ValueLayout.ADDRESS;
-
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
 import java.lang.foreign.Arena;
@@ -50,15 +48,9 @@ public final class DeviceMemory extends DeviceResource {
         checkSize(bytes);
         CaptureScope.refuse("DeviceMemory.allocate", "allocate before the capture, at maximum capacity");
         device.checkUsable();
-        long address = device.call(() -> {
-            try (Arena arena = Arena.ofConfined()) {
-                MemorySegment out = arena.allocate(ADDRESS);
-                device.check(CudaRuntime.cudaMalloc(out, bytes), "cudaMalloc(" + bytes + " bytes)");
-                return out.get(ADDRESS, 0).address();
-            }
-        });
-        return new DeviceMemory("DeviceMemory", address, bytes, device,
-                memory -> device.check(CudaRuntime.cudaFree(MemorySegment.ofAddress(memory)), "cudaFree"));
+        long address = device.create("cudaMalloc(" + bytes + " bytes)", out -> CudaRuntime.cudaMalloc(out, bytes));
+        return new DeviceMemory("DeviceMemory", address, bytes, device, memory -> device.checkCurrent("cudaFree",
+                () -> CudaRuntime.cudaFree(MemorySegment.ofAddress(memory))));
     }
 
     /**
@@ -68,19 +60,15 @@ public final class DeviceMemory extends DeviceResource {
     public static DeviceMemory allocateAsync(CudaStream stream, long bytes) {
         checkSize(bytes);
         CaptureScope.refuse("DeviceMemory.allocateAsync", "allocate before the capture, at maximum capacity");
+        stream.checkThread("DeviceMemory.allocateAsync");
         CudaDevice device = stream.device();
         device.checkUsable();
-        long address = device.call(() -> {
-            try (Arena arena = Arena.ofConfined()) {
-                MemorySegment out = arena.allocate(ADDRESS);
-                device.check(CudaRuntime.cudaMallocAsync(out, bytes, stream.segment()),
-                        "cudaMallocAsync(" + bytes + " bytes)");
-                return out.get(ADDRESS, 0).address();
-            }
-        });
-        return new DeviceMemory("DeviceMemory", address, bytes, device, memory -> device
-                .check(CudaRuntime.cudaFreeAsync(MemorySegment.ofAddress(memory), MemorySegment.NULL),
-                        "cudaFreeAsync"));
+        MemorySegment queue = stream.segment();
+        long address = device.create("cudaMallocAsync(" + bytes + " bytes)",
+                out -> CudaRuntime.cudaMallocAsync(out, bytes, queue));
+        return new DeviceMemory("DeviceMemory", address, bytes, device,
+                memory -> device.checkCurrent("cudaFreeAsync",
+                        () -> CudaRuntime.cudaFreeAsync(MemorySegment.ofAddress(memory), MemorySegment.NULL)));
     }
 
     /**
@@ -138,10 +126,11 @@ public final class DeviceMemory extends DeviceResource {
     }
 
     private void copy(MemorySegment target, MemorySegment source, long bytes) {
+        checkNotReset("a copy");
         if (bytes > 0) {
             device().checkUsable();
-            device().run(() -> device().check(
-                    CudaRuntime.cudaMemcpy(target, source, bytes, CudaRuntime.cudaMemcpyDefault()), "cudaMemcpy"));
+            device().checkCurrent("cudaMemcpy",
+                    () -> CudaRuntime.cudaMemcpy(target, source, bytes, CudaRuntime.cudaMemcpyDefault()));
         }
     }
 
@@ -152,7 +141,7 @@ public final class DeviceMemory extends DeviceResource {
     public void copyFromAsync(PinnedMemory source, long bytes, CudaStream stream) {
         checkRange(0, bytes);
         checkPinned(source, bytes);
-        stream.copy(address(), source.address(), bytes);
+        stream.copy(checkedAddress(), source.segment().address(), bytes);
         stream.retain(this);
         stream.retain(source);
     }
@@ -161,7 +150,7 @@ public final class DeviceMemory extends DeviceResource {
     public void copyToAsync(PinnedMemory target, long bytes, CudaStream stream) {
         checkRange(0, bytes);
         checkPinned(target, bytes);
-        stream.copy(target.address(), address(), bytes);
+        stream.copy(target.segment().address(), checkedAddress(), bytes);
         stream.retain(this);
         stream.retain(target);
     }
@@ -170,15 +159,20 @@ public final class DeviceMemory extends DeviceResource {
     public void copyFromAsync(DeviceMemory source, long bytes, CudaStream stream) {
         checkRange(0, bytes);
         source.checkRange(0, bytes);
-        stream.copy(address(), source.address(), bytes);
+        stream.copy(checkedAddress(), source.checkedAddress(), bytes);
         stream.retain(this);
         stream.retain(source);
     }
 
     /** Sets every byte, {@code cudaMemsetAsync}. Capturable. */
     public void fillAsync(byte value, CudaStream stream) {
-        stream.fill(address(), value, byteSize);
+        stream.fill(checkedAddress(), value, byteSize);
         stream.retain(this);
+    }
+
+    private long checkedAddress() {
+        checkNotReset("an operation");
+        return address();
     }
 
     private static void checkPinned(PinnedMemory memory, long bytes) {
@@ -197,13 +191,13 @@ public final class DeviceMemory extends DeviceResource {
 
     /** Where descriptors of this memory live; closed with it. */
     public SegmentAllocator descriptors() {
-        checkOpen();
+        address();
         return descriptors::allocate;
     }
 
     /** {@code invalidation} runs when this memory is closed: what refers to its descriptors must stop doing so. */
     public void whenClosed(Runnable invalidation) {
-        checkOpen();
+        address();
         synchronized (invalidations) {
             invalidations.add(invalidation);
         }
@@ -228,8 +222,9 @@ public final class DeviceMemory extends DeviceResource {
 
     @Override
     void destroy(long address) {
-        if (free != null && !abandoned) {
-            free.accept(address);
+        LongConsumer giveBack = free;
+        if (giveBack != null && !abandoned) {
+            device().run(() -> giveBack.accept(address));
         }
     }
 }

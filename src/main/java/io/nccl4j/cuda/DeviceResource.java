@@ -1,23 +1,29 @@
 package io.nccl4j.cuda;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.internal.CaptureScope;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Deadline;
+import io.nccl4j.internal.Ownership;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** A CUDA object of one device: closed when the work in flight is done, abandoned if the device is lost or does not get done. */
-abstract class DeviceResource extends NativeResource {
+/**
+ * A CUDA object of one device: destroyed when the work in flight is done, abandoned if the device is lost or its work does not
+ * end in time.
+ */
+abstract class DeviceResource extends NativeObject {
     private static final Logger LOG = LoggerFactory.getLogger("io.nccl4j.cuda");
 
     private final CudaDevice device;
     private final boolean owned;
     private final int generation;
 
-    DeviceResource(String kind, long address, CudaDevice device, boolean owned, NativeResource... held) {
+    DeviceResource(String kind, long address, CudaDevice device, boolean owned, NativeObject... held) {
         super(kind, address, held);
         this.device = device;
         this.owned = owned;
         this.generation = device.generation();
+        Ownership.of(this).onClose(this::checkClose, this::release);
     }
 
     /** The device it lives on. */
@@ -30,24 +36,35 @@ abstract class DeviceResource extends NativeResource {
         return owned;
     }
 
-    @Override
-    protected final void checkClose() {
+    /** Whether a reset of the device has destroyed the native object. */
+    final boolean isOfEarlierGeneration() {
+        return generation != device.generation();
+    }
+
+    /** Refuses a use after {@link CudaDevice#reset}: the runtime would read freed memory. */
+    final void checkNotReset(String call) {
+        if (isOfEarlierGeneration()) {
+            throw new IllegalStateException(call + " of " + label() + ": it is gone since " + device
+                    + " was reset; close it and make it anew");
+        }
+    }
+
+    void checkClose() {
         CaptureScope.refuse("close of " + label(), "close after the capture");
     }
 
-    @Override
-    protected final void release(long address) {
+    private void release(long address, Deadline deadline) {
         released();
-        if (!owned || generation != device.generation()) {
+        if (!owned || isOfEarlierGeneration()) {
             return;
         }
-        if (device.failure() != null || !awaitLastUse()) {
+        if (device.failure() != null || !awaitLastUse(deadline)) {
             LOG.error("{} is abandoned: {}", label(), device.failure() != null
                     ? "its device has failed"
-                    : "work that may use it is still pending after " + CloseLimit.get().toSeconds() + " s");
+                    : "work that may use it is still pending after " + deadline);
             return;
         }
-        device.run(() -> destroy(address));
+        destroy(address);
     }
 
     /** Java-side bookkeeping, whatever becomes of the native object. */
@@ -55,11 +72,16 @@ abstract class DeviceResource extends NativeResource {
     }
 
     /** Waits for work that may use the object; false if it does not end in time. */
-    boolean awaitLastUse() {
-        return device.awaitEnqueued(CloseLimit.get());
+    boolean awaitLastUse(Deadline deadline) {
+        return device.awaitLastUse(deadline.remaining());
     }
 
-    /** Destroys the native object; the device is current. */
+    /** Its name in messages: kind and number. */
+    final String label() {
+        return Ownership.of(this).label();
+    }
+
+    /** Destroys the native object. */
     abstract void destroy(long address);
 
     @Override

@@ -1,6 +1,6 @@
 package io.nccl4j.cuda;
 
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Ownership;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -196,11 +196,22 @@ public final class PiecewiseGraph implements AutoCloseable {
         }
     }
 
+    /** Makes the executables of the segments belong to the calling thread; the origin stream is moved by its user. */
+    public void bindToCurrentThread() {
+        checkOpen();
+        for (Segment segment : segments) {
+            CudaGraphExec exec = segment.exec;
+            if (exec != null) {
+                exec.bindToCurrentThread();
+            }
+        }
+    }
+
     /** Waits, with a limit, for replays in flight and closes the segments' graphs. Idempotent. */
     @Override
     public void close() {
         closed = true;
-        NativeResource.closeAll(Arrays.stream(segments).map(segment -> segment.exec).filter(Objects::nonNull).toList());
+        Ownership.closeAll(Arrays.stream(segments).map(segment -> segment.exec).filter(Objects::nonNull).toList());
     }
 
     @Override

@@ -1,13 +1,14 @@
 package io.nccl4j.cuda;
 
-import static java.lang.foreign.ValueLayout.ADDRESS;
-
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
-/** Page-locked host memory, {@code cudaMallocHost}: what asynchronous copies read and write. */
+/**
+ * Page-locked host memory, {@code cudaMallocHost}: the memory that asynchronous copies read and write. From any thread. A reset of
+ * its device ends the memory: a later access throws {@link IllegalStateException} ("Already closed").
+ */
 public final class PinnedMemory extends DeviceResource {
     private final MemorySegment segment;
     private final Arena arena;
@@ -16,6 +17,7 @@ public final class PinnedMemory extends DeviceResource {
         super("PinnedMemory", address, device, true);
         this.arena = arena;
         this.segment = MemorySegment.ofAddress(address).reinterpret(bytes, arena, null);
+        device.addHostMemory(arena);
     }
 
     /**
@@ -23,6 +25,9 @@ public final class PinnedMemory extends DeviceResource {
      *
      * @param device the device whose transfers it serves
      * @param bytes at least 1
+     * @throws IllegalArgumentException if the size is not positive
+     * @throws IllegalStateException during a capture
+     * @throws CudaException if there is not enough memory, or the device has failed
      */
     public static PinnedMemory allocate(CudaDevice device, long bytes) {
         if (bytes <= 0) {
@@ -30,19 +35,19 @@ public final class PinnedMemory extends DeviceResource {
         }
         CaptureScope.refuse("PinnedMemory.allocate", "allocate before the capture");
         device.checkUsable();
-        long address = device.call(() -> {
-            try (Arena confined = Arena.ofConfined()) {
-                MemorySegment out = confined.allocate(ADDRESS);
-                device.check(CudaRuntime.cudaMallocHost(out, bytes), "cudaMallocHost(" + bytes + " bytes)");
-                return out.get(ADDRESS, 0).address();
-            }
-        });
+        long address = device.create("cudaMallocHost(" + bytes + " bytes)",
+                out -> CudaRuntime.cudaMallocHost(out, bytes));
         return new PinnedMemory(address, bytes, device, Arena.ofShared());
     }
 
-    /** The memory itself; accessible until it is closed, from any thread. */
+    /**
+     * The memory itself; accessible until it is closed, from any thread.
+     *
+     * @throws IllegalStateException after close or a reset of the device
+     */
     public MemorySegment segment() {
-        checkOpen();
+        address();
+        checkNotReset("PinnedMemory.segment");
         return segment;
     }
 
@@ -53,11 +58,11 @@ public final class PinnedMemory extends DeviceResource {
 
     @Override
     void released() {
-        arena.close();
+        device().closeHostMemory(arena);
     }
 
     @Override
     void destroy(long address) {
-        device().check(CudaRuntime.cudaFreeHost(MemorySegment.ofAddress(address)), "cudaFreeHost");
+        device().checkCurrent("cudaFreeHost", () -> CudaRuntime.cudaFreeHost(MemorySegment.ofAddress(address)));
     }
 }

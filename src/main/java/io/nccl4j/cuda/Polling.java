@@ -1,6 +1,9 @@
 package io.nccl4j.cuda;
 
 import io.nccl4j.bindings.cudart.CudaRuntime;
+import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Deadline;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.IntSupplier;
 
@@ -15,17 +18,48 @@ final class Polling {
     /**
      * Asks until {@code query} answers something other than "not ready", or the deadline has passed.
      *
+     * @param what is waited for, for the message
      * @return 0, {@code cudaErrorNotReady} after the deadline, or the error that it answered
+     * @throws CancellationException if this thread is interrupted; its flag stays set
      */
-    static int until(IntSupplier query, long deadline) {
-        long pause = FIRST_PAUSE_NANOS;
-        while (true) {
-            int status = query.getAsInt();
-            if (status != CudaRuntime.cudaErrorNotReady() || System.nanoTime() - deadline >= 0) {
-                return status;
+    static int until(IntSupplier query, Deadline deadline, Object what) {
+        int status = ask(query);
+        for (long pause = FIRST_PAUSE_NANOS; isPending(status, deadline); pause = next(pause)) {
+            if (Thread.currentThread().isInterrupted()) {
+                throw new CancellationException("interrupted while waiting for " + what + ", which goes on");
             }
             LockSupport.parkNanos(pause);
-            pause = Math.min(pause * 2, LONGEST_PAUSE_NANOS);
+            status = ask(query);
         }
+        return status;
+    }
+
+    /** The same for waits that an interrupt does not end; the thread's flag is set again afterwards. */
+    static int uninterruptibly(IntSupplier query, Deadline deadline) {
+        boolean interrupted = false;
+        int status = ask(query);
+        for (long pause = FIRST_PAUSE_NANOS; isPending(status, deadline); pause = next(pause)) {
+            // Parking returns at once while the flag is set.
+            interrupted |= Thread.interrupted();
+            LockSupport.parkNanos(pause);
+            status = ask(query);
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+        return status;
+    }
+
+    /** Does not ask while another thread captures in GLOBAL mode: the question would break that capture. */
+    private static int ask(IntSupplier query) {
+        return CaptureScope.isGlobalElsewhere() ? CudaRuntime.cudaErrorNotReady() : query.getAsInt();
+    }
+
+    private static boolean isPending(int status, Deadline deadline) {
+        return status == CudaRuntime.cudaErrorNotReady() && !deadline.isOver();
+    }
+
+    private static long next(long pause) {
+        return Math.min(pause * 2, LONGEST_PAUSE_NANOS);
     }
 }

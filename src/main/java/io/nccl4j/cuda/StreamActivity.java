@@ -1,24 +1,28 @@
 package io.nccl4j.cuda;
 
+import static java.lang.foreign.ValueLayout.ADDRESS;
+
 import io.nccl4j.bindings.cudart.CudaRuntime;
+import io.nccl4j.internal.Deadline;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.util.List;
-import org.jspecify.annotations.Nullable;
 
 /**
- * What the device asks of a stream on behalf of others: whether its work is done, whether it has failed. From any thread, while
- * the owner captures or closes the stream. Does not refer to the {@link CudaStream}, so that one that was dropped is reported.
+ * Questions about a stream's work, from any thread, while the owner captures or closes the stream. Does not refer to the {@link
+ * CudaStream}, so that one that was dropped is reported.
  */
 final class StreamActivity {
     private final MemorySegment stream;
     private final CudaDevice device;
+    private final String label;
     /** A question would break the capture. */
     private boolean capturing;
     private boolean closed;
 
-    StreamActivity(long address, CudaDevice device) {
+    StreamActivity(long address, CudaDevice device, String label) {
         this.stream = MemorySegment.ofAddress(address);
         this.device = device;
+        this.label = label;
     }
 
     /** To be called before a capture begins, and after it has ended. */
@@ -26,9 +30,23 @@ final class StreamActivity {
         capturing = now;
     }
 
-    /** No question reaches the native stream any more. */
+    /** No question reaches the native stream any more; one that is being asked has its answer. */
     synchronized void close() {
         closed = true;
+    }
+
+    /**
+     * {@code cudaStreamQuery}.
+     *
+     * @throws IllegalStateException if the stream is closed or is being captured
+     */
+    synchronized int query() {
+        if (closed || capturing) {
+            throw new IllegalStateException(label + (closed
+                    ? " was closed by the thread that owns it"
+                    : " is being captured: ask after the replay"));
+        }
+        return CudaRuntime.cudaStreamQuery(stream);
     }
 
     /** Remembers a sticky error of the device, if the stream shows one. */
@@ -42,41 +60,33 @@ final class StreamActivity {
     }
 
     /** Waits for what was enqueued so far, also if others go on enqueuing; false after the deadline or on an error. */
-    boolean awaitEnqueued(long deadline) {
-        try (CudaEvent mark = mark()) {
-            return mark == null || mark.poll(deadline);
-        } catch (CudaException e) {
-            return false;
-        }
-    }
-
-    /** Adds a mark of the work that was enqueued so far, if that is not done; false while the stream is being captured. */
-    synchronized boolean addMark(List<CudaEvent> marks) {
-        if (capturing && !closed) {
-            return false;
-        }
-        CudaEvent mark = mark();
-        if (mark != null) {
-            marks.add(mark);
-        }
-        return true;
-    }
-
-    /** Marks the work that was enqueued so far; null if it is done, or is being captured. */
-    private synchronized @Nullable CudaEvent mark() {
-        if (closed || capturing || CudaRuntime.cudaStreamQuery(stream) == 0) {
-            return null;
-        }
-        CudaEvent mark = CudaEvent.create(device);
-        boolean done = false;
-        try {
-            device.check(CudaRuntime.cudaEventRecord(mark.segment(), stream), "cudaEventRecord");
-            done = true;
-            return mark;
-        } finally {
-            if (!done) {
-                mark.close();
+    boolean awaitEnqueued(Deadline deadline) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = arena.allocate(ADDRESS);
+            int status = mark(out);
+            MemorySegment mark = out.get(ADDRESS, 0);
+            if (mark.address() == 0) {
+                return status == 0;
             }
+            if (status == 0) {
+                status = Polling.uninterruptibly(() -> CudaRuntime.cudaEventQuery(mark), deadline);
+            }
+            CudaRuntime.cudaEventDestroy(mark);
+            if (status != 0 && status != CudaRuntime.cudaErrorNotReady()) {
+                device.failed(status, "cudaEventQuery");
+            }
+            return status == 0;
         }
+    }
+
+    /** Marks the work that was enqueued so far with an event; with none if it is done, or is being captured. */
+    private synchronized int mark(MemorySegment out) {
+        if (closed || capturing || CudaRuntime.cudaStreamQuery(stream) == 0) {
+            return 0;
+        }
+        return device.withCurrent(() -> {
+            int status = CudaRuntime.cudaEventCreateWithFlags(out, CudaRuntime.cudaEventDisableTiming());
+            return status != 0 ? status : CudaRuntime.cudaEventRecord(out.get(ADDRESS, 0), stream);
+        });
     }
 }

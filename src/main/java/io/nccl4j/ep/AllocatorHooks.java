@@ -6,7 +6,6 @@ import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.bindings.ncclep.ncclEpAllocConfig_t;
 import io.nccl4j.bindings.ncclep.ncclEpAllocFn_t;
 import io.nccl4j.bindings.ncclep.ncclEpFreeFn_t;
-import io.nccl4j.internal.StateChanges;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Set;
@@ -79,7 +78,6 @@ final class AllocatorHooks {
     private void keep(Throwable e) {
         if (failure == null) {
             failure = e;
-            StateChanges.add();
         }
         LOG.error("an allocator of an EP group failed", e);
     }

@@ -8,42 +8,47 @@ import org.jspecify.annotations.Nullable;
  * returns the changed configuration.
  *
  * <p>Experts' outputs and combined rows have {@link #hidden()} elements of {@link #type()}. Without a recipe so have tokens; a recipe of
- * dispatch changes what tokens and received rows are and adds scales. Recipes need API v2.
+ * dispatch changes what tokens and received rows are and adds scales.
  */
 public final class BufferConfig {
-    private static final int FP8_BLOCK = 128;
-
     private final int hidden;
     private final DataType type;
-    private final DispatchRecipe dispatchRecipe;
-    private final DataType tokenType;
-    private final int tokenWidth;
-    private final @Nullable DataType scaleType;
-    private final int scaleWidth;
+    private final DataType routingType;
+    private final RowFormat format;
     private final boolean roundScales;
     private final CombineRecipe combineRecipe;
 
-    private BufferConfig(int hidden, DataType type, DispatchRecipe dispatchRecipe, DataType tokenType, int tokenWidth,
-            @Nullable DataType scaleType, int scaleWidth, boolean roundScales, CombineRecipe combineRecipe) {
+    private BufferConfig(int hidden, DataType type, DataType routingType, RowFormat format, boolean roundScales,
+            CombineRecipe combineRecipe) {
         this.hidden = hidden;
         this.type = type;
-        this.dispatchRecipe = dispatchRecipe;
-        this.tokenType = tokenType;
-        this.tokenWidth = tokenWidth;
-        this.scaleType = scaleType;
-        this.scaleWidth = scaleWidth;
+        this.routingType = routingType;
+        this.format = format;
         this.roundScales = roundScales;
         this.combineRecipe = combineRecipe;
     }
 
     /**
-     * Rows that travel as they are, there and back.
+     * Rows that travel as they are, there and back; a routing of int64.
      *
      * @param hidden elements of a row
      * @param type BFLOAT16, FLOAT16 or FLOAT32
      */
     public static BufferConfig of(int hidden, DataType type) {
-        return new BufferConfig(hidden, type, DispatchRecipe.NONE, type, hidden, null, 0, false, CombineRecipe.NONE);
+        return new BufferConfig(hidden, type, DataType.INT64, RowFormat.plain(type, hidden), false,
+                CombineRecipe.NONE);
+    }
+
+    /**
+     * The type of {@link EpBuffers#routing()}, as the router writes it.
+     *
+     * @param integers INT64 or INT32
+     * @throws IllegalArgumentException for another type
+     */
+    public BufferConfig routing(DataType integers) {
+        Rule.ROUTING_TYPE.refuseIf(!RoutingRules.isIndex(integers), "the routing is %s: must be INT64 or INT32",
+                integers);
+        return new BufferConfig(hidden, type, integers, format, roundScales, combineRecipe);
     }
 
     /**
@@ -55,8 +60,8 @@ public final class BufferConfig {
      * @param scaleElements of a row of scales, a multiple of 16 bytes
      */
     public BufferConfig forwarding(DataType tokens, int tokenElements, DataType scales, int scaleElements) {
-        return new BufferConfig(hidden, type, DispatchRecipe.QUANT_FWD, tokens, tokenElements, scales, scaleElements,
-                false, combineRecipe);
+        return new BufferConfig(hidden, type, routingType,
+                RowFormat.forwarded(tokens, tokenElements, scales, scaleElements), false, combineRecipe);
     }
 
     /**
@@ -66,8 +71,7 @@ public final class BufferConfig {
      * @param round whether scales are rounded up to powers of two
      */
     public BufferConfig blockScaledFp8(boolean round) {
-        return new BufferConfig(hidden, type, DispatchRecipe.DS_FP8E3M4, DataType.BFLOAT16, hidden, DataType.FLOAT32,
-                hidden / FP8_BLOCK, round, combineRecipe);
+        return new BufferConfig(hidden, type, routingType, RowFormat.fp8(hidden), round, combineRecipe);
     }
 
     /**
@@ -75,8 +79,12 @@ public final class BufferConfig {
      * each row. Low latency on devices of compute capability 10.0 and up.
      */
     public BufferConfig nvfp4Combine() {
-        return new BufferConfig(hidden, type, dispatchRecipe, tokenType, tokenWidth, scaleType, scaleWidth, roundScales,
-                CombineRecipe.NVFP4);
+        return new BufferConfig(hidden, type, routingType, format, roundScales, CombineRecipe.NVFP4);
+    }
+
+    /** Type of the routing: INT64 or INT32. */
+    public DataType routingType() {
+        return routingType;
     }
 
     /** Elements of a row of experts' outputs, and of a combined row. */
@@ -91,7 +99,7 @@ public final class BufferConfig {
 
     /** Quantisation of dispatch. */
     public DispatchRecipe dispatchRecipe() {
-        return dispatchRecipe;
+        return format.recipe();
     }
 
     /** Quantisation of combine. */
@@ -101,32 +109,36 @@ public final class BufferConfig {
 
     /** Type of the tokens that are dispatched. */
     public DataType tokenType() {
-        return tokenType;
+        return format.type();
     }
 
     /** Elements of a token's row as it is dispatched, and as it is received. */
     public int tokenElements() {
-        return tokenWidth;
+        return (int) format.elements();
     }
 
     /** Type of a received token's elements. */
     public DataType receivedType() {
-        return dispatchRecipe == DispatchRecipe.DS_FP8E3M4 ? DataType.FLOAT8_E4M3 : tokenType;
+        return format.receivedType();
     }
 
     /** Type of received scales; null if there are none. */
     public @Nullable DataType scaleType() {
-        return scaleType;
+        return format.scaleType();
     }
 
     /** Scales of a row; 0 if there are none. */
     public int scaleElements() {
-        return scaleWidth;
+        return (int) format.scaleElements();
+    }
+
+    RowFormat format() {
+        return format;
     }
 
     /** How dispatch is to be called on such buffers. */
     DispatchConfig dispatch() {
-        return DispatchConfig.defaults().recipe(dispatchRecipe).roundScales(roundScales);
+        return DispatchConfig.defaults().recipe(format.recipe()).roundScales(roundScales);
     }
 
     /** How combine is to be called on such buffers. */
@@ -136,11 +148,18 @@ public final class BufferConfig {
 
     @Override
     public String toString() {
-        return "BufferConfig(" + type + " x " + hidden
-                + (dispatchRecipe == DispatchRecipe.NONE
-                        ? ""
-                        : ", dispatch " + dispatchRecipe + " of " + tokenType + " x " + tokenWidth + " with scales "
-                                + scaleType + " x " + scaleWidth)
-                + (combineRecipe == CombineRecipe.NONE ? ")" : ", combine " + combineRecipe + ")");
+        StringBuilder text = new StringBuilder("BufferConfig(").append(type).append(" x ").append(hidden);
+        if (routingType != DataType.INT64) {
+            text.append(", routing ").append(routingType);
+        }
+        if (format.recipe() != DispatchRecipe.NONE) {
+            text.append(", dispatch ").append(format.recipe()).append(" of ").append(format.type()).append(" x ")
+                    .append(format.elements()).append(" with scales ").append(format.scaleType()).append(" x ")
+                    .append(format.scaleElements());
+        }
+        if (combineRecipe != CombineRecipe.NONE) {
+            text.append(", combine ").append(combineRecipe);
+        }
+        return text.append(')').toString();
     }
 }

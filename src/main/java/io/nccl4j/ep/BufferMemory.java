@@ -1,22 +1,26 @@
 package io.nccl4j.ep;
 
-import io.nccl4j.cuda.CloseLimit;
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Deadline;
+import io.nccl4j.internal.Ownership;
+import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.Window;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
-/** The allocations of an {@link EpBuffers}: all or nothing. */
+/** The allocations of an {@link EpBuffers}: all or nothing. Tensors that other ranks reach lie in one window. */
 final class BufferMemory {
     private static final int SLICE_ALIGNMENT = 256;
 
-    private final EpGroup group;
+    private final Communicator communicator;
     private final List<DeviceMemory> memories = new ArrayList<>();
     private final List<DeviceMemory> parts = new ArrayList<>();
-    private final List<Window> windows = new ArrayList<>();
+    private @Nullable Window window;
+    private long windowUsed;
 
     final EpTensor routing;
     final EpTensor tokens;
@@ -29,38 +33,40 @@ final class BufferMemory {
     final EpTensor expertOutputs;
     final @Nullable EpTensor outputScales;
     final EpTensor combined;
-    final EpTensor counts;
-    final @Nullable EpTensor offsets;
-    final @Nullable EpTensor total;
+    final @Nullable EpTensor expertCounts;
+    final @Nullable EpTensor sourceRankCounts;
+    final @Nullable EpTensor expertOffsets;
+    final @Nullable EpTensor receivedTotal;
 
-    BufferMemory(EpGroup group, BufferShapes shapes) {
-        this.group = group;
+    BufferMemory(Communicator communicator, LayerTensors shapes) {
+        this.communicator = communicator;
+        LayerTensors.Dispatch dispatch = shapes.dispatch();
+        LayerTensors.Combine combine = shapes.combine();
+        LayerTensors.Counters counters = shapes.counters();
         boolean done = false;
         try {
-            routing = allocate(shapes.routing());
-            tokens = allocate(shapes.tokens());
-            scales = optional(shapes.scales());
-            weights = allocate(shapes.weights());
-            TensorShape withRows = shapes.receivedScales();
-            if (group.config().algorithm() == Algorithm.HIGH_THROUGHPUT) {
-                long scaleBegin = aligned(shapes.received());
-                long outputBegin = scaleBegin + (withRows == null ? 0 : aligned(withRows));
-                Window window = window(outputBegin + aligned(shapes.outputs()));
-                received = part(window, 0, shapes.received());
-                receivedScales = withRows == null ? null : part(window, scaleBegin, withRows);
-                expertOutputs = part(window, outputBegin, shapes.outputs());
-            } else {
-                received = allocate(shapes.received());
-                receivedScales = optional(withRows);
-                expertOutputs = allocate(shapes.outputs());
+            long shared = Stream.of(dispatch.received(), dispatch.receivedScales(), combine.outputs())
+                    .mapToLong(BufferMemory::windowBytes).reduce(0, (a, b) -> EpSizing.sum("window bytes", a, b));
+            if (shared > 0) {
+                DeviceMemory memory = communicator.allocate(shared);
+                memories.add(memory);
+                window = communicator.register(memory);
             }
-            outputScales = optional(shapes.outputScales());
-            receivedWeights = optional(shapes.receivedWeights());
-            receivedIndices = optional(shapes.receivedIndices());
-            combined = allocate(shapes.combined());
-            counts = allocate(shapes.counts());
-            offsets = optional(shapes.offsets());
-            total = optional(shapes.total());
+            routing = allocate(shapes.routing());
+            tokens = allocate(dispatch.tokens());
+            scales = optional(dispatch.scales());
+            weights = allocate(shapes.weights());
+            received = allocate(dispatch.received());
+            receivedScales = optional(dispatch.receivedScales());
+            expertOutputs = allocate(combine.outputs());
+            outputScales = optional(combine.scales());
+            receivedWeights = optional(dispatch.receivedWeights());
+            receivedIndices = optional(dispatch.receivedIndices());
+            combined = allocate(combine.combined());
+            expertCounts = optional(counters.experts());
+            sourceRankCounts = optional(counters.sourceRanks());
+            expertOffsets = optional(counters.offsets());
+            receivedTotal = optional(counters.total());
             clearRouting();
             done = true;
         } finally {
@@ -70,80 +76,56 @@ final class BufferMemory {
         }
     }
 
-    /** What lies in new memory is no routing: a step before the first one is written routes nothing. */
+    private static long windowBytes(@Nullable TensorShape shape) {
+        return shape == null || !shape.inWindow() ? 0 : EpSizing.alignUp(shape.bytes(), SLICE_ALIGNMENT);
+    }
+
+    /** New memory holds no routing: a step before the first one is written routes nothing. */
     private void clearRouting() {
-        try (CudaStream stream = CudaStream.create(group.device())) {
+        try (CudaStream stream = CudaStream.create(communicator.device())) {
             routing.memory().fillAsync((byte) -1, stream);
-            stream.await(CloseLimit.get());
+            stream.await(Deadline.ofClose().remaining());
         }
     }
 
     private EpTensor allocate(TensorShape shape) {
-        DeviceMemory memory = DeviceMemory.allocate(group.device(), shape.bytes());
+        long bytes = shape.bytes();
+        Window shared = window;
+        if (shape.inWindow() && shared != null) {
+            DeviceMemory part = shared.memory().slice(windowUsed, bytes);
+            parts.add(part);
+            EpTensor tensor = EpTensor.inWindow(shared.slice(windowUsed, bytes), part, shape.type(), shape.extents());
+            windowUsed += windowBytes(shape);
+            return tensor.fixed();
+        }
+        DeviceMemory memory = DeviceMemory.allocate(communicator.device(), bytes);
         memories.add(memory);
-        return EpTensor.of(memory, shape.type(), shape.extents());
+        return EpTensor.of(memory, shape.type(), shape.extents()).fixed();
     }
 
     private @Nullable EpTensor optional(@Nullable TensorShape shape) {
         return shape == null ? null : allocate(shape);
     }
 
-    private static long aligned(TensorShape shape) {
-        return EpSizing.alignUp(shape.bytes(), SLICE_ALIGNMENT);
-    }
-
-    private EpTensor part(Window window, long offset, TensorShape shape) {
-        DeviceMemory memory = window.memory().slice(offset, shape.bytes());
-        parts.add(memory);
-        return EpTensor.inWindow(window.slice(offset, shape.bytes()), memory, shape.type(), shape.extents());
-    }
-
-    private Window window(long bytes) {
-        DeviceMemory memory = group.communicator().allocate(bytes);
-        memories.add(memory);
-        Window window = group.communicator().register(memory);
-        windows.add(window);
-        return window;
-    }
-
     /** Everything that was allocated, in the order in which it can be closed. */
-    List<NativeResource> resources() {
-        List<NativeResource> all = new ArrayList<>(windows);
+    List<NativeObject> resources() {
+        List<NativeObject> all = new ArrayList<>();
+        if (window != null) {
+            all.add(window);
+        }
         all.addAll(parts);
         all.addAll(memories);
         return all;
     }
 
-    /** The tensors of the buffers that are not there in every layout, and those that are. */
-    List<@Nullable EpTensor> tensors() {
-        List<@Nullable EpTensor> all = new ArrayList<>(
-                List.of(routing, tokens, weights, received, expertOutputs, combined, counts));
-        all.add(scales);
-        all.add(receivedScales);
-        all.add(outputScales);
-        all.add(receivedWeights);
-        all.add(receivedIndices);
-        all.add(offsets);
-        all.add(total);
-        return all;
+    /** The tensors that a step without tokens writes. */
+    List<EpTensor> written() {
+        return Stream.of(routing, combined, expertCounts, sourceRankCounts, expertOffsets, receivedTotal,
+                receivedWeights, receivedIndices).filter(tensor -> tensor != null).toList();
     }
 
     /** Gives everything back; what cannot be given back does not keep the rest. */
     void close() {
-        RuntimeException first = null;
-        for (NativeResource resource : resources()) {
-            try {
-                resource.close();
-            } catch (RuntimeException e) {
-                if (first == null) {
-                    first = e;
-                } else {
-                    first.addSuppressed(e);
-                }
-            }
-        }
-        if (first != null) {
-            throw first;
-        }
+        Ownership.closeAll(resources());
     }
 }

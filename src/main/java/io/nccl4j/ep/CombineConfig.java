@@ -24,10 +24,7 @@ public final class CombineConfig {
         this.key = key;
         // A few dozen bytes in all, since there is one per combination: never freed.
         MemorySegment struct = Arena.global().allocate(ncclEpCombineConfig_t.layout());
-        ncclEpCombineConfig_t.size(struct,
-                key.recipe == CombineRecipe.NONE
-                        ? NcclEp.NCCL_EP_COMBINE_CONFIG_V1_SIZE()
-                        : NcclEp.NCCL_EP_COMBINE_CONFIG_V2_SIZE());
+        ncclEpCombineConfig_t.size(struct, NcclEp.NCCL_EP_COMBINE_CONFIG_V2_SIZE());
         ncclEpCombineConfig_t.magic(struct, NcclEp.NCCL_EP_MAGIC());
         ncclEpCombineConfig_t.send_only(struct, key.sendOnly ? 1 : 0);
         ncclEpCombineConfig_t.pass_direction(struct, key.direction.code());
@@ -47,7 +44,7 @@ public final class CombineConfig {
     /**
      * Low latency: only the send half; {@link EpHandle#complete()} does the rest. On GPUs the receive half was seen not to wait for the rows
      * of the other ranks (docs/hardware.md): complete when the send halves of all ranks have run, by a barrier between them.
-     */
+    */
     public CombineConfig sendOnly() {
         return of(true, key.direction, key.recipe);
     }
@@ -57,7 +54,7 @@ public final class CombineConfig {
         return of(key.sendOnly, value, key.recipe);
     }
 
-    /** Quantisation. Other than NONE: API v2. */
+    /** Quantisation. Other than NONE: */
     public CombineConfig recipe(CombineRecipe value) {
         return of(key.sendOnly, key.direction, value);
     }

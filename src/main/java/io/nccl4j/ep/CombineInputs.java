@@ -5,19 +5,16 @@ import io.nccl4j.bindings.ncclep.ncclEpCombineInputs_t;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the experts of a rank hand back, {@code ncclEpCombineInputs_t}: rows in the places where dispatch put theirs. For the same tensors
- * there is one object, which may be asked for in each step.
+ * What the experts of a rank hand back, {@code ncclEpCombineInputs_t}: rows in the places where dispatch put theirs. Made once, not in each step.
  */
-public final class CombineInputs extends NativeStruct {
+public final class CombineInputs extends EpStruct {
     private final EpTensor tokens;
     private final @Nullable EpTensor weights;
     private final @Nullable EpTensor scales;
 
     private CombineInputs(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor scales) {
         super(ncclEpCombineInputs_t.layout(),
-                scales == null ? NcclEp.NCCL_EP_COMBINE_INPUTS_V1_SIZE() : NcclEp.NCCL_EP_COMBINE_INPUTS_V2_SIZE(), 0,
-                tokens, weights,
-                scales);
+                NcclEp.NCCL_EP_COMBINE_INPUTS_V2_SIZE(), tokens, weights, scales);
         this.tokens = tokens;
         this.weights = weights;
         this.scales = scales;
@@ -42,11 +39,10 @@ public final class CombineInputs extends NativeStruct {
      * @param tokens expert outputs; with windows in the modes that duplicate rows, they are changed
      * @param weights float32 gradients of the weights, {@code [rows, topK]} in FLAT, {@code [rows]} in EXPERT_MAJOR: needed in
      *     the backward pass, else null
-     * @param scales float32, one per row: needed by {@link CombineRecipe#NVFP4}, else null. API v2
+     * @param scales float32, one per row: needed by {@link CombineRecipe#NVFP4}, else null
      */
     public static CombineInputs of(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor scales) {
-        CombineInputs known = find(CombineInputs.class, 0, tokens, weights, scales);
-        return known != null ? known : new CombineInputs(tokens, weights, scales);
+        return new CombineInputs(tokens, weights, scales);
     }
 
     /** {@code tokens}. */

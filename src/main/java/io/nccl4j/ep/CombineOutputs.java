@@ -5,15 +5,14 @@ import io.nccl4j.bindings.ncclep.ncclEpCombineOutputs_t;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What comes home, {@code ncclEpCombineOutputs_t}. T is the number of rows of the last update. For the same tensors there is one object,
- * which may be asked for in each step.
+ * What comes home, {@code ncclEpCombineOutputs_t}. T is the number of rows of the last update. Made once, not in each step.
  */
-public final class CombineOutputs extends NativeStruct {
+public final class CombineOutputs extends EpStruct {
     private final EpTensor tokens;
     private final @Nullable EpTensor weights;
 
     private CombineOutputs(EpTensor tokens, @Nullable EpTensor weights) {
-        super(ncclEpCombineOutputs_t.layout(), NcclEp.NCCL_EP_COMBINE_OUTPUTS_V1_SIZE(), 0, tokens, weights);
+        super(ncclEpCombineOutputs_t.layout(), NcclEp.NCCL_EP_COMBINE_OUTPUTS_V1_SIZE(), tokens, weights);
         this.tokens = tokens;
         this.weights = weights;
         ncclEpCombineOutputs_t.tokens(struct(), pointer(tokens));
@@ -33,8 +32,7 @@ public final class CombineOutputs extends NativeStruct {
      *     <em>input</em>; the backward pass of high throughput writes the gradients of the weights; else null
      */
     public static CombineOutputs of(EpTensor tokens, @Nullable EpTensor weights) {
-        CombineOutputs known = find(CombineOutputs.class, 0, tokens, weights);
-        return known != null ? known : new CombineOutputs(tokens, weights);
+        return new CombineOutputs(tokens, weights);
     }
 
     /** {@code tokens}. */

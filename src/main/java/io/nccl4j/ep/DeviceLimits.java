@@ -12,6 +12,9 @@ import io.nccl4j.cuda.DeviceAttribute;
  */
 record DeviceLimits(int sms, int computeCapability, int sharedMemoryBytes) {
 
+    /** For sizes, which do not depend on the device. */
+    static final DeviceLimits ANY = new DeviceLimits(Integer.MAX_VALUE, 100, Integer.MAX_VALUE);
+
     static DeviceLimits of(CudaDevice device) {
         return new DeviceLimits(device.attribute(DeviceAttribute.MULTIPROCESSORS),
                 10 * device.attribute(DeviceAttribute.COMPUTE_CAPABILITY_MAJOR)

@@ -24,9 +24,7 @@ public final class DispatchConfig {
         this.key = key;
         // A few dozen bytes in all, since there is one per combination: never freed.
         MemorySegment struct = Arena.global().allocate(ncclEpDispatchConfig_t.layout());
-        ncclEpDispatchConfig_t.size(struct, key.recipe == DispatchRecipe.NONE
-                ? NcclEp.NCCL_EP_DISPATCH_CONFIG_V1_SIZE()
-                : NcclEp.NCCL_EP_DISPATCH_CONFIG_V2_SIZE());
+        ncclEpDispatchConfig_t.size(struct, NcclEp.NCCL_EP_DISPATCH_CONFIG_V2_SIZE());
         ncclEpDispatchConfig_t.magic(struct, NcclEp.NCCL_EP_MAGIC());
         ncclEpDispatchConfig_t.send_only(struct, key.sendOnly ? 1 : 0);
         ncclEpDispatchConfig_t.round_scales(struct, key.roundScales ? 1 : 0);
@@ -60,7 +58,7 @@ public final class DispatchConfig {
         return of(key.sendOnly, key.roundScales, value, key.recipe);
     }
 
-    /** Quantisation. Other than NONE: API v2. */
+    /** Quantisation. Other than NONE: */
     public DispatchConfig recipe(DispatchRecipe value) {
         return of(key.sendOnly, key.roundScales, key.direction, value);
     }

@@ -5,16 +5,15 @@ import io.nccl4j.bindings.ncclep.ncclEpDispatchInputs_t;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a rank dispatches, {@code ncclEpDispatchInputs_t}. T is the number of rows of the last update. For the same tensors there is one
- * object, which may be asked for in each step.
+ * What a rank dispatches, {@code ncclEpDispatchInputs_t}. T is the number of rows of the last update. Made once, not in each step.
  */
-public final class DispatchInputs extends NativeStruct {
+public final class DispatchInputs extends EpStruct {
     private final EpTensor tokens;
     private final @Nullable EpTensor weights;
     private final @Nullable EpTensor scales;
 
     private DispatchInputs(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor scales) {
-        super(ncclEpDispatchInputs_t.layout(), NcclEp.NCCL_EP_DISPATCH_INPUTS_V1_SIZE(), 0, tokens, weights, scales);
+        super(ncclEpDispatchInputs_t.layout(), NcclEp.NCCL_EP_DISPATCH_INPUTS_V1_SIZE(), tokens, weights, scales);
         this.tokens = tokens;
         this.weights = weights;
         this.scales = scales;
@@ -41,8 +40,7 @@ public final class DispatchInputs extends NativeStruct {
      * @param scales {@code [T, scales]}: needed by {@link DispatchRecipe#QUANT_FWD}, else null
      */
     public static DispatchInputs of(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor scales) {
-        DispatchInputs known = find(DispatchInputs.class, 0, tokens, weights, scales);
-        return known != null ? known : new DispatchInputs(tokens, weights, scales);
+        return new DispatchInputs(tokens, weights, scales);
     }
 
     /** {@code tokens}. */

@@ -5,10 +5,9 @@ import io.nccl4j.bindings.ncclep.ncclEpDispatchOutputs_t;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a rank receives, {@code ncclEpDispatchOutputs_t}. Shapes are those of the {@link Layout}. For the same tensors there is one object,
- * which may be asked for in each step.
+ * What a rank receives, {@code ncclEpDispatchOutputs_t}. Shapes are those of the {@link Layout}. Made once, not in each step.
  */
-public final class DispatchOutputs extends NativeStruct {
+public final class DispatchOutputs extends EpStruct {
     private final EpTensor tokens;
     private final @Nullable EpTensor weights;
     private final @Nullable EpTensor indices;
@@ -16,7 +15,7 @@ public final class DispatchOutputs extends NativeStruct {
 
     private DispatchOutputs(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor indices,
             @Nullable EpTensor scales) {
-        super(ncclEpDispatchOutputs_t.layout(), NcclEp.NCCL_EP_DISPATCH_OUTPUTS_V1_SIZE(), 0, tokens, weights, indices,
+        super(ncclEpDispatchOutputs_t.layout(), NcclEp.NCCL_EP_DISPATCH_OUTPUTS_V1_SIZE(), tokens, weights, indices,
                 scales);
         this.tokens = tokens;
         this.weights = weights;
@@ -50,8 +49,7 @@ public final class DispatchOutputs extends NativeStruct {
      */
     public static DispatchOutputs of(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor indices,
             @Nullable EpTensor scales) {
-        DispatchOutputs known = find(DispatchOutputs.class, 0, tokens, weights, indices, scales);
-        return known != null ? known : new DispatchOutputs(tokens, weights, indices, scales);
+        return new DispatchOutputs(tokens, weights, indices, scales);
     }
 
     /** {@code tokens}. */

@@ -2,33 +2,42 @@ package io.nccl4j.ep;
 
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.CaptureScope;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Ownership;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 
 /**
  * All device tensors of a MoE layer's dispatch and combine, at maximum capacity and at addresses that never change, so that
- * graphs can be captured over them. New tokens, weights and routing are written into the same memory, in stream order.
+ * graphs can be captured over them. New tokens, weights and routing are written into the same memory, in stream order. The tensors keep
+ * their maximum shape: how many rows one call uses is that call's affair.
  *
  * <p>Belongs to a handle and its thread. What lies in unused rows is unspecified.
  */
-public final class EpBuffers extends NativeResource {
+public final class EpBuffers extends NativeObject {
     private final EpHandle handle;
     private final BufferConfig config;
     private final BufferMemory memory;
-    /** What C is given; null without a recipe. */
+    /** Given to C; null without a recipe. */
     private final @Nullable DispatchConfig dispatchConfig;
     private final @Nullable CombineConfig combineConfig;
+    /** Descriptors for the calls, whose rows are those of one call. */
+    private final EpTensor routing;
+    private final EpTensor tokens;
+    private final @Nullable EpTensor scales;
+    private final EpTensor weights;
+    private final EpTensor combined;
     private final DispatchInputs dispatchInputs;
     private final DispatchOutputs dispatchOutputs;
     private final @Nullable LayoutInfo updateInfo;
     private final @Nullable LayoutInfo dispatchInfo;
     private final CombineInputs combineInputs;
     private final CombineOutputs combineOutputs;
-    private long tokenRows;
+    private long callTokens;
 
     private EpBuffers(EpHandle handle, BufferConfig config, BufferMemory memory) {
         super("EpBuffers", memory.routing.address(), handle);
@@ -37,50 +46,36 @@ public final class EpBuffers extends NativeResource {
         this.dispatchConfig = config.dispatchRecipe() == DispatchRecipe.NONE ? null : config.dispatch();
         this.combineConfig = config.combineRecipe() == CombineRecipe.NONE ? null : config.combine();
         this.memory = memory;
-        memory.resources().forEach(this::hold);
-        for (EpTensor tensor : memory.tensors()) {
-            if (tensor != null) {
-                tensor.ownedBy(this);
-            }
-        }
+        Ownership.of(this).owns(memory.resources());
+        Ownership.of(this).onClose(this::checkClose);
+        this.routing = memory.routing.twin();
+        this.tokens = memory.tokens.twin();
+        this.scales = memory.scales == null ? null : memory.scales.twin();
+        this.weights = memory.weights.twin();
+        this.combined = memory.combined.twin();
+        this.callTokens = routing.rows();
         boolean lowLatency = handle.shape().isLowLatency();
         // This layout takes the weights in combine, the others in dispatch.
         boolean zones = lowLatency && handle.layout() == Layout.EXPERT_MAJOR;
-        this.dispatchInputs = DispatchInputs.of(memory.tokens, zones ? null : memory.weights, memory.scales);
+        this.dispatchInputs = DispatchInputs.of(tokens, zones ? null : weights, scales);
         this.dispatchOutputs = DispatchOutputs.of(memory.received, memory.receivedWeights, memory.receivedIndices,
                 memory.receivedScales);
         this.combineInputs = CombineInputs.of(memory.expertOutputs, null, memory.outputScales);
-        this.combineOutputs = CombineOutputs.of(memory.combined, zones ? memory.weights : null);
-        LayoutInfo info = info();
+        this.combineOutputs = CombineOutputs.of(combined, zones ? weights : null);
+        LayoutInfo info = LayoutInfo.of(memory.expertCounts, memory.sourceRankCounts, memory.expertOffsets,
+                memory.receivedTotal);
         this.updateInfo = lowLatency ? null : info;
         this.dispatchInfo = lowLatency ? info : null;
-        rowsChanged();
-    }
-
-    private LayoutInfo info() {
-        LayoutInfo.Builder info = LayoutInfo.builder();
-        if (handle.layout() == Layout.RANK_MAJOR) {
-            info.sourceRankCounters(memory.counts);
-        } else {
-            info.expertCounters(memory.counts);
-        }
-        if (memory.offsets != null) {
-            info.expertOffsets(memory.offsets);
-        }
-        if (memory.total != null) {
-            info.receivedTotal(memory.total);
-        }
-        return info.build();
     }
 
     static EpBuffers allocate(EpHandle handle, BufferConfig config) {
-        HandleShape s = handle.shape();
-        RecipeRules.checkBuffers(s, config);
-        Rule.RECEIVE_BUDGET.require(!s.config().isEager(),
+        HandleShape shape = handle.shape();
+        Violations violations = new Violations();
+        RecipeRules.checkBuffers(shape, config, violations);
+        violations.addIf(Rule.RECEIVE_BUDGET, shape.config().isEager(),
                 "an eager group sizes its outputs from counts: buffers of a fixed size need maxReceiveRows");
-        BufferMemory memory = new BufferMemory(handle.group(),
-                BufferShapes.of(s.config(), handle.group().sizing(), s.ranks(),
-                        s.layout(), s.topK(), s.receiveRows(), config));
+        violations.refuse();
+        BufferMemory memory = new BufferMemory(handle.group().communicator(), LayerTensors.of(shape, config));
         boolean done = false;
         try {
             EpBuffers buffers = new EpBuffers(handle, config, memory);
@@ -121,7 +116,7 @@ public final class EpBuffers extends NativeResource {
         return handle.shape().maxTokens();
     }
 
-    /** {@code topk_idx}, int64 {@code [maxTokens, topK]}: to be written before dispatch, -1 for none, as which it begins. */
+    /** {@code topk_idx}, int64 or int32 {@code [maxTokens, topK]}: to be written before dispatch, -1 for none, as which it begins. */
     public EpTensor routing() {
         return open(memory.routing);
     }
@@ -185,7 +180,7 @@ public final class EpBuffers extends NativeResource {
      * @throws IllegalStateException in RANK_MAJOR, which has {@link #sourceRankCounts()}
      */
     public EpTensor expertCounts() {
-        return present("expert counts", handle.layout() == Layout.RANK_MAJOR ? null : memory.counts);
+        return present("expert counts", memory.expertCounts);
     }
 
     /**
@@ -194,7 +189,7 @@ public final class EpBuffers extends NativeResource {
      * @throws IllegalStateException unless the layout is RANK_MAJOR
      */
     public EpTensor sourceRankCounts() {
-        return present("source rank counts", handle.layout() == Layout.RANK_MAJOR ? memory.counts : null);
+        return present("source rank counts", memory.sourceRankCounts);
     }
 
     /**
@@ -203,7 +198,7 @@ public final class EpBuffers extends NativeResource {
      * @throws IllegalStateException unless the layout is EXPERT_MAJOR of high throughput
      */
     public EpTensor expertOffsets() {
-        return present("expert offsets", memory.offsets);
+        return present("expert offsets", memory.expertOffsets);
     }
 
     /**
@@ -212,7 +207,7 @@ public final class EpBuffers extends NativeResource {
      * @throws IllegalStateException in a low-latency group
      */
     public EpTensor receivedTotal() {
-        return present("received total", memory.total);
+        return present("received total", memory.receivedTotal);
     }
 
     /** What the experts make of {@link #received()}, row by row, {@code [..., hidden]}: to be written before combine. */
@@ -241,60 +236,95 @@ public final class EpBuffers extends NativeResource {
     public int[] readCountsForDebug(CudaStream stream) {
         CaptureScope.refuse("EpBuffers.readCountsForDebug",
                 "counts stay on the device: give expertCounts() to the experts' kernels");
-        checkOpen();
+        address();
+        handle.group().checkCall(stream);
         stream.synchronize();
+        EpTensor counts = memory.expertCounts != null ? memory.expertCounts : sourceRankCounts();
         try (Arena arena = Arena.ofConfined()) {
-            MemorySegment host = arena.allocate(memory.counts.byteSize());
-            memory.counts.memory().copyTo(host);
+            MemorySegment host = arena.allocate(counts.byteSize());
+            counts.memory().copyTo(host);
             return host.toArray(JAVA_INT);
         }
     }
 
     private EpTensor open(EpTensor tensor) {
-        checkOpen();
+        address();
         return tensor;
     }
 
     private EpTensor present(String name, @Nullable EpTensor tensor) {
-        checkOpen();
+        address();
         if (tensor == null) {
             throw new IllegalStateException("there are no " + name + " in " + handle);
         }
         return tensor;
     }
 
-    /** T for the next calls; negative if somebody has set the rows of the tensors apart. */
-    long tokenRows() {
-        return tokenRows;
-    }
-
-    /** Rows of one of the tensors have changed. */
-    void rowsChanged() {
-        long count = memory.routing.rows();
-        boolean same = memory.tokens.rows() == count && memory.weights.rows() == count
-                && memory.combined.rows() == count
-                && (memory.scales == null || memory.scales.rows() == count);
-        tokenRows = same ? count : -1;
-    }
-
-    /** Sets T for the next calls. */
-    void tokenRows(long count) {
-        memory.routing.rows(count);
-        memory.tokens.rows(count);
-        if (memory.scales != null) {
-            memory.scales.rows(count);
+    /**
+     * Sets T for the calls that follow.
+     *
+     * @throws IllegalArgumentException if they are another handle's, or have no room for so many tokens
+     */
+    void prepare(EpHandle user, long count) {
+        if (user != handle || isClosed()) {
+            checkOwner(user);
         }
-        memory.weights.rows(count);
-        memory.combined.rows(count);
+        if (count != callTokens) {
+            routing.rows(count);
+            tokens.rows(count);
+            if (scales != null) {
+                scales.rows(count);
+            }
+            weights.rows(count);
+            combined.rows(count);
+            callTokens = count;
+        }
+    }
+
+    /** T of the last {@link #prepare}. */
+    long callTokens() {
+        return callTokens;
     }
 
     void checkOwner(EpHandle user) {
+        address();
         if (user != handle) {
             throw new IllegalArgumentException(this + " belong to " + handle + ", not to " + user);
         }
     }
 
-    /** What C is given for what the caller asks for; null for its {@code NULL}. */
+    /** A copy of the contents that a step without tokens changes, in stream order. */
+    DeviceMemory save(CudaStream stream) {
+        long bytes = 0;
+        for (EpTensor tensor : memory.written()) {
+            bytes = EpSizing.sum("saved bytes", bytes, tensor.byteSize());
+        }
+        DeviceMemory saved = DeviceMemory.allocate(handle.group().device(), bytes);
+        copySaved(saved, false, stream);
+        return saved;
+    }
+
+    /** Puts the contents back. */
+    void restore(DeviceMemory saved, CudaStream stream) {
+        copySaved(saved, true, stream);
+    }
+
+    private void copySaved(DeviceMemory saved, boolean back, CudaStream stream) {
+        long offset = 0;
+        for (EpTensor tensor : memory.written()) {
+            long bytes = tensor.byteSize();
+            try (DeviceMemory part = saved.slice(offset, bytes)) {
+                if (back) {
+                    tensor.memory().copyFromAsync(part, bytes, stream);
+                } else {
+                    part.copyFromAsync(tensor.memory(), bytes, stream);
+                }
+            }
+            offset += bytes;
+        }
+    }
+
+    /** The configuration for C: the caller's, or that of the recipe; null for its {@code NULL}. */
     @Nullable
     DispatchConfig dispatchConfig(@Nullable DispatchConfig asked) {
         if (asked == null) {
@@ -318,6 +348,11 @@ public final class EpBuffers extends NativeResource {
                     + config.combineRecipe() + ": start from combineConfig() of the buffers");
         }
         return asked;
+    }
+
+    /** The routing with the rows of the call. */
+    EpTensor callRouting() {
+        return routing;
     }
 
     DispatchInputs dispatchInputs() {
@@ -346,22 +381,13 @@ public final class EpBuffers extends NativeResource {
         return combineOutputs;
     }
 
-    @Override
-    protected void checkClose() {
+    private void checkClose() {
         CaptureScope.refuse("close of " + label(), "close after the capture");
         handle.group().checkThread("close");
-        checkHeldHereOnly(memory.resources());
     }
 
-    /** The memory is given back when nothing holds it any more. */
-    @Override
-    protected void release(long released) {
-    }
-
-    /** High throughput: collective, since windows are. */
-    @Override
-    protected void closed() {
-        memory.close();
+    private String label() {
+        return Ownership.of(this).label();
     }
 
     @Override

@@ -4,23 +4,27 @@ import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
-import io.nccl4j.NativeLibraries;
+import io.nccl4j.NativeLibraryException;
 import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.bindings.ncclep.ncclEpTensor;
+import io.nccl4j.internal.LibraryLoader;
 import io.nccl4j.nccl.NcclException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 
-/** The releases of NCCL EP that differ in behaviour. Both call themselves version 0.1.0 and export the same functions. */
+/** The releases of NCCL EP that nccl4j works with. API version 1, which calls itself 0.1.0 as well, is not among them. */
 public enum EpGeneration {
-    /** Release 0.1.0, API version 1. */
-    V0_1_0,
     /** API version 2. */
     API_V2;
 
-    /** The generation of the loaded library. */
+    /**
+     * The generation of the loaded library.
+     *
+     * @throws NativeLibraryException if it is one that nccl4j does not work with
+     */
     public static EpGeneration ofLibrary() {
-        NativeLibraries.load();
+        LibraryLoader.loadNcclEp();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(ADDRESS);
             int status = NcclEp.ncclEpTensorAlloc(out, 1, 0, arena.allocateFrom(JAVA_LONG, 1), MemorySegment.NULL);
@@ -28,10 +32,13 @@ public enum EpGeneration {
                 throw NcclException.of("ncclEpTensorAlloc", status, null);
             }
             MemorySegment tensor = out.get(ADDRESS, 0).reinterpret(ncclEpTensor.sizeof());
-            // Only API v2 looks at the size, and then leaves the tensor alive.
+            // API version 1 does not look at the size; later ones refuse this one, and leave the tensor alive.
             ncclEpTensor.size(tensor, 8);
             if (NcclEp.ncclEpTensorDestroy(tensor) == 0) {
-                return V0_1_0;
+                throw new NativeLibraryException(
+                        "the NCCL EP library that was loaded has API version 1 (release 0.1.0 of "
+                                + "NVIDIA/nccl's contrib/nccl_ep): install NCCL EP of NVIDIA/nccl-extensions, which has version 2",
+                        List.of());
             }
             ncclEpTensor.size(tensor, (int) ncclEpTensor.sizeof());
             NcclEp.ncclEpTensorDestroy(tensor);
@@ -39,9 +46,9 @@ public enum EpGeneration {
         }
     }
 
-    /** What {@code ncclEpGetVersion} answers: 100 for both generations. */
+    /** What {@code ncclEpGetVersion} answers: 100 for API version 2 as for version 1. */
     public static int libraryVersion() {
-        NativeLibraries.load();
+        LibraryLoader.loadNcclEp();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(JAVA_INT);
             int status = NcclEp.ncclEpGetVersion(out);

@@ -4,21 +4,26 @@ import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
-import io.nccl4j.NativeLibraries;
+import io.nccl4j.NativeObject;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.ncclep.NcclEp;
-import io.nccl4j.cuda.CloseLimit;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.DeviceThread;
 import io.nccl4j.internal.HotCalls;
+import io.nccl4j.internal.LibraryLoader;
 import io.nccl4j.internal.LifecycleEvent;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Ownership;
 import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.NcclException;
+import io.nccl4j.nccl.Window;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.ref.Reference;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -35,43 +40,38 @@ import org.slf4j.LoggerFactory;
  *
  * <p>After a failure of the device or the communicator nothing native is destroyed any more: close then abandons.
  */
-public final class EpGroup extends NativeResource {
+public final class EpGroup extends NativeObject {
     private static final Logger LOG = LoggerFactory.getLogger(EpGroup.class);
 
     private final Communicator communicator;
     private final CudaDevice device;
     private final EpGroupConfig config;
     private final boolean checked;
-    private final EpGeneration generation;
     private final DeviceLimits limits;
     private final EpSizing sizing;
     private final @Nullable AllocatorHooks hooks;
     private final Arena arena;
-    private final SendState send = new SendState();
-    private final Banks banks = new Banks();
-    private final GroupMask mask = new GroupMask(this);
+    private final GroupState state = new GroupState();
     private final RdmaBuffer rdmaBuffer;
+    private final GroupMask mask;
     private final List<EpHandle> handles = new ArrayList<>();
-    private final DeviceThread thread;
-    /** Who can use it: the thread that it belongs to; null while that has another device current. */
-    private @Nullable Thread owner;
+    private final List<HandleShape> shapes = new ArrayList<>();
+    private DeviceThread owner = DeviceThread.here();
 
-    private EpGroup(long address, Communicator communicator, EpGroupConfig config, EpGeneration generation,
-            DeviceLimits limits,
+    private EpGroup(long address, Communicator communicator, EpGroupConfig config, DeviceLimits limits,
             @Nullable AllocatorHooks hooks, Arena arena) {
         super("EpGroup", address, communicator);
         this.communicator = communicator;
         this.device = communicator.device();
         this.config = config;
         this.checked = config.isChecked();
-        this.generation = generation;
         this.limits = limits;
         this.sizing = EpSizing.of(config, communicator.size());
         this.hooks = hooks;
         this.arena = arena;
         this.rdmaBuffer = new RdmaBuffer(config, sizing);
-        this.thread = new DeviceThread(device, user -> owner = user);
-        thread.bind();
+        this.mask = new GroupMask(this, communicator, config.hasMask(), state, rdmaBuffer);
+        Ownership.of(this).onClose(this::checkClose, this::release);
     }
 
     /**
@@ -86,34 +86,37 @@ public final class EpGroup extends NativeResource {
     public static EpGroup create(Communicator communicator, EpGroupConfig config) {
         CaptureScope.refuse("EpGroup.create", "create groups before the capture");
         checkPlatformThread("EpGroup.create");
-        Rule.COMMUNICATOR.require(communicator.isBlocking(),
-                "%s is non-blocking: NCCL EP takes \"in progress\" for a failure",
-                communicator);
         communicator.checkUsable();
-        NativeLibraries.load();
+        LibraryLoader.loadNcclEp();
+        EpGeneration.ofLibrary();
         CudaDevice device = communicator.device();
-        EpGeneration generation = EpGeneration.ofLibrary();
+        int ranks = communicator.size();
         DeviceLimits limits = DeviceLimits.of(device);
-        GroupRules.checkGroup(config, communicator.size(), limits, generation);
-        EpSizing sizing = EpSizing.of(config, communicator.size());
-        Layout layout = config.layout();
-        if (layout != null && config.topK() > 0) {
-            HandleRules.checkShape(
-                    shape(config, generation, sizing, communicator.size(), limits, layout, config.topK(), 0));
-        }
+        checkConfig(config, ranks, limits);
+        EpSizing sizing = EpSizing.of(config, ranks);
         HotCalls.link();
         Arena arena = Arena.ofShared();
         EpAllocator allocator = config.allocator();
         AllocatorHooks hooks = allocator == null ? null : new AllocatorHooks(allocator);
-        MemorySegment struct = GroupStruct.encode(config, generation, sizing, hooks, arena);
+        MemorySegment struct = GroupStruct.encode(config, sizing, hooks, arena);
         // The thread leaves here with the device that the library's own call would have left.
         device.makeCurrent();
         long address = createNatively(communicator, struct, arena);
-        EpGroup group = new EpGroup(address, communicator, config, generation, limits, hooks, arena);
+        EpGroup group = new EpGroup(address, communicator, config, limits, hooks, arena);
         group.undoIfAllocatorFailed();
         LifecycleEvent.emit("create", group.toString());
         LOG.info("{} created", group);
         return group;
+    }
+
+    private static void checkConfig(EpGroupConfig config, int ranks, DeviceLimits limits) {
+        Violations violations = new Violations();
+        GroupRules.checkGroup(config, ranks, limits, violations);
+        Layout layout = config.layout();
+        if (layout != null && config.topK() > 0 && config.experts() % ranks == 0) {
+            HandleRules.checkShape(HandleShape.of(config, ranks, layout, config.topK(), 0, limits), violations);
+        }
+        violations.refuse();
     }
 
     private static long createNatively(Communicator communicator, MemorySegment config, Arena arena) {
@@ -142,16 +145,8 @@ public final class EpGroup extends NativeResource {
     }
 
     private static void checkPlatformThread(String call) {
-        Rule.PLATFORM_THREAD.require(!Thread.currentThread().isVirtual(),
+        Rule.PLATFORM_THREAD.refuseIf(Thread.currentThread().isVirtual(),
                 "%s on a virtual thread: a group belongs to a platform thread, which has its device current", call);
-    }
-
-    private static HandleShape shape(EpGroupConfig config, EpGeneration generation, EpSizing sizing, int ranks,
-            DeviceLimits limits,
-            Layout layout, int topK, int alignment) {
-        int padding = alignment > 0 ? alignment : Math.max(1, config.alignment());
-        return new HandleShape(config, generation, ranks, layout, topK, sizing.receiveRows(),
-                ExpertMajorMode.of(config.zeroCopy(), generation), padding, limits);
     }
 
     /**
@@ -162,28 +157,36 @@ public final class EpGroup extends NativeResource {
      */
     public void bindToCurrentThread() {
         CaptureScope.refuse("EpGroup.bindToCurrentThread", "hand over before the capture");
-        checkOpen();
+        address();
         checkPlatformThread("bindToCurrentThread");
         device.makeCurrent();
-        thread.bind();
+        owner = DeviceThread.here();
     }
 
-    /** A handle with the layout and top-k of the configuration, {@code ncclEpInitHandle}. */
+    /** Whether the group belongs to the calling thread. */
+    public boolean isBoundToCurrentThread() {
+        return owner.thread() == Thread.currentThread();
+    }
+
+    /**
+     * A handle with the layout and top-k of the configuration, {@code ncclEpInitHandle}.
+     *
+     * @throws IllegalArgumentException if the configuration names no layout or no top-k
+     */
     public EpHandle createHandle() {
         return createHandle(HandleConfig.defaults());
     }
 
-    /** A handle with the layout and top-k of the configuration, {@code ncclEpInitHandle}. */
+    /**
+     * The same with further settings.
+     *
+     * @throws IllegalArgumentException if the configuration names no layout or no top-k, or the group cannot have such a handle
+     */
     public EpHandle createHandle(HandleConfig handleConfig) {
         Layout layout = config.layout();
-        Rule.LAYOUT.require(layout != null && config.topK() > 0,
+        Rule.LAYOUT.refuseIf(layout == null || config.topK() == 0,
                 "the configuration names no layout or no topK: name them here");
         return createHandle(layout == null ? Layout.FLAT : layout, config.topK(), handleConfig);
-    }
-
-    /** A handle with memory from the group's allocator, {@code ncclEpInitHandle}. */
-    public EpHandle createHandle(Layout layout, int topK) {
-        return createHandle(layout, topK, HandleConfig.defaults());
     }
 
     /**
@@ -191,43 +194,159 @@ public final class EpGroup extends NativeResource {
      * EpGroupConfig.Builder#growingRdmaBuffer() grows}.
      *
      * @throws IllegalArgumentException if the group cannot have such a handle
+     * @throws IllegalStateException on a thread that the group does not belong to, or during a capture
      */
     public EpHandle createHandle(Layout layout, int topK, HandleConfig handleConfig) {
-        return NativeHandle.create(this, checkedShape("EpGroup.createHandle", layout, topK, handleConfig),
-                handleConfig);
+        HandleShape shape = checkedShape("EpGroup.createHandle", layout, topK, handleConfig);
+        DeviceMemory memory = handleConfig.memory();
+        if (memory != null) {
+            checkHandleMemory(memory, shape);
+        }
+        EpTensor block = memory == null ? null : EpTensor.of(memory, DataType.UINT8, memory.byteSize());
+        boolean grows = rdmaBuffer.mustGrow(shape);
+        Rule.SEND_PENDING.refuseIf(grows && state.isPending(),
+                "a handle for which the RDMA buffer must grow while a send half is pending (%s): complete it first",
+                state);
+        long address = grows
+                ? communicator.callCollectively("ncclEpInitHandle", communicator.limit(), () -> init(shape, block))
+                : init(shape, block);
+        if (grows) {
+            rdmaBuffer.grew(shape);
+        }
+        return created(address, shape, memory);
+    }
+
+    private void checkHandleMemory(DeviceMemory memory, HandleShape shape) {
+        checkDevice(memory, memory.device());
+        TensorShape block = block(memory);
+        HandleRules.checkMemory(block, handleMemoryBytes(shape.layout(), shape.topK()));
+        for (EpHandle other : handles) {
+            DeviceMemory used = other.memory();
+            if (used != null) {
+                HandleRules.checkApart(block, block(used), other.toString());
+            }
+        }
+    }
+
+    private static TensorShape block(DeviceMemory memory) {
+        return new TensorShape(DataType.UINT8, memory.address(), false, memory.byteSize());
+    }
+
+    private long init(HandleShape shape, @Nullable EpTensor block) {
+        try (Arena confined = Arena.ofConfined()) {
+            MemorySegment out = confined.allocate(ADDRESS);
+            int status = NcclEp.ncclEpInitHandle(out, segment(), shape.layout().code(),
+                    HandleConfig.encode(shape.alignment(), confined), shape.topK(), EpStruct.pointer(block));
+            Reference.reachabilityFence(block);
+            return checkCreated("ncclEpInitHandle", status, out);
+        }
     }
 
     /**
      * A handle that has had its first update, {@code ncclEpCreateHandle}. Collective if the update is: in high throughput.
      *
      * @param topkIdx {@code [T, topK]}; names the top-k
-     * @param info what update takes, or null
+     * @param info as update takes it, or null
+     * @throws IllegalArgumentException if the group cannot have such a handle, or the update is wrong
+     * @throws IllegalStateException on a thread that the group does not belong to, or during a capture
      */
     public EpHandle createHandle(Layout layout, EpTensor topkIdx, @Nullable LayoutInfo info, HandleConfig handleConfig,
             CudaStream stream) {
-        Rule.ROUTING_SHAPE.require(topkIdx.dimensions() == 2, "the routing is %s: must be [tokens, topK]", topkIdx);
-        int topK = (int) Math.min(Integer.MAX_VALUE, topkIdx.extent(topkIdx.dimensions() - 1));
+        TensorShape routing = topkIdx.facts();
+        Rule.ROUTING_SHAPE.refuseIf(routing.dimensions() != 2, "the routing is %s: must be [tokens, topK]", topkIdx);
+        int topK = (int) Math.min(Integer.MAX_VALUE, routing.width());
         HandleShape shape = checkedShape("EpGroup.createHandle", layout, topK, handleConfig);
-        Rule.HANDLE_MEMORY.require(handleConfig.memory() == null,
+        Rule.HANDLE_MEMORY.refuseIf(handleConfig.memory() != null,
                 "handle memory of the caller: create the handle without a routing, then update it");
-        return NativeHandle.createUpdated(this, shape, topkIdx, info, stream);
+        checkCall(stream);
+        checkUpdate(shape, topkIdx, info);
+        if (rdmaBuffer.mustGrow(shape)) {
+            return createAndUpdate(shape, topkIdx, info, stream);
+        }
+        long address;
+        try (Arena confined = Arena.ofConfined()) {
+            MemorySegment out = confined.allocate(ADDRESS);
+            int status = NcclEp.ncclEpCreateHandle(out, segment(), shape.layout().code(), EpStruct.pointer(topkIdx),
+                    info == null ? MemorySegment.NULL : MemorySegment.ofAddress(info.address()),
+                    HandleConfig.encode(shape.alignment(), confined), MemorySegment.ofAddress(stream.address()));
+            Reference.reachabilityFence(info);
+            address = checkCreated("ncclEpCreateHandle", status, out);
+        }
+        EpHandle handle = created(address, shape, null);
+        handle.state().updated(topkIdx, stream);
+        return handle;
+    }
+
+    /** The two calls of the C function, so that the collective part of the first has its limit. */
+    private EpHandle createAndUpdate(HandleShape shape, EpTensor topkIdx, @Nullable LayoutInfo info,
+            CudaStream stream) {
+        EpHandle handle = createHandle(shape.layout(), shape.topK(),
+                HandleConfig.defaults().alignment(shape.alignment()));
+        boolean done = false;
+        try {
+            handle.update(topkIdx, info, stream);
+            done = true;
+            return handle;
+        } finally {
+            if (!done) {
+                handle.close();
+            }
+        }
+    }
+
+    /** The library hands out a half-made handle with an error; destroying that is safe. */
+    private long checkCreated(String function, int status, MemorySegment out) {
+        MemorySegment handle = out.get(ADDRESS, 0);
+        if (status != 0) {
+            NcclException e = failed(function, status);
+            if (handle.address() != 0 && communicator.lost() == null) {
+                NcclEp.ncclEpHandleDestroy(handle);
+            }
+            throw e;
+        }
+        return handle.address();
+    }
+
+    private EpHandle created(long address, HandleShape shape, @Nullable DeviceMemory memory) {
+        EpHandle handle = new EpHandle(this, address, shape, memory);
+        if (hooks != null && hooks.hasFailed()) {
+            // Closing throws what the allocator threw.
+            handle.close();
+        }
+        LifecycleEvent.emit("create", handle.toString());
+        LOG.debug("{} created", handle);
+        return handle;
     }
 
     private HandleShape checkedShape(String call, Layout layout, int topK, HandleConfig handleConfig) {
         CaptureScope.refuse(call, "create handles before the capture");
-        enter();
-        HandleShape shape = shape(config, generation, sizing, communicator.size(), limits, layout, topK,
-                handleConfig.alignment());
-        HandleRules.checkShape(shape);
-        Rule.V1_ONE_HANDLE.require(shape.isV2() || !shape.isLowLatency() || handles.isEmpty(),
-                "a second handle: NCCL EP 0.1.0 can have one per low-latency group, use another group");
+        checkUse();
+        return shape(layout, topK, handleConfig.alignment());
+    }
+
+    /** The shape of a handle, the same object for the same values, once it has passed the rules. */
+    private HandleShape shape(Layout layout, int topK, int alignment) {
+        HandleShape shape = HandleShape.of(config, communicator.size(), layout, topK, alignment, limits);
+        for (HandleShape known : shapes) {
+            if (known.equals(shape)) {
+                return known;
+            }
+        }
+        Violations violations = new Violations();
+        HandleRules.checkShape(shape, violations);
+        violations.refuse();
+        shapes.add(shape);
         return shape;
     }
 
-    /** Bytes that a handle keeps its state in, {@code ncclEpHandleMemSize}. Differs between releases: never store it. */
+    /**
+     * Bytes that a handle keeps its state in, {@code ncclEpHandleMemSize}. Differs between releases: never store it.
+     *
+     * @throws IllegalArgumentException if the group cannot have such a handle
+     */
     public long handleMemoryBytes(Layout layout, int topK) {
-        enter();
-        HandleRules.checkShape(shape(config, generation, sizing, communicator.size(), limits, layout, topK, 0));
+        checkUse();
+        shape(layout, topK, 0);
         try (Arena confined = Arena.ofConfined()) {
             MemorySegment out = confined.allocate(JAVA_LONG);
             int status = NcclEp.ncclEpHandleMemSize(segment(), layout.code(), HandleConfig.encode(0, confined), out,
@@ -254,11 +373,6 @@ public final class EpGroup extends NativeResource {
         return device;
     }
 
-    /** The generation of the library that made it. */
-    public EpGeneration generation() {
-        return generation;
-    }
-
     /** Sizes of its buffers. */
     public EpSizing sizing() {
         return sizing;
@@ -270,19 +384,21 @@ public final class EpGroup extends NativeResource {
      * @param target int32 {@code [ranks]}
      */
     public void maskQuery(EpTensor target, CudaStream stream) {
-        enter(stream);
+        checkCall(stream);
+        mask.checkExists("maskQuery");
+        checkDevices(target);
         mask.query(target, stream);
     }
 
     /** The device's mask when the work enqueued on {@code stream} is done; waits for that. */
     public RankMask maskQuery(CudaStream stream) {
-        enter(stream);
+        checkCall(stream);
         return mask.query(stream);
     }
 
     /** Enqueues a change of the device's mask, {@code ncclEpMaskUpdate}. */
     public void maskUpdate(RankMask value, CudaStream stream) {
-        enter(stream);
+        checkCall(stream);
         mask.update(value, stream);
     }
 
@@ -291,13 +407,13 @@ public final class EpGroup extends NativeResource {
      * waits for them, with the communicator's limit.
      */
     public void maskClean(CudaStream stream) {
-        enter(stream);
+        checkCall(stream);
         mask.clean(stream);
     }
 
     /** Whether a rank did not answer in time since {@link #errorClear()}, {@code ncclEpGetAsyncError}. */
     public boolean asyncError() {
-        enter();
+        checkUse();
         mask.checkExists("asyncError");
         try (Arena confined = Arena.ofConfined()) {
             MemorySegment out = confined.allocate(JAVA_INT);
@@ -311,7 +427,7 @@ public final class EpGroup extends NativeResource {
 
     /** Forgets that a rank did not answer, {@code ncclEpErrorClear}. The mask stays. */
     public void errorClear() {
-        enter();
+        checkUse();
         mask.checkExists("errorClear");
         int status = NcclEp.ncclEpErrorClear(segment());
         if (status != 0) {
@@ -319,10 +435,10 @@ public final class EpGroup extends NativeResource {
         }
     }
 
-    /** What every call looks at first: the right thread, and nothing that has failed before. */
-    void enter() {
-        checkOpen();
-        if (Thread.currentThread() != owner) {
+    /** The first question of every call: the right thread, and nothing that has failed before. */
+    void checkUse() {
+        address();
+        if (!owner.isHereWith(device)) {
             checkThread("use");
         }
         if (communicator.lost() != null) {
@@ -334,50 +450,70 @@ public final class EpGroup extends NativeResource {
     }
 
     /** The same for a call that enqueues. */
-    void enter(CudaStream stream) {
-        enter();
+    void checkCall(CudaStream stream) {
+        checkUse();
         if (stream.device() != device) {
             checkDevice(stream, stream.device());
         }
         if (checked) {
-            Rule.THREAD.require(CudaDevice.current() == device,
-                    "%s has %s current: %s works on %s; something outside of nccl4j has changed it",
-                    Thread.currentThread(),
-                    CudaDevice.current(), label(), device);
-            device.observe();
-            device.checkUsable();
+            checkDeviceNow();
         }
         if (!stream.isCapturing() && CaptureScope.isOpen()) {
             CaptureScope.refuse("an operation of " + label() + " on " + stream,
-                    "the stream takes no part in the capture; use the stream that captures, or let this one wait for an event of it");
+                    "the stream takes no part in the capture; use the stream that captures, or let this one wait for "
+                            + "an event of it");
         }
     }
 
-    /** Whether the device is looked at before every call. */
-    boolean isChecked() {
-        return checked;
+    private void checkDeviceNow() {
+        Rule.THREAD.refuseIf(CudaDevice.current() != device,
+                "%s has %s current: %s works on %s; something outside of nccl4j has changed it", Thread.currentThread(),
+                CudaDevice.current(), label(), device);
+        device.observe();
+        device.checkUsable();
     }
 
     void checkDevice(Object what, CudaDevice other) {
-        Rule.DEVICE.require(other == device, "%s is of %s: %s works on %s", what, other, this, device);
+        Rule.DEVICE.refuseIf(other != device, "%s is of %s: %s works on %s", what, other, this, device);
     }
 
-    void checkDevices(NativeStruct struct) {
-        for (EpTensor tensor : struct.tensors()) {
+    void checkDevices(EpTensor... tensors) {
+        for (EpTensor tensor : tensors) {
             checkDevice(tensor, tensor.memory().device());
-            Rule.DEVICE.require(tensor.window() == null || tensor.window().communicator() == communicator,
+            Window window = tensor.window();
+            Rule.DEVICE.refuseIf(window != null && window.communicator() != communicator,
                     "%s is in a window of another communicator than %s", tensor, this);
         }
     }
 
+    /** The rules of an update. */
+    void checkUpdate(HandleShape shape, EpTensor topkIdx, @Nullable LayoutInfo info) {
+        checkDevices(topkIdx);
+        RoutingRules.checkRouting(shape, topkIdx.facts());
+        RoutingRules.checkInfo(shape, info == null ? null : info.facts());
+        if (info != null) {
+            checkDevices(info.tensors());
+        }
+    }
+
     void checkThread(String call) {
-        Rule.THREAD.require(owner != null || !thread.isBoundHere(),
+        Rule.THREAD.refuseIf(Thread.currentThread() != owner.thread(),
+                "%s of %s by %s: it belongs to %s; call bindToCurrentThread() to hand it over", call, label(),
+                Thread.currentThread(), owner.thread());
+        Rule.THREAD.refuseIf(!owner.isHereWith(device),
                 "%s of %s by a thread that has another device than %s current: make that current again", call, label(),
                 device);
-        Rule.THREAD.require(Thread.currentThread() == owner,
-                "%s of %s by %s: it belongs to %s; call bindToCurrentThread() to hand it over", call, label(),
-                Thread.currentThread(),
-                owner);
+    }
+
+    /** Before a close: a thread that has died gives what it owned to whoever closes it. */
+    void checkOwner(String label) {
+        CaptureScope.refuse("close of " + label, "close after the capture");
+        if (!owner.thread().isAlive()) {
+            checkPlatformThread("close of " + label);
+            device.makeCurrent();
+            owner = DeviceThread.here();
+        }
+        checkThread("close");
     }
 
     /** The exception for a status of the library; remembers what has failed for good. */
@@ -389,30 +525,8 @@ public final class EpGroup extends NativeResource {
         return MemorySegment.ofAddress(address());
     }
 
-    /** The calls of all handles must be looked at again. */
-    void forgetCalls() {
-        for (int i = 0; i < handles.size(); i++) {
-            handles.get(i).forgetCalls();
-        }
-    }
-
-    /** Whether a graph has calls of one of its handles. */
-    boolean hasGraphs() {
-        for (int i = 0; i < handles.size(); i++) {
-            if (handles.get(i).isCaptured()) {
-                return true;
-            }
-        }
-        return false;
-    }
-
-    SendState send() {
-        return send;
-    }
-
-    /** Whose turn it is among the buffers of NCCL EP 0.1.0. */
-    Banks banks() {
-        return banks;
+    GroupState state() {
+        return state;
     }
 
     RdmaBuffer rdmaBuffer() {
@@ -430,27 +544,19 @@ public final class EpGroup extends NativeResource {
         }
     }
 
-    boolean hasAllocatorFailed() {
-        return hooks != null && hooks.hasFailed();
-    }
-
-    @Override
-    protected void checkClose() {
-        CaptureScope.refuse("close of " + label(), "close after the capture");
-        checkThread("close");
+    private void checkClose() {
+        checkOwner(label());
     }
 
     /** Destroys natively, {@code ncclEpGroupDestroy}: collective, so with a limit. */
-    @Override
-    protected void release(long released) {
-        thread.unbind();
+    private void release(long released, Deadline deadline) {
         mask.close();
         String reason = communicator.lost();
-        if (reason == null && !device.awaitEnqueued(CloseLimit.get())) {
-            reason = "work on its device is still pending after " + CloseLimit.get().toSeconds() + " s, or has failed";
+        if (reason == null && !device.awaitLastUse(deadline.remaining())) {
+            reason = "work on its device is still pending after " + deadline + ", or has failed";
         }
         if (reason == null) {
-            reason = destroy(MemorySegment.ofAddress(released));
+            reason = destroy(MemorySegment.ofAddress(released), deadline);
         }
         LifecycleEvent.emit("close", label());
         if (reason != null) {
@@ -461,9 +567,9 @@ public final class EpGroup extends NativeResource {
         rethrowAllocatorFailure();
     }
 
-    private @Nullable String destroy(MemorySegment group) {
+    private @Nullable String destroy(MemorySegment group, Deadline deadline) {
         try {
-            communicator.callCollectively("ncclEpGroupDestroy", CloseLimit.get(), () -> {
+            communicator.callCollectively("ncclEpGroupDestroy", deadline.remaining(), () -> {
                 int status = NcclEp.ncclEpGroupDestroy(group);
                 if (status != 0) {
                     throw communicator.failed("ncclEpGroupDestroy", status);
@@ -476,6 +582,10 @@ public final class EpGroup extends NativeResource {
         } catch (WaitTimeoutException | NcclException e) {
             return e.getMessage();
         }
+    }
+
+    private String label() {
+        return Ownership.of(this).label();
     }
 
     @Override

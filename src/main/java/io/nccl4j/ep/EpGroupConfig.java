@@ -111,7 +111,7 @@ public final class EpGroupConfig {
 
         /**
          * High throughput without a budget ({@code max_recv_tokens_per_rank} AUTO): outputs are sized from the counts that update
-         * writes. Dispatch then reads the count on the host, so that it cannot be captured. API v2.
+         * writes. Dispatch then reads the count on the host, so that it cannot be captured.
          */
         public Builder eager() {
             receiveRows = 0;
@@ -180,13 +180,13 @@ public final class EpGroupConfig {
             return this;
         }
 
-        /** Direct use of windows ({@code zero_copy}). Other than AUTO: API v2. */
+        /** Direct use of windows ({@code zero_copy}).  */
         public Builder zeroCopy(ZeroCopy value) {
             zeroCopy = value;
             return this;
         }
 
-        /** What happens to rows beyond the budget ({@code overflow_policy}). Other than AUTO: API v2. */
+        /** What happens to rows beyond the budget ({@code overflow_policy}).  */
         public Builder overflow(OverflowPolicy value) {
             overflow = value;
             return this;
@@ -220,11 +220,13 @@ public final class EpGroupConfig {
         /**
          * The configuration.
          *
-         * @throws IllegalArgumentException if something mandatory is missing, or values do not go together
+         * @throws IllegalArgumentException if something mandatory is missing, or values do not go together; names all that is wrong
          */
         public EpGroupConfig build() {
             EpGroupConfig config = new EpGroupConfig(copy());
-            GroupRules.checkConfig(config);
+            Violations violations = new Violations();
+            GroupRules.checkConfig(config, violations);
+            violations.refuse();
             return config;
         }
 

@@ -1,16 +1,22 @@
 package io.nccl4j.ep;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.bindings.ncclep.NcclEp;
+import io.nccl4j.cuda.CudaException;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.CallEvent;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.FlightRecording;
 import io.nccl4j.internal.HotCalls;
-import io.nccl4j.internal.StateChanges;
+import io.nccl4j.internal.LifecycleEvent;
+import io.nccl4j.internal.Ownership;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.NcclException;
 import java.lang.foreign.MemorySegment;
+import java.lang.ref.Reference;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -19,13 +25,14 @@ import org.slf4j.LoggerFactory;
  * The routing of one batch through one MoE layer, {@code ncclEpHandle_t}: update it, dispatch tokens, combine the experts'
  * outputs. Layout, top-k and alignment are fixed for its life; the number of tokens, T, is that of the last update.
  *
- * <p>The explicit calls mirror the C functions one to one; null, or an argument left out, is C's {@code NULL}. {@link
- * #dispatchAsync} and {@link #combineAsync} do the same on an {@link EpBuffers} and are made for graphs. None of them allocates
- * or, unless said, waits. Arguments are checked when they are first used together; afterwards only rows are compared.
+ * <p>The explicit calls mirror the C functions one to one; null is C's {@code NULL}. {@link #dispatchAsync} and {@link #combineAsync} do
+ * the same on an {@link EpBuffers} and are made for graphs. None of them allocates or, unless said, waits. Arguments are checked against
+ * the rules when they are first used together; afterwards their rows are compared.
  *
- * <p>Belongs to the thread of its group.
+ * <p>Belongs to the thread of its group: every method but close, isClosed and toString throws {@link IllegalStateException} on another
+ * one, and after close.
  */
-public final class EpHandle extends RepeatableCalls {
+public final class EpHandle extends NativeObject {
     private static final Logger LOG = LoggerFactory.getLogger(EpHandle.class);
     /** Every byte of a routing entry of -1. */
     private static final byte NO_EXPERT = -1;
@@ -36,44 +43,34 @@ public final class EpHandle extends RepeatableCalls {
     private final boolean lowLatency;
     private final boolean eager;
     private final int maxTokens;
-    private final CheckedCalls updates = new CheckedCalls();
-    private final CheckedCalls dispatches = new CheckedCalls();
-    private final CheckedCalls combines = new CheckedCalls();
-    private final SendState send;
-    private final CapturedOperations captured;
-    private final RoutingState routing;
-    /** Whether the library keeps the turn of its two buffers in the handle; then {@link #bank} is whose turn it is. */
-    private final boolean banked;
-    private int bank;
+    private final GroupState groupState;
+    private final HandleState state;
 
     EpHandle(EpGroup group, long address, HandleShape shape, @Nullable DeviceMemory memory) {
         super("EpHandle", address, group);
         this.group = group;
-        this.send = group.send();
         this.shape = shape;
         this.memory = memory;
         this.lowLatency = shape.isLowLatency();
         this.eager = shape.config().isEager();
         this.maxTokens = shape.maxTokens();
-        this.captured = new CapturedOperations(this, shape);
-        this.routing = new RoutingState(this, send, captured, lowLatency);
-        this.banked = lowLatency && !shape.isV2();
+        this.groupState = group.state();
+        this.state = new HandleState(this, groupState, lowLatency);
         if (memory != null) {
-            hold(memory);
+            Ownership.of(this).hold(memory);
         }
         group.handles().add(this);
+        Ownership.of(this).onClose(this::checkClose, this::release);
     }
 
-    /** {@link #update(EpTensor, LayoutInfo, CudaStream)} without a layout info. */
+    /**
+     * {@link #update(EpTensor, LayoutInfo, CudaStream)} without a layout info.
+     *
+     * @param topkIdx int64 or int32 {@code [T, topK]}
+     * @throws IllegalArgumentException if the routing is none of this handle's
+     */
     public void update(EpTensor topkIdx, CudaStream stream) {
-        if (!isRepeatedUpdate(topkIdx, stream)) {
-            checkAndUpdate(topkIdx, null, stream);
-            return;
-        }
-        int status = repeatPlainUpdate();
-        if (status != 0) {
-            throw updateFailed(status);
-        }
+        update(topkIdx, null, stream);
     }
 
     /**
@@ -82,59 +79,57 @@ public final class EpHandle extends RepeatableCalls {
      * they run; a capture records nothing of it, so an update between replays changes later eager calls and captures, not the
      * graph: to route anew, write into the tensor that was captured.
      *
-     * @param topkIdx int64 or (API v2) int32 {@code [T, topK]}: experts from 0, or negative for none
+     * @param topkIdx int64 or int32 {@code [T, topK]}: experts from 0, or negative for none
      * @param info high throughput: counters to write, or null. Low latency: null
+     * @throws IllegalArgumentException if an argument breaks a rule; nothing has changed then
+     * @throws NcclException if the library refuses; the handle must be updated again
      */
     public void update(EpTensor topkIdx, @Nullable LayoutInfo info, CudaStream stream) {
-        if (info == null) {
-            update(topkIdx, stream);
-            return;
+        long self = address();
+        group.checkCall(stream);
+        if (topkIdx.rows() > maxTokens || !topkIdx.isChecked(shape)
+                || info != null && !info.isChecked(shape, null, null, null, 0)) {
+            group.checkUpdate(shape, topkIdx, info);
+            topkIdx.checked(shape);
+            if (info != null) {
+                info.checked(new CheckedArguments(shape, null, null, null, new EpTensor[0], info.tensors()));
+            }
         }
-        if (!isRepeatedUpdate(topkIdx, info, stream)) {
-            checkAndUpdate(topkIdx, info, stream);
-            return;
-        }
-        int status = repeatUpdate();
-        if (status != 0) {
-            throw updateFailed(status);
-        }
+        enqueueUpdate(self, topkIdx, info, stream);
     }
 
-    private void checkAndUpdate(EpTensor topkIdx, @Nullable LayoutInfo info, CudaStream stream) {
-        int changes = StateChanges.count();
-        long handle = address();
-        group.enter(stream);
-        long count = topkIdx.rows();
-        if (count > maxTokens || !updates.contains(topkIdx, info, null, null, count)) {
-            CallRules.checkUpdate(group, shape, topkIdx, info);
-            updates.add(CheckedCall.update(topkIdx, info));
-        }
+    private void enqueueUpdate(long self, EpTensor topkIdx, @Nullable LayoutInfo info, CudaStream stream) {
         if (stream.isCapturing()) {
-            captured.update(stream, topkIdx, info);
+            retain(stream, info);
+            stream.retain(topkIdx.holder());
         }
         CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
-        int status = HotCalls.update(handle, topkIdx.descriptor(), info == null ? 0 : info.address(), stream.address());
+        int status = HotCalls.update(self, topkIdx.descriptor(), info == null ? 0 : info.address(), stream.address());
+        Reference.reachabilityFence(info);
         if (event != null) {
             event.commit("ncclEpUpdateHandle", label(), stream.isCapturing());
         }
         if (status != 0) {
-            throw updateFailed(status);
+            state.lose();
+            throw group.failed("ncclEpUpdateHandle", status);
         }
-        routing.updated(topkIdx, stream);
-        if (isRepeatable(event, stream)) {
-            keepUpdate(changes, topkIdx, info, stream);
-        }
+        state.updated(topkIdx, stream);
     }
 
-    private NcclException updateFailed(int status) {
-        routing.lose();
-        return group.failed("ncclEpUpdateHandle", status);
-    }
-
-    /** Whether the call just made can be made again as {@link RepeatableCalls} does. */
-    private boolean isRepeatable(@Nullable CallEvent event, CudaStream stream) {
-        FlightRecording.watch();
-        return event == null && !stream.isCapturing() && !group.isChecked();
+    /** The graph under construction keeps what the call uses. */
+    private void retain(CudaStream stream, @Nullable EpStruct... structs) {
+        stream.retain(this);
+        for (EpStruct struct : structs) {
+            if (struct != null) {
+                for (EpTensor tensor : struct.tensors()) {
+                    stream.retain(tensor.holder());
+                }
+            }
+        }
+        CaptureScope capture = CaptureScope.current();
+        if (lowLatency && capture != null) {
+            group.rdmaBuffer().usedIn(capture);
+        }
     }
 
     /**
@@ -148,36 +143,18 @@ public final class EpHandle extends RepeatableCalls {
      *         for; negative means none
      */
     public void checkRouting(MemorySegment host, DataType type, long count) {
-        checkOpen();
-        HandleRules.checkRoutingValues(shape, host, type, count);
+        address();
+        RoutingRules.checkValues(shape, host, type, count);
     }
 
-    /** {@link #dispatch(DispatchInputs, DispatchOutputs, LayoutInfo, DispatchConfig, CudaStream)}: forward, all at once. */
+    /**
+     * {@link #dispatch(DispatchInputs, DispatchOutputs, LayoutInfo, DispatchConfig, CudaStream)}: forward, without a recipe, all at once.
+     *
+     * @param info low latency: counters to write. High throughput: how experts are numbered, or null
+     * @throws IllegalArgumentException if an argument breaks a rule
+     */
     public void dispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info, CudaStream stream) {
-        if (!isRepeatedDispatch(inputs, outputs, info, stream)) {
-            if (info == null) {
-                dispatch(inputs, outputs, stream);
-            } else {
-                checkAndDispatch(inputs, outputs, info, null, stream);
-            }
-            return;
-        }
-        int status = repeatCountedDispatch();
-        if (status != 0) {
-            throw dispatchFailed(status);
-        }
-    }
-
-    /** The same without a layout info. */
-    public void dispatch(DispatchInputs inputs, DispatchOutputs outputs, CudaStream stream) {
-        if (!isRepeatedDispatch(inputs, outputs, stream)) {
-            checkAndDispatch(inputs, outputs, null, null, stream);
-            return;
-        }
-        int status = repeatPlainDispatch();
-        if (status != 0) {
-            throw dispatchFailed(status);
-        }
+        dispatch(inputs, outputs, info, null, stream);
     }
 
     /**
@@ -185,267 +162,252 @@ public final class EpHandle extends RepeatableCalls {
      * or eager, waits for this rank's part of the update before it enqueues, unless captured.
      *
      * @param inputs rows of T tokens
-     * @param outputs room for what the layout says
+     * @param outputs room for the rows of the layout
      * @param info low latency: counters to write. High throughput: only how experts are numbered, or null
      * @param config null for a forward pass without a recipe, all at once
+     * @throws IllegalArgumentException if an argument breaks a rule; nothing has changed then
+     * @throws IllegalStateException before the first update, while a send half is pending, or if memory of the arguments is closed
+     * @throws NcclException if the library refuses
      */
     public void dispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
-            @Nullable DispatchConfig config,
-            CudaStream stream) {
-        if (config == null) {
-            dispatch(inputs, outputs, info, stream);
-            return;
-        }
-        if (!isRepeatedDispatch(inputs, outputs, info, config, stream)) {
-            checkAndDispatch(inputs, outputs, info, config, stream);
-            return;
-        }
-        int status = repeatDispatch();
-        if (status != 0) {
-            throw dispatchFailed(status);
-        }
-    }
-
-    private NcclException dispatchFailed(int status) {
-        return group.failed("ncclEpDispatch", status);
-    }
-
-    private void checkAndDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
             @Nullable DispatchConfig config, CudaStream stream) {
-        int changes = StateChanges.count();
-        long handle = address();
-        group.enter(stream);
-        if (eager || !dispatches.contains(inputs, outputs, info, config, routing.tokens())) {
+        long self = address();
+        group.checkCall(stream);
+        if (eager || !inputs.isChecked(shape, outputs, info, config, state.tokens())) {
             checkDispatch(inputs, outputs, info, config, stream);
         }
-        routing.checkDispatch(stream);
-        if (stream.isCapturing()) {
-            captured.operation(stream, routing.routing(), inputs, outputs, info);
-        } else if (banked) {
-            group.banks().check(bank, this);
-        }
-        CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
-        int status = HotCalls.dispatch(handle, inputs.address(), outputs.address(), info == null ? 0 : info.address(),
-                config == null ? 0 : config.address(), stream.address());
-        if (event != null) {
-            event.commit("ncclEpDispatch", label(), stream.isCapturing());
-        }
-        if (status != 0) {
-            throw dispatchFailed(status);
-        }
-        if (stream.isCapturing()) {
-            captured.count(stream, bank, () -> dispatch(inputs, outputs, info, stream));
-            if (lowLatency) {
-                captured.routed(routing.routing(), routing.tokens());
-            }
-        }
-        if (banked) {
-            takeTurns(stream);
-        }
-        routing.dispatched(stream, outputs.tokens().rows());
-        if (config != null && config.isSendOnly()) {
-            send.begin(this, stream, inputs, outputs, info);
-        } else if (!eager && !banked && isRepeatable(event, stream)) {
-            keepDispatch(changes, inputs, outputs, info, config, stream);
-        }
-    }
-
-    private void takeTurns(CudaStream stream) {
-        if (!stream.isCapturing()) {
-            group.banks().ran(bank);
-        }
-        bank ^= 1;
+        enqueueDispatch(self, inputs, outputs, info, config, stream);
     }
 
     private void checkDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
             @Nullable DispatchConfig config, CudaStream stream) {
-        long count = routing.tokensFor("dispatch", inputs.tokens());
-        CallRules.checkDispatch(group, shape, count, inputs, outputs, info, config, stream.isCapturing());
-        dispatches.add(CheckedCall.dispatch(inputs, outputs, info, config));
+        long count = state.tokensFor("dispatch", inputs.tokens().rows());
+        group.checkDevices(inputs.tensors());
+        group.checkDevices(outputs.tensors());
+        if (info != null) {
+            group.checkDevices(info.tensors());
+        }
+        DispatchConfig how = config == null ? DispatchConfig.defaults() : config;
+        LayerTensors.Dispatch given = new LayerTensors.Dispatch(inputs.tokens().facts(),
+                EpTensor.facts(inputs.weights()), EpTensor.facts(inputs.scales()), outputs.tokens().facts(),
+                EpTensor.facts(outputs.weights()), EpTensor.facts(outputs.indices()), EpTensor.facts(outputs.scales()));
+        if (lowLatency) {
+            LowLatencyRules.checkDispatch(shape, count, given, info == null ? null : info.facts(), how);
+        } else {
+            HighThroughputRules.checkDispatch(shape, count, given, how);
+        }
+        Rule.EAGER_CAPTURE.refuseIf(eager && stream.isCapturing(),
+                "dispatch cannot be captured into a graph: the group is eager and reads counts on the host; give it "
+                        + "maxReceiveRows, or leave dispatch between captured segments");
+        inputs.checked(new CheckedArguments(shape, outputs, info, config, inputs.tensors(), outputs.tensors(),
+                info == null ? new EpTensor[0] : info.tensors()));
     }
 
-    /** {@link #combine(CombineInputs, CombineOutputs, CombineConfig, CudaStream)}: forward, all at once. */
-    public void combine(CombineInputs inputs, CombineOutputs outputs, CudaStream stream) {
-        if (!isRepeatedCombine(inputs, outputs, stream)) {
-            checkAndCombine(inputs, outputs, null, stream);
-            return;
+    private void enqueueDispatch(long self, DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
+            @Nullable DispatchConfig config, CudaStream stream) {
+        state.checkDispatch(stream);
+        if (stream.isCapturing()) {
+            retain(stream, inputs, outputs, info);
         }
-        int status = repeatPlainCombine();
+        CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
+        int status = HotCalls.dispatch(self, inputs.address(), outputs.address(), info == null ? 0 : info.address(),
+                config == null ? 0 : config.address(), stream.address());
+        Reference.reachabilityFence(inputs);
+        Reference.reachabilityFence(info);
+        if (event != null) {
+            event.commit("ncclEpDispatch", label(), stream.isCapturing());
+        }
         if (status != 0) {
-            throw combineFailed(status);
+            throw group.failed("ncclEpDispatch", status);
         }
+        state.dispatched(stream, outputs.tokens().rows());
+        if (config != null && config.isSendOnly()) {
+            groupState.begin(this, stream, inputs, outputs, info);
+        }
+    }
+
+    /**
+     * {@link #combine(CombineInputs, CombineOutputs, CombineConfig, CudaStream)}: forward, without a recipe, all at once.
+     *
+     * @throws IllegalArgumentException if an argument breaks a rule
+     */
+    public void combine(CombineInputs inputs, CombineOutputs outputs, CudaStream stream) {
+        combine(inputs, outputs, null, stream);
     }
 
     /**
      * Brings expert outputs home and adds them up, {@code ncclEpCombine}. Collective, enqueued. Low latency EXPERT_MAJOR weights
      * them; the others add, so that experts weight them before.
      *
-     * @param inputs rows where dispatch has put theirs
+     * @param inputs rows in the places where dispatch has put theirs
      * @param outputs rows of T tokens
      * @param config null for a forward pass without a recipe, all at once
+     * @throws IllegalArgumentException if an argument breaks a rule; nothing has changed then
+     * @throws IllegalStateException before a dispatch of this routing, while a send half is pending, or if memory is closed
+     * @throws NcclException if the library refuses
      */
     public void combine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config,
             CudaStream stream) {
-        if (config == null) {
-            combine(inputs, outputs, stream);
-            return;
-        }
-        if (!isRepeatedCombine(inputs, outputs, config, stream)) {
-            checkAndCombine(inputs, outputs, config, stream);
-            return;
-        }
-        int status = repeatCombine();
-        if (status != 0) {
-            throw combineFailed(status);
-        }
-    }
-
-    private NcclException combineFailed(int status) {
-        return group.failed("ncclEpCombine", status);
-    }
-
-    private void checkAndCombine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config,
-            CudaStream stream) {
-        int changes = StateChanges.count();
-        long handle = address();
-        group.enter(stream);
-        if (eager || !combines.contains(inputs, outputs, config, null, routing.tokens())) {
+        long self = address();
+        group.checkCall(stream);
+        if (eager || !outputs.isChecked(shape, inputs, config, null, state.tokens())) {
             checkCombine(inputs, outputs, config);
         }
-        routing.checkCombine(stream);
+        enqueueCombine(self, inputs, outputs, config, stream);
+    }
+
+    private void checkCombine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config) {
+        long count = state.tokensFor("combine", outputs.tokens().rows());
+        group.checkDevices(inputs.tensors());
+        group.checkDevices(outputs.tensors());
+        CombineConfig how = config == null ? CombineConfig.defaults() : config;
+        LayerTensors.Combine given = new LayerTensors.Combine(inputs.tokens().facts(),
+                EpTensor.facts(inputs.weights()), EpTensor.facts(inputs.scales()), outputs.tokens().facts(),
+                EpTensor.facts(outputs.weights()));
+        if (lowLatency) {
+            LowLatencyRules.checkCombine(shape, count, given, how);
+        } else {
+            HighThroughputRules.checkCombine(shape, count, given, how, state.dispatchedRows());
+        }
+        outputs.checked(new CheckedArguments(shape, inputs, config, null, outputs.tensors(), inputs.tensors()));
+    }
+
+    private void enqueueCombine(long self, CombineInputs inputs, CombineOutputs outputs,
+            @Nullable CombineConfig config, CudaStream stream) {
+        state.checkCombine(stream);
         if (stream.isCapturing()) {
-            captured.operation(stream, routing.routing(), inputs, outputs, null);
-        } else if (banked) {
-            group.banks().check(bank, this);
+            retain(stream, inputs, outputs);
         }
         CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
-        int status = HotCalls.combine(handle, inputs.address(), outputs.address(),
-                config == null ? 0 : config.address(),
-                stream.address());
+        int status = HotCalls.combine(self, inputs.address(), outputs.address(),
+                config == null ? 0 : config.address(), stream.address());
+        Reference.reachabilityFence(inputs);
+        Reference.reachabilityFence(outputs);
         if (event != null) {
             event.commit("ncclEpCombine", label(), stream.isCapturing());
         }
         if (status != 0) {
-            throw combineFailed(status);
-        }
-        if (stream.isCapturing()) {
-            captured.count(stream, bank, () -> combine(inputs, outputs, stream));
-        }
-        if (banked) {
-            takeTurns(stream);
+            throw group.failed("ncclEpCombine", status);
         }
         if (config != null && config.isSendOnly()) {
-            send.begin(this, stream, inputs, outputs, null);
-        } else if (!eager && !banked && isRepeatable(event, stream)) {
-            keepCombine(changes, inputs, outputs, config, stream);
+            groupState.begin(this, stream, inputs, outputs, null);
         }
-    }
-
-    private void checkCombine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config) {
-        long count = routing.tokensFor("combine", outputs.tokens());
-        CallRules.checkCombine(group, shape, count, inputs, outputs, config, routing.dispatchedRows());
-        combines.add(CheckedCall.combine(inputs, outputs, config));
     }
 
     /**
      * Does the other half of the operation that was {@code sendOnly}, {@code ncclEpComplete}: enqueued on the stream of its
      * first half. Collective with the other ranks' first halves. Does nothing if none is pending in this handle, and for high
      * throughput.
+     *
+     * @throws IllegalStateException if the first half was captured and this is not, or the other way round, or its memory is closed
+     * @throws NcclException if the library refuses
      */
     public void complete() {
-        long handle = address();
-        group.enter();
-        CudaStream stream = send.isPendingOf(this) ? send.stream() : null;
+        long self = address();
+        group.checkUse();
+        CudaStream stream = groupState.isPendingOf(this) ? groupState.stream() : null;
         if (stream == null) {
             return;
         }
-        send.checkComplete();
-        int status = HotCalls.complete(handle, 0, stream.address());
+        groupState.checkComplete();
+        int status = HotCalls.complete(self, 0, stream.address());
         if (status != 0) {
             throw group.failed("ncclEpComplete", status);
         }
-        send.end();
-    }
-
-    /** {@link #allocateBuffers(BufferConfig)} for rows that travel as they are: BFLOAT16, FLOAT16 or FLOAT32. */
-    public EpBuffers allocateBuffers(int hidden, DataType type) {
-        return allocateBuffers(BufferConfig.of(hidden, type));
+        groupState.end();
     }
 
     /**
      * Device buffers at maximum capacity, at addresses that never change, for {@link #dispatchAsync} and {@link #combineAsync}.
-     * High throughput: collective, since what is received lies in windows. A handle may have several, of different recipes too.
+     * High throughput: collective, since received rows lie in windows. A handle may have several, of different recipes too.
+     *
+     * @throws IllegalArgumentException if the group cannot move such rows; names all that is wrong
+     * @throws CudaException if there is not enough memory; nothing stays allocated then
      */
     public EpBuffers allocateBuffers(BufferConfig config) {
         CaptureScope.refuse("EpHandle.allocateBuffers", "allocate before the capture");
-        checkOpen();
-        group.enter();
+        address();
+        group.checkUse();
         return EpBuffers.allocate(this, config);
     }
 
     /**
-     * Update and dispatch on {@code buffers}. Capturable; does not wait, allocate or read counts on the host (but NCCL EP 0.1.0 does
-     * in high throughput, unless captured). What a capture fixes is {@code count}: replays serve as many tokens or fewer, the rest
-     * with a routing of -1.
+     * Update and dispatch on {@code buffers}. Capturable; does not wait, allocate or read counts on the host. What a capture fixes is
+     * {@code count}: replays serve as many tokens or fewer, the rest with a routing of -1.
      *
      * @param count tokens of this rank, 0 to {@link EpBuffers#maxTokens()}
+     * @throws IllegalArgumentException if the buffers are another handle's, or there are too many tokens
+     * @throws IllegalStateException while a send half is pending
+     * @throws NcclException if the library refuses
      */
     public void dispatchAsync(EpBuffers buffers, long count, CudaStream stream) {
-        if (!isRepeatedDispatch(buffers, count, stream)) {
-            dispatchAsync(buffers, count, null, stream);
-            keepDispatch(buffers, count);
-            return;
-        }
-        int status = repeatUpdate();
-        if (status != 0) {
-            throw updateFailed(status);
-        }
-        status = repeatDispatch();
-        if (status != 0) {
-            throw dispatchFailed(status);
-        }
-    }
-
-    /** The same with {@link EpBuffers#dispatchConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does the rest then. */
-    public void dispatchAsync(EpBuffers buffers, long count, @Nullable DispatchConfig config, CudaStream stream) {
-        if (buffers.handle() != this || buffers.tokenRows() != count) {
-            checkOwn(buffers, stream);
-            buffers.tokenRows(count);
-        }
-        update(buffers.routing(), buffers.updateInfo(), stream);
-        dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(),
-                buffers.dispatchConfig(config), stream);
+        long self = address();
+        group.checkCall(stream);
+        buffers.prepare(this, count);
+        enqueueUpdate(self, buffers.callRouting(), buffers.updateInfo(), stream);
+        enqueueDispatch(self, buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(),
+                buffers.dispatchConfig(null), stream);
         if (stream.isCapturing()) {
             stream.retain(buffers);
         }
     }
 
-    /** Before anything is written into the buffers, which another thread or handle may be using. */
-    private void checkOwn(EpBuffers buffers, CudaStream stream) {
-        checkOpen();
-        group.enter(stream);
-        buffers.checkOwner(this);
+    /**
+     * The same with {@link EpBuffers#dispatchConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does the rest then.
+     *
+     * @throws IllegalArgumentException if the recipe is not that of the buffers
+     */
+    public void dispatchAsync(EpBuffers buffers, long count, @Nullable DispatchConfig config, CudaStream stream) {
+        long self = address();
+        group.checkCall(stream);
+        DispatchConfig how = buffers.dispatchConfig(config);
+        buffers.prepare(this, count);
+        enqueueUpdate(self, buffers.callRouting(), buffers.updateInfo(), stream);
+        dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(), how, stream);
+        if (stream.isCapturing()) {
+            stream.retain(buffers);
+        }
     }
 
     /**
      * Combine on {@code buffers}: the experts' outputs of the tokens of the last {@link #dispatchAsync}. Capturable; does not
      * wait or allocate.
+     *
+     * @throws IllegalArgumentException if the buffers are another handle's, or were used for another number of tokens
+     * @throws IllegalStateException before a dispatch, or while a send half is pending
+     * @throws NcclException if the library refuses
      */
     public void combineAsync(EpBuffers buffers, CudaStream stream) {
-        if (!isRepeatedCombine(buffers, stream)) {
-            combineAsync(buffers, null, stream);
-            keepCombine(buffers);
-            return;
-        }
-        int status = repeatCombine();
-        if (status != 0) {
-            throw combineFailed(status);
+        long self = address();
+        group.checkCall(stream);
+        checkCombine(buffers);
+        enqueueCombine(self, buffers.combineInputs(), buffers.combineOutputs(), buffers.combineConfig(null), stream);
+        if (stream.isCapturing()) {
+            stream.retain(buffers);
         }
     }
 
-    /** The same with {@link EpBuffers#combineConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does the rest then. */
+    private void checkCombine(EpBuffers buffers) {
+        if (buffers.handle() != this || buffers.isClosed()) {
+            buffers.checkOwner(this);
+        }
+        if (buffers.callTokens() != state.tokens()) {
+            long count = state.tokensFor("combine", buffers.callTokens());
+            Rule.COMBINE_SHAPE.refuseIf(count != buffers.callTokens(),
+                    "combine of %s, last used for %d tokens: the last update of the handle was for %d", buffers,
+                    buffers.callTokens(), count);
+        }
+    }
+
+    /**
+     * The same with {@link EpBuffers#combineConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does the rest then.
+     *
+     * @throws IllegalArgumentException if the recipe is not that of the buffers
+     */
     public void combineAsync(EpBuffers buffers, @Nullable CombineConfig config, CudaStream stream) {
-        buffers.checkOwner(this);
+        address();
+        group.checkCall(stream);
+        checkCombine(buffers);
         combine(buffers.combineInputs(), buffers.combineOutputs(), buffers.combineConfig(config), stream);
         if (stream.isCapturing()) {
             stream.retain(buffers);
@@ -453,22 +415,29 @@ public final class EpHandle extends RepeatableCalls {
     }
 
     /**
-     * Makes the library compile and load what dispatch and combine on {@code buffers} need, which would otherwise happen in the
-     * first capture: runs both once, without a valid token, and waits for them. Collective; leaves routing rows of -1.
+     * Makes the library compile and load the kernels that dispatch and combine on {@code buffers} need, which would otherwise happen in
+     * the first capture: runs both once, without a valid token, and waits for them. Collective. Leaves the contents of the buffers as they
+     * were; takes the memory of a routing and of combined tokens for that time.
      *
      * @param count as for {@link #dispatchAsync}
      * @throws WaitTimeoutException if another rank does not take part within the communicator's limit
+     * @throws IllegalStateException during a capture, or while a send half is pending
      */
     public void warmUp(EpBuffers buffers, long count, CudaStream stream) {
         CaptureScope.refuse("EpHandle.warmUp", "warm up before the capture");
-        checkOwn(buffers, stream);
+        address();
+        group.checkCall(stream);
         // The other half of what is pending reads the routing again.
-        Rule.SEND_PENDING.require(!send.isPending(),
-                "warmUp of %s while a send half is pending in its group (%s): complete it first", this, send);
-        buffers.routing().memory().fillAsync(NO_EXPERT, stream);
-        dispatchAsync(buffers, count, stream);
-        combineAsync(buffers, stream);
-        stream.await(group.communicator().limit());
+        Rule.SEND_PENDING.refuseIf(groupState.isPending(),
+                "warmUp of %s while a send half is pending in its group (%s): complete it first", this, groupState);
+        buffers.prepare(this, count);
+        try (DeviceMemory saved = buffers.save(stream)) {
+            buffers.routing().memory().fillAsync(NO_EXPERT, stream);
+            dispatchAsync(buffers, count, stream);
+            combineAsync(buffers, stream);
+            buffers.restore(saved, stream);
+            stream.await(group.communicator().limit());
+        }
     }
 
     /** The group that it belongs to. */
@@ -493,15 +462,16 @@ public final class EpHandle extends RepeatableCalls {
 
     /** Tokens of the last update; -1 before the first, and after a graph that updated for another number of tokens. */
     public long tokens() {
-        return routing.tokens();
+        return state.tokens();
     }
 
-    RoutingState routing() {
-        return routing;
+    /** Whether a send half of this handle is pending: {@link #complete()} is to follow. */
+    public boolean isSendPending() {
+        return groupState.isPendingOf(this);
     }
 
-    boolean isCaptured() {
-        return captured.exist();
+    HandleState state() {
+        return state;
     }
 
     HandleShape shape() {
@@ -514,19 +484,37 @@ public final class EpHandle extends RepeatableCalls {
         return memory;
     }
 
-    @Override
-    protected void checkClose() {
-        CaptureScope.refuse("close of " + label(), "close after the capture");
-        group.checkThread("close");
-        Rule.SEND_PENDING.require(!send.isPendingOf(this) || send.isLost() || group.communicator().lost() != null,
+    private void checkClose() {
+        group.checkOwner(label());
+        Rule.SEND_PENDING.refuseIf(
+                groupState.isPendingOf(this) && !groupState.isLost() && group.communicator().lost() == null,
                 "close of %s while its send half is pending: complete it first", label());
     }
 
-    /** Destroys natively, {@code ncclEpHandleDestroy}, which does not wait for the device itself. */
-    @Override
-    protected void release(long released) {
+    /** Destroys natively, {@code ncclEpHandleDestroy}, which does not wait for the device itself; or abandons it. */
+    private void release(long released, Deadline deadline) {
         group.handles().remove(this);
-        NativeHandle.destroy(this, label(), released);
+        String reason = group.communicator().lost();
+        if (reason == null && !group.device().awaitLastUse(deadline.remaining())) {
+            reason = "work that may use it is still pending after " + deadline + ", or has failed";
+        }
+        LifecycleEvent.emit("close", label());
+        if (reason != null) {
+            LOG.error("{} is abandoned, its native memory is not released: {}", label(), reason);
+            if (memory != null) {
+                memory.abandon();
+            }
+            return;
+        }
+        int status = NcclEp.ncclEpHandleDestroy(MemorySegment.ofAddress(released));
+        if (status != 0) {
+            throw group.failed("ncclEpHandleDestroy", status);
+        }
+        group.rethrowAllocatorFailure();
+    }
+
+    private String label() {
+        return Ownership.of(this).label();
     }
 
     @Override

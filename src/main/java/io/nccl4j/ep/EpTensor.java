@@ -2,53 +2,52 @@ package io.nccl4j.ep;
 
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.bindings.ncclep.ncclEpTensor;
 import io.nccl4j.cuda.DeviceMemory;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
 import io.nccl4j.nccl.WindowSlice;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.SegmentAllocator;
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A tensor in device memory, {@code ncclEpTensor_t}: contiguous, rows first. Its descriptor is written once, beside the memory,
- * and takes its room for as long as that: make a tensor once, and change its {@link #rows(long) rows} from step to step. ({@code
- * ncclEpTensorAlloc} puts the same descriptor into memory of the library, and {@code ncclEpTensorDestroy} takes it away; {@link
- * EpGeneration#ofLibrary} is who calls them.)
+ * A tensor in device memory, {@code ncclEpTensor_t}: contiguous, rows first. Its descriptor is written once: make a tensor once, and
+ * change its {@link #rows(long) rows} from step to step. ({@code ncclEpTensorAlloc} would put the same descriptor into memory of the
+ * library.)
  *
- * <p>Used by one thread at a time.
+ * <p>Used by one thread at a time. It does not own its memory; after the memory, or its window, is closed every use is refused.
  */
 public final class EpTensor {
     private final DeviceMemory memory;
-    private final @Nullable Window window;
+    private final @Nullable WindowSlice slice;
+    private final NativeObject holder;
     private final DataType type;
     private final long[] shape;
     private final long data;
-    private final MemorySegment extents;
-    private long descriptor;
+    /** The descriptor; the extents stand behind it. Freed when this tensor is collected. */
+    private final MemorySegment struct;
+    private final long descriptor;
     private long rows;
-    private @Nullable EpBuffers owner;
-    private final Repeaters repeaters = new Repeaters();
-    private final List<NativeStruct> uses = new ArrayList<>();
+    private boolean fixed;
+    private @Nullable Object checked;
 
     private EpTensor(DeviceMemory memory, @Nullable WindowSlice slice, long data, long bytes, DataType type,
             long[] shape) {
         checkExtents(shape, type, bytes);
         this.memory = memory;
-        this.window = slice == null ? null : slice.window();
+        this.slice = slice;
+        // A window keeps its memory open.
+        this.holder = slice == null ? memory : slice.window();
         this.type = type;
         this.shape = shape.clone();
         this.rows = shape[0];
         this.data = data;
-        SegmentAllocator arena = memory.descriptors();
-        this.extents = arena.allocateFrom(JAVA_LONG, shape);
-        MemorySegment struct = arena.allocate(ncclEpTensor.layout());
+        long size = ncclEpTensor.sizeof();
+        this.struct = Arena.ofAuto().allocate(size + JAVA_LONG.byteSize() * shape.length, JAVA_LONG.byteSize());
         ncclEpTensor.size(struct, NcclEp.NCCL_EP_TENSOR_V1_SIZE());
         ncclEpTensor.magic(struct, NcclEp.NCCL_EP_TENSOR_MAGIC());
         ncclEpTensor.ndim(struct, shape.length);
@@ -59,29 +58,30 @@ public final class EpTensor {
             ncclEpTensor.win_hdl(struct, MemorySegment.ofAddress(slice.window().address()));
             ncclEpTensor.win_offset(struct, slice.offset());
         }
-        ncclEpTensor.sizes(struct, extents);
+        ncclEpTensor.sizes(struct, struct.asSlice(size));
+        MemorySegment.copy(shape, 0, struct, JAVA_LONG, size, shape.length);
         this.descriptor = struct.address();
-        memory.whenClosed(() -> descriptor = 0);
     }
 
     private static void checkExtents(long[] shape, DataType type, long bytes) {
-        boolean legal = shape.length > 0;
+        boolean illegal = shape.length == 0;
         long needed = type.byteSize();
         for (long extent : shape) {
-            legal &= extent >= 0;
+            illegal |= extent < 0;
             needed = extent != 0 && needed > Long.MAX_VALUE / extent ? Long.MAX_VALUE : needed * extent;
         }
-        Rule.TENSOR_EXTENTS.require(legal, "shape is %s: must have at least one extent, none negative",
+        Rule.TENSOR_EXTENTS.refuseIf(illegal, "shape is %s: must have at least one extent, none negative",
                 Arrays.toString(shape));
-        Rule.TENSOR_EXTENTS.require(needed <= bytes, "%s %s takes %d bytes: the memory has %d", type,
-                Arrays.toString(shape), needed,
-                bytes);
+        Rule.TENSOR_EXTENTS.refuseIf(needed > bytes, "%s %s takes %d bytes: the memory has %d", type,
+                Arrays.toString(shape), needed, bytes);
     }
 
     /**
      * A tensor at the start of {@code memory}.
      *
-     * @param shape its extents; the first is the number of rows, and the most that {@link #rows} may set
+     * @param shape its extents; the first is the number of rows, and the most that {@link #rows(long)} may set
+     * @throws IllegalArgumentException if an extent is negative, or the memory is too small
+     * @throws IllegalStateException if the memory is closed
      */
     public static EpTensor of(DeviceMemory memory, DataType type, long... shape) {
         return new EpTensor(memory, null, memory.address(), memory.byteSize(), type, shape);
@@ -90,6 +90,10 @@ public final class EpTensor {
     /**
      * A tensor in a window, which the other ranks can read and write directly ({@code win_hdl}, {@code win_offset}). All ranks
      * must use the same offset.
+     *
+     * @param shape its extents, rows first
+     * @throws IllegalArgumentException if an extent is negative, or the slice is too small
+     * @throws IllegalStateException if the window is closed
      */
     public static EpTensor inWindow(WindowSlice slice, DataType type, long... shape) {
         return inWindow(slice, slice.window().memory(), type, shape);
@@ -105,31 +109,26 @@ public final class EpTensor {
      * enqueued or captured before keeps the number that it was given.
      *
      * @param count from 0 to the first extent of the shape
+     * @throws IllegalArgumentException if there is no room for so many
+     * @throws IllegalStateException if the memory or the window is closed
      */
     public EpTensor rows(long count) {
-        if (count < 0 || count > shape[0]) {
-            checkRows(count);
+        if (count < 0 || count > shape[0] || fixed) {
+            refuseRows(count);
         }
-        if (descriptor == 0) {
+        if (holder.isClosed()) {
             throw closed();
         }
-        if (count != rows) {
-            rows = count;
-            extents.set(JAVA_LONG, 0, count);
-            repeaters.forgetCalls();
-            // No iterator: this is on the path of every step whose number of tokens changes.
-            for (int i = 0; i < uses.size(); i++) {
-                uses.get(i).rowsChanged();
-            }
-            if (owner != null) {
-                owner.rowsChanged();
-            }
-        }
+        rows = count;
+        struct.set(JAVA_LONG, ncclEpTensor.sizeof(), count);
         return this;
     }
 
-    private void checkRows(long count) {
-        Rule.TENSOR_ROWS.require(false, "%d rows: %s has room for 0 to %d", count, this, shape[0]);
+    private void refuseRows(long count) {
+        Rule.TENSOR_ROWS.refuseIf(fixed && count != rows, "%d rows: %s belongs to buffers and keeps its shape", count,
+                this);
+        Rule.TENSOR_ROWS.refuseIf(count < 0 || count > shape[0], "%d rows: %s has room for 0 to %d", count, this,
+                shape[0]);
     }
 
     /** The number of rows as set by {@link #rows(long)}, at first all. */
@@ -137,7 +136,7 @@ public final class EpTensor {
         return rows;
     }
 
-    /** The extents, with the present number of rows. */
+    /** The extents, rows first, with the present number of rows. */
     public long[] shape() {
         long[] copy = shape.clone();
         copy[0] = rows;
@@ -149,7 +148,11 @@ public final class EpTensor {
         return type;
     }
 
-    /** Address of the first element on the device. */
+    /**
+     * Address of the first element on the device.
+     *
+     * @throws IllegalStateException if the memory or the window is closed
+     */
     public long address() {
         descriptor();
         return data;
@@ -162,96 +165,71 @@ public final class EpTensor {
 
     /** Bytes of all rows that there is room for. */
     public long byteSize() {
-        long elements = 1;
-        for (long extent : shape) {
-            elements *= extent;
-        }
-        return type.bytes(elements);
+        return TensorShape.of(type, shape).bytes();
     }
 
     /** Whether the other ranks can reach it through a window. */
     public boolean isInWindow() {
-        return window != null;
+        return slice != null;
     }
 
     @Nullable
     Window window() {
-        return window;
+        return slice == null ? null : slice.window();
     }
 
-    int dimensions() {
-        return shape.length;
+    /** From now on it keeps its rows. */
+    EpTensor fixed() {
+        fixed = true;
+        return this;
     }
 
-    /** An extent; that of the rows is {@link #rows()}. */
-    long extent(int dimension) {
-        return dimension == 0 ? rows : shape[dimension];
+    /** The same memory once more, with a descriptor of its own. */
+    EpTensor twin() {
+        return new EpTensor(memory, slice, data, byteSize(), type, shape);
     }
 
-    /** Bytes from one row to the next. */
-    long rowBytes() {
-        long elements = 1;
-        for (int i = 1; i < shape.length; i++) {
-            elements *= shape[i];
-        }
-        return elements * type.byteSize();
+    /** The tensor as the rules see it now. */
+    TensorShape facts() {
+        return new TensorShape(type, data, slice != null, shape());
     }
 
-    boolean has(DataType expected, long... extents) {
-        return type == expected && Arrays.equals(shape(), extents);
+    static @Nullable TensorShape facts(@Nullable EpTensor tensor) {
+        return tensor == null ? null : tensor.facts();
     }
 
-    /** Address of the {@code ncclEpTensor_t}. */
+    /** Address of the {@code ncclEpTensor_t}, for as long as this tensor is reachable. */
     long descriptor() {
-        long value = descriptor;
-        if (value == 0 || window != null && window.isClosed()) {
+        if (holder.isClosed()) {
             throw closed();
         }
-        return value;
+        return descriptor;
     }
 
     boolean isClosed() {
-        return descriptor == 0 || window != null && window.isClosed();
+        return holder.isClosed();
     }
 
     private IllegalStateException closed() {
         return new IllegalStateException(this + " cannot be used: its memory or window is closed");
     }
 
-    /** {@code use} points to this tensor, and hears of changes of its rows. */
-    void addUse(NativeStruct use) {
-        for (int i = uses.size() - 1; i >= 0; i--) {
-            if (uses.get(i).isClosed()) {
-                uses.remove(i);
-            }
-        }
-        uses.add(use);
+    /** Whether everything but the number of rows was last found right for {@code whom}. */
+    boolean isChecked(Object whom) {
+        return checked == whom;
     }
 
-    List<NativeStruct> uses() {
-        return uses;
+    void checked(Object whom) {
+        checked = whom;
     }
 
-    /** Who has this as a routing, and is to look again when its rows change. */
-    Repeaters repeaters() {
-        return repeaters;
-    }
-
-    /** The memory belongs to buffers, and so does whoever uses it. */
-    EpTensor ownedBy(EpBuffers buffers) {
-        owner = buffers;
-        return this;
-    }
-
-    /** What work that uses it needs: its buffers, or the window, which holds the memory, or the memory. */
-    NativeResource resource() {
-        NativeResource buffers = owner;
-        return buffers != null ? buffers : window != null ? window : memory;
+    /** A graph that uses the tensor keeps this open: the window, or the memory. */
+    NativeObject holder() {
+        return holder;
     }
 
     @Override
     public String toString() {
-        return "EpTensor " + type + Arrays.toString(shape()) + (window != null ? " in a window" : "")
-                + (isClosed() ? " (closed)" : "");
+        return "EpTensor " + facts() + (isClosed() ? " (closed)" : "");
     }
 }

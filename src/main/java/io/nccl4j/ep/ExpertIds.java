@@ -2,7 +2,7 @@ package io.nccl4j.ep;
 
 import io.nccl4j.bindings.ncclep.NcclEp;
 
-/** How experts are numbered in the received {@code topk_idx}, {@code ncclEpExpertIdKind_t}. API v2. */
+/** How experts are numbered in the received {@code topk_idx}, {@code ncclEpExpertIdKind_t}. */
 public enum ExpertIds {
     /** The library's default, which is {@link #LOCAL}. */
     AUTO(NcclEp.NCCL_EP_EXPERT_ID_AUTO()),

@@ -21,8 +21,8 @@ enum ExpertMajorMode {
     static volatile UnaryOperator<@Nullable String> environment = System::getenv;
 
     /** The mode of a group on one NVLink domain. */
-    static ExpertMajorMode of(ZeroCopy zeroCopy, EpGeneration generation) {
-        if (generation == EpGeneration.V0_1_0 || isSet("NCCL_EP_HT_EM_NVLINK_DUP")) {
+    static ExpertMajorMode of(ZeroCopy zeroCopy) {
+        if (isSet("NCCL_EP_HT_EM_NVLINK_DUP")) {
             return NVLINK_DUP;
         }
         return isSet("NCCL_EP_HT_EM_LOCAL_DUP") || zeroCopy == ZeroCopy.ON ? LOCAL_DUP : LOCAL_PERMUTE;

@@ -13,18 +13,11 @@ final class GroupStruct {
     private GroupStruct() {
     }
 
-    /** With the size of API v1 unless a field of v2 is in use, so that both generations take it. */
-    static MemorySegment encode(EpGroupConfig c, EpGeneration generation, EpSizing sizing,
-            @Nullable AllocatorHooks hooks,
-            Arena arena) {
-        boolean v2 = generation == EpGeneration.API_V2
-                && (c.isEager() || c.zeroCopy() != ZeroCopy.AUTO || c.overflow() != OverflowPolicy.AUTO);
+    static MemorySegment encode(EpGroupConfig c, EpSizing sizing, @Nullable AllocatorHooks hooks, Arena arena) {
         MemorySegment struct = arena.allocate(ncclEpGroupConfig_t.layout());
-        ncclEpGroupConfig_t.size(struct,
-                v2 ? NcclEp.NCCL_EP_GROUP_CONFIG_V2_SIZE() : NcclEp.NCCL_EP_GROUP_CONFIG_V1_SIZE());
+        ncclEpGroupConfig_t.size(struct, NcclEp.NCCL_EP_GROUP_CONFIG_V2_SIZE());
         ncclEpGroupConfig_t.magic(struct, NcclEp.NCCL_EP_MAGIC());
-        // Another number makes 0.1.0 warn on every rank; API v2 does not mind.
-        ncclEpGroupConfig_t.version(struct, 1);
+        ncclEpGroupConfig_t.version(struct, NcclEp.NCCL_EP_API_VERSION());
         ncclEpGroupConfig_t.algorithm(struct, c.algorithm().code());
         ncclEpGroupConfig_t.num_experts(struct, c.experts());
         ncclEpGroupConfig_t.max_dispatch_tokens_per_rank(struct, c.maxTokensPerRank());
@@ -47,11 +40,9 @@ final class GroupStruct {
             ncclEpAllocConfig_t.free_fn(alloc, MemorySegment.ofAddress(c.freeFunction()));
             ncclEpAllocConfig_t.context(alloc, MemorySegment.ofAddress(c.allocatorContext()));
         }
-        if (v2) {
-            ncclEpGroupConfig_t.zero_copy(struct, c.zeroCopy().code());
-            ncclEpGroupConfig_t.overflow_policy(struct, c.overflow().code());
-            ncclEpGroupConfig_t.num_topk(struct, c.isEager() ? c.topK() : 0);
-        }
+        ncclEpGroupConfig_t.zero_copy(struct, c.zeroCopy().code());
+        ncclEpGroupConfig_t.overflow_policy(struct, c.overflow().code());
+        ncclEpGroupConfig_t.num_topk(struct, c.isEager() ? c.topK() : 0);
         return struct;
     }
 }

@@ -4,24 +4,27 @@ package io.nccl4j.ep;
  * What the rules need to know of a handle and its group.
  *
  * @param config of the group
- * @param generation of the library
  * @param ranks R
  * @param layout of the handle
  * @param topK K
  * @param receiveRows M, the receive budget of a high-throughput group
  * @param mode how EXPERT_MAJOR works in the group
  * @param alignment of experts' zones, at least 1
- * @param device what the kernels run on
+ * @param device that the kernels run on
  */
-record HandleShape(EpGroupConfig config, EpGeneration generation, int ranks, Layout layout, int topK, long receiveRows,
-        ExpertMajorMode mode, int alignment, DeviceLimits device) {
+record HandleShape(EpGroupConfig config, int ranks, Layout layout, int topK, long receiveRows, ExpertMajorMode mode,
+        int alignment, DeviceLimits device) {
+
+    /** @param alignment of the handle; 0 for the group's default */
+    static HandleShape of(EpGroupConfig config, int ranks, Layout layout, int topK, int alignment,
+            DeviceLimits device) {
+        return new HandleShape(config, ranks, layout, topK, EpSizing.of(config, ranks).receiveRows(),
+                ExpertMajorMode.of(config.zeroCopy()), Math.max(1, alignment > 0 ? alignment : config.alignment()),
+                device);
+    }
 
     boolean isLowLatency() {
         return config.algorithm() == Algorithm.LOW_LATENCY;
-    }
-
-    boolean isV2() {
-        return generation == EpGeneration.API_V2;
     }
 
     boolean isExpertMajor() {
@@ -38,10 +41,18 @@ record HandleShape(EpGroupConfig config, EpGeneration generation, int ranks, Lay
         return config.maxTokensPerRank();
     }
 
-    /** The first two extents of what a low-latency dispatch writes: zones or regions, and rows in each. */
-    long[] zones() {
+    /** Extents of received rows but the last: zones or regions and rows in each, or all rows of a high-throughput group. */
+    long[] receivedRows() {
+        if (!isLowLatency()) {
+            return new long[]{receiveRows};
+        }
         return isExpertMajor()
                 ? new long[]{localExperts(), (long) ranks * maxTokens()}
                 : new long[]{ranks, maxTokens()};
+    }
+
+    /** For messages. */
+    String name() {
+        return layout + (isLowLatency() ? " of low latency" : " of high throughput");
     }
 }

@@ -6,9 +6,9 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Where received tokens lie, {@code ncclEpLayoutInfo_t}: counters that the device writes. High throughput takes it in update,
- * low latency in dispatch. For the same tensors and numbering there is one object, which may be asked for in each step.
+ * low latency in dispatch. Made once, not in each step.
  */
-public final class LayoutInfo extends NativeStruct {
+public final class LayoutInfo extends EpStruct {
     private final @Nullable EpTensor expertCounters;
     private final @Nullable EpTensor sourceRankCounters;
     private final @Nullable EpTensor expertOffsets;
@@ -17,10 +17,8 @@ public final class LayoutInfo extends NativeStruct {
 
     private LayoutInfo(Builder b) {
         super(ncclEpLayoutInfo_t.layout(),
-                b.expertIds == ExpertIds.AUTO
-                        ? NcclEp.NCCL_EP_LAYOUT_INFO_V1_SIZE()
-                        : NcclEp.NCCL_EP_LAYOUT_INFO_V2_SIZE(),
-                b.expertIds.code(), b.expertCounters, b.sourceRankCounters, b.expertOffsets, b.receivedTotal);
+                NcclEp.NCCL_EP_LAYOUT_INFO_V2_SIZE(),
+                b.expertCounters, b.sourceRankCounters, b.expertOffsets, b.receivedTotal);
         this.expertCounters = b.expertCounters;
         this.sourceRankCounters = b.sourceRankCounters;
         this.expertOffsets = b.expertOffsets;
@@ -36,6 +34,17 @@ public final class LayoutInfo extends NativeStruct {
     /** Rows per local expert only. */
     public static LayoutInfo of(EpTensor expertCounters) {
         return builder().expertCounters(expertCounters).build();
+    }
+
+    /** What is there of all four. */
+    static LayoutInfo of(@Nullable EpTensor expertCounters, @Nullable EpTensor sourceRankCounters,
+            @Nullable EpTensor expertOffsets, @Nullable EpTensor receivedTotal) {
+        Builder builder = builder();
+        builder.expertCounters = expertCounters;
+        builder.sourceRankCounters = sourceRankCounters;
+        builder.expertOffsets = expertOffsets;
+        builder.receivedTotal = receivedTotal;
+        return builder.build();
     }
 
     /** Nothing yet. */
@@ -81,7 +90,7 @@ public final class LayoutInfo extends NativeStruct {
             return this;
         }
 
-        /** How experts are numbered in received indices: RANK_MAJOR and FLAT, in dispatch. Other than AUTO: API v2. */
+        /** How experts are numbered in received indices: RANK_MAJOR and FLAT, in dispatch.  */
         public Builder expertIds(ExpertIds value) {
             expertIds = value;
             return this;
@@ -89,9 +98,7 @@ public final class LayoutInfo extends NativeStruct {
 
         /** The struct. */
         public LayoutInfo build() {
-            LayoutInfo known = find(LayoutInfo.class, expertIds.code(), expertCounters, sourceRankCounters,
-                    expertOffsets, receivedTotal);
-            return known != null ? known : new LayoutInfo(this);
+            return new LayoutInfo(this);
         }
     }
 
@@ -113,6 +120,11 @@ public final class LayoutInfo extends NativeStruct {
     /** {@code recv_total_counter}. */
     public @Nullable EpTensor receivedTotal() {
         return receivedTotal;
+    }
+
+    LayerTensors.Counters facts() {
+        return new LayerTensors.Counters(EpTensor.facts(expertCounters), EpTensor.facts(sourceRankCounters),
+                EpTensor.facts(expertOffsets), EpTensor.facts(receivedTotal));
     }
 
     /** {@code recv_topk_idx_kind}. */

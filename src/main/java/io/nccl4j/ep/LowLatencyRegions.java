@@ -1,14 +1,14 @@
 package io.nccl4j.ep;
 
 /**
- * What lies in the RDMA buffer of a low-latency group: two banks, each with room for the messages of a dispatch or of a combine,
- * sent and received, and two banks of signals.
+ * What lies in the RDMA buffer of a low-latency group: two halves, each with room for the messages of a dispatch or of a combine,
+ * sent and received, and the signals of each.
  *
  * @param dispatchSend bytes of outgoing dispatch messages
  * @param dispatchReceive bytes of incoming dispatch messages
  * @param combineSend bytes of outgoing combine messages
  * @param combineReceive bytes of incoming combine messages
- * @param signalBytes bytes of one signal bank
+ * @param signalBytes bytes of the signals of one half
  */
 record LowLatencyRegions(long dispatchSend, long dispatchReceive, long combineSend, long combineReceive,
         long signalBytes) {
@@ -21,15 +21,17 @@ record LowLatencyRegions(long dispatchSend, long dispatchReceive, long combineSe
         long header = EpSizing.alignUp(4 + (long) topK * (rankMajor ? 8 : 2), ALIGNMENT);
         long dispatchMessage = header + tokenBytes;
         long combineMessage = tokenBytes + tokenBytes / 2 / 128 * 4;
-        return new LowLatencyRegions(Math.multiplyExact(tokens, dispatchMessage),
-                Math.multiplyExact(ranks * tokens, dispatchMessage),
-                Math.multiplyExact((rankMajor ? ranks : config.experts()) * tokens, combineMessage),
-                Math.multiplyExact(topK * tokens, combineMessage), EpSizing.alignUp(4L * config.experts(), 128));
+        return new LowLatencyRegions(EpSizing.product("dispatch messages", tokens, dispatchMessage),
+                EpSizing.product("dispatch messages", ranks, tokens, dispatchMessage),
+                EpSizing.product("combine messages", rankMajor ? ranks : config.experts(), tokens, combineMessage),
+                EpSizing.product("combine messages", topK, tokens, combineMessage),
+                EpSizing.alignUp(4L * config.experts(), 128));
     }
 
-    /** Bytes of one bank. */
+    /** Bytes of one of the two halves. */
     long slotBytes() {
-        return Math.max(Math.addExact(dispatchSend, dispatchReceive), Math.addExact(combineSend, combineReceive));
+        return Math.max(EpSizing.sum("dispatch messages", dispatchSend, dispatchReceive),
+                EpSizing.sum("combine messages", combineSend, combineReceive));
     }
 
     boolean aligned() {

@@ -8,89 +8,78 @@ final class LowLatencyRules {
     private LowLatencyRules() {
     }
 
-    static void checkDispatch(HandleShape s, long tokens, DispatchInputs in, DispatchOutputs out,
-            @Nullable LayoutInfo info,
-            @Nullable DispatchConfig config) {
-        Rule.LL_DIRECTION.require(config == null || config.direction() == PassDirection.FORWARD,
+    /** @param tokens of the last update */
+    static void checkDispatch(HandleShape s, long tokens, LayerTensors.Dispatch given,
+            LayerTensors.@Nullable Counters info, DispatchConfig config) {
+        Rule.LL_DIRECTION.refuseIf(config.direction() != PassDirection.FORWARD,
                 "direction BACKWARD: low latency has the forward pass only");
-        EpTensor rows = in.tokens();
-        Rule.DISPATCH_TOKENS.require(rows.dimensions() == 2 && in.hasRows(tokens),
-                "%s: must have %d rows each, those of the last update, and tokens be [%d, hidden]", in, tokens, tokens);
-        RecipeRules.checkDispatch(s, in, out, config);
-        long[] zones = s.zones();
-        long hidden = rows.extent(1);
-        Rule.LL_OUTPUTS.require(out.tokens().has(out.tokens().type(), zones[0], zones[1], hidden),
-                "received tokens are %s: must be [%d, %d, %d] for %s", out.tokens(), zones[0], zones[1], hidden,
-                s.layout());
-        checkWeights(s, tokens, in, out, zones);
+        RecipeRules.checkTokenRows(tokens, given);
+        RowFormat format = RecipeRules.checkDispatch(s, given, config);
+        LayerTensors.Dispatch expected = LayerTensors.Dispatch.of(s, format, tokens, s.receivedRows());
+        expectExtents(Rule.LL_OUTPUTS, s, "received tokens", given.received(), expected.received());
+        if (given.receivedScales() != null && expected.receivedScales() != null) {
+            expectExtents(Rule.RECIPE_SCALES, s, "received scales", given.receivedScales(), expected.receivedScales());
+        }
+        Rule.LL_WEIGHTS.refuseIf(s.isExpertMajor() && given.weights() != null,
+                "weights %s: EXPERT_MAJOR takes them in combine", given.weights());
+        expect(Rule.LL_WEIGHTS, s, "weights", given.weights(), expected.weights());
+        expect(Rule.LL_OUTPUTS, s, "received weights", given.receivedWeights(), expected.receivedWeights());
+        expect(Rule.LL_OUTPUTS, s, "received indices", given.receivedIndices(), expected.receivedIndices());
         checkInfo(s, info);
-        boolean direct = !s.isExpertMajor() && (config == null || config.recipe() != DispatchRecipe.DS_FP8E3M4)
-                && (out.tokens().isInWindow() || out.scales() != null && out.scales().isInWindow());
-        Rule.ZERO_COPY_WINDOWS.require(s.config().zeroCopy() != ZeroCopy.ON || direct,
+        boolean direct = !s.isExpertMajor() && config.recipe() != DispatchRecipe.DS_FP8E3M4
+                && (given.received().inWindow() || given.receivedScales() != null && given.receivedScales().inWindow());
+        Rule.ZERO_COPY_WINDOWS.refuseIf(s.config().zeroCopy() == ZeroCopy.ON && !direct,
                 "received tokens are %s: ZeroCopy.ON needs RANK_MAJOR, tokens or scales in a window, and no DS_FP8E3M4",
-                out.tokens());
+                given.received());
+        RecipeRules.checkAddresses(given);
     }
 
-    private static void checkWeights(HandleShape s, long tokens, DispatchInputs in, DispatchOutputs out, long[] zones) {
-        EpTensor weights = in.weights();
-        if (s.isExpertMajor()) {
-            Rule.LL_WEIGHTS.require(weights == null, "weights %s: EXPERT_MAJOR takes them in combine", weights);
-            Rule.LL_OUTPUTS.require(out.weights() == null && out.indices() == null,
-                    "received weights %s and indices %s: EXPERT_MAJOR has none", out.weights(), out.indices());
-            return;
+    private static void checkInfo(HandleShape s, LayerTensors.@Nullable Counters info) {
+        LayerTensors.Counters expected = LayerTensors.Counters.of(s);
+        TensorShape experts = info == null ? null : info.experts();
+        TensorShape sources = info == null ? null : info.sourceRanks();
+        expect(Rule.LL_INFO, s, "expertCounters", experts, expected.experts());
+        // RANK_MAJOR can do without.
+        if (sources != null) {
+            expect(Rule.LL_INFO, s, "sourceRankCounters", sources, expected.sourceRanks());
         }
-        Rule.LL_WEIGHTS.require(weights != null && weights.has(DataType.FLOAT32, tokens, s.topK()),
-                "weights are %s: RANK_MAJOR needs FLOAT32 [%d, %d]", weights, tokens, s.topK());
-        EpTensor outWeights = out.weights();
-        EpTensor outIndices = out.indices();
-        Rule.LL_OUTPUTS.require(
-                outWeights != null && outIndices != null
-                        && outWeights.has(DataType.FLOAT32, zones[0], zones[1], s.topK())
-                        && outIndices.has(DataType.INT32, zones[0], zones[1], s.topK()),
-                "received weights are %s and indices %s: RANK_MAJOR needs FLOAT32 and INT32 [%d, %d, %d]", outWeights,
-                outIndices,
-                zones[0], zones[1], s.topK());
-    }
-
-    private static void checkInfo(HandleShape s, @Nullable LayoutInfo info) {
-        EpTensor counters = info == null ? null : info.expertCounters();
-        EpTensor sources = info == null ? null : info.sourceRankCounters();
-        if (s.isExpertMajor()) {
-            Rule.LL_INFO.require(counters != null && counters.has(DataType.INT32, s.localExperts()),
-                    "expertCounters is %s: EXPERT_MAJOR needs INT32 [%d]", counters, s.localExperts());
-            Rule.LL_INFO.require(sources == null, "sourceRankCounters %s: EXPERT_MAJOR has none", sources);
-        } else {
-            Rule.LL_INFO.require(counters == null, "expertCounters %s: RANK_MAJOR has none", counters);
-            Rule.LL_INFO.require(
-                    sources == null ? s.isV2() : sources.has(DataType.INT32, s.ranks()),
-                    "sourceRankCounters is %s: RANK_MAJOR takes INT32 [%d]", sources, s.ranks());
-        }
+        AddressRules.checkElements("expertCounters", experts);
+        AddressRules.checkElements("sourceRankCounters", sources);
         if (info != null) {
-            Rule.LL_INFO.require(info.expertOffsets() == null && info.receivedTotal() == null,
-                    "expertOffsets %s, receivedTotal %s: low latency has neither", info.expertOffsets(),
-                    info.receivedTotal());
-            Rule.V1_FEATURE.require(s.isV2() || info.expertIds() == ExpertIds.AUTO,
-                    "ExpertIds.%s needs API v2 of NCCL EP",
-                    info.expertIds());
+            Rule.LL_INFO.refuseIf(info.offsets() != null || info.total() != null,
+                    "expertOffsets %s, receivedTotal %s: low latency has neither", info.offsets(), info.total());
         }
     }
 
-    static void checkCombine(HandleShape s, long tokens, CombineInputs in, CombineOutputs out,
-            @Nullable CombineConfig config) {
-        Rule.LL_DIRECTION.require(config == null || config.direction() == PassDirection.FORWARD,
+    /** @param tokens of the last update */
+    static void checkCombine(HandleShape s, long tokens, LayerTensors.Combine given, CombineConfig config) {
+        Rule.LL_DIRECTION.refuseIf(config.direction() != PassDirection.FORWARD,
                 "direction BACKWARD: low latency has the forward pass only");
-        RecipeRules.checkCombine(s, in, out, config);
-        long[] zones = s.zones();
-        EpTensor rows = in.tokens();
-        long hidden = rows.extent(rows.dimensions() - 1);
-        Rule.COMBINE_SHAPE.require(rows.has(rows.type(), zones[0], zones[1], hidden),
-                "expert outputs are %s: must be [%d, %d, hidden] for %s", rows, zones[0], zones[1], s.layout());
-        Rule.COMBINE_SHAPE.require(out.hasRows(tokens) && out.tokens().has(out.tokens().type(), tokens, hidden),
-                "combined is %s: must be [%d, %d], the rows those of the last update", out, tokens, hidden);
-        EpTensor weights = out.weights();
-        Rule.COMBINE_WEIGHTS.require(
-                !s.isExpertMajor() || weights != null && weights.has(DataType.FLOAT32, tokens, s.topK()),
-                "weights are %s: EXPERT_MAJOR reads the routing weights, FLOAT32 [%d, %d], in combine", weights, tokens,
-                s.topK());
+        RecipeRules.checkCombine(s, given, config);
+        DataType type = given.outputs().type();
+        LayerTensors.Combine expected = LayerTensors.Combine.of(s, type, given.outputs().width(), config.recipe(),
+                tokens, s.receivedRows());
+        expectExtents(Rule.COMBINE_SHAPE, s, "expert outputs", given.outputs(), expected.outputs());
+        expect(Rule.RECIPE_SCALES, s, "scales", given.scales(), expected.scales());
+        expectExtents(Rule.COMBINE_SHAPE, s, "combined, whose rows are those of the last update,", given.combined(),
+                expected.combined());
+        if (s.isExpertMajor()) {
+            expect(Rule.COMBINE_WEIGHTS, s, "weights, which EXPERT_MAJOR reads in combine,", given.weights(),
+                    expected.weights());
+        }
+        RecipeRules.checkAddresses(given);
+    }
+
+    /** Types have a rule of their own. */
+    private static void expectExtents(Rule rule, HandleShape s, String name, TensorShape given, TensorShape expected) {
+        rule.refuseIf(!given.has(given.type(), expected.extents()), "%s: given is %s, %s needs %s", name, given,
+                s.name(), expected);
+    }
+
+    private static void expect(Rule rule, HandleShape s, String name, @Nullable TensorShape given,
+            @Nullable TensorShape expected) {
+        rule.refuseIf(expected == null && given != null, "%s: given is %s, %s has none", name, given, s.name());
+        rule.refuseIf(expected != null && (given == null || !given.isLike(expected)), "%s: given is %s, %s needs %s",
+                name, given, s.name(), expected);
     }
 }

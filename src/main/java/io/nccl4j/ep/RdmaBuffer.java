@@ -26,11 +26,11 @@ final class RdmaBuffer {
             return 0;
         }
         long needed = sizing.rdmaBufferBytes();
-        Rule.LL_BUFFER.require(config.rdmaBufferBytes() == 0 || config.rdmaBufferBytes() >= needed,
+        Rule.LL_BUFFER.refuseIf(config.rdmaBufferBytes() != 0 && config.rdmaBufferBytes() < needed,
                 "rdmaBufferBytes is %d: layout %s with topK %d needs %d", config.rdmaBufferBytes(), config.layout(),
                 config.topK(),
                 needed);
-        return Math.max(needed, config.rdmaBufferBytes());
+        return config.rdmaBufferBytes() > 0 ? config.rdmaBufferBytes() : needed;
     }
 
     /** Whether the library has to make it, or a larger one, for a handle. */

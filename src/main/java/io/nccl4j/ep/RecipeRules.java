@@ -5,208 +5,204 @@ import java.util.EnumSet;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
-/** The rules for types, scales and row lengths by quantisation recipe: 5.1 and 5.7 of the semantics. */
+/** The rules for types, scales and row lengths by quantisation recipe: 5.1, 5.7 and appendix E of the semantics. */
 final class RecipeRules {
     private static final Set<DataType> PLAIN = EnumSet.of(DataType.BFLOAT16, DataType.FLOAT16, DataType.FLOAT32);
     private static final Set<DataType> FORWARDED = EnumSet.of(DataType.FLOAT32, DataType.FLOAT16, DataType.BFLOAT16,
             DataType.FLOAT8_E4M3, DataType.FLOAT8_E5M2, DataType.FLOAT4X2);
     private static final Set<DataType> SCALES = EnumSet.of(DataType.FLOAT32, DataType.FLOAT16, DataType.BFLOAT16,
             DataType.FLOAT8_E4M3, DataType.FLOAT8_E5M2, DataType.UINT8);
-    /** Row lengths that the precompiled low-latency kernels of 0.1.0 exist for. */
-    private static final Set<Long> V1_HIDDEN = Set.of(2048L, 2560L, 4096L, 5120L, 6144L, 7168L, 8192L);
     private static final int VECTOR_BYTES = 16;
-    private static final int FP8_BLOCK = 128;
-    private static final int LL_PACKET = 512;
 
     private RecipeRules() {
     }
 
-    static void checkDispatch(HandleShape s, DispatchInputs in, DispatchOutputs out, @Nullable DispatchConfig config) {
-        DispatchRecipe recipe = config == null ? DispatchRecipe.NONE : config.recipe();
-        checkGeneration(s, recipe);
-        switch (recipe) {
-            case NONE -> checkPlain(s, in, out);
-            case QUANT_FWD -> checkForwarded(s, in, out, config != null && config.hasRoundScales());
-            case DS_FP8E3M4 -> checkFp8(s, in, out);
-        }
-    }
-
-    private static void checkGeneration(HandleShape s, DispatchRecipe recipe) {
-        Rule.V1_FEATURE.require(s.isV2() || recipe == DispatchRecipe.NONE, "recipe %s needs API v2 of NCCL EP", recipe);
-    }
-
-    /** What dispatch and combine on buffers would find wrong, before they are allocated. */
-    static void checkBuffers(HandleShape s, BufferConfig config) {
-        checkGeneration(s, config.dispatchRecipe());
-        DataType scaleType = config.scaleType();
-        switch (config.dispatchRecipe()) {
-            case NONE -> checkPlainDispatch(s, config.type(), config.hidden());
-            case QUANT_FWD -> {
-                long tokenBytes = config.tokenType().bytes(config.tokenElements());
-                checkForwardedTokens(config.tokenType(), tokenBytes);
-                if (scaleType != null) {
-                    long scaleBytes = scaleType.bytes(config.scaleElements());
-                    checkForwardedScales(scaleType, scaleBytes);
-                    checkFits(s, tokenBytes + scaleBytes);
-                }
-            }
-            case DS_FP8E3M4 -> checkFp8Rows(s, config.hidden());
-        }
+    /** The rules that buffers would break in dispatch or combine, before they are allocated. */
+    static void checkBuffers(HandleShape s, BufferConfig config, Violations v) {
+        RowFormat format = config.format();
+        checkFormat(s, format, v);
         if (config.combineRecipe() == CombineRecipe.NVFP4) {
-            checkNvfp4(s, config.type());
+            checkNvfp4(s, config.type(), v);
         }
-        checkPlainCombine(s, config.type(), config.hidden());
+        checkCombineRows(s, config.type(), config.hidden(), v);
     }
 
-    private static void checkPlain(HandleShape s, DispatchInputs in, DispatchOutputs out) {
-        EpTensor tokens = in.tokens();
-        checkPlainDispatch(s, tokens.type(), tokens.extent(1));
-        Rule.RECIPE_TYPES.require(out.tokens().type() == tokens.type(), "tokens %s in, %s out: must be of one type",
-                tokens,
-                out.tokens());
-        Rule.RECIPE_SCALES.require(in.scales() == null && out.scales() == null,
-                "scales %s in, %s out: without a recipe there are none", in.scales(), out.scales());
-    }
-
-    /** Rows that a dispatch without a recipe takes. */
-    static void checkPlainDispatch(HandleShape s, DataType type, long hidden) {
-        checkPlainType(s, "dispatch", type);
-        if (s.isLowLatency()) {
-            checkHidden(s, "dispatch", hidden, type == DataType.FLOAT32 ? 128 : 256);
-        } else {
-            checkVectors("tokens", hidden * type.byteSize());
+    private static void checkFormat(HandleShape s, RowFormat f, Violations v) {
+        switch (f.recipe()) {
+            case NONE -> {
+                v.addIf(Rule.RECIPE_TYPES, !PLAIN.contains(f.type()), "tokens are %s: dispatch takes %s", f.type(),
+                        PLAIN);
+                if (s.isLowLatency()) {
+                    checkHidden("dispatch", f.elements(), f.type() == DataType.FLOAT32 ? 128 : 256, v);
+                } else {
+                    checkVectors("tokens", f.tokenBytes(), v);
+                }
+                checkFits(s, f.tokenBytes(), v);
+            }
+            case QUANT_FWD -> {
+                v.addIf(Rule.RECIPE_TYPES, !FORWARDED.contains(f.type()), "tokens are %s: QUANT_FWD takes %s",
+                        f.type(), FORWARDED);
+                checkVectors("tokens", f.tokenBytes(), v);
+                v.addIf(Rule.RECIPE_TYPES, f.scaleType() == null || !SCALES.contains(f.scaleType()),
+                        "scales are %s: QUANT_FWD takes %s", f.scaleType(), SCALES);
+                checkVectors("scales", f.scaleBytes(), v);
+                checkFits(s, f.tokenBytes() + f.scaleBytes(), v);
+            }
+            case DS_FP8E3M4 -> {
+                v.addIf(Rule.RECIPE_AVAILABLE, !s.isLowLatency(),
+                        "DS_FP8E3M4 exists for low latency only: use QUANT_FWD");
+                checkHidden("DS_FP8E3M4", f.elements(), EpSizing.LL_PACKET, v);
+                // The row that goes in is the longer one.
+                checkFits(s, f.tokenBytes(), v);
+            }
         }
-        checkFits(s, hidden * type.byteSize());
     }
 
-    /** Rows that a combine takes. */
-    static void checkPlainCombine(HandleShape s, DataType type, long hidden) {
-        checkPlainType(s, "combine", type);
-        checkHidden(s, "combine", hidden, s.isLowLatency() ? LL_PACKET : 8);
-        checkFits(s, hidden * type.byteSize());
+    private static void checkHidden(String call, long hidden, int multiple, Violations v) {
+        v.addIf(Rule.ROW_LENGTH, hidden <= 0 || hidden % multiple != 0,
+                "hidden is %d: %s needs a multiple of %d, and a low-latency layer one of %d; pad rows to %d", hidden,
+                call, multiple, EpSizing.LL_PACKET, EpSizing.alignUp(Math.max(1, hidden), EpSizing.LL_PACKET));
     }
 
-    private static void checkHidden(HandleShape s, String call, long hidden, int multiple) {
-        Rule.ROW_LENGTH.require(hidden > 0 && hidden % multiple == 0, "hidden is %d: %s needs a multiple of %d", hidden,
-                call,
-                multiple);
-        Rule.ROW_LENGTH.require(s.isV2() || !s.isLowLatency() || V1_HIDDEN.contains(hidden),
-                "hidden is %d: NCCL EP 0.1.0 has low-latency kernels for %s", hidden, V1_HIDDEN);
+    private static void checkVectors(String name, long rowBytes, Violations v) {
+        v.addIf(Rule.ROW_LENGTH, rowBytes <= 0 || rowBytes % VECTOR_BYTES != 0,
+                "a row of %s has %d bytes: must be a multiple of %d, such as %d", name, rowBytes, VECTOR_BYTES,
+                EpSizing.alignUp(Math.max(1, rowBytes), VECTOR_BYTES));
     }
 
-    private static void checkPlainType(HandleShape s, String call, DataType type) {
-        Rule.RECIPE_TYPES.require(s.isV2() ? PLAIN.contains(type) : type == DataType.BFLOAT16,
-                "tokens are %s: %s takes %s", type,
-                call, s.isV2() ? PLAIN : "BFLOAT16 with NCCL EP 0.1.0");
-    }
-
-    private static void checkVectors(String name, long rowBytes) {
-        Rule.ROW_LENGTH.require(rowBytes > 0 && rowBytes % VECTOR_BYTES == 0,
-                "a row of %s has %d bytes: must be a multiple of %d",
-                name, rowBytes, VECTOR_BYTES);
-    }
-
-    private static void checkFits(HandleShape s, long bytes) {
-        Rule.ROW_BYTES.require(bytes <= s.config().maxTokenBytes(),
+    private static void checkFits(HandleShape s, long bytes, Violations v) {
+        v.addIf(Rule.ROW_BYTES, bytes > s.config().maxTokenBytes(),
                 "a row with its scales has %d bytes: the group was created with maxTokenBytes %d", bytes,
                 s.config().maxTokenBytes());
     }
 
-    private static void checkForwarded(HandleShape s, DispatchInputs in, DispatchOutputs out, boolean roundScales) {
-        EpTensor tokens = in.tokens();
-        EpTensor scales = in.scales();
-        EpTensor outScales = out.scales();
-        Rule.RECIPE_SCALES.require(!roundScales, "roundScales: QUANT_FWD makes no scales, it forwards the caller's");
-        checkForwardedTokens(tokens.type(), tokens.rowBytes());
-        Rule.RECIPE_SCALES.require(scales != null && outScales != null, "scales %s in, %s out: QUANT_FWD needs both",
-                scales,
-                outScales);
-        if (scales == null || outScales == null) {
-            return;
-        }
-        for (EpTensor tensor : new EpTensor[]{tokens, scales, outScales, out.tokens()}) {
-            Rule.RECIPE_ALIGNMENT.require(tensor.address() % VECTOR_BYTES == 0,
-                    "%s starts at 0x%x: QUANT_FWD needs multiples of %d", tensor, tensor.address(), VECTOR_BYTES);
-        }
-        Rule.RECIPE_SCALES.require(scales.dimensions() == 2, "scales are %s: must be [tokens, scales]", scales);
-        checkForwardedScales(scales.type(), scales.rowBytes());
-        checkFits(s, tokens.rowBytes() + scales.rowBytes());
-        Rule.RECIPE_TYPES.require(out.tokens().type() == tokens.type() && outScales.type() == scales.type(),
-                "tokens %s and scales %s in, %s and %s out: must be of the same types", tokens, scales, out.tokens(),
-                outScales);
-        checkScaleRows(s, out, outScales, scales.extent(1));
-    }
-
-    private static void checkForwardedTokens(DataType type, long rowBytes) {
-        Rule.RECIPE_TYPES.require(FORWARDED.contains(type), "tokens are %s: QUANT_FWD takes %s", type, FORWARDED);
-        checkVectors("tokens", rowBytes);
-    }
-
-    private static void checkForwardedScales(DataType type, long rowBytes) {
-        Rule.RECIPE_TYPES.require(SCALES.contains(type), "scales are %s: QUANT_FWD takes %s", type, SCALES);
-        checkVectors("scales", rowBytes);
-    }
-
-    private static void checkFp8(HandleShape s, DispatchInputs in, DispatchOutputs out) {
-        EpTensor tokens = in.tokens();
-        EpTensor outScales = out.scales();
-        long hidden = tokens.extent(1);
-        checkFp8Rows(s, hidden);
-        Rule.RECIPE_TYPES.require(tokens.type() == DataType.BFLOAT16 && out.tokens().type() == DataType.FLOAT8_E4M3,
-                "tokens %s in, %s out: DS_FP8E3M4 makes FLOAT8_E4M3 of BFLOAT16", tokens, out.tokens());
-        Rule.RECIPE_SCALES.require(in.scales() == null && outScales != null,
-                "scales %s in, %s out: DS_FP8E3M4 takes none and makes them", in.scales(), outScales);
-        if (outScales != null) {
-            Rule.RECIPE_TYPES.require(outScales.type() == DataType.FLOAT32, "scales are %s: DS_FP8E3M4 makes FLOAT32",
-                    outScales);
-            checkScaleRows(s, out, outScales, hidden / FP8_BLOCK);
-        }
-    }
-
-    private static void checkFp8Rows(HandleShape s, long hidden) {
-        Rule.RECIPE_AVAILABLE.require(s.isLowLatency(), "DS_FP8E3M4 exists for low latency only: use QUANT_FWD");
-        Rule.ROW_LENGTH.require(hidden > 0 && hidden % LL_PACKET == 0,
-                "hidden is %d: DS_FP8E3M4 needs a multiple of %d", hidden, LL_PACKET);
-        checkFits(s, hidden + hidden / FP8_BLOCK * Float.BYTES);
-    }
-
-    private static void checkScaleRows(HandleShape s, DispatchOutputs out, EpTensor scales, long width) {
+    private static void checkCombineRows(HandleShape s, DataType type, long hidden, Violations v) {
+        v.addIf(Rule.RECIPE_TYPES, !PLAIN.contains(type), "tokens are %s: combine takes %s", type, PLAIN);
         if (s.isLowLatency()) {
-            long[] zones = s.zones();
-            Rule.RECIPE_SCALES.require(scales.has(scales.type(), zones[0], zones[1], width),
-                    "received scales are %s: must be [%d, %d, %d]", scales, zones[0], zones[1], width);
+            checkHidden("combine", hidden, EpSizing.LL_PACKET, v);
         } else {
-            Rule.RECIPE_SCALES.require(scales.has(scales.type(), out.tokens().rows(), width),
-                    "received scales are %s: must be [%d, %d] like the tokens", scales, out.tokens().rows(), width);
-            Rule.ZERO_COPY_WINDOWS.require(scales.isInWindow() == out.tokens().isInWindow(),
-                    "received tokens %s, scales %s: must both be in windows or both not", out.tokens(), scales);
+            v.addIf(Rule.ROW_LENGTH, hidden <= 0 || hidden % EpSizing.HT_PACKET != 0,
+                    "hidden is %d: combine needs a multiple of %d, such as %d", hidden, EpSizing.HT_PACKET,
+                    EpSizing.alignUp(Math.max(1, hidden), EpSizing.HT_PACKET));
         }
+        checkFits(s, hidden * type.byteSize(), v);
     }
 
-    private static void checkNvfp4(HandleShape s, DataType type) {
-        Rule.V1_FEATURE.require(s.isV2(), "recipe %s needs API v2 of NCCL EP", CombineRecipe.NVFP4);
-        Rule.RECIPE_AVAILABLE.require(s.isLowLatency() && s.device().hasFp4(),
+    private static void checkNvfp4(HandleShape s, DataType type, Violations v) {
+        v.addIf(Rule.RECIPE_AVAILABLE, !s.isLowLatency() || !s.device().hasFp4(),
                 "NVFP4 exists for low latency on devices of compute capability 10.0 and up: this is %s on %d.%d",
                 s.config().algorithm(), s.device().computeCapability() / 10, s.device().computeCapability() % 10);
-        Rule.RECIPE_TYPES.require(type == DataType.BFLOAT16, "tokens are %s: NVFP4 takes BFLOAT16", type);
+        v.addIf(Rule.RECIPE_TYPES, type != DataType.BFLOAT16, "tokens are %s: NVFP4 takes BFLOAT16", type);
     }
 
-    static void checkCombine(HandleShape s, CombineInputs in, CombineOutputs out, @Nullable CombineConfig config) {
-        CombineRecipe recipe = config == null ? CombineRecipe.NONE : config.recipe();
-        EpTensor tokens = in.tokens();
-        EpTensor scales = in.scales();
-        long hidden = tokens.extent(tokens.dimensions() - 1);
-        if (recipe == CombineRecipe.NVFP4) {
-            checkNvfp4(s, tokens.type());
-            long[] zones = s.zones();
-            Rule.RECIPE_SCALES.require(scales != null && scales.has(DataType.FLOAT32, zones[0], zones[1], 1),
-                    "scales are %s: NVFP4 needs FLOAT32 [%d, %d, 1]", scales, zones[0], zones[1]);
-        } else {
-            Rule.RECIPE_SCALES.require(scales == null, "scales are %s: without a recipe there are none", scales);
+    /** Inputs of a dispatch have a row for each token. */
+    static void checkTokenRows(long tokens, LayerTensors.Dispatch given) {
+        Rule.DISPATCH_TOKENS.refuseIf(
+                given.tokens().dimensions() != 2 || given.tokens().rows() != tokens
+                        || rowsDiffer(given.weights(), tokens)
+                        || rowsDiffer(given.scales(), tokens),
+                "tokens %s, weights %s, scales %s: must have %d rows each, those of the last update, "
+                        + "and tokens be [%d, hidden]",
+                given.tokens(), given.weights(), given.scales(), tokens, tokens);
+    }
+
+    private static boolean rowsDiffer(@Nullable TensorShape tensor, long tokens) {
+        return tensor != null && tensor.rows() != tokens;
+    }
+
+    /** Types, scales and row lengths of a dispatch. */
+    static RowFormat checkDispatch(HandleShape s, LayerTensors.Dispatch given, DispatchConfig config) {
+        TensorShape tokens = given.tokens();
+        TensorShape scales = given.scales();
+        TensorShape outScales = given.receivedScales();
+        Rule.RECIPE_AVAILABLE.refuseIf(config.recipe() == DispatchRecipe.DS_FP8E3M4 && !s.isLowLatency(),
+                "DS_FP8E3M4 exists for low latency only: use QUANT_FWD");
+        RowFormat format = switch (config.recipe()) {
+            case NONE -> {
+                Rule.RECIPE_SCALES.refuseIf(scales != null || outScales != null,
+                        "scales %s in, %s out: without a recipe there are none", scales, outScales);
+                yield RowFormat.plain(tokens.type(), tokens.width());
+            }
+            case QUANT_FWD -> {
+                Rule.RECIPE_SCALES.refuseIf(config.hasRoundScales(),
+                        "roundScales: QUANT_FWD makes no scales, it forwards the caller's");
+                Rule.RECIPE_SCALES.refuseIf(scales == null || outScales == null,
+                        "scales %s in, %s out: QUANT_FWD needs both", scales, outScales);
+                Rule.RECIPE_SCALES.refuseIf(scales != null && scales.dimensions() != 2,
+                        "scales are %s: must be [tokens, scales]", scales);
+                yield scales == null
+                        ? RowFormat.plain(tokens.type(), tokens.width())
+                        : RowFormat.forwarded(tokens.type(), tokens.width(), scales.type(), scales.width());
+            }
+            case DS_FP8E3M4 -> {
+                Rule.RECIPE_SCALES.refuseIf(scales != null || outScales == null,
+                        "scales %s in, %s out: DS_FP8E3M4 takes none and makes them", scales, outScales);
+                Rule.RECIPE_TYPES.refuseIf(tokens.type() != DataType.BFLOAT16,
+                        "tokens %s: DS_FP8E3M4 takes BFLOAT16", tokens);
+                yield RowFormat.fp8(tokens.width());
+            }
+        };
+        Violations violations = new Violations();
+        checkFormat(s, format, violations);
+        violations.refuse();
+        Rule.RECIPE_TYPES.refuseIf(given.received().type() != format.receivedType(),
+                "tokens %s in, %s out: recipe %s gives %s, must be of one type", tokens, given.received(),
+                format.recipe(), format.receivedType());
+        if (outScales != null) {
+            checkReceivedScales(s, given.received(), outScales, format);
         }
-        checkPlainCombine(s, tokens.type(), hidden);
-        Rule.COMBINE_TYPE.require(out.tokens().type() == tokens.type(), "tokens %s in, %s out: must be of one type",
-                tokens,
-                out.tokens());
+        return format;
+    }
+
+    private static void checkReceivedScales(HandleShape s, TensorShape received, TensorShape scales,
+            RowFormat format) {
+        Rule.RECIPE_TYPES.refuseIf(scales.type() != format.scaleType(), "received scales are %s: recipe %s gives %s",
+                scales, format.recipe(), format.scaleType());
+        if (!s.isLowLatency()) {
+            Rule.RECIPE_SCALES.refuseIf(!scales.has(scales.type(), received.rows(), format.scaleElements()),
+                    "received scales are %s: must be [%d, %d] like the tokens", scales, received.rows(),
+                    format.scaleElements());
+            Rule.ZERO_COPY_WINDOWS.refuseIf(scales.inWindow() != received.inWindow(),
+                    "received tokens %s, scales %s: must both be in windows or both not", received, scales);
+        }
+    }
+
+    /** Types, scales and row lengths of a combine. */
+    static void checkCombine(HandleShape s, LayerTensors.Combine given, CombineConfig config) {
+        TensorShape outputs = given.outputs();
+        Violations violations = new Violations();
+        if (config.recipe() == CombineRecipe.NVFP4) {
+            checkNvfp4(s, outputs.type(), violations);
+        } else {
+            violations.addIf(Rule.RECIPE_SCALES, given.scales() != null,
+                    "scales are %s: without a recipe there are none", given.scales());
+        }
+        checkCombineRows(s, outputs.type(), outputs.width(), violations);
+        violations.refuse();
+        Rule.COMBINE_TYPE.refuseIf(given.combined().type() != outputs.type(),
+                "tokens %s in, %s out: must be of one type", outputs, given.combined());
+    }
+
+    static void checkAddresses(LayerTensors.Dispatch given) {
+        AddressRules.checkRows("tokens", given.tokens());
+        AddressRules.checkRows("received tokens", given.received());
+        AddressRules.checkElements("weights", given.weights());
+        AddressRules.checkElements("received weights", given.receivedWeights());
+        AddressRules.checkElements("received indices", given.receivedIndices());
+        if (given.scales() != null) {
+            // Forwarded like rows; scales that dispatch makes are written one by one.
+            AddressRules.checkRows("scales", given.scales());
+            AddressRules.checkRows("received scales", given.receivedScales());
+        } else {
+            AddressRules.checkElements("received scales", given.receivedScales());
+        }
+    }
+
+    static void checkAddresses(LayerTensors.Combine given) {
+        AddressRules.checkRows("expert outputs", given.outputs());
+        AddressRules.checkRows("combined", given.combined());
+        AddressRules.checkElements("scales", given.scales());
+        AddressRules.checkElements("weights in", given.gradients());
+        AddressRules.checkElements("weights", given.weights());
     }
 }

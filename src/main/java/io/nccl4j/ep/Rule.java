@@ -17,6 +17,8 @@ enum Rule {
     TENSOR_EXTENTS(Kind.ARGUMENT),
     /** A.1: rows are set within the capacity of the descriptor. */
     TENSOR_ROWS(Kind.ARGUMENT),
+    /** Appendix E: rows start at multiples of 16 bytes, other tensors at multiples of their element. */
+    ADDRESS(Kind.ARGUMENT),
     /** A.8: streams, memory and windows belong to the device of the group. */
     DEVICE(Kind.ARGUMENT),
 
@@ -38,6 +40,8 @@ enum Rule {
     SMS(Kind.ARGUMENT),
     /** A.2, 3.4: a high-throughput group has barriers for 16 SMs. */
     HT_SMS(Kind.ARGUMENT),
+    /** 3.3: low latency counts at most 16,383 rows of one rank for one destination. */
+    LL_TOKENS(Kind.ARGUMENT),
     /** A.2, 3.4: a low-latency SM serves at most 14 experts. */
     LL_EXPERTS_PER_SM(Kind.ARGUMENT),
     /** A.2: high throughput moves expert maps in words of four. */
@@ -52,12 +56,6 @@ enum Rule {
     LL_REGIONS(Kind.ARGUMENT),
     /** 3.7: an explicit low-latency buffer holds the group's shape. */
     LL_BUFFER(Kind.ARGUMENT),
-    /** A.2: 0.1.0 takes at most 8192 tokens of a rank in a high-throughput group. */
-    V1_HT_TOKENS(Kind.ARGUMENT),
-    /** A.2: 0.1.0 needs tokens times local experts to be a multiple of four in a low-latency group. */
-    V1_LL_TOKENS(Kind.ARGUMENT),
-    /** 1.5, 8: what 0.1.0 does not have. */
-    V1_FEATURE(Kind.UNSUPPORTED),
 
     /** A.3, 1.6: the layout is one of the algorithm's. */
     LAYOUT(Kind.ARGUMENT),
@@ -75,14 +73,14 @@ enum Rule {
     DROP_ALIGNMENT(Kind.ARGUMENT),
     /** A.3, 3.10: limits on local experts of EXPERT_MAJOR. */
     EM_EXPERTS(Kind.ARGUMENT),
+    /** 3.3: slot maps of the modes that duplicate rows number less than 2^22 rows. */
+    EM_ROWS(Kind.ARGUMENT),
     /** A.3, 4.3: caller-owned handle memory is large enough and aligned. */
     HANDLE_MEMORY(Kind.ARGUMENT),
-    /** 8.4: 0.1.0 keeps the buffer parity per handle, so a low-latency group has one. */
-    V1_ONE_HANDLE(Kind.STATE),
 
     /** A.4: the routing is {@code [T, K]} with T up to the group's limit. */
     ROUTING_SHAPE(Kind.ARGUMENT),
-    /** A.4: the routing is int64, or int32 with API v2. */
+    /** A.4: the routing is int64 or int32. */
     ROUTING_TYPE(Kind.ARGUMENT),
     /** A.4, 4.6: experts are numbered from 0; negative means none. */
     ROUTING_VALUES(Kind.ARGUMENT),
@@ -103,8 +101,6 @@ enum Rule {
     RECIPE_TYPES(Kind.ARGUMENT),
     /** A.5, 5.7: which scales a recipe takes and gives, and their shapes. */
     RECIPE_SCALES(Kind.ARGUMENT),
-    /** 5.7.2: rows and scales that are forwarded are 16-byte aligned. */
-    RECIPE_ALIGNMENT(Kind.ARGUMENT),
     /** 5.7: the recipe exists for the algorithm and the device. */
     RECIPE_AVAILABLE(Kind.UNSUPPORTED),
     /** A.5: low latency has the forward pass only. */
@@ -148,11 +144,7 @@ enum Rule {
     /** A.7: masks have an entry for every rank. */
     MASK_RANKS(Kind.ARGUMENT),
     /** A.7: a mask is cleaned after the first handle exists. */
-    MASK_BUFFER(Kind.STATE),
-    /** A.8: the communicator is a blocking one, and works. */
-    COMMUNICATOR(Kind.STATE),
-    /** 6.3: 0.1.0 replays an even number of low-latency operations per handle. */
-    V1_CAPTURE_PARITY(Kind.STATE);
+    MASK_BUFFER(Kind.STATE);
 
     private enum Kind {
         ARGUMENT, STATE, UNSUPPORTED
@@ -168,18 +160,26 @@ enum Rule {
     }
 
     /**
-     * Throws unless the rule holds. Not for the hot path, where values would be boxed even if it does.
+     * Throws if {@code wrong}. Not for the hot path, where values would be boxed even if nothing is wrong.
      *
      * @param message says what was given and what is allowed, as a {@link String#format format}
      */
-    void require(boolean holds, String message, @Nullable Object... values) {
-        if (!holds && this != disabled) {
-            throw broken(message, values);
+    void refuseIf(boolean wrong, String message, @Nullable Object... values) {
+        if (wrong && this != disabled) {
+            throw exception(text(message, values));
         }
     }
 
-    private RuntimeException broken(String message, @Nullable Object... values) {
-        String text = String.format(Locale.ROOT, message, values);
+    /** Whether {@code wrong} is to be told. */
+    boolean isBroken(boolean wrong) {
+        return wrong && this != disabled;
+    }
+
+    static String text(String message, @Nullable Object... values) {
+        return String.format(Locale.ROOT, message, values);
+    }
+
+    RuntimeException exception(String text) {
         return switch (kind) {
             case ARGUMENT -> new IllegalArgumentException(text);
             case STATE -> new IllegalStateException(text);

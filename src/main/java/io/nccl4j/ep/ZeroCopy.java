@@ -2,7 +2,7 @@ package io.nccl4j.ep;
 
 import io.nccl4j.bindings.ncclep.NcclEp;
 
-/** Whether peers write and read the caller's windows directly, {@code ncclEpZeroCopyMode_t}. API v2. */
+/** Whether peers write and read the caller's windows directly, {@code ncclEpZeroCopyMode_t}. */
 public enum ZeroCopy {
     /** The library's default, which is that of {@link #OFF}. */
     AUTO(NcclEp.NCCL_EP_ZERO_COPY_AUTO()),

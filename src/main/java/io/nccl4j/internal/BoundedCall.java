@@ -1,7 +1,6 @@
 package io.nccl4j.internal;
 
 import io.nccl4j.WaitTimeoutException;
-import java.time.Duration;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -32,11 +31,10 @@ public final class BoundedCall<T extends @Nullable Object> {
      * Makes the call and waits for its end.
      *
      * @param call what it is, for the message
-     * @throws WaitTimeoutException if it has not returned within {@code limit}, or this thread was interrupted
-     *     meanwhile
+     * @throws WaitTimeoutException if it has not returned before the deadline; an interrupt does not end the wait
      */
-    public static <T extends @Nullable Object> T run(String call, Duration limit, Supplier<T> body) {
-        return run(call, limit, body, result -> {
+    public static <T extends @Nullable Object> T run(String call, Deadline deadline, Supplier<T> body) {
+        return run(call, deadline, body, result -> {
         });
     }
 
@@ -45,10 +43,11 @@ public final class BoundedCall<T extends @Nullable Object> {
      *
      * @param late is given what the call has made after the limit, when nobody waits for it any more; runs on the thread of the call
      */
-    public static <T extends @Nullable Object> T run(String call, Duration limit, Supplier<T> body, Consumer<T> late) {
+    public static <T extends @Nullable Object> T run(String call, Deadline deadline, Supplier<T> body,
+            Consumer<T> late) {
         BoundedCall<T> bounded = new BoundedCall<>(body, late);
         Thread.ofPlatform().daemon().name("nccl4j " + call).start(bounded::execute);
-        return bounded.await(call, limit);
+        return bounded.await(call, deadline);
     }
 
     private void execute() {
@@ -64,21 +63,30 @@ public final class BoundedCall<T extends @Nullable Object> {
         }
     }
 
-    private T await(String call, Duration limit) {
-        try {
-            if (!done.await(TimeLimit.nanos(limit), TimeUnit.NANOSECONDS) && decided.compareAndSet(false, true)) {
-                throw new WaitTimeoutException(call + " has not returned within " + TimeLimit.millis(limit)
-                        + " ms; it waits for other ranks and goes on in the background");
-            }
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            if (!decided.compareAndSet(false, true)) {
-                return result();
-            }
-            throw new WaitTimeoutException(
-                    call + " goes on in the background: the thread that waited for it was interrupted");
+    private T await(String call, Deadline deadline) {
+        if (!awaitDone(deadline) && decided.compareAndSet(false, true)) {
+            throw new WaitTimeoutException(call + " has not returned within " + deadline
+                    + "; it waits for other ranks and goes on in the background");
         }
         return result();
+    }
+
+    /** Whatever the interrupt flag says, since other ranks depend on the call; the flag is set again afterwards. */
+    private boolean awaitDone(Deadline deadline) {
+        boolean interrupted = false;
+        try {
+            while (true) {
+                try {
+                    return done.await(deadline.remainingNanos(), TimeUnit.NANOSECONDS);
+                } catch (InterruptedException e) {
+                    interrupted = true;
+                }
+            }
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
+        }
     }
 
     private T result() {

@@ -1,9 +1,11 @@
 package io.nccl4j.internal;
 
+import io.nccl4j.NativeObject;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 
@@ -14,37 +16,51 @@ import org.jspecify.annotations.Nullable;
 public final class CaptureScope {
     private static final ThreadLocal<@Nullable CaptureScope> CURRENT = new ThreadLocal<>();
     private static final AtomicInteger OPEN = new AtomicInteger();
+    /** Threads that capture in GLOBAL mode. */
+    private static final Set<Thread> GLOBAL = ConcurrentHashMap.newKeySet();
 
-    private final Set<NativeResource> touched = new LinkedHashSet<>();
+    private final Set<NativeObject> touched = new LinkedHashSet<>();
 
+    private final boolean global;
+    private final List<Runnable> ends = new ArrayList<>();
     private final List<Runnable> checks = new ArrayList<>();
     private final List<Runnable> discards = new ArrayList<>();
     private final List<Runnable> endings = new ArrayList<>();
     private final List<Runnable> launches = new ArrayList<>();
     private volatile @Nullable String invalidated;
     private volatile boolean launched;
-    private boolean eachLaunch;
+    private int users;
 
-    private CaptureScope() {
+    private CaptureScope(boolean global) {
+        this.global = global;
     }
 
-    /** Begins the scope of this thread; there may be one at a time. */
-    public static CaptureScope begin() {
+    /**
+     * Begins the scope of this thread; there may be one at a time.
+     *
+     * @param global whether other threads must not make calls that might synchronise
+     */
+    public static CaptureScope begin(boolean global) {
         if (CURRENT.get() != null) {
             throw new IllegalStateException("a capture is in progress on this thread: captures cannot be nested");
         }
-        CaptureScope scope = new CaptureScope();
+        CaptureScope scope = new CaptureScope(global);
         CURRENT.set(scope);
         OPEN.incrementAndGet();
-        StateChanges.add();
+        if (global) {
+            GLOBAL.add(Thread.currentThread());
+        }
         return scope;
     }
 
     /** Ends the scope of this thread. */
     public void end() {
+        ends.forEach(Runnable::run);
         CURRENT.remove();
         OPEN.decrementAndGet();
-        StateChanges.add();
+        if (global) {
+            GLOBAL.remove(Thread.currentThread());
+        }
     }
 
     /** The scope of this thread, if it captures. */
@@ -58,13 +74,18 @@ public final class CaptureScope {
     }
 
     /** The graph under construction will keep {@code resource} from being closed. */
-    public void touch(NativeResource resource) {
+    public void touch(NativeObject resource) {
         touched.add(resource);
     }
 
     /** Everything touched, in the order of first use. */
-    public Set<NativeResource> touched() {
+    public Set<NativeObject> touched() {
         return touched;
+    }
+
+    /** {@code action} runs when the capture has ended, whether there is a graph or not. */
+    public void whenEnded(Runnable action) {
+        ends.add(action);
     }
 
     /** {@code check} runs when the body of the capture is done; if it throws, there is no graph. */
@@ -94,8 +115,19 @@ public final class CaptureScope {
         }
     }
 
-    /** The graph and all that was made from it are closed. */
+    /** One graph or executable more that does what was captured. */
+    public synchronized void use() {
+        users++;
+    }
+
+    /** One graph or executable less; also to be called if there was none. With the last one all of it is released. */
     public void release() {
+        synchronized (this) {
+            users--;
+            if (users > 0) {
+                return;
+            }
+        }
         List<Runnable> last;
         synchronized (endings) {
             last = List.copyOf(endings);
@@ -104,27 +136,17 @@ public final class CaptureScope {
         last.forEach(Runnable::run);
     }
 
-    /**
-     * {@code check} runs before a launch of the graph, unless nothing has changed since the one before ({@link StateChanges}); if it
-     * throws, there is no launch.
-     */
+    /** {@code check} runs before each launch of the graph; if it throws, there is no launch. */
     public void whenLaunching(Runnable check) {
         launches.add(check);
     }
 
-    /** The same, but before each launch. */
-    public void whenEachLaunch(Runnable check) {
-        launches.add(check);
-        eachLaunch = true;
-    }
-
-    /** Whether something is to be done before each launch, also if nothing has changed. */
-    public boolean looksAtEachLaunch() {
-        return eachLaunch;
-    }
-
-    /** The graph is about to be launched. */
+    /** The graph is about to be launched: throws if it must not be. */
     public void launching() {
+        String reason = invalidated;
+        if (reason != null) {
+            throw new IllegalStateException("the graph can no longer be launched: " + reason);
+        }
         // No iterator, which would be allocated.
         for (int i = 0; i < launches.size(); i++) {
             launches.get(i).run();
@@ -146,16 +168,16 @@ public final class CaptureScope {
     /** The graph must not be launched any more, because what it points to has moved. */
     public void invalidate(String reason) {
         invalidated = reason;
-        StateChanges.add();
     }
 
-    /** Why the graph must not be launched any more; null if it may. */
-    public @Nullable String invalidated() {
-        return invalidated;
+    /** Whether another thread captures in GLOBAL mode. */
+    public static boolean isGlobalElsewhere() {
+        return !GLOBAL.isEmpty() && GLOBAL.stream().anyMatch(thread -> thread != Thread.currentThread());
     }
 
     /**
-     * Refuses a call that cannot be part of a capture, before it reaches the library and breaks the capture there.
+     * Refuses a call that cannot be part of a capture, before it reaches the library and breaks the capture there: that of this
+     * thread, or one in GLOBAL mode of another.
      *
      * @param call the call as the user knows it
      * @param instead what to do about it
@@ -163,6 +185,10 @@ public final class CaptureScope {
     public static void refuse(String call, String instead) {
         if (CURRENT.get() != null) {
             throw new IllegalStateException(call + " cannot be captured into a graph: " + instead);
+        }
+        if (isGlobalElsewhere()) {
+            throw new IllegalStateException(call + " would break a capture in GLOBAL mode by " + GLOBAL
+                    + ": wait for its end, or capture in RELAXED mode there");
         }
     }
 }

@@ -16,7 +16,7 @@ import java.util.Locale;
 
 /** Finds the emulator's shared library: a file named by property or environment, or the one in the emulator's jar. */
 final class EmulatorLibrary {
-    private static final String FILE = "libnccl4j_emulator.so";
+    static final String FILE = "libnccl4j_emulator.so";
     private static final String PROPERTY = "nccl4j.emulator.library";
     private static final String VARIABLE = "NCCL4J_EMULATOR_LIBRARY";
 

@@ -19,12 +19,7 @@ public final class FlightRecording {
         return FlightRecorder.isInitialized() && Recordings.running;
     }
 
-    /** From now on a recording that starts or ends is one of the {@link StateChanges}, for callers that do not ask each time. */
-    public static void watch() {
-        Recordings.watch();
-    }
-
-    /** Follows the recordings; initialised by the first look after JFR was started, or when somebody wants to hear of that. */
+    /** Follows the recordings; initialised by the first look after JFR was started. */
     private static final class Recordings {
         /** Plain on purpose: a step that misses the start of a recording is harmless. */
         private static boolean running;
@@ -43,13 +38,8 @@ public final class FlightRecording {
             });
         }
 
-        private static void watch() {
-            // Class initialisation has done it.
-        }
-
         private static void look(FlightRecorder recorder) {
             running = recorder.getRecordings().stream().anyMatch(r -> r.getState() == RecordingState.RUNNING);
-            StateChanges.add();
         }
     }
 }

@@ -2,34 +2,28 @@ package io.nccl4j.internal;
 
 import io.nccl4j.Backend;
 import io.nccl4j.NativeLibraryException;
-import io.nccl4j.bindings.cudart.CudaRuntime;
-import io.nccl4j.bindings.nccl.Nccl;
-import io.nccl4j.bindings.ncclep.NcclEp;
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.SymbolLookup;
-import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Loads the three libraries, or the emulator in their place, before the first generated class links a function. Loading is by
- * absolute path with {@link System#load}: it reports the linker's own reason, and the generated classes find the symbols
- * through this class loader.
+ * Loads the libraries, or the emulator in their place, before the first generated class links a function of theirs: the CUDA
+ * runtime for {@code cuda}, NCCL with {@code nccl}, NCCL EP with {@code ep}, so that each part works where the others'
+ * libraries are absent. Loading is by absolute path with {@link System#load}: it reports the linker's own reason, and the
+ * generated classes find the symbols through this class loader.
  */
 public final class LibraryLoader {
-    /** CUDA 13: under an older libcudart some plain function names have an older ABI. */
-    private static final int MIN_CUDA = 13_000;
-    /** NCCL 2.30: what NCCL EP needs. */
-    private static final int MIN_NCCL = 23_000;
-
     private static final Logger LOG = LoggerFactory.getLogger("io.nccl4j.libraries");
+    private static final List<String> FILES = new ArrayList<>();
+    private static final List<String> VERSIONS = new ArrayList<>();
     private static @Nullable Backend chosen;
-    private static volatile @Nullable String description;
+    /** How many of {@link LibraryName} are loaded, in their order. */
+    private static volatile int loaded;
 
     private LibraryLoader() {
     }
@@ -39,58 +33,79 @@ public final class LibraryLoader {
         return chosen != null ? chosen : configured();
     }
 
-    /** Chooses the emulator for this JVM. */
-    public static synchronized void useEmulator() {
-        if (description != null && chosen != Backend.EMULATOR) {
-            throw new IllegalStateException(
-                    "the real libraries are loaded already: choose the emulator before the first "
-                            + "use of nccl4j, or start the JVM with -Dnccl4j.backend=emulator");
+    /** Chooses the backend for this JVM. */
+    public static synchronized void use(Backend backend) {
+        if (loaded > 0 && chosen != backend) {
+            throw new IllegalStateException((chosen == Backend.NATIVE ? "the real libraries are" : "the emulator is")
+                    + " loaded already: choose the backend before the first use of nccl4j, or start the JVM with "
+                    + "-Dnccl4j.backend=" + backend.name().toLowerCase(Locale.ROOT));
         }
-        chosen = Backend.EMULATOR;
+        chosen = backend;
     }
 
-    /** Loads the libraries if need be. */
-    public static void ensureLoaded() {
-        if (description == null) {
-            load();
+    /** Loads the CUDA runtime if need be. */
+    public static void loadCuda() {
+        ensureLoaded(LibraryName.CUDART);
+    }
+
+    /** Loads NCCL, and what it needs, if need be. */
+    public static void loadNccl() {
+        ensureLoaded(LibraryName.NCCL);
+    }
+
+    /** Loads NCCL EP, and what it needs, if need be: everything. */
+    public static void loadNcclEp() {
+        ensureLoaded(LibraryName.NCCL_EP);
+    }
+
+    private static void ensureLoaded(LibraryName last) {
+        if (loaded <= last.ordinal()) {
+            load(last);
         }
     }
 
-    /** Files and versions; null before loading. */
-    public static @Nullable String describe() {
-        return description;
+    /** Files and versions of what is loaded so far. */
+    public static synchronized String describe() {
+        return "backend " + backend() + "\n" + String.join("\n", FILES) + "\n" + String.join(", ", VERSIONS);
     }
 
-    private static synchronized void load() {
-        if (description != null) {
+    private static synchronized void load(LibraryName last) {
+        if (loaded > last.ordinal()) {
             return;
         }
         Backend backend = backend();
         List<String> attempts = new ArrayList<>();
-        List<String> files = new ArrayList<>();
+        int before = loaded;
         try {
             if (backend == Backend.EMULATOR) {
-                files.add(loadEmulator(attempts));
+                String file = loadEmulator(attempts);
+                VERSIONS.addAll(Stream.of(LibraryName.values()).map(name -> LibraryVersion.check(name, file)).toList());
+                FILES.add(file);
+                chosen = backend;
+                loaded = LibraryName.values().length;
             } else {
                 LibrarySearch search = new LibrarySearch(attempts);
-                for (LibraryName name : LibraryName.values()) {
-                    files.add(search.load(name));
+                FILES.forEach(search::lookBeside);
+                for (LibraryName name : List.of(LibraryName.values()).subList(before, last.ordinal() + 1)) {
+                    String file = search.load(name);
+                    VERSIONS.add(LibraryVersion.check(name, file));
+                    FILES.add(file);
+                    chosen = backend;
+                    loaded = name.ordinal() + 1;
                 }
             }
         } catch (IllegalCallerException e) {
             throw new NativeLibraryException("native access is not allowed: start the JVM with " + accessFlag(),
                     List.of());
         }
-        String versions = checkVersions(files);
-        chosen = backend;
-        description = "backend " + backend + "\n" + String.join("\n", files) + "\n" + versions;
-        LOG.info("loaded {} ({})", files, versions);
+        LOG.info("loaded {} ({})", FILES.subList(Math.min(before, FILES.size() - 1), FILES.size()),
+                String.join(", ", VERSIONS.subList(before, VERSIONS.size())));
     }
 
     private static String loadEmulator(List<String> attempts) {
         Path library = EmulatorLibrary.find(attempts);
         try {
-            System.load(library.toString());
+            ProcessLibraries.load(library, EmulatorLibrary.FILE);
         } catch (UnsatisfiedLinkError e) {
             attempts.add(library + ": " + e.getMessage());
             throw new NativeLibraryException("the emulator does not load", attempts);
@@ -108,31 +123,6 @@ public final class LibraryLoader {
         }
         throw new NativeLibraryException("unknown backend '" + name + "': nccl4j.backend is 'native' or 'emulator'",
                 List.of());
-    }
-
-    private static String checkVersions(List<String> files) {
-        SymbolLookup symbols = SymbolLookup.loaderLookup();
-        for (String symbol : List.of("cudaGraphLaunch", "ncclCommWindowRegister", "ncclEpUpdateHandle")) {
-            if (symbols.find(symbol).isEmpty()) {
-                throw new NativeLibraryException(
-                        "none of the loaded libraries has " + symbol + "; too old or not what it seems to be", files);
-            }
-        }
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment version = arena.allocate(ValueLayout.JAVA_INT);
-            // Asks for the runtime first: it needs no driver and no device.
-            CudaRuntime.cudaRuntimeGetVersion(version);
-            int cuda = version.get(ValueLayout.JAVA_INT, 0);
-            Nccl.ncclGetVersion(version);
-            int nccl = version.get(ValueLayout.JAVA_INT, 0);
-            NcclEp.ncclEpGetVersion(version);
-            int ep = version.get(ValueLayout.JAVA_INT, 0);
-            if (cuda < MIN_CUDA || nccl < MIN_NCCL) {
-                throw new NativeLibraryException("CUDA runtime " + cuda + " and NCCL " + nccl + " were found, at least "
-                        + MIN_CUDA + " and " + MIN_NCCL + " are needed", files);
-            }
-            return "CUDA runtime " + cuda + ", NCCL " + nccl + ", NCCL EP " + ep;
-        }
     }
 
     private static String accessFlag() {

@@ -2,7 +2,6 @@ package io.nccl4j.internal;
 
 import io.nccl4j.NativeLibraryException;
 import java.io.File;
-import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.SymbolLookup;
 import java.nio.file.Files;
@@ -11,7 +10,6 @@ import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
-import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /** Finds and loads the real libraries one by one, and keeps a record of every place tried. */
@@ -40,18 +38,31 @@ final class LibrarySearch {
         }
     }
 
+    /** The library is most likely in the same folder as this file, another one. */
+    void lookBeside(String file) {
+        Path folder = Path.of(file).getParent();
+        if (folder != null) {
+            roots.add(folder);
+        }
+    }
+
     /** Loads one library and returns its file. */
     String load(LibraryName name) {
+        String soname = name.fileNames().getFirst();
         String named = System.getProperty(name.property());
         if (named != null) {
             Path file = Path.of(named).toAbsolutePath();
-            if (tryLoad(file)) {
+            if (tryLoad(file, soname)) {
                 return file.toString();
             }
             throw missing(name);
         }
+        Path present = ProcessLibraries.find(soname);
+        if (present != null && tryLoad(present, soname)) {
+            return present.toString();
+        }
         for (Path file : candidates(name)) {
-            if (tryLoad(file)) {
+            if (tryLoad(file, soname)) {
                 // The others are most likely beside it.
                 roots.add(file.getParent());
                 return file.toString();
@@ -92,9 +103,9 @@ final class LibrarySearch {
         return files;
     }
 
-    private boolean tryLoad(Path file) {
+    private boolean tryLoad(Path file, String soname) {
         try {
-            System.load(file.toString());
+            ProcessLibraries.load(file, soname);
             return true;
         } catch (UnsatisfiedLinkError e) {
             attempts.add(file + ": " + e.getMessage());
@@ -113,18 +124,11 @@ final class LibrarySearch {
             attempts.add(fileName + ": not on the dynamic linker's path");
             return null;
         }
-        Path mapped = mappedFile(fileName);
-        return mapped != null && tryLoad(mapped) ? mapped.toString() : null;
-    }
-
-    private @Nullable Path mappedFile(String fileName) {
-        try (Stream<String> lines = Files.lines(Path.of("/proc/self/maps"))) {
-            return lines.filter(line -> line.indexOf('/') >= 0).map(line -> Path.of(line.substring(line.indexOf('/'))))
-                    .filter(path -> path.getFileName() != null && path.getFileName().toString().startsWith(fileName))
-                    .findFirst().orElse(null);
-        } catch (IOException e) {
-            attempts.add(fileName + ": loaded, but /proc/self/maps cannot be read: " + e.getMessage());
+        Path mapped = ProcessLibraries.find(fileName);
+        if (mapped == null) {
+            attempts.add(fileName + ": loaded, but not found in /proc/self/maps");
             return null;
         }
+        return tryLoad(mapped, fileName) ? mapped.toString() : null;
     }
 }

@@ -1,5 +1,6 @@
 package io.nccl4j.internal;
 
+import io.nccl4j.NativeObject;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.LinkedHashSet;
@@ -10,7 +11,7 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * The part of a {@link NativeResource} that outlives it: its place in the ownership tree. Holders (children, and graphs that
+ * The part of a {@link NativeObject} that outlives it: its place in the ownership tree. Holders (children, and graphs that
  * captured its use) keep it from being closed. Does not refer to the resource, so that a leaked one can be collected and
  * reported while its parents still know of it.
  */
@@ -102,12 +103,6 @@ final class ResourceNode implements Runnable {
                 other.holders.remove(this);
             }
             held.clear();
-        }
-    }
-
-    void reopen() {
-        synchronized (TREE) {
-            state = State.OPEN;
         }
     }
 

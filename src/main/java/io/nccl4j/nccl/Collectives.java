@@ -1,17 +1,19 @@
 package io.nccl4j.nccl;
 
 import io.nccl4j.bindings.nccl.Nccl;
-import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
-import io.nccl4j.internal.NativeResource;
 import java.lang.foreign.MemorySegment;
 
 /**
- * The collectives of a {@link Communicator}: operands are checked before they reach NCCL, and in a capture kept alive
- * by the graph.
+ * The collectives of a {@link Communicator}, enqueued on a stream of its device by the thread that the stream belongs to. All
+ * ranks make them in the same order. They can be captured; the graph then keeps the communicator and the memory from being
+ * closed. Counts are elements, offsets are bytes. Operands are checked before they reach NCCL.
+ *
+ * <p>Every method throws {@link IllegalArgumentException} for operands out of range or of another device, {@link
+ * IllegalStateException} if something is closed, lost or belongs to another thread, and {@link NcclException} if NCCL refuses.
  */
-abstract sealed class Collectives extends NativeResource permits Communicator {
+public final class Collectives {
     /** One buffer of a collective: where it starts, and how many elements of it are read or written. */
     private record Operand(DeviceMemory memory, long offset, long count) {
     }
@@ -22,22 +24,11 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
         int run(MemorySegment send, MemorySegment receive, MemorySegment communicator, MemorySegment stream);
     }
 
-    Collectives(String kind, long address) {
-        super(kind, address);
+    private final Communicator communicator;
+
+    Collectives(Communicator communicator) {
+        this.communicator = communicator;
     }
-
-    /** The device it is bound to. */
-    public abstract CudaDevice device();
-
-    /** This rank, from 0. */
-    public abstract int rank();
-
-    /** Number of ranks. */
-    public abstract int size();
-
-    abstract void checkUsable();
-
-    abstract void check(String function, int status);
 
     /**
      * Every rank gets the {@code count} elements that each rank sends, by rank, {@code ncclAllGather}. In place if the
@@ -50,7 +41,7 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
             DataType type,
             CudaStream stream) {
         enqueue("ncclAllGather", new Operand(send, sendOffset, count),
-                new Operand(receive, receiveOffset, ofAllRanks(count)), type, stream,
+                new Operand(receive, receiveOffset, perRank(count)), type, stream,
                 (from, to, self, queue) -> Nccl.ncclAllGather(from, to, count, type.code(), self, queue));
     }
 
@@ -97,7 +88,7 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
             DataType type,
             int root, CudaStream stream) {
         checkRank("root", root);
-        enqueue("ncclBroadcast", new Operand(send, sendOffset, rank() == root ? count : 0),
+        enqueue("ncclBroadcast", new Operand(send, sendOffset, communicator.rank() == root ? count : 0),
                 new Operand(receive, receiveOffset, count), type, stream,
                 (from, to, self, queue) -> Nccl.ncclBroadcast(from, to, count, type.code(), root, self, queue));
     }
@@ -122,7 +113,7 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
             ReduceOp op, int root, CudaStream stream) {
         checkRank("root", root);
         enqueue("ncclReduce", new Operand(send, sendOffset, count),
-                new Operand(receive, receiveOffset, rank() == root ? count : 0), type, stream,
+                new Operand(receive, receiveOffset, communicator.rank() == root ? count : 0), type, stream,
                 (from, to, self, queue) -> Nccl.ncclReduce(from, to, count, type.code(), op.code(), root, self, queue));
     }
 
@@ -144,7 +135,7 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
      */
     public void reduceScatter(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
             DataType type, ReduceOp op, CudaStream stream) {
-        enqueue("ncclReduceScatter", new Operand(send, sendOffset, ofAllRanks(count)),
+        enqueue("ncclReduceScatter", new Operand(send, sendOffset, perRank(count)),
                 new Operand(receive, receiveOffset, count), type, stream,
                 (from, to, self, queue) -> Nccl.ncclReduceScatter(from, to, count, type.code(), op.code(), self,
                         queue));
@@ -169,7 +160,7 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
     public void allToAll(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
             DataType type,
             CudaStream stream) {
-        long all = ofAllRanks(count);
+        long all = perRank(count);
         enqueue("ncclAlltoAll", new Operand(send, sendOffset, all), new Operand(receive, receiveOffset, all), type,
                 stream, (from, to, self, queue) -> Nccl.ncclAlltoAll(from, to, count, type.code(), self, queue));
     }
@@ -184,7 +175,7 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
 
     /**
      * Sends to rank {@code peer}, which receives at the same time, {@code ncclSend}. Several that depend on each other
-     * must be in one {@link #group}.
+     * must be in one {@link Communicator#group}.
      *
      * @param buffer {@code [count]}
      */
@@ -213,7 +204,7 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
     }
 
     private void verify(Operand send, Operand receive, DataType type, CudaStream stream) {
-        checkUsable();
+        communicator.checkUsable();
         checkType(type);
         checkStream(stream);
         segment("send", send, type);
@@ -223,27 +214,28 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
     private void call(String function, Operand send, Operand receive, DataType type, CudaStream stream, Call call) {
         MemorySegment from = segment("send", send, type);
         MemorySegment to = segment("receive", receive, type);
-        MemorySegment self = MemorySegment.ofAddress(address());
+        MemorySegment self = MemorySegment.ofAddress(communicator.address());
         MemorySegment queue = MemorySegment.ofAddress(stream.address());
-        device().run(() -> check(function, call.run(from, to, self, queue)));
-        stream.retain(this);
+        communicator.device().run(() -> communicator.check(function, call.run(from, to, self, queue)));
+        stream.retain(communicator);
         stream.retain(send.memory);
         stream.retain(receive.memory);
     }
 
     private void checkRank(String name, int rank) {
-        if (rank < 0 || rank >= size()) {
+        if (rank < 0 || rank >= communicator.size()) {
             throw new IllegalArgumentException(
-                    name + " is rank " + rank + ": " + this + " has ranks 0 to " + (size() - 1));
+                    name + " is rank " + rank + ": " + communicator + " has ranks 0 to " + (communicator.size() - 1));
         }
     }
 
     /** Elements that all ranks have together. */
-    private long ofAllRanks(long count) {
-        if (count > Long.MAX_VALUE / size()) {
-            throw new IllegalArgumentException(count + " elements of each of " + size() + " ranks are too many");
+    private long perRank(long count) {
+        if (count > Long.MAX_VALUE / communicator.size()) {
+            throw new IllegalArgumentException(
+                    count + " elements of each of " + communicator.size() + " ranks are too many");
         }
-        return count * size();
+        return count * communicator.size();
     }
 
     private static void checkType(DataType type) {
@@ -253,18 +245,18 @@ abstract sealed class Collectives extends NativeResource permits Communicator {
     }
 
     private void checkStream(CudaStream stream) {
-        stream.address();
-        if (stream.device() != device()) {
-            throw new IllegalArgumentException(stream + " is not a stream of " + device()
-                    + ", the device of " + this);
+        stream.checkThread("a collective");
+        if (stream.device() != communicator.device()) {
+            throw new IllegalArgumentException(stream + " is not a stream of " + communicator.device()
+                    + ", the device of " + communicator);
         }
     }
 
     private MemorySegment segment(String name, Operand operand, DataType type) {
         DeviceMemory memory = operand.memory;
-        if (memory.device() != device()) {
-            throw new IllegalArgumentException(name + " buffer " + memory + " is not memory of " + device()
-                    + ", the device of " + this);
+        if (memory.device() != communicator.device()) {
+            throw new IllegalArgumentException(name + " buffer " + memory + " is not memory of " + communicator.device()
+                    + ", the device of " + communicator);
         }
         long bytes = type.bytes(operand.count);
         if (operand.offset < 0 || operand.offset > memory.byteSize() - bytes) {

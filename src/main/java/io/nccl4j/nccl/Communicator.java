@@ -3,19 +3,20 @@ package io.nccl4j.nccl;
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
-import io.nccl4j.NativeLibraries;
+import io.nccl4j.NativeObject;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.nccl.Nccl;
-import io.nccl4j.cuda.CloseLimit;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Deadline;
+import io.nccl4j.internal.LibraryLoader;
 import io.nccl4j.internal.LifecycleEvent;
+import io.nccl4j.internal.Ownership;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
-import java.util.List;
 import java.util.function.Supplier;
 import java.util.function.ToIntBiFunction;
 import org.jspecify.annotations.Nullable;
@@ -26,13 +27,11 @@ import org.slf4j.LoggerFactory;
  * One rank's end of a set of ranks that work together, {@code ncclComm_t}. Bound to one device.
  *
  * <p>Used by one thread at a time; only {@link #abort}, {@link #abandon}, {@link #asyncError} and {@link #isUsable} may
- * come from others. Calls that wait for other ranks on the host have a limit. Once the communicator has failed or was
- * aborted, nothing that belongs to it (windows, EP groups) is destroyed natively any more: closing abandons it.
- *
- * <p>Collectives are made by all ranks in the same order. They are enqueued on a stream and can be captured; the graph
- * then keeps the communicator and the memory from being closed. Counts are elements, offsets are bytes.
+ * come from others. Calls that wait for other ranks on the host have a limit, and an interrupt does not end them. Once the
+ * communicator has failed or was aborted, or a rank has gone that its bootstrap knows of, nothing that belongs to it
+ * (windows, EP groups) is destroyed natively any more: closing abandons it.
  */
-public final class Communicator extends Collectives {
+public final class Communicator extends NativeObject {
     /** Color of a rank that does not become part of a split. */
     public static final int NO_COLOR = Nccl.NCCL_SPLIT_NOCOLOR();
 
@@ -41,29 +40,34 @@ public final class Communicator extends Collectives {
 
     private final CudaDevice device;
     private final boolean owned;
-    private final boolean blocking;
     private final Duration limit;
+    /** Knows which ranks have gone; null if there was none. */
+    private final @Nullable Bootstrap bootstrap;
+    private final Collectives collectives = new Collectives(this);
     private final CommunicatorState state;
     private final int rank;
     private final int size;
 
-    private Communicator(String kind, long address, CudaDevice device, boolean owned, boolean blocking, Duration limit,
-            int rank,
-            int size) {
+    private Communicator(String kind, long address, CudaDevice device, boolean owned, Duration limit, int rank,
+            int size,
+            @Nullable Bootstrap bootstrap) {
         super(kind, address);
         this.device = device;
         this.owned = owned;
-        this.blocking = blocking;
         this.limit = limit;
+        this.bootstrap = bootstrap;
         this.state = new CommunicatorState(device);
         this.rank = rank;
         this.size = size;
+        Ownership.of(this).onClose(this::checkClose, this::release);
     }
 
     /**
-     * Makes a communicator of all ranks of {@code bootstrap}, {@code ncclCommInitRankScalable} with one id. Collective.
+     * Makes a communicator of all ranks of {@code bootstrap}, {@code ncclCommInitRankScalable} with one id. Collective. Keeps
+     * the bootstrap, which tells it when a rank has gone.
      *
      * @throws WaitTimeoutException if a rank is missing; the message names it
+     * @throws IllegalStateException during a capture or in a group, or if a rank has gone
      * @throws NcclException if NCCL refuses, for example two ranks on one device
      */
     public static Communicator init(Bootstrap bootstrap, CudaDevice device) {
@@ -73,8 +77,10 @@ public final class Communicator extends Collectives {
     /** Like {@link #init(Bootstrap, CudaDevice)}, with options. */
     public static Communicator init(Bootstrap bootstrap, CudaDevice device, CommunicatorOptions options) {
         checkCreate("Communicator.init", device);
+        Duration limit = options.limitOr(bootstrap.limit());
+        Deadline deadline = Deadline.after(limit);
         UniqueId id = bootstrap.exchangeUniqueId();
-        return init(id, bootstrap.rank(), bootstrap.size(), device, options.limit(options.limitOr(bootstrap.limit())));
+        return init(id, bootstrap.rank(), bootstrap.size(), device, options, limit, deadline, bootstrap);
     }
 
     /**
@@ -82,6 +88,8 @@ public final class Communicator extends Collectives {
      * Collective.
      *
      * @throws WaitTimeoutException if it takes longer than the limit; what comes of the call after that is aborted
+     * @throws IllegalStateException during a capture or in a group
+     * @throws NcclException if NCCL refuses, for example two ranks on one device
      */
     public static Communicator init(UniqueId id, int rank, int size, CudaDevice device) {
         return init(id, rank, size, device, CommunicatorOptions.defaults());
@@ -94,14 +102,19 @@ public final class Communicator extends Collectives {
         }
         checkCreate("Communicator.init", device);
         Duration limit = options.limitOr(DEFAULT_LIMIT);
+        return init(id, rank, size, device, options, limit, Deadline.after(limit), null);
+    }
+
+    private static Communicator init(UniqueId id, int rank, int size, CudaDevice device, CommunicatorOptions options,
+            Duration limit, Deadline deadline, @Nullable Bootstrap bootstrap) {
         String call = "ncclCommInitRankScalable of rank " + rank + " of " + size;
-        long address = BoundedCall.run(call, limit, () -> device.call(() -> {
+        long address = BoundedCall.run(call, deadline, () -> device.call(() -> {
             try (Arena arena = Arena.ofConfined()) {
                 MemorySegment out = arena.allocate(ADDRESS);
                 // Takes the one id by address: linking a struct by value would cost a tenth of the start-up time.
                 int status = Nccl.ncclCommInitRankScalable(out, size, rank, 1, id.encode(arena), options.encode(arena));
-                if (status != 0 && (options.isBlocking() || status != Nccl.ncclInProgress())) {
-                    throw NcclException.of("ncclCommInitRankScalable", status, call);
+                if (status != 0) {
+                    throw NcclException.of("ncclCommInitRankScalable", status, "rank " + rank + " of " + size);
                 }
                 return out.get(ADDRESS, 0).address();
             }
@@ -109,8 +122,7 @@ public final class Communicator extends Collectives {
             LOG.warn("{} has returned after its limit: what it made is aborted", call);
             Nccl.ncclCommAbort(MemorySegment.ofAddress(late));
         }));
-        Communicator made = new Communicator("Communicator", address, device, true, options.isBlocking(), limit, rank,
-                size);
+        Communicator made = new Communicator("Communicator", address, device, true, limit, rank, size, bootstrap);
         LOG.debug("{} was created", made);
         LifecycleEvent.emit("create", made.toString());
         return made;
@@ -123,19 +135,24 @@ public final class Communicator extends Collectives {
     }
 
     /**
-     * A communicator of another owner, which must stay alive until this is closed; closing does not destroy it. Whether
-     * it is blocking cannot be asked: an EP group needs a blocking one.
+     * A communicator of another owner, which must stay alive until this is closed; closing does not destroy it. It
+     * must be blocking, which NCCL cannot be asked: one whose creation is still in progress is refused.
      *
      * @param device the device that it was made for
-     * @throws IllegalArgumentException if it was made for another device
+     * @throws IllegalArgumentException if it was made for another device, or is non-blocking
+     * @throws NcclException if it has failed
      */
     public static Communicator borrow(long address, CudaDevice device) {
         if (address == 0) {
             throw new IllegalArgumentException("the address of the communicator is NULL");
         }
-        NativeLibraries.load();
+        LibraryLoader.loadNccl();
         device.checkUsable();
         MemorySegment self = MemorySegment.ofAddress(address);
+        if (CommunicatorState.asyncError(self, "0x" + Long.toHexString(address)) == Nccl.ncclInProgress()) {
+            throw new IllegalArgumentException("the communicator at 0x" + Long.toHexString(address)
+                    + " is non-blocking, and a call on it is in progress: make it with blocking = 1, which NCCL EP needs");
+        }
         int ordinal = query(self, "ncclCommCuDevice", Nccl::ncclCommCuDevice);
         if (ordinal != device.ordinal()) {
             throw new IllegalArgumentException(
@@ -144,7 +161,7 @@ public final class Communicator extends Collectives {
         }
         int rank = query(self, "ncclCommUserRank", Nccl::ncclCommUserRank);
         int size = query(self, "ncclCommCount", Nccl::ncclCommCount);
-        return new Communicator("Communicator(borrowed)", address, device, false, true, DEFAULT_LIMIT, rank, size);
+        return new Communicator("Communicator(borrowed)", address, device, false, DEFAULT_LIMIT, rank, size, null);
     }
 
     private static int query(MemorySegment communicator, String function,
@@ -153,8 +170,7 @@ public final class Communicator extends Collectives {
             MemorySegment out = arena.allocate(JAVA_INT);
             int status = call.applyAsInt(communicator, out);
             if (status != 0) {
-                throw NcclException.of(function, status,
-                        function + " on 0x" + Long.toHexString(communicator.address()));
+                throw NcclException.of(function, status, "0x" + Long.toHexString(communicator.address()));
             }
             return out.get(JAVA_INT, 0);
         }
@@ -167,6 +183,9 @@ public final class Communicator extends Collectives {
      * @param color ranks of one color come together; {@link #NO_COLOR} for none
      * @param key orders the ranks of a part; equal ones stay in their present order
      * @return the part, null for {@link #NO_COLOR}
+     * @throws WaitTimeoutException if another rank does not come within {@link #limit()}
+     * @throws IllegalStateException during a capture or in a group, or if this cannot be used any more
+     * @throws NcclException if NCCL refuses
      */
     public @Nullable Communicator split(int color, int key) {
         if (color < 0 && color != NO_COLOR) {
@@ -187,12 +206,9 @@ public final class Communicator extends Collectives {
         MemorySegment part = MemorySegment.ofAddress(address);
         boolean done = false;
         try {
-            if (!blocking) {
-                throwUnlessReady(CommunicatorState.awaitEnd(part, "the part of " + this, limit));
-            }
-            Communicator made = new Communicator("Communicator", address, device, true, blocking, limit,
+            Communicator made = new Communicator("Communicator", address, device, true, limit,
                     query(part, "ncclCommUserRank", Nccl::ncclCommUserRank),
-                    query(part, "ncclCommCount", Nccl::ncclCommCount));
+                    query(part, "ncclCommCount", Nccl::ncclCommCount), null);
             done = true;
             return made;
         } finally {
@@ -204,26 +220,23 @@ public final class Communicator extends Collectives {
     }
 
     /** The device it is bound to. */
-    @Override
     public CudaDevice device() {
         return device;
     }
 
     /** This rank, from 0. */
-    @Override
     public int rank() {
         return rank;
     }
 
     /** Number of ranks. */
-    @Override
     public int size() {
         return size;
     }
 
-    /** Whether its calls wait for other ranks by themselves. True for a borrowed one, which cannot be asked. */
-    public boolean isBlocking() {
-        return blocking;
+    /** Its collectives. */
+    public Collectives collectives() {
+        return collectives;
     }
 
     /** Whether closing destroys it; false for a borrowed one. */
@@ -237,81 +250,82 @@ public final class Communicator extends Collectives {
     }
 
     /**
-     * Whether it works as far as is known: open, not finalized, aborted or abandoned, no failure seen on it or its
-     * device. Does not ask NCCL; {@link #asyncError} does.
+     * Whether it works as far as is known: open, not aborted or abandoned, no failure seen on it or its device. Does not
+     * ask NCCL; {@link #asyncError} does. From any thread.
      */
     public boolean isUsable() {
-        return !isClosed() && state.lost() == null && !state.isFinalized();
+        return !isClosed() && state.lost() == null;
     }
 
     /**
      * Refuses what needs a working communicator.
      *
-     * @throws IllegalStateException if it is closed, finalized, aborted or abandoned
+     * @throws IllegalStateException if it is closed, aborted or abandoned
      * @throws NcclException if it has failed, with the first failure as its cause
      */
-    @Override
     public void checkUsable() {
-        checkOpen();
+        address();
         state.check(this);
     }
 
     /**
-     * Why nothing native may be done any more to it or to what belongs to it (a failure of it or its device, an abort);
-     * null as long as it may. What is built on it asks this before it destroys anything.
+     * Why nothing native may be done any more to it or to what belongs to it (a failure of it or its device, an abort, a
+     * rank that has gone); null as long as it may. What is built on it asks this before it destroys anything.
      */
     public @Nullable String lost() {
+        lookForGoneRanks();
         return state.lost();
+    }
+
+    /** A rank that takes part in nothing any more would be waited for in vain: the communicator is abandoned. */
+    private void lookForGoneRanks() {
+        if (bootstrap != null && state.lost() == null) {
+            bootstrap.goneRanks().forEach((gone, departure) -> {
+                if (departure.lost()) {
+                    LOG.warn("{} is abandoned: rank {} {}", label(), gone, departure.how());
+                    state.abandon("rank " + gone + " " + departure.how());
+                }
+            });
+        }
     }
 
     /**
      * Asks NCCL whether something went wrong in the background, {@code ncclCommGetAsyncError}. An error makes the
-     * communicator unusable. While a non-blocking call is under way, that is {@link NcclResult#IN_PROGRESS}.
+     * communicator unusable. From any thread.
+     *
+     * @throws IllegalStateException after close, or if it was aborted or abandoned
+     * @throws NcclException if NCCL does not answer
      */
     public NcclResult asyncError() {
-        checkOpen();
+        address();
         if (state.isAbandoned()) {
             throw new IllegalStateException(this + " cannot be asked: " + state.lost());
         }
         int code = CommunicatorState.asyncError(MemorySegment.ofAddress(address()), this);
         NcclResult result = NcclResult.of(code);
         if (result == null || result.isError()) {
-            state.fail(NcclException.of("ncclCommGetAsyncError", code, "the background work of " + this), this);
+            state.fail(NcclException.of("ncclCommGetAsyncError", code, this), this);
         }
         return result == null ? NcclResult.INTERNAL_ERROR : result;
-    }
-
-    /**
-     * Waits until non-blocking creation, or another non-blocking call, has ended; at once for a blocking
-     * communicator.
-     */
-    public void awaitReady(Duration longest) {
-        checkOpen();
-        if (!blocking) {
-            throwUnlessReady(CommunicatorState.awaitEnd(segment(), this, longest));
-        }
-    }
-
-    private void throwUnlessReady(int code) {
-        if (code != 0) {
-            NcclException e = NcclException.of("ncclCommGetAsyncError", code, "a non-blocking call on " + this);
-            state.fail(e, this);
-            throw e;
-        }
     }
 
     /**
      * Makes a native call on this communicator, of NCCL or a library above it, that waits for other ranks: on a thread
      * of its own with this device current. As long as it has not returned, an abort is refused, since it could end the
      * process. Once this thread has given up waiting, the communicator is lost: nothing else may be done natively
-     * beside a call that is stuck.
+     * beside a call that is stuck. An interrupt does not end the wait.
      *
      * @param call what it is, for messages
      * @param longest how long this thread waits for it; the call itself goes on after that
      * @throws WaitTimeoutException when that is over
+     * @throws IllegalStateException after close, or if a rank has gone: the call is not made then
      */
     public <T extends @Nullable Object> T callCollectively(String call, Duration longest, Supplier<T> body) {
-        checkOpen();
+        address();
+        lookForGoneRanks();
+        if (state.isAbandoned()) {
+            throw new IllegalStateException(call + " on " + this + " was not made: " + state.lost());
+        }
         return state.callCollectively(call, this, longest, body);
     }
 
@@ -337,39 +351,11 @@ public final class Communicator extends Collectives {
         return e;
     }
 
-    /** Throws for a status other than success; waits for a non-blocking call. */
-    @Override
+    /** Throws for a status other than success. */
     void check(String function, int status) {
-        if (status == Nccl.ncclInProgress() && !blocking) {
-            if (!NcclGroup.defer(this)) {
-                awaitReady(limit);
-            }
-        } else if (status != 0) {
+        if (status != 0) {
             throw failed(function, status);
         }
-    }
-
-    /**
-     * Waits until all that was enqueued on all ranks is done and ends the communication, {@code ncclCommFinalize}.
-     * Collective. Then it can only be closed. Not needed before {@link #close()}, which does so too.
-     *
-     * @throws IllegalStateException if something that needs it is open (a window, an EP group); the message names that
-     * @throws WaitTimeoutException if that takes longer than {@link #limit()}
-     */
-    public void finalizeWork() {
-        CaptureScope.refuse("Communicator.finalizeWork", "finalize after the capture");
-        NcclGroup.refuse("Communicator.finalizeWork");
-        device.checkUsable();
-        if (!owned) {
-            throw new IllegalStateException(this + " is borrowed: its owner finalizes it");
-        }
-        checkHeldHereOnly(List.of(this));
-        MemorySegment self = segment();
-        callCollectively("ncclCommFinalize", limit, () -> {
-            check("ncclCommFinalize", Nccl.ncclCommFinalize(self));
-            return self;
-        });
-        state.finish();
     }
 
     /**
@@ -393,7 +379,7 @@ public final class Communicator extends Collectives {
             LOG.warn("{} is abandoned instead of aborted: {}", this, deviceLost);
             return;
         }
-        int status = BoundedCall.run("ncclCommAbort on " + this, CloseLimit.get(),
+        int status = BoundedCall.run("ncclCommAbort on " + this, Deadline.ofClose(),
                 () -> device.call(() -> Nccl.ncclCommAbort(self)));
         if (status != 0) {
             throw NcclException.of("ncclCommAbort", status, this);
@@ -408,12 +394,19 @@ public final class Communicator extends Collectives {
      * @param reason for messages
      */
     public void abandon(String reason) {
-        checkOpen();
+        address();
         LOG.warn("{} is abandoned: {}", this, reason);
         state.abandon(reason);
     }
 
-    /** Allocates memory that can become a symmetric {@link Window}, {@code ncclMemAlloc}. Not collective. */
+    /**
+     * Allocates memory that can become a symmetric {@link Window}, {@code ncclMemAlloc}. Not collective.
+     *
+     * @param bytes at least 1
+     * @throws IllegalArgumentException if the size is not positive
+     * @throws IllegalStateException during a capture, or if this cannot be used any more
+     * @throws NcclException if there is not enough memory
+     */
     public DeviceMemory allocate(long bytes) {
         if (bytes <= 0) {
             throw new IllegalArgumentException("size is " + bytes + " bytes: must be at least 1");
@@ -433,7 +426,7 @@ public final class Communicator extends Collectives {
     private static void free(long address) {
         int status = Nccl.ncclMemFree(MemorySegment.ofAddress(address));
         if (status != 0) {
-            throw NcclException.of("ncclMemFree", status, "ncclMemFree");
+            throw NcclException.of("ncclMemFree", status, null);
         }
     }
 
@@ -443,6 +436,9 @@ public final class Communicator extends Collectives {
      *
      * @param memory from {@link #allocate}, or other memory that NCCL can share, at a multiple of 4096
      * @throws WaitTimeoutException if another rank does not register within {@link #limit()}
+     * @throws IllegalArgumentException if the memory is of another device, or not at a multiple of 4096
+     * @throws IllegalStateException during a capture or in a group, or if this cannot be used any more
+     * @throws NcclException if NCCL refuses
      */
     public Window register(DeviceMemory memory) {
         return Window.register(this, memory);
@@ -462,27 +458,25 @@ public final class Communicator extends Collectives {
         return MemorySegment.ofAddress(address());
     }
 
-    @Override
-    protected void checkClose() {
+    private void checkClose() {
         CaptureScope.refuse("close of " + label(), "close after the capture");
         NcclGroup.refuse("close of " + label());
     }
 
-    @Override
-    protected void release(long released) {
+    private void release(long released, Deadline deadline) {
         if (!owned || state.isAbandoned()) {
             return;
         }
         MemorySegment self = MemorySegment.ofAddress(released);
-        String reason = state.lost();
-        if (reason == null && !device.awaitEnqueued(CloseLimit.get())) {
-            reason = "work that may use it is still pending after " + CloseLimit.get().toSeconds() + " s";
+        String reason = lost();
+        if (reason == null && !device.awaitLastUse(deadline.remaining())) {
+            reason = "work that may use it is still pending after " + deadline;
         }
         if (reason == null) {
             reason = asyncFailure(self);
         }
         if (reason == null) {
-            reason = destroy(self);
+            reason = destroy(self, deadline);
         }
         if (reason != null) {
             LOG.error("{} is left alone, not destroyed: {}", label(), reason);
@@ -495,14 +489,9 @@ public final class Communicator extends Collectives {
     }
 
     /** Destroys it together with the other ranks; says why if they do not come. */
-    private @Nullable String destroy(MemorySegment self) {
+    private @Nullable String destroy(MemorySegment self, Deadline deadline) {
         try {
-            state.callCollectively("ncclCommDestroy", label(), CloseLimit.get(), () -> {
-                if (!blocking && !state.isFinalized()) {
-                    CommunicatorState.awaitEnd(self, label(), limit);
-                    Nccl.ncclCommFinalize(self);
-                    CommunicatorState.awaitEnd(self, label(), limit);
-                }
+            state.callCollectively("ncclCommDestroy", label(), deadline.remaining(), () -> {
                 int status = Nccl.ncclCommDestroy(self);
                 if (status != 0) {
                     throw NcclException.of("ncclCommDestroy", status, label());
@@ -513,6 +502,10 @@ public final class Communicator extends Collectives {
         } catch (WaitTimeoutException e) {
             return e.getMessage();
         }
+    }
+
+    private String label() {
+        return Ownership.of(this).label();
     }
 
     @Override

@@ -5,130 +5,138 @@ import io.nccl4j.bindings.nccl.ncclConfig_t;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How a communicator is made, {@code ncclConfig_t}; what is not named here is left to NCCL. Immutable: each method
- * returns changed options. All ranks use the same.
+ * How a communicator is made, {@code ncclConfig_t}. Immutable; made by {@link #builder()}. What is not set is left to NCCL. All
+ * ranks use the same. Communicators are blocking: NCCL EP takes "in progress" for a failure.
  */
 public final class CommunicatorOptions {
-    private static final CommunicatorOptions DEFAULTS = new CommunicatorOptions();
+    private static final CommunicatorOptions DEFAULTS = builder().build();
 
-    private boolean blocking = true;
-    private boolean splitShare;
-    private @Nullable String name;
-    private @Nullable String network;
-    private @Nullable Integer minCtas;
-    private @Nullable Integer maxCtas;
-    private @Nullable Integer clusterSize;
-    private @Nullable Integer trafficClass;
-    private @Nullable Duration limit;
+    private final Builder values;
 
-    private CommunicatorOptions() {
+    private CommunicatorOptions(Builder values) {
+        this.values = values;
     }
 
-    /** NCCL's defaults: blocking. */
+    /** NCCL's defaults. */
     public static CommunicatorOptions defaults() {
         return DEFAULTS;
     }
 
-    /**
-     * Whether calls that need other ranks wait for them ({@code blocking}). A communicator that does not is refused as
-     * the base of an EP group, because NCCL EP takes "in progress" for a failure.
-     */
-    public CommunicatorOptions blocking(boolean value) {
-        CommunicatorOptions copy = copy();
-        copy.blocking = value;
-        return copy;
+    /** Options to be set. */
+    public static Builder builder() {
+        return new Builder();
     }
 
-    /** Whether communicators split from this one share its resources ({@code splitShare}). */
-    public CommunicatorOptions splitShare(boolean value) {
-        CommunicatorOptions copy = copy();
-        copy.splitShare = value;
-        return copy;
-    }
+    /** Collects the values. */
+    public static final class Builder implements Cloneable {
+        private boolean splitShare;
+        private @Nullable String name;
+        private @Nullable String network;
+        private @Nullable Integer minCtas;
+        private @Nullable Integer maxCtas;
+        private @Nullable Integer clusterSize;
+        private @Nullable Integer trafficClass;
+        private @Nullable Duration limit;
 
-    /** A name for NCCL's logs and profiler ({@code commName}). */
-    public CommunicatorOptions name(String value) {
-        CommunicatorOptions copy = copy();
-        copy.name = value;
-        return copy;
-    }
-
-    /** The network plugin to use ({@code netName}), such as {@code IB} or {@code Socket}. */
-    public CommunicatorOptions network(String value) {
-        CommunicatorOptions copy = copy();
-        copy.network = value;
-        return copy;
-    }
-
-    /** Fewest and most thread blocks of a collective ({@code minCTAs}, {@code maxCTAs}), each at least 1. */
-    public CommunicatorOptions ctas(int min, int max) {
-        if (min < 1 || max < min) {
-            throw new IllegalArgumentException(
-                    "from " + min + " to " + max + " thread blocks: must be 1 <= min <= max");
+        private Builder() {
         }
-        CommunicatorOptions copy = copy();
-        copy.minCtas = min;
-        copy.maxCtas = max;
-        return copy;
-    }
 
-    /** Thread blocks of a cluster ({@code cgaClusterSize}), 0 to 8. */
-    public CommunicatorOptions clusterSize(int value) {
-        if (value < 0 || value > 8) {
-            throw new IllegalArgumentException("cluster size is " + value + ": must be 0 to 8");
+        /** Communicators split from this one share its resources ({@code splitShare}). */
+        public Builder splitShare() {
+            splitShare = true;
+            return this;
         }
-        CommunicatorOptions copy = copy();
-        copy.clusterSize = value;
-        return copy;
-    }
 
-    /** Traffic class of the network ({@code trafficClass}), at least 0. */
-    public CommunicatorOptions trafficClass(int value) {
-        if (value < 0) {
-            throw new IllegalArgumentException("traffic class is " + value + ": must be at least 0");
+        /** A name for NCCL's logs and profiler ({@code commName}). */
+        public Builder name(String value) {
+            name = value;
+            return this;
         }
-        CommunicatorOptions copy = copy();
-        copy.trafficClass = value;
-        return copy;
-    }
 
-    /**
-     * How long calls that need other ranks (creation, split, registration of windows) wait for them. By default as long
-     * as the bootstrap does, or 5 minutes.
-     */
-    public CommunicatorOptions limit(Duration value) {
-        if (value.isNegative() || value.isZero()) {
-            throw new IllegalArgumentException("limit is " + value + ": must be positive");
+        /** The network plugin to use ({@code netName}), such as {@code IB} or {@code Socket}. */
+        public Builder network(String value) {
+            network = value;
+            return this;
         }
-        CommunicatorOptions copy = copy();
-        copy.limit = value;
-        return copy;
-    }
 
-    /** Whether calls that need other ranks wait for them. */
-    public boolean isBlocking() {
-        return blocking;
+        /** Fewest thread blocks of a collective ({@code minCTAs}), at least 1. */
+        public Builder minCtas(int value) {
+            minCtas = value;
+            return this;
+        }
+
+        /** Most thread blocks of a collective ({@code maxCTAs}), at least {@link #minCtas}. */
+        public Builder maxCtas(int value) {
+            maxCtas = value;
+            return this;
+        }
+
+        /** Thread blocks of a cluster ({@code cgaClusterSize}), 0 to 8. */
+        public Builder clusterSize(int value) {
+            clusterSize = value;
+            return this;
+        }
+
+        /** Traffic class of the network ({@code trafficClass}), at least 0. */
+        public Builder trafficClass(int value) {
+            trafficClass = value;
+            return this;
+        }
+
+        /**
+         * How long calls that need other ranks (creation, split, registration of windows) wait for them; positive. By default as
+         * long as the bootstrap does, or 5 minutes.
+         */
+        public Builder limit(Duration value) {
+            limit = value;
+            return this;
+        }
+
+        /**
+         * The options.
+         *
+         * @throws IllegalArgumentException if values are not allowed; the message names all of them
+         */
+        public CommunicatorOptions build() {
+            List<String> broken = new ArrayList<>();
+            int least = or(minCtas, 1);
+            if (least < 1) {
+                broken.add("minCtas is " + minCtas + ": must be at least 1");
+            }
+            if (maxCtas != null && maxCtas < Math.max(1, least)) {
+                broken.add("maxCtas is " + maxCtas + ": must be at least " + Math.max(1, least));
+            }
+            if (clusterSize != null && (clusterSize < 0 || clusterSize > 8)) {
+                broken.add("clusterSize is " + clusterSize + ": must be 0 to 8");
+            }
+            if (trafficClass != null && trafficClass < 0) {
+                broken.add("trafficClass is " + trafficClass + ": must be at least 0");
+            }
+            if (limit != null && (limit.isNegative() || limit.isZero())) {
+                broken.add("limit is " + limit + ": must be positive");
+            }
+            if (!broken.isEmpty()) {
+                throw new IllegalArgumentException(String.join("; ", broken));
+            }
+            return new CommunicatorOptions(copy());
+        }
+
+        private Builder copy() {
+            try {
+                return (Builder) clone();
+            } catch (CloneNotSupportedException e) {
+                throw new AssertionError(e);
+            }
+        }
     }
 
     Duration limitOr(Duration other) {
-        return limit != null ? limit : other;
-    }
-
-    private CommunicatorOptions copy() {
-        CommunicatorOptions copy = new CommunicatorOptions();
-        copy.blocking = blocking;
-        copy.splitShare = splitShare;
-        copy.name = name;
-        copy.network = network;
-        copy.minCtas = minCtas;
-        copy.maxCtas = maxCtas;
-        copy.clusterSize = clusterSize;
-        copy.trafficClass = trafficClass;
-        copy.limit = limit;
-        return copy;
+        return values.limit != null ? values.limit : other;
     }
 
     MemorySegment encode(Arena arena) {
@@ -137,14 +145,14 @@ public final class CommunicatorOptions {
         ncclConfig_t.size(config, config.byteSize());
         ncclConfig_t.magic(config, Nccl.NCCL_API_MAGIC());
         ncclConfig_t.version(config, Nccl.NCCL_VERSION_CODE());
-        ncclConfig_t.blocking(config, blocking ? 1 : 0);
-        ncclConfig_t.cgaClusterSize(config, or(clusterSize, undefined));
-        ncclConfig_t.minCTAs(config, or(minCtas, undefined));
-        ncclConfig_t.maxCTAs(config, or(maxCtas, undefined));
-        ncclConfig_t.netName(config, string(network));
-        ncclConfig_t.splitShare(config, splitShare ? 1 : undefined);
-        ncclConfig_t.trafficClass(config, or(trafficClass, undefined));
-        ncclConfig_t.commName(config, string(name));
+        ncclConfig_t.blocking(config, 1);
+        ncclConfig_t.cgaClusterSize(config, or(values.clusterSize, undefined));
+        ncclConfig_t.minCTAs(config, or(values.minCtas, undefined));
+        ncclConfig_t.maxCTAs(config, or(values.maxCtas, undefined));
+        ncclConfig_t.netName(config, string(values.network));
+        ncclConfig_t.splitShare(config, values.splitShare ? 1 : undefined);
+        ncclConfig_t.trafficClass(config, or(values.trafficClass, undefined));
+        ncclConfig_t.commName(config, string(values.name));
         ncclConfig_t.collnetEnable(config, undefined);
         ncclConfig_t.CTAPolicy(config, undefined);
         ncclConfig_t.shrinkShare(config, undefined);
@@ -162,7 +170,7 @@ public final class CommunicatorOptions {
         return value != null ? value : other;
     }
 
-    /** A non-blocking creation may read it after the call has returned, so it is never freed. */
+    /** NCCL may keep the pointer, so it is never freed. */
     private static MemorySegment string(@Nullable String text) {
         return text == null ? MemorySegment.NULL : Arena.global().allocateFrom(text);
     }

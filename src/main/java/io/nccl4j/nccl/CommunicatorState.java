@@ -6,14 +6,12 @@ import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.nccl.Nccl;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.internal.BoundedCall;
-import io.nccl4j.internal.StateChanges;
-import io.nccl4j.internal.TimeLimit;
+import io.nccl4j.internal.Deadline;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.locks.LockSupport;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -38,7 +36,7 @@ final class CommunicatorState {
         }
     }
 
-    private static final Logger LOG = LoggerFactory.getLogger(Communicator.class);
+    private static final Logger LOG = LoggerFactory.getLogger("io.nccl4j.nccl.Communicator");
 
     private final CudaDevice device;
     private final int generation;
@@ -46,7 +44,6 @@ final class CommunicatorState {
     private volatile @Nullable NcclException failure;
     private volatile @Nullable String abandoned;
     private volatile @Nullable String stuck;
-    private volatile boolean finalized;
 
     CommunicatorState(CudaDevice device) {
         this.device = device;
@@ -80,7 +77,6 @@ final class CommunicatorState {
     synchronized void abandon(String reason) {
         if (abandoned == null) {
             abandoned = reason;
-            StateChanges.add();
         }
     }
 
@@ -97,16 +93,7 @@ final class CommunicatorState {
         return abandoned != null;
     }
 
-    boolean isFinalized() {
-        return finalized;
-    }
-
-    void finish() {
-        finalized = true;
-        StateChanges.add();
-    }
-
-    void check(Communicator communicator) {
+    void check(Object communicator) {
         device.checkUsable();
         NcclException first = failure;
         if (first != null) {
@@ -116,9 +103,6 @@ final class CommunicatorState {
         if (reason != null) {
             throw new IllegalStateException(communicator + " cannot be used: " + reason);
         }
-        if (finalized) {
-            throw new IllegalStateException(communicator + " cannot be used: it was finalized");
-        }
     }
 
     /** Remembers the first failure. */
@@ -126,7 +110,6 @@ final class CommunicatorState {
         if (failure == null) {
             LOG.error("{} is lost: {}", communicator, e.getMessage());
             failure = e;
-            StateChanges.add();
         }
     }
 
@@ -142,7 +125,7 @@ final class CommunicatorState {
         }
         boolean ended = true;
         try {
-            return BoundedCall.run(call + " on " + communicator, limit, () -> {
+            return BoundedCall.run(call + " on " + communicator, Deadline.after(limit), () -> {
                 try {
                     return device.call(body);
                 } finally {
@@ -153,7 +136,6 @@ final class CommunicatorState {
             ended = false;
             // It may be at work in there at any time from now on, so nothing else must be.
             stuck = call + " has not returned in time";
-            StateChanges.add();
             throw e;
         } finally {
             if (ended) {
@@ -173,26 +155,9 @@ final class CommunicatorState {
             MemorySegment out = arena.allocate(JAVA_INT);
             int status = Nccl.ncclCommGetAsyncError(communicator, out);
             if (status != 0) {
-                throw NcclException.of("ncclCommGetAsyncError", status, "ncclCommGetAsyncError on " + name);
+                throw NcclException.of("ncclCommGetAsyncError", status, name);
             }
             return out.get(JAVA_INT, 0);
         }
-    }
-
-    /** Waits until a non-blocking call on the communicator has ended; the code with which it did. */
-    static int awaitEnd(MemorySegment communicator, Object name, Duration limit) {
-        long deadline = System.nanoTime() + TimeLimit.nanos(limit);
-        long pause = 10_000;
-        int code = asyncError(communicator, name);
-        while (code == Nccl.ncclInProgress()) {
-            if (System.nanoTime() - deadline >= 0) {
-                throw new WaitTimeoutException("a non-blocking call on " + name + " is still in progress after "
-                        + TimeLimit.millis(limit) + " ms");
-            }
-            LockSupport.parkNanos(pause);
-            pause = Math.min(pause * 2, 1_000_000);
-            code = asyncError(communicator, name);
-        }
-        return code;
     }
 }

@@ -20,16 +20,12 @@ public final class NcclException extends NativeCallException {
      *
      * @param function the C function
      * @param code what it returned, not success
-     * @param communicator the communicator concerned, if there is one
+     * @param communicator names the communicator concerned, if there is one
      */
-    public static NcclException of(String function, int code, @Nullable Communicator communicator) {
-        String where = communicator == null ? function : function + " on " + communicator;
-        return of(function, code, where);
-    }
-
-    static NcclException of(String function, int code, String where) {
+    public static NcclException of(String function, int code, @Nullable Object communicator) {
         NcclResult result = NcclResult.of(code);
-        StringBuilder message = new StringBuilder(where).append(" failed with ")
+        StringBuilder message = new StringBuilder(communicator == null ? function : function + " on " + communicator)
+                .append(" failed with ")
                 .append(result == null ? "an unknown code" : result.cName()).append(" (").append(code).append("): ")
                 .append(string(Nccl.ncclGetErrorString(code)));
         // NCCL takes a communicator here and does not look at it, so that one that is gone does no harm.
@@ -41,7 +37,7 @@ public final class NcclException extends NativeCallException {
     }
 
     /** A later call on a communicator that has failed for good: fails at once, with the first failure as its cause. */
-    static NcclException after(NcclException first, Communicator communicator) {
+    static NcclException after(NcclException first, Object communicator) {
         NcclException e = new NcclException(first.function(), first.code(),
                 communicator + " has failed before and can only be "
                         + "aborted or closed. First failure: " + first.getMessage());

@@ -1,11 +1,9 @@
 package io.nccl4j.nccl;
 
-import io.nccl4j.NativeLibraries;
 import io.nccl4j.bindings.nccl.Nccl;
+import io.nccl4j.internal.LibraryLoader;
 import java.util.ArrayList;
-import java.util.LinkedHashSet;
 import java.util.List;
-import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -21,8 +19,6 @@ final class NcclGroup {
     private static final ThreadLocal<@Nullable NcclGroup> CURRENT = new ThreadLocal<>();
 
     private final List<Member> members = new ArrayList<>();
-    private final Set<Communicator> pending = new LinkedHashSet<>();
-    private boolean making;
 
     private NcclGroup() {
     }
@@ -33,7 +29,7 @@ final class NcclGroup {
             body.run();
             return;
         }
-        NativeLibraries.load();
+        LibraryLoader.loadNccl();
         NcclGroup group = new NcclGroup();
         CURRENT.set(group);
         try {
@@ -49,7 +45,6 @@ final class NcclGroup {
         if (members.isEmpty()) {
             return;
         }
-        making = true;
         check(Nccl.ncclGroupStart(), "ncclGroupStart");
         Throwable failure = null;
         try {
@@ -64,13 +59,7 @@ final class NcclGroup {
 
     private void end(@Nullable Throwable failure) {
         try {
-            int status = Nccl.ncclGroupEnd();
-            if (status != Nccl.ncclInProgress()) {
-                check(status, "ncclGroupEnd");
-            }
-            for (Communicator communicator : pending) {
-                communicator.awaitReady(communicator.limit());
-            }
+            check(Nccl.ncclGroupEnd(), "ncclGroupEnd");
         } catch (RuntimeException e) {
             if (failure == null) {
                 throw e;
@@ -81,7 +70,7 @@ final class NcclGroup {
 
     private static void check(int status, String function) {
         if (status != 0) {
-            throw NcclException.of(function, status, function);
+            throw NcclException.of(function, status, null);
         }
     }
 
@@ -94,16 +83,6 @@ final class NcclGroup {
         } else {
             group.members.add(new Member(check, call));
         }
-    }
-
-    /** Whether the calls of a group are being made on this thread; then the communicator is waited for at their end. */
-    static boolean defer(Communicator communicator) {
-        NcclGroup group = CURRENT.get();
-        if (group == null || !group.making) {
-            return false;
-        }
-        group.pending.add(communicator);
-        return true;
     }
 
     /** Refuses a call that cannot be made later. */

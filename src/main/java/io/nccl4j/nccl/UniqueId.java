@@ -1,7 +1,7 @@
 package io.nccl4j.nccl;
 
-import io.nccl4j.NativeLibraries;
 import io.nccl4j.bindings.nccl.Nccl;
+import io.nccl4j.internal.LibraryLoader;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
@@ -28,12 +28,12 @@ public final class UniqueId {
      * until the communicator exists.
      */
     public static UniqueId create() {
-        NativeLibraries.load();
+        LibraryLoader.loadNccl();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(BYTES);
             int status = Nccl.ncclGetUniqueId(out);
             if (status != 0) {
-                throw NcclException.of("ncclGetUniqueId", status, "ncclGetUniqueId");
+                throw NcclException.of("ncclGetUniqueId", status, null);
             }
             return new UniqueId(out.toArray(ValueLayout.JAVA_BYTE));
         }

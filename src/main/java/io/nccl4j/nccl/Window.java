@@ -2,12 +2,13 @@ package io.nccl4j.nccl;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.nccl.Nccl;
-import io.nccl4j.cuda.CloseLimit;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.CaptureScope;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.internal.Deadline;
+import io.nccl4j.internal.Ownership;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
@@ -20,7 +21,7 @@ import org.slf4j.LoggerFactory;
  *
  * <p>Belongs to its communicator and holds its memory: both can only be closed after it.
  */
-public final class Window extends NativeResource {
+public final class Window extends NativeObject {
     private static final Logger LOG = LoggerFactory.getLogger(Window.class);
 
     private final Communicator communicator;
@@ -30,6 +31,7 @@ public final class Window extends NativeResource {
         super("Window", address, communicator, memory);
         this.communicator = communicator;
         this.memory = memory;
+        Ownership.of(this).onClose(this::checkClose, this::release);
     }
 
     static Window register(Communicator communicator, DeviceMemory memory) {
@@ -84,7 +86,7 @@ public final class Window extends NativeResource {
      * @throws IllegalArgumentException if the range is not inside of the window
      */
     public WindowSlice slice(long offsetBytes, long bytes) {
-        checkOpen();
+        address();
         if (offsetBytes < 0 || bytes < 1 || offsetBytes > byteSize() - bytes) {
             throw new IllegalArgumentException(
                     "range of " + bytes + " bytes from " + offsetBytes + " is outside of " + this
@@ -98,21 +100,19 @@ public final class Window extends NativeResource {
         return slice(0, byteSize());
     }
 
-    @Override
-    protected void checkClose() {
+    private void checkClose() {
         CaptureScope.refuse("close of " + label(), "close after the capture");
         NcclGroup.refuse("close of " + label());
     }
 
     /** Deregisters, {@code ncclCommWindowDeregister}. Collective. */
-    @Override
-    protected void release(long released) {
+    private void release(long released, Deadline deadline) {
         String reason = communicator.lost();
-        if (reason == null && !communicator.device().awaitEnqueued(CloseLimit.get())) {
-            reason = "work that may use it is still pending after " + CloseLimit.get().toSeconds() + " s";
+        if (reason == null && !communicator.device().awaitLastUse(deadline.remaining())) {
+            reason = "work that may use it is still pending after " + deadline;
         }
         if (reason == null) {
-            reason = deregister(MemorySegment.ofAddress(released));
+            reason = deregister(MemorySegment.ofAddress(released), deadline);
         }
         if (reason != null) {
             LOG.error("{} and its memory are left alone, not released: {}", label(), reason);
@@ -121,10 +121,10 @@ public final class Window extends NativeResource {
         }
     }
 
-    private @Nullable String deregister(MemorySegment window) {
+    private @Nullable String deregister(MemorySegment window, Deadline deadline) {
         MemorySegment owner = communicator.segment();
         try {
-            communicator.callCollectively("ncclCommWindowDeregister", CloseLimit.get(), () -> {
+            communicator.callCollectively("ncclCommWindowDeregister", deadline.remaining(), () -> {
                 communicator.check("ncclCommWindowDeregister", Nccl.ncclCommWindowDeregister(owner, window));
                 return window;
             });
@@ -132,6 +132,10 @@ public final class Window extends NativeResource {
         } catch (WaitTimeoutException | NcclException e) {
             return e.getMessage();
         }
+    }
+
+    private String label() {
+        return Ownership.of(this).label();
     }
 
     @Override

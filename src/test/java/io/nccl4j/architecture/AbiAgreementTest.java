@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import com.tngtech.archunit.core.domain.JavaClass;
 import com.tngtech.archunit.core.domain.JavaMethodCall;
 import com.tngtech.archunit.core.importer.ClassFileImporter;
-import com.tngtech.archunit.core.importer.ImportOption;
 import java.io.IOException;
 import java.lang.foreign.GroupLayout;
 import java.lang.foreign.MemorySegment;
@@ -73,8 +72,7 @@ class AbiAgreementTest {
     /** Constants of the bindings that code outside of them reads. */
     private static Map<String, Long> constants() throws Exception {
         Map<String, Long> facts = new TreeMap<>();
-        for (JavaClass type : new ClassFileImporter().withImportOption(ImportOption.Predefined.DO_NOT_INCLUDE_TESTS)
-                .importPackages("io.nccl4j")) {
+        for (JavaClass type : new ClassFileImporter().importPackages("io.nccl4j")) {
             if (type.getPackageName().startsWith("io.nccl4j.bindings")) {
                 continue;
             }

@@ -21,14 +21,12 @@ class PackageArrowsTest {
             .layer("cuda").definedBy("io.nccl4j.cuda") //
             .layer("nccl").definedBy("io.nccl4j.nccl") //
             .layer("bootstrap").definedBy("io.nccl4j.bootstrap") //
-            .layer("emulator").definedBy("io.nccl4j.emulator") //
             .layer("ep").definedBy("io.nccl4j.ep") //
             .whereLayer("ep").mayNotBeAccessedByAnyLayer() //
-            .whereLayer("emulator").mayNotBeAccessedByAnyLayer() //
-            .whereLayer("bootstrap").mayOnlyBeAccessedByLayers("emulator") //
-            .whereLayer("nccl").mayOnlyBeAccessedByLayers("ep", "bootstrap", "emulator") //
-            .whereLayer("cuda").mayOnlyBeAccessedByLayers("nccl", "ep", "emulator", "bootstrap") //
-            .whereLayer("internal").mayOnlyBeAccessedByLayers("root", "cuda", "nccl", "ep", "bootstrap", "emulator");
+            .whereLayer("bootstrap").mayNotBeAccessedByAnyLayer() //
+            .whereLayer("nccl").mayOnlyBeAccessedByLayers("ep", "bootstrap") //
+            .whereLayer("cuda").mayOnlyBeAccessedByLayers("nccl", "ep", "bootstrap") //
+            .whereLayer("internal").mayOnlyBeAccessedByLayers("root", "cuda", "nccl", "ep", "bootstrap");
 
     @ArchTest
     static final ArchRule BINDINGS_DEPEND_ON_THE_JDK_ONLY = classes().that().resideInAPackage("io.nccl4j.bindings..")
@@ -37,12 +35,11 @@ class PackageArrowsTest {
     @ArchTest
     static final ArchRule INTERNAL_KNOWS_NO_FLOOR_ABOVE = noClasses().that().resideInAPackage("io.nccl4j.internal")
             .should().dependOnClassesThat().resideInAnyPackage("io.nccl4j.cuda", "io.nccl4j.nccl", "io.nccl4j.ep",
-                    "io.nccl4j.bootstrap", "io.nccl4j.emulator");
+                    "io.nccl4j.bootstrap");
 
     @ArchTest
     static final ArchRule PUBLIC_CLASSES_ARE_FINAL = classes().that()
-            .resideInAnyPackage("io.nccl4j", "io.nccl4j.cuda", "io.nccl4j.nccl", "io.nccl4j.ep", "io.nccl4j.bootstrap",
-                    "io.nccl4j.emulator")
+            .resideInAnyPackage("io.nccl4j", "io.nccl4j.cuda", "io.nccl4j.nccl", "io.nccl4j.ep", "io.nccl4j.bootstrap")
             .and().arePublic().and().areNotInterfaces().and().areNotEnums().and()
             .doNotHaveModifier(JavaModifier.ABSTRACT)
             .should().haveModifier(JavaModifier.FINAL);

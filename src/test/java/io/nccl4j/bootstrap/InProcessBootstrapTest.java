@@ -20,13 +20,13 @@ class InProcessBootstrapTest {
 
     @Test
     void everyRankGetsWhatAllGave() throws Exception {
-        List<InProcessBootstrap> ranks = InProcessBootstrap.of(6, LIMIT);
+        List<Bootstrap> ranks = Bootstraps.inProcess(6, Ranks.options(LIMIT));
         assertThat(Ranks.outcomes(6, ranks::get, bootstrap -> Ranks.gathersRightly(bootstrap, 200))).containsOnly(true);
     }
 
     @Test
     void resultsBelongToTheRankAlone() throws Exception {
-        List<InProcessBootstrap> ranks = InProcessBootstrap.of(2, LIMIT);
+        List<Bootstrap> ranks = Bootstraps.inProcess(2, Ranks.options(LIMIT));
         List<Object> outcomes = Ranks.outcomes(2, ranks::get, bootstrap -> {
             byte[] mine = {1};
             byte[][] all = bootstrap.allGather(mine);
@@ -49,7 +49,7 @@ class InProcessBootstrapTest {
 
     @Test
     void missingRanksAreNamed() throws Exception {
-        List<InProcessBootstrap> ranks = InProcessBootstrap.of(5, Duration.ofMillis(200));
+        List<Bootstrap> ranks = Bootstraps.inProcess(5, Ranks.options(Duration.ofMillis(200)));
         List<Object> outcomes = Ranks.outcomes(5,
                 rank -> rank % 2 == 1 ? "absent" : ranks.get(rank).allGather(new byte[0]));
         assertThat(List.of(outcomes.get(0), outcomes.get(2), outcomes.get(4))).allSatisfy(outcome -> {
@@ -63,7 +63,7 @@ class InProcessBootstrapTest {
 
     @Test
     void aRankThatLeftIsNamedAtOnce() throws Exception {
-        List<InProcessBootstrap> ranks = InProcessBootstrap.of(3, LIMIT);
+        List<Bootstrap> ranks = Bootstraps.inProcess(3, Ranks.options(LIMIT));
         long start = System.nanoTime();
         List<Object> outcomes = Ranks.outcomes(3, rank -> {
             if (rank == 2) {
@@ -81,30 +81,18 @@ class InProcessBootstrapTest {
     @Test
     void whoCompletedACallGetsItsResultEvenIfOthersLeave() throws Exception {
         for (int repetition = 0; repetition < 50; repetition++) {
-            List<InProcessBootstrap> ranks = InProcessBootstrap.of(4, LIMIT);
+            List<Bootstrap> ranks = Bootstraps.inProcess(4, Ranks.options(LIMIT));
             assertThat(Ranks.outcomes(4, ranks::get, bootstrap -> Ranks.gathersRightly(bootstrap, 1)))
                     .containsOnly(true);
         }
     }
 
     @Test
-    void anInterruptEndsTheWait() throws Exception {
-        List<InProcessBootstrap> ranks = InProcessBootstrap.of(2, LIMIT);
-        List<Object> outcomes = Ranks.outcomes(1, rank -> {
-            Thread.currentThread().interrupt();
-            return ranks.get(0).allGather(new byte[0]);
-        });
-        assertThat((Throwable) outcomes.getFirst()).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("was interrupted");
-        assertThatThrownBy(() -> ranks.get(1).barrier())
-                .hasMessageContaining("rank 0 has given up: ").hasMessageContaining("was interrupted");
-    }
-
-    @Test
     void wrongUseIsRefused() {
-        assertThatThrownBy(() -> InProcessBootstrap.of(0)).isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(() -> InProcessBootstrap.of(2, Duration.ZERO)).isInstanceOf(IllegalArgumentException.class);
-        InProcessBootstrap bootstrap = InProcessBootstrap.of(1).getFirst();
+        assertThatThrownBy(() -> Bootstraps.inProcess(0)).isInstanceOf(IllegalArgumentException.class);
+        assertThatThrownBy(() -> Bootstraps.inProcess(2, Ranks.options(Duration.ZERO)))
+                .isInstanceOf(IllegalArgumentException.class);
+        Bootstrap bootstrap = Bootstraps.inProcess(1).getFirst();
         assertThatThrownBy(() -> bootstrap.allGather(new byte[(1 << 20) + 1]))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("1048577 bytes are too many");
@@ -118,7 +106,7 @@ class InProcessBootstrapTest {
     @Test
     @EmulatedRanks
     void theUniqueIdComesFromRank0() throws Exception {
-        List<InProcessBootstrap> ranks = InProcessBootstrap.of(3, LIMIT);
+        List<Bootstrap> ranks = Bootstraps.inProcess(3, Ranks.options(LIMIT));
         List<Object> ids = Ranks.outcomes(3, ranks::get, Bootstrap::exchangeUniqueId);
         assertThat(ids).hasOnlyElementsOfType(UniqueId.class).containsOnly(ids.getFirst());
     }
@@ -127,7 +115,7 @@ class InProcessBootstrapTest {
     @EmulatedRanks
     void allHearThatRank0CouldMakeNoUniqueId() throws Exception {
         Emulator.presetResult("ncclGetUniqueId", 2);
-        List<InProcessBootstrap> ranks = InProcessBootstrap.of(3, LIMIT);
+        List<Bootstrap> ranks = Bootstraps.inProcess(3, Ranks.options(LIMIT));
         List<Object> outcomes = Ranks.outcomes(3, ranks::get, Bootstrap::exchangeUniqueId);
         assertThat((Throwable) outcomes.getFirst()).isInstanceOf(NcclException.class);
         assertThat(outcomes.subList(1, 3)).allSatisfy(outcome -> assertThat((Throwable) outcome)

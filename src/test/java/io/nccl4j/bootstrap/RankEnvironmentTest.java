@@ -86,7 +86,7 @@ class RankEnvironmentTest {
             "a[3,5]b[2-4]-ib|a3b2-ib",
             "rack1-[10,12]|rack1-10"})
     void theFirstNodeOfSlurmsLists(String list, String first) {
-        assertThat(SlurmNodes.first(list)).isEqualTo(first);
+        assertThat(RankEnvironment.firstNode(list)).isEqualTo(first);
     }
 
     @Test
@@ -115,7 +115,7 @@ class RankEnvironmentTest {
     @Test
     void whatTheLauncherSaysIsUsed() throws Exception {
         int port = Ranks.freePort();
-        BootstrapOptions options = new BootstrapOptions(Duration.ofSeconds(20), null, "", null);
+        BootstrapOptions options = Ranks.options(Duration.ofSeconds(20));
         assertThat(Ranks.outcomes(2,
                 rank -> parse("RANK=" + rank, "WORLD_SIZE=2", "LOCAL_RANK=" + (5 + rank), "MASTER_ADDR=127.0.0.1",
                         "MASTER_PORT=" + port).connect(options),

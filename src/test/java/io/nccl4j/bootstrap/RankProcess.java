@@ -16,7 +16,8 @@ import java.time.Duration;
 
 /**
  * One rank in a process of its own. Arguments: {@code environment}, or {@code tcp host port rank size}, or
- * {@code file folder rank size}; then what to do: {@code reduce} or {@code wait}.
+ * {@code file folder rank size}; then what to do: {@code reduce}, {@code wait} in calls
+ * until one fails, {@code watch} without calls until a rank has gone, {@code sleep}, or {@code device}.
  */
 public final class RankProcess {
     private RankProcess() {
@@ -26,21 +27,38 @@ public final class RankProcess {
     public static void main(String[] arguments) {
         try (Bootstrap bootstrap = bootstrap(arguments)) {
             System.out.println("met as rank " + bootstrap.rank() + " of " + bootstrap.size());
-            if (arguments[arguments.length - 1].equals("reduce")) {
-                System.out.println("sum " + reduce(bootstrap));
-            } else {
-                while (true) {
-                    bootstrap.barrier();
-                }
-            }
-        } catch (RuntimeException e) {
+            act(arguments[arguments.length - 1], bootstrap);
+        } catch (RuntimeException | InterruptedException e) {
             System.out.println("failed " + e);
             System.exit(1);
         }
     }
 
+    private static void act(String what, Bootstrap bootstrap) throws InterruptedException {
+        switch (what) {
+            case "reduce" -> System.out.println("sum " + reduce(bootstrap));
+            case "wait" -> {
+                while (true) {
+                    bootstrap.barrier();
+                }
+            }
+            case "watch" -> {
+                while (bootstrap.goneRanks().isEmpty()) {
+                    Thread.sleep(5);
+                }
+                bootstrap.goneRanks().forEach((rank, how) -> System.out.println("gone " + rank + " " + how));
+            }
+            case "sleep" -> Thread.sleep(Duration.ofMinutes(5));
+            case "device" -> {
+                Emulator.use();
+                System.out.println("device " + bootstrap.device().ordinal());
+            }
+            default -> throw new IllegalArgumentException(what);
+        }
+    }
+
     private static Bootstrap bootstrap(String[] arguments) {
-        BootstrapOptions options = BootstrapOptions.defaults().withLimit(Duration.ofSeconds(30));
+        BootstrapOptions options = BootstrapOptions.builder().limit(Duration.ofSeconds(30)).build();
         return switch (arguments[0]) {
             case "environment" -> Bootstraps.fromEnvironment(options);
             case "tcp" -> Bootstraps.tcp(arguments[1], Integer.parseInt(arguments[2]), Integer.parseInt(arguments[3]),
@@ -61,7 +79,7 @@ public final class RankProcess {
                 Arena arena = Arena.ofConfined()) {
             MemorySegment value = arena.allocateFrom(ValueLayout.JAVA_INT, 1 << bootstrap.rank());
             buffer.copyFrom(value);
-            communicator.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
+            communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
             stream.await(Duration.ofSeconds(20));
             buffer.copyTo(value);
             return value.get(ValueLayout.JAVA_INT, 0);

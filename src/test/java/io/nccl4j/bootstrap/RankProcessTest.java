@@ -1,9 +1,12 @@
 package io.nccl4j.bootstrap;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.processes.ChildJvm;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -77,8 +80,8 @@ class RankProcessTest {
             child.await("met as rank");
         }
         children.get(1).kill();
-        assertThat(children.get(0).awaitEnd()).containsPattern("failed .*rank 1 has left");
-        assertThat(children.get(2).awaitEnd()).containsPattern("failed .*rank 0 has given up: rank 1 has left");
+        assertThat(children.get(0).awaitEnd()).containsPattern("failed .*rank 1 is lost: its connection broke");
+        assertThat(children.get(2).awaitEnd()).containsPattern("failed .*rank 1 is lost: its connection broke");
         assertThat(children.get(0).exitCode()).isEqualTo(1);
     }
 
@@ -93,6 +96,52 @@ class RankProcessTest {
         }
         children.get(0).kill();
         assertThat(children.get(1).awaitEnd())
-                .containsPattern("failed .*(rank 0 has left|connection to rank 0 has failed)");
+                .containsPattern("failed .*rank 0 is lost: its connection broke");
+    }
+
+    @Test
+    void h3AKilledProcessIsKnownWithoutACall() throws Exception {
+        String port = Integer.toString(Ranks.freePort());
+        Path place = folder.resolve("place");
+        for (int rank = 0; rank < 2; rank++) {
+            start(Map.of(), "tcp", "localhost", port, "" + rank, "2", rank == 1 ? "sleep" : "watch");
+            start(Map.of(), "file", place.toString(), "" + rank, "2", rank == 1 ? "sleep" : "watch");
+        }
+        for (ChildJvm child : children) {
+            child.await("met as rank");
+        }
+        children.get(2).kill();
+        children.get(3).kill();
+        assertThat(children.get(0).awaitEnd())
+                .containsPattern("gone 1 Departure.lost=true, how=is lost: its connection");
+        assertThat(children.get(1).awaitEnd())
+                .containsPattern("gone 1 Departure.lost=true, how=is lost: its connection");
+    }
+
+    @Test
+    void whatAKilledJobHasLeftInAFolderDoesNoHarm() throws Exception {
+        for (int rank = 0; rank < 2; rank++) {
+            start(Map.of(), "file", folder.toString(), "" + rank, "2", "sleep");
+        }
+        for (ChildJvm child : children) {
+            child.await("met as rank");
+        }
+        // Its process runs.
+        assertThatThrownBy(() -> Bootstraps.file(folder, 1, 2)).isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("rank 0 refuses rank 1: rank 1 is here already");
+        children.forEach(ChildJvm::kill);
+        for (ChildJvm child : children) {
+            child.awaitEnd();
+        }
+        assertThat(folder).isNotEmptyDirectory();
+        BootstrapOptions brief = Ranks.options(Duration.ofMillis(500));
+        assertThatThrownBy(() -> Bootstraps.file(folder, 1, 2, brief)).isInstanceOf(WaitTimeoutException.class)
+                .hasMessageContaining("rank 0 did not come");
+        for (int size : new int[]{2, 3}) {
+            BootstrapOptions options = Ranks.options(Duration.ofSeconds(30));
+            assertThat(Ranks.outcomes(size, rank -> Bootstraps.file(folder, rank, size, options),
+                    bootstrap -> Ranks.gathersRightly(bootstrap, 3))).containsOnly(true);
+        }
+        assertThat(folder).isEmptyDirectory();
     }
 }

@@ -33,6 +33,16 @@ final class Ranks {
     private Ranks() {
     }
 
+    /** Options with this limit and no secret. */
+    static BootstrapOptions options(Duration limit) {
+        return BootstrapOptions.builder().limit(limit).build();
+    }
+
+    /** Options with this limit and this secret. */
+    static BootstrapOptions options(Duration limit, String secret) {
+        return BootstrapOptions.builder().limit(limit).secret(secret).build();
+    }
+
     /** What each rank gave back, or the exception that it threw. */
     static <T> List<Object> outcomes(int size, Body<T> body) throws Exception {
         try (ExecutorService threads = Executors.newThreadPerTaskExecutor(Thread.ofPlatform().daemon().factory())) {

@@ -4,14 +4,10 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import java.lang.ref.WeakReference;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -177,90 +173,6 @@ class GraphCaptureTest {
             memory.fillAsync((byte) 3, main);
             main.await(LIMIT);
         }
-    }
-
-    @Test
-    void anExecutableTakesOverAnotherGraph() {
-        try (CudaStream stream = CudaStream.create(device);
-                DeviceMemory one = DeviceMemory.allocate(device, 4);
-                DeviceMemory two = DeviceMemory.allocate(device, 4);
-                PinnedMemory out = PinnedMemory.allocate(device, 4);
-                CudaGraph first = stream.capture(() -> one.fillAsync((byte) 1, stream));
-                CudaGraph second = stream.capture(() -> two.fillAsync((byte) 2, stream));
-                CudaGraph longer = stream.capture(() -> {
-                    two.fillAsync((byte) 3, stream);
-                    two.fillAsync((byte) 4, stream);
-                });
-                CudaGraphExec exec = first.instantiate()) {
-            exec.update(second);
-            exec.launch(stream);
-            stream.await(LIMIT);
-            two.copyTo(out.segment());
-            assertThat(out.segment().get(JAVA_INT, 0)).isEqualTo(0x02020202);
-            assertThatThrownBy(() -> exec.update(longer)).isInstanceOf(IllegalArgumentException.class)
-                    .hasMessageContaining("topology");
-        }
-    }
-
-    /** A server may capture anew and update for as long as it runs. */
-    @Test
-    void anExecutableForgetsWhatItDidBeforeItsUpdates() throws InterruptedException {
-        try (CudaStream stream = CudaStream.create(device);
-                CudaGraph first = counting(stream, new AtomicInteger());
-                CudaGraphExec exec = first.instantiate()) {
-            List<WeakReference<AtomicInteger>> counters = new ArrayList<>();
-            for (int i = 0; i < 20; i++) {
-                AtomicInteger counter = new AtomicInteger();
-                try (CudaGraph next = counting(stream, counter)) {
-                    exec.update(next);
-                }
-                exec.launch(stream);
-                stream.await(LIMIT);
-                assertThat(counter).hasValue(1);
-                counters.add(new WeakReference<>(counter));
-            }
-            long deadline = System.nanoTime() + LIMIT.toNanos();
-            // The one before the last is released by the next update.
-            while (counters.subList(0, 18).stream().anyMatch(counter -> counter.get() != null)) {
-                assertThat(System.nanoTime()).isLessThan(deadline);
-                System.gc();
-                Thread.sleep(1);
-            }
-        }
-    }
-
-    @Test
-    void launchesBeforeAnUpdateDoWhatTheyDid() {
-        List<AtomicInteger> counters = Stream.generate(AtomicInteger::new).limit(5).toList();
-        CountDownLatch gate = new CountDownLatch(1);
-        try (CudaStream stream = CudaStream.create(device);
-                CudaStream capturing = CudaStream.create(device);
-                CudaGraph first = counting(capturing, counters.getFirst());
-                CudaGraphExec exec = first.instantiate()) {
-            first.close();
-            stream.launchHostFunction(() -> {
-                try {
-                    gate.await(LIMIT.toSeconds(), TimeUnit.SECONDS);
-                } catch (InterruptedException e) {
-                    Thread.currentThread().interrupt();
-                }
-            });
-            exec.launch(stream);
-            for (AtomicInteger counter : counters.subList(1, counters.size())) {
-                try (CudaGraph next = counting(capturing, counter)) {
-                    exec.update(next);
-                }
-                exec.launch(stream);
-            }
-            assertThat(counters).allSatisfy(counter -> assertThat(counter).hasValue(0));
-            gate.countDown();
-            stream.await(LIMIT);
-            assertThat(counters).allSatisfy(counter -> assertThat(counter).hasValue(1));
-        }
-    }
-
-    private static CudaGraph counting(CudaStream stream, AtomicInteger counter) {
-        return stream.capture(() -> stream.launchHostFunction(counter::incrementAndGet));
     }
 
     @Test

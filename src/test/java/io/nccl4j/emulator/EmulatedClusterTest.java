@@ -105,7 +105,8 @@ class EmulatedClusterTest {
                             CudaStream stream = CudaStream.create(rank.device());
                             DeviceMemory buffer = DeviceMemory.allocate(rank.device(), 4)) {
                         if (rank.rank() == 0) {
-                            communicator.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
+                            communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM,
+                                    stream);
                             stream.synchronize();
                         } else {
                             never.await();

@@ -1,6 +1,5 @@
 package io.nccl4j.ep;
 
-import io.nccl4j.emulator.EpApi;
 import java.util.Map;
 
 /**
@@ -10,11 +9,10 @@ import java.util.Map;
  * @param name what is done
  * @param evidence what the library makes of it when the rule is switched off
  * @param message a part of the message that names what was given and what is allowed
- * @param api generation of the library
  * @param environment of the library
  * @param body does it, on every rank
  */
-record Breach(Rule rule, String name, Evidence evidence, String message, EpApi api, Map<String, String> environment,
+record Breach(Rule rule, String name, Evidence evidence, String message, Map<String, String> environment,
         Body body) {
     /** What a rule protects from. */
     enum Evidence {
@@ -33,23 +31,19 @@ record Breach(Rule rule, String name, Evidence evidence, String message, EpApi a
     }
 
     static Breach misuse(Rule rule, String name, String message, Body body) {
-        return new Breach(rule, name, Evidence.MISUSE, message, EpApi.V2, Map.of(), body);
+        return new Breach(rule, name, Evidence.MISUSE, message, Map.of(), body);
     }
 
     static Breach error(Rule rule, String name, String message, Body body) {
-        return new Breach(rule, name, Evidence.ERROR, message, EpApi.V2, Map.of(), body);
+        return new Breach(rule, name, Evidence.ERROR, message, Map.of(), body);
     }
 
     static Breach unseen(Rule rule, String name, String message, Body body) {
-        return new Breach(rule, name, Evidence.NONE, message, EpApi.V2, Map.of(), body);
-    }
-
-    Breach v1() {
-        return new Breach(rule, name, evidence, message, EpApi.RELEASE_0_1_0, environment, body);
+        return new Breach(rule, name, Evidence.NONE, message, Map.of(), body);
     }
 
     Breach with(String variable) {
-        return new Breach(rule, name, evidence, message, api, Map.of(variable, "1"), body);
+        return new Breach(rule, name, evidence, message, Map.of(variable, "1"), body);
     }
 
     @Override

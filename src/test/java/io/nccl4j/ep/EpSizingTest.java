@@ -57,12 +57,12 @@ class EpSizingTest {
         EpSizing sizing = EpSizing.of(lowLatency(Layout.EXPERT_MAJOR, 128), 8);
         long received = 32L * 8 * 128 * 7168 * 2;
         assertThat(sizing.receivedBytes(7168, DataType.BFLOAT16)).isEqualTo(received);
-        assertThat(sizing.buffersBytes(7168, DataType.BFLOAT16))
+        assertThat(sizing.buffersBytes(BufferConfig.of(7168, DataType.BFLOAT16)))
                 .isEqualTo(2 * received + 2 * 128L * 7168 * 2 + 128 * 8 * 8 + 128 * 8 * 4 + 32 * 4);
         assertThatThrownBy(() -> EpSizing.of(lowLatency(Layout.EXPERT_MAJOR, 128), 7))
                 .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("256 experts on 7 ranks");
         EpGroupConfig open = EpGroupConfig.highThroughput().experts(8).maxTokensPerRank(8).maxTokenBytes(128).build();
-        assertThatThrownBy(() -> EpSizing.of(open, 2).buffersBytes(64, DataType.BFLOAT16))
+        assertThatThrownBy(() -> EpSizing.of(open, 2).buffersBytes(BufferConfig.of(64, DataType.BFLOAT16)))
                 .isInstanceOf(IllegalStateException.class).hasMessageContaining("no layout");
     }
 

@@ -40,7 +40,7 @@ class FlightRecordingTest {
                 EpGroup group = EpGroup.create(communicator, EpGroupConfig.lowLatency().experts(4).maxTokensPerRank(4)
                         .maxTokenBytes(1024).layout(Layout.EXPERT_MAJOR).topK(2).build());
                 EpHandle handle = group.createHandle();
-                EpBuffers buffers = handle.allocateBuffers(512, DataType.BFLOAT16)) {
+                EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(512, DataType.BFLOAT16))) {
             Runnable step = () -> {
                 handle.dispatchAsync(buffers, 4, stream);
                 handle.combineAsync(buffers, stream);

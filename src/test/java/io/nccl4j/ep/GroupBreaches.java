@@ -6,8 +6,6 @@ import static io.nccl4j.ep.RuleBench.lowLatency;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
-import io.nccl4j.nccl.Communicator;
-import io.nccl4j.nccl.CommunicatorOptions;
 import io.nccl4j.nccl.DataType;
 import java.time.Duration;
 import java.util.List;
@@ -76,25 +74,9 @@ final class GroupBreaches {
                 Breach.misuse(Rule.LL_REGIONS, "regions of no multiple of 16 bytes", "would not be multiples of 16",
                         b -> b.calls(lowLatency(Layout.RANK_MAJOR).maxTokensPerRank(1).maxTokenBytes(256).topK(1))),
                 Breach.error(Rule.LL_BUFFER, "an RDMA buffer that is too small", "rdmaBufferBytes is 4096",
-                        b -> NativeHandle.create(
-                                b.group(lowLatency(Layout.EXPERT_MAJOR).topK(1).rdmaBufferBytes(4096)),
-                                b.group(lowLatency(Layout.EXPERT_MAJOR)).createHandle().shape(),
-                                HandleConfig.defaults())),
-                Breach.misuse(Rule.V1_HT_TOKENS, "8196 tokens on 0.1.0", "allows at most 8192",
-                        b -> b.group(highThroughput(Layout.FLAT).maxTokensPerRank(8196))).v1(),
-                Breach.misuse(Rule.V1_LL_TOKENS, "tokens times experts no multiple of 4 on 0.1.0",
-                        "needs a multiple of 4",
-                        b -> b.calls(
-                                lowLatency(Layout.EXPERT_MAJOR).experts(2).maxTokensPerRank(3).maxTokenBytes(4096)))
-                        .v1(),
-                Breach.misuse(Rule.V1_FEATURE, "eager on 0.1.0", "eager mode needs API v2",
-                        b -> b.group(highThroughput(Layout.FLAT).eager())).v1(),
-                Breach.unseen(Rule.COMMUNICATOR, "a non-blocking communicator", "is non-blocking", b -> {
-                    Communicator communicator = b.own(Communicator.init(b.rank.bootstrap(), b.rank.device(),
-                            CommunicatorOptions.defaults().blocking(false)));
-                    communicator.awaitReady(LayerOnRank.LIMIT);
-                    EpGroup.create(communicator, lowLatency(Layout.EXPERT_MAJOR).build());
-                }),
+                        b -> b.calls(lowLatency(Layout.EXPERT_MAJOR).rdmaBufferBytes(4096))),
+                Breach.unseen(Rule.LL_TOKENS, "16,384 tokens of a rank in low latency", "can count 16383 rows",
+                        b -> b.group(lowLatency(Layout.EXPERT_MAJOR).maxTokensPerRank(16_384))),
                 Breach.error(Rule.MASK, "a mask query without a mask", "whose configuration has mask()",
                         b -> b.group(lowLatency(Layout.EXPERT_MAJOR)).maskQuery(b.tensor(DataType.INT32, 2), b.stream)),
                 Breach.error(Rule.MASK, "an async error without a mask", "asyncError needs a low-latency group",

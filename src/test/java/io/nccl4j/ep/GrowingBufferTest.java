@@ -27,7 +27,7 @@ class GrowingBufferTest {
                     calls.await();
                     rank.bootstrap().barrier();
                     assertThat(same.layout()).isEqualTo(Layout.RANK_MAJOR);
-                    bench.own(calls.group.createHandle(Layout.EXPERT_MAJOR, 4));
+                    bench.own(calls.group.createHandle(Layout.EXPERT_MAJOR, 4, HandleConfig.defaults()));
                     assertThatThrownBy(() -> exec.launch(bench.stream)).isInstanceOf(IllegalStateException.class)
                             .hasMessageContaining("RDMA buffer").hasMessageContaining("capture again");
                     calls.update().dispatch().combine().await();

@@ -21,17 +21,19 @@ final class HandleBreaches {
         return List.of(
                 Breach.misuse(Rule.LAYOUT, "RANK_MAJOR with high throughput", "has no layout RANK_MAJOR",
                         b -> b.group(highThroughput(Layout.FLAT).maxReceiveRows(64)).createHandle(Layout.RANK_MAJOR,
-                                2)),
+                                2, HandleConfig.defaults())),
                 Breach.error(Rule.TOPK, "topK 32 with low latency", "can do at most 31",
                         b -> b.calls(lowLatency(Layout.EXPERT_MAJOR).experts(64).topK(32))),
                 Breach.error(Rule.TOPK, "topK 0", "from 1 to the 8 experts",
-                        b -> b.group(highThroughput(Layout.FLAT)).createHandle(Layout.FLAT, 0)),
+                        b -> b.group(highThroughput(Layout.FLAT)).createHandle(Layout.FLAT, 0,
+                                HandleConfig.defaults())),
                 Breach.unseen(Rule.LL_ONE_SHAPE, "another layout in a low-latency group",
                         "another shape is another group",
-                        b -> b.group(lowLatency(Layout.EXPERT_MAJOR)).createHandle(Layout.RANK_MAJOR, 2)),
+                        b -> b.group(lowLatency(Layout.EXPERT_MAJOR)).createHandle(Layout.RANK_MAJOR, 2,
+                                HandleConfig.defaults())),
                 Breach.error(Rule.EAGER_TOPK, "EXPERT_MAJOR in an eager group without topK", "must name topK",
                         b -> b.group(highThroughput(Layout.EXPERT_MAJOR).eager().topK(0))
-                                .createHandle(Layout.EXPERT_MAJOR, 2)),
+                                .createHandle(Layout.EXPERT_MAJOR, 2, HandleConfig.defaults())),
                 Breach.misuse(Rule.DUP_BUDGET, "a small budget in a duplicating mode", "mode LOCAL_DUP needs 32",
                         b -> b.calls(highThroughput(Layout.EXPERT_MAJOR).maxReceiveRows(16))).with(LOCAL_DUP),
                 Breach.misuse(Rule.ALIGNMENT, "an alignment of 3", "must be a power of two",
@@ -58,12 +60,16 @@ final class HandleBreaches {
                             b.own(group.createHandle(HandleConfig.defaults().memory(memory)));
                             group.createHandle(HandleConfig.defaults().memory(memory));
                         }),
-                Breach.unseen(Rule.V1_ONE_HANDLE, "a second handle on 0.1.0", "can have one per low-latency group",
+                Breach.unseen(Rule.EM_ROWS, "2^22 rows in a duplicating mode", "can number at most 4194303",
+                        b -> b.group(highThroughput(Layout.EXPERT_MAJOR).zeroCopy(ZeroCopy.ON).maxTokensPerRank(1 << 20)
+                                .maxReceiveRows(1 << 22))),
+                Breach.misuse(Rule.ADDRESS, "a routing that is not aligned", "must be a multiple of 8",
                         b -> {
-                            EpGroup group = b.group(lowLatency(Layout.EXPERT_MAJOR));
-                            b.own(group.createHandle());
-                            group.createHandle();
-                        }).v1(),
+                            RuleBench.Calls calls = b.calls(highThroughput(Layout.FLAT));
+                            calls.routing = EpTensor.of(b.own(b.tensor(DataType.UINT8, 1024).memory().slice(4, 512)),
+                                    DataType.INT64, 8, 2);
+                            calls.update().await();
+                        }),
                 Breach.misuse(Rule.ROUTING_SHAPE, "routing of one dimension", "must be [tokens, 2]", b -> {
                     RuleBench.Calls calls = b.calls(lowLatency(Layout.EXPERT_MAJOR));
                     calls.routing = b.routing(DataType.INT64, 8);
@@ -85,11 +91,6 @@ final class HandleBreaches {
                     calls.routing = b.tensor(DataType.FLOAT32, 8, 2);
                     calls.update();
                 }),
-                Breach.misuse(Rule.ROUTING_TYPE, "routing in int32 on 0.1.0", "takes INT64 only", b -> {
-                    RuleBench.Calls calls = b.calls(lowLatency(Layout.EXPERT_MAJOR));
-                    calls.routing = b.routing(DataType.INT32, 8, 2);
-                    calls.update();
-                }).v1(),
                 Breach.misuse(Rule.ROUTING_VALUES, "an expert that is not there", "routes to expert 8", b -> {
                     RuleBench.Calls calls = b.calls(lowLatency(Layout.EXPERT_MAJOR));
                     try (Arena arena = Arena.ofConfined()) {

@@ -116,12 +116,12 @@ class HighThroughputCallsTest {
                 layer.stream.await(LayerOnRank.LIMIT);
                 LayerOnRank.write(gradients, gradients(first, layer, layout).array());
                 DispatchConfig dispatch = DispatchConfig.defaults().direction(PassDirection.BACKWARD);
-                layer.handle.dispatch(DispatchInputs.of(buffers.tokens().rows(tokens)),
+                layer.handle.dispatch(DispatchInputs.of(buffers.tokens().twin().rows(tokens)),
                         DispatchOutputs.of(buffers.received()), null,
                         dispatch, layer.stream);
                 layer.enqueueExperts();
                 layer.handle.combine(CombineInputs.of(buffers.expertOutputs(), gradients),
-                        CombineOutputs.of(buffers.combined().rows(tokens), weightGradients.rows(tokens)),
+                        CombineOutputs.of(buffers.combined().twin().rows(tokens), weightGradients.rows(tokens)),
                         CombineConfig.defaults().direction(PassDirection.BACKWARD), layer.stream);
                 layer.stream.await(LayerOnRank.LIMIT);
                 layer.verify(first, RowsWritten.WINDOW);
@@ -192,7 +192,7 @@ class HighThroughputCallsTest {
                         LayerOnRank.config(first, Algorithm.HIGH_THROUGHPUT, Layout.FLAT,
                                 EpGroupConfig.Builder::eager)));
                 EpHandle handle = bench.own(group.createHandle());
-                assertThatThrownBy(() -> handle.allocateBuffers(first.hidden(), DataType.BFLOAT16))
+                assertThatThrownBy(() -> handle.allocateBuffers(BufferConfig.of(first.hidden(), DataType.BFLOAT16)))
                         .hasMessageContaining("sizes its outputs from counts");
                 Explicit explicit = new Explicit(bench, group, first, (int) group.sizing().receiveRows());
                 int tokens = explicit.load();
@@ -223,7 +223,7 @@ class HighThroughputCallsTest {
                 Explicit explicit = new Explicit(bench, group, first, rows);
                 int tokens = explicit.load();
                 handle.update(explicit.routing.rows(tokens), explicit.updateInfo, bench.stream);
-                handle.dispatch(explicit.inputs, explicit.outputs, bench.stream);
+                handle.dispatch(explicit.inputs, explicit.outputs, null, bench.stream);
                 bench.stream.await(LayerOnRank.LIMIT);
                 explicit.verifyDispatch(ReceiveBudget.trapping(rows), RowsWritten.COUNT, false);
                 handle.combine(explicit.combineInputs, explicit.combineOutputs, bench.stream);

@@ -51,7 +51,7 @@ final class LayerOnRank implements AutoCloseable {
         this.stream = CudaStream.create(rank.device());
         this.group = EpGroup.create(communicator, config);
         this.handle = group.createHandle(handleConfig);
-        this.buffers = handle.allocateBuffers(shape.hidden(), type(format));
+        this.buffers = handle.allocateBuffers(BufferConfig.of(shape.hidden(), type(format)));
         this.expertRows = PinnedMemory.allocate(rank.device(), buffers.received().byteSize());
         this.expertCounts = PinnedMemory.allocate(rank.device(), counts().byteSize());
         this.expertOffsets = hasOffsets()

@@ -48,7 +48,7 @@ final class LowLatencyBreaches {
                                 (b, c) -> c.inputs.tokens().rows(7))),
                 Breach.error(Rule.DISPATCH_TOKENS, "tokens of one dimension", "tokens be [8, hidden]",
                         dispatch(Layout.EXPERT_MAJOR,
-                                (b, c) -> c.inputs = DispatchInputs.of(b.tensor(DataType.BFLOAT16, 8, LL_HIDDEN, 1)))),
+                                (b, c) -> c.inputs = DispatchInputs.of(b.tensor(DataType.BFLOAT16, 8, 1, LL_HIDDEN)))),
                 Breach.misuse(Rule.ROW_BYTES, "rows longer than maxTokenBytes", "maxTokenBytes 1024",
                         dispatch(Layout.EXPERT_MAJOR,
                                 (b, c) -> {
@@ -82,7 +82,7 @@ final class LowLatencyBreaches {
                             c.outputs = DispatchOutputs.of(b.tensor(DataType.FLOAT8_E4M3, 4, 16, LL_HIDDEN));
                             c.dispatchConfig = DispatchConfig.defaults().recipe(DispatchRecipe.DS_FP8E3M4);
                         })),
-                Breach.error(Rule.RECIPE_ALIGNMENT, "forwarded scales not aligned", "needs multiples of 16", dispatch(
+                Breach.error(Rule.ADDRESS, "forwarded scales not aligned", "must be a multiple of 16", dispatch(
                         Layout.EXPERT_MAJOR, (b, c) -> {
                             EpTensor scales = EpTensor.of(b.own(b.tensor(DataType.UINT8, 1024).memory().slice(8, 256)),
                                     DataType.FLOAT32, 8, 4);
@@ -97,33 +97,25 @@ final class LowLatencyBreaches {
                                     b.tensor(DataType.FLOAT32, 4, 16, 1));
                             c.combineConfig = CombineConfig.defaults().recipe(CombineRecipe.NVFP4);
                         })),
-                Breach.misuse(Rule.V1_FEATURE, "a recipe on 0.1.0", "needs API v2", b -> {
-                    RuleBench.Calls c = b.calls(lowLatency(Layout.EXPERT_MAJOR).maxTokenBytes(4096)).update();
-                    c.inputs = DispatchInputs.of(b.tensor(DataType.BFLOAT16, 8, 2048));
-                    c.outputs = DispatchOutputs.of(b.tensor(DataType.FLOAT8_E4M3, 4, 16, 2048), null, null,
-                            b.tensor(DataType.FLOAT32, 4, 16, 16));
-                    c.dispatchConfig = DispatchConfig.defaults().recipe(DispatchRecipe.DS_FP8E3M4);
-                    c.dispatch();
-                }).v1(),
                 Breach.error(Rule.LL_DIRECTION, "a backward pass", "forward pass only", dispatch(Layout.EXPERT_MAJOR,
                         (b, c) -> c.dispatchConfig = DispatchConfig.defaults().direction(PassDirection.BACKWARD))),
                 Breach.error(Rule.LL_DIRECTION, "a backward combine", "forward pass only", combine(Layout.EXPERT_MAJOR,
                         (b, c) -> c.combineConfig = CombineConfig.defaults().direction(PassDirection.BACKWARD))),
-                Breach.misuse(Rule.LL_OUTPUTS, "zones that are too small", "must be [4, 16, 512]", dispatch(
+                Breach.misuse(Rule.LL_OUTPUTS, "zones that are too small", "needs BFLOAT16[4, 16, 512]", dispatch(
                         Layout.EXPERT_MAJOR,
                         (b, c) -> c.outputs = DispatchOutputs.of(b.tensor(DataType.BFLOAT16, 4, 8, LL_HIDDEN)))),
-                Breach.misuse(Rule.LL_OUTPUTS, "RANK_MAJOR without indices", "RANK_MAJOR needs FLOAT32 and INT32",
+                Breach.misuse(Rule.LL_OUTPUTS, "RANK_MAJOR without indices", "needs FLOAT32[2, 8, 2]",
                         dispatch(
                                 Layout.RANK_MAJOR, (b, c) -> c.outputs = DispatchOutputs.of(c.outputs.tokens()))),
-                Breach.misuse(Rule.LL_WEIGHTS, "RANK_MAJOR without weights", "RANK_MAJOR needs FLOAT32 [8, 2]",
+                Breach.misuse(Rule.LL_WEIGHTS, "RANK_MAJOR without weights", "needs FLOAT32[8, 2]",
                         dispatch(
                                 Layout.RANK_MAJOR, (b, c) -> c.inputs = DispatchInputs.of(c.inputs.tokens()))),
                 Breach.misuse(Rule.LL_WEIGHTS, "EXPERT_MAJOR with weights", "takes them in combine",
                         dispatch(Layout.EXPERT_MAJOR,
                                 (b, c) -> c.inputs = DispatchInputs.of(c.inputs.tokens(), c.weights))),
-                Breach.misuse(Rule.LL_INFO, "EXPERT_MAJOR without counters", "EXPERT_MAJOR needs INT32 [4]", dispatch(
+                Breach.misuse(Rule.LL_INFO, "EXPERT_MAJOR without counters", "needs INT32[4]", dispatch(
                         Layout.EXPERT_MAJOR, (b, c) -> c.info = null)),
-                Breach.misuse(Rule.LL_INFO, "RANK_MAJOR with expert counters", "RANK_MAJOR has none",
+                Breach.misuse(Rule.LL_INFO, "RANK_MAJOR with expert counters", "RANK_MAJOR of low latency has none",
                         dispatch(Layout.RANK_MAJOR,
                                 (b, c) -> c.info = LayoutInfo.of(b.tensor(DataType.INT32, 4)))),
                 Breach.error(Rule.SEND_PENDING, "a send half after a send half", "complete it first",
@@ -139,26 +131,19 @@ final class LowLatencyBreaches {
                             b.own(b.stream.capture(c::dispatch));
                         }),
                 Breach.misuse(Rule.COMBINE_WEIGHTS, "EXPERT_MAJOR without weights in combine",
-                        "reads the routing weights", combine(
+                        "which EXPERT_MAJOR reads in combine", combine(
                                 Layout.EXPERT_MAJOR,
                                 (b, c) -> c.combineOutputs = CombineOutputs.of(c.combineOutputs.tokens()))),
-                Breach.misuse(Rule.COMBINE_SHAPE, "zones that are too small in combine", "must be [4, 16, hidden]",
+                Breach.misuse(Rule.COMBINE_SHAPE, "zones that are too small in combine", "needs BFLOAT16[4, 16, 512]",
                         combine(
                                 Layout.EXPERT_MAJOR, (b, c) -> c.combineInputs = CombineInputs
                                         .of(b.tensor(DataType.BFLOAT16, 4, 8, LL_HIDDEN)))),
-                Breach.misuse(Rule.COMBINE_SHAPE, "fewer combined rows than tokens", "must be [8, 512]",
+                Breach.misuse(Rule.COMBINE_SHAPE, "fewer combined rows than tokens", "needs BFLOAT16[8, 512]",
                         combine(Layout.EXPERT_MAJOR,
                                 (b, c) -> c.combineOutputs.tokens().rows(7))),
                 Breach.misuse(Rule.COMBINE_TYPE, "another type combined", "must be of one type",
                         combine(Layout.EXPERT_MAJOR,
                                 (b, c) -> c.combineOutputs = CombineOutputs.of(b.tensor(DataType.FLOAT16, 8, LL_HIDDEN),
-                                        c.weights))),
-                Breach.unseen(Rule.V1_CAPTURE_PARITY, "one operation in a graph on 0.1.0",
-                        "can only replay an even number", b -> {
-                            RuleBench.Calls c = b.calls(lowLatency(Layout.EXPERT_MAJOR).maxTokenBytes(4096)).update();
-                            c.inputs = DispatchInputs.of(b.tensor(DataType.BFLOAT16, 8, 2048));
-                            c.outputs = DispatchOutputs.of(b.tensor(DataType.BFLOAT16, 4, 16, 2048));
-                            b.own(b.stream.capture(c::dispatch));
-                        }).v1());
+                                        c.weights))));
     }
 }

@@ -43,8 +43,8 @@ class LowLatencyCallsTest {
     /** A step in halves. */
     private static void stagedStep(LayerOnRank layer, long tokens) {
         EpBuffers buffers = layer.buffers;
-        buffers.tokenRows(tokens);
-        layer.handle.update(buffers.routing(), layer.stream);
+        buffers.prepare(layer.handle, tokens);
+        layer.handle.update(buffers.callRouting(), layer.stream);
         layer.handle.dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(),
                 DispatchConfig.defaults().sendOnly(), layer.stream);
         layer.handle.complete();
@@ -100,12 +100,12 @@ class LowLatencyCallsTest {
         cluster.run(rank -> {
             try (LayerOnRank layer = layer(rank, first, EXPERTS)) {
                 EpBuffers buffers = layer.buffers;
-                buffers.tokenRows(layer.load(first));
-                layer.handle.update(buffers.routing(), layer.stream);
+                buffers.prepare(layer.handle, layer.load(first));
+                layer.handle.update(buffers.callRouting(), layer.stream);
                 layer.handle.dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(),
                         DispatchConfig.defaults().sendOnly(), layer.stream);
                 EpHandle other = layer.group.createHandle();
-                other.update(buffers.routing(), layer.stream);
+                other.update(buffers.callRouting(), layer.stream);
                 assertThatThrownBy(() -> other.dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(),
                         buffers.dispatchInfo(),
                         layer.stream)).isInstanceOf(IllegalStateException.class)
@@ -129,8 +129,8 @@ class LowLatencyCallsTest {
         cluster.run(rank -> {
             try (LayerOnRank layer = layer(rank, first, EXPERTS)) {
                 EpBuffers buffers = layer.buffers;
-                buffers.tokenRows(layer.load(first));
-                layer.handle.update(buffers.routing(), layer.stream);
+                buffers.prepare(layer.handle, layer.load(first));
+                layer.handle.update(buffers.callRouting(), layer.stream);
                 assertThatThrownBy(() -> layer.stream.capture(() -> layer.handle.dispatch(buffers.dispatchInputs(),
                         buffers.dispatchOutputs(), buffers.dispatchInfo(), DispatchConfig.defaults().sendOnly(),
                         layer.stream)))
@@ -162,7 +162,7 @@ class LowLatencyCallsTest {
                 }
                 LayerOnRank.write(routing, host.array());
                 EpBuffers buffers = layer.buffers;
-                buffers.tokenRows(tokens);
+                buffers.prepare(layer.handle, tokens);
                 layer.handle.update(routing.rows(tokens), layer.stream);
                 layer.handle.dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(),
                         layer.stream);
@@ -202,7 +202,7 @@ class LowLatencyCallsTest {
             try (LayerOnRank layer = layer(rank, first, EXPERTS); RuleBench bench = new RuleBench(rank)) {
                 int tokens = layer.load(first);
                 EpBuffers buffers = layer.buffers;
-                long[] zones = layer.handle.shape().zones();
+                long[] zones = layer.handle.shape().receivedRows();
                 EpTensor received = bench.tensor(DataType.FLOAT8_E4M3, zones[0], zones[1], first.hidden());
                 EpTensor scales = bench.tensor(DataType.FLOAT32, zones[0], zones[1], width);
                 DispatchInputs inputs;
@@ -213,9 +213,9 @@ class LowLatencyCallsTest {
                     writeRows(rowScales, quantised.scales()[rank.rank()]);
                     inputs = DispatchInputs.of(rows.rows(tokens), null, rowScales.rows(tokens));
                 } else {
-                    inputs = DispatchInputs.of(buffers.tokens().rows(tokens));
+                    inputs = DispatchInputs.of(buffers.tokens().twin().rows(tokens));
                 }
-                layer.handle.update(buffers.routing().rows(tokens), layer.stream);
+                layer.handle.update(buffers.routing().twin().rows(tokens), layer.stream);
                 layer.handle.dispatch(inputs, DispatchOutputs.of(received, null, null, scales), buffers.dispatchInfo(),
                         config,
                         layer.stream);
@@ -246,7 +246,7 @@ class LowLatencyCallsTest {
                 EpGroup group = bench.own(EpGroup.create(bench.communicator,
                         LayerOnRank.config(first, kind.algorithm, kind.layout, more -> more.zeroCopy(ZeroCopy.ON))));
                 EpHandle handle = bench.own(group.createHandle());
-                long[] zones = handle.shape().zones();
+                long[] zones = handle.shape().receivedRows();
                 DataType type = LayerOnRank.type(first.format());
                 int topK = first.shape().topK();
                 EpTensor routing = bench.routing(DataType.INT64, first.shape().maxTokens(), topK);
@@ -258,7 +258,7 @@ class LowLatencyCallsTest {
                         bench.tensor(DataType.INT32, zones[0], zones[1], topK));
                 tokens.memory().fillAsync((byte) (rank.rank() + 1), bench.stream);
                 handle.update(routing, bench.stream);
-                handle.dispatch(DispatchInputs.of(tokens, weights), outputs, bench.stream);
+                handle.dispatch(DispatchInputs.of(tokens, weights), outputs, null, bench.stream);
                 bench.stream.await(LayerOnRank.LIMIT);
                 // Every token goes to the first experts, all of rank 0 or of it and its neighbours.
                 byte[] data = LayerOnRank.read(received).array();

@@ -1,9 +1,9 @@
 package io.nccl4j.ep;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedRank;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
@@ -26,7 +26,7 @@ final class RuleBench implements AutoCloseable {
     final EmulatedRank rank;
     final Communicator communicator;
     final CudaStream stream;
-    private final Deque<NativeResource> owned = new ArrayDeque<>();
+    private final Deque<NativeObject> owned = new ArrayDeque<>();
 
     RuleBench(EmulatedRank rank) {
         this.rank = rank;
@@ -34,7 +34,7 @@ final class RuleBench implements AutoCloseable {
         this.stream = own(CudaStream.create(rank.device()));
     }
 
-    <T extends NativeResource> T own(T resource) {
+    <T extends NativeObject> T own(T resource) {
         owned.push(resource);
         return resource;
     }
@@ -67,7 +67,8 @@ final class RuleBench implements AutoCloseable {
     }
 
     EpTensor tensor(DataType type, long... shape) {
-        return EpTensor.of(own(DeviceMemory.allocate(rank.device(), Math.max(256, TensorShape.bytes(type, shape)))),
+        return EpTensor.of(
+                own(DeviceMemory.allocate(rank.device(), Math.max(256, TensorShape.of(type, shape).bytes()))),
                 type, shape);
     }
 
@@ -96,7 +97,7 @@ final class RuleBench implements AutoCloseable {
     }
 
     EpTensor windowed(DataType type, long... shape) {
-        DeviceMemory memory = own(communicator.allocate(Math.max(256, TensorShape.bytes(type, shape))));
+        DeviceMemory memory = own(communicator.allocate(Math.max(256, TensorShape.of(type, shape).bytes())));
         Window window = own(communicator.register(memory));
         return EpTensor.inWindow(window.whole(), type, shape);
     }
@@ -132,7 +133,7 @@ final class RuleBench implements AutoCloseable {
             this.rows = group.sizing().receiveRows();
             this.routing = routing(group.config().experts() / TOPK, DataType.INT64, TOKENS, TOPK);
             this.weights = tensor(DataType.FLOAT32, TOKENS, TOPK);
-            long[] zones = lowLatency ? handle.shape().zones() : new long[0];
+            long[] zones = lowLatency ? handle.shape().receivedRows() : new long[0];
             boolean experts = handle.layout() == Layout.EXPERT_MAJOR;
             EpTensor tokens = tensor(type, TOKENS, hidden);
             EpTensor combined = tensor(type, TOKENS, hidden);

@@ -12,9 +12,9 @@ import io.nccl4j.emulator.EmulatorMisuse;
 import io.nccl4j.junit.EmulatedRanks;
 import java.util.EnumSet;
 import java.util.List;
+import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.ConcurrentLinkedQueue;
-import java.util.Queue;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -34,7 +34,6 @@ class RulesTest {
     }
 
     private static void prepare(Breach breach) {
-        Emulator.options().api(breach.api());
         breach.environment().forEach(Emulator::environment);
         ExpertMajorMode.environment = name -> breach.environment().containsKey(name)
                 ? breach.environment().get(name)

@@ -21,9 +21,10 @@ import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
 import java.lang.foreign.Arena;
 import java.lang.foreign.GroupLayout;
-import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.MemoryLayout.PathElement;
+import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.MemorySegment;
+import java.lang.ref.Reference;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.Set;
@@ -78,7 +79,7 @@ class StructFieldsTest {
         try (Arena arena = Arena.ofConfined()) {
             for (EpGroupConfig config : new EpGroupConfig[]{staged, budget, eager}) {
                 given.addAll(given(ncclEpGroupConfig_t.layout(), GroupStruct
-                        .encode(config, EpGeneration.API_V2, EpSizing.of(config, 1), null, arena).address()));
+                        .encode(config, EpSizing.of(config, 1), null, arena).address()));
             }
         }
         assertThat(given).isEqualTo(fields(ncclEpGroupConfig_t.layout())).contains("alloc.context", "num_topk");
@@ -112,18 +113,16 @@ class StructFieldsTest {
                 Set<String> tensor = given(ncclEpTensor_t.layout(), a.descriptor());
                 tensor.addAll(given(ncclEpTensor_t.layout(), b.descriptor()));
                 assertThat(tensor).isEqualTo(fields(ncclEpTensor_t.layout()));
-                assertThat(given(ncclEpDispatchInputs_t.layout(), DispatchInputs.of(a, b, a).address()))
-                        .isEqualTo(fields(ncclEpDispatchInputs_t.layout()));
-                assertThat(given(ncclEpDispatchOutputs_t.layout(), DispatchOutputs.of(a, b, a, b).address()))
-                        .isEqualTo(fields(ncclEpDispatchOutputs_t.layout()));
-                assertThat(given(ncclEpCombineInputs_t.layout(), CombineInputs.of(a, b, a).address()))
-                        .isEqualTo(fields(ncclEpCombineInputs_t.layout()));
-                assertThat(given(ncclEpCombineOutputs_t.layout(), CombineOutputs.of(a, b).address()))
-                        .isEqualTo(fields(ncclEpCombineOutputs_t.layout()));
-                LayoutInfo info = LayoutInfo.builder().expertCounters(a).sourceRankCounters(b).expertOffsets(a)
-                        .receivedTotal(b).expertIds(ExpertIds.GLOBAL).build();
-                assertThat(given(ncclEpLayoutInfo_t.layout(), info.address()))
-                        .isEqualTo(fields(ncclEpLayoutInfo_t.layout()));
+                EpStruct[] structs = {DispatchInputs.of(a, b, a), DispatchOutputs.of(a, b, a, b),
+                        CombineInputs.of(a, b, a), CombineOutputs.of(a, b), LayoutInfo.builder().expertCounters(a)
+                                .sourceRankCounters(b).expertOffsets(a).receivedTotal(b).expertIds(ExpertIds.GLOBAL)
+                                .build()};
+                GroupLayout[] layouts = {ncclEpDispatchInputs_t.layout(), ncclEpDispatchOutputs_t.layout(),
+                        ncclEpCombineInputs_t.layout(), ncclEpCombineOutputs_t.layout(), ncclEpLayoutInfo_t.layout()};
+                for (int i = 0; i < structs.length; i++) {
+                    assertThat(given(layouts[i], structs[i].address())).isEqualTo(fields(layouts[i]));
+                    Reference.reachabilityFence(structs[i]);
+                }
             }
         });
     }

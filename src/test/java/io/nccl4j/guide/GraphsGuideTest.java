@@ -10,17 +10,18 @@ import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.PiecewiseGraph;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
-import io.nccl4j.ep.CachedGraph;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.DispatchConfig;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.EpHandlePool;
-import io.nccl4j.ep.GraphCache;
-import io.nccl4j.ep.GraphKey;
-import io.nccl4j.ep.GraphStep;
 import io.nccl4j.ep.Layout;
+import io.nccl4j.ep.graph.CachedGraph;
+import io.nccl4j.ep.graph.EpHandlePool;
+import io.nccl4j.ep.graph.GraphCache;
+import io.nccl4j.ep.graph.GraphKey;
+import io.nccl4j.ep.graph.GraphStep;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.nccl.Communicator;
@@ -104,7 +105,7 @@ class GraphsGuideTest {
                 CudaStream stream = CudaStream.create(device);
                 EpGroup group = EpGroup.create(comm, config);
                 EpHandle handle = group.createHandle();
-                EpBuffers buffers = handle.allocateBuffers(hidden, DataType.BFLOAT16);
+                EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(hidden, DataType.BFLOAT16));
                 GraphCache graphs = GraphCache.create(bootstrap, stream, new DecodeStep(buffers, layers, server))) {
 
             // 2. Warm up and capture, a graph for each T. Collective: the ranks agree on it, all succeed or none.
@@ -127,7 +128,7 @@ class GraphsGuideTest {
         run(cluster, (rank, model) -> {
             try (Rank self = Rank.of(rank);
                     EpHandle handle = self.group().createHandle();
-                    EpBuffers buffers = handle.allocateBuffers(GuideModel.HIDDEN, DataType.BFLOAT16)) {
+                    EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(GuideModel.HIDDEN, DataType.BFLOAT16))) {
                 oneGraph(handle, buffers, GuideModel.MAX_TOKENS, model, self.stream());
             }
         });
@@ -163,7 +164,8 @@ class GraphsGuideTest {
 
     private static void pool(EpGroup group, int hidden, GuideModel model, CudaStream stream) {
         // example pool
-        try (EpHandlePool pool = EpHandlePool.builder(group).slots(2).build(hidden, DataType.BFLOAT16)) {
+        try (EpHandlePool pool = EpHandlePool.builder(group).slots(2)
+                .build(BufferConfig.of(hidden, DataType.BFLOAT16))) {
             while (model.nextBatch()) {
                 try (EpHandlePool.Slot slot = pool.lend()) {
                     EpBuffers buffers = slot.buffers();
@@ -184,7 +186,7 @@ class GraphsGuideTest {
         run(cluster, (rank, model) -> {
             try (Rank self = Rank.of(rank);
                     EpHandle handle = self.group().createHandle();
-                    EpBuffers buffers = handle.allocateBuffers(GuideModel.HIDDEN, DataType.BFLOAT16)) {
+                    EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(GuideModel.HIDDEN, DataType.BFLOAT16))) {
                 piecewise(handle, buffers, GuideModel.LAYERS, model, self.stream());
             }
         });

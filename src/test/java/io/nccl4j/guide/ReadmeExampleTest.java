@@ -12,6 +12,7 @@ import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.ep.BFloat16;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpGroupConfig;
@@ -58,8 +59,10 @@ class ReadmeExampleTest {
                         .layout(Layout.EXPERT_MAJOR).topK(topK).build());
                 EpHandle handle = group.createHandle();
                 // Maximum capacity, fixed addresses; counts stay on the device.
-                EpBuffers buffers = handle.allocateBuffers(hidden, DataType.BFLOAT16)) {
+                EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(hidden, DataType.BFLOAT16))) {
 
+            // Compiles and loads what a capture must not; collective.
+            handle.warmUp(buffers, maxTokens, stream);
             // Recorded once: dispatch, your experts on your stream, combine.
             try (CudaGraph graph = stream.capture(() -> {
                 handle.dispatchAsync(buffers, maxTokens, stream);

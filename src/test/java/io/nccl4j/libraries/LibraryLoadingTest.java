@@ -46,6 +46,22 @@ class LibraryLoadingTest {
                 "invalid ELF header");
     }
 
+    /** The emulator's file stands in for libcudart and, in the second JVM, for libnccl. */
+    @Test
+    void eachPartWorksWhereTheOthersLibrariesAreAbsent() throws Exception {
+        String emulator = System.getProperty("nccl4j.emulator.library");
+        String allowed = "--enable-native-access=ALL-UNNAMED";
+        Outcome cudaAlone = run(PartsProbe.class, List.of(allowed, "-Dnccl4j.library.path=" + folder,
+                "-Dnccl4j.cudart.library=" + emulator, "-Dnccl4j.nccl.library=" + folder.resolve("none")));
+        assertThat(cudaAlone.lines).contains("cuda: replayed 7", "kernels: []", "available: false");
+        assertThat(cudaAlone.all()).contains("\nnccl: cannot load libnccl.so.2", "\nep: cannot load libnccl.so.2");
+        Outcome withNccl = run(PartsProbe.class, List.of(allowed, "-Dnccl4j.library.path=" + folder,
+                "-Dnccl4j.cudart.library=" + emulator, "-Dnccl4j.nccl.library=" + emulator,
+                "-Dnccl4j.nccl_ep.library=" + folder.resolve("none")));
+        assertThat(withNccl.lines).contains("cuda: replayed 7", "nccl: 128 bytes", "available: false");
+        assertThat(withNccl.all()).contains("\nep: cannot load libnccl_ep.so.0");
+    }
+
     @Test
     void theEmulatorRunsWhenAskedFor() throws Exception {
         Outcome outcome = probe("-Dnccl4j.backend=emulator",
@@ -62,7 +78,7 @@ class LibraryLoadingTest {
 
     @Test
     void theNativeAccessFlagIsNamedWhenItIsMissing() throws Exception {
-        Outcome outcome = run(List.of("--illegal-native-access=deny", "-Dnccl4j.backend=emulator"));
+        Outcome outcome = run(LibraryProbe.class, List.of("--illegal-native-access=deny", "-Dnccl4j.backend=emulator"));
         assertThat(outcome.all()).contains("native access is not allowed: start the JVM with "
                 + "--enable-native-access=ALL-UNNAMED");
     }
@@ -75,14 +91,14 @@ class LibraryLoadingTest {
     private static Outcome probe(String... options) throws IOException, InterruptedException {
         List<String> all = new ArrayList<>(List.of("--enable-native-access=ALL-UNNAMED"));
         all.addAll(List.of(options));
-        return run(all);
+        return run(LibraryProbe.class, all);
     }
 
-    private static Outcome run(List<String> options) throws IOException, InterruptedException {
+    private static Outcome run(Class<?> program, List<String> options) throws IOException, InterruptedException {
         List<String> command = new ArrayList<>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         command.addAll(options);
-        command.addAll(List.of("-cp", classPath(), LibraryProbe.class.getName()));
+        command.addAll(List.of("-cp", classPath(), program.getName()));
         Path output = Files.createTempFile("probe", ".txt");
         try {
             ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true)

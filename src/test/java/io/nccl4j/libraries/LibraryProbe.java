@@ -13,6 +13,7 @@ public final class LibraryProbe {
         System.out.println("backend: " + describeBackend());
         for (int attempt = 0; attempt < 2; attempt++) {
             try {
+                NativeLibraries.load();
                 System.out.println("devices: " + CudaDevice.count());
             } catch (NativeLibraryException e) {
                 System.out.println("exception: " + e.getMessage());

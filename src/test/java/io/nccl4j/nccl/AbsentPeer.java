@@ -29,7 +29,7 @@ public final class AbsentPeer {
         CountDownLatch over = new CountDownLatch(1);
         EmulatedCluster.of(2).allowLeaks().limit(Duration.ofSeconds(40)).run(rank -> {
             Communicator communicator = Communicator.init(rank.bootstrap(), rank.device(),
-                    CommunicatorOptions.defaults().limit(Duration.ofSeconds(1)));
+                    CommunicatorOptions.builder().limit(Duration.ofSeconds(1)).build());
             if (rank.rank() == 1) {
                 over.await();
                 return;
@@ -65,7 +65,7 @@ public final class AbsentPeer {
         CudaDevice device = communicator.device();
         CudaStream stream = CudaStream.create(device);
         DeviceMemory buffer = DeviceMemory.allocate(device, 4);
-        communicator.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
+        communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
         long destroyed = Emulator.callCount("ncclCommDestroy");
         long freed = Emulator.callCount("cudaFree");
         long start = System.nanoTime();

@@ -38,7 +38,7 @@ class CollectivesTest {
         run(cluster, (communicator, stream, rank) -> {
             try (DeviceMemory send = DeviceArrays.ints(communicator.device(), rank, rank * 10);
                     DeviceMemory receive = DeviceArrays.ints(communicator.device(), new int[8])) {
-                communicator.allGather(send, receive, 2, DataType.INT32, stream);
+                communicator.collectives().allGather(send, receive, 2, DataType.INT32, stream);
                 stream.await(LIMIT);
                 assertThat(DeviceArrays.ints(receive)).containsExactly(0, 0, 1, 10, 2, 20, 3, 30);
             }
@@ -50,7 +50,7 @@ class CollectivesTest {
         run(cluster, (communicator, stream, rank) -> {
             try (DeviceMemory send = DeviceArrays.ints(communicator.device(), -1, -1, rank + 1);
                     DeviceMemory receive = DeviceArrays.ints(communicator.device(), -7, 0, 0, 0, 0, -7)) {
-                communicator.allGather(send, 8, receive, 4, 1, DataType.INT32, stream);
+                communicator.collectives().allGather(send, 8, receive, 4, 1, DataType.INT32, stream);
                 stream.await(LIMIT);
                 assertThat(DeviceArrays.ints(receive)).containsExactly(-7, 1, 2, 3, 4, -7);
             }
@@ -70,7 +70,7 @@ class CollectivesTest {
 
     private static float reduced(Communicator communicator, CudaStream stream, ReduceOp op, float mine) {
         try (DeviceMemory buffer = DeviceArrays.floats(communicator.device(), mine)) {
-            communicator.allReduce(buffer, buffer, 1, DataType.FLOAT32, op, stream);
+            communicator.collectives().allReduce(buffer, buffer, 1, DataType.FLOAT32, op, stream);
             stream.await(LIMIT);
             return DeviceArrays.floats(buffer)[0];
         }
@@ -80,7 +80,7 @@ class CollectivesTest {
     void broadcastSendsTheRoots(EmulatedCluster cluster) {
         run(cluster, (communicator, stream, rank) -> {
             try (DeviceMemory buffer = DeviceArrays.ints(communicator.device(), rank, rank + 100)) {
-                communicator.broadcast(buffer, 2, DataType.INT32, 2, stream);
+                communicator.collectives().broadcast(buffer, 2, DataType.INT32, 2, stream);
                 stream.await(LIMIT);
                 assertThat(DeviceArrays.ints(buffer)).containsExactly(2, 102);
             }
@@ -92,7 +92,7 @@ class CollectivesTest {
         run(cluster, (communicator, stream, rank) -> {
             try (DeviceMemory send = DeviceArrays.ints(communicator.device(), 1 << rank);
                     DeviceMemory receive = DeviceArrays.ints(communicator.device(), -1)) {
-                communicator.reduce(send, receive, 1, DataType.INT32, ReduceOp.SUM, 3, stream);
+                communicator.collectives().reduce(send, receive, 1, DataType.INT32, ReduceOp.SUM, 3, stream);
                 stream.await(LIMIT);
                 assertThat(DeviceArrays.ints(receive)).containsExactly(rank == 3 ? 15 : -1);
             }
@@ -104,7 +104,8 @@ class CollectivesTest {
         run(cluster, (communicator, stream, rank) -> {
             try (DeviceMemory small = DeviceArrays.ints(communicator.device(), 7);
                     DeviceMemory send = DeviceArrays.ints(communicator.device(), rank, rank)) {
-                communicator.reduce(send, rank == 0 ? send : small, 2, DataType.INT32, ReduceOp.MAX, 0, stream);
+                communicator.collectives().reduce(send, rank == 0 ? send : small, 2, DataType.INT32, ReduceOp.MAX, 0,
+                        stream);
                 stream.await(LIMIT);
                 assertThat(DeviceArrays.ints(small)).containsExactly(7);
                 assertThat(DeviceArrays.ints(send)).containsExactly(rank == 0 ? 3 : rank, rank == 0 ? 3 : rank);
@@ -117,7 +118,7 @@ class CollectivesTest {
         run(cluster, (communicator, stream, rank) -> {
             try (DeviceMemory send = DeviceArrays.ints(communicator.device(), rank, 10 + rank, 20 + rank, 30 + rank);
                     DeviceMemory receive = DeviceArrays.ints(communicator.device(), 0)) {
-                communicator.reduceScatter(send, receive, 1, DataType.INT32, ReduceOp.SUM, stream);
+                communicator.collectives().reduceScatter(send, receive, 1, DataType.INT32, ReduceOp.SUM, stream);
                 stream.await(LIMIT);
                 assertThat(DeviceArrays.ints(receive)).containsExactly(6 + 40 * rank);
             }
@@ -130,7 +131,7 @@ class CollectivesTest {
             try (DeviceMemory send = DeviceArrays.ints(communicator.device(), rank * 10, rank * 10 + 1, rank * 10 + 2,
                     rank * 10 + 3);
                     DeviceMemory receive = DeviceArrays.ints(communicator.device(), new int[4])) {
-                communicator.allToAll(send, receive, 1, DataType.INT32, stream);
+                communicator.collectives().allToAll(send, receive, 1, DataType.INT32, stream);
                 stream.await(LIMIT);
                 assertThat(DeviceArrays.ints(receive)).containsExactly(rank, 10 + rank, 20 + rank, 30 + rank);
             }
@@ -144,8 +145,8 @@ class CollectivesTest {
             int before = (rank + 3) % 4;
             try (DeviceMemory buffer = DeviceArrays.ints(communicator.device(), rank, -1)) {
                 Communicator.group(() -> {
-                    communicator.send(buffer, 0, 1, DataType.INT32, next, stream);
-                    communicator.receive(buffer, 4, 1, DataType.INT32, before, stream);
+                    communicator.collectives().send(buffer, 0, 1, DataType.INT32, next, stream);
+                    communicator.collectives().receive(buffer, 4, 1, DataType.INT32, before, stream);
                 });
                 stream.await(LIMIT);
                 assertThat(DeviceArrays.ints(buffer)).containsExactly(rank, before);
@@ -159,7 +160,8 @@ class CollectivesTest {
             CudaDevice device = communicator.device();
             try (DeviceMemory buffer = DeviceMemory.allocate(device, 4);
                     CudaGraph graph = stream
-                            .capture(() -> communicator.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM,
+                            .capture(() -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32,
+                                    ReduceOp.SUM,
                                     stream));
                     CudaGraphExec step = graph.instantiate()) {
                 for (int replay = 1; replay <= 3; replay++) {
@@ -179,7 +181,8 @@ class CollectivesTest {
         run(cluster, (communicator, stream, rank) -> {
             try (DeviceMemory buffer = DeviceMemory.allocate(communicator.device(), 4);
                     CudaGraph graph = stream
-                            .capture(() -> communicator.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM,
+                            .capture(() -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32,
+                                    ReduceOp.SUM,
                                     stream))) {
                 assertThatThrownBy(communicator::close).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("Communicator#").hasMessageContaining("in use by CudaGraph#");
@@ -198,40 +201,48 @@ class CollectivesTest {
             try (DeviceMemory buffer = DeviceMemory.allocate(communicator.device(), 64);
                     DeviceMemory foreign = DeviceMemory.allocate(other, 64);
                     CudaStream foreignStream = CudaStream.create(other)) {
-                assertThatThrownBy(() -> communicator.allGather(buffer, buffer, 5, DataType.INT32, stream))
+                assertThatThrownBy(
+                        () -> communicator.collectives().allGather(buffer, buffer, 5, DataType.INT32, stream))
                         .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("receive buffer: 20 elements of INT32 from byte 0")
                         .hasMessageContaining("64 bytes");
                 assertThatThrownBy(
-                        () -> communicator.allReduce(buffer, 61, buffer, 0, 1, DataType.INT32, ReduceOp.SUM, stream))
+                        () -> communicator.collectives().allReduce(buffer, 61, buffer, 0, 1, DataType.INT32,
+                                ReduceOp.SUM, stream))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("send buffer: 1 elements");
                 assertThatThrownBy(
-                        () -> communicator.allReduce(buffer, 0, buffer, -4, 1, DataType.INT32, ReduceOp.SUM, stream))
+                        () -> communicator.collectives().allReduce(buffer, 0, buffer, -4, 1, DataType.INT32,
+                                ReduceOp.SUM, stream))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("from byte -4");
                 assertThatThrownBy(
-                        () -> communicator.allReduce(buffer, buffer, -1, DataType.INT32, ReduceOp.SUM, stream))
+                        () -> communicator.collectives().allReduce(buffer, buffer, -1, DataType.INT32, ReduceOp.SUM,
+                                stream))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("-1 elements");
                 assertThatThrownBy(
-                        () -> communicator.allReduce(buffer, buffer, Long.MAX_VALUE, DataType.INT32, ReduceOp.SUM,
+                        () -> communicator.collectives().allReduce(buffer, buffer, Long.MAX_VALUE, DataType.INT32,
+                                ReduceOp.SUM,
                                 stream))
                         .isInstanceOf(IllegalArgumentException.class);
                 assertThatThrownBy(
-                        () -> communicator.allGather(buffer, buffer, Long.MAX_VALUE / 2, DataType.UINT8, stream))
+                        () -> communicator.collectives().allGather(buffer, buffer, Long.MAX_VALUE / 2, DataType.UINT8,
+                                stream))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("too many");
                 assertThatThrownBy(
-                        () -> communicator.allReduce(foreign, buffer, 1, DataType.INT32, ReduceOp.SUM, stream))
+                        () -> communicator.collectives().allReduce(foreign, buffer, 1, DataType.INT32, ReduceOp.SUM,
+                                stream))
                         .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("is not memory of CUDA device");
                 assertThatThrownBy(
-                        () -> communicator.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, foreignStream))
+                        () -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM,
+                                foreignStream))
                         .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("is not a stream of CUDA device");
-                assertThatThrownBy(() -> communicator.broadcast(buffer, 1, DataType.INT32, 4, stream))
+                assertThatThrownBy(() -> communicator.collectives().broadcast(buffer, 1, DataType.INT32, 4, stream))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("root is rank 4")
                         .hasMessageContaining("ranks 0 to 3");
-                assertThatThrownBy(() -> communicator.send(buffer, 0, 1, DataType.INT32, -1, stream))
+                assertThatThrownBy(() -> communicator.collectives().send(buffer, 0, 1, DataType.INT32, -1, stream))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("peer is rank -1");
-                assertThatThrownBy(() -> communicator.broadcast(buffer, 1, DataType.FLOAT4X2, 0, stream))
+                assertThatThrownBy(() -> communicator.collectives().broadcast(buffer, 1, DataType.FLOAT4X2, 0, stream))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("UINT8");
             }
         });

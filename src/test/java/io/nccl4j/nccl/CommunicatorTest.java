@@ -27,7 +27,6 @@ class CommunicatorTest {
                 assertThat(communicator.rank()).isEqualTo(rank.rank());
                 assertThat(communicator.size()).isEqualTo(4);
                 assertThat(communicator.device()).isSameAs(rank.device());
-                assertThat(communicator.isBlocking()).isTrue();
                 assertThat(communicator.isUsable()).isTrue();
                 assertThat(communicator.lost()).isNull();
                 assertThat(communicator.asyncError()).isEqualTo(NcclResult.SUCCESS);
@@ -56,7 +55,7 @@ class CommunicatorTest {
             try (Communicator part = all.split(0, 0); CudaStream stream = CudaStream.create(rank.device())) {
                 all.close();
                 try (DeviceMemory buffer = DeviceArrays.ints(rank.device(), rank.rank())) {
-                    part.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
+                    part.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
                     stream.await(LIMIT);
                     assertThat(DeviceArrays.ints(buffer)).containsExactly(6);
                 }
@@ -96,7 +95,6 @@ class CommunicatorTest {
             assertThatThrownBy(communicator::asyncError).isInstanceOf(IllegalStateException.class);
             assertThatThrownBy(() -> communicator.split(0, 0)).isInstanceOf(IllegalStateException.class);
             assertThatThrownBy(() -> communicator.allocate(64)).isInstanceOf(IllegalStateException.class);
-            assertThatThrownBy(communicator::finalizeWork).isInstanceOf(IllegalStateException.class);
             assertThatThrownBy(communicator::abort).isInstanceOf(IllegalStateException.class);
             assertThatThrownBy(() -> communicator.abandon("?")).isInstanceOf(IllegalStateException.class);
         });
@@ -113,21 +111,6 @@ class CommunicatorTest {
     }
 
     @Test
-    void aFinalizedOneCanOnlyBeClosed(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
-                    CudaStream stream = CudaStream.create(rank.device());
-                    DeviceMemory buffer = DeviceMemory.allocate(rank.device(), 4)) {
-                communicator.finalizeWork();
-                assertThat(communicator.isUsable()).isFalse();
-                assertThatThrownBy(
-                        () -> communicator.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream))
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("was finalized");
-            }
-        });
-    }
-
-    @Test
     void aBorrowedOneIsNeverDestroyed(EmulatedCluster cluster) {
         cluster.run(rank -> {
             try (Communicator owner = Communicator.init(rank.bootstrap(), rank.device());
@@ -137,14 +120,12 @@ class CommunicatorTest {
                     assertThat(borrowed.rank()).isEqualTo(rank.rank());
                     assertThat(borrowed.size()).isEqualTo(4);
                     assertThat(borrowed.isOwned()).isFalse();
-                    borrowed.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
+                    borrowed.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
                     stream.await(LIMIT);
                     assertThatThrownBy(borrowed::abort).isInstanceOf(IllegalStateException.class)
                             .hasMessageContaining("is borrowed");
-                    assertThatThrownBy(borrowed::finalizeWork).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("is borrowed");
                 }
-                owner.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
+                owner.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
                 stream.await(LIMIT);
                 assertThat(DeviceArrays.ints(buffer)).containsExactly(16);
                 CudaDevice wrong = CudaDevice.of((rank.rank() + 1) % 4);
@@ -155,27 +136,6 @@ class CommunicatorTest {
         });
         assertThatThrownBy(() -> Communicator.borrow(0, CudaDevice.of(0))).isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("NULL");
-    }
-
-    @Test
-    void aNonBlockingOneGetsReady(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            CommunicatorOptions options = CommunicatorOptions.defaults().blocking(false).name("test");
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device(), options);
-                    CudaStream stream = CudaStream.create(rank.device());
-                    DeviceMemory buffer = DeviceArrays.ints(rank.device(), 1)) {
-                assertThat(communicator.isBlocking()).isFalse();
-                communicator.awaitReady(LIMIT);
-                assertThat(communicator.asyncError()).isEqualTo(NcclResult.SUCCESS);
-                Communicator.group(
-                        () -> communicator.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream));
-                stream.await(LIMIT);
-                assertThat(DeviceArrays.ints(buffer)).containsExactly(4);
-                try (Communicator part = communicator.split(rank.rank() / 2, 0)) {
-                    assertThat(part.size()).isEqualTo(2);
-                }
-            }
-        });
     }
 
     @Test
@@ -237,7 +197,7 @@ class CommunicatorTest {
                 }
                 rank.bootstrap().barrier();
                 if (rank.rank() == 1) {
-                    communicator.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
+                    communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
                     awaitError(communicator);
                     assertThat(communicator.isUsable()).isFalse();
                     assertThatThrownBy(() -> communicator.split(0, 0)).isInstanceOf(NcclException.class)
@@ -259,7 +219,7 @@ class CommunicatorTest {
     @Test
     void aMissingRankEndsCreationAtItsLimit() throws InterruptedException {
         UniqueId id = UniqueId.create();
-        CommunicatorOptions options = CommunicatorOptions.defaults().limit(Duration.ofMillis(200));
+        CommunicatorOptions options = CommunicatorOptions.builder().limit(Duration.ofMillis(200)).build();
         try {
             assertThatThrownBy(() -> Communicator.init(id, 0, 2, CudaDevice.of(0), options))
                     .isInstanceOf(WaitTimeoutException.class)
@@ -346,7 +306,8 @@ class CommunicatorTest {
                     CudaStream stream = CudaStream.create(rank.device());
                     DeviceMemory buffer = DeviceMemory.allocate(rank.device(), 4)) {
                 assertThatThrownBy(
-                        () -> communicator.allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream))
+                        () -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM,
+                                stream))
                         .isInstanceOfSatisfying(NcclException.class, e -> {
                             assertThat(e.function()).isEqualTo("ncclAllReduce");
                             assertThat(e.code()).isEqualTo(4);

@@ -53,14 +53,12 @@ class DataTypeTest {
     }
 
     @Test
-    void optionsRefuseWhatMakesNoSense() {
-        CommunicatorOptions options = CommunicatorOptions.defaults();
-        assertThatThrownBy(() -> options.ctas(0, 1)).isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(() -> options.ctas(4, 3)).isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(() -> options.clusterSize(9)).isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(() -> options.trafficClass(-1)).isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(() -> options.limit(java.time.Duration.ZERO)).isInstanceOf(IllegalArgumentException.class);
-        assertThat(options.blocking(false).isBlocking()).isFalse();
-        assertThat(options.isBlocking()).isTrue();
+    void optionsNameAllBrokenRulesTogether() {
+        assertThatThrownBy(CommunicatorOptions.builder().minCtas(0).clusterSize(9).trafficClass(-1)
+                .limit(java.time.Duration.ZERO)::build).isInstanceOf(IllegalArgumentException.class)
+                .hasMessage("minCtas is 0: must be at least 1; clusterSize is 9: must be 0 to 8; "
+                        + "trafficClass is -1: must be at least 0; limit is PT0S: must be positive");
+        assertThatThrownBy(CommunicatorOptions.builder().minCtas(4).maxCtas(3)::build)
+                .isInstanceOf(IllegalArgumentException.class).hasMessage("maxCtas is 3: must be at least 4");
     }
 }

@@ -60,8 +60,6 @@ class WindowTest {
                     .hasMessageContaining("in use by Window#").hasMessageContaining("created at");
             assertThatThrownBy(memory::close).isInstanceOf(IllegalStateException.class)
                     .hasMessageContaining("in use by Window#");
-            assertThatThrownBy(communicator::finalizeWork).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("in use by Window#");
             WindowSlice slice = window.slice(0, 64);
             window.close();
             window.close();

@@ -3,10 +3,10 @@ package io.nccl4j.safety;
 import io.nccl4j.cuda.CaptureMode;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.ep.EpAllocator;
-import io.nccl4j.ep.GraphKey;
-import io.nccl4j.ep.GraphStep;
-import io.nccl4j.ep.PiecewiseStep;
 import io.nccl4j.ep.RankMask;
+import io.nccl4j.ep.graph.GraphKey;
+import io.nccl4j.ep.graph.GraphStep;
+import io.nccl4j.ep.graph.PiecewiseStep;
 import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.nccl.CommunicatorOptions;
 import io.nccl4j.nccl.DataType;
@@ -97,7 +97,7 @@ final class ArgumentSource {
             return random.nextBoolean() ? "dispatch" : "";
         } else if (type == Duration.class) {
             // Whether a communicator can be made within a millisecond is a matter of luck, and differs between ranks.
-            boolean luck = method.getDeclaringClass() == CommunicatorOptions.class;
+            boolean luck = method.getDeclaringClass() == CommunicatorOptions.Builder.class;
             return DURATIONS[random.nextInt(DURATIONS.length - (luck ? SHORT : 0))];
         } else if (type == Path.class) {
             return Path.of("/no/such/folder/" + random.nextInt(10) + ".dot");

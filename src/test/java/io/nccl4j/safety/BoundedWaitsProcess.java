@@ -4,12 +4,15 @@ import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.CommunicatorOptions;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
@@ -33,13 +36,13 @@ public final class BoundedWaitsProcess {
         void run(Both both);
     }
 
-    private record Both(Communicator communicator, EpGroup group, Layer layer, CudaStream stream) {
+    private record Both(Communicator communicator, EpGroup group, MoeLayer layer, CudaStream stream) {
     }
 
     public static void main(String[] arguments) {
-        for (LayerShape shape : List.of(LayerShape.LL_EXPERT_MAJOR, LayerShape.HT_FLAT)) {
+        for (LayerKind shape : List.of(LayerKind.LL_EXPERT_MAJOR, LayerKind.HT_FLAT)) {
             run(shape, "create", both -> EpGroup.create(both.communicator, both.group.config()));
-            run(shape, "warmUp", both -> both.layer.handle.warmUp(both.layer.buffers, 1, both.stream));
+            run(shape, "warmUp", both -> both.layer.handle().warmUp(both.layer.buffers(), 1, both.stream));
             run(shape, "await", both -> {
                 both.layer.enqueue(1, both.stream);
                 both.stream.await(LIMIT);
@@ -49,11 +52,11 @@ public final class BoundedWaitsProcess {
             run(shape, "leave", both -> {
             });
         }
-        run(LayerShape.LL_RANK_MAJOR, "maskClean", both -> both.group.maskClean(both.stream));
+        run(LayerKind.LL_RANK_MAJOR, "maskClean", both -> both.group.maskClean(both.stream));
         System.out.println("done");
     }
 
-    private static void run(LayerShape shape, String name, Alone alone) {
+    private static void run(LayerKind shape, String name, Alone alone) {
         CountDownLatch over = new CountDownLatch(1);
         EpCase model = shape.draw(2, 501);
         // What is given up stays where it is, so each run has devices of its own.
@@ -61,12 +64,12 @@ public final class BoundedWaitsProcess {
         EmulatedCluster.of(2).allowLeaks().limit(Duration.ofSeconds(50)).run(rank -> {
             CudaDevice device = CudaDevice.of(first + rank.rank());
             Communicator communicator = Communicator.init(rank.bootstrap(), device,
-                    CommunicatorOptions.defaults().limit(LIMIT));
+                    CommunicatorOptions.builder().limit(LIMIT).build());
             CudaStream stream = CudaStream.create(device);
             EpGroupConfig.Builder config = shape.config(model);
             EpGroup group = EpGroup.create(communicator, (shape.isLowLatency() ? config.mask() : config).build());
             EpHandle handle = group.createHandle();
-            Layer layer = new Layer(handle, shape, model);
+            MoeLayer layer = new MoeLayer(handle, BufferConfig.of(model.hidden(), LayerKind.type(model.format())));
             rank.bootstrap().barrier();
             if (rank.rank() == 1) {
                 over.await();
@@ -102,7 +105,7 @@ public final class BoundedWaitsProcess {
         long destroyed = destroys();
         long start = System.nanoTime();
         both.layer.close();
-        both.layer.handle.close();
+        both.layer.handle().close();
         both.group.close();
         both.stream.close();
         both.communicator.close();
@@ -116,7 +119,7 @@ public final class BoundedWaitsProcess {
         long communicators = Emulator.callCount("ncclCommDestroy");
         long start = System.nanoTime();
         both.layer.close();
-        both.layer.handle.close();
+        both.layer.handle().close();
         both.group.close();
         both.stream.close();
         both.communicator.close();

@@ -13,6 +13,9 @@ import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.ReduceOp;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -23,31 +26,31 @@ class CallsInANcclGroupTest {
     private static final int RANKS = 2;
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void callsOfAnEpGroupAreNotPutOff(LayerShape shape, EmulatedCluster cluster) {
+    void callsOfAnEpGroupAreNotPutOff(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 811))) {
-                Layer layer = world.layer();
-                EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 812);
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 811))) {
+                MoeLayer layer = world.layer();
+                EpCase batch = world.draw(RoutingKind.UNIFORM, 812);
                 DeviceMemory memory = world.own(DeviceMemory.allocate(rank.device(), 64));
-                memory.fillAsync((byte) 1, world.stream);
-                layer.load(batch, world.stream);
+                memory.fillAsync((byte) 1, world.stream());
+                layer.load(batch, world.stream());
                 world.await();
                 rank.bootstrap().barrier();
                 long groups = Emulator.callCount("ncclGroupStart");
                 rank.bootstrap().barrier();
                 Communicator.group(() -> {
-                    world.communicator.allReduce(memory, memory, 16, DataType.INT32, ReduceOp.SUM, world.stream);
-                    layer.enqueue(layer.count(batch), world.stream);
+                    world.communicator().collectives().allReduce(memory, memory, 16, DataType.INT32, ReduceOp.SUM, world.stream());
+                    layer.enqueue(layer.count(batch), world.stream());
                     assertThat(Emulator.callCount("ncclGroupStart")).isEqualTo(groups);
                     world.await();
                     layer.verify(batch);
                     rank.bootstrap().barrier();
                 });
                 world.await();
-                assertThat(Layer.ints(EpTensor.of(memory, DataType.INT32, 16))).containsOnly(RANKS * 0x01010101);
-                assertThatThrownBy(() -> Communicator.group(() -> world.communicator.split(0, 0)))
+                assertThat(MoeLayer.ints(EpTensor.of(memory, DataType.INT32, 16))).containsOnly(RANKS * 0x01010101);
+                assertThatThrownBy(() -> Communicator.group(() -> world.communicator().split(0, 0)))
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be part of a group");
             }
         });

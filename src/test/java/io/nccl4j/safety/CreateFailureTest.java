@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
 import io.nccl4j.NativeCallException;
+import io.nccl4j.NativeObject;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.bindings.nccl.Nccl;
 import io.nccl4j.emulator.EmulatedCluster;
@@ -14,9 +15,11 @@ import io.nccl4j.emulator.Fault;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.RankMask;
 import io.nccl4j.internal.LeakCount;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -37,20 +40,20 @@ class CreateFailureTest {
     private static final Set<String> HARMLESS = Set.of("ncclEpTensorDestroy", "cudaStreamQuery");
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(value = 1, allowMisuse = true, allowLeaks = true)
-    void noNativeFailureLeavesAnythingBehind(LayerShape shape, EmulatedCluster cluster) {
+    void noNativeFailureLeavesAnythingBehind(LayerKind shape, EmulatedCluster cluster) {
         long leaks = LeakCount.total();
         long misuses = Emulator.misuses().size();
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(1, 11))) {
-                Layer layer = world.layer();
-                layer.handle.warmUp(layer.buffers, 1, world.stream);
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 11))) {
+                MoeLayer layer = world.layer();
+                layer.handle().warmUp(layer.buffers(), 1, world.stream());
                 for (Made made : Made.values()) {
                     failEveryCall(made, world, layer);
                     failEveryAllocation(made, world, layer);
                 }
-                layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 12), world.stream);
+                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 12), world.stream());
             }
         });
         assertThat(LeakCount.total()).isEqualTo(leaks);
@@ -63,9 +66,9 @@ class CreateFailureTest {
     @Test
     @EmulatedRanks(1)
     void whatAMaskNeedsIsMadeWholeOrNotAtAll(EmulatedCluster cluster) {
-        LayerShape shape = LayerShape.LL_EXPERT_MAJOR;
+        LayerKind shape = LayerKind.LL_EXPERT_MAJOR;
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(1, 13), EpGroupConfig.Builder::mask)) {
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 13), EpGroupConfig.Builder::mask)) {
                 world.layer();
                 EmulatorUsage before = Emulator.usage();
                 Map<String, Integer> calls = Map.of("cudaMalloc", 1, "cudaMallocHost", 2, "cudaEventCreateWithFlags",
@@ -73,18 +76,18 @@ class CreateFailureTest {
                 calls.forEach((function, count) -> {
                     for (int nth = 0; nth < count; nth++) {
                         Emulator.presetResult(function, code(function), nth, 1);
-                        assertThat(catchThrowable(() -> world.group.maskQuery(world.stream)))
+                        assertThat(catchThrowable(() -> world.group().maskQuery(world.stream())))
                                 .isInstanceOf(NativeCallException.class).hasMessageContaining(function);
                         Emulator.clearPresets();
                         assertThat(Emulator.usage().leakedSince(before)).as("call %d of %s", nth, function).isEmpty();
                     }
                 });
-                assertThat(world.group.maskQuery(world.stream)).isEqualTo(RankMask.all(1));
+                assertThat(world.group().maskQuery(world.stream())).isEqualTo(RankMask.all(1));
             }
         });
     }
 
-    private static void failEveryCall(Made made, World world, Layer layer) throws Exception {
+    private static void failEveryCall(Made made, MoeRank world, MoeLayer layer) throws Exception {
         Map<String, Integer> calls = callsOf(made, world, layer);
         assertThat(calls).as("native calls of %s", made).isNotEmpty();
         Set<String> ignored = new TreeSet<>();
@@ -111,8 +114,8 @@ class CreateFailureTest {
                 if (!isInClose(thrown)) {
                     assertThat(Emulator.usage().leakedSince(before)).as(where).isEmpty();
                 }
-                assertThat(world.communicator.isUsable()).as(where).isTrue();
-                assertThat(world.stream.isCapturing()).as(where).isFalse();
+                assertThat(world.communicator().isUsable()).as(where).isTrue();
+                assertThat(world.stream().isCapturing()).as(where).isFalse();
                 made.make(world, layer).close();
             }
         }
@@ -122,11 +125,11 @@ class CreateFailureTest {
     /** Whether the call that failed was to give something back, which then stays. */
     private static boolean isInClose(@Nullable Throwable thrown) {
         return thrown != null && Arrays.stream(thrown.getStackTrace())
-                .anyMatch(frame -> frame.getClassName().equals(NativeResource.class.getName())
+                .anyMatch(frame -> frame.getClassName().equals(NativeObject.class.getName())
                         && frame.getMethodName().equals("close"));
     }
 
-    private static Map<String, Integer> callsOf(Made made, World world, Layer layer) throws Exception {
+    private static Map<String, Integer> callsOf(Made made, MoeRank world, MoeLayer layer) throws Exception {
         Emulator.logCalls(1000);
         AutoCloseable result = made.make(world, layer);
         List<EmulatorCall> calls = Emulator.calls();
@@ -142,7 +145,7 @@ class CreateFailureTest {
     }
 
     /** The allocations that the libraries make themselves. */
-    private static void failEveryAllocation(Made made, World world, Layer layer) throws Exception {
+    private static void failEveryAllocation(Made made, MoeRank world, MoeLayer layer) throws Exception {
         List<String> survived = new ArrayList<>();
         for (int nth = 1; survived.isEmpty(); nth++) {
             EmulatorUsage before = Emulator.usage();
@@ -154,7 +157,7 @@ class CreateFailureTest {
                 survived.add("without allocation " + nth);
                 result[0].close();
                 // Memory in stream order is given back in stream order.
-                world.rank.device().synchronize();
+                world.device().synchronize();
             } else {
                 assertThat(thrown).as("%s without allocation %d", made, nth).isInstanceOf(NativeCallException.class);
             }

@@ -6,6 +6,7 @@ import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.Fault;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.RankMask;
@@ -13,6 +14,8 @@ import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
 import java.nio.file.Path;
 import java.time.Duration;
 
@@ -32,16 +35,16 @@ public final class DyingRankProcess {
         Path folder = Path.of(arguments[0]);
         int rank = Integer.parseInt(arguments[1]);
         int size = Integer.parseInt(arguments[2]);
-        LayerShape shape = LayerShape.valueOf(arguments[3]);
+        LayerKind shape = LayerKind.valueOf(arguments[3]);
         EpCase model = shape.draw(size, 601);
-        BootstrapOptions options = BootstrapOptions.defaults().withLimit(LIMIT);
+        BootstrapOptions options = BootstrapOptions.builder().limit(LIMIT).build();
         try (Bootstrap bootstrap = Bootstraps.file(folder.resolve("all"), rank, size, options)) {
             CudaDevice device = CudaDevice.of(rank);
             Communicator communicator = Communicator.init(bootstrap, device);
             CudaStream stream = CudaStream.create(device);
             EpGroup group = EpGroup.create(communicator, shape.config(model).mask().timeout(TIMEOUT).build());
             EpHandle handle = group.createHandle();
-            Layer layer = new Layer(handle, shape, model);
+            MoeLayer layer = new MoeLayer(handle, BufferConfig.of(model.hidden(), LayerKind.type(model.format())));
             layer.runAndVerify(model.redraw(RoutingKind.UNIFORM, 602), stream);
             bootstrap.barrier();
             int dying = size - 1;
@@ -69,7 +72,7 @@ public final class DyingRankProcess {
         }
     }
 
-    private static void step(Layer layer, EpCase expected, EpCase batch, CudaStream stream) {
+    private static void step(MoeLayer layer, EpCase expected, EpCase batch, CudaStream stream) {
         layer.load(batch, stream);
         layer.enqueue(layer.count(batch), stream);
         stream.await(LIMIT);
@@ -77,11 +80,11 @@ public final class DyingRankProcess {
     }
 
     /** The survivors meet anew, agree, and work on. */
-    private static void goOn(Path folder, EpGroup group, Layer layer, EpCase model, int dead, CudaStream stream) {
+    private static void goOn(Path folder, EpGroup group, MoeLayer layer, EpCase model, int dead, CudaStream stream) {
         int rank = group.communicator().rank();
         int survivors = group.communicator().size() - 1;
         try (Bootstrap channel = Bootstraps.file(folder.resolve("survivors"), rank, survivors,
-                BootstrapOptions.defaults().withLimit(LIMIT))) {
+                BootstrapOptions.builder().limit(LIMIT).build())) {
             RankMask agreed = MaskAgreement.agree(group, channel, stream);
             System.out.println("agreed " + agreed);
             for (int step = 0; step < 5; step++) {

@@ -3,6 +3,7 @@ package io.nccl4j.safety;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.nccl4j.processes.ChildJvm;
+import io.nccl4j.testing.LayerKind;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -18,8 +19,8 @@ class DyingRankTest {
     private static final int RANKS = 3;
 
     @ParameterizedTest
-    @EnumSource(value = LayerShape.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
-    void survivorsMaskItAgreeAndGoOn(LayerShape shape, @TempDir Path folder) throws Exception {
+    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    void survivorsMaskItAgreeAndGoOn(LayerKind shape, @TempDir Path folder) throws Exception {
         List<ChildJvm> ranks = new ArrayList<>();
         try {
             for (int rank = 0; rank < RANKS; rank++) {

@@ -18,6 +18,9 @@ import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -39,25 +42,25 @@ class ExceptionsInCallbacksTest {
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void aCaptureThatThrowsLeavesNothing(LayerShape shape, EmulatedCluster cluster) {
+    void aCaptureThatThrowsLeavesNothing(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 41))) {
-                Layer layer = world.layer();
-                int most = layer.buffers.maxTokens();
-                layer.handle.warmUp(layer.buffers, most, world.stream);
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 41))) {
+                MoeLayer layer = world.layer();
+                int most = layer.buffers().maxTokens();
+                layer.handle().warmUp(layer.buffers(), most, world.stream());
                 List<Runnable> parts = new ArrayList<>(
-                        List.of(() -> layer.handle.dispatchAsync(layer.buffers, most, world.stream),
-                                () -> layer.experts(world.stream),
-                                () -> layer.handle.combineAsync(layer.buffers, world.stream)));
+                        List.of(() -> layer.handle().dispatchAsync(layer.buffers(), most, world.stream()),
+                                () -> layer.experts(world.stream()),
+                                () -> layer.handle().combineAsync(layer.buffers(), world.stream())));
                 if (shape.isLowLatency()) {
                     parts.add(
-                            () -> layer.handle.dispatchAsync(layer.buffers, most, DispatchConfig.defaults().sendOnly(),
-                                    world.stream));
-                    parts.add(layer.handle::complete);
-                    parts.add(() -> layer.handle.combineAsync(layer.buffers, CombineConfig.defaults().sendOnly(),
-                            world.stream));
+                            () -> layer.handle().dispatchAsync(layer.buffers(), most, DispatchConfig.defaults().sendOnly(),
+                                    world.stream()));
+                    parts.add(layer.handle()::complete);
+                    parts.add(() -> layer.handle().combineAsync(layer.buffers(), CombineConfig.defaults().sendOnly(),
+                            world.stream()));
                 }
                 for (int done = 0; done <= parts.size(); done++) {
                     int until = done;
@@ -65,20 +68,19 @@ class ExceptionsInCallbacksTest {
                     rank.bootstrap().barrier();
                     EmulatorUsage before = Emulator.usage();
                     rank.bootstrap().barrier();
-                    assertThatThrownBy(() -> world.stream.capture(() -> {
+                    assertThatThrownBy(() -> world.stream().capture(() -> {
                         parts.subList(0, until).forEach(Runnable::run);
                         throw new Broken("after " + until + " parts");
                     })).isInstanceOf(Broken.class).hasMessage("after " + until + " parts").hasNoSuppressedExceptions();
-                    assertThat(world.stream.isCapturing()).isFalse();
+                    assertThat(world.stream().isCapturing()).isFalse();
                     rank.bootstrap().barrier();
                     assertThat(Emulator.usage().leakedSince(before)).isEmpty();
                     rank.bootstrap().barrier();
-                    EpCase batch = world.model.redraw(RoutingKind.HOLES, 42 + done);
-                    layer.runAndVerify(batch, world.stream);
-                    try (CudaGraph graph = world.stream.capture(() -> layer.enqueue(most, world.stream));
-                            CudaGraphExec exec = graph.instantiate()) {
-                        layer.load(batch, world.stream);
-                        exec.launch(world.stream);
+                    EpCase batch = world.draw(RoutingKind.HOLES, 42 + done);
+                    layer.runAndVerify(batch, world.stream());
+                    try (CudaGraphExec exec = layer.capture(most, world.stream())) {
+                        layer.load(batch, world.stream());
+                        exec.launch(world.stream());
                         world.await();
                         layer.verify(batch);
                     }
@@ -89,12 +91,12 @@ class ExceptionsInCallbacksTest {
 
     /** Allocates from the device, and fails when it is told to. */
     private static final class Allocator implements EpAllocator {
-        private final World world;
+        private final MoeRank world;
         private final Map<Long, DeviceMemory> given = new HashMap<>();
         private int untilFailure = Integer.MAX_VALUE;
         private boolean failFree;
 
-        Allocator(World world) {
+        Allocator(MoeRank world) {
             this.world = world;
         }
 
@@ -103,7 +105,7 @@ class ExceptionsInCallbacksTest {
             if (untilFailure-- <= 0) {
                 throw new Broken("no memory today");
             }
-            DeviceMemory memory = DeviceMemory.allocate(world.rank.device(), bytes);
+            DeviceMemory memory = DeviceMemory.allocate(world.device(), bytes);
             given.put(memory.address(), memory);
             return memory.address();
         }
@@ -118,21 +120,22 @@ class ExceptionsInCallbacksTest {
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(1)
-    void anAllocatorThatThrowsUndoesTheCall(LayerShape shape, EmulatedCluster cluster) {
+    void anAllocatorThatThrowsUndoesTheCall(LayerKind shape, EmulatedCluster cluster) {
+        EpCase model = shape.draw(1, 43);
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(1, 43))) {
+            try (MoeRank world = MoeRank.of(rank, shape, model)) {
                 Allocator allocator = new Allocator(world);
-                var config = shape.config(world.model).allocator(allocator).build();
+                var config = shape.config(model).allocator(allocator).build();
                 int failures = 0;
                 for (int nth = 0;; nth++) {
                     EmulatorUsage before = Emulator.usage();
                     allocator.untilFailure = nth;
-                    try (EpGroup group = EpGroup.create(world.communicator, config);
+                    try (EpGroup group = EpGroup.create(world.communicator(), config);
                             EpHandle handle = group.createHandle()) {
                         allocator.untilFailure = Integer.MAX_VALUE;
-                        assertThat(handle.topK()).isEqualTo(world.model.shape().topK());
+                        assertThat(handle.topK()).isEqualTo(world.shape().topK());
                         break;
                     } catch (IllegalStateException e) {
                         failures++;
@@ -143,7 +146,7 @@ class ExceptionsInCallbacksTest {
                     assertThat(allocator.given).isEmpty();
                 }
                 assertThat(failures).isPositive();
-                EpGroup group = EpGroup.create(world.communicator, config);
+                EpGroup group = EpGroup.create(world.communicator(), config);
                 EpHandle handle = group.createHandle();
                 allocator.failFree = true;
                 assertThatThrownBy(handle::close).isInstanceOf(IllegalStateException.class)
@@ -161,28 +164,28 @@ class ExceptionsInCallbacksTest {
     @ValueSource(booleans = {false, true})
     @EmulatedRanks(RANKS)
     void aHostFunctionThatThrowsIsHeardOfAtTheNextWait(boolean captured, EmulatedCluster cluster) {
-        LayerShape shape = LayerShape.LL_EXPERT_MAJOR;
+        LayerKind shape = LayerKind.LL_EXPERT_MAJOR;
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 44))) {
-                Layer layer = world.layer();
-                int most = layer.buffers.maxTokens();
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 44))) {
+                MoeLayer layer = world.layer();
+                int most = layer.buffers().maxTokens();
                 Runnable step = () -> {
-                    layer.handle.dispatchAsync(layer.buffers, most, world.stream);
-                    world.stream.launchHostFunction(() -> {
+                    layer.handle().dispatchAsync(layer.buffers(), most, world.stream());
+                    world.stream().launchHostFunction(() -> {
                         throw new Broken("an expert has failed");
                     });
-                    layer.experts(world.stream);
-                    layer.handle.combineAsync(layer.buffers, world.stream);
+                    layer.experts(world.stream());
+                    layer.handle().combineAsync(layer.buffers(), world.stream());
                 };
-                CudaGraph graph = captured ? world.own(world.stream.capture(step)) : null;
+                CudaGraph graph = captured ? world.own(world.stream().capture(step)) : null;
                 CudaGraphExec exec = graph == null ? null : world.own(graph.instantiate());
                 for (int turn = 0; turn < 3; turn++) {
-                    EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 45 + turn);
-                    layer.load(batch, world.stream);
+                    EpCase batch = world.draw(RoutingKind.UNIFORM, 45 + turn);
+                    layer.load(batch, world.stream());
                     if (exec == null) {
                         step.run();
                     } else {
-                        exec.launch(world.stream);
+                        exec.launch(world.stream());
                     }
                     assertThatThrownBy(world::await).isInstanceOf(IllegalStateException.class)
                             .hasMessageContaining("host function").hasCauseInstanceOf(Broken.class);
@@ -198,21 +201,21 @@ class ExceptionsInCallbacksTest {
     @ValueSource(booleans = {false, true})
     @EmulatedRanks(RANKS)
     void aGroupOfCollectivesThatThrowsEndsTheGroup(boolean before, EmulatedCluster cluster) {
-        LayerShape shape = LayerShape.HT_FLAT;
+        LayerKind shape = LayerKind.HT_FLAT;
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 46))) {
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 46))) {
                 DeviceMemory memory = world.own(DeviceMemory.allocate(rank.device(), 64));
                 int peer = 1 - rank.rank();
                 assertThatThrownBy(() -> Communicator.group(() -> {
                     if (!before) {
-                        world.communicator.send(memory, 0, 4, io.nccl4j.nccl.DataType.INT32, peer, world.stream);
-                        world.communicator.receive(memory, 32, 4, io.nccl4j.nccl.DataType.INT32, peer, world.stream);
+                        world.communicator().collectives().send(memory, 0, 4, io.nccl4j.nccl.DataType.INT32, peer, world.stream());
+                        world.communicator().collectives().receive(memory, 32, 4, io.nccl4j.nccl.DataType.INT32, peer, world.stream());
                     }
                     throw new Broken("in a group");
                 })).isInstanceOf(Broken.class);
                 world.await();
-                Layer layer = world.layer();
-                layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 47), world.stream);
+                MoeLayer layer = world.layer();
+                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 47), world.stream());
             }
         });
     }

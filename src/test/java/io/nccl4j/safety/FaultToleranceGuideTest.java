@@ -9,6 +9,9 @@ import io.nccl4j.ep.RankMask;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -68,44 +71,45 @@ class FaultToleranceGuideTest {
 
     /** Two ranks lose the link between them, and nobody else notices: afterwards three of four go on as one group. */
     @ParameterizedTest
-    @EnumSource(value = LayerShape.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
     @EmulatedRanks(value = RANKS, allowLeaks = true)
-    void ranksThatDisagreeComeToOneMask(LayerShape shape, EmulatedCluster cluster) {
+    void ranksThatDisagreeComeToOneMask(LayerKind shape, EmulatedCluster cluster) {
+        EpCase model = shape.draw(RANKS, 431);
         cluster.run(rank -> {
-            World world = new World(rank, shape, shape.draw(RANKS, 431), config -> config.mask().timeout(TIMEOUT));
-            Layer layer = world.layer();
-            layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 432), world.stream);
-            assertThat(MaskAgreement.agree(world.group, rank.bootstrap(), world.stream)).isEqualTo(RankMask.all(RANKS));
+            MoeRank world = MoeRank.of(rank, shape, model, config -> config.mask().timeout(TIMEOUT));
+            MoeLayer layer = world.layer();
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 432), world.stream());
+            assertThat(MaskAgreement.agree(world.group(), rank.bootstrap(), world.stream())).isEqualTo(RankMask.all(RANKS));
             if (rank.rank() == 0) {
                 Emulator.inject(new Fault.DropMessages(0, 1, 3));
             }
             rank.bootstrap().barrier();
-            layer.load(world.model, world.stream);
-            layer.enqueue(layer.count(world.model), world.stream);
+            layer.load(model, world.stream());
+            layer.enqueue(layer.count(model), world.stream());
             world.await();
             // Whoever waits for a rank that waits is late itself: the others may have masked one end of the link or none.
-            RankMask before = world.group.maskQuery(world.stream);
+            RankMask before = world.group().maskQuery(world.stream());
             assertThat(rank.rank() != 0 || !before.isActive(3)).isTrue();
             assertThat(rank.rank() != 3 || !before.isActive(0)).isTrue();
-            RankMask agreed = MaskAgreement.agree(world.group, rank.bootstrap(), world.stream);
+            RankMask agreed = MaskAgreement.agree(world.group(), rank.bootstrap(), world.stream());
             byte[] told = agreed.toString().getBytes(StandardCharsets.UTF_8);
             assertThat(List.of(rank.bootstrap().allGather(told))).allMatch(other -> Arrays.equals(other, told));
             assertThat(agreed.activeCount()).isEqualTo(RANKS - 1);
             int gone = agreed.isActive(0) ? 3 : 0;
             assertThat(agreed).isEqualTo(RankMask.all(RANKS).without(gone));
-            assertThat(world.group.maskQuery(world.stream)).isEqualTo(agreed);
+            assertThat(world.group().maskQuery(world.stream())).isEqualTo(agreed);
             if (rank.rank() != gone) {
                 for (int step = 0; step < 4; step++) {
-                    EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 433 + step);
-                    layer.load(batch, world.stream);
-                    layer.enqueue(layer.count(batch), world.stream);
+                    EpCase batch = world.draw(RoutingKind.UNIFORM, 433 + step);
+                    layer.load(batch, world.stream());
+                    layer.enqueue(layer.count(batch), world.stream());
                     world.await();
                     layer.verify(Survivors.without(batch, gone));
-                    assertThat(world.group.asyncError()).isFalse();
+                    assertThat(world.group().asyncError()).isFalse();
                 }
             }
             rank.bootstrap().barrier();
-            world.communicator.abandon("a rank has left");
+            world.communicator().abandon("a rank has left");
             world.close();
         });
     }

@@ -2,12 +2,14 @@ package io.nccl4j.safety;
 
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -16,34 +18,33 @@ class GraphAndEagerTest {
     private static final int RANKS = 2;
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void combineBelongsToTheRoutingThatALaunchHasLeft(LayerShape shape, EmulatedCluster cluster) {
+    void combineBelongsToTheRoutingThatALaunchHasLeft(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 701))) {
-                Layer layer = world.layer();
-                int most = layer.buffers.maxTokens();
-                EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 702);
-                try (CudaGraph graph = world.stream.capture(() -> layer.enqueue(most, world.stream));
-                        CudaGraphExec exec = graph.instantiate()) {
-                    layer.load(batch, world.stream);
-                    layer.handle.dispatchAsync(layer.buffers, most - 1, world.stream);
-                    exec.launch(world.stream);
-                    assertThatThrownBy(() -> layer.handle.combineAsync(layer.buffers, world.stream))
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 701))) {
+                MoeLayer layer = world.layer();
+                int most = layer.buffers().maxTokens();
+                EpCase batch = world.draw(RoutingKind.UNIFORM, 702);
+                try (CudaGraphExec exec = layer.capture(most, world.stream())) {
+                    layer.load(batch, world.stream());
+                    layer.handle().dispatchAsync(layer.buffers(), most - 1, world.stream());
+                    exec.launch(world.stream());
+                    assertThatThrownBy(() -> layer.handle().combineAsync(layer.buffers(), world.stream()))
                             .isInstanceOf(IllegalStateException.class)
                             .hasMessageContaining(shape.isLowLatency() ? "was not dispatched" : "update again");
                     // The same number of tokens goes on where the graph has left off.
-                    layer.handle.dispatchAsync(layer.buffers, most, world.stream);
-                    layer.experts(world.stream);
-                    exec.launch(world.stream);
-                    layer.handle.combineAsync(layer.buffers, world.stream);
+                    layer.handle().dispatchAsync(layer.buffers(), most, world.stream());
+                    layer.experts(world.stream());
+                    exec.launch(world.stream());
+                    layer.handle().combineAsync(layer.buffers(), world.stream());
                     world.await();
                     layer.verify(batch);
                     for (int count : new int[]{most - 1, most}) {
-                        layer.load(batch, world.stream);
-                        exec.launch(world.stream);
-                        layer.handle.dispatchAsync(layer.buffers, count, world.stream);
-                        layer.handle.combineAsync(layer.buffers, world.stream);
+                        layer.load(batch, world.stream());
+                        exec.launch(world.stream());
+                        layer.handle().dispatchAsync(layer.buffers(), count, world.stream());
+                        layer.handle().combineAsync(layer.buffers(), world.stream());
                         world.await();
                     }
                 }

@@ -3,6 +3,7 @@ package io.nccl4j.safety;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaException;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
@@ -10,7 +11,6 @@ import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
-import io.nccl4j.emulator.EpApi;
 import io.nccl4j.ep.CombineInputs;
 import io.nccl4j.ep.CombineOutputs;
 import io.nccl4j.ep.DispatchInputs;
@@ -21,16 +21,15 @@ import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.Layout;
 import io.nccl4j.ep.LayoutInfo;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
-import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
-import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.stream.LongStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -39,33 +38,33 @@ import org.junit.jupiter.params.provider.EnumSource;
 class GraphFailureModesTest {
     private static final int RANKS = 2;
 
-    private static CudaGraphExec capture(World world, Runnable body) {
-        try (CudaGraph graph = world.stream.capture(body)) {
+    private static CudaGraphExec capture(MoeRank world, Runnable body) {
+        try (CudaGraph graph = world.stream().capture(body)) {
             return world.own(graph.instantiate());
         }
     }
 
     /** Closing is refused as long as the graph lives, so that every replay finds everything in its place. */
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void f01WhatAGraphUsesCannotBeFreedBeforeAReplay(LayerShape shape, EmulatedCluster cluster) {
+    void f01WhatAGraphUsesCannotBeFreedBeforeAReplay(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 101))) {
-                Layer layer = world.layer();
-                CudaGraphExec exec = capture(world, () -> layer.enqueue(layer.buffers.maxTokens(), world.stream));
-                List<NativeResource> used = new ArrayList<>(List.of(layer.handle, layer.buffers, world.group,
-                        world.communicator, world.stream, layer.buffers.routing().memory(),
-                        layer.buffers.tokens().memory(),
-                        layer.buffers.received().memory(), layer.buffers.combined().memory()));
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 101))) {
+                MoeLayer layer = world.layer();
+                CudaGraphExec exec = capture(world, () -> layer.enqueue(layer.buffers().maxTokens(), world.stream()));
+                List<NativeObject> used = new ArrayList<>(List.of(layer.handle(), layer.buffers(), world.group(),
+                        world.communicator(), world.stream(), layer.buffers().routing().memory(),
+                        layer.buffers().tokens().memory(),
+                        layer.buffers().received().memory(), layer.buffers().combined().memory()));
                 for (int replay = 0; replay < 5; replay++) {
-                    for (NativeResource resource : used) {
+                    for (NativeObject resource : used) {
                         assertThatThrownBy(resource::close).isInstanceOf(IllegalStateException.class)
                                 .hasMessageContaining("in use by");
                     }
-                    EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 102 + replay);
-                    layer.load(batch, world.stream);
-                    exec.launch(world.stream);
+                    EpCase batch = world.draw(RoutingKind.UNIFORM, 102 + replay);
+                    layer.load(batch, world.stream());
+                    exec.launch(world.stream());
                     world.await();
                     layer.verify(batch);
                 }
@@ -77,36 +76,36 @@ class GraphFailureModesTest {
     @Test
     @EmulatedRanks(value = 1, allowLeaks = true)
     void f01ForeignMemoryThatIsGoneIsNamedAtTheReplay(EmulatedCluster cluster) {
-        LayerShape shape = LayerShape.LL_EXPERT_MAJOR;
+        LayerKind shape = LayerKind.LL_EXPERT_MAJOR;
         cluster.run(rank -> {
-            World world = new World(rank, shape, shape.draw(1, 103));
-            Layer layer = world.layer();
-            DeviceMemory theirs = DeviceMemory.allocate(rank.device(), layer.buffers.routing().byteSize());
+            MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 103));
+            MoeLayer layer = world.layer();
+            DeviceMemory theirs = DeviceMemory.allocate(rank.device(), layer.buffers().routing().byteSize());
             long address = theirs.address();
             DeviceMemory wrapped = DeviceMemory.wrap(address, theirs.byteSize(), rank.device());
-            int most = layer.buffers.maxTokens();
-            EpTensor routing = EpTensor.of(wrapped, DataType.INT64, most, layer.handle.topK());
-            DispatchInputs inputs = DispatchInputs.of(layer.buffers.tokens().rows(most));
-            DispatchOutputs outputs = DispatchOutputs.of(layer.buffers.received());
-            LayoutInfo counts = LayoutInfo.of(layer.buffers.expertCounts());
-            CombineInputs made = CombineInputs.of(layer.buffers.expertOutputs());
-            CombineOutputs combined = CombineOutputs.of(layer.buffers.combined().rows(most),
-                    layer.buffers.weights().rows(most));
-            wrapped.fillAsync((byte) -1, world.stream);
+            int most = layer.buffers().maxTokens();
+            EpTensor routing = EpTensor.of(wrapped, DataType.INT64, most, layer.handle().topK());
+            DispatchInputs inputs = DispatchInputs.of(layer.buffers().tokens().rows(most));
+            DispatchOutputs outputs = DispatchOutputs.of(layer.buffers().received());
+            LayoutInfo counts = LayoutInfo.of(layer.buffers().expertCounts());
+            CombineInputs made = CombineInputs.of(layer.buffers().expertOutputs());
+            CombineOutputs combined = CombineOutputs.of(layer.buffers().combined().rows(most),
+                    layer.buffers().weights().rows(most));
+            wrapped.fillAsync((byte) -1, world.stream());
             CudaGraphExec exec = capture(world, () -> {
-                layer.handle.update(routing, world.stream);
-                layer.handle.dispatch(inputs, outputs, counts, world.stream);
-                layer.handle.combine(made, combined, world.stream);
+                layer.handle().update(routing, world.stream());
+                layer.handle().dispatch(inputs, outputs, counts, world.stream());
+                layer.handle().combine(made, combined, world.stream());
             });
-            exec.launch(world.stream);
+            exec.launch(world.stream());
             world.await();
             theirs.close();
-            exec.launch(world.stream);
+            exec.launch(world.stream());
             assertThatThrownBy(world::await).isInstanceOf(CudaException.class)
                     .hasMessageContaining("cudaErrorIllegalAddress");
             assertThat(Emulator.errorText(rank.device())).contains("freed");
             assertThat(Emulator.describeAddress(address)).contains("freed");
-            assertThatThrownBy(() -> exec.launch(world.stream)).isInstanceOf(CudaException.class)
+            assertThatThrownBy(() -> exec.launch(world.stream())).isInstanceOf(CudaException.class)
                     .hasMessageContaining("failed before");
             world.close();
         });
@@ -114,94 +113,60 @@ class GraphFailureModesTest {
 
     /** The graph reads the captured tensor, not what update was given later; new routing goes into that tensor. */
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void f02NewRoutingIsWhatLiesInTheCapturedTensorAtTheReplay(LayerShape shape, EmulatedCluster cluster) {
+    void f02NewRoutingIsWhatLiesInTheCapturedTensorAtTheReplay(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 104))) {
-                Layer layer = world.layer();
-                int most = layer.buffers.maxTokens();
-                CudaGraphExec exec = capture(world, () -> layer.enqueue(most, world.stream));
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 104))) {
+                MoeLayer layer = world.layer();
+                int most = layer.buffers().maxTokens();
+                CudaGraphExec exec = capture(world, () -> layer.enqueue(most, world.stream()));
                 DeviceMemory other = world
-                        .own(DeviceMemory.allocate(rank.device(), layer.buffers.routing().byteSize()));
-                other.fillAsync((byte) -1, world.stream);
-                EpTensor elsewhere = EpTensor.of(other, DataType.INT64, most, layer.handle.topK());
+                        .own(DeviceMemory.allocate(rank.device(), layer.buffers().routing().byteSize()));
+                other.fillAsync((byte) -1, world.stream());
+                EpTensor elsewhere = EpTensor.of(other, DataType.INT64, most, layer.handle().topK());
                 for (int replay = 0; replay < 6; replay++) {
                     // Fewer tokens than were captured, other experts, and now and then an update that the graph knows nothing of.
-                    EpCase batch = world.model.redraw(replay % 2 == 0 ? RoutingKind.UNIFORM : RoutingKind.HOLES,
+                    EpCase batch = world.draw(replay % 2 == 0 ? RoutingKind.UNIFORM : RoutingKind.HOLES,
                             105 + replay);
                     if (replay >= 3) {
-                        layer.handle.update(elsewhere.rows(replay % most), world.stream);
+                        layer.handle().update(elsewhere.rows(replay % most), world.stream());
                     }
-                    layer.load(batch, world.stream);
-                    exec.launch(world.stream);
+                    layer.load(batch, world.stream());
+                    exec.launch(world.stream());
                     world.await();
                     layer.verify(batch);
                 }
-                assertThatThrownBy(() -> layer.handle.dispatchAsync(layer.buffers, most + 1, world.stream))
+                assertThatThrownBy(() -> layer.handle().dispatchAsync(layer.buffers(), most + 1, world.stream()))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("room for 0 to " + most);
             }
         });
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void f03WhatCannotBeCapturedIsRefusedByNameAndTheCaptureGoesOn(LayerShape shape, EmulatedCluster cluster) {
+    void f03WhatCannotBeCapturedIsRefusedByNameAndTheCaptureGoesOn(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 111))) {
-                Layer layer = world.layer();
-                DeviceMemory memory = world.own(world.communicator.allocate(4096));
-                List<Runnable> control = List.of(world.group::createHandle,
-                        () -> io.nccl4j.ep.EpGroup.create(world.communicator, world.group.config()),
-                        () -> layer.handle.allocateBuffers(world.model.hidden(), LayerShape.type(world.model)),
-                        () -> DeviceMemory.allocate(rank.device(), 16), () -> world.communicator.allocate(4096),
-                        () -> world.communicator.register(memory), () -> world.communicator.split(0, 0),
-                        () -> layer.handle.warmUp(layer.buffers, 1, world.stream));
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 111))) {
+                MoeLayer layer = world.layer();
+                DeviceMemory memory = world.own(world.communicator().allocate(4096));
+                List<Runnable> control = List.of(world.group()::createHandle,
+                        () -> io.nccl4j.ep.EpGroup.create(world.communicator(), world.group().config()),
+                        () -> layer.handle().allocateBuffers(world.rows()),
+                        () -> DeviceMemory.allocate(rank.device(), 16), () -> world.communicator().allocate(4096),
+                        () -> world.communicator().register(memory), () -> world.communicator().split(0, 0),
+                        () -> layer.handle().warmUp(layer.buffers(), 1, world.stream()));
                 CudaGraphExec exec = capture(world, () -> {
                     control.forEach(call -> assertThatThrownBy(call::run).isInstanceOf(IllegalStateException.class)
                             .hasMessageContaining("cannot be captured into a graph"));
-                    layer.enqueue(layer.buffers.maxTokens(), world.stream);
+                    layer.enqueue(layer.buffers().maxTokens(), world.stream());
                 });
-                EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 112);
-                layer.load(batch, world.stream);
-                exec.launch(world.stream);
+                EpCase batch = world.draw(RoutingKind.UNIFORM, 112);
+                layer.load(batch, world.stream());
+                exec.launch(world.stream());
                 world.await();
                 layer.verify(batch);
-            }
-        });
-    }
-
-    /** A small case that NCCL EP 0.1.0 can do: fixed row lengths, a multiple of four. */
-    private static EpCase release010() {
-        CaseSpace space = CaseSpace.lowLatency(RANKS).withRanks(RANKS).withHidden(2048)
-                .withFormat(NumberFormat.BFLOAT16)
-                .withRoutings(RoutingKind.UNIFORM);
-        return LongStream.iterate(113, seed -> seed + 1).mapToObj(seed -> EpCase.draw(space, seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
-                .orElseThrow();
-    }
-
-    @Test
-    @EmulatedRanks(RANKS)
-    void f05AnOddNumberOfOperationsOnRelease010IsNoGraph(EmulatedCluster cluster) {
-        Emulator.options().api(EpApi.RELEASE_0_1_0);
-        cluster.run(rank -> {
-            try (World world = new World(rank, LayerShape.LL_EXPERT_MAJOR, release010())) {
-                Layer layer = world.layer();
-                int most = layer.buffers.maxTokens();
-                assertThatThrownBy(
-                        () -> world.stream.capture(() -> layer.handle.dispatchAsync(layer.buffers, most, world.stream)))
-                        .isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("can only replay an even number");
-                CudaGraphExec exec = capture(world, () -> layer.enqueue(most, world.stream));
-                for (int replay = 0; replay < 5; replay++) {
-                    EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 114 + replay);
-                    layer.load(batch, world.stream);
-                    exec.launch(world.stream);
-                    world.await();
-                    layer.verify(batch);
-                }
             }
         });
     }
@@ -209,30 +174,31 @@ class GraphFailureModesTest {
     @Test
     @EmulatedRanks(RANKS)
     void f06AGraphWhoseBufferWasReplacedIsNotLaunched(EmulatedCluster cluster) {
-        LayerShape shape = LayerShape.LL_RANK_MAJOR;
+        LayerKind shape = LayerKind.LL_RANK_MAJOR;
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 121),
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 121),
                     EpGroupConfig.Builder::growingRdmaBuffer)) {
-                Layer layer = world.layer();
-                int most = layer.buffers.maxTokens();
-                CudaGraphExec exec = capture(world, () -> layer.enqueue(most, world.stream));
-                exec.launch(world.stream);
+                MoeLayer layer = world.layer();
+                int most = layer.buffers().maxTokens();
+                CudaGraphExec exec = capture(world, () -> layer.enqueue(most, world.stream()));
+                exec.launch(world.stream());
                 world.await();
-                EpHandle larger = world.own(world.group.createHandle(Layout.EXPERT_MAJOR, world.model.shape().topK(),
+                EpHandle larger = world.own(world.group().createHandle(Layout.EXPERT_MAJOR, world.shape().topK(),
                         HandleConfig.defaults()));
                 assertThat(larger.layout()).isEqualTo(Layout.EXPERT_MAJOR);
-                assertThatThrownBy(() -> exec.launch(world.stream)).isInstanceOf(IllegalStateException.class)
+                assertThatThrownBy(() -> exec.launch(world.stream())).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("RDMA buffer").hasMessageContaining("capture again");
-                CudaGraphExec again = capture(world, () -> layer.enqueue(most, world.stream));
-                EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 122);
-                layer.load(batch, world.stream);
-                again.launch(world.stream);
+                CudaGraphExec again = capture(world, () -> layer.enqueue(most, world.stream()));
+                EpCase batch = world.draw(RoutingKind.UNIFORM, 122);
+                layer.load(batch, world.stream());
+                again.launch(world.stream());
                 world.await();
                 layer.verify(batch);
             }
             // By default the buffer has its final size from the beginning, and another shape is refused.
-            try (World world = new World(rank, shape, shape.draw(RANKS, 121))) {
-                assertThatThrownBy(() -> world.group.createHandle(Layout.EXPERT_MAJOR, world.model.shape().topK()))
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 121))) {
+                assertThatThrownBy(() -> world.group().createHandle(Layout.EXPERT_MAJOR, world.shape().topK(),
+                        HandleConfig.defaults()))
                         .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("another shape is another group");
             }
@@ -240,30 +206,30 @@ class GraphFailureModesTest {
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void f07AnOperationBesideTheCaptureIsRefused(LayerShape shape, EmulatedCluster cluster) {
+    void f07AnOperationBesideTheCaptureIsRefused(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 123))) {
-                Layer layer = world.layer();
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 123))) {
+                MoeLayer layer = world.layer();
                 CudaStream side = world.own(CudaStream.create(rank.device()));
-                int most = layer.buffers.maxTokens();
+                int most = layer.buffers().maxTokens();
                 assertThatThrownBy(
-                        () -> world.stream.capture(() -> layer.handle.dispatchAsync(layer.buffers, most, side)))
+                        () -> world.stream().capture(() -> layer.handle().dispatchAsync(layer.buffers(), most, side)))
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("takes no part in the capture");
                 // Forked from the captured stream by an event it is part of the graph.
                 try (var fork = io.nccl4j.cuda.CudaEvent.create(rank.device());
                         var join = io.nccl4j.cuda.CudaEvent.create(rank.device())) {
                     CudaGraphExec exec = capture(world, () -> {
-                        fork.record(world.stream);
+                        fork.record(world.stream());
                         side.waitEvent(fork);
                         layer.enqueue(most, side);
                         join.record(side);
-                        world.stream.waitEvent(join);
+                        world.stream().waitEvent(join);
                     });
-                    EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 124);
-                    layer.load(batch, world.stream);
-                    exec.launch(world.stream);
+                    EpCase batch = world.draw(RoutingKind.UNIFORM, 124);
+                    layer.load(batch, world.stream());
+                    exec.launch(world.stream());
                     world.await();
                     layer.verify(batch);
                     exec.close();
@@ -274,16 +240,16 @@ class GraphFailureModesTest {
 
     /** Descriptors lie in memory that the tensors own, at one address; only rows are written anew. */
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(1)
-    void f13DescriptorsStayWhereTheyAre(LayerShape shape, EmulatedCluster cluster) {
+    void f13DescriptorsStayWhereTheyAre(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(1, 125))) {
-                Layer layer = world.layer();
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 125))) {
+                MoeLayer layer = world.layer();
                 List<String> seen = new ArrayList<>();
-                for (int count = 0; count <= layer.buffers.maxTokens(); count += 3) {
+                for (int count = 0; count <= layer.buffers().maxTokens(); count += 3) {
                     Emulator.logCalls(100_000);
-                    layer.enqueue(count, world.stream);
+                    layer.enqueue(count, world.stream());
                     world.await();
                     seen.add(Emulator.calls().stream().filter(call -> call.function().startsWith("ncclEp"))
                             .map(call -> call.function() + " " + call.arguments().replaceAll("\\[[0-9,]+]", ""))
@@ -298,49 +264,49 @@ class GraphFailureModesTest {
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void f18GraphsOfSeveralSizesShareOneSetOfBuffers(LayerShape shape, EmulatedCluster cluster) {
+    void f18GraphsOfSeveralSizesShareOneSetOfBuffers(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 126))) {
-                Layer layer = world.layer();
-                int most = layer.buffers.maxTokens();
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 126))) {
+                MoeLayer layer = world.layer();
+                int most = layer.buffers().maxTokens();
                 List<Integer> sizes = List.of(most, Math.max(1, most / 2), 1);
                 List<CudaGraphExec> graphs = sizes.stream()
-                        .map(size -> capture(world, () -> layer.enqueue(size, world.stream))).toList();
+                        .map(size -> capture(world, () -> layer.enqueue(size, world.stream()))).toList();
                 for (int turn = 0; turn < 9; turn++) {
-                    EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 127 + turn);
+                    EpCase batch = world.draw(RoutingKind.UNIFORM, 127 + turn);
                     // Ranks may choose different graphs: the smallest that holds their tokens.
                     int count = layer.count(batch);
                     int choice = 0;
                     while (choice + 1 < sizes.size() && sizes.get(choice + 1) >= count) {
                         choice++;
                     }
-                    layer.load(batch, world.stream);
-                    graphs.get(choice).launch(world.stream);
+                    layer.load(batch, world.stream());
+                    graphs.get(choice).launch(world.stream());
                     world.await();
                     layer.verify(batch);
                 }
-                assertThatThrownBy(() -> layer.enqueue(most + 1, world.stream))
+                assertThatThrownBy(() -> layer.enqueue(most + 1, world.stream()))
                         .isInstanceOf(IllegalArgumentException.class);
             }
         });
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void f21AnExceptionInACaptureEndsTheCapture(LayerShape shape, EmulatedCluster cluster) {
+    void f21AnExceptionInACaptureEndsTheCapture(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 136))) {
-                Layer layer = world.layer();
-                assertThatThrownBy(() -> world.stream.capture(() -> {
-                    layer.handle.dispatchAsync(layer.buffers, 1, world.stream);
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 136))) {
+                MoeLayer layer = world.layer();
+                assertThatThrownBy(() -> world.stream().capture(() -> {
+                    layer.handle().dispatchAsync(layer.buffers(), 1, world.stream());
                     throw new ArithmeticException("in the middle");
                 })).isInstanceOf(ArithmeticException.class);
-                assertThat(world.stream.isCapturing()).isFalse();
+                assertThat(world.stream().isCapturing()).isFalse();
                 // The eager fallback.
-                layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 137), world.stream);
+                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 137), world.stream());
             }
         });
     }

@@ -1,9 +1,9 @@
 package io.nccl4j.safety;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.ep.EpGroup;
-import io.nccl4j.internal.NativeResource;
 import java.lang.foreign.Arena;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
@@ -178,7 +178,7 @@ final class HostileRank {
             return true;
         } catch (IllegalStateException e) {
             refusals.add(e);
-            return resource instanceof NativeResource closed && closed.isClosed();
+            return resource instanceof NativeObject closed && closed.isClosed();
         } catch (Exception e) {
             scene.trail.outcome("close of " + resource, e, false);
             return true;

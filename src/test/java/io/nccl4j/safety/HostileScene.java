@@ -2,7 +2,7 @@ package io.nccl4j.safety;
 
 import io.nccl4j.NativeLibraryException;
 import io.nccl4j.bootstrap.BootstrapOptions;
-import io.nccl4j.bootstrap.InProcessBootstrap;
+import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaEvent;
 import io.nccl4j.cuda.CudaGraphExec;
@@ -18,15 +18,15 @@ import io.nccl4j.ep.DispatchRecipe;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.EpHandlePool;
 import io.nccl4j.ep.EpSizing;
 import io.nccl4j.ep.EpTensor;
-import io.nccl4j.ep.GraphCacheStatistics;
-import io.nccl4j.ep.GraphKey;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.ep.PassDirection;
 import io.nccl4j.ep.RankMask;
+import io.nccl4j.ep.graph.EpHandlePool;
+import io.nccl4j.ep.graph.GraphCacheStatistics;
+import io.nccl4j.ep.graph.GraphKey;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.CommunicatorOptions;
 import io.nccl4j.nccl.DataType;
@@ -35,6 +35,8 @@ import io.nccl4j.nccl.NcclResult;
 import io.nccl4j.nccl.UniqueId;
 import io.nccl4j.nccl.Window;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -51,7 +53,7 @@ final class HostileScene {
     final ObjectPool pool = new ObjectPool();
     final HostileTrail trail;
     final EpCase model;
-    final LayerShape shape;
+    final LayerKind shape;
     final Communicator communicator;
     final CudaStream stream;
     /** Has nothing that is collective on it. */
@@ -60,7 +62,7 @@ final class HostileScene {
     private final List<AutoCloseable> late = new ArrayList<>();
     private final List<AutoCloseable> last = new ArrayList<>();
     private EpGroup group;
-    private @Nullable Layer layer;
+    private @Nullable MoeLayer layer;
     private @Nullable CudaGraphExec captured;
     private int capturedTokens;
     private boolean lockstep = true;
@@ -73,7 +75,7 @@ final class HostileScene {
         this.shape = sequence.shape();
         this.model = sequence.model();
         this.foreign = CudaDevice.of(rank.size() + rank.rank());
-        CommunicatorOptions options = CommunicatorOptions.defaults().limit(LIMIT);
+        CommunicatorOptions options = CommunicatorOptions.builder().limit(LIMIT).build();
         communicator = Communicator.init(rank.bootstrap(), rank.device(), options);
         stream = CudaStream.create(rank.device());
         group = EpGroup.create(communicator, sequence.config());
@@ -89,17 +91,19 @@ final class HostileScene {
         for (Object object : List.of(communicator, stream, group, shared, window, rank.device(), foreign, options,
                 CudaStream.create(rank.device()), CudaStream.create(foreign), CudaEvent.create(rank.device()),
                 CudaEvent.createTiming(foreign), PinnedMemory.allocate(rank.device(), 4096), sequence.config(),
-                LayerShape.LL_EXPERT_MAJOR.config(LayerShape.LL_EXPERT_MAJOR.draw(rank.size(), sequence.seed()))
+                LayerKind.LL_EXPERT_MAJOR.config(LayerKind.LL_EXPERT_MAJOR.draw(rank.size(), sequence.seed()))
                         .build(),
                 window.slice(0, 4096), HandleConfig.defaults(), HandleConfig.defaults().alignment(4),
                 DispatchConfig.defaults(), DispatchConfig.defaults().sendOnly(),
                 DispatchConfig.defaults().recipe(DispatchRecipe.DS_FP8E3M4), CombineConfig.defaults(),
                 CombineConfig.defaults().sendOnly(), CombineConfig.defaults().direction(PassDirection.BACKWARD),
-                GraphKey.of(model.shape().maxTokens(), shape.layout), GraphKey.of(1, shape.layout),
-                BootstrapOptions.defaults(), InProcessBootstrap.of(1, LIMIT).getFirst(), EpGroupConfig.lowLatency(),
+                GraphKey.of(model.shape().maxTokens(), shape.layout()), GraphKey.of(1, shape.layout()),
+                BootstrapOptions.defaults(),
+                Bootstraps.inProcess(1, BootstrapOptions.builder().limit(LIMIT).build()).getFirst(),
+                EpGroupConfig.lowLatency(),
                 EpGroupConfig.highThroughput(), LayoutInfo.builder(), EpHandlePool.builder(group),
                 PiecewiseGraph.on(stream), EpSizing.of(sequence.config(), rank.size()),
-                BufferConfig.of(model.hidden(), LayerShape.type(model)),
+                BufferConfig.of(model.hidden(), LayerKind.type(model.format())),
                 BufferConfig.of(512, DataType.BFLOAT16).blockScaledFp8(true), RankMask.all(rank.size()),
                 rank.device().memoryInfo(), rank.device().priorityRange(), UniqueId.create(),
                 new GraphCacheStatistics(1, 2, 3, 4, 5, 6), new NativeLibraryException("none", List.of("nowhere")),
@@ -139,11 +143,11 @@ final class HostileScene {
     private void newLayer() {
         EpHandle handle = group.createHandle();
         pool.add(handle);
-        Layer made = new Layer(handle, shape, model);
+        MoeLayer made = new MoeLayer(handle, BufferConfig.of(model.hidden(), LayerKind.type(model.format())));
         layer = made;
-        pool.add(made.buffers);
-        for (EpTensor tensor : List.of(made.buffers.routing(), made.buffers.tokens(), made.buffers.weights(),
-                made.buffers.received(), made.buffers.expertOutputs(), made.buffers.combined())) {
+        pool.add(made.buffers());
+        for (EpTensor tensor : List.of(made.buffers().routing(), made.buffers().tokens(), made.buffers().weights(),
+                made.buffers().received(), made.buffers().expertOutputs(), made.buffers().combined())) {
             pool.add(tensor);
         }
     }
@@ -153,9 +157,9 @@ final class HostileScene {
     }
 
     /** The layer that works; a new one if somebody has closed what it needs. */
-    Layer layer() {
-        Layer present = layer;
-        if (present != null && !present.buffers.isClosed() && !present.handle.isClosed()) {
+    MoeLayer layer() {
+        MoeLayer present = layer;
+        if (present != null && !present.buffers().isClosed() && !present.handle().isClosed()) {
             return present;
         }
         if (group.isClosed()) {
@@ -176,20 +180,20 @@ final class HostileScene {
      * since a combine would wait for rows that nobody sends.
      */
     void forgetRouting() {
-        Layer present = layer;
-        if (present == null || present.buffers.isClosed()) {
+        MoeLayer present = layer;
+        if (present == null || present.buffers().isClosed()) {
             return;
         }
         try {
             completeAll(group);
-            present.buffers.routing().memory().fillAsync((byte) -1, stream);
+            present.buffers().routing().memory().fillAsync((byte) -1, stream);
         } catch (RuntimeException e) {
             trail.outcome("forget the routing", e, false);
         }
     }
 
     void closeLayer() {
-        if (layer != null && !layer.buffers.isClosed()) {
+        if (layer != null && !layer.buffers().isClosed()) {
             layer.close();
         }
     }

@@ -6,13 +6,10 @@ import io.nccl4j.emulator.EmulatedClusterException;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorMisuse;
 import io.nccl4j.emulator.EmulatorUsage;
-import io.nccl4j.emulator.EpApi;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.OverflowPolicy;
-import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
-import io.nccl4j.oracle.NumberFormat;
-import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
 import java.lang.foreign.Arena;
 import java.time.Duration;
 import java.util.ArrayDeque;
@@ -32,7 +29,7 @@ final class HostileSequence {
             "EpHandle.combine", "EpHandle.combineAsync", "EpHandle.warmUp", "EpHandle.complete", "CudaGraphExec.launch",
             "CachedGraph.launch", "PiecewiseGraph.replay", "GraphCache.capture", "CudaStream.synchronize",
             "CudaDevice.synchronize", "CudaEvent.synchronize",
-            "Communicator.init", "Communicator.awaitReady");
+            "Communicator.init");
     /** The outcome of what depends on time, which may differ between ranks. */
     static final String TIMED = "timed";
     private static final Duration LIMIT = Duration.ofSeconds(45);
@@ -44,8 +41,7 @@ final class HostileSequence {
     private final HostileOptions options;
     private final HostileStatistics statistics;
     private final ApiSurface surface;
-    private final LayerShape shape;
-    private final EpApi api;
+    private final LayerKind shape;
     private final EpCase model;
     private final EpGroupConfig config;
     private final int faultAt;
@@ -61,11 +57,9 @@ final class HostileSequence {
         this.statistics = statistics;
         this.surface = surface;
         SplittableRandom random = new SplittableRandom(seed ^ 0x5eed);
-        this.api = random.nextInt(5) == 0 ? EpApi.RELEASE_0_1_0 : EpApi.V2;
-        LayerShape[] shapes = LayerShape.values();
-        LayerShape chosen = shapes[random.nextInt(shapes.length)];
-        this.shape = api == EpApi.RELEASE_0_1_0 && chosen == LayerShape.HT_EXPERT_MAJOR ? LayerShape.HT_FLAT : chosen;
-        this.model = model(1 + random.nextInt(3), random);
+        LayerKind[] shapes = LayerKind.values();
+        this.shape = shapes[random.nextInt(shapes.length)];
+        this.model = shape.draw(1 + random.nextInt(3), random.nextLong());
         EpGroupConfig.Builder builder = shape.config(model);
         if (shape.isLowLatency()) {
             if (random.nextBoolean()) {
@@ -75,7 +69,7 @@ final class HostileSequence {
             if (random.nextInt(3) == 0) {
                 builder.growingRdmaBuffer();
             }
-        } else if (random.nextInt(4) == 0 && api == EpApi.V2) {
+        } else if (random.nextInt(4) == 0) {
             builder.overflow(OverflowPolicy.DROP);
         }
         if (random.nextInt(4) == 0) {
@@ -87,26 +81,10 @@ final class HostileSequence {
         this.faults = random.split();
     }
 
-    /** A shape that both generations can do if it must. */
-    private EpCase model(int ranks, SplittableRandom random) {
-        if (api == EpApi.V2 || !shape.isLowLatency()) {
-            return shape.draw(ranks, random.nextLong());
-        }
-        CaseSpace space = CaseSpace.lowLatency(ranks).withRanks(ranks).withHidden(2048)
-                .withFormat(NumberFormat.BFLOAT16)
-                .withRoutings(RoutingKind.UNIFORM);
-        while (true) {
-            EpCase drawn = EpCase.draw(space, random.nextLong());
-            if (drawn.shape().maxTokens() * drawn.shape().localExperts() % 4 == 0) {
-                return drawn;
-            }
-        }
-    }
-
     /** Runs it and looks at what is left. */
     void run() {
         Emulator.reset();
-        Emulator.options().misuse(options.misuse()).poison(true).shuffle(seed | 1).api(api).deviceMemory(DEVICE_BYTES);
+        Emulator.options().misuse(options.misuse()).poison(true).shuffle(seed | 1).deviceMemory(DEVICE_BYTES);
         if (options.verbose()) {
             Emulator.logCalls(KEPT_CALLS);
         }
@@ -249,7 +227,7 @@ final class HostileSequence {
         return options.verbose();
     }
 
-    LayerShape shape() {
+    LayerKind shape() {
         return shape;
     }
 
@@ -271,7 +249,7 @@ final class HostileSequence {
 
     @Override
     public String toString() {
-        return "sequence " + Long.toHexString(seed) + " (" + shape + ", " + api + ", " + model.shape()
+        return "sequence " + Long.toHexString(seed) + " (" + shape + ", " + model.shape()
                 + (fault == null ? ")" : ", fault: " + fault + ")");
     }
 }

@@ -1,12 +1,11 @@
 package io.nccl4j.safety;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.bootstrap.BootstrapOptions;
 import io.nccl4j.bootstrap.Bootstraps;
-import io.nccl4j.bootstrap.InProcessBootstrap;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.ep.EpTensor;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.CommunicatorOptions;
@@ -51,8 +50,8 @@ final class HostileSpecials {
         long count = counts[scene.random.nextInt(counts.length)];
         int wrong = scene.random.nextInt(4) == 0 ? size : 0;
         Communicator.group(() -> {
-            scene.communicator.send(memory, from, count, DataType.INT32, next + wrong, scene.stream);
-            scene.communicator.receive(memory, to, count, DataType.INT32, last + wrong, scene.stream);
+            scene.communicator.collectives().send(memory, from, count, DataType.INT32, next + wrong, scene.stream);
+            scene.communicator.collectives().receive(memory, to, count, DataType.INT32, last + wrong, scene.stream);
         });
         scene.stream.await(HostileScene.LIMIT);
     }
@@ -97,30 +96,25 @@ final class HostileSpecials {
     /** A communicator of this rank alone that comes to an end in one of the ways there are, and is used afterwards. */
     void shortLife() {
         UniqueId id = UniqueId.create();
-        boolean blocking = scene.random.nextInt(4) > 0;
-        CommunicatorOptions options = CommunicatorOptions.defaults().limit(HostileScene.LIMIT).blocking(blocking);
+        CommunicatorOptions options = CommunicatorOptions.builder().limit(HostileScene.LIMIT).build();
         int[] numbers = {0, 0, 0, 0, 0, -1, 1};
         int wrong = numbers[scene.random.nextInt(numbers.length)];
         try (Communicator alone = scene.random.nextBoolean()
                 ? Communicator.init(id, wrong, 1, scene.rank.device(), options)
                 : Communicator.init(id, 0, 1 + Math.min(wrong, 0), scene.rank.device())) {
-            alone.awaitReady(HostileScene.LIMIT);
             try (DeviceMemory memory = alone.allocate(BYTES); Window window = alone.register(memory)) {
-                alone.allReduce(window.memory(), memory, 16, DataType.INT32, ReduceOp.SUM, scene.stream);
+                alone.collectives().allReduce(window.memory(), memory, 16, DataType.INT32, ReduceOp.SUM, scene.stream);
                 scene.stream.await(HostileScene.LIMIT);
             }
             end(alone);
             try (DeviceMemory memory = DeviceMemory.allocate(scene.rank.device(), BYTES)) {
-                alone.allReduce(memory, memory, 16, DataType.INT32, ReduceOp.SUM, scene.stream);
+                alone.collectives().allReduce(memory, memory, 16, DataType.INT32, ReduceOp.SUM, scene.stream);
             }
         }
     }
 
     private void end(Communicator alone) {
         int way = scene.random.nextInt(16);
-        if (way < 12) {
-            alone.finalizeWork();
-        }
         if (way == 15) {
             scene.sequence.expectLeaks();
             alone.abandon("for the sake of trying");
@@ -137,14 +131,15 @@ final class HostileSpecials {
         int rank = ranks[scene.random.nextInt(ranks.length)];
         int size = sizes[scene.random.nextInt(sizes.length)];
         int port = ports[scene.random.nextInt(ports.length)];
-        BootstrapOptions options = BootstrapOptions.defaults().withLimit(Duration.ofMillis(50));
+        BootstrapOptions options = BootstrapOptions.builder().limit(Duration.ofMillis(50)).build();
         List<Supplier<Bootstrap>> ways = List.of(() -> Bootstraps.inProcess(size).getFirst(),
-                () -> InProcessBootstrap.of(size).getFirst(),
-                () -> InProcessBootstrap.of(size, Duration.ofMillis(port)).getFirst(),
+                () -> Bootstraps.inProcess(size, BootstrapOptions.builder().limit(Duration.ofMillis(port)).build())
+                        .getFirst(),
                 () -> Bootstraps.tcp("localhost", port, rank, size),
                 () -> Bootstraps.tcp("localhost", port, rank, size, options),
                 // Rank 0 never comes.
-                () -> Bootstraps.tcp("localhost", 1, 1, 2, options.withLocalRank(0)),
+                () -> Bootstraps.tcp("localhost", 1, 1, 2,
+                        BootstrapOptions.builder().limit(Duration.ofMillis(50)).localRank(0).build()),
                 () -> inFolder(rank, size, null), () -> inFolder(rank, size, options));
         try (Bootstrap alone = ways.get(scene.random.nextInt(ways.size())).get()) {
             alone.barrier();
@@ -179,8 +174,8 @@ final class HostileSpecials {
     }
 
     void closeSomething() {
-        Object victim = scene.pool.chooseAny(NativeResource.class, scene.random);
-        if (victim instanceof NativeResource resource && resource != scene.communicator && resource != scene.stream) {
+        Object victim = scene.pool.chooseAny(NativeObject.class, scene.random);
+        if (victim instanceof NativeObject resource && resource != scene.communicator && resource != scene.stream) {
             scene.trail.note("close " + resource);
             resource.close();
         }

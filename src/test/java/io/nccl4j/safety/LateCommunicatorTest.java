@@ -10,6 +10,7 @@ import io.nccl4j.junit.EmulatorExtension;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.CommunicatorOptions;
 import io.nccl4j.nccl.UniqueId;
+import io.nccl4j.testing.MoeRank;
 import java.time.Duration;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.ExtendWith;
@@ -22,13 +23,13 @@ class LateCommunicatorTest {
         long communicators = Emulator.usage().communicators();
         long aborts = Emulator.callCount("ncclCommAbort");
         UniqueId id = UniqueId.create();
-        CommunicatorOptions options = CommunicatorOptions.defaults().limit(Duration.ofMillis(100));
+        CommunicatorOptions options = CommunicatorOptions.builder().limit(Duration.ofMillis(100)).build();
         assertThatThrownBy(() -> Communicator.init(id, 0, 2, CudaDevice.of(0), options))
                 .isInstanceOf(WaitTimeoutException.class);
         Communicator late = Communicator.init(id, 1, 2, CudaDevice.of(1));
         for (Thread thread : Thread.getAllStackTraces().keySet()) {
             if (thread.getName().startsWith("nccl4j ncclCommInitRankScalable of rank 0")) {
-                assertThat(thread.join(World.LIMIT)).isTrue();
+                assertThat(thread.join(MoeRank.LIMIT)).isTrue();
             }
         }
         assertThat(Emulator.callCount("ncclCommAbort")).isEqualTo(aborts + 1);

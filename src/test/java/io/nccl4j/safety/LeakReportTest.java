@@ -11,6 +11,8 @@ import io.nccl4j.ep.EpGroup;
 import io.nccl4j.internal.LeakCount;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeRank;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.logging.Handler;
@@ -58,7 +60,7 @@ class LeakReportTest {
             assertThat(reported(reports, expected)).as("reports: %s", reports).isTrue();
             assertThat(LeakCount.total() - before).isGreaterThanOrEqualTo(expected.size());
             assertThat(reports).allSatisfy(report -> assertThat(report).contains("never closed")
-                    .containsPattern("Created at .*(LeakReportTest|World)\\.java:\\d+"));
+                    .containsPattern("Created at .*(LeakReportTest|MoeRank)\\.java:\\d+"));
             assertThat(destructions()).isEqualTo(destroyed);
         } finally {
             logger.removeHandler(handler);
@@ -77,7 +79,7 @@ class LeakReportTest {
 
     /** Makes one of each and forgets them. */
     private static void drop(io.nccl4j.emulator.EmulatedRank rank) {
-        LayerShape shape = LayerShape.LL_EXPERT_MAJOR;
+        LayerKind shape = LayerKind.LL_EXPERT_MAJOR;
         var model = shape.draw(1, 51);
         Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
         EpGroup group = EpGroup.create(communicator, shape.config(model).build());
@@ -88,6 +90,6 @@ class LeakReportTest {
             CudaGraphExec exec = graph.instantiate();
             exec.launch(stream);
         }
-        stream.await(World.LIMIT);
+        stream.await(MoeRank.LIMIT);
     }
 }

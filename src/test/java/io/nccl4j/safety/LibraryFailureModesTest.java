@@ -4,7 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
-import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
@@ -23,8 +22,12 @@ import io.nccl4j.libraries.LibraryProbe;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.NcclException;
 import io.nccl4j.nccl.NcclResult;
+import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.processes.ChildJvm;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -42,44 +45,45 @@ class LibraryFailureModesTest {
 
     /** A mistake of each kind that ends the process in the library; {@code RulesTest} has all rules. */
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void f11WhatWouldEndTheProcessIsAnException(LayerShape shape, EmulatedCluster cluster) {
+    void f11WhatWouldEndTheProcessIsAnException(LayerKind shape, EmulatedCluster cluster) {
         int before = Emulator.misuses().size();
+        EpCase model = shape.draw(RANKS, 801);
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 801))) {
-                Layer layer = world.layer();
-                int most = layer.buffers.maxTokens();
-                int topK = layer.handle.topK();
-                int hidden = world.model.hidden();
+            try (MoeRank world = MoeRank.of(rank, shape, model)) {
+                MoeLayer layer = world.layer();
+                int most = layer.buffers().maxTokens();
+                int topK = layer.handle().topK();
+                int hidden = world.rows().hidden();
                 DeviceMemory memory = world.own(DeviceMemory.allocate(rank.device(), 1 << 16));
                 DeviceMemory small = world.own(memory.slice(8, 256));
                 EpTensor narrow = EpTensor.of(memory, DataType.BFLOAT16, 1, hidden / 2 + 1);
                 EpTensor halves = EpTensor.of(memory, DataType.FLOAT16, 1, hidden);
-                DispatchOutputs received = DispatchOutputs.of(layer.buffers.received());
-                layer.handle.update(layer.buffers.routing().rows(1), world.stream);
+                DispatchOutputs received = DispatchOutputs.of(layer.buffers().received());
+                layer.handle().update(layer.buffers().routing().rows(1), world.stream());
                 List<Runnable> mistakes = List.of(
-                        () -> EpGroup.create(world.communicator,
-                                shape.config(world.model).experts(RANKS * topK + 1).build()),
-                        () -> world.group.createHandle(shape.layout, 0),
-                        () -> world.group.createHandle(shape.layout, topK,
+                        () -> EpGroup.create(world.communicator(),
+                                shape.config(model).experts(RANKS * topK + 1).build()),
+                        () -> world.group().createHandle(shape.layout(), 0, HandleConfig.defaults()),
+                        () -> world.group().createHandle(shape.layout(), topK,
                                 HandleConfig.defaults().memory(small)),
-                        () -> layer.handle.update(EpTensor.of(memory, DataType.INT64, 1, topK + 1), world.stream),
-                        () -> layer.handle.update(EpTensor.of(memory, DataType.FLOAT32, 1, topK), world.stream),
-                        () -> layer.handle.update(EpTensor.of(memory, DataType.INT64, most + 1, topK), world.stream),
-                        () -> layer.handle.dispatch(DispatchInputs.of(narrow), received, world.stream),
-                        () -> layer.handle.dispatch(DispatchInputs.of(layer.buffers.tokens().rows(0)), received,
-                                LayoutInfo.of(narrow), world.stream),
-                        () -> layer.handle.combine(CombineInputs.of(narrow), CombineOutputs.of(halves), world.stream),
-                        () -> layer.handle.combine(CombineInputs.of(layer.buffers.expertOutputs()),
-                                CombineOutputs.of(halves), world.stream));
+                        () -> layer.handle().update(EpTensor.of(memory, DataType.INT64, 1, topK + 1), world.stream()),
+                        () -> layer.handle().update(EpTensor.of(memory, DataType.FLOAT32, 1, topK), world.stream()),
+                        () -> layer.handle().update(EpTensor.of(memory, DataType.INT64, most + 1, topK), world.stream()),
+                        () -> layer.handle().dispatch(DispatchInputs.of(narrow), received, null, world.stream()),
+                        () -> layer.handle().dispatch(DispatchInputs.of(layer.buffers().tokens().rows(0)), received,
+                                LayoutInfo.of(narrow), world.stream()),
+                        () -> layer.handle().combine(CombineInputs.of(narrow), CombineOutputs.of(halves), world.stream()),
+                        () -> layer.handle().combine(CombineInputs.of(layer.buffers().expertOutputs()),
+                                CombineOutputs.of(halves), world.stream()));
                 for (Runnable mistake : mistakes) {
                     Throwable thrown = catchThrowable(mistake::run);
                     assertThat(thrown).as("mistake %d", mistakes.indexOf(mistake)).isInstanceOfAny(
                             IllegalArgumentException.class, IllegalStateException.class,
                             UnsupportedOperationException.class).hasMessageMatching("(?s).{20,}");
                 }
-                layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 802), world.stream);
+                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 802), world.stream());
             }
         });
         assertThat(Emulator.misuses()).hasSize(before);
@@ -100,39 +104,37 @@ class LibraryFailureModesTest {
 
     /** The kernels of a shape are compiled by the library at their first use, which warming up brings forward. */
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(1)
-    void f16AKernelThatCannotBeCompiledIsAnExceptionBeforeTheCapture(LayerShape shape, EmulatedCluster cluster) {
+    void f16AKernelThatCannotBeCompiledIsAnExceptionBeforeTheCapture(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(1, 803))) {
-                Layer layer = world.layer();
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 803))) {
+                MoeLayer layer = world.layer();
                 Emulator.presetResult("ncclEpDispatch", NcclResult.INTERNAL_ERROR.code());
-                assertThatThrownBy(() -> layer.handle.warmUp(layer.buffers, 1, world.stream))
+                assertThatThrownBy(() -> layer.handle().warmUp(layer.buffers(), 1, world.stream()))
                         .isInstanceOfSatisfying(NcclException.class,
                                 e -> assertThat(e.result()).isEqualTo(NcclResult.INTERNAL_ERROR))
                         .hasMessageContaining("ncclEpDispatch").hasMessageContaining("ncclInternalError");
                 world.await();
-                layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 804), world.stream);
+                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 804), world.stream());
             }
         });
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(1)
-    void f22AReplayIsOneNativeCallThatNeitherWaitsNorAllocates(LayerShape shape, EmulatedCluster cluster) {
+    void f22AReplayIsOneNativeCallThatNeitherWaitsNorAllocates(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(1, 805))) {
-                Layer layer = world.layer();
-                try (CudaGraph graph = world.stream
-                        .capture(() -> layer.enqueue(layer.buffers.maxTokens(), world.stream));
-                        CudaGraphExec exec = graph.instantiate()) {
-                    exec.launch(world.stream);
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 805))) {
+                MoeLayer layer = world.layer();
+                try (CudaGraphExec exec = layer.capture(layer.buffers().maxTokens(), world.stream())) {
+                    exec.launch(world.stream());
                     world.await();
                     EmulatorUsage before = Emulator.usage();
                     long calls = Emulator.callCount();
                     for (int replay = 0; replay < REPLAYS; replay++) {
-                        exec.launch(world.stream);
+                        exec.launch(world.stream());
                     }
                     assertThat(Emulator.callCount() - calls).isEqualTo(REPLAYS);
                     assertThat(Emulator.usage().hostWaits()).isEqualTo(before.hostWaits());

@@ -6,69 +6,71 @@ import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PiecewiseGraph;
 import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.ep.EpGroup;
-import io.nccl4j.ep.EpHandlePool;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.LayoutInfo;
+import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.UniqueId;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.util.Objects;
 
 /** Everything that owns something native and can be made on a rank, by what makes it. */
 enum Made {
     STREAM {
         @Override
-        AutoCloseable make(World world, Layer layer) {
-            return CudaStream.create(world.rank.device());
+        AutoCloseable make(MoeRank world, MoeLayer layer) {
+            return CudaStream.create(world.device());
         }
     },
     EVENT {
         @Override
-        AutoCloseable make(World world, Layer layer) {
-            return CudaEvent.createTiming(world.rank.device());
+        AutoCloseable make(MoeRank world, MoeLayer layer) {
+            return CudaEvent.createTiming(world.device());
         }
     },
     DEVICE_MEMORY {
         @Override
-        AutoCloseable make(World world, Layer layer) {
-            return DeviceMemory.allocate(world.rank.device(), 1024);
+        AutoCloseable make(MoeRank world, MoeLayer layer) {
+            return DeviceMemory.allocate(world.device(), 1024);
         }
     },
     STREAM_ORDERED_MEMORY {
         @Override
-        AutoCloseable make(World world, Layer layer) {
-            return DeviceMemory.allocateAsync(world.stream, 1024);
+        AutoCloseable make(MoeRank world, MoeLayer layer) {
+            return DeviceMemory.allocateAsync(world.stream(), 1024);
         }
     },
     PINNED_MEMORY {
         @Override
-        AutoCloseable make(World world, Layer layer) {
-            return PinnedMemory.allocate(world.rank.device(), 1024);
+        AutoCloseable make(MoeRank world, MoeLayer layer) {
+            return PinnedMemory.allocate(world.device(), 1024);
         }
     },
     SHARED_MEMORY {
         @Override
-        AutoCloseable make(World world, Layer layer) {
-            return world.communicator.allocate(4096);
+        AutoCloseable make(MoeRank world, MoeLayer layer) {
+            return world.communicator().allocate(4096);
         }
     },
     COMMUNICATOR {
         @Override
-        AutoCloseable make(World world, Layer layer) {
-            return Communicator.init(UniqueId.create(), 0, 1, world.rank.device());
+        AutoCloseable make(MoeRank world, MoeLayer layer) {
+            return Communicator.init(UniqueId.create(), 0, 1, world.device());
         }
     },
     SPLIT {
         @Override
-        AutoCloseable make(World world, Layer layer) {
-            return Objects.requireNonNull(world.communicator.split(0, 0));
+        AutoCloseable make(MoeRank world, MoeLayer layer) {
+            return Objects.requireNonNull(world.communicator().split(0, 0));
         }
     },
     WINDOW {
         @Override
-        AutoCloseable make(World world, Layer layer) {
-            DeviceMemory memory = world.communicator.allocate(8192);
+        AutoCloseable make(MoeRank world, MoeLayer layer) {
+            DeviceMemory memory = world.communicator().allocate(8192);
             try {
-                AutoCloseable window = world.communicator.register(memory);
+                AutoCloseable window = world.communicator().register(memory);
                 return () -> {
                     window.close();
                     memory.close();
@@ -81,52 +83,52 @@ enum Made {
     },
     GROUP {
         @Override
-        AutoCloseable make(World world, Layer layer) {
-            return EpGroup.create(world.communicator, world.group.config());
+        AutoCloseable make(MoeRank world, MoeLayer layer) {
+            return EpGroup.create(world.communicator(), world.group().config());
         }
     },
     HANDLE {
         @Override
-        AutoCloseable make(World world, Layer layer) {
-            return world.group.createHandle();
+        AutoCloseable make(MoeRank world, MoeLayer layer) {
+            return world.group().createHandle();
         }
     },
     UPDATED_HANDLE {
         @Override
-        AutoCloseable make(World world, Layer layer) {
-            LayoutInfo info = world.shape.isLowLatency() ? null : LayoutInfo.of(layer.buffers.expertCounts());
-            return world.group.createHandle(world.shape.layout, layer.buffers.routing(), info,
-                    HandleConfig.defaults(), world.stream);
+        AutoCloseable make(MoeRank world, MoeLayer layer) {
+            LayoutInfo info = world.kind().isLowLatency() ? null : LayoutInfo.of(layer.buffers().expertCounts());
+            return world.group().createHandle(world.kind().layout(), layer.buffers().routing(), info,
+                    HandleConfig.defaults(), world.stream());
         }
     },
     BUFFERS {
         @Override
-        AutoCloseable make(World world, Layer layer) {
-            return layer.handle.allocateBuffers(world.model.hidden(), LayerShape.type(world.model));
+        AutoCloseable make(MoeRank world, MoeLayer layer) {
+            return layer.handle().allocateBuffers(world.rows());
         }
     },
     POOL {
         @Override
-        AutoCloseable make(World world, Layer layer) {
-            return EpHandlePool.builder(world.group).slots(2).groupPerSlot().build(world.model.hidden(),
-                    LayerShape.type(world.model));
+        AutoCloseable make(MoeRank world, MoeLayer layer) {
+            return EpHandlePool.builder(world.group()).slots(2).groupPerSlot().build(world.rows().hidden(),
+                    world.rows().type());
         }
     },
     GRAPH {
         @Override
-        AutoCloseable make(World world, Layer layer) {
-            return world.stream.capture(() -> layer.enqueue(1, world.stream));
+        AutoCloseable make(MoeRank world, MoeLayer layer) {
+            return world.stream().capture(() -> layer.enqueue(1, world.stream()));
         }
     },
     PIECEWISE_GRAPH {
         @Override
-        AutoCloseable make(World world, Layer layer) {
-            return PiecewiseGraph.on(world.stream)
-                    .captured("dispatch", s -> layer.handle.dispatchAsync(layer.buffers, 1, s))
+        AutoCloseable make(MoeRank world, MoeLayer layer) {
+            return PiecewiseGraph.on(world.stream())
+                    .captured("dispatch", s -> layer.handle().dispatchAsync(layer.buffers(), 1, s))
                     .captured("experts", layer::experts)
-                    .captured("combine", s -> layer.handle.combineAsync(layer.buffers, s)).build();
+                    .captured("combine", s -> layer.handle().combineAsync(layer.buffers(), s)).build();
         }
     };
 
-    abstract AutoCloseable make(World world, Layer layer);
+    abstract AutoCloseable make(MoeRank world, MoeLayer layer);
 }

@@ -1,6 +1,6 @@
 package io.nccl4j.safety;
 
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.NativeObject;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -35,7 +35,7 @@ final class ObjectPool {
     }
 
     private static boolean isClosed(Object object) {
-        return object instanceof NativeResource resource && resource.isClosed();
+        return object instanceof NativeObject resource && resource.isClosed();
     }
 
     /** How many of a class are open. */

@@ -3,23 +3,21 @@ package io.nccl4j.safety;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
-import io.nccl4j.emulator.EpApi;
 import io.nccl4j.ep.DispatchConfig;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
-import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
-import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
-import java.util.stream.LongStream;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -29,44 +27,43 @@ class OrderOfCallsTest {
     private static final int RANKS = 2;
 
     @ParameterizedTest
-    @EnumSource(value = LayerShape.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
     @EmulatedRanks(RANKS)
-    void combineReturnsWhatTheLastDispatchBrought(LayerShape shape, EmulatedCluster cluster) {
+    void combineReturnsWhatTheLastDispatchBrought(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 901))) {
-                Layer layer = world.layer();
-                int most = layer.buffers.maxTokens();
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 901))) {
+                MoeLayer layer = world.layer();
+                int most = layer.buffers().maxTokens();
                 DeviceMemory memory = world
-                        .own(DeviceMemory.allocate(rank.device(), layer.buffers.routing().byteSize()));
-                memory.fillAsync((byte) -1, world.stream);
-                EpTensor other = EpTensor.of(memory, DataType.INT64, most, layer.handle.topK());
+                        .own(DeviceMemory.allocate(rank.device(), layer.buffers().routing().byteSize()));
+                memory.fillAsync((byte) -1, world.stream());
+                EpTensor other = EpTensor.of(memory, DataType.INT64, most, layer.handle().topK());
                 for (EpTensor routing : new EpTensor[]{other, other.rows(0)}) {
-                    layer.handle.dispatchAsync(layer.buffers, most, world.stream);
-                    layer.handle.update(routing, world.stream);
-                    assertThatThrownBy(() -> layer.handle.combineAsync(layer.buffers, world.stream))
+                    layer.handle().dispatchAsync(layer.buffers(), most, world.stream());
+                    layer.handle().update(routing, world.stream());
+                    assertThatThrownBy(() -> layer.handle().combineAsync(layer.buffers(), world.stream()))
                             .isInstanceOfAny(IllegalStateException.class, IllegalArgumentException.class);
                 }
-                layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 902), world.stream);
+                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 902), world.stream());
             }
         });
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void whatWasCapturedHasNotRun(LayerShape shape, EmulatedCluster cluster) {
+    void whatWasCapturedHasNotRun(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 903))) {
-                Layer layer = world.layer();
-                int most = layer.buffers.maxTokens();
-                try (CudaGraph graph = world.stream.capture(() -> layer.enqueue(most, world.stream));
-                        CudaGraphExec exec = graph.instantiate()) {
-                    assertThatThrownBy(() -> layer.handle.combineAsync(layer.buffers, world.stream))
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 903))) {
+                MoeLayer layer = world.layer();
+                int most = layer.buffers().maxTokens();
+                try (CudaGraphExec exec = layer.capture(most, world.stream())) {
+                    assertThatThrownBy(() -> layer.handle().combineAsync(layer.buffers(), world.stream()))
                             .isInstanceOf(IllegalStateException.class).hasMessageContaining("captured");
-                    EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 904);
-                    layer.load(batch, world.stream);
-                    exec.launch(world.stream);
-                    layer.handle.combineAsync(layer.buffers, world.stream);
+                    EpCase batch = world.draw(RoutingKind.UNIFORM, 904);
+                    layer.load(batch, world.stream());
+                    exec.launch(world.stream());
+                    layer.handle().combineAsync(layer.buffers(), world.stream());
                     world.await();
                     layer.verify(batch);
                 }
@@ -75,67 +72,28 @@ class OrderOfCallsTest {
     }
 
     @ParameterizedTest
-    @EnumSource(value = LayerShape.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
     @EmulatedRanks(RANKS)
-    void nothingBeginsWhileASendHalfIsPending(LayerShape shape, EmulatedCluster cluster) {
+    void nothingBeginsWhileASendHalfIsPending(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 905), EpGroupConfig.Builder::mask)) {
-                Layer layer = world.layer();
-                int most = layer.buffers.maxTokens();
-                try (CudaGraph graph = world.stream.capture(() -> layer.enqueue(most, world.stream));
-                        CudaGraphExec exec = graph.instantiate()) {
-                    layer.handle.dispatchAsync(layer.buffers, most, DispatchConfig.defaults().sendOnly(), world.stream);
-                    for (Runnable call : new Runnable[]{() -> exec.launch(world.stream),
-                            () -> layer.handle.warmUp(layer.buffers, 1, world.stream),
-                            () -> world.group.maskClean(world.stream), layer.handle::close,
-                            () -> layer.handle.combineAsync(layer.buffers, world.stream)}) {
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 905), EpGroupConfig.Builder::mask)) {
+                MoeLayer layer = world.layer();
+                int most = layer.buffers().maxTokens();
+                try (CudaGraphExec exec = layer.capture(most, world.stream())) {
+                    layer.handle().dispatchAsync(layer.buffers(), most, DispatchConfig.defaults().sendOnly(), world.stream());
+                    for (Runnable call : new Runnable[]{() -> exec.launch(world.stream()),
+                            () -> layer.handle().warmUp(layer.buffers(), 1, world.stream()),
+                            () -> world.group().maskClean(world.stream()), layer.handle()::close,
+                            () -> layer.handle().combineAsync(layer.buffers(), world.stream())}) {
                         assertThatThrownBy(call::run).isInstanceOf(IllegalStateException.class);
                     }
-                    layer.handle.complete();
-                    layer.handle.combineAsync(layer.buffers, world.stream);
-                    EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 906);
-                    layer.load(batch, world.stream);
-                    exec.launch(world.stream);
+                    layer.handle().complete();
+                    layer.handle().combineAsync(layer.buffers(), world.stream());
+                    EpCase batch = world.draw(RoutingKind.UNIFORM, 906);
+                    layer.load(batch, world.stream());
+                    exec.launch(world.stream());
                     world.await();
                     layer.verify(batch);
-                }
-            }
-        });
-    }
-
-    /** Whose turn it is among two buffers is decided at capture there, so operations between launches come in pairs. */
-    @Test
-    @EmulatedRanks(RANKS)
-    void onRelease010OperationsBetweenLaunchesComeInPairs(EmulatedCluster cluster) {
-        Emulator.options().api(EpApi.RELEASE_0_1_0);
-        CaseSpace space = CaseSpace.lowLatency(RANKS).withRanks(RANKS).withHidden(2048)
-                .withFormat(NumberFormat.BFLOAT16).withRoutings(RoutingKind.UNIFORM);
-        EpCase model = LongStream.iterate(907, seed -> seed + 1).mapToObj(seed -> EpCase.draw(space, seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
-                .orElseThrow();
-        cluster.run(rank -> {
-            try (World world = new World(rank, LayerShape.LL_EXPERT_MAJOR, model)) {
-                Layer layer = world.layer();
-                int most = layer.buffers.maxTokens();
-                try (CudaGraph graph = world.stream.capture(() -> layer.enqueue(most, world.stream));
-                        CudaGraphExec exec = graph.instantiate()) {
-                    layer.handle.dispatchAsync(layer.buffers, most, world.stream);
-                    assertThatThrownBy(() -> exec.launch(world.stream)).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("even in number");
-                    layer.handle.combineAsync(layer.buffers, world.stream);
-                    // Of a capture that fails after one operation nothing runs, and the turn is given back.
-                    assertThatThrownBy(() -> world.stream.capture(() -> {
-                        layer.handle.dispatchAsync(layer.buffers, most, world.stream);
-                        throw new ArithmeticException("in the middle");
-                    })).isInstanceOf(ArithmeticException.class);
-                    for (int step = 0; step < 3; step++) {
-                        EpCase batch = model.redraw(RoutingKind.UNIFORM, 908 + step);
-                        layer.load(batch, world.stream);
-                        exec.launch(world.stream);
-                        world.await();
-                        layer.verify(batch);
-                        layer.runAndVerify(batch, world.stream);
-                    }
                 }
             }
         });
@@ -146,27 +104,27 @@ class OrderOfCallsTest {
     @EmulatedRanks(RANKS)
     void aGroupOfWhichHalfFailsIsNotMade(EmulatedCluster cluster) {
         cluster.run(rank -> {
-            LayerShape shape = LayerShape.HT_FLAT;
-            try (World world = new World(rank, shape, shape.draw(RANKS, 912))) {
+            LayerKind shape = LayerKind.HT_FLAT;
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 912))) {
                 DeviceMemory memory = world.own(DeviceMemory.allocate(rank.device(), 64));
                 int peer = 1 - rank.rank();
                 rank.bootstrap().barrier();
                 long sends = Emulator.callCount("ncclSend");
                 rank.bootstrap().barrier();
                 assertThatThrownBy(() -> Communicator.group(() -> {
-                    world.communicator.send(memory, 0, 4, DataType.INT32, peer, world.stream);
-                    world.communicator.receive(memory, 60, 4, DataType.INT32, peer, world.stream);
+                    world.communicator().collectives().send(memory, 0, 4, DataType.INT32, peer, world.stream());
+                    world.communicator().collectives().receive(memory, 60, 4, DataType.INT32, peer, world.stream());
                 })).isInstanceOf(IllegalArgumentException.class);
                 assertThat(Emulator.callCount("ncclSend")).isEqualTo(sends);
                 world.await();
                 rank.bootstrap().barrier();
-                memory.fillAsync((byte) rank.rank(), world.stream);
+                memory.fillAsync((byte) rank.rank(), world.stream());
                 Communicator.group(() -> {
-                    world.communicator.send(memory, 0, 4, DataType.INT32, peer, world.stream);
-                    world.communicator.receive(memory, 16, 4, DataType.INT32, peer, world.stream);
+                    world.communicator().collectives().send(memory, 0, 4, DataType.INT32, peer, world.stream());
+                    world.communicator().collectives().receive(memory, 16, 4, DataType.INT32, peer, world.stream());
                 });
                 world.await();
-                assertThat(Layer.ints(EpTensor.of(world.own(memory.slice(16, 16)), DataType.INT32, 4)))
+                assertThat(MoeLayer.ints(EpTensor.of(world.own(memory.slice(16, 16)), DataType.INT32, 4)))
                         .containsOnly(peer * 0x01010101);
             }
         });

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
@@ -14,13 +15,15 @@ import io.nccl4j.emulator.EmulatorCall;
 import io.nccl4j.emulator.EmulatorUsage;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.EpHandlePool;
 import io.nccl4j.ep.HandleConfig;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.Window;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executors;
@@ -33,13 +36,13 @@ class OwnershipTest {
     private static final int RANKS = 2;
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(1)
-    void closingTwiceIsClosingOnce(LayerShape shape, EmulatedCluster cluster) {
+    void closingTwiceIsClosingOnce(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(1, 21))) {
-                Layer layer = world.layer();
-                layer.handle.warmUp(layer.buffers, 1, world.stream);
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 21))) {
+                MoeLayer layer = world.layer();
+                layer.handle().warmUp(layer.buffers(), 1, world.stream());
                 for (Made made : Made.values()) {
                     EmulatorUsage before = Emulator.usage();
                     AutoCloseable it = made.make(world, layer);
@@ -52,7 +55,7 @@ class OwnershipTest {
                             .isEmpty();
                     Emulator.logCalls(0);
                     assertThat(it.toString()).as("%s", made).isNotEmpty();
-                    if (it instanceof NativeResource resource) {
+                    if (it instanceof NativeObject resource) {
                         assertThat(resource.isClosed()).isTrue();
                         assertThat(resource.toString()).contains("(closed)");
                         assertThatThrownBy(resource::address).isInstanceOf(IllegalStateException.class)
@@ -64,10 +67,10 @@ class OwnershipTest {
     }
 
     /** A resource that another needs. */
-    private record Edge(NativeResource parent, NativeResource child) {
+    private record Edge(NativeObject parent, NativeObject child) {
     }
 
-    private static void checkRefused(NativeResource parent, NativeResource child) {
+    private static void checkRefused(NativeObject parent, NativeObject child) {
         assertThatThrownBy(parent::close).as("%s before %s", parent, child).isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("cannot be closed while it is in use by")
                 .hasMessageContaining(label(child)).hasMessageContaining(".java:")
@@ -76,69 +79,69 @@ class OwnershipTest {
         assertThat(parent.address()).isNotZero();
     }
 
-    private static String label(NativeResource resource) {
+    private static String label(NativeObject resource) {
         String text = resource.toString();
         return text.substring(0, text.indexOf('#') + 2);
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void aParentStaysAsLongAsItsChild(LayerShape shape, EmulatedCluster cluster) {
+    void aParentStaysAsLongAsItsChild(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 22))) {
-                Layer layer = world.layer();
-                DeviceMemory memory = world.own(world.communicator.allocate(8192));
-                Window window = world.own(world.communicator.register(memory));
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 22))) {
+                MoeLayer layer = world.layer();
+                DeviceMemory memory = world.own(world.communicator().allocate(8192));
+                Window window = world.own(world.communicator().register(memory));
                 DeviceMemory part = world.own(memory.slice(16, 64));
                 DeviceMemory partOfPart = world.own(part.slice(16, 16));
                 EpHandlePool pool = world.own(
-                        EpHandlePool.builder(world.group).slots(1).build(world.model.hidden(),
-                                LayerShape.type(world.model)));
+                        EpHandlePool.builder(world.group()).slots(1).build(world.rows().hidden(),
+                                world.rows().type()));
                 try (EpHandlePool.Slot slot = pool.lend()) {
                     EpHandle pooled = slot.handle();
                     checkRefused(pooled, slot.buffers());
                     assertThatThrownBy(pool::close).isInstanceOf(IllegalStateException.class)
                             .hasMessageContaining("is lent");
                 }
-                long bytes = world.group.handleMemoryBytes(shape.layout, layer.handle.topK());
+                long bytes = world.group().handleMemoryBytes(shape.layout(), layer.handle().topK());
                 DeviceMemory block = world.own(DeviceMemory.allocate(rank.device(), bytes));
-                EpHandle inBlock = world.own(world.group.createHandle(shape.layout, layer.handle.topK(),
+                EpHandle inBlock = world.own(world.group().createHandle(shape.layout(), layer.handle().topK(),
                         HandleConfig.defaults().memory(block)));
-                List<Edge> edges = List.of(new Edge(world.communicator, world.group),
-                        new Edge(world.communicator, window), new Edge(memory, window), new Edge(memory, part),
-                        new Edge(part, partOfPart), new Edge(world.group, layer.handle),
-                        new Edge(layer.handle, layer.buffers), new Edge(block, inBlock), new Edge(world.group, pool),
-                        new Edge(layer.buffers.routing().memory(), layer.buffers),
-                        new Edge(layer.buffers.received().memory(), layer.buffers));
+                List<Edge> edges = List.of(new Edge(world.communicator(), world.group()),
+                        new Edge(world.communicator(), window), new Edge(memory, window), new Edge(memory, part),
+                        new Edge(part, partOfPart), new Edge(world.group(), layer.handle()),
+                        new Edge(layer.handle(), layer.buffers()), new Edge(block, inBlock), new Edge(world.group(), pool),
+                        new Edge(layer.buffers().routing().memory(), layer.buffers()),
+                        new Edge(layer.buffers().received().memory(), layer.buffers()));
                 edges.forEach(edge -> checkRefused(edge.parent, edge.child));
-                layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 23), world.stream);
+                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 23), world.stream());
             }
         });
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void nothingThatAGraphUsesGoesBeforeTheGraph(LayerShape shape, EmulatedCluster cluster) {
+    void nothingThatAGraphUsesGoesBeforeTheGraph(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 24))) {
-                Layer layer = world.layer();
-                int most = layer.buffers.maxTokens();
-                CudaGraph graph = world.own(world.stream.capture(() -> layer.enqueue(most, world.stream)));
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 24))) {
+                MoeLayer layer = world.layer();
+                int most = layer.buffers().maxTokens();
+                CudaGraph graph = world.own(world.stream().capture(() -> layer.enqueue(most, world.stream())));
                 CudaGraphExec exec = world.own(graph.instantiate());
                 graph.close();
-                for (NativeResource used : List.of(layer.handle, layer.buffers, layer.buffers.received().memory(),
-                        world.stream)) {
+                for (NativeObject used : List.of(layer.handle(), layer.buffers(), layer.buffers().received().memory(),
+                        world.stream())) {
                     checkRefused(used, exec);
                 }
-                for (NativeResource parent : List.of(world.group, world.communicator)) {
+                for (NativeObject parent : List.of(world.group(), world.communicator())) {
                     assertThatThrownBy(parent::close).isInstanceOf(IllegalStateException.class);
                 }
                 for (int replay = 0; replay < 3; replay++) {
-                    var batch = world.model.redraw(RoutingKind.HOLES, 25 + replay);
-                    layer.load(batch, world.stream);
-                    exec.launch(world.stream);
+                    var batch = world.draw(RoutingKind.HOLES, 25 + replay);
+                    layer.load(batch, world.stream());
+                    exec.launch(world.stream());
                     world.await();
                     layer.verify(batch);
                 }
@@ -147,20 +150,20 @@ class OwnershipTest {
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(1)
-    void anotherThreadIsRefusedWhereThreadsMatter(LayerShape shape, EmulatedCluster cluster) {
+    void anotherThreadIsRefusedWhereThreadsMatter(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(1, 26));
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 26));
                     var others = Executors.newSingleThreadExecutor()) {
-                Layer layer = world.layer();
-                EpHandle spare = world.own(world.group.createHandle());
-                for (AutoCloseable bound : List.of(layer.buffers, spare, layer.handle)) {
+                MoeLayer layer = world.layer();
+                EpHandle spare = world.own(world.group().createHandle());
+                for (AutoCloseable bound : List.of(layer.buffers(), spare, layer.handle())) {
                     Throwable thrown = others.submit(() -> catchThrowable(bound::close)).get(20, TimeUnit.SECONDS);
                     assertThat(thrown).isInstanceOf(IllegalStateException.class)
                             .hasMessageContaining("it belongs to").hasMessageContaining("bindToCurrentThread");
                 }
-                EpGroup group = EpGroup.create(world.communicator, world.group.config());
+                EpGroup group = EpGroup.create(world.communicator(), world.group().config());
                 Throwable thrown = others.submit(() -> catchThrowable(group::close)).get(20, TimeUnit.SECONDS);
                 assertThat(thrown).isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to");
                 assertThat(group.isClosed()).isFalse();
@@ -171,11 +174,14 @@ class OwnershipTest {
                     group.close();
                 }).get(20, TimeUnit.SECONDS);
                 assertThat(group.isClosed()).isTrue();
-                // What has no thread is closed by any.
                 CudaStream stream = CudaStream.create(rank.device());
+                Throwable refused = others.submit(() -> catchThrowable(stream::close)).get(20, TimeUnit.SECONDS);
+                assertThat(refused).isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to");
+                // What has no thread is closed by any.
                 DeviceMemory memory = DeviceMemory.allocate(rank.device(), 16);
-                Communicator part = world.communicator.split(0, 0);
+                Communicator part = world.communicator().split(0, 0);
                 others.submit(() -> {
+                    stream.bindToCurrentThread();
                     stream.close();
                     memory.close();
                     part.close();
@@ -186,11 +192,11 @@ class OwnershipTest {
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(1)
-    void threadsThatCloseAtTheSameTimeCloseOnce(LayerShape shape, EmulatedCluster cluster) {
+    void threadsThatCloseAtTheSameTimeCloseOnce(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(1, 27));
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 27));
                     var others = Executors.newFixedThreadPool(4)) {
                 for (int round = 0; round < 50; round++) {
                     DeviceMemory memory = DeviceMemory.allocate(rank.device(), 16);

@@ -1,11 +1,11 @@
 package io.nccl4j.safety;
 
 import io.nccl4j.NativeCallException;
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.internal.CaptureScope;
-import io.nccl4j.internal.NativeResource;
 import io.nccl4j.nccl.DataType;
 import java.lang.foreign.Arena;
 import java.lang.reflect.Constructor;
@@ -27,7 +27,7 @@ final class RandomCalls {
     private static final Duration THREAD_LIMIT = Duration.ofSeconds(40);
     /** What comes of these depends on time. */
     private static final Set<String> TIMED = Set.of("isIdle", "isComplete", "elapsedMillisSince", "await",
-            "synchronize", "waitEvent", "memoryInfo", "recapture", "awaitEnqueued", "awaitReady", "asyncError");
+            "synchronize", "waitEvent", "memoryInfo", "recapture", "awaitEnqueued", "awaitLastUse", "asyncError");
     /** What they give is new, and its contents nobody's concern yet. */
     private static final Set<String> MAKERS = Set.of("allocate", "allocateAsync", "slice");
 
@@ -91,7 +91,7 @@ final class RandomCalls {
     /** Not more of a kind than memory has room for; and nothing collective beside the others once they are out of step. */
     private boolean isWise(Executable member) {
         Class<?> made = ApiSurface.result(member);
-        if (NativeResource.class.isAssignableFrom(made) && scene.pool.open(made) >= MOST_OPEN
+        if (NativeObject.class.isAssignableFrom(made) && scene.pool.open(made) >= MOST_OPEN
                 && (MAKERS.contains(member.getName()) || made != DeviceMemory.class)) {
             return false;
         }

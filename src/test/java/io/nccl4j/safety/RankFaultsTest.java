@@ -11,6 +11,9 @@ import io.nccl4j.ep.RankMask;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.time.Duration;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -22,85 +25,86 @@ class RankFaultsTest {
     private static final Duration TIMEOUT = Duration.ofMillis(400);
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void aSlowRankIsWaitedFor(LayerShape shape, EmulatedCluster cluster) {
+    void aSlowRankIsWaitedFor(LayerKind shape, EmulatedCluster cluster) {
         Emulator.inject(new Fault.Delay(FAULTY, 2, Duration.ofMillis(150)));
         Emulator.inject(new Fault.Delay(1, 5, Duration.ofMillis(100)));
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 401))) {
-                Layer layer = world.layer();
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 401))) {
+                MoeLayer layer = world.layer();
                 for (int step = 0; step < 5; step++) {
-                    layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 402 + step), world.stream);
+                    layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 402 + step), world.stream());
                 }
             }
         });
     }
 
     @ParameterizedTest
-    @EnumSource(value = LayerShape.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
     @EmulatedRanks(value = RANKS, allowLeaks = true)
-    void survivorsOfASilentRankGoOnWithTheExpertsThatRemain(LayerShape shape, EmulatedCluster cluster) {
+    void survivorsOfASilentRankGoOnWithTheExpertsThatRemain(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            World world = new World(rank, shape, shape.draw(RANKS, 411), config -> config.mask().timeout(TIMEOUT));
-            Layer layer = world.layer();
-            layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 412), world.stream);
+            MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 411), config -> config.mask().timeout(TIMEOUT));
+            MoeLayer layer = world.layer();
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 412), world.stream());
             rank.bootstrap().barrier();
             if (rank.rank() == FAULTY) {
                 Emulator.inject(new Fault.Silence(FAULTY, 1));
             }
             rank.bootstrap().barrier();
             for (int step = 0; step < 4; step++) {
-                EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 413 + step);
+                EpCase batch = world.draw(RoutingKind.UNIFORM, 413 + step);
                 long start = System.nanoTime();
-                layer.load(batch, world.stream);
-                layer.enqueue(layer.count(batch), world.stream);
+                layer.load(batch, world.stream());
+                layer.enqueue(layer.count(batch), world.stream());
                 world.await();
                 long took = System.nanoTime() - start;
                 if (rank.rank() == FAULTY) {
                     continue;
                 }
                 layer.verify(Survivors.without(batch, FAULTY));
-                assertThat(world.group.maskQuery(world.stream)).isEqualTo(RankMask.all(RANKS).without(FAULTY));
-                assertThat(world.group.asyncError()).isEqualTo(step == 0);
-                world.group.errorClear();
+                assertThat(world.group().maskQuery(world.stream())).isEqualTo(RankMask.all(RANKS).without(FAULTY));
+                assertThat(world.group().asyncError()).isEqualTo(step == 0);
+                world.group().errorClear();
                 // The wait is for the first operation only.
                 assertThat(took >= TIMEOUT.toNanos()).isEqualTo(step == 0);
             }
             // The silent rank cannot take part in destroying the group: it is given up with all that belongs to it.
             rank.bootstrap().barrier();
-            world.communicator.abandon("rank " + FAULTY + " is silent");
+            world.communicator().abandon("rank " + FAULTY + " is silent");
             world.close();
         });
     }
 
     @ParameterizedTest
-    @EnumSource(value = LayerShape.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
     @EmulatedRanks(value = RANKS, allowLeaks = true, allowMisuse = true)
-    void withoutAMaskATimeoutIsALostDeviceThatSaysSo(LayerShape shape, EmulatedCluster cluster) {
+    void withoutAMaskATimeoutIsALostDeviceThatSaysSo(LayerKind shape, EmulatedCluster cluster) {
+        EpCase model = shape.draw(RANKS, 421);
         cluster.run(rank -> {
-            World world = new World(rank, shape, shape.draw(RANKS, 421), config -> config.timeout(TIMEOUT));
-            Layer layer = world.layer();
+            MoeRank world = MoeRank.of(rank, shape, model, config -> config.timeout(TIMEOUT));
+            MoeLayer layer = world.layer();
             rank.bootstrap().barrier();
             if (rank.rank() == FAULTY) {
                 Emulator.inject(new Fault.Silence(FAULTY, 1));
             }
             rank.bootstrap().barrier();
-            layer.load(world.model, world.stream);
-            layer.enqueue(layer.count(world.model), world.stream);
+            layer.load(model, world.stream());
+            layer.enqueue(layer.count(model), world.stream());
             if (rank.rank() != FAULTY) {
                 assertThatThrownBy(world::await).isInstanceOf(CudaException.class)
                         .hasMessageContaining("cudaErrorLaunchFailure");
                 assertThat(rank.device().failure()).isNotNull();
                 assertThat(Emulator.errorText(rank.device())).contains("nothing from rank " + FAULTY)
                         .contains("within 400 ms");
-                assertThatThrownBy(() -> layer.enqueue(0, world.stream)).isInstanceOf(CudaException.class)
+                assertThatThrownBy(() -> layer.enqueue(0, world.stream())).isInstanceOf(CudaException.class)
                         .hasMessageContaining("has failed before");
             } else {
                 world.await();
             }
             rank.bootstrap().barrier();
-            world.communicator.abandon("the other ranks have lost their devices");
+            world.communicator().abandon("the other ranks have lost their devices");
             world.close();
         });
     }

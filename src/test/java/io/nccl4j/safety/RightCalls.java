@@ -2,7 +2,6 @@ package io.nccl4j.safety;
 
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
-import io.nccl4j.ep.CachedGraph;
 import io.nccl4j.ep.CombineConfig;
 import io.nccl4j.ep.CombineInputs;
 import io.nccl4j.ep.CombineOutputs;
@@ -10,13 +9,16 @@ import io.nccl4j.ep.DispatchConfig;
 import io.nccl4j.ep.DispatchInputs;
 import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.EpBuffers;
-import io.nccl4j.ep.EpHandlePool;
 import io.nccl4j.ep.EpTensor;
-import io.nccl4j.ep.GraphCache;
-import io.nccl4j.ep.GraphKey;
 import io.nccl4j.ep.LayoutInfo;
+import io.nccl4j.ep.graph.CachedGraph;
+import io.nccl4j.ep.graph.EpHandlePool;
+import io.nccl4j.ep.graph.GraphCache;
+import io.nccl4j.ep.graph.GraphKey;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
@@ -39,7 +41,7 @@ final class RightCalls {
         return scene.model.redraw(KINDS[scene.random.nextInt(KINDS.length)], scene.random.nextLong());
     }
 
-    private void verify(Layer layer, EpCase batch) {
+    private void verify(MoeLayer layer, EpCase batch) {
         scene.stream.await(HostileScene.LIMIT);
         if (scene.sequence.isFaulted()) {
             return;
@@ -58,7 +60,7 @@ final class RightCalls {
     }
 
     void step() {
-        Layer layer = scene.layer();
+        MoeLayer layer = scene.layer();
         EpCase batch = batch();
         layer.load(batch, scene.stream);
         layer.enqueue(most(batch), scene.stream);
@@ -67,9 +69,9 @@ final class RightCalls {
 
     /** Some captures fail half way. */
     void capture() {
-        Layer layer = scene.layer();
+        MoeLayer layer = scene.layer();
         boolean fails = scene.random.nextInt(4) == 0;
-        int tokens = scene.random.nextInt(layer.buffers.maxTokens() + 1);
+        int tokens = scene.random.nextInt(layer.buffers().maxTokens() + 1);
         try (CudaGraph graph = scene.stream.capture(() -> {
             layer.enqueue(tokens, scene.stream);
             if (fails) {
@@ -82,7 +84,7 @@ final class RightCalls {
     }
 
     void replay() {
-        Layer layer = scene.layer();
+        MoeLayer layer = scene.layer();
         CudaGraphExec exec = scene.graph();
         if (exec == null) {
             capture();
@@ -99,38 +101,38 @@ final class RightCalls {
 
     /** Send halves and their completion, with other calls between. */
     void staged() {
-        Layer layer = scene.layer();
+        MoeLayer layer = scene.layer();
         if (!scene.shape.isLowLatency()) {
             return;
         }
         EpCase batch = batch();
         layer.load(batch, scene.stream);
-        layer.handle.dispatchAsync(layer.buffers, most(batch), DispatchConfig.defaults().sendOnly(), scene.stream);
+        layer.handle().dispatchAsync(layer.buffers(), most(batch), DispatchConfig.defaults().sendOnly(), scene.stream);
         if (scene.random.nextBoolean()) {
             calls.call("between the halves: ");
         }
-        layer.handle.complete();
+        layer.handle().complete();
         layer.experts(scene.stream);
-        layer.handle.combineAsync(layer.buffers, CombineConfig.defaults().sendOnly(), scene.stream);
+        layer.handle().combineAsync(layer.buffers(), CombineConfig.defaults().sendOnly(), scene.stream);
         if (scene.random.nextBoolean()) {
             calls.call("between the halves: ");
         }
-        layer.handle.complete();
+        layer.handle().complete();
         scene.stream.await(HostileScene.LIMIT);
     }
 
     /** The calls of C one by one, half of the time with something wrong among the arguments. */
     void explicit() {
-        EpBuffers buffers = scene.layer().buffers;
+        EpBuffers buffers = scene.layer().buffers();
         long tokens = scene.random.nextInt(buffers.maxTokens() + 1);
-        boolean zones = scene.shape == LayerShape.LL_EXPERT_MAJOR;
+        boolean zones = scene.shape == LayerKind.LL_EXPERT_MAJOR;
         Map<String, @Nullable Object> all = new HashMap<>();
         EpTensor routing = buffers.routing().rows(tokens);
         EpTensor rows = buffers.tokens().rows(tokens);
         EpTensor weights = buffers.weights().rows(tokens);
         routing.memory().fillAsync((byte) -1, scene.stream);
         all.put("outWeights", zones ? null : buffers.receivedWeights());
-        all.put("outIndices", zones || scene.shape == LayerShape.HT_EXPERT_MAJOR ? null : buffers.receivedIndices());
+        all.put("outIndices", zones || scene.shape == LayerKind.HT_EXPERT_MAJOR ? null : buffers.receivedIndices());
         all.put("received", buffers.received());
         all.put("expertOutputs", buffers.expertOutputs());
         all.put("combined", buffers.combined().rows(tokens));
@@ -159,22 +161,22 @@ final class RightCalls {
 
     private LayoutInfo info(EpBuffers buffers) {
         LayoutInfo.Builder counters = LayoutInfo.builder();
-        return (scene.shape == LayerShape.LL_RANK_MAJOR
+        return (scene.shape == LayerKind.LL_RANK_MAJOR
                 ? counters.sourceRankCounters(buffers.sourceRankCounts())
                 : counters.expertCounters(buffers.expertCounts())).build();
     }
 
     void cache() {
-        Layer layer = scene.layer();
+        MoeLayer layer = scene.layer();
         try (GraphCache cache = GraphCache
                 .create(scene.rank.bootstrap(), scene.stream, (key, on) -> layer.enqueue(key.tokens(), on))
                 .maxGraphs(2)) {
             scene.pool.add(cache);
-            GraphKey key = GraphKey.of(layer.buffers.maxTokens(), scene.shape.layout);
-            cache.capture(key, key.withTokens(Math.min(1, layer.buffers.maxTokens())));
+            GraphKey key = GraphKey.of(layer.buffers().maxTokens(), scene.shape.layout());
+            cache.capture(key, key.withTokens(Math.min(1, layer.buffers().maxTokens())));
             EpCase batch = batch();
             layer.load(batch, scene.stream);
-            CachedGraph found = cache.find(key, layer.buffers.maxTokens());
+            CachedGraph found = cache.find(key, layer.buffers().maxTokens());
             scene.pool.add(found);
             found.launch(scene.stream);
             verify(layer, batch);
@@ -184,7 +186,7 @@ final class RightCalls {
     void handlePool() {
         scene.layer();
         try (EpHandlePool lent = EpHandlePool.builder(scene.group()).slots(1 + scene.random.nextInt(2))
-                .build(scene.model.hidden(), LayerShape.type(scene.model))) {
+                .build(scene.model.hidden(), LayerKind.type(scene.model.format()))) {
             // If it cannot be closed here, because of what is called meanwhile.
             scene.pool.add(lent);
             try (EpHandlePool.Slot slot = lent.lend()) {

@@ -7,6 +7,9 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -17,32 +20,32 @@ import org.junit.jupiter.params.provider.EnumSource;
 /** What nobody looks at on the device is looked at on the host. */
 class RoutingOnTheHostTest {
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(1)
-    void moreRowsForAnExpertThanItsZoneHoldsAreRefused(LayerShape shape, EmulatedCluster cluster) {
+    void moreRowsForAnExpertThanItsZoneHoldsAreRefused(LayerKind shape, EmulatedCluster cluster) {
         EpCase model = LongStream.iterate(821, seed -> seed + 1).mapToObj(seed -> shape.draw(1, seed))
                 .filter(some -> some.shape().topK() > 1).findFirst().orElseThrow();
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, model); Arena arena = Arena.ofConfined()) {
-                Layer layer = world.layer();
-                int most = layer.buffers.maxTokens();
-                int topK = layer.handle.topK();
+            try (MoeRank world = MoeRank.of(rank, shape, model); Arena arena = Arena.ofConfined()) {
+                MoeLayer layer = world.layer();
+                int most = layer.buffers().maxTokens();
+                int topK = layer.handle().topK();
                 MemorySegment routing = arena.allocate(ValueLayout.JAVA_LONG, (long) most * topK);
                 // Once for every token, which is as often as there is room for, and once more for one of them.
                 routing.fill((byte) -1);
                 for (int token = 0; token < most; token++) {
                     routing.setAtIndex(ValueLayout.JAVA_LONG, (long) token * topK, 0);
                 }
-                assertThatCode(() -> layer.handle.checkRouting(routing, DataType.INT64, most))
+                assertThatCode(() -> layer.handle().checkRouting(routing, DataType.INT64, most))
                         .doesNotThrowAnyException();
                 routing.setAtIndex(ValueLayout.JAVA_LONG, 1, 0);
-                if (shape == LayerShape.LL_EXPERT_MAJOR) {
-                    assertThatThrownBy(() -> layer.handle.checkRouting(routing, DataType.INT64, most))
+                if (shape == LayerKind.LL_EXPERT_MAJOR) {
+                    assertThatThrownBy(() -> layer.handle().checkRouting(routing, DataType.INT64, most))
                             .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("names expert 0")
                             .hasMessageContaining("room for " + most + " rows");
                 } else {
                     // The others have a row for the token, or for the rank.
-                    assertThatCode(() -> layer.handle.checkRouting(routing, DataType.INT64, most))
+                    assertThatCode(() -> layer.handle().checkRouting(routing, DataType.INT64, most))
                             .doesNotThrowAnyException();
                 }
             }

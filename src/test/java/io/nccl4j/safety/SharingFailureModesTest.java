@@ -10,7 +10,7 @@ import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorUsage;
-import io.nccl4j.emulator.EpApi;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.DispatchConfig;
 import io.nccl4j.ep.DispatchInputs;
 import io.nccl4j.ep.DispatchOutputs;
@@ -19,23 +19,23 @@ import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpSizing;
 import io.nccl4j.ep.EpTensor;
-import io.nccl4j.ep.GraphCache;
-import io.nccl4j.ep.GraphKey;
-import io.nccl4j.ep.GraphStep;
 import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.ep.RankMask;
+import io.nccl4j.ep.graph.GraphCache;
+import io.nccl4j.ep.graph.GraphKey;
+import io.nccl4j.ep.graph.GraphStep;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
-import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
-import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.util.List;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
-import java.util.stream.LongStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -46,46 +46,33 @@ class SharingFailureModesTest {
 
     @Test
     @EmulatedRanks(RANKS)
-    void f04OneLiveHandlePerGroupOnRelease010SeveralOnApiV2(EmulatedCluster cluster) {
-        CaseSpace space = CaseSpace.lowLatency(RANKS).withRanks(RANKS).withHidden(2048)
-                .withFormat(NumberFormat.BFLOAT16)
-                .withRoutings(RoutingKind.UNIFORM);
-        EpCase model = LongStream.iterate(201, seed -> seed + 1).mapToObj(seed -> EpCase.draw(space, seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
-                .orElseThrow();
-        for (EpApi api : EpApi.values()) {
-            Emulator.options().api(api);
-            cluster.run(rank -> {
-                try (World world = new World(rank, LayerShape.LL_RANK_MAJOR, model)) {
-                    Layer first = world.layer();
-                    if (api == EpApi.RELEASE_0_1_0) {
-                        assertThatThrownBy(world.group::createHandle).isInstanceOf(IllegalStateException.class)
-                                .hasMessageContaining("0.1.0 can have one per low-latency group");
-                    } else {
-                        Layer second = world.layer();
-                        second.runAndVerify(model.redraw(RoutingKind.UNIFORM, 202), world.stream);
-                    }
-                    first.runAndVerify(model.redraw(RoutingKind.UNIFORM, 203), world.stream);
-                }
-            });
-        }
+    void f04AGroupHasSeveralHandlesAtATime(EmulatedCluster cluster) {
+        EpCase model = LayerKind.LL_RANK_MAJOR.draw(RANKS, 201);
+        cluster.run(rank -> {
+            try (MoeRank world = MoeRank.of(rank, LayerKind.LL_RANK_MAJOR, model)) {
+                MoeLayer first = world.layer();
+                MoeLayer second = world.layer();
+                second.runAndVerify(model.redraw(RoutingKind.UNIFORM, 202), world.stream());
+                first.runAndVerify(model.redraw(RoutingKind.UNIFORM, 203), world.stream());
+            }
+        });
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void f08TeardownInAnyOrderEndsInTheOnlyRightOne(LayerShape shape, EmulatedCluster cluster) {
+    void f08TeardownInAnyOrderEndsInTheOnlyRightOne(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            World world = new World(rank, shape, shape.draw(RANKS, 204));
-            Layer layer = world.layer();
-            layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 205), world.stream);
+            MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 204));
+            MoeLayer layer = world.layer();
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 205), world.stream());
             rank.bootstrap().barrier();
             long natives = Emulator.callCount("ncclCommDestroy") + Emulator.callCount("ncclEpGroupDestroy")
                     + Emulator.callCount("ncclEpHandleDestroy");
             rank.bootstrap().barrier();
-            assertThatThrownBy(world.communicator::close).isInstanceOf(IllegalStateException.class);
-            assertThatThrownBy(world.group::close).isInstanceOf(IllegalStateException.class);
-            assertThatThrownBy(layer.handle::close).isInstanceOf(IllegalStateException.class);
+            assertThatThrownBy(world.communicator()::close).isInstanceOf(IllegalStateException.class);
+            assertThatThrownBy(world.group()::close).isInstanceOf(IllegalStateException.class);
+            assertThatThrownBy(layer.handle()::close).isInstanceOf(IllegalStateException.class);
             rank.bootstrap().barrier();
             assertThat(Emulator.callCount("ncclCommDestroy") + Emulator.callCount("ncclEpGroupDestroy")
                     + Emulator.callCount("ncclEpHandleDestroy")).isEqualTo(natives);
@@ -95,15 +82,15 @@ class SharingFailureModesTest {
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void f09RanksThatDivergeAtCaptureAreNamedAndIdleRanksTakePart(LayerShape shape, EmulatedCluster cluster) {
+    void f09RanksThatDivergeAtCaptureAreNamedAndIdleRanksTakePart(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 206))) {
-                Layer layer = world.layer();
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 206))) {
+                MoeLayer layer = world.layer();
                 GraphStep step = (key, stream) -> layer.enqueue(key.tokens(), stream);
-                try (GraphCache cache = GraphCache.create(rank.bootstrap(), world.stream, step)) {
-                    GraphKey key = GraphKey.of(layer.buffers.maxTokens(), shape.layout);
+                try (GraphCache cache = GraphCache.create(rank.bootstrap(), world.stream(), step)) {
+                    GraphKey key = GraphKey.of(layer.buffers().maxTokens(), shape.layout());
                     assertThatThrownBy(() -> cache.capture(rank.rank() == 0 ? key : key.withTokens(1)))
                             .isInstanceOf(IllegalStateException.class).hasMessageContaining("do not agree")
                             .hasMessageContaining("rank 0").hasMessageContaining("rank 1");
@@ -115,13 +102,13 @@ class SharingFailureModesTest {
                     }
                     cache.capture(key);
                     for (int turn = 0; turn < 4; turn++) {
-                        EpCase batch = world.model.redraw(RoutingKind.HOLES, 207 + turn);
-                        layer.load(batch, world.stream);
+                        EpCase batch = world.draw(RoutingKind.HOLES, 207 + turn);
+                        layer.load(batch, world.stream());
                         // A rank replays, another runs eagerly; one without tokens runs all the same.
                         if ((turn + rank.rank()) % 2 == 0) {
-                            cache.find(key, layer.count(batch)).launch(world.stream);
+                            cache.find(key, layer.count(batch)).launch(world.stream());
                         } else {
-                            layer.enqueue(layer.count(batch), world.stream);
+                            layer.enqueue(layer.count(batch), world.stream());
                         }
                         world.await();
                         layer.verify(batch);
@@ -134,27 +121,27 @@ class SharingFailureModesTest {
     @Test
     @EmulatedRanks(RANKS)
     void f10MasksAreTypedAndRefusedWhereThereAreNone(EmulatedCluster cluster) {
-        LayerShape shape = LayerShape.LL_EXPERT_MAJOR;
+        LayerKind shape = LayerKind.LL_EXPERT_MAJOR;
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 211), EpGroupConfig.Builder::mask)) {
-                Layer layer = world.layer();
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 211), EpGroupConfig.Builder::mask)) {
+                MoeLayer layer = world.layer();
                 EpTensor device = EpTensor.of(world.own(DeviceMemory.allocate(rank.device(), 64)), DataType.INT32,
                         RANKS);
-                world.group.maskQuery(device, world.stream);
+                world.group().maskQuery(device, world.stream());
                 world.await();
-                assertThat(Layer.ints(device)).containsOnly(1);
-                assertThat(world.group.maskQuery(world.stream)).isEqualTo(RankMask.all(RANKS));
-                assertThatThrownBy(() -> world.group.maskUpdate(RankMask.all(RANKS + 1), world.stream))
+                assertThat(MoeLayer.ints(device)).containsOnly(1);
+                assertThat(world.group().maskQuery(world.stream())).isEqualTo(RankMask.all(RANKS));
+                assertThatThrownBy(() -> world.group().maskUpdate(RankMask.all(RANKS + 1), world.stream()))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("the group has 2 ranks");
                 assertThatThrownBy(
-                        () -> world.stream.capture(() -> world.group.maskUpdate(RankMask.all(RANKS), world.stream)))
+                        () -> world.stream().capture(() -> world.group().maskUpdate(RankMask.all(RANKS), world.stream())))
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be captured");
-                assertThatThrownBy(() -> world.stream.capture(() -> world.group.maskClean(world.stream)))
+                assertThatThrownBy(() -> world.stream().capture(() -> world.group().maskClean(world.stream())))
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be captured");
-                layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 212), world.stream);
+                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 212), world.stream());
             }
-            try (World world = new World(rank, LayerShape.HT_FLAT, LayerShape.HT_FLAT.draw(RANKS, 213))) {
-                assertThatThrownBy(() -> world.group.maskQuery(world.stream)).isInstanceOf(IllegalStateException.class)
+            try (MoeRank world = MoeRank.of(rank, LayerKind.HT_FLAT, LayerKind.HT_FLAT.draw(RANKS, 213))) {
+                assertThatThrownBy(() -> world.group().maskQuery(world.stream())).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("a high-throughput group waits for all ranks");
             }
         });
@@ -169,20 +156,20 @@ class SharingFailureModesTest {
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void f12MoreTokensThanTheGroupWasMadeForAreRefused(LayerShape shape, EmulatedCluster cluster) {
+    void f12MoreTokensThanTheGroupWasMadeForAreRefused(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 214))) {
-                Layer layer = world.layer();
-                int most = layer.buffers.maxTokens();
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 214))) {
+                MoeLayer layer = world.layer();
+                int most = layer.buffers().maxTokens();
                 DeviceMemory large = world
-                        .own(DeviceMemory.allocate(rank.device(), 8L * (most + 1) * layer.handle.topK()));
-                EpTensor routing = EpTensor.of(large, DataType.INT64, most + 1, layer.handle.topK());
-                assertThatThrownBy(() -> layer.handle.update(routing, world.stream))
+                        .own(DeviceMemory.allocate(rank.device(), 8L * (most + 1) * layer.handle().topK()));
+                EpTensor routing = EpTensor.of(large, DataType.INT64, most + 1, layer.handle().topK());
+                assertThatThrownBy(() -> layer.handle().update(routing, world.stream()))
                         .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining((most + 1) + " tokens").hasMessageContaining("at most " + most);
-                layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 215), world.stream);
+                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 215), world.stream());
             }
         });
     }
@@ -191,9 +178,9 @@ class SharingFailureModesTest {
     @EmulatedRanks(RANKS)
     void f14AWindowKnowsItsBounds(EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, LayerShape.HT_FLAT, LayerShape.HT_FLAT.draw(RANKS, 216))) {
-                DeviceMemory memory = world.own(world.communicator.allocate(8192));
-                Window window = world.own(world.communicator.register(memory));
+            try (MoeRank world = MoeRank.of(rank, LayerKind.HT_FLAT, LayerKind.HT_FLAT.draw(RANKS, 216))) {
+                DeviceMemory memory = world.own(world.communicator().allocate(8192));
+                Window window = world.own(world.communicator().register(memory));
                 long[][] outside = {{0, 8193}, {8192, 1}, {-1, 4}, {4096, 4097}, {1, Long.MAX_VALUE}, {0, 0},
                         {Long.MAX_VALUE, 1}};
                 for (long[] range : outside) {
@@ -212,52 +199,52 @@ class SharingFailureModesTest {
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void f17AnotherThreadsCurrentDeviceIsNoConcern(LayerShape shape, EmulatedCluster cluster) {
+    void f17AnotherThreadsCurrentDeviceIsNoConcern(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 217));
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 217));
                     var other = Executors.newSingleThreadExecutor()) {
-                Layer layer = world.layer();
-                EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 218);
+                MoeLayer layer = world.layer();
+                EpCase batch = world.draw(RoutingKind.UNIFORM, 218);
                 CudaDevice wrong = CudaDevice.of(RANKS + rank.rank());
                 Throwable refused = other.submit(() -> {
                     wrong.makeCurrent();
-                    return catchThrowable(() -> layer.enqueue(0, world.stream));
+                    return catchThrowable(() -> layer.enqueue(0, world.stream()));
                 }).get(20, TimeUnit.SECONDS);
                 assertThat(refused).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("bindToCurrentThread");
-                Thread carrier = Thread.ofVirtual().unstarted(() -> assertThatThrownBy(world.group::bindToCurrentThread)
+                Thread carrier = Thread.ofVirtual().unstarted(() -> assertThatThrownBy(world.group()::bindToCurrentThread)
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("platform thread"));
                 carrier.start();
                 carrier.join();
                 // Handed over in the right way, the other thread has the group's device.
                 other.submit(() -> {
-                    world.group.bindToCurrentThread();
+                    world.group().bindToCurrentThread();
                     assertThat(CudaDevice.current()).isEqualTo(rank.device());
-                    layer.runAndVerify(batch, world.stream);
+                    layer.runAndVerify(batch, world.stream());
                 }).get(30, TimeUnit.SECONDS);
-                world.group.bindToCurrentThread();
-                layer.runAndVerify(batch, world.stream);
+                world.group().bindToCurrentThread();
+                layer.runAndVerify(batch, world.stream());
             }
         });
     }
 
     /** The library launches on the current device of the thread, whatever device that is. */
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void f17WhileAnotherDeviceIsCurrentTheGroupIsNotUsed(LayerShape shape, EmulatedCluster cluster) {
+    void f17WhileAnotherDeviceIsCurrentTheGroupIsNotUsed(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 227), EpGroupConfig.Builder::checked)) {
-                Layer layer = world.layer();
-                EpHandle spare = world.own(world.group.createHandle());
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 227), EpGroupConfig.Builder::checked)) {
+                MoeLayer layer = world.layer();
+                EpHandle spare = world.own(world.group().createHandle());
                 CudaDevice wrong = CudaDevice.of(RANKS + rank.rank());
-                EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 228);
-                layer.runAndVerify(batch, world.stream);
-                List<Runnable> uses = List.of(() -> layer.enqueue(1, world.stream),
-                        () -> layer.handle.update(layer.buffers.routing(), world.stream), world.group::createHandle,
-                        spare::close, world.group::close);
+                EpCase batch = world.draw(RoutingKind.UNIFORM, 228);
+                layer.runAndVerify(batch, world.stream());
+                List<Runnable> uses = List.of(() -> layer.enqueue(1, world.stream()),
+                        () -> layer.handle().update(layer.buffers().routing(), world.stream()), world.group()::createHandle,
+                        spare::close, world.group()::close);
                 for (Runnable use : uses) {
                     wrong.makeCurrent();
                     assertThatThrownBy(use::run).isInstanceOf(IllegalStateException.class)
@@ -267,40 +254,40 @@ class SharingFailureModesTest {
                     wrong.run(() -> assertThatThrownBy(use::run).isInstanceOf(IllegalStateException.class)
                             .hasMessageContaining("another device than " + rank.device()));
                 }
-                layer.runAndVerify(batch, world.stream);
+                layer.runAndVerify(batch, world.stream());
                 wrong.makeCurrent();
-                world.group.bindToCurrentThread();
-                layer.runAndVerify(batch, world.stream);
+                world.group().bindToCurrentThread();
+                layer.runAndVerify(batch, world.stream());
                 // Behind the back of nccl4j: only the checked mode sees it.
                 CudaRuntime.cudaSetDevice(wrong.ordinal());
-                assertThatThrownBy(() -> layer.enqueue(1, world.stream)).isInstanceOf(IllegalStateException.class)
+                assertThatThrownBy(() -> layer.enqueue(1, world.stream())).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("something outside of nccl4j");
                 rank.device().makeCurrent();
-                layer.runAndVerify(batch, world.stream);
+                layer.runAndVerify(batch, world.stream());
             }
         });
     }
 
     /** With NCCL EP every update names its own counters, so that handles with and without them go together. */
     @ParameterizedTest
-    @EnumSource(value = LayerShape.class, names = {"HT_FLAT", "HT_EXPERT_MAJOR"})
+    @EnumSource(value = LayerKind.class, names = {"HT_FLAT", "HT_EXPERT_MAJOR"})
     @EmulatedRanks(RANKS)
-    void f19HandlesWithAndWithoutCountersShareAGroup(LayerShape shape, EmulatedCluster cluster) {
+    void f19HandlesWithAndWithoutCountersShareAGroup(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(RANKS, 219))) {
-                Layer counted = world.layer();
-                Layer uncounted = world.layer();
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 219))) {
+                MoeLayer counted = world.layer();
+                MoeLayer uncounted = world.layer();
                 for (int turn = 0; turn < 4; turn++) {
-                    EpCase batch = world.model.redraw(RoutingKind.UNIFORM, 221 + turn);
-                    uncounted.load(batch, world.stream);
-                    uncounted.handle.update(uncounted.buffers.routing().rows(uncounted.count(batch)), null,
-                            world.stream);
+                    EpCase batch = world.draw(RoutingKind.UNIFORM, 221 + turn);
+                    uncounted.load(batch, world.stream());
+                    uncounted.handle().update(uncounted.buffers().routing().rows(uncounted.count(batch)), null,
+                            world.stream());
                     world.await();
-                    counted.runAndVerify(batch, world.stream);
-                    uncounted.runAndVerify(batch, world.stream);
+                    counted.runAndVerify(batch, world.stream());
+                    uncounted.runAndVerify(batch, world.stream());
                 }
-                assertThatThrownBy(() -> counted.handle.update(counted.buffers.routing(),
-                        LayoutInfo.of(counted.buffers.receivedTotal()), world.stream))
+                assertThatThrownBy(() -> counted.handle().update(counted.buffers().routing(),
+                        LayoutInfo.of(counted.buffers().receivedTotal()), world.stream()))
                         .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("expertCounters");
             }
@@ -310,7 +297,7 @@ class SharingFailureModesTest {
     @Test
     @EmulatedRanks(RANKS)
     void f23ABorrowedCommunicatorIsNeverDestroyedHere(EmulatedCluster cluster) {
-        LayerShape shape = LayerShape.HT_FLAT;
+        LayerKind shape = LayerKind.HT_FLAT;
         cluster.run(rank -> {
             EpCase model = shape.draw(RANKS, 225);
             try (Communicator owner = Communicator.init(rank.bootstrap(), rank.device())) {
@@ -318,8 +305,6 @@ class SharingFailureModesTest {
                 assertThat(borrowed.rank()).isEqualTo(rank.rank());
                 EpGroup group = EpGroup.create(borrowed, shape.config(model).build());
                 assertThatThrownBy(borrowed::abort).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("is borrowed");
-                assertThatThrownBy(borrowed::finalizeWork).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("is borrowed");
                 assertThatThrownBy(borrowed::close).isInstanceOf(IllegalStateException.class);
                 assertThatThrownBy(() -> Communicator.borrow(owner.address(), CudaDevice.of(RANKS + rank.rank())))
@@ -334,18 +319,18 @@ class SharingFailureModesTest {
                 assertThat(owner.isUsable()).isTrue();
                 rank.bootstrap().barrier();
                 // Another communicator's window has no place in this group.
-                try (World world = new World(rank, shape, model)) {
-                    Layer layer = world.layer();
-                    DeviceMemory memory = owner.allocate(layer.buffers.received().byteSize());
+                try (MoeRank world = MoeRank.of(rank, shape, model)) {
+                    MoeLayer layer = world.layer();
+                    DeviceMemory memory = owner.allocate(layer.buffers().received().byteSize());
                     Window foreign = owner.register(memory);
-                    EpTensor received = EpTensor.inWindow(foreign.whole(), LayerShape.type(model),
-                            layer.buffers.received().shape());
-                    layer.handle.update(layer.buffers.routing().rows(0), world.stream);
-                    assertThatThrownBy(() -> layer.handle.dispatch(DispatchInputs.of(layer.buffers.tokens().rows(0),
-                            layer.buffers.weights().rows(0)),
-                            DispatchOutputs.of(received, layer.buffers.receivedWeights(),
-                                    layer.buffers.receivedIndices()),
-                            null, DispatchConfig.defaults(), world.stream)).isInstanceOf(IllegalArgumentException.class)
+                    EpTensor received = EpTensor.inWindow(foreign.whole(), LayerKind.type(model.format()),
+                            layer.buffers().received().shape());
+                    layer.handle().update(layer.buffers().routing().rows(0), world.stream());
+                    assertThatThrownBy(() -> layer.handle().dispatch(DispatchInputs.of(layer.buffers().tokens().rows(0),
+                            layer.buffers().weights().rows(0)),
+                            DispatchOutputs.of(received, layer.buffers().receivedWeights(),
+                                    layer.buffers().receivedIndices()),
+                            null, DispatchConfig.defaults(), world.stream())).isInstanceOf(IllegalArgumentException.class)
                             .hasMessageContaining("another communicator");
                     foreign.close();
                     memory.close();
@@ -356,22 +341,22 @@ class SharingFailureModesTest {
 
     /** What the calculator says before anything is allocated is what the device is short of afterwards. */
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
-    void f24MemoryIsKnownBeforeItIsTaken(LayerShape shape, EmulatedCluster cluster) {
+    void f24MemoryIsKnownBeforeItIsTaken(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
             EpCase model = shape.draw(RANKS, 226);
             EpGroupConfig config = shape.config(model).build();
             EpSizing sizing = EpSizing.of(config, RANKS);
-            try (World world = new World(rank, shape, model)) {
-                EpHandle handle = world.own(world.group.createHandle());
+            try (MoeRank world = MoeRank.of(rank, shape, model)) {
+                EpHandle handle = world.own(world.group().createHandle());
                 EmulatorUsage before = Emulator.usage(rank.device());
-                try (var buffers = handle.allocateBuffers(model.hidden(), LayerShape.type(model))) {
+                try (var buffers = handle.allocateBuffers(BufferConfig.of(model.hidden(), LayerKind.type(model.format())))) {
                     long taken = Emulator.usage(rank.device()).deviceBytes() - before.deviceBytes();
                     assertThat(buffers.handle()).isEqualTo(handle);
-                    assertThat(taken).isEqualTo(sizing.buffersBytes(model.hidden(), LayerShape.type(model)));
+                    assertThat(taken).isEqualTo(sizing.buffersBytes(BufferConfig.of(model.hidden(), LayerKind.type(model.format()))));
                 }
-                assertThat(world.group.sizing().rdmaBufferBytes()).isEqualTo(sizing.rdmaBufferBytes());
+                assertThat(world.group().sizing().rdmaBufferBytes()).isEqualTo(sizing.rdmaBufferBytes());
                 assertThat(shape.isLowLatency() ? sizing.rdmaBufferBytes() : sizing.windowBytes()).isPositive();
             }
         });

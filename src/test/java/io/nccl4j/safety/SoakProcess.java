@@ -1,6 +1,5 @@
 package io.nccl4j.safety;
 
-import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
@@ -9,6 +8,9 @@ import io.nccl4j.emulator.EmulatorUsage;
 import io.nccl4j.internal.LeakCount;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -31,12 +33,12 @@ public final class SoakProcess {
     }
 
     public static void main(String[] arguments) {
-        int replays = Integer.parseInt(arguments[0]) / LayerShape.values().length;
+        int replays = Integer.parseInt(arguments[0]) / LayerKind.values().length;
         long seed = Long.parseUnsignedLong(arguments[1], 16);
         Emulator.use();
         Emulator.options().poison(true).shuffle(seed | 1);
         EmulatorUsage before = Emulator.usage();
-        for (LayerShape shape : LayerShape.values()) {
+        for (LayerKind shape : LayerKind.values()) {
             EpCase model = shape.draw(RANKS, seed);
             EmulatedCluster.of(RANKS).limit(LIMIT).run(rank -> soak(rank, shape, model, replays));
         }
@@ -46,19 +48,18 @@ public final class SoakProcess {
         System.exit(0);
     }
 
-    private static void soak(EmulatedRank rank, LayerShape shape, EpCase model, int replays) throws Exception {
+    private static void soak(EmulatedRank rank, LayerKind shape, EpCase model, int replays) throws Exception {
         SplittableRandom random = new SplittableRandom(model.seed());
         int part = Math.max(1, replays / PARTS);
         long compared = 0;
         long handles = 0;
-        try (World world = new World(rank, shape, model)) {
-            Layer layer = world.layer();
-            try (CudaGraph graph = world.stream.capture(() -> layer.enqueue(layer.buffers.maxTokens(), world.stream));
-                    CudaGraphExec exec = graph.instantiate()) {
+        try (MoeRank world = MoeRank.of(rank, shape, model)) {
+            MoeLayer layer = world.layer();
+            try (CudaGraphExec exec = layer.capture(layer.buffers().maxTokens(), world.stream())) {
                 for (int replay = 1; replay <= replays; replay++) {
                     EpCase batch = model.redraw(RoutingKind.HOLES, random.nextLong());
-                    layer.load(batch, world.stream);
-                    exec.launch(world.stream);
+                    layer.load(batch, world.stream());
+                    exec.launch(world.stream());
                     world.await();
                     if (replay % REPLAYS_PER_COMPARISON == 1) {
                         layer.verify(batch);
@@ -77,20 +78,18 @@ public final class SoakProcess {
     }
 
     /** Another handle with buffers and a graph of its own, beside the one that is replayed. */
-    private static void comeAndGo(World world, EpCase batch) {
-        try (var handle = world.group.createHandle(); Layer other = new Layer(handle, world.shape, world.model)) {
-            try (CudaGraph graph = world.stream
-                    .capture(() -> other.enqueue(other.buffers.maxTokens(), world.stream));
-                    CudaGraphExec exec = graph.instantiate()) {
-                other.load(batch, world.stream);
-                exec.launch(world.stream);
+    private static void comeAndGo(MoeRank world, EpCase batch) {
+        try (var handle = world.group().createHandle(); MoeLayer other = new MoeLayer(handle, world.rows())) {
+            try (CudaGraphExec exec = other.capture(other.buffers().maxTokens(), world.stream())) {
+                other.load(batch, world.stream());
+                exec.launch(world.stream());
                 world.await();
                 other.verify(batch);
             }
         }
     }
 
-    private static void report(EmulatedRank rank, LayerShape shape, int replay, long compared, long handles)
+    private static void report(EmulatedRank rank, LayerKind shape, int replay, long compared, long handles)
             throws IOException {
         // All ranks are at the same place, so what is alive is the same each time.
         rank.bootstrap().barrier();

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 
 import io.nccl4j.processes.ChildJvm;
+import io.nccl4j.testing.LayerKind;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
@@ -44,7 +45,7 @@ class SoakTest {
             assertThat(child.exitCode()).isZero();
             Map<String, List<MatchResult>> parts = LINE.matcher(said).results()
                     .collect(Collectors.groupingBy(line -> line.group(1)));
-            assertThat(parts).hasSize(LayerShape.values().length);
+            assertThat(parts).hasSize(LayerKind.values().length);
             parts.forEach((shape, lines) -> {
                 assertThat(lines).hasSizeGreaterThanOrEqualTo(10);
                 assertThat(lines).extracting(line -> line.group(5)).as("alive in %s", shape)

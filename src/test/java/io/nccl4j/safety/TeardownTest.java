@@ -24,6 +24,9 @@ import io.nccl4j.nccl.NcclException;
 import io.nccl4j.nccl.ReduceOp;
 import io.nccl4j.nccl.Window;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
@@ -55,8 +58,8 @@ class TeardownTest {
 
     /** Everything a server may be in the middle of. */
     private static final class Busy {
-        final World world;
-        final Layer layer;
+        final MoeRank world;
+        final MoeLayer layer;
         final DeviceMemory shared;
         final Window window;
         final PinnedMemory pinned;
@@ -65,36 +68,36 @@ class TeardownTest {
         final CudaGraphExec exec;
         final List<AutoCloseable> owned;
 
-        Busy(World world) {
+        Busy(MoeRank world) {
             this.world = world;
             this.layer = world.layer();
-            this.shared = world.communicator.allocate(4096);
-            this.window = world.communicator.register(shared);
-            this.pinned = PinnedMemory.allocate(world.rank.device(), 64);
-            this.event = CudaEvent.create(world.rank.device());
-            this.graph = world.stream.capture(() -> layer.enqueue(1, world.stream));
+            this.shared = world.communicator().allocate(4096);
+            this.window = world.communicator().register(shared);
+            this.pinned = PinnedMemory.allocate(world.device(), 64);
+            this.event = CudaEvent.create(world.device());
+            this.graph = world.stream().capture(() -> layer.enqueue(1, world.stream()));
             this.exec = graph.instantiate();
             this.owned = List.of(exec, graph, event, pinned, window, shared, world);
         }
 
         List<Runnable> uses() {
-            List<Runnable> uses = new ArrayList<>(List.of(() -> layer.enqueue(1, world.stream),
-                    () -> layer.handle.update(layer.buffers.routing(), world.stream), world.group::createHandle,
-                    () -> EpGroup.create(world.communicator, world.group.config()),
-                    () -> world.communicator.allocate(16),
-                    () -> world.communicator.register(shared), () -> world.communicator.split(0, 0),
-                    () -> world.communicator.allReduce(shared, shared, 1, DataType.INT32, ReduceOp.SUM, world.stream)));
-            uses.add(() -> layer.handle.allocateBuffers(world.model.hidden(), LayerShape.type(world.model)));
+            List<Runnable> uses = new ArrayList<>(List.of(() -> layer.enqueue(1, world.stream()),
+                    () -> layer.handle().update(layer.buffers().routing(), world.stream()), world.group()::createHandle,
+                    () -> EpGroup.create(world.communicator(), world.group().config()),
+                    () -> world.communicator().allocate(16),
+                    () -> world.communicator().register(shared), () -> world.communicator().split(0, 0),
+                    () -> world.communicator().collectives().allReduce(shared, shared, 1, DataType.INT32, ReduceOp.SUM, world.stream())));
+            uses.add(() -> layer.handle().allocateBuffers(world.rows()));
             return uses;
         }
 
         List<Runnable> usesOfTheDevice() {
-            return List.of(() -> exec.launch(world.stream), graph::instantiate,
-                    () -> CudaStream.create(world.rank.device()),
-                    () -> DeviceMemory.allocate(world.rank.device(), 16),
-                    () -> PinnedMemory.allocate(world.rank.device(), 16),
-                    () -> CudaEvent.create(world.rank.device()), world.stream::synchronize, world::await,
-                    () -> world.stream.capture(() -> {
+            return List.of(() -> exec.launch(world.stream()), graph::instantiate,
+                    () -> CudaStream.create(world.device()),
+                    () -> DeviceMemory.allocate(world.device(), 16),
+                    () -> PinnedMemory.allocate(world.device(), 16),
+                    () -> CudaEvent.create(world.device()), world.stream()::synchronize, world::await,
+                    () -> world.stream().capture(() -> {
                     }));
         }
 
@@ -107,14 +110,14 @@ class TeardownTest {
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(value = 1, allowLeaks = true)
-    void f20AfterAStickyErrorEveryCallFailsFastWithTheFirstCause(LayerShape shape, EmulatedCluster cluster) {
+    void f20AfterAStickyErrorEveryCallFailsFastWithTheFirstCause(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            Busy busy = new Busy(new World(rank, shape, shape.draw(1, 301)));
+            Busy busy = new Busy(MoeRank.of(rank, shape, shape.draw(1, 301)));
             Emulator.inject(new Fault.FailLaunch(rank.device().ordinal(), 3));
             Throwable first = catchThrowable(() -> {
-                busy.layer.enqueue(1, busy.world.stream);
+                busy.layer.enqueue(1, busy.world.stream());
                 busy.world.await();
             });
             assertThat(first).isInstanceOf(NativeCallException.class);
@@ -139,21 +142,21 @@ class TeardownTest {
         });
         // The same process goes on with new objects.
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(1, 302))) {
-                world.layer().runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 303), world.stream);
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 302))) {
+                world.layer().runAndVerify(world.draw(RoutingKind.UNIFORM, 303), world.stream());
             }
         });
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(value = 2, allowLeaks = true)
-    void afterAnAbortNothingOfTheCommunicatorIsTouched(LayerShape shape, EmulatedCluster cluster) {
+    void afterAnAbortNothingOfTheCommunicatorIsTouched(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            Busy busy = new Busy(new World(rank, shape, shape.draw(2, 304)));
+            Busy busy = new Busy(MoeRank.of(rank, shape, shape.draw(2, 304)));
             rank.bootstrap().barrier();
-            busy.world.communicator.abort();
-            busy.world.communicator.abort();
+            busy.world.communicator().abort();
+            busy.world.communicator().abort();
             rank.bootstrap().barrier();
             Set<String> made = new TreeSet<>(Set.of());
             List<Runnable> uses = busy.uses();
@@ -167,7 +170,7 @@ class TeardownTest {
             busy.close();
             rank.bootstrap().barrier();
             assertThat(natives()).as("%s", made).isEqualTo(before);
-            assertThat(busy.world.communicator.lost()).isEqualTo("it was aborted");
+            assertThat(busy.world.communicator().lost()).isEqualTo("it was aborted");
         });
     }
 
@@ -179,17 +182,17 @@ class TeardownTest {
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(value = 1, allowLeaks = true)
-    void anErrorOfNcclInTheBackgroundIsFoundAtTheNextFailureAndAbandons(LayerShape shape, EmulatedCluster cluster) {
+    void anErrorOfNcclInTheBackgroundIsFoundAtTheNextFailureAndAbandons(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            Busy busy = new Busy(new World(rank, shape, shape.draw(1, 305)));
-            EpHandle handle = busy.layer.handle;
+            Busy busy = new Busy(MoeRank.of(rank, shape, shape.draw(1, 305)));
+            EpHandle handle = busy.layer.handle();
             Emulator.presetResult("ncclEpDispatch", io.nccl4j.bindings.nccl.Nccl.ncclUnhandledCudaError());
             Emulator.inject(new Fault.FailLaunch(rank.device().ordinal(), 1));
             assertThatThrownBy(() -> {
-                busy.layer.experts(busy.world.stream);
-                handle.dispatchAsync(busy.layer.buffers, 1, busy.world.stream);
+                busy.layer.experts(busy.world.stream());
+                handle.dispatchAsync(busy.layer.buffers(), 1, busy.world.stream());
             }).isInstanceOf(NativeCallException.class);
             assertThat(rank.device().failure()).isNotNull();
             assertThat(forbiddenCalls(busy::close)).isEmpty();
@@ -197,9 +200,9 @@ class TeardownTest {
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(value = 1, allowLeaks = true)
-    void whatTheOwnerOfABorrowedCommunicatorHasAbortedIsAbandoned(LayerShape shape, EmulatedCluster cluster) {
+    void whatTheOwnerOfABorrowedCommunicatorHasAbortedIsAbandoned(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
             Communicator owner = Communicator.init(rank.bootstrap(), rank.device());
             Communicator borrowed = Communicator.borrow(owner.address(), rank.device());
@@ -219,18 +222,18 @@ class TeardownTest {
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(value = 1, allowLeaks = true)
-    void aCodeOfTheLibraryAloneLeavesTheCommunicatorUsable(LayerShape shape, EmulatedCluster cluster) {
+    void aCodeOfTheLibraryAloneLeavesTheCommunicatorUsable(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(1, 307))) {
-                Layer layer = world.layer();
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 307))) {
+                MoeLayer layer = world.layer();
                 for (String function : List.of("ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine")) {
                     Emulator.presetResult(function, io.nccl4j.bindings.nccl.Nccl.ncclInternalError());
-                    assertThatThrownBy(() -> layer.enqueue(1, world.stream)).isInstanceOfSatisfying(NcclException.class,
+                    assertThatThrownBy(() -> layer.enqueue(1, world.stream())).isInstanceOfSatisfying(NcclException.class,
                             e -> assertThat(e.function()).isEqualTo(function));
-                    assertThat(world.communicator.isUsable()).isTrue();
-                    layer.runAndVerify(world.model.redraw(RoutingKind.UNIFORM, 308), world.stream);
+                    assertThat(world.communicator().isUsable()).isTrue();
+                    layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 308), world.stream());
                 }
             }
         });

@@ -2,6 +2,7 @@ package io.nccl4j.safety;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaEvent;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
@@ -11,6 +12,7 @@ import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorCall;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.CombineInputs;
 import io.nccl4j.ep.CombineOutputs;
 import io.nccl4j.ep.DispatchInputs;
@@ -18,15 +20,18 @@ import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.EpHandlePool;
 import io.nccl4j.ep.EpTensor;
+import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.RankMask;
-import io.nccl4j.internal.NativeResource;
+import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.ReduceOp;
 import io.nccl4j.nccl.Window;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.reflect.InvocationTargetException;
@@ -51,7 +56,8 @@ class UseAfterCloseTest {
     /** What something is can still be asked: its size, its device, its parent. */
     private static final Set<String> STILL_ANSWER = Set.of("close", "isClosed", "toString", "isOwned", "device",
             "byteSize",
-            "rank", "size", "isBlocking", "limit", "isUsable", "lost", "communicator", "memory", "config", "generation",
+            "rank", "size", "limit", "isUsable", "lost", "collectives", "isSendPending", "isBoundToCurrentThread",
+            "communicator", "memory", "config", "generation",
             "dispatchConfig", "combineConfig",
             "sizing", "group", "layout", "topK", "alignment", "tokens", "handle", "maxTokens", "isCapturing",
             // Does nothing outside of a capture.
@@ -62,16 +68,16 @@ class UseAfterCloseTest {
             "failed");
 
     @ParameterizedTest
-    @EnumSource(value = LayerShape.class, names = {"LL_EXPERT_MAJOR", "HT_FLAT"})
+    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "HT_FLAT"})
     @EmulatedRanks(1)
-    void nothingButWhatItIsCanBeAsked(LayerShape shape, EmulatedCluster cluster) {
+    void nothingButWhatItIsCanBeAsked(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(1, 31),
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 31),
                     config -> shape.isLowLatency() ? config.mask() : config); Arena arena = Arena.ofConfined()) {
-                Layer layer = world.layer();
-                layer.handle.warmUp(layer.buffers, 1, world.stream);
+                MoeLayer layer = world.layer();
+                layer.handle().warmUp(layer.buffers(), 1, world.stream());
                 Map<Class<?>, Object> arguments = arguments(world, layer, arena);
-                for (NativeResource closed : closed(world)) {
+                for (NativeObject closed : closed(world)) {
                     check(closed, arguments);
                 }
             }
@@ -79,30 +85,30 @@ class UseAfterCloseTest {
     }
 
     /** One of each class, closed. */
-    private static List<NativeResource> closed(World world) {
-        Communicator communicator = world.communicator.split(0, 0);
-        EpGroup group = EpGroup.create(communicator, world.group.config());
+    private static List<NativeObject> closed(MoeRank world) {
+        Communicator communicator = world.communicator().split(0, 0);
+        EpGroup group = EpGroup.create(communicator, world.group().config());
         EpHandle handle = group.createHandle();
-        EpBuffers buffers = handle.allocateBuffers(world.model.hidden(), LayerShape.type(world.model));
-        EpHandlePool pool = EpHandlePool.builder(group).build(world.model.hidden(), LayerShape.type(world.model));
+        EpBuffers buffers = handle.allocateBuffers(world.rows());
+        EpHandlePool pool = EpHandlePool.builder(group).build(world.rows().hidden(), world.rows().type());
         DeviceMemory memory = communicator.allocate(4096);
         Window window = communicator.register(memory);
-        CudaStream stream = CudaStream.create(world.rank.device());
-        CudaEvent event = CudaEvent.createTiming(world.rank.device());
+        CudaStream stream = CudaStream.create(world.device());
+        CudaEvent event = CudaEvent.createTiming(world.device());
         CudaGraph graph = stream.capture(() -> memory.fillAsync((byte) 0, stream));
         CudaGraphExec exec = graph.instantiate();
-        PinnedMemory pinned = PinnedMemory.allocate(world.rank.device(), 64);
-        List<NativeResource> all = List.of(exec, graph, event, stream, pinned, window, memory, pool, buffers, handle,
+        PinnedMemory pinned = PinnedMemory.allocate(world.device(), 64);
+        List<NativeObject> all = List.of(exec, graph, event, stream, pinned, window, memory, pool, buffers, handle,
                 group,
                 communicator);
-        all.forEach(NativeResource::close);
+        all.forEach(NativeObject::close);
         return all;
     }
 
-    private static Map<Class<?>, Object> arguments(World world, Layer layer, Arena arena) {
+    private static Map<Class<?>, Object> arguments(MoeRank world, MoeLayer layer, Arena arena) {
         Map<Class<?>, Object> arguments = new HashMap<>();
-        DeviceMemory memory = world.own(DeviceMemory.allocate(world.rank.device(), 4096));
-        EpTensor tensor = EpTensor.of(memory, DataType.INT64, 2, layer.handle.topK());
+        DeviceMemory memory = world.own(DeviceMemory.allocate(world.device(), 4096));
+        EpTensor tensor = EpTensor.of(memory, DataType.INT64, 2, layer.handle().topK());
         arguments.put(long.class, 1L);
         arguments.put(int.class, 1);
         arguments.put(byte.class, (byte) 1);
@@ -116,7 +122,7 @@ class UseAfterCloseTest {
         arguments.put(DataType.class, DataType.INT64);
         arguments.put(ReduceOp.class, ReduceOp.SUM);
         arguments.put(io.nccl4j.cuda.CaptureMode.class, io.nccl4j.cuda.CaptureMode.RELAXED);
-        arguments.put(io.nccl4j.ep.Layout.class, world.shape.layout);
+        arguments.put(io.nccl4j.ep.Layout.class, world.kind().layout());
         arguments.put(io.nccl4j.ep.BufferConfig.class, io.nccl4j.ep.BufferConfig.of(64, DataType.BFLOAT16));
         arguments.put(io.nccl4j.ep.HandleConfig.class, io.nccl4j.ep.HandleConfig.defaults());
         arguments.put(io.nccl4j.ep.LayoutInfo.class, io.nccl4j.ep.LayoutInfo.of(tensor));
@@ -128,18 +134,18 @@ class UseAfterCloseTest {
         arguments.put(CombineOutputs.class, CombineOutputs.of(tensor));
         arguments.put(RankMask.class, RankMask.all(1));
         arguments.put(EpTensor.class, tensor);
-        arguments.put(EpBuffers.class, layer.buffers);
+        arguments.put(EpBuffers.class, layer.buffers());
         arguments.put(DeviceMemory.class, memory);
-        arguments.put(PinnedMemory.class, world.own(PinnedMemory.allocate(world.rank.device(), 64)));
-        arguments.put(CudaStream.class, world.stream);
-        arguments.put(CudaEvent.class, world.own(CudaEvent.createTiming(world.rank.device())));
-        arguments.put(NativeResource.class, memory);
-        CudaGraph graph = world.own(world.stream.capture(() -> memory.fillAsync((byte) -1, world.stream)));
+        arguments.put(PinnedMemory.class, world.own(PinnedMemory.allocate(world.device(), 64)));
+        arguments.put(CudaStream.class, world.stream());
+        arguments.put(CudaEvent.class, world.own(CudaEvent.createTiming(world.device())));
+        arguments.put(NativeObject.class, memory);
+        CudaGraph graph = world.own(world.stream().capture(() -> memory.fillAsync((byte) -1, world.stream())));
         arguments.put(CudaGraph.class, graph);
         return arguments;
     }
 
-    private static void check(NativeResource closed, Map<Class<?>, Object> arguments) throws Exception {
+    private static void check(NativeObject closed, Map<Class<?>, Object> arguments) throws Exception {
         Set<String> answered = new TreeSet<>();
         int calls = 0;
         for (Method method : closed.getClass().getMethods()) {
@@ -174,7 +180,7 @@ class UseAfterCloseTest {
         return value;
     }
 
-    private static @Nullable Throwable call(NativeResource closed, Method method, Object[] values)
+    private static @Nullable Throwable call(NativeObject closed, Method method, Object[] values)
             throws IllegalAccessException {
         try {
             method.setAccessible(true);
@@ -186,20 +192,20 @@ class UseAfterCloseTest {
     }
 
     @ParameterizedTest
-    @EnumSource(LayerShape.class)
+    @EnumSource(LayerKind.class)
     @EmulatedRanks(1)
-    void whatRefersToClosedMemoryIsRefused(LayerShape shape, EmulatedCluster cluster) {
+    void whatRefersToClosedMemoryIsRefused(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (World world = new World(rank, shape, shape.draw(1, 32))) {
-                Layer layer = world.layer();
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 32))) {
+                MoeLayer layer = world.layer();
                 DeviceMemory memory = DeviceMemory.allocate(rank.device(), 4096);
-                EpTensor tensor = EpTensor.of(memory, DataType.INT64, 1, layer.handle.topK());
+                EpTensor tensor = EpTensor.of(memory, DataType.INT64, 1, layer.handle().topK());
                 List<Runnable> uses = new ArrayList<>(List.of(() -> tensor.rows(0), tensor::address,
-                        () -> layer.handle.update(tensor, world.stream), () -> DispatchInputs.of(tensor),
+                        () -> layer.handle().update(tensor, world.stream()), () -> DispatchInputs.of(tensor),
                         () -> CombineOutputs.of(tensor)));
                 DispatchInputs inputs = DispatchInputs.of(tensor);
-                DispatchOutputs outputs = DispatchOutputs.of(layer.buffers.received());
-                uses.add(() -> layer.handle.dispatch(inputs, outputs, world.stream));
+                DispatchOutputs outputs = DispatchOutputs.of(layer.buffers().received());
+                uses.add(() -> layer.handle().dispatch(inputs, outputs, null, world.stream()));
                 memory.close();
                 for (Runnable use : uses) {
                     assertThat(catchRuntime(use)).isInstanceOf(IllegalStateException.class);

@@ -9,11 +9,9 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorCall;
 import io.nccl4j.emulator.EmulatorUsage;
-import io.nccl4j.emulator.EpApi;
 import io.nccl4j.ep.DispatchInputs;
 import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.EpBuffers;
-import io.nccl4j.ep.EpGeneration;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
@@ -28,7 +26,6 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
-import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** What {@code dispatchAsync} and {@code combineAsync} promise, by the emulator's call log and counters. */
@@ -114,15 +111,6 @@ class AsyncCallsTest {
         measure(kind, quantisation, draw(kind), cluster);
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(value = 1, limitSeconds = 120)
-    void theyNeitherWaitNorAllocateOnRelease010(LayerKind kind, EmulatedCluster cluster) {
-        Emulator.options().api(EpApi.RELEASE_0_1_0);
-        EpCase model = kind.drawRelease010(1, seeds);
-        measure(kind, Quantisation.PLAIN, model, cluster);
-    }
-
     private static void measure(LayerKind kind, Quantisation quantisation, EpCase model, EmulatedCluster cluster) {
         int most = model.shape().maxTokens();
         cluster.run(rank -> {
@@ -132,10 +120,8 @@ class AsyncCallsTest {
                     CudaGraphExec exec = graph.instantiate()) {
                 layer.handle().warmUp(layer.buffers(), most, self.stream());
                 int[] count = {0};
-                if (kind.isLowLatency() || self.group().generation() == EpGeneration.API_V2) {
-                    StepCost.verify(rank, self.stream(), CALLS.length,
-                            () -> step(layer, count[0] = (count[0] + 1) % (most + 1), self));
-                }
+                StepCost.verify(rank, self.stream(), CALLS.length,
+                        () -> step(layer, count[0] = (count[0] + 1) % (most + 1), self));
                 StepCost.verify(rank, self.stream(), 1, () -> exec.launch(self.stream()));
             }
         });
@@ -157,31 +143,8 @@ class AsyncCallsTest {
                         model.hidden());
                 verifyWaits(self,
                         () -> layer.handle().dispatch(DispatchInputs.of(buffers.tokens(), buffers.weights()),
-                                DispatchOutputs.of(rows, buffers.receivedWeights(), buffers.receivedIndices()),
+                                DispatchOutputs.of(rows, buffers.receivedWeights(), buffers.receivedIndices()), null,
                                 self.stream()));
-            }
-        });
-    }
-
-    /** The library of that release reads counts in every dispatch of high throughput that is not captured. */
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"HT_FLAT", "HT_EXPERT_MAJOR"})
-    @EmulatedRanks(1)
-    void onRelease010HighThroughputWaitsUnlessCaptured(LayerKind kind, EmulatedCluster cluster) {
-        Emulator.options().api(EpApi.RELEASE_0_1_0);
-        EpCase model = kind.drawRelease010(1, seeds);
-        cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, kind, model);
-                    MoeLayer layer = self.layer();
-                    CudaGraph graph = self.stream().capture(() -> step(layer, 1, self));
-                    CudaGraphExec exec = graph.instantiate()) {
-                layer.handle().warmUp(layer.buffers(), 1, self.stream());
-                verifyWaits(self, () -> layer.handle().dispatchAsync(layer.buffers(), 1, self.stream()));
-                try (Gate gate = Gate.on(self.stream())) {
-                    exec.launch(self.stream());
-                    gate.verifyClosed();
-                }
-                self.stream().await(MoeRank.LIMIT);
             }
         });
     }

@@ -1,8 +1,6 @@
 package io.nccl4j.ep.graphs;
 
 import io.nccl4j.emulator.EmulatedCluster;
-import io.nccl4j.emulator.Emulator;
-import io.nccl4j.emulator.EpApi;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
@@ -21,15 +19,6 @@ class EagerAndGraphTest {
     @EmulatedRanks(value = RANKS, limitSeconds = 240)
     void everyReplayEqualsAnEagerRun(LayerKind kind, EmulatedCluster cluster) {
         prove(EpCase.draw(kind.space(RANKS), seeds.first(1).findFirst().orElseThrow()), kind, cluster);
-    }
-
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(value = RANKS, limitSeconds = 240)
-    void everyReplayEqualsAnEagerRunOnRelease010(LayerKind kind, EmulatedCluster cluster) {
-        Emulator.options().api(EpApi.RELEASE_0_1_0);
-        EpCase model = kind.drawRelease010(RANKS, seeds);
-        prove(model, kind, cluster);
     }
 
     private void prove(EpCase model, LayerKind kind, EmulatedCluster cluster) {

@@ -8,10 +8,10 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorUsage;
-import io.nccl4j.ep.CachedGraph;
-import io.nccl4j.ep.GraphCache;
-import io.nccl4j.ep.GraphKey;
 import io.nccl4j.ep.EpHandle;
+import io.nccl4j.ep.graph.CachedGraph;
+import io.nccl4j.ep.graph.GraphCache;
+import io.nccl4j.ep.graph.GraphKey;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
@@ -47,7 +47,7 @@ class EagerDispatchTest {
             layer.count = model.shape().maxTokens();
             assertThatThrownBy(() -> self.stream().capture(() -> {
                 layer.route(self.stream());
-                handle.dispatch(layer.inputs, layer.outputs, self.stream());
+                handle.dispatch(layer.inputs, layer.outputs, null, self.stream());
             })).isInstanceOf(IllegalStateException.class).hasMessageContaining("dispatch cannot be captured")
                     .hasMessageContaining("maxReceiveRows").hasMessageContaining("between captured segments");
             rank.bootstrap().barrier();

@@ -4,6 +4,7 @@ import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PinnedMemory;
@@ -118,7 +119,7 @@ final class EagerFlatLayer implements AutoCloseable {
         expertOutputs.rows(rows);
         tokens.rows(count);
         weights.rows(count);
-        handle.dispatch(inputs, outputs, stream);
+        handle.dispatch(inputs, outputs, null, stream);
     }
 
     void experts(CudaStream stream) {

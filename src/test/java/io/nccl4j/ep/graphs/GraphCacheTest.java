@@ -4,18 +4,19 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.WaitTimeoutException;
-import io.nccl4j.bootstrap.InProcessBootstrap;
+import io.nccl4j.bootstrap.BootstrapOptions;
+import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.emulator.Emulator;
-import io.nccl4j.ep.CachedGraph;
-import io.nccl4j.ep.GraphCache;
-import io.nccl4j.ep.GraphCacheStatistics;
-import io.nccl4j.ep.GraphKey;
-import io.nccl4j.ep.GraphStep;
 import io.nccl4j.ep.Layout;
+import io.nccl4j.ep.graph.CachedGraph;
+import io.nccl4j.ep.graph.GraphCache;
+import io.nccl4j.ep.graph.GraphCacheStatistics;
+import io.nccl4j.ep.graph.GraphKey;
+import io.nccl4j.ep.graph.GraphStep;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.oracle.CaseSeeds;
@@ -333,14 +334,15 @@ class GraphCacheTest {
     @EmulatedRanks(1)
     void aRankThatDoesNotComeIsNamed(EmulatedCluster cluster) {
         cluster.run(rank -> {
-            List<InProcessBootstrap> two = InProcessBootstrap.of(2, Duration.ofMillis(100));
+            List<Bootstrap> two = Bootstraps.inProcess(2,
+                    BootstrapOptions.builder().limit(Duration.ofMillis(100)).build());
             try (CudaStream stream = CudaStream.create(rank.device());
                     GraphCache cache = GraphCache.create(two.getFirst(), stream, new Hungry(rank))) {
                 assertThatThrownBy(() -> cache.capture(key(1))).isInstanceOf(WaitTimeoutException.class)
                         .hasMessageContaining("rank 1");
                 assertThat(cache.statistics().graphs()).isZero();
             } finally {
-                two.forEach(InProcessBootstrap::close);
+                two.forEach(Bootstrap::close);
             }
         });
     }

@@ -4,12 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.nccl4j.cuda.PiecewiseGraph;
 import io.nccl4j.emulator.EmulatedCluster;
-import io.nccl4j.emulator.Emulator;
-import io.nccl4j.emulator.EpApi;
-import io.nccl4j.ep.CachedGraph;
-import io.nccl4j.ep.EpHandlePool;
-import io.nccl4j.ep.GraphCache;
-import io.nccl4j.ep.GraphKey;
+import io.nccl4j.ep.graph.CachedGraph;
+import io.nccl4j.ep.graph.EpHandlePool;
+import io.nccl4j.ep.graph.GraphCache;
+import io.nccl4j.ep.graph.GraphKey;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
@@ -30,15 +28,6 @@ class GraphsHotPathTest {
     @EmulatedRanks(value = 1, limitSeconds = 120)
     void aStepOnAPoolMakesThreeCalls(LayerKind kind, EmulatedCluster cluster) {
         stepOnAPool(kind, draw(kind), cluster);
-    }
-
-    /** There each slot of low latency has a group of its own; high throughput waits for its counts in that release. */
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
-    @EmulatedRanks(value = 1, limitSeconds = 120)
-    void aStepOnAPoolMakesThreeCallsOnRelease010(LayerKind kind, EmulatedCluster cluster) {
-        Emulator.options().api(EpApi.RELEASE_0_1_0);
-        stepOnAPool(kind, kind.drawRelease010(1, seeds), cluster);
     }
 
     private static void stepOnAPool(LayerKind kind, EpCase model, EmulatedCluster cluster) {

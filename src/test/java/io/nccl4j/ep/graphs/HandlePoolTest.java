@@ -9,9 +9,8 @@ import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorUsage;
-import io.nccl4j.emulator.EpApi;
 import io.nccl4j.emulator.Fault;
-import io.nccl4j.ep.EpHandlePool;
+import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.CaseSeeds;
@@ -39,27 +38,7 @@ class HandlePoolTest {
         cluster.run(rank -> {
             try (MoeRank self = new MoeRank(rank, kind, batches.getFirst()); EpHandlePool pool = pool(self, 3)) {
                 runSteps(self, pool, batches);
-                assertThat(self.group().generation()).hasToString("API_V2");
                 assertThat(lane(pool, 2)).isEqualTo(lane(pool, 0)).isEqualTo(self.group().toString());
-            }
-        });
-    }
-
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(value = RANKS, limitSeconds = 120)
-    void release010HasALowLatencyGroupPerSlot(LayerKind kind, EmulatedCluster cluster) {
-        Emulator.options().api(EpApi.RELEASE_0_1_0);
-        EpCase model = kind.drawRelease010(RANKS, seeds);
-        List<EpCase> batches = batches(kind, model);
-        cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, kind, model)) {
-                long before = Emulator.usage(rank.device()).groups();
-                try (EpHandlePool pool = pool(self, 3)) {
-                    assertThat(Emulator.usage(rank.device()).groups() - before).isEqualTo(kind.isLowLatency() ? 2 : 0);
-                    runSteps(self, pool, batches);
-                }
-                assertThat(Emulator.usage(rank.device()).groups()).isEqualTo(before);
             }
         });
     }

@@ -3,7 +3,6 @@ package io.nccl4j.ep.graphs;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.Layout;
 import io.nccl4j.nccl.DataType;
-import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.EpShape;
@@ -42,14 +41,6 @@ enum LayerKind {
     CaseSpace space(int ranks) {
         return (lowLatency ? CaseSpace.lowLatency(ranks) : CaseSpace.highThroughput(ranks)).withRanks(ranks)
                 .withRoutings(routings());
-    }
-
-    /** The first case of a series that NCCL EP 0.1.0 can do. */
-    EpCase drawRelease010(int ranks, CaseSeeds seeds) {
-        CaseSpace space = space(ranks).withFormat(NumberFormat.BFLOAT16).withHidden(2048).withPowersOfTwo();
-        return seeds.first(1000).mapToObj(seed -> EpCase.draw(space, seed))
-                .filter(some -> some.shape().maxTokens() * some.shape().localExperts() % 4 == 0).findFirst()
-                .orElseThrow();
     }
 
     EpGroupConfig.Builder config(EpCase model) {

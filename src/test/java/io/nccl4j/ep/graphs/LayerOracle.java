@@ -1,6 +1,5 @@
 package io.nccl4j.ep.graphs;
 
-import io.nccl4j.ep.EpGeneration;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.EpShape;
 import io.nccl4j.oracle.ExpertMajorMode;
@@ -34,7 +33,6 @@ final class LayerOracle {
     private final GlobalInputs inputs;
     private final Routing routing;
     private final ReceiveBudget budget;
-    private final boolean released;
     private final ExpertMajorMode mode;
 
     LayerOracle(MoeRank of, Quantisation quantisation, EpCase batch, long budgetRows) {
@@ -47,8 +45,7 @@ final class LayerOracle {
         this.inputs = quantisation.seen(batch);
         this.routing = inputs.routing();
         this.budget = ReceiveBudget.trapping((int) budgetRows);
-        this.released = of.group().generation() == EpGeneration.V0_1_0;
-        this.mode = released ? ExpertMajorMode.NVLINK_DUP : ExpertMajorMode.LOCAL_PERMUTE;
+        this.mode = ExpertMajorMode.LOCAL_PERMUTE;
     }
 
     void verify(LayerResult result) {
@@ -110,16 +107,8 @@ final class LayerOracle {
         return Quantisation.outputScale(row, batch.format());
     }
 
-    /** In rows that are not in use NCCL EP 0.1.0 leaves what was there. */
-    private int[] indices(LayerResult result) {
-        int[] indices = Arrays.stream(result.indices()).mapToInt(Math::toIntExact).toArray();
-        if (released) {
-            int region = shape.maxTokens() * shape.topK();
-            for (int from = 0; from < shape.ranks(); from++) {
-                Arrays.fill(indices, from * region + result.counts()[from] * shape.topK(), (from + 1) * region, -1);
-            }
-        }
-        return indices;
+    private static int[] indices(LayerResult result) {
+        return Arrays.stream(result.indices()).mapToInt(Math::toIntExact).toArray();
     }
 
     private Experts experts(int expert) {

@@ -11,10 +11,9 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorWork;
-import io.nccl4j.emulator.EpApi;
 import io.nccl4j.ep.CombineConfig;
 import io.nccl4j.ep.DispatchConfig;
-import io.nccl4j.ep.EpHandlePool;
+import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
@@ -115,15 +114,6 @@ class OverlapTest {
     @EmulatedRanks(value = RANKS, limitSeconds = 120)
     void twoMicroBatchesOfTwoGroups(LayerKind kind, EmulatedCluster cluster) {
         run(kind, EpCase.draw(kind.space(RANKS), seeds.first(1).findFirst().orElseThrow()), true, cluster);
-    }
-
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
-    @EmulatedRanks(value = RANKS, limitSeconds = 120)
-    void twoMicroBatchesOfTwoGroupsOnRelease010(LayerKind kind, EmulatedCluster cluster) {
-        Emulator.options().api(EpApi.RELEASE_0_1_0);
-        EpCase model = kind.drawRelease010(RANKS, seeds);
-        run(kind, model, true, cluster);
     }
 
     private void run(LayerKind kind, EpCase model, boolean twoGroups, EmulatedCluster cluster) {

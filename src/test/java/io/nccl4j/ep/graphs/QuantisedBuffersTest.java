@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorUsage;
-import io.nccl4j.emulator.EpApi;
 import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.CombineConfig;
 import io.nccl4j.ep.DispatchConfig;
@@ -26,7 +25,6 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
-import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** Buffers of the quantisation recipes: the same promises as for plain ones. */
@@ -126,21 +124,6 @@ class QuantisedBuffersTest {
                         plain.forwarding(DataType.FLOAT32, model.hidden(), DataType.FLOAT32, 4)))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("maxTokenBytes");
                 assertThat(Emulator.usage(rank.device()).leakedSince(before)).isEmpty();
-            }
-        });
-    }
-
-    @ParameterizedTest
-    @EnumSource(value = Quantisation.class, names = "PLAIN", mode = EnumSource.Mode.EXCLUDE)
-    @EmulatedRanks(1)
-    void release010HasNoRecipes(Quantisation quantisation, EmulatedCluster cluster) {
-        Emulator.options().api(EpApi.RELEASE_0_1_0).computeCapability(100);
-        LayerKind kind = LayerKind.LL_RANK_MAJOR;
-        EpCase model = kind.drawRelease010(1, seeds);
-        cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, kind, model); EpHandle handle = self.group().createHandle()) {
-                assertThatThrownBy(() -> handle.allocateBuffers(quantisation.buffers(model)))
-                        .hasMessageContaining("needs API v2 of NCCL EP");
             }
         });
     }

@@ -6,9 +6,9 @@ import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorUsage;
-import io.nccl4j.ep.CachedGraph;
-import io.nccl4j.ep.GraphCache;
-import io.nccl4j.ep.GraphKey;
+import io.nccl4j.ep.graph.CachedGraph;
+import io.nccl4j.ep.graph.GraphCache;
+import io.nccl4j.ep.graph.GraphKey;
 import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.CaseSpace;
@@ -40,7 +40,7 @@ public final class ReplayingRankProcess {
         int size = Integer.parseInt(arguments[2]);
         CaseSeeds seeds = new CaseSeeds(Long.parseUnsignedLong(arguments[3], 16));
         try (Bootstrap bootstrap = Bootstraps.file(Path.of(arguments[0]), number, size,
-                BootstrapOptions.defaults().withLimit(LIMIT))) {
+                BootstrapOptions.builder().limit(LIMIT).build())) {
             CudaDevice device = CudaDevice.of(number);
             device.makeCurrent();
             EmulatedRank rank = new EmulatedRank(number, size, device, bootstrap);

@@ -1,14 +1,15 @@
 package io.nccl4j.benchmarks.bench;
 
 import io.nccl4j.benchmarks.cli.BackendOption;
-import io.nccl4j.benchmarks.cli.Json;
+import io.nccl4j.benchmarks.cli.OutputOption;
+import io.nccl4j.benchmarks.cli.QuickOption;
 import io.nccl4j.benchmarks.cli.Usage;
 import io.nccl4j.benchmarks.cluster.ClusterBenchmark;
 import io.nccl4j.benchmarks.cluster.ClusterOptions;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
-import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -45,20 +46,14 @@ public final class BenchCommand implements Callable<Integer> {
         }
     }
 
-    /** What goes with a suite. */
-    static final class SuiteOptions {
-        @Option(names = "--suite", required = true, paramLabel = "host|emulator|scale|startup", description = "Measure ratios instead.")
-        private Name name = Name.HOST;
+    @Option(names = "--suite", paramLabel = "host|emulator|scale|startup", description = "Measure ratios instead.")
+    private @Nullable Name suite;
 
-        @Option(names = "--quick", description = "Fewer measurements: for a first look, not for a record.")
-        private boolean quick;
+    @Mixin
+    private final QuickOption quick = new QuickOption();
 
-        @Option(names = "--json", description = "End with one JSON object whose ratios holds the figures.")
-        private boolean json;
-    }
-
-    @ArgGroup(exclusive = false)
-    private @Nullable SuiteOptions suite;
+    @Mixin
+    private final OutputOption output = new OutputOption();
 
     @Mixin
     private final ClusterOptions cluster = new ClusterOptions();
@@ -72,15 +67,16 @@ public final class BenchCommand implements Callable<Integer> {
     @Override
     public Integer call() throws Exception {
         if (suite == null) {
-            return new ClusterBenchmark(cluster, backend.use()).run(new Usage(spec));
+            new Usage(spec).require(!quick.isQuick(), "--quick: only with --suite; see --iterations");
+            return new ClusterBenchmark(cluster, output, backend.use()).run(new Usage(spec));
         }
-        Suite.Result result = suite.name.suite.run(suite.quick, suite.json);
-        System.out.println(result.text());
-        if (suite.json) {
-            System.out.println(Json.of(Map.of("ratios", result.ratios())));
-        } else {
-            result.ratios().forEach((name, value) -> System.out.printf("%-28s %.2f%n", name, value));
+        Suite.Result result = suite.suite.run(quick.isQuick(), output.isJson());
+        if (output.isJson()) {
+            System.err.println(result.text());
         }
+        output.print(Map.of("ratios", result.ratios()), () -> result.text() + result.ratios().entrySet().stream()
+                .map(ratio -> String.format("%n%-28s %.2f", ratio.getKey(), ratio.getValue()))
+                .collect(Collectors.joining()));
         return 0;
     }
 }

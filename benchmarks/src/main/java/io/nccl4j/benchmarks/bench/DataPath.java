@@ -1,13 +1,14 @@
 package io.nccl4j.benchmarks.bench;
 
 import io.nccl4j.Backend;
-import io.nccl4j.benchmarks.layer.DrawnRouting;
 import io.nccl4j.benchmarks.layer.LayerShape;
 import io.nccl4j.benchmarks.layer.RankLayer;
+import io.nccl4j.benchmarks.layer.Traffic;
 import io.nccl4j.benchmarks.ranks.Rank;
 import io.nccl4j.benchmarks.ranks.RankThreads;
 import io.nccl4j.benchmarks.stats.Median;
 import io.nccl4j.benchmarks.stats.Span;
+import io.nccl4j.oracle.Routing;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -39,7 +40,8 @@ final class DataPath {
     }
 
     private final LayerShape shape;
-    private final DrawnRouting routing;
+    private final Routing routing;
+    private final Traffic traffic;
     private final int rounds;
     private final int repeats;
 
@@ -51,12 +53,13 @@ final class DataPath {
         this.shape = shape;
         this.rounds = rounds;
         this.repeats = repeats;
-        routing = new DrawnRouting(shape, true, SEED);
+        routing = shape.routing(true, SEED);
+        traffic = new Traffic(shape, routing);
     }
 
     Result measure() {
-        List<List<Round>> ranks = RankThreads.run(Backend.EMULATOR, shape.ranks(), LIMIT, this::run);
-        long payload = routing.received() * shape.rowBytes();
+        List<List<Round>> ranks = RankThreads.run(Backend.EMULATOR, shape.sizes().ranks(), LIMIT, this::run);
+        long payload = traffic.received() * shape.dispatchBytes();
         double bytes = (double) payload * repeats;
         double[] memcpy = new double[rounds];
         double[] dispatch = new double[rounds];
@@ -77,8 +80,8 @@ final class DataPath {
     }
 
     private List<Round> run(Rank rank) {
-        try (RankLayer layer = new RankLayer(rank, routing)) {
-            long bytes = routing.received(rank.number()) * shape.rowBytes();
+        try (RankLayer layer = new RankLayer(rank, shape, routing)) {
+            long bytes = traffic.received(rank.number()) * shape.dispatchBytes();
             layer.update();
             List<Round> measured = new ArrayList<>();
             for (int round = 0; round <= rounds; round++) {

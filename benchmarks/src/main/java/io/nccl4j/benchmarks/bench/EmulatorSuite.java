@@ -5,11 +5,8 @@ import com.github.freva.asciitable.Column;
 import com.github.freva.asciitable.ColumnData;
 import com.github.freva.asciitable.HorizontalAlign;
 import io.nccl4j.benchmarks.layer.LayerShape;
-import io.nccl4j.benchmarks.layer.Payload;
 import io.nccl4j.emulator.Emulator;
-import io.nccl4j.ep.Algorithm;
-import io.nccl4j.ep.Layout;
-import io.nccl4j.nccl.DataType;
+import io.nccl4j.testing.LayerKind;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -31,16 +28,15 @@ final class EmulatorSuite implements Suite {
         int decodeRounds = quick ? 3 : 15;
         int prefillRounds = quick ? 1 : 7;
         List<DataPath.Result> results = List.of(
-                new DataPath(shape(Algorithm.LOW_LATENCY, Layout.EXPERT_MAJOR, DECODE), decodeRounds, 4).measure(),
-                new DataPath(shape(Algorithm.LOW_LATENCY, Layout.RANK_MAJOR, DECODE), decodeRounds, 4).measure(),
-                new DataPath(shape(Algorithm.HIGH_THROUGHPUT, Layout.FLAT, DECODE), decodeRounds, 4).measure(),
-                new DataPath(shape(Algorithm.HIGH_THROUGHPUT, Layout.FLAT, PREFILL), prefillRounds, 1).measure());
+                new DataPath(shape(LayerKind.LL_EXPERT_MAJOR, DECODE), decodeRounds, 4).measure(),
+                new DataPath(shape(LayerKind.LL_RANK_MAJOR, DECODE), decodeRounds, 4).measure(),
+                new DataPath(shape(LayerKind.HT_FLAT, DECODE), decodeRounds, 4).measure(),
+                new DataPath(shape(LayerKind.HT_FLAT, PREFILL), prefillRounds, 1).measure());
         return new Result(table(results), ratios(results));
     }
 
-    private static LayerShape shape(Algorithm algorithm, Layout layout, int tokens) {
-        return new LayerShape(algorithm, layout, RANKS, EXPERTS, tokens, HIDDEN, TOP_K, DataType.BFLOAT16,
-                Payload.NONE);
+    private static LayerShape shape(LayerKind kind, int tokens) {
+        return LayerShape.bfloat16(kind, RANKS, EXPERTS, TOP_K, tokens, HIDDEN);
     }
 
     /** The worst of all shapes. */
@@ -69,7 +65,8 @@ final class EmulatorSuite implements Suite {
 
     private static String name(DataPath.Result result) {
         LayerShape shape = result.shape();
-        return (shape.isLowLatency() ? "LL " : "HT ") + shape.layout() + ", " + shape.tokens() + " tokens";
+        return (shape.kind().isLowLatency() ? "LL " : "HT ") + shape.kind().layout() + ", " + shape.sizes().maxTokens()
+                + " tokens";
     }
 
     private static ColumnData<DataPath.Result> column(String header, Function<DataPath.Result, Double> value,

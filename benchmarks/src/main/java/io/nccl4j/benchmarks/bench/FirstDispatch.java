@@ -4,6 +4,7 @@ import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.emulator.Emulator;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpGroupConfig;
@@ -33,7 +34,7 @@ final class FirstDispatch {
                         EpGroupConfig.lowLatency().experts(EXPERTS).maxTokensPerRank(TOKENS)
                                 .maxTokenBytes(HIDDEN * Short.BYTES).layout(Layout.EXPERT_MAJOR).topK(TOP_K).build());
                 EpHandle handle = group.createHandle();
-                EpBuffers buffers = handle.allocateBuffers(HIDDEN, DataType.BFLOAT16)) {
+                EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(HIDDEN, DataType.BFLOAT16))) {
             handle.dispatchAsync(buffers, TOKENS, stream);
             stream.synchronize();
             System.out.println("dispatched");

@@ -1,11 +1,8 @@
 package io.nccl4j.benchmarks.bench;
 
 import io.nccl4j.benchmarks.layer.LayerShape;
-import io.nccl4j.benchmarks.layer.Payload;
 import io.nccl4j.emulator.Emulator;
-import io.nccl4j.ep.Algorithm;
-import io.nccl4j.ep.Layout;
-import io.nccl4j.nccl.DataType;
+import io.nccl4j.testing.LayerKind;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -15,8 +12,7 @@ final class PeakMemory {
     /** What is measured. */
     static final String WHAT = "64 ranks, LL RANK_MAJOR, 32 tokens, hidden 7168";
 
-    private static final LayerShape SHAPE = new LayerShape(Algorithm.LOW_LATENCY, Layout.RANK_MAJOR, 64, 256, 32, 7168,
-            8, DataType.BFLOAT16, Payload.NONE);
+    private static final LayerShape SHAPE = LayerShape.bfloat16(LayerKind.LL_RANK_MAJOR, 64, 256, 8, 32, 7168);
     private static final Path STATUS = Path.of("/proc/self/status");
     private static final String PEAK = "VmHWM:";
 

@@ -1,11 +1,12 @@
 package io.nccl4j.benchmarks.bench;
 
 import io.nccl4j.Backend;
-import io.nccl4j.benchmarks.layer.DrawnRouting;
 import io.nccl4j.benchmarks.layer.LayerShape;
 import io.nccl4j.benchmarks.layer.RankLayer;
+import io.nccl4j.benchmarks.layer.Traffic;
 import io.nccl4j.benchmarks.ranks.Rank;
 import io.nccl4j.benchmarks.ranks.RankThreads;
+import io.nccl4j.oracle.Routing;
 import java.time.Duration;
 
 /** What a delivered row costs the processors, in a run of dispatches and combines. */
@@ -15,24 +16,24 @@ final class ScalePoint {
     private static final int WARM_UP = 3;
 
     private final LayerShape shape;
-    private final DrawnRouting routing;
+    private final Routing routing;
     private final int steps;
 
     /** @param steps measured; a dispatch and a combine each */
     ScalePoint(LayerShape shape, int steps) {
         this.shape = shape;
         this.steps = steps;
-        routing = new DrawnRouting(shape, true, SEED);
+        routing = shape.routing(true, SEED);
     }
 
     /** Nanoseconds of processor time per delivered row, of all threads of this process. */
     double measure() {
-        long nanos = RankThreads.run(Backend.EMULATOR, shape.ranks(), LIMIT, this::run).getFirst();
-        return (double) nanos / steps / routing.received();
+        long nanos = RankThreads.run(Backend.EMULATOR, shape.sizes().ranks(), LIMIT, this::run).getFirst();
+        return (double) nanos / steps / new Traffic(shape, routing).received();
     }
 
     private long run(Rank rank) {
-        try (RankLayer layer = new RankLayer(rank, routing)) {
+        try (RankLayer layer = new RankLayer(rank, shape, routing)) {
             layer.update();
             steps(layer, WARM_UP);
             layer.barrier();

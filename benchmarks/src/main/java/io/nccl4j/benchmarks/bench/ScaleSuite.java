@@ -4,12 +4,9 @@ import com.github.freva.asciitable.AsciiTable;
 import com.github.freva.asciitable.Column;
 import com.github.freva.asciitable.HorizontalAlign;
 import io.nccl4j.benchmarks.layer.LayerShape;
-import io.nccl4j.benchmarks.layer.Payload;
 import io.nccl4j.emulator.Emulator;
-import io.nccl4j.ep.Algorithm;
-import io.nccl4j.ep.Layout;
-import io.nccl4j.nccl.DataType;
 import io.nccl4j.benchmarks.stats.Median;
+import io.nccl4j.testing.LayerKind;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -54,8 +51,7 @@ final class ScaleSuite implements Suite {
     }
 
     private static LayerShape shape(int ranks) {
-        return new LayerShape(Algorithm.LOW_LATENCY, Layout.EXPERT_MAJOR, ranks, 256, TOKENS, 7168, TOP_K,
-                DataType.BFLOAT16, Payload.NONE);
+        return LayerShape.bfloat16(LayerKind.LL_EXPERT_MAJOR, ranks, 256, TOP_K, TOKENS, 7168);
     }
 
     private static String table(List<Line> lines) {

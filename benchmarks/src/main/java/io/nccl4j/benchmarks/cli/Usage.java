@@ -17,4 +17,9 @@ public final class Usage {
             throw new ParameterException(command.commandLine(), String.format(message, arguments));
         }
     }
+
+    /** Refuses a value that is not between 1 and {@code most}. */
+    public void requireIn(String option, int value, int most) {
+        require(value >= 1 && value <= most, "%s %d: must be 1 to %d", option, value, most);
+    }
 }

@@ -1,8 +1,8 @@
 package io.nccl4j.benchmarks.cluster;
 
 import io.nccl4j.Backend;
+import io.nccl4j.benchmarks.cli.OutputOption;
 import io.nccl4j.benchmarks.cli.Usage;
-import io.nccl4j.benchmarks.layer.DrawnRouting;
 import io.nccl4j.benchmarks.layer.LayerShape;
 import io.nccl4j.benchmarks.layer.RankLayer;
 import io.nccl4j.benchmarks.layer.Traffic;
@@ -12,9 +12,16 @@ import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.nccl.Bootstrap;
+import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.Mismatch;
+import io.nccl4j.oracle.Routing;
+import io.nccl4j.testing.ExpertFunction;
+import io.nccl4j.testing.MoeLayer;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Stream;
 
 /** Latency and bandwidth of dispatch and combine: the ranks are threads, or this process is one of them. */
@@ -22,11 +29,15 @@ public final class ClusterBenchmark {
     private static final Duration LIMIT = Duration.ofHours(1);
 
     private final ClusterOptions options;
+    private final OutputOption output;
     private final Backend backend;
+    /** Drawn once for all ranks of this process. */
+    private final Map<LayerShape, EpCase> batches = new ConcurrentHashMap<>();
 
     /** @param backend already chosen for this JVM */
-    public ClusterBenchmark(ClusterOptions options, Backend backend) {
+    public ClusterBenchmark(ClusterOptions options, OutputOption output, Backend backend) {
         this.options = options;
+        this.output = output;
         this.backend = backend;
     }
 
@@ -38,47 +49,54 @@ public final class ClusterBenchmark {
     public int run(Usage usage) {
         String worldSize = System.getenv("WORLD_SIZE");
         boolean isProcess = worldSize != null && System.getenv("RANK") != null;
-        options.check(usage, isProcess ? Integer.parseInt(worldSize) : options.ranks());
+        List<LayerShape> shapes = options.shapes(usage,
+                isProcess ? Integer.parseInt(worldSize) : options.ranks());
         if (options.needsFp4(backend)) {
             Emulator.options().computeCapability(100);
         }
         try {
             if (isProcess) {
-                runProcess();
+                runProcess(shapes);
             } else {
-                List<List<Figures>> figures = RankThreads.run(backend, options.ranks(), LIMIT, this::measure);
-                System.out.print(ClusterReport.of(options.format(), figures.getFirst()));
+                List<List<Figures>> figures = RankThreads.run(backend, options.ranks(), LIMIT,
+                        rank -> measure(rank, shapes));
+                print(figures.getFirst());
             }
             return 0;
         } catch (RuntimeException e) {
-            ValidationException wrong = Stream.<Throwable>iterate(e, cause -> cause != null, Throwable::getCause)
-                    .filter(ValidationException.class::isInstance).map(ValidationException.class::cast).findFirst()
+            Mismatch wrong = Stream.<Throwable>iterate(e, cause -> cause != null, Throwable::getCause)
+                    .filter(Mismatch.class::isInstance).map(Mismatch.class::cast).findFirst()
                     .orElseThrow(() -> e);
             System.err.println("wrong result: " + wrong.getMessage());
             return 1;
         }
     }
 
-    private void runProcess() {
+    private void runProcess(List<LayerShape> shapes) {
         try (Bootstrap bootstrap = Bootstraps.fromEnvironment()) {
             CudaDevice device = CudaDevice.of(bootstrap.localRank());
             device.makeCurrent();
-            List<Figures> figures = measure(new Rank(bootstrap.rank(), bootstrap.size(), device, bootstrap));
+            List<Figures> figures = measure(
+                    new Rank(bootstrap.rank(), bootstrap.size(), device, bootstrap), shapes);
             if (bootstrap.rank() == 0) {
-                System.out.print(ClusterReport.of(options.format(), figures));
+                print(figures);
             }
         }
     }
 
+    private void print(List<Figures> figures) {
+        System.out.print(ClusterReport.of(options.format(output), figures));
+    }
+
     /** A rank's part; every rank gets the figures of all. */
-    private List<Figures> measure(Rank rank) {
+    private List<Figures> measure(Rank rank, List<LayerShape> shapes) {
         List<Figures> figures = new ArrayList<>();
-        for (LayerShape shape : options.shapes(rank.size())) {
-            DrawnRouting routing = new DrawnRouting(shape, options.isUniform(), options.seed());
-            Traffic traffic = new Traffic(routing);
-            try (RankLayer layer = new RankLayer(rank, routing); LayerTimer timer = new LayerTimer(layer)) {
+        for (LayerShape shape : shapes) {
+            Routing routing = shape.routing(options.isUniform(), options.seed());
+            Traffic traffic = new Traffic(shape, routing);
+            try (RankLayer layer = new RankLayer(rank, shape, routing); LayerTimer timer = new LayerTimer(layer)) {
                 if (options.isValidated()) {
-                    new LayerValidation(layer, routing).run();
+                    validate(layer, shape);
                 }
                 for (CallMode mode : options.modes(shape)) {
                     Samples mine = timer.measure(mode, options.warmUp(), options.iterations());
@@ -91,5 +109,19 @@ public final class ClusterBenchmark {
             }
         }
         return figures;
+    }
+
+    /** One dispatch and one combine on the routing that is measured, every row compared with the oracle. */
+    private void validate(RankLayer layer, LayerShape shape) {
+        EpCase batch = batches.computeIfAbsent(shape, drawn -> drawn.batch(options.isUniform(), options.seed()));
+        try (MoeLayer checked = new MoeLayer(layer.buffers(), ExpertFunction.scaling())) {
+            checked.load(batch, layer.stream());
+            layer.update();
+            layer.dispatch();
+            checked.experts(layer.stream());
+            layer.combine();
+            layer.synchronize();
+            checked.verify(batch);
+        }
     }
 }

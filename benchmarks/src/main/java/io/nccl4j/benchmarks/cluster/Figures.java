@@ -52,7 +52,8 @@ record Figures(String algorithm, String layout, String mode, String operation, i
             // Bytes per nanosecond are gigabytes per second.
             bandwidth[rank] = rankBytes / Arrays.stream(of).average().orElseThrow();
         }
-        return new Figures(shape.isLowLatency() ? "ll" : "ht", lower(shape.layout()), lower(mode), lower(operation),
+        return new Figures(shape.kind().isLowLatency() ? "ll" : "ht", lower(shape.kind().layout()), lower(mode),
+                lower(operation),
                 bandwidth.length, micros(times.getValueAtPercentile(50)), micros(times.getValueAtPercentile(90)),
                 micros(times.getValueAtPercentile(99)), micros(times.getMaxValue()), times.getMean() / 1e3,
                 bytes / bandwidth.length / 1e6, Arrays.stream(bandwidth).average().orElseThrow(),

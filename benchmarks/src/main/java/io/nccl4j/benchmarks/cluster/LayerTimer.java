@@ -6,7 +6,6 @@ import io.nccl4j.cuda.CudaEvent;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.DeviceMemory;
-import io.nccl4j.ep.EpGeneration;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.ReduceOp;
 
@@ -75,10 +74,6 @@ final class LayerTimer implements AutoCloseable {
         })) {
             time(both, Operation.BOTH, samples, warmUp, iterations);
         }
-        // Graphs of one operation each would use a bank twice in a row there.
-        if (layer.generation() == EpGeneration.V0_1_0 && layer.shape().isLowLatency()) {
-            return samples;
-        }
         try (CudaGraphExec dispatch = captured(layer::dispatch)) {
             time(dispatch, Operation.DISPATCH, samples, warmUp, iterations);
         }
@@ -108,7 +103,7 @@ final class LayerTimer implements AutoCloseable {
     }
 
     private void meet() {
-        layer.communicator().allReduce(meeting, meeting, 1, DataType.FLOAT32, ReduceOp.SUM, layer.stream());
+        layer.communicator().collectives().allReduce(meeting, meeting, 1, DataType.FLOAT32, ReduceOp.SUM, layer.stream());
     }
 
     @Override

@@ -2,56 +2,36 @@ package io.nccl4j.benchmarks.demo;
 
 import io.nccl4j.benchmarks.cli.Progress;
 import io.nccl4j.benchmarks.ranks.Rank;
-import io.nccl4j.cuda.CudaStream;
-import io.nccl4j.ep.EpBuffers;
-import io.nccl4j.ep.EpGroup;
-import io.nccl4j.ep.EpHandle;
-import io.nccl4j.nccl.Communicator;
-import io.nccl4j.nccl.DataType;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.util.List;
 
 /** A rank's decode loop: its steps eagerly and as replays of graphs, every step's rows verified. */
-final class DecodeLoop {
-    private final DemoOptions options;
-    private final MoeModel model;
-    private final AlgorithmChoice algorithm;
-    private final Progress progress;
-
-    DecodeLoop(DemoOptions options, MoeModel model, AlgorithmChoice algorithm, Progress progress) {
-        this.options = options;
-        this.model = model;
-        this.algorithm = algorithm;
-        this.progress = progress;
-    }
+record DecodeLoop(DemoOptions.Plan plan, MoeModel model, LayerKind kind, Progress progress) {
 
     /** Runs a rank; on its thread. */
     List<ModeResult> run(Rank rank) {
-        try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
-                CudaStream stream = CudaStream.create(rank.device());
-                EpGroup group = EpGroup.create(communicator, algorithm.config(options));
-                EpHandle handle = group.createHandle();
-                EpBuffers buffers = handle.allocateBuffers(options.hidden(), DataType.BFLOAT16);
-                ExpertStage experts = algorithm.stage(options, rank.number(), buffers);
-                DecodeStep step = new DecodeStep(options, model, experts, buffers)) {
-            handle.warmUp(buffers, options.tokens(), stream);
-            Reference reference = new Reference(options, model,
-                    new CombineArithmetic(algorithm, group.generation()));
-            StepRunner runner = new StepRunner(rank, options, model, step, experts, reference, stream);
-            return options.compared() ? compare(runner) : oneAfterTheOther(runner);
+        try (MoeRank moe = new MoeRank(rank.bootstrap(), rank.device(), plan.config(kind), plan.rows())) {
+            MoeLayer layer = moe.layer();
+            DecodeStep step = moe.own(new DecodeStep(plan, model, layer));
+            layer.handle().warmUp(layer.buffers(), plan.shape().maxTokens(), moe.stream());
+            StepRunner runner = new StepRunner(rank, plan, model, step, layer, moe.stream());
+            return plan.compared() ? compare(runner) : oneAfterTheOther(runner);
         }
     }
 
     /** All steps eagerly, then others from one graph that holds as many tokens as there can be. */
     private List<ModeResult> oneAfterTheOther(StepRunner runner) {
         ModeResult eager = ModeResult.none(Mode.EAGER);
-        for (int number = 0; number < options.steps(); number++) {
+        for (int number = 0; number < plan.steps(); number++) {
             eager = eager.plus(runner.run(number, runner.eagerly()));
             progress.step();
         }
         ModeResult replayed = ModeResult.none(Mode.GRAPH);
-        try (StepGraphs graphs = runner.capture(options.tokens())) {
+        try (StepGraphs graphs = runner.capture(plan.shape().maxTokens())) {
             // Other tokens, so that nothing left over can pass for a result.
-            for (int number = options.steps(); number < 2 * options.steps(); number++) {
+            for (int number = plan.steps(); number < 2 * plan.steps(); number++) {
                 replayed = replayed.plus(runner.run(number, graphs::launch));
                 progress.step();
             }
@@ -63,9 +43,9 @@ final class DecodeLoop {
     private List<ModeResult> compare(StepRunner runner) {
         ModeResult eager = ModeResult.none(Mode.EAGER);
         ModeResult replayed = ModeResult.none(Mode.GRAPH);
-        int most = options.tokens();
+        int most = plan.shape().maxTokens();
         try (StepGraphs graphs = runner.capture(Math.ceilDiv(most, 4), Math.ceilDiv(most, 2), most)) {
-            for (int number = 0; number < options.steps(); number++) {
+            for (int number = 0; number < plan.steps(); number++) {
                 StepResult first = runner.run(number, runner.eagerly());
                 progress.step();
                 runner.spoil();

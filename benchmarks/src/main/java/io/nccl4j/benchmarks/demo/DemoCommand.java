@@ -2,15 +2,16 @@ package io.nccl4j.benchmarks.demo;
 
 import io.nccl4j.Backend;
 import io.nccl4j.benchmarks.cli.BackendOption;
+import io.nccl4j.benchmarks.cli.OutputOption;
 import io.nccl4j.benchmarks.cli.Progress;
 import io.nccl4j.benchmarks.cli.Usage;
 import io.nccl4j.benchmarks.ranks.RankThreads;
+import io.nccl4j.testing.LayerKind;
 import java.time.Duration;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
-import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 /** {@code ep demo}. */
@@ -25,26 +26,26 @@ public final class DemoCommand implements Callable<Integer> {
     @Mixin
     private final BackendOption backend = new BackendOption();
 
-    @Option(names = "--json", description = "Print one JSON object instead of a table.")
-    private boolean json;
+    @Mixin
+    private final OutputOption output = new OutputOption();
 
     @Spec
     private CommandSpec spec;
 
     @Override
     public Integer call() {
-        options.check(new Usage(spec));
+        DemoOptions.Plan plan = options.check(new Usage(spec));
         Backend chosen = backend.use();
-        MoeModel model = new MoeModel(options);
-        DemoReport report = new DemoReport(options);
-        for (AlgorithmChoice algorithm : options.algorithms()) {
-            long steps = (long) options.ranks() * options.steps() * Mode.values().length;
-            try (Progress progress = Progress.start(algorithm.name(), steps, !json)) {
-                DecodeLoop loop = new DecodeLoop(options, model, algorithm, progress);
-                report.add(algorithm, RankThreads.run(chosen, options.ranks(), LIMIT, loop::run));
+        MoeModel model = new MoeModel(plan);
+        DemoReport report = new DemoReport(plan);
+        for (LayerKind kind : plan.kinds()) {
+            long steps = (long) plan.shape().ranks() * plan.steps() * Mode.values().length;
+            try (Progress progress = Progress.start(kind.name(), steps, !output.isJson())) {
+                DecodeLoop loop = new DecodeLoop(plan, model, kind, progress);
+                report.add(kind, RankThreads.run(chosen, plan.shape().ranks(), LIMIT, loop::run));
             }
         }
-        System.out.println(json ? report.json() : report.text());
+        output.print(report.document(), report::text);
         return report.passed() ? 0 : 1;
     }
 }

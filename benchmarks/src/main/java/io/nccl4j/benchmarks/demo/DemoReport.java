@@ -4,7 +4,7 @@ import com.github.freva.asciitable.AsciiTable;
 import com.github.freva.asciitable.Column;
 import com.github.freva.asciitable.ColumnData;
 import com.github.freva.asciitable.HorizontalAlign;
-import io.nccl4j.benchmarks.cli.Json;
+import io.nccl4j.testing.LayerKind;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -29,23 +29,23 @@ final class DemoReport {
             List<String> differences) {
     }
 
-    private final DemoOptions options;
+    private final DemoOptions.Plan plan;
     private final List<Line> lines = new ArrayList<>();
     private Verification all = Verification.none();
 
-    DemoReport(DemoOptions options) {
-        this.options = options;
+    DemoReport(DemoOptions.Plan plan) {
+        this.plan = plan;
     }
 
     /** Takes the results of all ranks, which have run the same modes in the same order. */
-    void add(AlgorithmChoice algorithm, List<List<ModeResult>> ranks) {
+    void add(LayerKind kind, List<List<ModeResult>> ranks) {
         for (int mode = 0; mode < ranks.getFirst().size(); mode++) {
             int index = mode;
             ModeResult result = ModeResult.merge(ranks.stream().map(rank -> rank.get(index)).toList());
             Verification verification = result.verification();
-            lines.add(new Line(algorithm.label(), algorithm.layout().name(),
-                    result.mode().name().toLowerCase(Locale.ROOT), options.steps(),
-                    result.medianHostMicros() / options.layers(), result.medianStepMicros(), verification.rows(),
+            lines.add(new Line(kind.isLowLatency() ? "LL" : "HT", kind.layout().name(),
+                    result.mode().name().toLowerCase(Locale.ROOT), plan.steps(),
+                    result.medianHostMicros() / plan.layers(), result.medianStepMicros(), verification.rows(),
                     verification.wrong(), verification.maxError()));
             all = all.plus(verification);
         }
@@ -55,8 +55,8 @@ final class DemoReport {
         return all.passed();
     }
 
-    String json() {
-        return Json.of(new Document(all.passed(), all.rows(), all.maxError(), lines, all.examples()));
+    Object document() {
+        return new Document(all.passed(), all.rows(), all.maxError(), lines, all.examples());
     }
 
     String text() {
@@ -69,7 +69,7 @@ final class DemoReport {
         }
         text.append("Every row equals, bit by bit, a reference in plain Java with the roundings that NCCL EP does.")
                 .append(System.lineSeparator());
-        if (options.compared()) {
+        if (plan.compared()) {
             text.append(
                     "Every replay equals the eager run of the same tokens, bit by bit: rows of all layers, counts and received rows "
                             + "of the last.")

@@ -15,18 +15,18 @@ final class MoeModel {
      * @param router chooses the experts
      * @param experts what they compute
      */
-    record Layer(Router router, ExpertFunction experts) {
+    record Layer(Router router, AffineExperts experts) {
     }
 
-    private final DemoOptions options;
+    private final DemoOptions.Plan plan;
     private final List<Layer> layers = new ArrayList<>();
 
-    MoeModel(DemoOptions options) {
-        this.options = options;
-        SplittableRandom random = new SplittableRandom(options.seed());
-        for (int layer = 0; layer < options.layers(); layer++) {
-            layers.add(new Layer(new Router(options.experts(), options.hidden(), options.topK(), random.split()),
-                    new ExpertFunction(options.experts(), options.hidden(), random.split())));
+    MoeModel(DemoOptions.Plan plan) {
+        this.plan = plan;
+        SplittableRandom random = new SplittableRandom(plan.seed());
+        for (int layer = 0; layer < plan.layers(); layer++) {
+            layers.add(new Layer(new Router(plan.shape().experts(), plan.hidden(), plan.shape().topK(), random.split()),
+                    new AffineExperts(plan.shape().experts(), plan.hidden(), random.split())));
         }
     }
 
@@ -36,13 +36,13 @@ final class MoeModel {
 
     /** How many tokens a rank decodes in a step: any number from none to all, all of them in the first step. */
     int batch(int step, int rank) {
-        return step == 0 ? options.tokens() : random(step, rank).nextInt(options.tokens() + 1);
+        return step == 0 ? plan.shape().maxTokens() : random(step, rank).nextInt(plan.shape().maxTokens() + 1);
     }
 
     /** The elements of the tokens that a rank decodes in a step. */
     float[][] tokens(int step, int rank) {
         SplittableRandom random = random(step, rank).split();
-        float[][] tokens = new float[batch(step, rank)][options.hidden()];
+        float[][] tokens = new float[batch(step, rank)][plan.hidden()];
         for (float[] token : tokens) {
             for (int column = 0; column < token.length; column++) {
                 token[column] = (float) random.nextDouble(-1, 1);
@@ -52,6 +52,6 @@ final class MoeModel {
     }
 
     private SplittableRandom random(int step, int rank) {
-        return new SplittableRandom(options.seed() ^ 0x9e3779b97f4a7c15L * (1 + step * 1000L + rank));
+        return new SplittableRandom(plan.seed() ^ 0x9e3779b97f4a7c15L * (1 + step * 1000L + rank));
     }
 }

@@ -1,83 +1,73 @@
 package io.nccl4j.benchmarks.demo;
 
-import io.nccl4j.oracle.EpShape;
+import io.nccl4j.oracle.GlobalInputs;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.Routing;
-import io.nccl4j.oracle.Source;
+import io.nccl4j.testing.MoeLayer;
 
 /**
- * The same step without the library: a rank's tokens through all layers in plain Java, with the roundings that NCCL EP documents.
- * Outputs must be equal bit by bit. How far they are from exact arithmetic, which bfloat16 cannot avoid, is only reported.
+ * The same step without the library: a rank's tokens through all layers in plain Java, with the roundings that NCCL EP
+ * documents. Outputs must be equal bit by bit. How far they are from exact arithmetic, which bfloat16 cannot avoid, is only
+ * reported.
+ *
+ * @param layer says what combine gives
  */
-final class Reference {
+record Reference(MoeModel model, MoeLayer layer, int rank) {
     private static final NumberFormat FORMAT = NumberFormat.BFLOAT16;
 
-    private final DemoOptions options;
-    private final MoeModel model;
-    private final CombineArithmetic arithmetic;
-
-    Reference(DemoOptions options, MoeModel model, CombineArithmetic arithmetic) {
-        this.options = options;
-        this.model = model;
-        this.arithmetic = arithmetic;
-    }
-
     /**
-     * Checks a rank's step.
+     * Checks a step.
      *
+     * @param step its name
      * @param inputs the tokens' rows before the first layer
      * @param outputs {@code [layer][token]}: the rows that came out of each layer
      */
-    Verification verify(int step, int rank, byte[][] inputs, byte[][][] outputs) {
+    Verification verify(String step, byte[][] inputs, byte[][][] outputs) {
         Verification verification = Verification.none();
         byte[][] rows = inputs;
-        for (int layer = 0; layer < options.layers(); layer++) {
-            Routed routed = route(model.layers().get(layer).router(), rank, rows);
-            ExpertFunction experts = model.layers().get(layer).experts();
-            byte[][] expected = arithmetic.expected(routed, experts, options.hidden());
+        for (int at = 0; at < outputs.length; at++) {
+            MoeModel.Layer moe = model.layers().get(at);
+            GlobalInputs routed = route(moe.router(), rows);
+            byte[][] expected = layer.oracle(routed, moe.experts()).combined(rank);
             for (int token = 0; token < rows.length; token++) {
-                String what = "step " + step + ", rank " + rank + ", layer " + layer + ", token " + token;
-                double error = maxError(routed, token, experts, outputs[layer][token]);
-                verification = verification.plus(Verification.of(expected[token], outputs[layer][token], error, what));
+                double error = maxError(routed, token, moe.experts(), outputs[at][token]);
+                verification = verification.plus(Verification.of(expected[token], outputs[at][token], error,
+                        step + ", layer " + at + ", token " + token));
             }
             rows = expected;
         }
         return verification;
     }
 
-    /**
-     * A rank's tokens on their way into a layer.
-     *
-     * @param routing of all ranks, of which only this one has tokens
-     * @param rows the tokens' rows
-     * @param weights {@code [T][topK]}
-     */
-    record Routed(int rank, Routing routing, byte[][] rows, float[][] weights) {
-    }
-
-    private Routed route(Router router, int rank, byte[][] rows) {
-        int[][][] experts = new int[options.ranks()][0][];
-        experts[rank] = new int[rows.length][options.topK()];
-        float[][] weights = new float[rows.length][options.topK()];
+    /** This rank's tokens on their way into a layer; nobody else's have a part in what comes home to it. */
+    private GlobalInputs route(Router router, byte[][] rows) {
+        int ranks = layer.shape().ranks();
+        int topK = layer.shape().topK();
+        byte[][][] tokens = new byte[ranks][0][];
+        int[][][] experts = new int[ranks][0][];
+        float[][][] weights = new float[ranks][0][];
+        tokens[rank] = rows;
+        experts[rank] = new int[rows.length][topK];
+        weights[rank] = new float[rows.length][topK];
         for (int token = 0; token < rows.length; token++) {
-            router.route(FORMAT.decodeRow(rows[token]), experts[rank][token], weights[token]);
+            router.route(FORMAT.decodeRow(rows[token]), experts[rank][token], weights[rank][token]);
         }
-        EpShape shape = new EpShape(options.ranks(), options.experts(), options.topK(), options.tokens());
-        return new Routed(rank, new Routing(shape, experts), rows, weights);
+        return new GlobalInputs(new Routing(layer.shape(), experts), tokens, null, weights);
     }
 
     /** The largest distance of an output row from the weighted sum of its experts' outputs in exact arithmetic. */
-    private static double maxError(Routed routed, int token, ExpertFunction experts, byte[] output) {
-        Source source = new Source(routed.rank(), token);
+    private double maxError(GlobalInputs routed, int token, AffineExperts experts, byte[] output) {
+        int[] chosen = routed.routing().of(rank)[token];
+        float[] weights = routed.weights()[rank][token];
+        float[] x = FORMAT.decodeRow(routed.tokens()[rank][token]);
+        float[] actual = FORMAT.decodeRow(output);
         double max = 0;
-        for (int column = 0; column < output.length / FORMAT.bytes(); column++) {
+        for (int column = 0; column < x.length; column++) {
             double exact = 0;
-            float x = FORMAT.get(routed.rows()[token], column);
-            for (int k = 0; k < routed.weights()[token].length; k++) {
-                exact += routed.weights()[token][k]
-                        * experts.applyExactly(routed.routing().expert(source, k), column, x);
+            for (int k = 0; k < chosen.length; k++) {
+                exact += weights[k] * experts.applyExactly(chosen[k], column, x[column]);
             }
-            max = Math.max(max, Math.abs(FORMAT.get(output, column) - exact));
+            max = Math.max(max, Math.abs(actual[column] - exact));
         }
         return max;
     }

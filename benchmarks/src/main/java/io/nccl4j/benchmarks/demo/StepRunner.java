@@ -2,6 +2,7 @@ package io.nccl4j.benchmarks.demo;
 
 import io.nccl4j.benchmarks.ranks.Rank;
 import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.testing.MoeLayer;
 import java.util.function.IntConsumer;
 
 /**
@@ -9,8 +10,8 @@ import java.util.function.IntConsumer;
  *
  * @param stream the one that everything runs on
  */
-record StepRunner(Rank rank, DemoOptions options, MoeModel model, DecodeStep step, ExpertStage experts,
-        Reference reference, CudaStream stream) {
+record StepRunner(Rank rank, DemoOptions.Plan plan, MoeModel model, DecodeStep step, MoeLayer layer,
+        CudaStream stream) {
 
     /** Makes all calls of a step. */
     IntConsumer eagerly() {
@@ -49,11 +50,11 @@ record StepRunner(Rank rank, DemoOptions options, MoeModel model, DecodeStep ste
         stream.synchronize();
         long done = System.nanoTime();
         rank.bootstrap().barrier();
-        byte[][][] outputs = new byte[options.layers()][][];
+        byte[][][] outputs = new byte[plan.layers()][][];
         for (int layer = 0; layer < outputs.length; layer++) {
             outputs[layer] = step.rows(layer + 1);
         }
-        return new StepResult(enqueued - before, done - before, outputs, experts.received(),
-                reference.verify(number, rank.number(), step.rows(0), outputs));
+        return new StepResult(enqueued - before, done - before, outputs, layer.received(),
+                new Reference(model, layer, rank.number()).verify(name(number), step.rows(0), outputs));
     }
 }

@@ -1,17 +1,12 @@
 package io.nccl4j.benchmarks.jmh;
 
+import io.nccl4j.benchmarks.layer.SingleLayer;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
-import io.nccl4j.ep.CombineInputs;
-import io.nccl4j.ep.CombineOutputs;
-import io.nccl4j.ep.DispatchConfig;
-import io.nccl4j.ep.DispatchInputs;
-import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.EpTensor;
-import io.nccl4j.ep.LayoutInfo;
+import io.nccl4j.testing.LayerCalls;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
@@ -27,75 +22,58 @@ import org.openjdk.jmh.annotations.TearDown;
 @OutputTimeUnit(TimeUnit.NANOSECONDS)
 @State(Scope.Thread)
 public class ApiCallBenchmark {
-    private SingleRank rank;
+    private SingleLayer layer;
     private EpHandle handle;
     private CudaStream stream;
     private EpBuffers buffers;
-    private EpTensor topkIdx;
-    private DispatchInputs dispatchInputs;
-    private DispatchOutputs dispatchOutputs;
-    private LayoutInfo layoutInfo;
-    private CombineInputs combineInputs;
-    private CombineOutputs combineOutputs;
-    private DispatchConfig sendOnly;
-    private CudaGraph graph;
+    private LayerCalls calls;
     private CudaGraphExec replay;
 
     @Setup
     public void create() {
-        rank = new SingleRank();
-        handle = rank.handle;
-        stream = rank.stream;
-        buffers = rank.buffers;
-        topkIdx = buffers.routing();
-        dispatchInputs = DispatchInputs.of(buffers.tokens());
-        dispatchOutputs = DispatchOutputs.of(buffers.received());
-        layoutInfo = LayoutInfo.of(buffers.expertCounts());
-        combineInputs = CombineInputs.of(buffers.expertOutputs());
-        combineOutputs = CombineOutputs.of(buffers.combined(), buffers.weights());
-        sendOnly = DispatchConfig.defaults().sendOnly();
-        graph = stream.capture(() -> {
-            handle.dispatchAsync(buffers, SingleRank.TOKENS, stream);
-            handle.combineAsync(buffers, stream);
-        });
-        replay = graph.instantiate();
+        layer = new SingleLayer();
+        handle = layer.handle();
+        stream = layer.stream();
+        buffers = layer.buffers();
+        calls = layer.calls();
+        try (CudaGraph graph = stream.capture(this::async)) {
+            replay = graph.instantiate();
+        }
         // What combine then refers to; what was captured has not run.
-        handle.dispatchAsync(buffers, SingleRank.TOKENS, stream);
+        handle.dispatchAsync(buffers, SingleLayer.TOKENS, stream);
     }
 
     @TearDown
     public void close() {
         replay.close();
-        graph.close();
-        rank.close();
+        layer.close();
     }
 
     @Benchmark
     public void update() {
-        handle.update(topkIdx, stream);
+        calls.update(handle, stream);
     }
 
     @Benchmark
     public void dispatch() {
-        handle.dispatch(dispatchInputs, dispatchOutputs, layoutInfo, stream);
+        calls.dispatch(handle, stream);
     }
 
     @Benchmark
     public void combine() {
-        handle.combine(combineInputs, combineOutputs, stream);
+        calls.combine(handle, stream);
     }
 
     /** The send half and complete, which without a send half has nothing to do: two native calls. */
     @Benchmark
     public void staged() {
-        handle.dispatch(dispatchInputs, dispatchOutputs, layoutInfo, sendOnly, stream);
-        handle.complete();
+        calls.stagedDispatch(handle, stream);
     }
 
     /** Update, dispatch and combine on fixed buffers: three native calls. */
     @Benchmark
     public void async() {
-        handle.dispatchAsync(buffers, SingleRank.TOKENS, stream);
+        handle.dispatchAsync(buffers, SingleLayer.TOKENS, stream);
         handle.combineAsync(buffers, stream);
     }
 

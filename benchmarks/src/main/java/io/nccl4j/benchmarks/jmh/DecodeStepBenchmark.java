@@ -1,15 +1,9 @@
 package io.nccl4j.benchmarks.jmh;
 
+import io.nccl4j.benchmarks.layer.SingleLayer;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
-import io.nccl4j.cuda.CudaStream;
-import io.nccl4j.ep.CombineInputs;
-import io.nccl4j.ep.CombineOutputs;
-import io.nccl4j.ep.DispatchInputs;
-import io.nccl4j.ep.DispatchOutputs;
-import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.LayoutInfo;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
@@ -27,43 +21,28 @@ import org.openjdk.jmh.annotations.TearDown;
 public class DecodeStepBenchmark {
     public static final int LAYERS = 58;
 
-    private SingleRank rank;
-    private EpBuffers buffers;
-    private CudaStream stream;
-    private DispatchInputs dispatchInputs;
-    private DispatchOutputs dispatchOutputs;
-    private LayoutInfo layoutInfo;
-    private CombineInputs combineInputs;
-    private CombineOutputs combineOutputs;
-    private CudaGraph graph;
+    private SingleLayer single;
     private CudaGraphExec replay;
 
     @Setup
     public void create() {
-        rank = new SingleRank();
-        buffers = rank.buffers;
-        stream = rank.stream;
-        dispatchInputs = DispatchInputs.of(buffers.tokens());
-        dispatchOutputs = DispatchOutputs.of(buffers.received());
-        layoutInfo = LayoutInfo.of(buffers.expertCounts());
-        combineInputs = CombineInputs.of(buffers.expertOutputs());
-        combineOutputs = CombineOutputs.of(buffers.combined(), buffers.weights());
-        graph = stream.capture(this::reusedHandle);
-        replay = graph.instantiate();
+        single = new SingleLayer();
+        try (CudaGraph graph = single.stream().capture(this::reusedHandle)) {
+            replay = graph.instantiate();
+        }
     }
 
     @TearDown
     public void close() {
         replay.close();
-        graph.close();
-        rank.close();
+        single.close();
     }
 
     /** A handle per layer: create, update, dispatch, combine, destroy. */
     @Benchmark
     public void handlePerLayer() {
         for (int layer = 0; layer < LAYERS; layer++) {
-            try (EpHandle handle = rank.group.createHandle()) {
+            try (EpHandle handle = single.group().createHandle()) {
                 layer(handle);
             }
         }
@@ -73,19 +52,19 @@ public class DecodeStepBenchmark {
     @Benchmark
     public void reusedHandle() {
         for (int layer = 0; layer < LAYERS; layer++) {
-            layer(rank.handle);
+            layer(single.handle());
         }
     }
 
     private void layer(EpHandle handle) {
-        handle.update(buffers.routing(), stream);
-        handle.dispatch(dispatchInputs, dispatchOutputs, layoutInfo, stream);
-        handle.combine(combineInputs, combineOutputs, stream);
+        single.calls().update(handle, single.stream());
+        single.calls().dispatch(handle, single.stream());
+        single.calls().combine(handle, single.stream());
     }
 
     /** All of it as one graph. */
     @Benchmark
     public void graphLaunch() {
-        replay.launch(stream);
+        replay.launch(single.stream());
     }
 }

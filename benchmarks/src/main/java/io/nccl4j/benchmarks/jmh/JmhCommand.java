@@ -1,6 +1,7 @@
 package io.nccl4j.benchmarks.jmh;
 
-import io.nccl4j.benchmarks.cli.Json;
+import io.nccl4j.benchmarks.cli.OutputOption;
+import io.nccl4j.benchmarks.cli.QuickOption;
 import io.nccl4j.benchmarks.cli.Usage;
 import java.io.IOException;
 import java.util.ArrayList;
@@ -9,6 +10,7 @@ import java.util.Map;
 import java.util.concurrent.Callable;
 import org.openjdk.jmh.runner.RunnerException;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
@@ -29,24 +31,25 @@ public final class JmhCommand implements Callable<Integer> {
             + "complete), async (update, dispatch and combine on fixed buffers), launch (of a graph).")
     private String pattern = "";
 
-    @Option(names = "--quick", description = "One round instead of five: for a first look, not for a record.")
-    private boolean quick;
+    @Mixin
+    private final QuickOption quick = new QuickOption();
 
     @Option(names = "--jvm", paramLabel = "OPTION", description = "A further option for the measured JVM, such as "
             + "-XX:+UseSystemMemoryBarrier or -Xint. May be repeated.")
     private List<String> jvmOptions = new ArrayList<>();
 
-    @Option(names = "--json", description = "Print one JSON object instead of a table.")
-    private boolean json;
+    @Mixin
+    private final OutputOption output = new OutputOption();
 
     @Override
     public Integer call() throws RunnerException, IOException, InterruptedException {
         List<String> calls = HostRounds.CALLS.stream().filter(call -> call.contains(pattern)).toList();
         new Usage(spec).require(!calls.isEmpty(), "%s: no call has this in its name; they are %s", pattern,
                 HostRounds.CALLS);
-        List<HostCost> costs = new HostRounds(new HostMeasurement(jvmOptions, json), quick ? 1 : ROUNDS)
+        List<HostCost> costs = new HostRounds(new HostMeasurement(jvmOptions, output.isJson()),
+                quick.choose(1, ROUNDS))
                 .measure(calls);
-        System.out.println(json ? Json.of(Map.of("costs", costs, "jvm", jvmOptions)) : HostCost.table(costs));
+        output.print(Map.of("costs", costs, "jvm", jvmOptions), () -> HostCost.table(costs));
         return 0;
     }
 }

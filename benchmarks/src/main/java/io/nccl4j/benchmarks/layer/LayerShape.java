@@ -1,58 +1,75 @@
 package io.nccl4j.benchmarks.layer;
 
-import io.nccl4j.ep.Algorithm;
+import io.nccl4j.ep.BufferConfig;
+import io.nccl4j.ep.CombineRecipe;
 import io.nccl4j.ep.EpGroupConfig;
-import io.nccl4j.ep.Layout;
 import io.nccl4j.nccl.DataType;
+import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.EpShape;
+import io.nccl4j.oracle.NumberFormat;
+import io.nccl4j.oracle.Routing;
+import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import java.util.Arrays;
+import java.util.SplittableRandom;
 
 /**
  * The sizes of a layer.
  *
- * @param algorithm low latency or high throughput
- * @param layout of received rows
- * @param ranks number of ranks
- * @param experts over all ranks
- * @param tokens most tokens per rank
- * @param hidden elements of a token
- * @param topK experts of a token
- * @param type of tokens where they are not quantised
- * @param payload how they travel
+ * @param kind algorithm and layout
+ * @param sizes that all ranks agree on
+ * @param rows their type, length and recipes
  */
-public record LayerShape(Algorithm algorithm, Layout layout, int ranks, int experts, int tokens, int hidden, int topK,
-        DataType type, Payload payload) {
+public record LayerShape(LayerKind kind, EpShape sizes, BufferConfig rows) {
+    private static final int FP4_BLOCK = 16;
 
-    public boolean isLowLatency() {
-        return algorithm == Algorithm.LOW_LATENCY;
+    /** A layer whose rows are bfloat16, both ways. */
+    public static LayerShape bfloat16(LayerKind kind, int ranks, int experts, int topK, int tokens, int hidden) {
+        return new LayerShape(kind, new EpShape(ranks, experts, topK, tokens),
+                BufferConfig.of(hidden, DataType.BFLOAT16));
     }
 
-    public int localExperts() {
-        return experts / ranks;
+    /** Bytes of a dispatched row and its scales. */
+    public long dispatchBytes() {
+        DataType scales = rows.scaleType();
+        return rows.receivedType().bytes(rows.tokenElements())
+                + (scales == null ? 0 : scales.bytes(rows.scaleElements()));
     }
 
-    /** The rank that has an expert. */
-    public int owner(int expert) {
-        return expert / localExperts();
-    }
-
-    /** Bytes of a token that is not quantised. */
-    public int rowBytes() {
-        return hidden * type.byteSize();
-    }
-
-    private int maxTokenBytes() {
-        return (int) Math.max(payload.dispatchBytes(hidden, type), rowBytes());
-    }
-
-    /** Whether a token is received once per expert, and not once per rank. */
-    public boolean rowPerExpert() {
-        return layout == Layout.EXPERT_MAJOR;
+    /** Bytes of a row on the way home, and its scales. */
+    public long combineBytes() {
+        return rows.combineRecipe() == CombineRecipe.NVFP4
+                ? rows.hidden() / 2 + rows.hidden() / FP4_BLOCK
+                : rows.type().bytes(rows.hidden());
     }
 
     /** The group for it. */
     public EpGroupConfig groupConfig() {
-        EpGroupConfig.Builder builder = isLowLatency() ? EpGroupConfig.lowLatency() : EpGroupConfig.highThroughput();
-        return builder.experts(experts).maxTokensPerRank(tokens).maxTokenBytes(maxTokenBytes()).layout(layout)
-                .topK(topK)
-                .build();
+        return kind.config(sizes, (int) Math.max(dispatchBytes(), rows.type().bytes(rows.hidden()))).build();
+    }
+
+    /**
+     * A routing to as many different experts as top-k says, uniformly at random. Every rank draws the same from the same
+     * seed, so that each knows what it will receive.
+     *
+     * @param full whether all ranks have as many tokens as there is room for; else each has between half of that and all
+     */
+    public Routing routing(boolean full, long seed) {
+        return RoutingKind.UNIFORM.routing(sizes, tokens(full, seed), new SplittableRandom(seed));
+    }
+
+    /** The same routing with tokens and weights; rows without a recipe only. */
+    public EpCase batch(boolean full, long seed) {
+        return EpCase.of(sizes, RoutingKind.UNIFORM, tokens(full, seed), NumberFormat.valueOf(rows.type().name()),
+                rows.hidden(), seed);
+    }
+
+    private int[] tokens(boolean full, long seed) {
+        int[] tokens = new int[sizes.ranks()];
+        SplittableRandom random = new SplittableRandom(~seed);
+        Arrays.setAll(tokens, rank -> full
+                ? sizes.maxTokens()
+                : random.nextInt((sizes.maxTokens() + 1) / 2, sizes.maxTokens() + 1));
+        return tokens;
     }
 }

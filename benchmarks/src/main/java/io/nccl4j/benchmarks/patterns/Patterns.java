@@ -14,23 +14,23 @@ enum Patterns {
     CREATE_DESTROY("create and destroy a handle", (work, layers) -> () -> {
         for (int layer = 0; layer < layers; layer++) {
             work.compute(work.stream);
-            try (EpHandle handle = work.group.createHandle(Layout.EXPERT_MAJOR, work.buffers.routing(), null,
-                    HandleConfig.defaults(),
-                    work.stream)) {
-                handle.dispatch(work.dispatchInputs, work.dispatchOutputs, work.layoutInfo, work.stream);
+            try (EpHandle handle = work.layer.group().createHandle(Layout.EXPERT_MAJOR,
+                    work.layer.buffers().routing(), null, HandleConfig.defaults(), work.stream)) {
+                work.layer.calls().dispatch(handle, work.stream);
                 work.compute(work.stream);
-                handle.combine(work.combineInputs, work.combineOutputs, work.stream);
+                work.layer.calls().combine(handle, work.stream);
             }
         }
     }),
     /** One handle, the explicit calls. */
     EXPLICIT("update, dispatch, combine", (work, layers) -> () -> {
+        EpHandle handle = work.layer.handle();
         for (int layer = 0; layer < layers; layer++) {
             work.compute(work.stream);
-            work.handle.update(work.buffers.routing(), work.stream);
-            work.handle.dispatch(work.dispatchInputs, work.dispatchOutputs, work.layoutInfo, work.stream);
+            work.layer.calls().update(handle, work.stream);
+            work.layer.calls().dispatch(handle, work.stream);
             work.compute(work.stream);
-            work.handle.combine(work.combineInputs, work.combineOutputs, work.stream);
+            work.layer.calls().combine(handle, work.stream);
         }
     }),
     /** Attention and experts captured, dispatch and combine eager. */

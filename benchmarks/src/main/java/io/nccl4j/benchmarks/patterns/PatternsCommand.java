@@ -4,14 +4,16 @@ import com.github.freva.asciitable.AsciiTable;
 import com.github.freva.asciitable.Column;
 import com.github.freva.asciitable.ColumnData;
 import com.github.freva.asciitable.HorizontalAlign;
-import io.nccl4j.benchmarks.cli.Json;
+import io.nccl4j.benchmarks.cli.OutputOption;
 import io.nccl4j.benchmarks.cli.Usage;
 import io.nccl4j.emulator.Emulator;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.Callable;
 import java.util.function.Function;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -35,8 +37,8 @@ public final class PatternsCommand implements Callable<Integer> {
     @Option(names = "--steps", defaultValue = "200", description = "Steps measured (default: ${DEFAULT-VALUE}).")
     private int steps;
 
-    @Option(names = "--json", description = "Print one JSON object instead of a table.")
-    private boolean json;
+    @Mixin
+    private final OutputOption output = new OutputOption();
 
     @Override
     public Integer call() {
@@ -50,7 +52,7 @@ public final class PatternsCommand implements Callable<Integer> {
                 costs.add(PatternCost.measure(pattern, work, layers, steps, allocations));
             }
         }
-        System.out.println(json ? Json.of(costs) : table(costs));
+        output.print(Map.of("costs", costs), () -> table(costs));
         return 0;
     }
 

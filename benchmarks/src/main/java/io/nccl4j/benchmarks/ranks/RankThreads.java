@@ -2,9 +2,9 @@ package io.nccl4j.benchmarks.ranks;
 
 import io.nccl4j.Backend;
 import io.nccl4j.bootstrap.Bootstraps;
-import io.nccl4j.bootstrap.InProcessBootstrap;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.nccl.Bootstrap;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -37,7 +37,7 @@ public final class RankThreads {
     }
 
     private static <T> List<T> runNative(int size, Duration limit, Rank.Body<T> body) {
-        List<InProcessBootstrap> bootstraps = Bootstraps.inProcess(size);
+        List<Bootstrap> bootstraps = Bootstraps.inProcess(size);
         List<CompletableFuture<T>> results = new ArrayList<>();
         CompletableFuture<T> firstFailure = new CompletableFuture<>();
         for (int number = 0; number < size; number++) {
@@ -67,7 +67,7 @@ public final class RankThreads {
         }
     }
 
-    private static <T> void execute(int self, int size, InProcessBootstrap bootstrap, Rank.Body<T> body,
+    private static <T> void execute(int self, int size, Bootstrap bootstrap, Rank.Body<T> body,
             CompletableFuture<T> result) {
         try (bootstrap) {
             CudaDevice device = CudaDevice.of(self);

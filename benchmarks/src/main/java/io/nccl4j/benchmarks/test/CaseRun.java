@@ -122,13 +122,13 @@ final class CaseRun {
 
     private void enqueue(EpHandle handle, int count, Rank peers) {
         send.rows(count);
-        handle.update(send.routing(), receive.updateInfo(), stream);
+        handle.update(send.routing(), receive.updateInfo, stream);
         if (of.cell().budget() == Budget.COUNTED) {
             tensors.readOutputs(stream);
             stream.await(LIMIT);
             receive.sizeFromCounters();
         }
-        handle.dispatch(send.inputs(), receive.dispatchOutputs(), receive.dispatchInfo(), dispatchConfig(), stream);
+        handle.dispatch(send.inputs(), receive.dispatchOutputs, receive.dispatchInfo, dispatchConfig(), stream);
         handle.complete();
         tensors.readOutputs(stream);
         if (of.cell().direction() == PassDirection.FORWARD) {
@@ -137,7 +137,7 @@ final class CaseRun {
             receive.uploadGradients(stream);
         }
         receive.uploadExpertRows(stream);
-        handle.combine(receive.combineInputs(), send.outputs(), combineConfig(), stream);
+        handle.combine(receive.combineInputs, send.outputs(), combineConfig(), stream);
         if (meetsBetweenHalves()) {
             stream.await(LIMIT);
             peers.bootstrap().barrier();

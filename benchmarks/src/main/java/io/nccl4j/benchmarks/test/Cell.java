@@ -2,24 +2,24 @@ package io.nccl4j.benchmarks.test;
 
 import io.nccl4j.Backend;
 import io.nccl4j.emulator.Emulator;
-import io.nccl4j.ep.Algorithm;
 import io.nccl4j.ep.CombineRecipe;
 import io.nccl4j.ep.DispatchRecipe;
 import io.nccl4j.ep.PassDirection;
+import io.nccl4j.testing.LayerKind;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /** One cell of the matrix. */
-record Cell(Shape shape, Wire wire, Budget budget, RunMode mode, PassDirection direction, Setting setting) {
+record Cell(LayerKind shape, Wire wire, Budget budget, RunMode mode, PassDirection direction, Setting setting) {
 
-    /** The whole matrix, or the part that belongs to an algorithm. */
-    static List<Cell> matrix(@Nullable Algorithm only) {
+    /** The part of the matrix that belongs to some kinds of layers. */
+    static List<Cell> matrix(List<LayerKind> kinds) {
         List<Cell> cells = new ArrayList<>();
         for (Setting setting : Setting.values()) {
-            for (Shape shape : Shape.values()) {
-                if ((only == null || shape.algorithm() == only) && setting.suits(shape)) {
+            for (LayerKind shape : kinds) {
+                if (setting.suits(shape)) {
                     add(cells, shape, setting);
                 }
             }
@@ -28,7 +28,7 @@ record Cell(Shape shape, Wire wire, Budget budget, RunMode mode, PassDirection d
     }
 
     /** The cells of a shape; settings beyond the standard one without those that NCCL EP has not. */
-    private static void add(List<Cell> cells, Shape shape, Setting setting) {
+    private static void add(List<Cell> cells, LayerKind shape, Setting setting) {
         for (Wire wire : Wire.values()) {
             for (Budget budget : shape.isLowLatency() ? new Budget[]{Budget.WORST_CASE} : Budget.values()) {
                 for (RunMode mode : RunMode.values()) {

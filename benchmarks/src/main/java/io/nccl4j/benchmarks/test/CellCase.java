@@ -13,6 +13,7 @@ import io.nccl4j.oracle.EpShape;
 import io.nccl4j.oracle.ExpertMajorMode;
 import io.nccl4j.oracle.ReceiveBudget;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
@@ -51,9 +52,9 @@ final class CellCase {
         wideCounters = random.nextBoolean();
         globalIds = random.nextBoolean();
         // Low latency expert-major has no use for windows.
-        windows = zeroCopy || random.nextBoolean() && cell.shape() != Shape.LL_EXPERT_MAJOR;
+        windows = zeroCopy || random.nextBoolean() && cell.shape() != LayerKind.LL_EXPERT_MAJOR;
         roundScales = random.nextBoolean();
-        alignment = cell.shape() == Shape.HT_EXPERT_MAJOR && canPad() ? 1 << random.nextInt(5) : 1;
+        alignment = cell.shape() == LayerKind.HT_EXPERT_MAJOR && canPad() ? 1 << random.nextInt(5) : 1;
         budget = budget(random);
         callersMemory = random.nextBoolean();
         handles = random.nextInt(1, 3);
@@ -67,7 +68,7 @@ final class CellCase {
     /** Whether a group of zero copy mode ON can do this. */
     private static boolean canInsistOnWindows(Cell cell) {
         return !cell.shape().isLowLatency()
-                || cell.shape() == Shape.LL_RANK_MAJOR && cell.wire().recipe() != DispatchRecipe.DS_FP8E3M4;
+                || cell.shape() == LayerKind.LL_RANK_MAJOR && cell.wire().recipe() != DispatchRecipe.DS_FP8E3M4;
     }
 
     /**
@@ -95,7 +96,7 @@ final class CellCase {
     private ReceiveBudget budget(SplittableRandom random) {
         EpShape shape = drawn.shape();
         int most = shape.ranks() * shape.maxTokens();
-        if (cell.shape() == Shape.HT_EXPERT_MAJOR) {
+        if (cell.shape() == LayerKind.HT_EXPERT_MAJOR) {
             most = most * shape.topK() + shape.localExperts() * alignment;
         }
         return switch (cell.budget()) {

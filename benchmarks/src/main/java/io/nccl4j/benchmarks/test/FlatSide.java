@@ -5,9 +5,6 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import io.nccl4j.benchmarks.test.TestTensors.Mirrored;
-import io.nccl4j.cuda.CudaStream;
-import io.nccl4j.ep.CombineInputs;
-import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.ExpertIds;
 import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.nccl.DataType;
@@ -19,36 +16,17 @@ import io.nccl4j.oracle.Source;
 import org.jspecify.annotations.Nullable;
 
 /** High throughput, FLAT. */
-final class FlatSide extends ReceiveSide {
+final class FlatSide extends HighThroughputSide {
     private final Mirrored counters;
-    private final Mirrored total;
     private final @Nullable Mirrored indices;
-    private final Mirrored weights;
-    private final LayoutInfo updateInfo;
-    private final @Nullable LayoutInfo dispatchInfo;
-    private final DispatchOutputs outputs;
-    private final CombineInputs inputs;
 
     FlatSide(CellCase of, int rank, TestTensors tensors) {
-        super(of, rank, tensors, capacity(of));
-        long rows = capacity(of);
-        long topK = of.shape().topK();
+        super(of, rank, tensors, capacity(of), capacity(of), of.shape().topK());
         counters = tensors.output(DataType.INT32, of.shape().localExperts());
-        total = tensors.output(of.wideCounters() ? DataType.INT64 : DataType.INT32, 1);
-        updateInfo = LayoutInfo.builder().expertCounters(counters.tensor()).receivedTotal(total.tensor()).build();
-        if (isForward()) {
-            indices = tensors.output(DataType.INT64, rows, topK);
-            weights = tensors.output(DataType.FLOAT32, rows, topK);
-            outputs = DispatchOutputs.of(tokens.tensor(), weights.tensor(), indices.tensor(),
-                    scales == null ? null : scales.tensor());
-            inputs = CombineInputs.of(expertRows.tensor());
-        } else {
-            indices = null;
-            weights = tensors.input(DataType.FLOAT32, rows, topK);
-            outputs = DispatchOutputs.of(tokens.tensor(), null, null, scales == null ? null : scales.tensor());
-            inputs = CombineInputs.of(expertRows.tensor(), weights.tensor());
-        }
-        dispatchInfo = of.globalIds() && isForward() ? LayoutInfo.builder().expertIds(ExpertIds.GLOBAL).build() : null;
+        indices = isForward() ? tensors.output(DataType.INT64, capacity(of), of.shape().topK()) : null;
+        calls(LayoutInfo.builder().expertCounters(counters.tensor()).receivedTotal(total.tensor()).build(),
+                of.globalIds() && isForward() ? LayoutInfo.builder().expertIds(ExpertIds.GLOBAL).build() : null,
+                weights, indices);
     }
 
     private static long capacity(CellCase of) {
@@ -56,42 +34,9 @@ final class FlatSide extends ReceiveSide {
     }
 
     @Override
-    LayoutInfo updateInfo() {
-        return updateInfo;
-    }
-
-    @Override
     @Nullable
-    LayoutInfo dispatchInfo() {
-        return dispatchInfo;
-    }
-
-    @Override
-    DispatchOutputs dispatchOutputs() {
-        return outputs;
-    }
-
-    @Override
-    CombineInputs combineInputs() {
-        return inputs;
-    }
-
-    private long total() {
-        return of.wideCounters() ? total.mirror().host().get(JAVA_LONG, 0) : total.mirror().host().get(JAVA_INT, 0);
-    }
-
-    @Override
-    void sizeFromCounters() {
-        long rows = total();
-        tokens.tensor().rows(rows);
-        expertRows.tensor().rows(rows);
-        weights.tensor().rows(rows);
-        if (scales != null) {
-            scales.tensor().rows(rows);
-        }
-        if (indices != null) {
-            indices.tensor().rows(rows);
-        }
+    Mirrored indices() {
+        return indices;
     }
 
     @Override
@@ -119,11 +64,6 @@ final class FlatSide extends ReceiveSide {
                         TestExperts.gradient(rank * of.shape().localExperts() + local, received));
             }
         }
-    }
-
-    @Override
-    void uploadGradients(CudaStream stream) {
-        weights.mirror().toDevice(stream);
     }
 
     @Override

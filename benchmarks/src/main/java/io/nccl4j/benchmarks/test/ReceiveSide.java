@@ -8,6 +8,7 @@ import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.ep.CombineInputs;
 import io.nccl4j.ep.CombineRecipe;
 import io.nccl4j.ep.DispatchOutputs;
+import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.ep.PassDirection;
 import io.nccl4j.nccl.DataType;
@@ -32,6 +33,12 @@ abstract class ReceiveSide {
     final Mirrored expertRows;
     /** The rows' scales, if combine quantises. */
     final @Nullable Mirrored expertScales;
+    @Nullable
+    LayoutInfo updateInfo;
+    @Nullable
+    LayoutInfo dispatchInfo;
+    DispatchOutputs dispatchOutputs;
+    CombineInputs combineInputs;
 
     /** @param rows extents of what comes before the elements of a row */
     ReceiveSide(CellCase of, int rank, TestTensors tensors, long... rows) {
@@ -65,15 +72,27 @@ abstract class ReceiveSide {
         return extents;
     }
 
-    /** What update is given; null for low latency. */
-    abstract @Nullable LayoutInfo updateInfo();
+    /**
+     * Names what the calls are given.
+     *
+     * @param update null for low latency
+     * @param dispatch null for C's {@code NULL}
+     * @param weights received with the rows; backward, given to combine
+     * @param indices received with the rows
+     */
+    final void calls(@Nullable LayoutInfo update, @Nullable LayoutInfo dispatch, @Nullable Mirrored weights,
+            @Nullable Mirrored indices) {
+        updateInfo = update;
+        dispatchInfo = dispatch;
+        dispatchOutputs = DispatchOutputs.of(tokens.tensor(), isForward() ? tensor(weights) : null, tensor(indices),
+                tensor(scales));
+        combineInputs = CombineInputs.of(expertRows.tensor(), isForward() ? null : tensor(weights),
+                tensor(expertScales));
+    }
 
-    /** What dispatch is given. */
-    abstract @Nullable LayoutInfo dispatchInfo();
-
-    abstract DispatchOutputs dispatchOutputs();
-
-    abstract CombineInputs combineInputs();
+    static @Nullable EpTensor tensor(@Nullable Mirrored mirrored) {
+        return mirrored == null ? null : mirrored.tensor();
+    }
 
     /** Without a budget: sizes the tensors from the counters, which are on the host. */
     void sizeFromCounters() {

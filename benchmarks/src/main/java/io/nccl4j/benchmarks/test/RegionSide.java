@@ -4,25 +4,19 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
 import io.nccl4j.benchmarks.test.TestTensors.Mirrored;
-import io.nccl4j.ep.CombineInputs;
-import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.ExpertIds;
 import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.nccl.DataType;
-import io.nccl4j.oracle.RankOutputs;
 import io.nccl4j.oracle.GlobalInputs;
 import io.nccl4j.oracle.LowLatencyRankMajor;
+import io.nccl4j.oracle.RankOutputs;
 import io.nccl4j.oracle.RowsWritten;
-import org.jspecify.annotations.Nullable;
 
 /** Low latency, RANK_MAJOR. */
 final class RegionSide extends ReceiveSide {
     private final Mirrored counters;
     private final Mirrored indices;
     private final Mirrored weights;
-    private final LayoutInfo info;
-    private final DispatchOutputs outputs;
-    private final CombineInputs inputs;
 
     RegionSide(CellCase of, int rank, TestTensors tensors) {
         super(of, rank, tensors, of.shape().ranks(), of.shape().maxTokens());
@@ -30,33 +24,8 @@ final class RegionSide extends ReceiveSide {
         counters = tensors.output(DataType.INT32, ranks);
         indices = tensors.output(DataType.INT32, ranks, of.shape().maxTokens(), of.shape().topK());
         weights = tensors.output(DataType.FLOAT32, ranks, of.shape().maxTokens(), of.shape().topK());
-        info = LayoutInfo.builder().sourceRankCounters(counters.tensor())
-                .expertIds(of.globalIds() ? ExpertIds.GLOBAL : ExpertIds.AUTO).build();
-        outputs = DispatchOutputs.of(tokens.tensor(), weights.tensor(), indices.tensor(),
-                scales == null ? null : scales.tensor());
-        inputs = CombineInputs.of(expertRows.tensor(), null,
-                expertScales == null ? null : expertScales.tensor());
-    }
-
-    @Override
-    @Nullable
-    LayoutInfo updateInfo() {
-        return null;
-    }
-
-    @Override
-    LayoutInfo dispatchInfo() {
-        return info;
-    }
-
-    @Override
-    DispatchOutputs dispatchOutputs() {
-        return outputs;
-    }
-
-    @Override
-    CombineInputs combineInputs() {
-        return inputs;
+        calls(null, LayoutInfo.builder().sourceRankCounters(counters.tensor())
+                .expertIds(of.globalIds() ? ExpertIds.GLOBAL : ExpertIds.AUTO).build(), weights, indices);
     }
 
     @Override

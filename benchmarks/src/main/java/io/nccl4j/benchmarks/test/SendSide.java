@@ -16,6 +16,7 @@ import io.nccl4j.oracle.CombinedRows;
 import io.nccl4j.oracle.Mismatch;
 import io.nccl4j.oracle.Rows;
 import io.nccl4j.oracle.Source;
+import io.nccl4j.testing.LayerKind;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
@@ -50,7 +51,7 @@ final class SendSide {
         weights = tensors.input(DataType.FLOAT32, most, topK);
         combined = tensors.output(wire.combineType(), most, of.hidden());
         combinedWeights = forward ? null : tensors.output(DataType.FLOAT32, most, topK);
-        boolean weightsHome = of.cell().shape() == Shape.LL_EXPERT_MAJOR;
+        boolean weightsHome = of.cell().shape() == LayerKind.LL_EXPERT_MAJOR;
         inputs = DispatchInputs.of(tokens.tensor(), weightsHome || !forward ? null : weights.tensor(),
                 scales == null ? null : scales.tensor());
         EpTensor home = weightsHome ? weights.tensor() : combinedWeights == null ? null : combinedWeights.tensor();

@@ -1,6 +1,7 @@
 package io.nccl4j.benchmarks.test;
 
 import io.nccl4j.oracle.ExpertMajorMode;
+import io.nccl4j.testing.LayerKind;
 import org.jspecify.annotations.Nullable;
 
 /** What a group is like beyond its configuration's shape. */
@@ -28,10 +29,10 @@ enum Setting {
         return this == LOCAL_DUP || this == NVLINK_DUP;
     }
 
-    boolean suits(Shape shape) {
+    boolean suits(LayerKind shape) {
         return switch (this) {
             case STANDARD -> true;
-            case LOCAL_DUP, NVLINK_DUP -> shape == Shape.HT_EXPERT_MAJOR;
+            case LOCAL_DUP, NVLINK_DUP -> shape == LayerKind.HT_EXPERT_MAJOR;
             case MASKED -> shape.isLowLatency();
         };
     }

@@ -2,39 +2,37 @@ package io.nccl4j.benchmarks.test;
 
 import io.nccl4j.Backend;
 import io.nccl4j.benchmarks.cli.BackendOption;
-import io.nccl4j.benchmarks.cli.Json;
+import io.nccl4j.benchmarks.cli.LayerKindOptions;
+import io.nccl4j.benchmarks.cli.OutputOption;
+import io.nccl4j.benchmarks.cli.RanksOption;
+import io.nccl4j.benchmarks.cli.SeedOption;
 import io.nccl4j.benchmarks.cli.Usage;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.MisuseMode;
-import io.nccl4j.ep.Algorithm;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.SplittableRandom;
 import java.util.concurrent.Callable;
-import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
-import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
-import picocli.CommandLine.TypeConversionException;
 
 /** {@code ep test}. */
 @Command(name = "test", description = "Run the correctness matrix: every algorithm, layout, type, recipe, budget, mode and direction, "
         + "on random shapes and routings, every row against a reference in plain Java.", footer = {"",
                 "Prints PASS, FAIL or SKIP for each. Exit code 0 if nothing failed, else 1; 2 if the options make no sense."})
 public final class TestCommand implements Callable<Integer> {
-    @Option(names = "--ranks", paramLabel = "N", defaultValue = "4", description = "Number of ranks (default: ${DEFAULT-VALUE}).")
-    private int ranks;
+    @Mixin
+    private final RanksOption ranks = new RanksOption(4);
 
     @Option(names = "--processes", description = "Ranks as processes of this machine instead of threads.")
     private boolean processes;
 
-    @Option(names = "--algorithm", paramLabel = "ll|ht", converter = AlgorithmConverter.class, description = "Low latency or high throughput only (default: both).")
-    private @Nullable Algorithm algorithm;
+    @Mixin
+    private final LayerKindOptions kinds = new LayerKindOptions();
 
     @Option(names = "--only", paramLabel = "TEXT", defaultValue = "", description = "Only lines that contain this text, such as \"ht flat bfloat16\".")
     private String only = "";
@@ -42,14 +40,14 @@ public final class TestCommand implements Callable<Integer> {
     @Option(names = "--cases", paramLabel = "N", defaultValue = "3", description = "Random cases per line (default: ${DEFAULT-VALUE}).")
     private int cases;
 
-    @Option(names = "--seed", paramLabel = "HEX", converter = SeedConverter.class, description = "Where the cases come from, to repeat a run (default: a new one, which is printed).")
-    private @Nullable Long seed;
+    @Mixin
+    private final SeedOption seed = new SeedOption();
 
     @Mixin
     private final BackendOption backend = new BackendOption();
 
-    @Option(names = "--json", description = "Print one JSON object instead of lines.")
-    private boolean json;
+    @Mixin
+    private final OutputOption output = new OutputOption();
 
     @Option(names = "--as-rank", hidden = true, description = "This process is one rank of several.")
     private boolean asRank;
@@ -60,26 +58,27 @@ public final class TestCommand implements Callable<Integer> {
     @Override
     public Integer call() throws Exception {
         Usage usage = new Usage(spec);
-        usage.require(ranks >= 1 && ranks <= 64, "--ranks %d: must be 1 to 64", ranks);
-        usage.require(cases >= 1, "--cases %d: must be at least 1", cases);
-        List<Cell> cells = Cell.matrix(algorithm).stream().filter(cell -> cell.toString().contains(only)).toList();
+        ranks.check(usage);
+        usage.requireIn("--cases", cases, Integer.MAX_VALUE);
+        List<Cell> cells = Cell.matrix(kinds.kinds(usage)).stream().filter(cell -> cell.toString().contains(only))
+                .toList();
         usage.require(!cells.isEmpty(), "--only '%s': there is no such line", only);
-        long chosen = seed == null ? new SplittableRandom().nextLong() : seed;
-        Matrix matrix = new Matrix(cells, ranks, cases, chosen);
+        long chosen = seed.orNew();
+        Matrix matrix = new Matrix(cells, ranks.count(), cases, chosen);
         if (asRank) {
             prepare(chosen);
             RankProcess.run(matrix, backend.backend());
             return 0;
         }
-        if (!json) {
-            System.out.println("seed " + Long.toHexString(chosen) + ", " + ranks + " ranks as "
+        if (!output.isJson()) {
+            System.out.println("seed " + Long.toHexString(chosen) + ", " + ranks.count() + " ranks as "
                     + (processes ? "processes" : "threads") + ", backend "
                     + backend.backend().name().toLowerCase(Locale.ROOT));
         }
         List<Outcome> outcomes = new ArrayList<>();
         runner(chosen).run(matrix, outcome -> {
             outcomes.add(outcome);
-            if (!json) {
+            if (!output.isJson()) {
                 System.out.println(outcome);
             }
         });
@@ -90,9 +89,7 @@ public final class TestCommand implements Callable<Integer> {
         if (processes) {
             backend.use();
             List<String> selection = new ArrayList<>(List.of("--only", only));
-            if (algorithm != null) {
-                selection.addAll(List.of("--algorithm", algorithm == Algorithm.LOW_LATENCY ? "ll" : "ht"));
-            }
+            selection.addAll(kinds.arguments());
             return new ProcessRunner(backend.backend(), selection);
         }
         prepare(chosen);
@@ -112,38 +109,13 @@ public final class TestCommand implements Callable<Integer> {
         long passed = count(outcomes, Outcome.Status.PASS);
         long failed = count(outcomes, Outcome.Status.FAIL);
         long skipped = count(outcomes, Outcome.Status.SKIP);
-        if (json) {
-            System.out.println(Json.of(Map.of("passed", passed, "failed", failed, "skipped", skipped, "seed",
-                    Long.toHexString(chosen), "outcomes", outcomes)));
-        } else {
-            System.out.printf("%d passed, %d failed, %d skipped%n", passed, failed, skipped);
-        }
+        output.print(Map.of("passed", passed, "failed", failed, "skipped", skipped, "seed", Long.toHexString(chosen),
+                "outcomes", outcomes),
+                () -> passed + " passed, " + failed + " failed, " + skipped + " skipped");
         return failed == 0 ? 0 : 1;
     }
 
     private static long count(List<Outcome> outcomes, Outcome.Status status) {
         return outcomes.stream().filter(outcome -> outcome.status() == status).count();
-    }
-
-    static final class AlgorithmConverter implements ITypeConverter<Algorithm> {
-        @Override
-        public Algorithm convert(String value) {
-            return switch (value) {
-                case "ll" -> Algorithm.LOW_LATENCY;
-                case "ht" -> Algorithm.HIGH_THROUGHPUT;
-                default -> throw new TypeConversionException("expected ll or ht but was '" + value + "'");
-            };
-        }
-    }
-
-    static final class SeedConverter implements ITypeConverter<Long> {
-        @Override
-        public Long convert(String value) {
-            try {
-                return Long.parseUnsignedLong(value, 16);
-            } catch (NumberFormatException e) {
-                throw new TypeConversionException("expected a hexadecimal number but was '" + value + "'");
-            }
-        }
     }
 }

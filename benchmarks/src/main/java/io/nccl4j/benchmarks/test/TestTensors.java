@@ -1,6 +1,6 @@
 package io.nccl4j.benchmarks.test;
 
-import io.nccl4j.benchmarks.ranks.HostMirror;
+import io.nccl4j.testing.HostMirror;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.ep.EpTensor;
@@ -68,7 +68,7 @@ final class TestTensors implements AutoCloseable {
     }
 
     private Mirrored mirrored(EpTensor tensor) {
-        HostMirror mirror = new HostMirror(tensor, communicator.device());
+        HostMirror mirror = new HostMirror(tensor);
         closing.push(mirror::close);
         return new Mirrored(tensor, mirror);
     }

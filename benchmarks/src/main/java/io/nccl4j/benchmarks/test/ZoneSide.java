@@ -3,22 +3,16 @@ package io.nccl4j.benchmarks.test;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
 import io.nccl4j.benchmarks.test.TestTensors.Mirrored;
-import io.nccl4j.ep.CombineInputs;
-import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.ExpertOutputs;
 import io.nccl4j.oracle.GlobalInputs;
 import io.nccl4j.oracle.LowLatencyExpertMajor;
 import io.nccl4j.oracle.RowsWritten;
-import org.jspecify.annotations.Nullable;
 
 /** Low latency, EXPERT_MAJOR. */
 final class ZoneSide extends ReceiveSide {
     private final Mirrored counters;
-    private final LayoutInfo info;
-    private final DispatchOutputs outputs;
-    private final CombineInputs inputs;
     private final int zones;
     private final int zoneRows;
 
@@ -27,31 +21,7 @@ final class ZoneSide extends ReceiveSide {
         zones = of.shape().localExperts();
         zoneRows = of.shape().ranks() * of.shape().maxTokens();
         counters = tensors.output(DataType.INT32, zones);
-        info = LayoutInfo.of(counters.tensor());
-        outputs = DispatchOutputs.of(tokens.tensor(), null, null, scales == null ? null : scales.tensor());
-        inputs = CombineInputs.of(expertRows.tensor(), null,
-                expertScales == null ? null : expertScales.tensor());
-    }
-
-    @Override
-    @Nullable
-    LayoutInfo updateInfo() {
-        return null;
-    }
-
-    @Override
-    LayoutInfo dispatchInfo() {
-        return info;
-    }
-
-    @Override
-    DispatchOutputs dispatchOutputs() {
-        return outputs;
-    }
-
-    @Override
-    CombineInputs combineInputs() {
-        return inputs;
+        calls(null, LayoutInfo.of(counters.tensor()), null, null);
     }
 
     @Override

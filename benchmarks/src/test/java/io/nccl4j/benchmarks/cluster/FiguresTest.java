@@ -5,20 +5,15 @@ import static org.assertj.core.api.Assertions.within;
 
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
-import io.nccl4j.benchmarks.layer.DrawnRouting;
 import io.nccl4j.benchmarks.layer.LayerShape;
-import io.nccl4j.benchmarks.layer.Payload;
 import io.nccl4j.benchmarks.layer.Traffic;
-import io.nccl4j.ep.Algorithm;
-import io.nccl4j.ep.Layout;
-import io.nccl4j.nccl.DataType;
+import io.nccl4j.testing.LayerKind;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 
 class FiguresTest {
     private static final int ITERATIONS = 100;
-    private static final LayerShape SHAPE = new LayerShape(Algorithm.LOW_LATENCY, Layout.EXPERT_MAJOR, 2, 8, 128, 7168,
-            8, DataType.BFLOAT16, Payload.NONE);
+    private static final LayerShape SHAPE = LayerShape.bfloat16(LayerKind.LL_EXPERT_MAJOR, 2, 8, 8, 128, 7168);
 
     /** Rank 0 takes 1 to 100 microseconds for dispatch, rank 1 always 100; nobody has times for both together. */
     private static List<Samples> samples() {
@@ -34,7 +29,7 @@ class FiguresTest {
     }
 
     private static List<Figures> figures() {
-        return Figures.of(SHAPE, CallMode.EAGER, new Traffic(new DrawnRouting(SHAPE, true, 1)), samples());
+        return Figures.of(SHAPE, CallMode.EAGER, new Traffic(SHAPE, SHAPE.routing(true, 1)), samples());
     }
 
     @Test

@@ -1,0 +1,229 @@
+#include "cuda/kernel.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <mutex>
+
+#include "base/host_access.h"
+#include "cuda/device.h"
+#include "cuda/entry.h"
+#include "cuda/handle_table.h"
+#include "cuda/streams.h"
+#include "cuda/work.h"
+
+namespace emu {
+
+// A library. Work that was captured before it was unloaded finds out.
+struct KernelImage {
+  enum class Kind { Code, Garbage };
+
+  cudaLibrary_t handle = nullptr;
+  Kind kind = Kind::Garbage;
+  std::atomic<bool> loaded{true};
+  std::mutex mutex;
+  std::map<std::string, cudaKernel_t> kernels;  // that were asked for
+};
+
+size_t KernelFunction::parameterBytes() const {
+  size_t bytes = 0;
+  for (const nccl4jEmuParameter_t& parameter : parameters) bytes = std::max(bytes, parameter.offset + parameter.size);
+  return bytes;
+}
+
+namespace kernels {
+
+namespace {
+
+struct Registry {
+  std::mutex mutex;
+  std::map<std::string, std::shared_ptr<const KernelFunction>> functions;
+};
+
+Registry& registry() {
+  static Registry& instance = *new Registry;
+  return instance;
+}
+
+HandleTable<cudaLibrary_t, KernelImage, 0x4c>& libraries() {
+  static auto& table = *new HandleTable<cudaLibrary_t, KernelImage, 0x4c>;
+  return table;
+}
+
+HandleTable<cudaKernel_t, Kernel, 0x4b>& table() {
+  static auto& kernels = *new HandleTable<cudaKernel_t, Kernel, 0x4b>;
+  return kernels;
+}
+
+// Cubins are ELF files, fatbins have a number of their own, PTX is text that names its version.
+KernelImage::Kind kindOf(const void* image) {
+  const auto* bytes = static_cast<const unsigned char*>(image);
+  if (!readable(bytes, 4)) return KernelImage::Kind::Garbage;
+  static const unsigned char elf[] = {0x7f, 'E', 'L', 'F'};
+  static const unsigned char fatbin[] = {0x50, 0xed, 0x55, 0xba};
+  if (std::memcmp(bytes, elf, sizeof elf) == 0 || std::memcmp(bytes, fatbin, sizeof fatbin) == 0) return KernelImage::Kind::Code;
+  // The text ends with a NUL; comments may come first.
+  static const char version[] = ".version";
+  size_t matched = 0;
+  const auto there = [&](size_t i) {
+    const bool newPage = i == 0 || reinterpret_cast<uintptr_t>(bytes + i) % 4096 == 0;
+    return !newPage || readable(bytes + i, 1);
+  };
+  for (size_t i = 0; there(i) && bytes[i] != 0 && bytes[i] < 0x80; i++) {
+    matched = bytes[i] == static_cast<unsigned char>(version[matched]) ? matched + 1 : (bytes[i] == '.' ? 1 : 0);
+    if (version[matched] == 0) return KernelImage::Kind::Code;
+  }
+  return KernelImage::Kind::Garbage;
+}
+
+cudaKernel_t handleOf(const std::shared_ptr<KernelImage>& image, const std::shared_ptr<const KernelFunction>& function) {
+  const std::lock_guard<std::mutex> lock(image->mutex);
+  const auto known = image->kernels.find(function->name);
+  if (known != image->kernels.end()) return known->second;
+  const auto made = table().insert([&](cudaKernel_t handle) {
+    auto kernel = std::make_shared<Kernel>();
+    kernel->handle = handle;
+    kernel->function = function;
+    kernel->image = image;
+    return kernel;
+  });
+  image->kernels.emplace(function->name, made->handle);
+  return made->handle;
+}
+
+std::shared_ptr<KernelImage> open(cudaLibrary_t library, cudaError_t* error) {
+  std::shared_ptr<KernelImage> image = libraries().find(library);
+  *error = image == nullptr ? cudaErrorInvalidResourceHandle
+           : image->kind == KernelImage::Kind::Garbage ? cudaErrorInvalidKernelImage : cudaSuccess;
+  return image;
+}
+
+// A parameter list that a compiler could have made: in order, without overlap.
+bool plausible(const nccl4jEmuParameter_t* parameters, size_t count) {
+  size_t end = 0;
+  for (size_t i = 0; i < count; i++) {
+    if (parameters[i].size == 0 || parameters[i].size > 32764 || parameters[i].offset < end || parameters[i].offset > 32764) {
+      return false;
+    }
+    end = parameters[i].offset + parameters[i].size;
+  }
+  return true;
+}
+
+}  // namespace
+
+int add(const char* name, const nccl4jEmuParameter_t* parameters, size_t count, nccl4jEmuKernel_t run, void* context) {
+  if (name == nullptr || name[0] == 0 || (count > 0 && parameters == nullptr) || !plausible(parameters, count)) {
+    return NCCL4J_EMU_BAD_VALUE;
+  }
+  Registry& all = registry();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  if (run == nullptr) return all.functions.erase(name) != 0 ? NCCL4J_EMU_OK : NCCL4J_EMU_UNKNOWN_NAME;
+  auto function = std::make_shared<KernelFunction>();
+  function->name = name;
+  function->parameters.assign(parameters, parameters + count);
+  function->run = run;
+  function->context = context;
+  all.functions[name] = std::move(function);
+  return NCCL4J_EMU_OK;
+}
+
+cudaError_t load(const void* data, cudaLibrary_t* out) {
+  *out = libraries()
+             .insert([&](cudaLibrary_t handle) {
+               auto image = std::make_shared<KernelImage>();
+               image->handle = handle;
+               // As on a GPU, nothing is said of an image that is none before a kernel is asked for.
+               image->kind = kindOf(data);
+               return image;
+             })
+             ->handle;
+  return cudaSuccess;
+}
+
+cudaError_t unload(cudaLibrary_t library) {
+  if (libraries().find(library) == nullptr) return cudaErrorInvalidResourceHandle;
+  // What is enqueued still has its code.
+  for (int device = 0; device < device::count(); device++) drainDevice(device);
+  const std::shared_ptr<KernelImage> image = libraries().take(library);
+  if (image == nullptr) return cudaErrorInvalidResourceHandle;
+  const std::lock_guard<std::mutex> lock(image->mutex);
+  image->loaded.store(false, std::memory_order_release);
+  for (const auto& entry : image->kernels) table().take(entry.second);
+  return cudaSuccess;
+}
+
+cudaError_t find(cudaLibrary_t library, const char* name, cudaKernel_t* out) {
+  cudaError_t error;
+  const std::shared_ptr<KernelImage> image = open(library, &error);
+  if (error != cudaSuccess) return error;
+  std::shared_ptr<const KernelFunction> function;
+  {
+    Registry& all = registry();
+    const std::lock_guard<std::mutex> lock(all.mutex);
+    const auto found = all.functions.find(name);
+    if (found == all.functions.end()) return cudaErrorSymbolNotFound;
+    function = found->second;
+  }
+  *out = handleOf(image, function);
+  return cudaSuccess;
+}
+
+cudaError_t all(cudaLibrary_t library, std::vector<cudaKernel_t>* out) {
+  cudaError_t error;
+  const std::shared_ptr<KernelImage> image = open(library, &error);
+  if (error != cudaSuccess) return error;
+  std::vector<std::shared_ptr<const KernelFunction>> functions;
+  {
+    Registry& registered = registry();
+    const std::lock_guard<std::mutex> lock(registered.mutex);
+    for (const auto& entry : registered.functions) functions.push_back(entry.second);
+  }
+  for (const auto& function : functions) out->push_back(handleOf(image, function));
+  return cudaSuccess;
+}
+
+std::shared_ptr<Kernel> kernel(const void* handle) {
+  return table().find(static_cast<cudaKernel_t>(const_cast<void*>(handle)));
+}
+
+cudaError_t launch(const cudaLaunchConfig_t& config, const std::shared_ptr<Kernel>& kernel, void** arguments) {
+  const std::vector<nccl4jEmuParameter_t>& parameters = kernel->function->parameters;
+  std::vector<unsigned char> values(kernel->function->parameterBytes());
+  for (size_t i = 0; i < parameters.size(); i++) {
+    const auto* value = static_cast<const unsigned char*>(arguments[i]);
+    if (!readable(value, parameters[i].size)) return cudaErrorInvalidValue;
+    std::memcpy(values.data() + parameters[i].offset, value, parameters[i].size);
+  }
+  Work work;
+  // The function lives as long as the work does, and its name with it.
+  work.name = kernel->function->name.c_str();
+  work.kind = WorkKind::Kernel;
+  work.run = [function = kernel->function, image = kernel->image, values = std::move(values), config](WorkContext& context) {
+    if (!image->loaded.load(std::memory_order_acquire)) {
+      return context.fail(cudaErrorIllegalInstruction, "the library of the kernel has been unloaded");
+    }
+    nccl4jEmuLaunch_t launch{};
+    launch.grid[0] = config.gridDim.x;
+    launch.grid[1] = config.gridDim.y;
+    launch.grid[2] = config.gridDim.z;
+    launch.block[0] = config.blockDim.x;
+    launch.block[1] = config.blockDim.y;
+    launch.block[2] = config.blockDim.z;
+    launch.shared_bytes = config.dynamicSmemBytes;
+    launch.arguments = values.data();
+    launch.stream = reinterpret_cast<uintptr_t>(context.stream);
+    launch.device = context.device;
+    launch.from_graph = context.fromGraph ? 1 : 0;
+    launch.work = &context;
+    const HostFunctionScope scope;
+    const int result = function->run(&launch, function->context);
+    if (result != cudaSuccess && context.text().empty()) context.fail(cudaErrorLaunchFailure, "the kernel returned %d", result);
+    return static_cast<cudaError_t>(result);
+  };
+  return submit(config.stream, std::move(work));
+}
+
+}  // namespace kernels
+
+}  // namespace emu

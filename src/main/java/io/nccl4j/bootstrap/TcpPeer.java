@@ -1,0 +1,233 @@
+package io.nccl4j.bootstrap;
+
+import io.nccl4j.bootstrap.TcpLink.Frame;
+import io.nccl4j.bootstrap.TcpLink.Kind;
+import io.nccl4j.bootstrap.TcpLink.StrangerException;
+import io.nccl4j.nccl.Departure;
+import java.io.IOException;
+import java.net.ConnectException;
+import java.net.InetSocketAddress;
+import java.net.Socket;
+import java.net.StandardSocketOptions;
+import java.nio.charset.StandardCharsets;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+
+/** The end of a rank other than 0. Until all ranks are there it connects again when its connection breaks. */
+final class TcpPeer extends Store {
+    private static final int ANSWER_MILLIS = 5_000;
+    private static final long FIRST_PAUSE = TimeUnit.MILLISECONDS.toNanos(10);
+    private static final long LONGEST_PAUSE = TimeUnit.MILLISECONDS.toNanos(250);
+
+    private final MeetingPlace place;
+    private final Thread thread;
+    /** Guarded by the lock, like the next ones. */
+    private @Nullable TcpLink link;
+    private @Nullable Socket socket;
+    private String problem = "nothing answers there";
+
+    private TcpPeer(MeetingPlace place, int rank, int size) {
+        super(rank, size, new Object());
+        this.place = place;
+        this.thread = Thread.ofPlatform().daemon().name("nccl4j bootstrap " + rank).unstarted(this::run);
+    }
+
+    static TcpPeer call(MeetingPlace place, int rank, int size) {
+        TcpPeer peer = new TcpPeer(place, rank, size);
+        peer.thread.start();
+        return peer;
+    }
+
+    /** Whether a rank 0 with this key listens there. */
+    static boolean isAnswered(InetSocketAddress address, Secret key, int millis) {
+        try (Socket opened = new Socket()) {
+            introduce(opened, address, key, millis, 0, 0);
+            return true;
+        } catch (IOException e) {
+            return false;
+        }
+    }
+
+    private static TcpLink introduce(Socket opened, InetSocketAddress address, Secret key, int millis, int rank,
+            int size) throws IOException {
+        opened.connect(address, millis);
+        if (opened.getLocalSocketAddress().equals(opened.getRemoteSocketAddress())) {
+            // A connection to a free port of its own machine can be given that very port. Rank 0 must get it back.
+            opened.setOption(StandardSocketOptions.SO_LINGER, 0);
+            throw new ConnectException("nobody listens there");
+        }
+        opened.setSoTimeout(millis);
+        TcpLink made = new TcpLink(opened, key, false);
+        made.introduce(rank, size);
+        opened.setSoTimeout(0);
+        return made;
+    }
+
+    private void run() {
+        try {
+            long pause = FIRST_PAUSE;
+            do {
+                for (InetSocketAddress address : find()) {
+                    if (!connect(address)) {
+                        return;
+                    }
+                }
+                pause = Math.min(pause * 2, LONGEST_PAUSE);
+            } while (pause(pause));
+        } catch (StrangerException e) {
+            fail("rank " + rank + " was turned away " + place + ": " + e.getMessage());
+        } catch (IllegalStateException e) {
+            fail(e.getMessage());
+        } catch (InterruptedException e) {
+            throw new AssertionError("nobody interrupts this thread", e);
+        }
+    }
+
+    private void fail(String reason) {
+        synchronized (lock) {
+            end(reason);
+        }
+    }
+
+    private List<InetSocketAddress> find() {
+        try {
+            return place.find();
+        } catch (IOException e) {
+            synchronized (lock) {
+                problem = String.valueOf(e.getMessage());
+            }
+            return List.of();
+        }
+    }
+
+    /** One connection, from its begin to its end; whether to try again. */
+    private boolean connect(InetSocketAddress address) throws StrangerException {
+        try (Socket opened = new Socket()) {
+            synchronized (lock) {
+                socket = opened;
+                if (hasLeft()) {
+                    return false;
+                }
+            }
+            TcpLink made = introduce(opened, address, place.key(), ANSWER_MILLIS, rank, size);
+            try {
+                receive(made);
+                return false;
+            } finally {
+                made.finish();
+            }
+        } catch (IOException e) {
+            return isWorthAnother(e);
+        }
+    }
+
+    /** Sends what this rank has put, and receives until rank 0 has gone. */
+    private void receive(TcpLink made) throws IOException {
+        synchronized (lock) {
+            made.send(new Frame(Kind.JOIN, rank));
+            valuesOf(rank).forEach((key, value) -> made.send(new Frame(Kind.VALUE, rank, key, value)));
+            link = made;
+        }
+        made.startWriter();
+        boolean refused = false;
+        while (!refused) {
+            Frame frame = made.receive();
+            synchronized (lock) {
+                switch (frame.kind()) {
+                    case VALUE -> add(frame.rank(), frame.key(), frame.content());
+                    case GONE -> addGone(frame.rank(), frame.departure());
+                    case FORGET -> forget(frame.rank());
+                    default -> {
+                        end(new String(frame.content(), StandardCharsets.UTF_8));
+                        refused = true;
+                    }
+                }
+            }
+        }
+    }
+
+    private boolean isWorthAnother(IOException e) throws StrangerException {
+        synchronized (lock) {
+            boolean connected = link != null;
+            if (!connected && e instanceof StrangerException stranger && !place.mayChange()) {
+                throw stranger;
+            }
+            link = null;
+            if (hasLeft() || gone().containsKey(0)) {
+                return false;
+            }
+            if (connected && isComplete()) {
+                addGone(0, TcpLink.lost(e));
+                return false;
+            }
+            problem = String.valueOf(e.getMessage());
+            for (int other = 0; other < size; other++) {
+                if (other != rank) {
+                    forget(other);
+                }
+            }
+            return true;
+        }
+    }
+
+    /** Waits; false once this rank has left. */
+    private boolean pause(long nanos) throws InterruptedException {
+        long end = System.nanoTime() + nanos;
+        synchronized (lock) {
+            for (long rest = nanos; rest > 0 && !hasLeft(); rest = end - System.nanoTime()) {
+                TimeUnit.NANOSECONDS.timedWait(lock, rest);
+            }
+            return !hasLeft();
+        }
+    }
+
+    @Override
+    String missing(long key) {
+        synchronized (lock) {
+            return link == null ? "rank 0" : super.missing(key);
+        }
+    }
+
+    @Override
+    String trouble() {
+        synchronized (lock) {
+            return link == null && gone().isEmpty() ? ": " + problem : "";
+        }
+    }
+
+    @Override
+    void publish(long key, byte[] value) {
+        if (link != null) {
+            link.send(new Frame(Kind.VALUE, rank, key, value));
+        }
+    }
+
+    @Override
+    void publishDeparture(Departure how) {
+        if (link != null) {
+            link.send(Frame.gone(rank, how));
+            link.finish();
+        }
+    }
+
+    @Override
+    void release() {
+        boolean connected;
+        synchronized (lock) {
+            connected = link != null;
+        }
+        if (connected) {
+            // Rank 0 closes the connection when it has read all.
+            join(thread, System.nanoTime() + LEAVE_NANOS);
+        }
+        synchronized (lock) {
+            TcpLink.close(socket);
+        }
+    }
+
+    @Override
+    public String toString() {
+        return place.toString();
+    }
+}

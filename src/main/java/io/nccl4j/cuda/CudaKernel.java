@@ -1,0 +1,199 @@
+package io.nccl4j.cuda;
+
+import io.nccl4j.bindings.cudart.CudaRuntime;
+import io.nccl4j.bindings.cudart.cudaFuncAttributes;
+import io.nccl4j.internal.LaunchCalls;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.lang.ref.Reference;
+
+/**
+ * A kernel of a {@link CudaModule}, {@code cudaKernel_t}. Lives as long as its module. Launches of one kernel may come from
+ * several threads, each with {@link KernelArguments} and a stream of its own.
+ */
+public final class CudaKernel {
+    /** Of all compute capabilities since 3.0. */
+    private static final int MAX_GRID_Y_Z = 65_535;
+    private static final int MAX_BLOCK_X_Y = 1024;
+    private static final int MAX_BLOCK_Z = 64;
+
+    private final CudaModule module;
+    private final CudaDevice device;
+    private final long function;
+    private final KernelParameters parameters;
+    private final int maxThreads;
+    private final int registers;
+    private final long staticSharedBytes;
+    private volatile int maxDynamicSharedBytes;
+
+    /** Asks for the attributes, which loads the kernel's code onto the device; that is current. */
+    CudaKernel(CudaModule module, CudaDevice device, MemorySegment function, String name) {
+        this.module = module;
+        this.device = device;
+        this.function = function.address();
+        this.parameters = KernelParameters.of(device, function, name);
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment attributes = cudaFuncAttributes.allocate(arena);
+            int status = CudaRuntime.cudaFuncGetAttributes(attributes, function);
+            if (status != 0) {
+                throw CudaModule.loadFailed(device, status, "cudaFuncGetAttributes(" + name + ")");
+            }
+            this.maxThreads = cudaFuncAttributes.maxThreadsPerBlock(attributes);
+            this.registers = cudaFuncAttributes.numRegs(attributes);
+            this.staticSharedBytes = cudaFuncAttributes.sharedSizeBytes(attributes);
+            this.maxDynamicSharedBytes = cudaFuncAttributes.maxDynamicSharedSizeBytes(attributes);
+        }
+    }
+
+    /** The name in the image; that of a C++ function which is not {@code extern "C"} is mangled. */
+    public String name() {
+        return parameters.kernel();
+    }
+
+    /** Number of parameters, found with {@code cudaFuncGetParamInfo}. */
+    public int parameterCount() {
+        return parameters.count();
+    }
+
+    /** Size in bytes of a parameter, {@code cudaFuncGetParamInfo}. */
+    public int parameterSize(int index) {
+        return parameters.size(index);
+    }
+
+    /** The most threads that a block of it can have, given its registers. */
+    public int maxThreadsPerBlock() {
+        return maxThreads;
+    }
+
+    /** Arguments for launches, none of them set. Make them once: changing and launching them allocates nothing. */
+    public KernelArguments arguments() {
+        module.address();
+        return new KernelArguments(parameters);
+    }
+
+    /**
+     * Allows launches with this much dynamic shared memory on its device, {@code cudaFuncSetAttribute}: needed for more
+     * than 48 KiB.
+     *
+     * @throws IllegalArgumentException if the device has less
+     */
+    public void maxDynamicSharedMemory(int bytes) {
+        module.address();
+        long limit = device.attribute(DeviceAttribute.MAX_SHARED_MEMORY_PER_BLOCK_BYTES) - staticSharedBytes;
+        if (bytes < 0 || bytes > limit) {
+            throw new IllegalArgumentException(
+                    bytes + " bytes of dynamic shared memory: kernel '" + name() + "' can have 0 to "
+                            + limit + " on " + device + ", where it has " + staticSharedBytes + " bytes of its own");
+        }
+        device.run(() -> device.check(
+                CudaRuntime.cudaFuncSetAttribute(MemorySegment.ofAddress(function),
+                        CudaRuntime.cudaFuncAttributeMaxDynamicSharedMemorySize(), bytes),
+                "cudaFuncSetAttribute"));
+        maxDynamicSharedBytes = bytes;
+    }
+
+    /**
+     * Blocks that run on one multiprocessor at a time, {@code cudaOccupancyMaxActiveBlocksPerMultiprocessor}: times
+     * {@link DeviceAttribute#MULTIPROCESSORS} it is the largest grid that runs at once.
+     *
+     * @param threads per block
+     * @param sharedBytes dynamic shared memory per block
+     */
+    public int maxActiveBlocks(int threads, int sharedBytes) {
+        module.address();
+        return device.call(() -> {
+            try (Arena arena = Arena.ofConfined()) {
+                MemorySegment out = arena.allocate(ValueLayout.JAVA_INT);
+                device.check(CudaRuntime.cudaOccupancyMaxActiveBlocksPerMultiprocessor(out,
+                        MemorySegment.ofAddress(function), threads, sharedBytes),
+                        "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+                return out.get(ValueLayout.JAVA_INT, 0);
+            }
+        });
+    }
+
+    /** {@link #launch(CudaStream, Dim3, Dim3, int, KernelArguments)} without dynamic shared memory. */
+    public void launch(CudaStream stream, Dim3 grid, Dim3 block, KernelArguments arguments) {
+        launch(stream, grid, block, 0, arguments);
+    }
+
+    /**
+     * Enqueues the kernel, {@code cudaLaunchKernelExC}, with the values that the arguments have now. Capturable; allocates
+     * nothing. The stream's device is the calling thread's current one.
+     *
+     * @param grid blocks; y and z are at most 65,535
+     * @param block threads; at most {@link #maxThreadsPerBlock()} in all, and 64 in z
+     * @param sharedBytes dynamic shared memory per block
+     * @throws IllegalArgumentException if the geometry is not possible, or the arguments or the stream are not this kernel's
+     * @throws IllegalStateException if an argument was never set, or the module or memory among the arguments is closed
+     * @throws CudaException if CUDA refuses the launch
+     */
+    public void launch(CudaStream stream, Dim3 grid, Dim3 block, int sharedBytes, KernelArguments arguments) {
+        module.address();
+        if (arguments.parameters() != parameters) {
+            throw new IllegalArgumentException(arguments + " were made by another kernel than " + this);
+        }
+        if (stream.device() != device) {
+            throw new IllegalArgumentException(this + " cannot be launched on " + stream);
+        }
+        if (!isPossible(grid, block, sharedBytes)) {
+            throw impossible(grid, block, sharedBytes);
+        }
+        arguments.checkReady(device);
+        long config = arguments.configure(grid, block, sharedBytes, stream.address());
+        int status = LaunchCalls.kernel(config, function, arguments.pointers());
+        Reference.reachabilityFence(arguments);
+        if (status != 0) {
+            throw launchFailed(status, grid, block, sharedBytes);
+        }
+        if (stream.isCapturing()) {
+            stream.retain(module);
+            arguments.retain(stream);
+        }
+    }
+
+    private boolean isPossible(Dim3 grid, Dim3 block, int sharedBytes) {
+        return grid.y() <= MAX_GRID_Y_Z && grid.z() <= MAX_GRID_Y_Z && block.x() <= MAX_BLOCK_X_Y
+                && block.y() <= MAX_BLOCK_X_Y && block.z() <= MAX_BLOCK_Z
+                && block.x() * block.y() * block.z() <= maxThreads
+                && sharedBytes >= 0 && sharedBytes <= maxDynamicSharedBytes;
+    }
+
+    private IllegalArgumentException impossible(Dim3 grid, Dim3 block, int sharedBytes) {
+        String start = "kernel '" + name() + "' with grid " + grid + ", block " + block + ", " + sharedBytes
+                + " bytes of dynamic shared memory: ";
+        if (grid.y() > MAX_GRID_Y_Z || grid.z() > MAX_GRID_Y_Z) {
+            return new IllegalArgumentException(
+                    start + "a grid has at most " + MAX_GRID_Y_Z + " blocks in y and in z; use x for more");
+        }
+        if (block.z() > MAX_BLOCK_Z) {
+            return new IllegalArgumentException(start + "a block has at most " + MAX_BLOCK_Z + " threads in z");
+        }
+        if ((long) block.x() * block.y() * block.z() > maxThreads) {
+            return new IllegalArgumentException(start + (long) block.x() * block.y() * block.z()
+                    + " threads per block, and with " + registers + " registers per thread it can have at most "
+                    + maxThreads);
+        }
+        return new IllegalArgumentException(start + "0 to " + maxDynamicSharedBytes
+                + " bytes are allowed; call maxDynamicSharedMemory first for more");
+    }
+
+    private CudaException launchFailed(int status, Dim3 grid, Dim3 block, int sharedBytes) {
+        device.checkUsable();
+        String advice = "";
+        if (status == CudaRuntime.cudaErrorInvalidResourceHandle()) {
+            advice = "; is " + device + " current on this thread? CudaDevice.makeCurrent() makes it so";
+        } else if (status == CudaRuntime.cudaErrorLaunchOutOfResources()) {
+            advice = "; it has " + registers + " registers per thread and " + staticSharedBytes
+                    + " bytes of shared memory";
+        }
+        return device.failed(status, "cudaLaunchKernelExC(" + name() + ", grid " + grid + ", block " + block + ", "
+                + sharedBytes + " bytes shared)", advice);
+    }
+
+    @Override
+    public String toString() {
+        return "CudaKernel '" + name() + "' of " + module;
+    }
+}

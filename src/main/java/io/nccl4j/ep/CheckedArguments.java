@@ -1,0 +1,68 @@
+package io.nccl4j.ep;
+
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Arguments that have passed the rules of a call together, for handles of one shape. Types, widths and addresses of tensors never
+ * change; so a later call compares identities and rows, and needs no rule.
+ */
+final class CheckedArguments {
+    private final HandleShape shape;
+    private final @Nullable Object second;
+    private final @Nullable Object third;
+    private final @Nullable Object fourth;
+    private final EpTensor[] perToken;
+    private final EpTensor[][] fixed;
+    private final long[] fixedRows;
+
+    /**
+     * @param second what was given beside the struct that keeps this
+     * @param perToken tensors with a row for each token of the last update
+     * @param fixed all other tensors, struct by struct
+     */
+    CheckedArguments(HandleShape shape, @Nullable Object second, @Nullable Object third, @Nullable Object fourth,
+            EpTensor[] perToken, EpTensor[]... fixed) {
+        this.shape = shape;
+        this.second = second;
+        this.third = third;
+        this.fourth = fourth;
+        this.perToken = perToken;
+        this.fixed = fixed;
+        int count = 0;
+        for (EpTensor[] tensors : fixed) {
+            count += tensors.length;
+        }
+        this.fixedRows = new long[count];
+        int next = 0;
+        for (EpTensor[] tensors : fixed) {
+            for (EpTensor tensor : tensors) {
+                fixedRows[next++] = tensor.rows();
+            }
+        }
+    }
+
+    /**
+     * Whether the same was given again, and nothing is against it now.
+     *
+     * @param tokens of the last update
+     */
+    boolean hold(HandleShape now, @Nullable Object b, @Nullable Object c, @Nullable Object d, long tokens) {
+        if (shape != now || second != b || third != c || fourth != d) {
+            return false;
+        }
+        for (EpTensor tensor : perToken) {
+            if (tensor.rows() != tokens) {
+                return false;
+            }
+        }
+        int next = 0;
+        for (EpTensor[] tensors : fixed) {
+            for (EpTensor tensor : tensors) {
+                if (tensor.rows() != fixedRows[next++]) {
+                    return false;
+                }
+            }
+        }
+        return true;
+    }
+}

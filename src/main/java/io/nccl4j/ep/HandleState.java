@@ -1,0 +1,163 @@
+package io.nccl4j.ep;
+
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.internal.CaptureScope;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The routing that the next call of a handle works with: dispatch with that of the last update, combine with that of the last dispatch;
+ * and whether those will have run by then.
+ */
+final class HandleState {
+    private static final long NONE = -1;
+
+    private final Object handle;
+    private final GroupState group;
+    private final boolean lowLatency;
+    private final LastCall update = new LastCall();
+    private final LastCall dispatch = new LastCall();
+    private long tokens = NONE;
+    private @Nullable EpTensor routing;
+    private long dispatchedTokens = NONE;
+    private @Nullable EpTensor dispatchedRouting;
+    private long dispatchedRows;
+
+    /** @param handle for messages */
+    HandleState(Object handle, GroupState group, boolean lowLatency) {
+        this.handle = handle;
+        this.group = group;
+        this.lowLatency = lowLatency;
+    }
+
+    /** T of the last update; -1 if there is none that counts. */
+    long tokens() {
+        return tokens;
+    }
+
+    /** Rows that the outputs of the last dispatch had room for. */
+    long dispatchedRows() {
+        return dispatchedRows;
+    }
+
+    void updated(EpTensor topkIdx, CudaStream stream) {
+        route(topkIdx, topkIdx.rows());
+        update.enqueued(stream);
+        if (!lowLatency && stream.isCapturing()) {
+            captured().routed(this, topkIdx, topkIdx.rows());
+        }
+    }
+
+    /** An update has failed. */
+    void lose() {
+        route(null, NONE);
+    }
+
+    private void route(@Nullable EpTensor topkIdx, long count) {
+        if (tokens != count || routing != topkIdx) {
+            group.change();
+        }
+        tokens = count;
+        routing = topkIdx;
+    }
+
+    /** @param rows of the outputs */
+    void dispatched(CudaStream stream, long rows) {
+        dispatch.enqueued(stream);
+        if (dispatchedTokens != tokens || dispatchedRouting != routing) {
+            group.change();
+        }
+        dispatchedTokens = tokens;
+        dispatchedRouting = routing;
+        dispatchedRows = rows;
+        if (lowLatency && stream.isCapturing()) {
+            captured().routed(this, routing, tokens);
+        }
+    }
+
+    private CapturedCalls captured() {
+        CaptureScope capture = CaptureScope.current();
+        if (capture == null) {
+            throw new IllegalStateException(handle + ": its stream captures, but not on this thread");
+        }
+        return group.captured(capture);
+    }
+
+    /**
+     * A graph is about to be launched whose last captured update, or low-latency dispatch, had this routing: the state on the device will
+     * be that, and eager calls that were made for another one must not use it.
+     */
+    void replayed(@Nullable EpTensor source, long count) {
+        if (!lowLatency) {
+            if (count != tokens && tokens != NONE) {
+                route(null, NONE);
+            }
+        } else if (dispatchedTokens != count || dispatchedRouting != source) {
+            dispatchedTokens = count;
+            dispatchedRouting = source;
+            group.change();
+        }
+    }
+
+    /** T of the last update. The library would take it from the tensor if there was none, and read maps that nobody wrote. */
+    long tokensFor(String call, long rows) {
+        Rule.UPDATED.refuseIf(tokens == NONE,
+                "%s of %s before its first update, or after a graph has updated it for another number of tokens: "
+                        + "update again",
+                call, handle);
+        return tokens == NONE ? rows : tokens;
+    }
+
+    void checkDispatch(CudaStream stream) {
+        if (lowLatency ? !canBegin() : !update.isBefore(stream)) {
+            refuseToBegin("dispatch", stream);
+        }
+        if (stream.isCapturing()) {
+            capture("dispatch", update, Rule.UPDATED);
+        }
+    }
+
+    void checkCombine(CudaStream stream) {
+        if (lowLatency && (tokens != dispatchedTokens || routing != dispatchedRouting)) {
+            Rule.DISPATCHED.refuseIf(dispatchedTokens != NONE,
+                    "combine of %s with a routing of %d tokens that was not dispatched: the last dispatch had another "
+                            + "one, of %d",
+                    handle, tokens, dispatchedTokens);
+        }
+        if (lowLatency ? !dispatch.isBefore(stream) || !canBegin() : !update.isBefore(stream)) {
+            Rule.DISPATCHED.refuseIf(lowLatency && !dispatch.isBefore(stream),
+                    "combine of %s before its first dispatch, or before the last one has run; one that was captured "
+                            + "counts when the graph is launched",
+                    handle);
+            refuseToBegin("combine", stream);
+        }
+        if (stream.isCapturing()) {
+            capture("combine", lowLatency ? dispatch : update, Rule.DISPATCHED);
+        }
+    }
+
+    private void capture(String call, LastCall before, Rule rule) {
+        CapturedCalls calls = captured();
+        calls.after(before.due(), rule, call, handle);
+        if (lowLatency) {
+            calls.begins();
+        }
+    }
+
+    /** Low latency: no other operation is half done, and the routing that the device is going to read is still there. */
+    private boolean canBegin() {
+        EpTensor read = routing;
+        return !group.isPending() && read != null && !read.isClosed();
+    }
+
+    private void refuseToBegin(String call, CudaStream stream) {
+        Rule.UPDATED.refuseIf(!lowLatency && !update.isBefore(stream),
+                "%s of %s before its last update has run: it was captured, and its graph was never launched; "
+                        + "update again",
+                call, handle);
+        Rule.SEND_PENDING.refuseIf(group.isPending(),
+                "%s of %s while a send half is pending in its group (%s): complete it first", call, handle, group);
+        EpTensor read = routing;
+        Rule.UPDATED.refuseIf(read != null && read.isClosed(),
+                "%s of %s: the routing of its last update, %s, is gone; update again", call, handle, read);
+    }
+}

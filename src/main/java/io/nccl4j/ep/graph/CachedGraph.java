@@ -1,0 +1,61 @@
+package io.nccl4j.ep.graph;
+
+import io.nccl4j.cuda.CudaStream;
+
+/** A graph of a {@link GraphCache}, until it is evicted. */
+public final class CachedGraph {
+    private final GraphCache cache;
+    private final GraphKey key;
+    private final CachedReplay replay;
+    private boolean evicted;
+    private long bytes;
+    private long lastLaunch;
+
+    CachedGraph(GraphCache cache, GraphKey key, CachedReplay replay, long bytes) {
+        this.cache = cache;
+        this.key = key;
+        this.replay = replay;
+        this.bytes = bytes;
+    }
+
+    /** What it was captured for. Routing rows beyond the present batch, up to its {@code tokens}, must be -1. */
+    public GraphKey key() {
+        return key;
+    }
+
+    /**
+     * Enqueues the step. One native call if it was captured as a whole; allocates nothing but what eager segments do.
+     *
+     * @throws IllegalStateException if it was evicted, or what it points to has moved
+     */
+    public void launch(CudaStream stream) {
+        if (evicted) {
+            throw new IllegalStateException(this + " is closed");
+        }
+        replay.launch().accept(stream);
+        lastLaunch = cache.tick();
+    }
+
+    /** Device memory that its warm-up and capture took: the most of all ranks. */
+    public long bytes() {
+        return bytes;
+    }
+
+    void bytes(long agreed) {
+        bytes = agreed;
+    }
+
+    long lastLaunch() {
+        return lastLaunch;
+    }
+
+    void close() {
+        evicted = true;
+        replay.close().run();
+    }
+
+    @Override
+    public String toString() {
+        return "CachedGraph(" + key + ")" + (evicted ? " (evicted)" : "");
+    }
+}

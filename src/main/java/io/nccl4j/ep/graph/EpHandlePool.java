@@ -1,0 +1,303 @@
+package io.nccl4j.ep.graph;
+
+import io.nccl4j.NativeObject;
+import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.ep.BufferConfig;
+import io.nccl4j.ep.EpBuffers;
+import io.nccl4j.ep.EpGroup;
+import io.nccl4j.ep.EpHandle;
+import io.nccl4j.ep.HandleConfig;
+import io.nccl4j.ep.Layout;
+import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Ownership;
+import io.nccl4j.internal.TimeLimit;
+import io.nccl4j.nccl.DataType;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Function;
+
+/**
+ * Several handles of one shape with their buffers, made once and lent: to one step after the other, or to lanes (micro-batches) that
+ * overlap. Lending allocates nothing and makes no native call.
+ *
+ * <p>The handles share their group, whose operations run in one order: they are made on one stream, or on streams ordered by
+ * events, and at most one send half is pending among them. With a {@link Builder#groupPerSlot() group per slot}, slots do not depend
+ * on each other.
+ *
+ * <p>Buffers and groups are made and closed collectively, slot by slot: all ranks build the pool with the same values. All ranks lend
+ * in the same order too, since a slot's windows and groups belong to the same slot of the other ranks. What a captured graph uses of
+ * a slot stays as long as the graph.
+ */
+public final class EpHandlePool extends NativeObject {
+    /**
+     * A handle with its buffers, for as long as it is lent. The pool has one object per slot and lends it again and again: close
+     * it once per lending.
+     */
+    public static final class Slot implements AutoCloseable {
+        private final EpHandlePool pool;
+        private final int index;
+        private final EpHandle handle;
+        private final EpBuffers buffers;
+        private boolean lent;
+
+        private Slot(EpHandlePool pool, int index, EpBuffers buffers) {
+            this.pool = pool;
+            this.index = index;
+            this.handle = buffers.handle();
+            this.buffers = buffers;
+        }
+
+        /** Its number in the pool, from 0. */
+        public int index() {
+            return index;
+        }
+
+        /** @throws IllegalStateException if the slot was given back */
+        public EpHandle handle() {
+            checkLent();
+            return handle;
+        }
+
+        /** @throws IllegalStateException if the slot was given back */
+        public EpBuffers buffers() {
+            checkLent();
+            return buffers;
+        }
+
+        private void checkLent() {
+            if (!lent) {
+                throw new IllegalStateException(this + " is not lent");
+            }
+        }
+
+        /**
+         * Gives the slot back, on any thread; does nothing if it is not lent. Work that uses it may be in flight: whoever is lent it
+         * next enqueues on the same stream, or on one that waits for that.
+         */
+        @Override
+        public void close() {
+            synchronized (pool) {
+                lent = false;
+                pool.notifyAll();
+            }
+        }
+
+        @Override
+        public String toString() {
+            return "slot " + index + " of " + pool.label();
+        }
+    }
+
+    private final EpGroup group;
+    private final Slot[] slots;
+    private final long waitNanos;
+    private long steps;
+
+    private EpHandlePool(List<EpBuffers> buffers, List<NativeObject> owned, EpGroup group, Duration wait) {
+        super("EpHandlePool", group.address(), group);
+        // The last slot first.
+        Ownership.of(this).owns(owned.reversed());
+        Ownership.of(this).onClose(this::checkClose);
+        this.group = group;
+        this.waitNanos = TimeLimit.nanos(wait);
+        this.slots = new Slot[buffers.size()];
+        for (int i = 0; i < slots.length; i++) {
+            slots[i] = new Slot(this, i, buffers.get(i));
+        }
+    }
+
+    /** A pool on {@code group}, which must stay open longer than the pool. */
+    public static Builder builder(EpGroup group) {
+        return new Builder(group);
+    }
+
+    /** What the pool is made of. */
+    public static final class Builder {
+        private final EpGroup group;
+        private int slots = 2;
+        private boolean groupPerSlot;
+        private Duration wait = Duration.ZERO;
+        private Function<EpGroup, EpHandle> maker = EpGroup::createHandle;
+
+        private Builder(EpGroup group) {
+            this.group = group;
+        }
+
+        /** How many; 2 by default. */
+        public Builder slots(int count) {
+            slots = count;
+            return this;
+        }
+
+        /**
+         * Makes a group of the same configuration for every slot but the first, so that slots can have a send half pending at the same
+         * time. Each takes the memory of a group.
+         */
+        public Builder groupPerSlot() {
+            groupPerSlot = true;
+            return this;
+        }
+
+        /** How long lending waits if the slot is still lent; by default it throws at once. */
+        public Builder waitAtMost(Duration limit) {
+            wait = limit;
+            return this;
+        }
+
+        /** Handles other than those that the group makes by default; not in memory of the caller, which several cannot share. */
+        public Builder handles(Layout layout, int topK, HandleConfig config) {
+            if (config.memory() != null) {
+                throw new IllegalArgumentException("handle memory of the caller: handles of a pool cannot share it");
+            }
+            maker = of -> of.createHandle(layout, topK, config);
+            return this;
+        }
+
+        /** {@link #build(BufferConfig)} for rows that travel as they are: BFLOAT16, FLOAT16 or FLOAT32. */
+        public EpHandlePool build(int hidden, DataType type) {
+            return build(BufferConfig.of(hidden, type));
+        }
+
+        /**
+         * Makes groups, handles and buffers. Collective.
+         *
+         * @param config of the buffers
+         */
+        public EpHandlePool build(BufferConfig config) {
+            CaptureScope.refuse("EpHandlePool.build", "build the pool before the capture");
+            if (slots < 1) {
+                throw new IllegalArgumentException("slots is " + slots + ": must be at least 1");
+            }
+            List<NativeObject> owned = new ArrayList<>();
+            List<EpBuffers> buffers = new ArrayList<>();
+            boolean done = false;
+            try {
+                for (int i = 0; i < slots; i++) {
+                    buffers.add(slot(owned, i > 0 && groupPerSlot, config));
+                }
+                EpHandlePool pool = new EpHandlePool(buffers, owned, group, wait);
+                done = true;
+                return pool;
+            } finally {
+                if (!done) {
+                    Ownership.closeAll(owned.reversed());
+                }
+            }
+        }
+
+        private EpBuffers slot(List<NativeObject> owned, boolean ownGroup, BufferConfig config) {
+            EpGroup of = group;
+            if (ownGroup) {
+                of = EpGroup.create(group.communicator(), group.config());
+                owned.add(of);
+            }
+            EpHandle handle = maker.apply(of);
+            owned.add(handle);
+            EpBuffers made = handle.allocateBuffers(config);
+            owned.add(made);
+            return made;
+        }
+    }
+
+    /** Number of slots. */
+    public int size() {
+        return slots.length;
+    }
+
+    /**
+     * Lends the slot of the next step: slots take turns whatever the order in which they come back, so that ranks which lend equally
+     * often hold the same one.
+     *
+     * @throws IllegalStateException if it is lent and the pool does not wait
+     * @throws WaitTimeoutException if it was not given back in time
+     */
+    public synchronized Slot lend() {
+        long start = 0;
+        Slot slot = slots[(int) (steps % slots.length)];
+        while (slot.lent) {
+            start = await(slot, start);
+            slot = slots[(int) (steps % slots.length)];
+        }
+        steps++;
+        return taken(slot);
+    }
+
+    /**
+     * Lends the slot of a lane: always the same one. Does not change whose turn {@link #lend()} has.
+     *
+     * @param lane from 0 to {@link #size()} - 1
+     * @throws IllegalStateException if it is lent and the pool does not wait
+     * @throws WaitTimeoutException if it was not given back in time
+     */
+    public synchronized Slot lend(int lane) {
+        if (lane < 0 || lane >= slots.length) {
+            throw new IllegalArgumentException(
+                    "lane " + lane + ": " + label() + " has lanes 0 to " + (slots.length - 1));
+        }
+        long start = 0;
+        Slot slot = slots[lane];
+        while (slot.lent) {
+            start = await(slot, start);
+        }
+        return taken(slot);
+    }
+
+    private Slot taken(Slot slot) {
+        address();
+        slot.lent = true;
+        return slot;
+    }
+
+    /** Waits until something is given back; answers when the waiting began. */
+    private long await(Slot slot, long since) {
+        long now = System.nanoTime();
+        long start = since == 0 ? now : since;
+        if (waitNanos == 0) {
+            throw new IllegalStateException(
+                    slot + " is still lent: give it back, or make the pool larger than " + slots.length);
+        }
+        long rest = waitNanos - (now - start);
+        if (rest <= 0) {
+            throw new WaitTimeoutException(
+                    slot + " was not given back within " + TimeUnit.NANOSECONDS.toMillis(waitNanos) + " ms");
+        }
+        try {
+            TimeUnit.NANOSECONDS.timedWait(this, rest);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new IllegalStateException("interrupted while waiting for " + slot, e);
+        }
+        return start;
+    }
+
+    private void checkClose() {
+        CaptureScope.refuse("close of " + label(), "close after the capture");
+        synchronized (this) {
+            for (Slot slot : slots) {
+                if (slot.lent) {
+                    throw new IllegalStateException(label() + " cannot be closed while " + slot + " is lent");
+                }
+                if (slot.handle.isSendPending()) {
+                    throw new IllegalStateException(
+                            label() + " cannot be closed while a send half of " + slot
+                                    + " is pending: complete it first");
+                }
+            }
+        }
+        if (!group.isBoundToCurrentThread()) {
+            throw new IllegalStateException(label() + " cannot be closed by " + Thread.currentThread()
+                    + ", which its group does not belong to: call bindToCurrentThread() of the group");
+        }
+    }
+
+    private String label() {
+        return Ownership.of(this).label();
+    }
+
+    @Override
+    public String toString() {
+        return label() + (isClosed() ? " (closed)" : "(" + slots.length + " slots of " + group + ")");
+    }
+}

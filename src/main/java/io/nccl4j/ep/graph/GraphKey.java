@@ -1,0 +1,44 @@
+package io.nccl4j.ep.graph;
+
+import io.nccl4j.ep.CombineRecipe;
+import io.nccl4j.ep.DispatchRecipe;
+import io.nccl4j.ep.EpBuffers;
+import io.nccl4j.ep.Layout;
+
+/**
+ * What the capture of a step has fixed, so that anything else needs another graph. Tokens, weights and routing are not among that.
+ *
+ * @param tokens T: the graph serves as many tokens or fewer
+ * @param layout of what is received
+ * @param dispatchRecipe quantisation of dispatch
+ * @param combineRecipe quantisation of combine
+ */
+public record GraphKey(int tokens, Layout layout, DispatchRecipe dispatchRecipe, CombineRecipe combineRecipe) {
+    /** Without quantisation. */
+    public static GraphKey of(int tokens, Layout layout) {
+        return new GraphKey(tokens, layout, DispatchRecipe.NONE, CombineRecipe.NONE);
+    }
+
+    /** With the layout and the recipes of {@code buffers}. */
+    public static GraphKey of(int tokens, EpBuffers buffers) {
+        return new GraphKey(tokens, buffers.handle().layout(), buffers.config().dispatchRecipe(),
+                buffers.config().combineRecipe());
+    }
+
+    /** The same with another T. */
+    public GraphKey withTokens(int count) {
+        return new GraphKey(count, layout, dispatchRecipe, combineRecipe);
+    }
+
+    /** Whether a graph of this key can serve {@code count} tokens in place of one that is {@code like} another but for T. */
+    boolean serves(GraphKey like, int count) {
+        return tokens >= count && layout == like.layout && dispatchRecipe == like.dispatchRecipe
+                && combineRecipe == like.combineRecipe;
+    }
+
+    @Override
+    public String toString() {
+        return layout + " T=" + tokens + (dispatchRecipe == DispatchRecipe.NONE ? "" : " dispatch " + dispatchRecipe)
+                + (combineRecipe == CombineRecipe.NONE ? "" : " combine " + combineRecipe);
+    }
+}

@@ -1,0 +1,91 @@
+package io.nccl4j.testing;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.nccl4j.cuda.CudaGraphExec;
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.ep.EpHandle;
+import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.Mismatch;
+import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.oracle.RowsWritten;
+import java.nio.ByteBuffer;
+import java.util.List;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+@EmulatedRanks(4)
+class MoeLayerTest {
+    /** Duplicates are for low latency only. */
+    private static final List<RoutingKind> ROUTINGS = List.of(RoutingKind.UNIFORM, RoutingKind.SKEWED,
+            RoutingKind.CONCENTRATED, RoutingKind.HOLES, RoutingKind.NOTHING);
+
+    @ParameterizedTest
+    @EnumSource
+    void stepsAreRightEagerlyAsGraphsAndByExplicitCalls(LayerKind kind, EmulatedCluster cluster) {
+        EpCase model = kind.draw(4, 1);
+        cluster.run(rank -> {
+            try (MoeRank moe = MoeRank.of(rank, kind, model)) {
+                MoeLayer layer = moe.layer();
+                LayerCalls calls = new LayerCalls(layer.buffers());
+                EpHandle handle = layer.handle();
+                try (CudaGraphExec graph = layer.capture(model.shape().maxTokens(), moe.stream())) {
+                    for (RoutingKind routing : ROUTINGS) {
+                        EpCase batch = model.redraw(routing, 2);
+                        layer.runAndVerify(batch, moe.stream());
+                        List<List<ByteBuffer>> received = layer.received();
+                        layer.load(batch, moe.stream());
+                        layer.spoil(moe.stream());
+                        moe.await();
+                        rank.bootstrap().barrier();
+                        graph.launch(moe.stream());
+                        moe.await();
+                        layer.verify(batch, RowsWritten.WINDOW, MoeLayer.UNTOUCHED);
+                        assertThat(layer.received()).isEqualTo(received);
+                        layer.load(batch, moe.stream());
+                        explicit(layer, calls, handle, moe.stream());
+                        moe.await();
+                        layer.verify(batch);
+                        rank.bootstrap().barrier();
+                    }
+                }
+            }
+        });
+    }
+
+    private static void explicit(MoeLayer layer, LayerCalls calls, EpHandle handle, CudaStream stream) {
+        calls.update(handle, stream);
+        calls.dispatch(handle, stream);
+        layer.experts(stream);
+        calls.combine(handle, stream);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void whatIsWrongIsNoticed(LayerKind kind, EmulatedCluster cluster) {
+        EpCase model = kind.draw(4, 3);
+        EpCase batch = model.redraw(RoutingKind.UNIFORM, 4);
+        cluster.run(rank -> {
+            try (MoeRank moe = MoeRank.of(rank, kind, model)) {
+                MoeLayer layer = moe.layer();
+                layer.runAndVerify(batch, moe.stream());
+                // Another batch, other experts, and no combine.
+                boolean sends = layer.count(batch) > 0;
+                EpCase other = model.redraw(RoutingKind.UNIFORM, 5);
+                assertThatThrownBy(() -> layer.verify(other)).isInstanceOf(Mismatch.class);
+                layer.load(batch, moe.stream());
+                layer.handle().dispatchAsync(layer.buffers(), layer.count(batch), moe.stream());
+                layer.experts((expert, column, x) -> -x, moe.stream());
+                layer.handle().combineAsync(layer.buffers(), moe.stream());
+                moe.await();
+                if (sends) {
+                    assertThatThrownBy(() -> layer.verify(batch)).isInstanceOf(Mismatch.class)
+                            .hasMessageContaining("combined");
+                }
+            }
+        });
+    }
+}

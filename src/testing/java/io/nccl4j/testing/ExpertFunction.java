@@ -1,0 +1,28 @@
+package io.nccl4j.testing;
+
+import io.nccl4j.oracle.NumberFormat;
+
+/** What experts compute, element by element. */
+@FunctionalInterface
+public interface ExpertFunction {
+
+    /** The value at {@code column} of an expert's output for a token with {@code x} there. */
+    float apply(int expert, int column, float x);
+
+    /** Each expert scales by a factor of its own, so that a row which went to the wrong one shows. */
+    static ExpertFunction scaling() {
+        return (expert, column, x) -> (expert % 31 + 1) * 0.125f * x;
+    }
+
+    /** The weighted sum of what experts make of a token, in their order, rounded once. */
+    default byte[] sum(int[] experts, float[] weights, byte[] token, NumberFormat format) {
+        float[] x = format.decodeRow(token);
+        float[] sum = new float[x.length];
+        for (int k = 0; k < experts.length; k++) {
+            for (int column = 0; column < sum.length; column++) {
+                sum[column] = Math.fma(weights[k], apply(experts[k], column, x[column]), sum[column]);
+            }
+        }
+        return format.encodeRow(sum);
+    }
+}
