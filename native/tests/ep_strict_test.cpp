@@ -497,5 +497,38 @@ TEST(EpStrict, H3BrokenWaitsEndADestroy) {
   });
 }
 
+// Two groups of one communicator, updated in different order: NCCL would exchange the routing of one for that of the other.
+TEST(EpStrict, O1OrderOfUpdates) {
+  const Option report("misuse", "report"), limit("wait_limit_ms", "20000");
+  Case facts = one(false, kFlat);
+  facts.ranks = 2;
+  Barrier barrier(2);
+  asThreads(2, [&](Rank& rank) {
+    const ncclEpGroupConfig_t config = groupConfig(facts);
+    ncclEpGroup_t groups[2] = {};
+    ncclEpHandle_t handles[2] = {};
+    for (int i = 0; i < 2; ++i) {
+      ASSERT_EP(ncclSuccess, ncclEpCreateGroup(&groups[i], rank.comm, &config));
+      ASSERT_EP(ncclSuccess, ncclEpInitHandle(&handles[i], groups[i], facts.layout, nullptr, facts.topk, nullptr));
+    }
+    auto topk = std::make_unique<Tensor>(ncclInt64, std::vector<size_t>{4, 2});
+    for (const int i : {0, 1}) EXPECT_EP(ncclSuccess, ncclEpUpdateHandle(handles[i], *topk, nullptr, rank.stream));
+    synchronize(rank);
+    barrier.meet();
+    for (const int i : {rank.rank, 1 - rank.rank}) (void)ncclEpUpdateHandle(handles[i], *topk, nullptr, rank.stream);
+    expectFault(rank, cudaErrorLaunchFailure, "ncclEpUpdateHandle of group");
+    topk.reset();
+    barrier.meet();
+    EXPECT_CUDA(cudaSuccess, cudaDeviceReset());
+    for (int i = 0; i < 2; ++i) {
+      EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(handles[i]));
+      EXPECT_EP(ncclInternalError, ncclEpGroupDestroy(groups[i]));
+    }
+    EXPECT_NCCL(ncclSuccess, ncclCommAbort(rank.comm));
+    EXPECT_CUDA(cudaSuccess, cudaStreamCreate(&rank.stream));
+    EXPECT_NCCL(ncclSuccess, ncclCommInitAll(&rank.comm, 1, &rank.rank));
+  });
+}
+
 }  // namespace
 }  // namespace ep_test

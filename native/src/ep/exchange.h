@@ -77,7 +77,7 @@ class Exchange {
 
   Header& header(int rank) const { return *reinterpret_cast<Header*>(segments_[static_cast<size_t>(rank)]->data()); }
   std::atomic<uint64_t>& mail(Channel channel, int source, int destination) const;
-  Arrival wait(int other, const std::function<bool()>& ready, uint64_t deadline) const;
+  Arrival wait(Channel channel, int other, const std::function<bool()>& ready, uint64_t deadline) const;
   Arrival waitForPost(Channel channel, int source, const std::function<bool()>& ready, uint64_t deadline) const;
   bool requestRing(std::atomic<uint64_t>& word) const;
 

@@ -47,6 +47,11 @@ ncclResult_t provideWindowMemory(Call& call, Group& group, size_t bytes) {
                     used < total ? total - used : 0, total);
 }
 
+ncclResult_t noteOrder(Call& call, const Group& group, const char* operation) {
+  const std::string differs = noteCollective(group.comm, operation);
+  return differs.empty() ? ncclSuccess : call.undefined("%s", differs.c_str());
+}
+
 GroupRegistry& groups() {
   static GroupRegistry& instance = *new GroupRegistry;
   return instance;
@@ -65,6 +70,7 @@ namespace {
 // waits does, or an abort of the communicator.
 ncclResult_t meetToDestroy(Call& call, Group& group) {
   Team& team = *group.team;
+  if (auto failure = noteOrder(call, group, "ncclEpGroupDestroy")) return failure;
   const TeamResult met = team.barrier(waitLimit());
   if (met == TeamResult::Ok || (met == TeamResult::PeerDied && !group.lowLatency)) return ncclSuccess;
   const std::string why = team.explain();

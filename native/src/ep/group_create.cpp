@@ -161,6 +161,7 @@ class Creation {
 
     // The first collective comes before the checks that follow: a rank that fails them leaves the others waiting.
     if (!comm_.blocking) return call_.exits("the communicator is non-blocking");
+    if (auto failure = noteOrder(call_, group, "ncclEpCreateGroup")) return failure;
     if (auto failure = meet(nullptr)) return failure;
 
     if (!group.lowLatency && config_.max_recv_tokens_per_rank != 0 &&
@@ -198,9 +199,11 @@ class Creation {
 
   // Exchanges what the ranks must agree on; with `budgets` NULL only makes sure that everybody is there.
   ncclResult_t meet(std::vector<uint64_t>* budgets) {
+    static std::atomic<uint64_t> made{0};
     struct Word {
       Agreement agreement;
       uint64_t budget;
+      uint64_t number;
     };
     Group& group = *group_;
     Word mine;
@@ -214,11 +217,13 @@ class Creation {
     mine.agreement.version = static_cast<uint32_t>(options::epVersion());
     mine.agreement.rdmaBytes = group.rdmaBytes;
     mine.budget = group.shape.maxReceive;
+    mine.number = made.fetch_add(1) + 1;
     std::vector<Word> all(group.shape.ranks);
     if (group.team->allGather(&mine, all.data(), sizeof mine, waitLimit()) != TeamResult::Ok) {
       return call_.exits("the ranks did not meet: %s", group.team->explain().c_str());
     }
     if (budgets == nullptr) return ncclSuccess;
+    group.number = all[0].number;
     for (size_t r = 0; r < all.size(); ++r) {
       budgets->push_back(all[r].budget);
       // The real library does not notice, and reads and writes past its buffers later.

@@ -49,6 +49,7 @@ ncclResult_t provideLlBuffer(Call& call, Group& group, ncclEpLayout_t layout, si
   if (const cudaError_t error = drainDevice(group.device)) {
     return call.throws("the device has failed (%d)", static_cast<int>(error));
   }
+  if (auto failure = noteOrder(call, group, "ncclEpInitHandle, growing the LL buffer")) return failure;
   if (group.team->barrier(waitLimit()) != TeamResult::Ok) {
     return call.exits("the LL buffer grows, but the ranks did not meet: %s", group.team->explain().c_str());
   }

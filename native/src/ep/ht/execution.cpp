@@ -33,6 +33,7 @@ cudaError_t HtExecution::start(bool countsForFaults) {
     return context_.fail(cudaErrorIllegalAddress, "%s on rank %d: the group was destroyed", plan_.function,
                          group_.rank);
   }
+  if (channel_ == Channel::Routing && group_.team->failed()) return failedTeam();
   if (busy().exchange(true, std::memory_order_acquire)) {
     return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: runs while another HT operation of the group does",
                          plan_.function, group_.rank);
@@ -49,7 +50,13 @@ cudaError_t HtExecution::start(bool countsForFaults) {
   return cudaSuccess;
 }
 
+cudaError_t HtExecution::failedTeam() {
+  return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: %s", plan_.function, group_.rank,
+                       group_.team->failureText().c_str());
+}
+
 cudaError_t HtExecution::ended(Arrival arrival, const char* what, int other) {
+  if (channel_ == Channel::Routing && group_.team->failed()) return failedTeam();
   const char* const why = arrival == Arrival::Late   ? "the wait limit passed"
                           : arrival == Arrival::Gone ? "it is gone"
                                                      : "the waits ended";

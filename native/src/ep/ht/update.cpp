@@ -3,6 +3,7 @@
 #include "ep/ht/execution.h"
 #include "ep/ht/update_run.h"
 #include "ep/window.h"
+#include "nccl/communicator.h"
 
 namespace emu::ep {
 
@@ -74,7 +75,14 @@ ncclResult_t updateRouting(Call& call, const std::shared_ptr<Handle>& handle, co
   // The routing goes around before the counters are looked at: the peers do not wait for a rank that fails here.
   const ncclResult_t late = takeCounters(call, *handle, info, op.get());
   if (late != ncclSuccess) op->expertCounters = op->expertOffsets = op->total = CounterTarget{};
-  if (auto failure = submitHt(call, op, stream)) return failure;
+  // The routing goes around in an all-gather of the communicator, whose order the ranks must share.
+  const size_t bytes = shape.maxDispatch * ((shape.ranks * shape.local() + 7) / 8);
+  const auto note = [comm = handle->group->comm,
+                     text = "ncclEpUpdateHandle of group " + std::to_string(handle->group->number) + ", all-gather of " +
+                            std::to_string(bytes) + " bytes"] {
+    (void)noteCollective(comm, text);
+  };
+  if (auto failure = submitHt(call, op, stream, note)) return failure;
   return late;
 }
 
