@@ -70,7 +70,9 @@ namespace {
 // waits does, or an abort of the communicator.
 ncclResult_t meetToDestroy(Call& call, Group& group) {
   Team& team = *group.team;
-  if (auto failure = noteOrder(call, group, "ncclEpGroupDestroy")) return failure;
+  if (group.lowLatency) {
+    if (auto failure = noteOrder(call, group, "ncclEpGroupDestroy, all-reduce")) return failure;
+  }
   const TeamResult met = team.barrier(waitLimit());
   if (met == TeamResult::Ok || (met == TeamResult::PeerDied && !group.lowLatency)) return ncclSuccess;
   const std::string why = team.explain();
