@@ -89,7 +89,8 @@ TEST(EpAbi, S12StructHeader) {
     std::memcpy(later.data(), &config, sizeof config);
     for (const unsigned size : {96u, 100u, 112u, 4096u}) {
       std::memcpy(later.data(), &size, sizeof size);
-      ASSERT_EP(ncclSuccess, ncclEpCreateGroup(&group, rank.comm, reinterpret_cast<ncclEpGroupConfig_t*>(later.data())));
+      ASSERT_EP(ncclSuccess,
+                ncclEpCreateGroup(&group, rank.comm, reinterpret_cast<ncclEpGroupConfig_t*>(later.data())));
       EXPECT_EP(ncclSuccess, ncclEpGroupDestroy(group));
     }
   });
@@ -165,16 +166,19 @@ TEST_F(EpMalformed, WildPointers) {
     Tensor good(ncclInt64, {4, 2});
     const auto wild = [](uintptr_t value) { return reinterpret_cast<void*>(value); };
     for (const uintptr_t value : {uintptr_t{8}, uintptr_t{0x1234567890}, ~uintptr_t{15}}) {
-      EXPECT_EP(ncclInternalError, ncclEpUpdateHandle(handle, static_cast<ncclEpTensor_t*>(wild(value)), nullptr, rank.stream));
+      EXPECT_EP(ncclInternalError,
+                ncclEpUpdateHandle(handle, static_cast<ncclEpTensor_t*>(wild(value)), nullptr, rank.stream));
       ncclEpTensor_t bad = *good.get();
       bad.sizes = static_cast<size_t*>(wild(value));
       EXPECT_EP(ncclInternalError, ncclEpUpdateHandle(handle, &bad, nullptr, rank.stream));
       bad = *good.get();
       bad.ndim = 0xffffffff;
       EXPECT_EP(ncclInternalError, ncclEpUpdateHandle(handle, &bad, nullptr, rank.stream));
-      EXPECT_EP(ncclInternalError, ncclEpDispatch(handle, static_cast<ncclEpDispatchInputs_t*>(wild(value)), nullptr, nullptr, nullptr, nullptr));
+      EXPECT_EP(ncclInternalError, ncclEpDispatch(handle, static_cast<ncclEpDispatchInputs_t*>(wild(value)), nullptr,
+                                                  nullptr, nullptr, nullptr));
       EXPECT_EP(ncclInternalError, ncclEpGetVersion(static_cast<int*>(wild(value))));
-      EXPECT_EP(ncclInternalError, ncclEpUpdateHandle(static_cast<ncclEpHandle_t>(wild(value)), good, nullptr, rank.stream));
+      EXPECT_EP(ncclInternalError,
+                ncclEpUpdateHandle(static_cast<ncclEpHandle_t>(wild(value)), good, nullptr, rank.stream));
       EXPECT_EP(ncclInternalError, ncclEpHandleDestroy(static_cast<ncclEpHandle_t>(wild(value))));
       EXPECT_EP(ncclInternalError, ncclEpGroupDestroy(static_cast<ncclEpGroup_t>(wild(value))));
       EXPECT_NE(ncclSuccess, ncclEpTensorDestroy(static_cast<ncclEpTensor_t*>(wild(value))));

@@ -66,7 +66,8 @@ TEST(EpBackward, S54Refusals) {
     Group group(rank, groupConfig(facts));
     Handle handle(group, facts.layout, facts.topk);
     Tensor topk(ncclInt64, {4, 4}), in(facts.type, {4, 32}), weights(ncclFloat32, {4, 4});
-    Tensor received(facts.type, {facts.maxReceive, 32}), many(ncclFloat32, {facts.maxReceive, 4}), ids(ncclInt64, {facts.maxReceive, 4});
+    Tensor received(facts.type, {facts.maxReceive, 32}), many(ncclFloat32, {facts.maxReceive, 4}),
+        ids(ncclInt64, {facts.maxReceive, 4});
     EXPECT_EP(ncclSuccess, ncclEpUpdateHandle(handle, topk, nullptr, rank.stream));
     auto config = made<ncclEpDispatchConfig_t>();
     config.pass_direction = NCCL_EP_BWD_PASS;
@@ -89,7 +90,8 @@ TEST(EpBackward, S54Refusals) {
     back.pass_direction = NCCL_EP_BWD_PASS;
     EXPECT_EP(ncclInvalidArgument, ncclEpCombine(handle, &inputs, &outputs, &back, rank.stream));  // no input gradients
     inputs.topk_weights = many;
-    EXPECT_EP(ncclInvalidArgument, ncclEpCombine(handle, &inputs, &outputs, &back, rank.stream));  // no output gradients
+    EXPECT_EP(ncclInvalidArgument,
+              ncclEpCombine(handle, &inputs, &outputs, &back, rank.stream));  // no output gradients
     EXPECT_EP(ncclInvalidArgument, ncclEpCombine(handle, &inputs, &outputs, nullptr, rank.stream));  // forward has none
     outputs.topk_weights = weights;
     const Misuses misuses;

@@ -13,31 +13,43 @@ TEST(EpCallHt, S210Flat) {
     bad->magic = 3;
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.inputs.topk_weights = bad; });
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.outputs.topk_idx = bad; });
-    Tensor three(ncclBfloat16, {3, 512}), odd(ncclBfloat16, {4, 12}), oddOut(ncclBfloat16, {32, 12}), wide(ncclBfloat16, {4, 520}), wideOut(ncclBfloat16, {32, 520});
+    Tensor three(ncclBfloat16, {3, 512}), odd(ncclBfloat16, {4, 12}), oddOut(ncclBfloat16, {32, 12}),
+        wide(ncclBfloat16, {4, 520}), wideOut(ncclBfloat16, {32, 520});
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.inputs.tokens = three; });
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.inputs.tokens = odd; s.outputs.tokens = oddOut; });
-    step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.inputs.tokens = wide; s.outputs.tokens = wideOut; });
+    step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) {
+      s.inputs.tokens = wide;
+      s.outputs.tokens = wideOut;
+    });
     Tensor line(ncclBfloat16, {32}), few(ncclBfloat16, {31, 512});
     step.dispatchAnswers(ncclInvalidArgument, kByCode, [&](Step& s) { s.outputs.tokens = line; });
-    step.dispatchAnswers(ncclInvalidArgument, kByCode, [&](Step& s) { s.outputs.tokens = few; });  // below M, whatever the count
+    step.dispatchAnswers(ncclInvalidArgument, kByCode,
+                         [&](Step& s) { s.outputs.tokens = few; });  // below M, whatever the count
     step.dispatchAnswers(ncclInvalidArgument, kByCode, [&](Step& s) { s.inputs.topk_weights = nullptr; });
     Tensor wrong(ncclFloat32, {4, 3}), halves(ncclFloat16, {4, 2});
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.inputs.topk_weights = wrong; });
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.inputs.topk_weights = halves; });
     Tensor noWeights(ncclFloat32, {0, 2});
-    step.dispatchAnswers(ncclInvalidArgument, kByCode, [&](Step& s) { s.outputs.topk_weights = noWeights; });  // emptiness differs
+    step.dispatchAnswers(ncclInvalidArgument, kByCode,
+                         [&](Step& s) { s.outputs.topk_weights = noWeights; });  // emptiness differs
     // After the collective: items 19 to 24.
-    Tensor halfOut(ncclFloat16, {32, 2}), oneWeights(ncclFloat32, {32}), shortWeights(ncclFloat32, {31, 2}), ids32(ncclInt32, {32, 2});
-    Tensor threeWeights(ncclFloat32, {3, 2}), threeIds(ncclInt64, {3, 2}), narrowOut(ncclBfloat16, {32, 256}), cubeOut(ncclBfloat16, {32, 512, 1});
+    Tensor halfOut(ncclFloat16, {32, 2}), oneWeights(ncclFloat32, {32}), shortWeights(ncclFloat32, {31, 2}),
+        ids32(ncclInt32, {32, 2});
+    Tensor threeWeights(ncclFloat32, {3, 2}), threeIds(ncclInt64, {3, 2}), narrowOut(ncclBfloat16, {32, 256}),
+        cubeOut(ncclBfloat16, {32, 512, 1});
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.outputs.tokens = cubeOut; });
-    step.dispatchAnswers(ncclInternalError, NCCL4J_EMU_END_UNDEFINED, [&](Step& s) { s.outputs.tokens = narrowOut; });  // C27
+    step.dispatchAnswers(ncclInternalError, NCCL4J_EMU_END_UNDEFINED,
+                         [&](Step& s) { s.outputs.tokens = narrowOut; });  // C27
     step.dispatchAnswers(ncclInvalidArgument, kByCode, [&](Step& s) { s.outputs.topk_weights = nullptr; });
     step.dispatchAnswers(ncclInvalidArgument, kByCode, [&](Step& s) { s.outputs.topk_idx = nullptr; });
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.outputs.topk_weights = halfOut; });
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.outputs.topk_weights = oneWeights; });
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.outputs.topk_idx = ids32; });
     step.dispatchAnswers(ncclInvalidArgument, kByCode, [&](Step& s) { s.outputs.topk_weights = shortWeights; });
-    step.dispatchAnswers(ncclInvalidArgument, kByCode, [&](Step& s) { s.outputs.topk_weights = threeWeights; s.outputs.topk_idx = threeIds; });
+    step.dispatchAnswers(ncclInvalidArgument, kByCode, [&](Step& s) {
+      s.outputs.topk_weights = threeWeights;
+      s.outputs.topk_idx = threeIds;
+    });
     EXPECT_EP(ncclSuccess, step.dispatch());
     EXPECT_EP(ncclSuccess, step.combine());
   });
@@ -48,7 +60,8 @@ TEST(EpCallHt, S210ExpertMajor) {
     Tensor ids(ncclInt64, {32, 2}), square(ncclFloat32, {32, 2}), few(ncclFloat32, {31});
     step.dispatchAnswers(ncclInvalidArgument, kByCode, [&](Step& s) { s.outputs.topk_idx = ids; });
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.outputs.topk_weights = square; });
-    step.dispatchAnswers(ncclInvalidArgument, kByCode, [&](Step& s) { s.outputs.topk_weights = few; });  // no read-back: M rows
+    step.dispatchAnswers(ncclInvalidArgument, kByCode,
+                         [&](Step& s) { s.outputs.topk_weights = few; });  // no read-back: M rows
     EXPECT_EP(ncclSuccess, step.dispatch());
     EXPECT_EP(ncclSuccess, step.combine());
   });
@@ -84,7 +97,8 @@ TEST(EpCallHt, S210LateErrorLeavesPeersAlone) {
 TEST(EpCallHt, S211Combine) {
   withStep(one(false, NCCL_EP_LAYOUT_FLAT), [](Rank&, ncclEpHandle_t, Step& step) {
     EXPECT_EP(ncclSuccess, step.dispatch());
-    Tensor cube(ncclBfloat16, {32, 512, 1}), odd(ncclBfloat16, {32, 12}), oddOut(ncclBfloat16, {4, 12}), weights(ncclFloat32, {32, 2});
+    Tensor cube(ncclBfloat16, {32, 512, 1}), odd(ncclBfloat16, {32, 12}), oddOut(ncclBfloat16, {4, 12}),
+        weights(ncclFloat32, {32, 2});
     Tensor three(ncclBfloat16, {3, 512}), narrow(ncclBfloat16, {4, 256}), half(ncclFloat16, {4, 512});
     Tensor four(ncclFloat32, {32, 4}), fourOut(ncclFloat32, {4, 4}), few(ncclBfloat16, {1, 512});
     step.combineAnswers(ncclInternalError, kAbort, [&](Step& s) { s.back.tokens = cube; });
@@ -94,9 +108,13 @@ TEST(EpCallHt, S211Combine) {
     step.combineAnswers(ncclInternalError, kAbort, [&](Step& s) { s.home.tokens = three; });
     step.combineAnswers(ncclInternalError, kAbort, [&](Step& s) { s.home.tokens = narrow; });
     step.combineAnswers(ncclInternalError, NCCL4J_EMU_END_UNDEFINED, [&](Step& s) { s.home.tokens = half; });  // C25
-    step.combineAnswers(ncclInternalError, kAbort, [&](Step& s) { s.back.tokens = four; s.home.tokens = fourOut; });  // H % 8
+    step.combineAnswers(ncclInternalError, kAbort, [&](Step& s) {
+      s.back.tokens = four;
+      s.home.tokens = fourOut;
+    });  // H % 8
     // 1.6: an unknown direction is the forward one here.
-    step.combineAnswers(ncclSuccess, kByCode, [&](Step& s) { s.combineConfig.pass_direction = static_cast<ncclEpPassDir_t>(5); });
+    step.combineAnswers(ncclSuccess, kByCode,
+                        [&](Step& s) { s.combineConfig.pass_direction = static_cast<ncclEpPassDir_t>(5); });
     EXPECT_EP(ncclSuccess, step.combine());
   });
 }
@@ -105,10 +123,12 @@ TEST(EpCallHt, S211Combine) {
 TEST(EpCallHt, S210Divisibility) {
   Case facts = one(false, NCCL_EP_LAYOUT_FLAT);
   facts.experts = 6;
-  withStep(facts, [](Rank&, ncclEpHandle_t, Step& step) { step.dispatchAnswers(ncclInternalError, kAbort, [](Step&) {}); });
+  withStep(facts,
+           [](Rank&, ncclEpHandle_t, Step& step) { step.dispatchAnswers(ncclInternalError, kAbort, [](Step&) {}); });
   facts = one(false, NCCL_EP_LAYOUT_FLAT);
   facts.maxTokens = 6;
-  withStep(facts, [](Rank&, ncclEpHandle_t, Step& step) { step.dispatchAnswers(ncclInternalError, kAbort, [](Step&) {}); });
+  withStep(facts,
+           [](Rank&, ncclEpHandle_t, Step& step) { step.dispatchAnswers(ncclInternalError, kAbort, [](Step&) {}); });
 }
 
 // 5.5.3: an eager dispatch takes outputs of exactly the count, and refuses fewer.
@@ -126,11 +146,15 @@ TEST(EpCallHt, S553EagerRows) {
     EXPECT_EP(ncclSuccess, step.dispatch());
     Tensor few(ncclBfloat16, {3, 512}), fewWeights(ncclFloat32, {3, 2}), fewIds(ncclInt64, {3, 2});
     step.dispatchAnswers(ncclInvalidArgument, kByCode, [&](Step& s) { s.outputs.tokens = few; });
-    step.dispatchAnswers(ncclInvalidArgument, kByCode, [&](Step& s) { s.outputs.topk_weights = fewWeights; s.outputs.topk_idx = fewIds; });
+    step.dispatchAnswers(ncclInvalidArgument, kByCode, [&](Step& s) {
+      s.outputs.topk_weights = fewWeights;
+      s.outputs.topk_idx = fewIds;
+    });
     // 5.5.4: nothing routed here: outputs without rows and data.
     step.topk.write(std::vector<int64_t>(8, -1));
     EXPECT_EP(ncclSuccess, step.update());
-    auto none = Tensor::bare(ncclBfloat16, {0, 512}), noWeights = Tensor::bare(ncclFloat32, {0, 2}), noIds = Tensor::bare(ncclInt64, {0, 2});
+    auto none = Tensor::bare(ncclBfloat16, {0, 512}), noWeights = Tensor::bare(ncclFloat32, {0, 2}),
+         noIds = Tensor::bare(ncclInt64, {0, 2});
     step.dispatchAnswers(ncclSuccess, kByCode, [&](Step& s) {
       s.outputs.tokens = *none;
       s.outputs.topk_weights = *noWeights;
@@ -147,7 +171,8 @@ TEST(EpCallHt, S553EagerRows) {
 TEST(EpCallHt, S310ExpertsPerRank) {
   Case facts = one(false, NCCL_EP_LAYOUT_EXPERT_MAJOR);
   facts.experts = 260;
-  withStep(facts, [](Rank&, ncclEpHandle_t, Step& step) { step.dispatchAnswers(ncclInternalError, kAbort, [](Step&) {}); });
+  withStep(facts,
+           [](Rank&, ncclEpHandle_t, Step& step) { step.dispatchAnswers(ncclInternalError, kAbort, [](Step&) {}); });
   facts.experts = 256;
   withStep(facts, [](Rank&, ncclEpHandle_t, Step& step) { EXPECT_EP(ncclSuccess, step.dispatch()); });
   // In dup modes a power of two, which Update asks for; FLAT handles do not care.

@@ -10,12 +10,17 @@ using nccl_test::asThreads;
 TEST(EpCall, S210LlExpertMajor) {
   withStep(one(true, NCCL_EP_LAYOUT_EXPERT_MAJOR), [](Rank& rank, ncclEpHandle_t handle, Step& step) {
     checkCommonPrefix(step, handle, rank);
-    Tensor three(ncclBfloat16, {3, 512}), odd(ncclBfloat16, {4, 24}), wide(ncclBfloat16, {4, 528}), oddOut(ncclBfloat16, {8, 8, 24});
-    Tensor wrongOut(ncclBfloat16, {8, 4, 512}), wideOut(ncclBfloat16, {8, 8, 528}), weights(ncclFloat32, {4, 2}), ids(ncclInt32, {1, 8, 2});
+    Tensor three(ncclBfloat16, {3, 512}), odd(ncclBfloat16, {4, 24}), wide(ncclBfloat16, {4, 528}),
+        oddOut(ncclBfloat16, {8, 8, 24});
+    Tensor wrongOut(ncclBfloat16, {8, 4, 512}), wideOut(ncclBfloat16, {8, 8, 528}), weights(ncclFloat32, {4, 2}),
+        ids(ncclInt32, {1, 8, 2});
     Tensor seven(ncclInt32, {7}), longs(ncclInt64, {8});
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.inputs.tokens = three; });
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.inputs.tokens = odd; s.outputs.tokens = oddOut; });
-    step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.inputs.tokens = wide; s.outputs.tokens = wideOut; });  // above max_token_bytes
+    step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) {
+      s.inputs.tokens = wide;
+      s.outputs.tokens = wideOut;
+    });  // above max_token_bytes
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.outputs.tokens = wrongOut; });
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.inputs.topk_weights = weights; });
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.outputs.topk_weights = weights; });
@@ -34,7 +39,10 @@ TEST(EpCall, S210LlExpertMajor) {
 
 // 5.1, C26: row lengths that the generated kernels refuse.
 TEST(EpCall, S51RowLengths) {
-  for (const auto& [type, hidden, good] : {std::tuple{ncclBfloat16, 256, true}, {ncclBfloat16, 128, false}, {ncclFloat32, 128, true}, {ncclFloat32, 64, false}}) {
+  for (const auto& [type, hidden, good] : {std::tuple{ncclBfloat16, 256, true},
+                                           {ncclBfloat16, 128, false},
+                                           {ncclFloat32, 128, true},
+                                           {ncclFloat32, 64, false}}) {
     Case facts = one(true, NCCL_EP_LAYOUT_RANK_MAJOR);
     facts.type = type;
     facts.hidden = static_cast<size_t>(hidden);
@@ -52,7 +60,8 @@ TEST(EpCall, S51RowLengths) {
 TEST(EpCall, S210LlRankMajor) {
   withStep(one(true, NCCL_EP_LAYOUT_RANK_MAJOR), [](Rank& rank, ncclEpHandle_t handle, Step& step) {
     checkCommonPrefix(step, handle, rank);
-    Tensor wrongWeights(ncclFloat32, {4, 3}), halves(ncclFloat16, {4, 2}), wrongOut(ncclBfloat16, {1, 7, 512}), longIds(ncclInt64, {1, 8, 2});
+    Tensor wrongWeights(ncclFloat32, {4, 3}), halves(ncclFloat16, {4, 2}), wrongOut(ncclBfloat16, {1, 7, 512}),
+        longIds(ncclInt64, {1, 8, 2});
     Tensor two(ncclInt32, {2});
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.inputs.topk_weights = nullptr; });
     step.dispatchAnswers(ncclInternalError, kAbort, [&](Step& s) { s.inputs.topk_weights = wrongWeights; });
@@ -86,7 +95,8 @@ TEST(EpCall, S211LlCombine) {
     EXPECT_EP(ncclSuccess, step.dispatch());
     EXPECT_EP(ncclInvalidArgument, ncclEpCombine(handle, nullptr, &step.home, nullptr, rank.stream));
     EXPECT_EP(ncclInvalidArgument, ncclEpCombine(handle, &step.back, nullptr, nullptr, rank.stream));
-    Tensor bad(ncclBfloat16, {4, 512}), half(ncclFloat16, {4, 512}), bytes(ncclUint8, {8, 8, 512}), flat(ncclBfloat16, {64, 512}), three(ncclBfloat16, {3, 512});
+    Tensor bad(ncclBfloat16, {4, 512}), half(ncclFloat16, {4, 512}), bytes(ncclUint8, {8, 8, 512}),
+        flat(ncclBfloat16, {64, 512}), three(ncclBfloat16, {3, 512});
     bad->magic = 7;
     Tensor fewWeights(ncclFloat32, {3, 2}), ints(ncclInt32, {4, 2});
     step.combineAnswers(ncclInternalError, kAbort, [&](Step& s) { s.back.tokens = nullptr; });
@@ -111,7 +121,8 @@ TEST(EpCall, S211RowsAboveMaxTokenBytes) {
     Case facts = one(ll, ll ? NCCL_EP_LAYOUT_RANK_MAJOR : NCCL_EP_LAYOUT_FLAT);
     withStep(facts, [&](Rank&, ncclEpHandle_t, Step& step) {
       EXPECT_EP(ncclSuccess, step.dispatch());
-      Tensor in(ncclFloat32, ll ? std::vector<size_t>{1, 8, 512} : std::vector<size_t>{32, 512}), out(ncclFloat32, {4, 512});
+      Tensor in(ncclFloat32, ll ? std::vector<size_t>{1, 8, 512} : std::vector<size_t>{32, 512}),
+          out(ncclFloat32, {4, 512});
       step.combineAnswers(ncclInternalError, NCCL4J_EMU_END_UNDEFINED, [&](Step& s) {
         s.back.tokens = in;
         s.home.tokens = out;
@@ -161,7 +172,8 @@ TEST(EpCall, S59LlZeroCopyOn) {
       Step step(rank, handle, facts, 4);
       EXPECT_EP(ncclSuccess, step.update());
       step.dispatchAnswers(ncclInvalidArgument, kByCode, [](Step&) {});
-      const std::vector<size_t> sizes = layout == NCCL_EP_LAYOUT_RANK_MAJOR ? std::vector<size_t>{1, 8, 512} : std::vector<size_t>{8, 8, 512};
+      const std::vector<size_t> sizes =
+          layout == NCCL_EP_LAYOUT_RANK_MAJOR ? std::vector<size_t>{1, 8, 512} : std::vector<size_t>{8, 8, 512};
       auto window = Tensor::windowed(rank.comm, ncclBfloat16, sizes, false);
       step.dispatchAnswers(layout == NCCL_EP_LAYOUT_RANK_MAJOR ? ncclSuccess : ncclInvalidArgument, kByCode,
                            [&](Step& s) { s.outputs.tokens = *window; });
@@ -192,8 +204,10 @@ TEST(EpCall, LogsDecodedStructs) {
     bool good = false, bad = false;
     for (const nccl4jEmuCall_t& call : calls) {
       if (std::strcmp(call.function, "ncclEpDispatch") != 0) continue;
-      good |= std::strstr(call.arguments, "inputs={tokens=bf16[4,512]@") != nullptr && call.result == ncclSuccess && call.rank == 0;
-      bad |= std::strstr(call.arguments, "reason=outputs.topk_idx: NULL") != nullptr && call.result == ncclInternalError;
+      good |= std::strstr(call.arguments, "inputs={tokens=bf16[4,512]@") != nullptr && call.result == ncclSuccess &&
+              call.rank == 0;
+      bad |=
+          std::strstr(call.arguments, "reason=outputs.topk_idx: NULL") != nullptr && call.result == ncclInternalError;
     }
     EXPECT_TRUE(good);
     EXPECT_TRUE(bad);

@@ -59,7 +59,8 @@ double valueOf(const Format& format, uint32_t magnitude) {
   const uint32_t field = magnitude >> format.mantissa;
   const uint32_t mantissa = magnitude & ((1u << format.mantissa) - 1);
   if (field == 0) return std::ldexp(mantissa, format.leastExponent - format.mantissa);
-  return std::ldexp(mantissa + (1u << format.mantissa), static_cast<int>(field) - 1 + format.leastExponent - format.mantissa);
+  return std::ldexp(mantissa + (1u << format.mantissa),
+                    static_cast<int>(field) - 1 + format.leastExponent - format.mantissa);
 }
 
 float fromHalf(uint16_t bits) {

@@ -11,7 +11,8 @@ namespace ep_test {
 
 size_t bytesOf(ncclDataType_t type);
 
-// Elements of bf16, fp16 and fp32, to nearest even. A type of one byte, which the library only passes on, counts sixteenths here.
+// Elements of bf16, fp16 and fp32, to nearest even. A type of one byte, which the library only passes on, counts
+// sixteenths here.
 float decode(ncclDataType_t type, const unsigned char* element);
 void encode(ncclDataType_t type, float value, unsigned char* element);
 float rounded(ncclDataType_t type, float value);

@@ -1,5 +1,5 @@
-// Every function with arguments that make no sense, in report mode, where nothing may end the process. A failure names its seed;
-// NCCL4J_FUZZ_SEED=seed replays it, NCCL4J_FUZZ_CALLS sets the number of calls.
+// Every function with arguments that make no sense, in report mode, where nothing may end the process. A failure names
+// its seed; NCCL4J_FUZZ_SEED=seed replays it, NCCL4J_FUZZ_CALLS sets the number of calls.
 #include <cstdlib>
 
 #include "ep/introspection.h"
@@ -36,9 +36,10 @@ class Fuzz {
 
   // Host memory, device memory, freed memory, nothing, and nowhere.
   void* pointer() {
-    return pick<void*>({nullptr, scratch_.data(), scratch_.data() + 8, scratch_.data() + 3, device_, static_cast<char*>(device_) + 64, freed_,
-                        pinned_, window_, reinterpret_cast<void*>(Bits{8}), reinterpret_cast<void*>(Bits{0x123456789000}),
-                        reinterpret_cast<void*>(~Bits{15}), const_cast<unsigned char*>(kReadOnly)});
+    return pick<void*>({nullptr, scratch_.data(), scratch_.data() + 8, scratch_.data() + 3, device_,
+                        static_cast<char*>(device_) + 64, freed_, pinned_, window_, reinterpret_cast<void*>(Bits{8}),
+                        reinterpret_cast<void*>(Bits{0x123456789000}), reinterpret_cast<void*>(~Bits{15}),
+                        const_cast<unsigned char*>(kReadOnly)});
   }
   template <class T>
   T* out() {
@@ -121,14 +122,18 @@ void Fuzz::build() {
   ncclEpGroupConfig_t config = ll ? lowLatency(8, 8, 1024) : highThroughput(8, 8, 1024, chance(3) ? 0 : 64);
   config.num_topk = 2;
   config.enable_mask = ll ? 1 : 0;
-  const ncclEpLayout_t layout = chance(2) ? NCCL_EP_LAYOUT_EXPERT_MAJOR : ll ? NCCL_EP_LAYOUT_RANK_MAJOR : NCCL_EP_LAYOUT_FLAT;
+  const ncclEpLayout_t layout = chance(2) ? NCCL_EP_LAYOUT_EXPERT_MAJOR
+                                : ll      ? NCCL_EP_LAYOUT_RANK_MAJOR
+                                          : NCCL_EP_LAYOUT_FLAT;
   for (ncclEpGroup_t* one : {&deadGroup_, &group_}) {
     EXPECT_EP(ncclSuccess, ncclEpCreateGroup(one, comm_, &config));
     if (one == &deadGroup_) {
       EXPECT_EP(ncclSuccess, ncclEpGroupDestroy(deadGroup_));
     }
   }
-  for (ncclEpHandle_t* one : {&deadHandle_, &handle_}) EXPECT_EP(ncclSuccess, ncclEpInitHandle(one, group_, layout, nullptr, 2, nullptr));
+  for (ncclEpHandle_t* one : {&deadHandle_, &handle_}) {
+    EXPECT_EP(ncclSuccess, ncclEpInitHandle(one, group_, layout, nullptr, 2, nullptr));
+  }
   EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(deadHandle_));
 }
 
@@ -151,16 +156,18 @@ ncclEpTensor_t* Fuzz::tensor() {
   ncclEpTensor_t& tensor = tensors_[at];
   std::memset(&tensor, 0, sizeof tensor);
   tensor.size = chance(12) ? static_cast<unsigned>(small()) : sizeof tensor;
-  tensor.magic = pick<unsigned>({NCCL_EP_TENSOR_MAGIC, NCCL_EP_TENSOR_MAGIC, NCCL_EP_TENSOR_MAGIC, NCCL_EP_TENSOR_MAGIC, 0xBEEFBEEF, NCCL_EP_MAGIC, 0});
-  const std::vector<std::vector<size_t>> shapes = {{4, 2}, {4, 512}, {8, 8, 512}, {1, 8, 512}, {64, 512}, {64, 2}, {64}, {8}, {1}, {1, 8, 2}, {0, 2},
-                                                   {count()}, {count(), count()}, {count(), 2, count()}};
+  tensor.magic = pick<unsigned>({NCCL_EP_TENSOR_MAGIC, NCCL_EP_TENSOR_MAGIC, NCCL_EP_TENSOR_MAGIC, NCCL_EP_TENSOR_MAGIC,
+                                 0xBEEFBEEF, NCCL_EP_MAGIC, 0});
+  const std::vector<std::vector<size_t>> shapes = {
+      {4, 2}, {4, 512},  {8, 8, 512},        {1, 8, 512},          {64, 512}, {64, 2}, {64}, {8}, {1}, {1, 8, 2},
+      {0, 2}, {count()}, {count(), count()}, {count(), 2, count()}};
   sizes_[at] = pick(shapes);
   tensor.ndim = chance(12) ? static_cast<unsigned>(small()) : static_cast<unsigned>(sizes_[at].size());
   // Never more extents than there are: a program that lies about its own array cannot be told from one that does not.
   constexpr size_t kMostExtents = kScratchBytes / sizeof(size_t);
   if (tensor.ndim > sizes_[at].size()) sizes_[at].resize(std::min<size_t>(tensor.ndim, kMostExtents), 1);
-  tensor.datatype = pick<ncclDataType_t>({ncclBfloat16, ncclBfloat16, ncclFloat32, ncclInt64, ncclInt32, ncclFloat8e4m3, ncclUint8, ncclFloat4x2,
-                                          static_cast<ncclDataType_t>(99)});
+  tensor.datatype = pick<ncclDataType_t>({ncclBfloat16, ncclBfloat16, ncclFloat32, ncclInt64, ncclInt32, ncclFloat8e4m3,
+                                          ncclUint8, ncclFloat4x2, static_cast<ncclDataType_t>(99)});
   tensor.data = chance(2) ? device_ : pointer();
   tensor.win_hdl = chance(6) ? static_cast<ncclWindow_t>(chance(2) ? win_ : pointer()) : nullptr;
   tensor.win_offset = chance(6) ? count() : 0;
@@ -202,9 +209,11 @@ void Fuzz::callEp() {
       ncclEpTensor_t* made = nullptr;
       const auto ndim = static_cast<unsigned>(chance(3) ? small() : 3);
       const bool lies = ndim > 3;
-      const auto* given = lies || chance(4) ? (chance(2) ? nullptr : reinterpret_cast<const size_t*>(scratch_.data())) : sizes;
+      const auto* given =
+          lies || chance(4) ? (chance(2) ? nullptr : reinterpret_cast<const size_t*>(scratch_.data())) : sizes;
       if (lies && ndim > 400) break;  // more extents than the array has
-      if (ncclEpTensorAlloc(chance(4) ? nullptr : &made, ndim, static_cast<ncclDataType_t>(small()), given, orNot(config)) == ncclSuccess) {
+      if (ncclEpTensorAlloc(chance(4) ? nullptr : &made, ndim, static_cast<ncclDataType_t>(small()), given,
+                            orNot(config)) == ncclSuccess) {
         EXPECT_EP(ncclSuccess, ncclEpTensorDestroy(made));
       }
       break;
@@ -214,17 +223,22 @@ void Fuzz::callEp() {
       last_ = "ncclEpCreateGroup";
       ncclEpGroupConfig_t config = groupConfig();
       ncclEpGroup_t made = nullptr;
-      if (ncclEpCreateGroup(chance(8) ? out<ncclEpGroup_t>() : &made, handle<ncclComm_t>(comm_, deadComm_), orNot(config)) == ncclSuccess) {
+      if (ncclEpCreateGroup(chance(8) ? out<ncclEpGroup_t>() : &made, handle<ncclComm_t>(comm_, deadComm_),
+                            orNot(config)) == ncclSuccess) {
         ncclEpGroupDestroy(made);
       }
       break;
     }
     case 4: last_ = "ncclEpGroupDestroy"; ncclEpGroupDestroy(group == group_ ? deadGroup_ : group); break;
-    case 5: last_ = "ncclEpHandleMemSize"; ncclEpHandleMemSize(group, layout, orNot(handleConfig), out<size_t>(), small()); break;
+    case 5:
+      last_ = "ncclEpHandleMemSize";
+      ncclEpHandleMemSize(group, layout, orNot(handleConfig), out<size_t>(), small());
+      break;
     case 6: {
       last_ = "ncclEpInitHandle";
       ncclEpHandle_t made = nullptr;
-      ncclEpInitHandle(chance(8) ? out<ncclEpHandle_t>() : &made, group, layout, orNot(handleConfig), chance(2) ? 2 : small(), chance(2) ? nullptr : tensor());
+      ncclEpInitHandle(chance(8) ? out<ncclEpHandle_t>() : &made, group, layout, orNot(handleConfig),
+                       chance(2) ? 2 : small(), chance(2) ? nullptr : tensor());
       ncclEpHandleDestroy(made);
       break;
     }
@@ -232,7 +246,8 @@ void Fuzz::callEp() {
       last_ = "ncclEpCreateHandle";
       auto info = bent<ncclEpLayoutInfo_t>();
       ncclEpHandle_t made = nullptr;
-      ncclEpCreateHandle(&made, group, layout, tensor(), chance(2) ? nullptr : orNot(info), orNot(handleConfig), stream());
+      ncclEpCreateHandle(&made, group, layout, tensor(), chance(2) ? nullptr : orNot(info), orNot(handleConfig),
+                         stream());
       ncclEpHandleDestroy(made);
       break;
     }
@@ -248,12 +263,16 @@ void Fuzz::callEp() {
 void Fuzz::callStep() {
   const ncclEpHandle_t ep = handle<ncclEpHandle_t>(handle_, deadHandle_);
   auto info = bent<ncclEpLayoutInfo_t>();
-  for (ncclEpTensor_t** field : {&info.expert_counters, &info.src_rank_counters, &info.expert_offsets, &info.recv_total_counter}) {
+  for (ncclEpTensor_t** field :
+       {&info.expert_counters, &info.src_rank_counters, &info.expert_offsets, &info.recv_total_counter}) {
     if (chance(2)) *field = tensor();
   }
   info.recv_topk_idx_kind = static_cast<ncclEpExpertIdKind_t>(chance(4) ? small() : 0);
   switch (random_() % 4) {
-    case 0: last_ = "ncclEpUpdateHandle"; ncclEpUpdateHandle(ep, tensor(), chance(2) ? nullptr : orNot(info), stream()); break;
+    case 0:
+      last_ = "ncclEpUpdateHandle";
+      ncclEpUpdateHandle(ep, tensor(), chance(2) ? nullptr : orNot(info), stream());
+      break;
     case 1: {
       last_ = "ncclEpDispatch";
       auto inputs = bent<ncclEpDispatchInputs_t>();
@@ -300,34 +319,70 @@ void Fuzz::callStep() {
 void Fuzz::callCuda() {
   const cudaEvent_t event = handle<cudaEvent_t>(event_, deadEvent_);
   switch (random_() % 24) {
-    case 0: last_ = "cudaMemcpy"; cudaMemcpy(pointer(), pointer(), random_() % 64, static_cast<cudaMemcpyKind>(random_() % 7)); break;
-    case 1: last_ = "cudaMemcpyAsync"; cudaMemcpyAsync(pointer(), pointer(), random_() % 64, static_cast<cudaMemcpyKind>(random_() % 7), stream()); break;
+    case 0:
+      last_ = "cudaMemcpy";
+      cudaMemcpy(pointer(), pointer(), random_() % 64, static_cast<cudaMemcpyKind>(random_() % 7));
+      break;
+    case 1:
+      last_ = "cudaMemcpyAsync";
+      cudaMemcpyAsync(pointer(), pointer(), random_() % 64, static_cast<cudaMemcpyKind>(random_() % 7), stream());
+      break;
     case 2: last_ = "cudaMemset"; cudaMemset(pointer(), 0x7f, chance(4) ? count() : random_() % 64); break;
-    case 3: last_ = "cudaMemsetAsync"; cudaMemsetAsync(pointer(), 1, chance(4) ? count() : random_() % 64, stream()); break;
-    case 4: last_ = "cudaMemcpyPeerAsync"; cudaMemcpyPeerAsync(pointer(), small(), pointer(), small(), random_() % 64, stream()); break;
+    case 3:
+      last_ = "cudaMemsetAsync";
+      cudaMemsetAsync(pointer(), 1, chance(4) ? count() : random_() % 64, stream());
+      break;
+    case 4:
+      last_ = "cudaMemcpyPeerAsync";
+      cudaMemcpyPeerAsync(pointer(), small(), pointer(), small(), random_() % 64, stream());
+      break;
     case 5: {
       last_ = "cudaMalloc";
       void* made = nullptr;
       if (cudaMalloc(chance(6) ? nullptr : &made, chance(2) ? count() : 64) == cudaSuccess) cudaFree(made);
       break;
     }
-    case 6: last_ = "cudaFree"; cudaFree(pick<void*>({nullptr, freed_, scratch_.data(), pinned_, static_cast<char*>(device_) + 8})); break;
+    case 6:
+      last_ = "cudaFree";
+      cudaFree(pick<void*>({nullptr, freed_, scratch_.data(), pinned_, static_cast<char*>(device_) + 8}));
+      break;
     case 7: last_ = "cudaFreeHost"; cudaFreeHost(pick<void*>({nullptr, freed_, scratch_.data(), device_})); break;
-    case 8: last_ = "cudaHostRegister"; cudaHostRegister(pick<void*>({nullptr, device_, pinned_}), count(), static_cast<unsigned>(small())); break;
+    case 8:
+      last_ = "cudaHostRegister";
+      cudaHostRegister(pick<void*>({nullptr, device_, pinned_}), count(), static_cast<unsigned>(small()));
+      break;
     case 9: last_ = "cudaHostUnregister"; cudaHostUnregister(pointer()); break;
-    case 10: last_ = "cudaPointerGetAttributes"; cudaPointerGetAttributes(out<cudaPointerAttributes>(), pointer()); break;
-    case 11: last_ = "cudaDeviceGetAttribute"; cudaDeviceGetAttribute(out<int>(), static_cast<cudaDeviceAttr>(small()), small()); break;
-    case 12: last_ = "cudaDeviceGetPCIBusId"; cudaDeviceGetPCIBusId(out<char>(), static_cast<int>(random_() % 40) - 4, small()); break;
+    case 10:
+      last_ = "cudaPointerGetAttributes";
+      cudaPointerGetAttributes(out<cudaPointerAttributes>(), pointer());
+      break;
+    case 11:
+      last_ = "cudaDeviceGetAttribute";
+      cudaDeviceGetAttribute(out<int>(), static_cast<cudaDeviceAttr>(small()), small());
+      break;
+    case 12:
+      last_ = "cudaDeviceGetPCIBusId";
+      cudaDeviceGetPCIBusId(out<char>(), static_cast<int>(random_() % 40) - 4, small());
+      break;
     case 13: last_ = "cudaStreamQuery"; cudaStreamQuery(stream()); break;
     case 14: last_ = "cudaStreamWaitEvent"; cudaStreamWaitEvent(stream(), event, static_cast<unsigned>(small())); break;
-    case 15: last_ = "cudaEventRecordWithFlags"; cudaEventRecordWithFlags(event, stream(), static_cast<unsigned>(small())); break;
+    case 15:
+      last_ = "cudaEventRecordWithFlags";
+      cudaEventRecordWithFlags(event, stream(), static_cast<unsigned>(small()));
+      break;
     case 16: last_ = "cudaEventElapsedTime"; cudaEventElapsedTime(out<float>(), event, event_); break;
     case 17: last_ = "cudaEventQuery"; cudaEventQuery(event); break;
     case 18: last_ = "cudaStreamGetPriority"; cudaStreamGetPriority(stream(), out<int>()); break;
     case 19: last_ = "cudaLaunchHostFunc"; cudaLaunchHostFunc(stream(), nullptr, pointer()); break;
     case 20: last_ = "cudaMemGetInfo"; cudaMemGetInfo(out<size_t>(), out<size_t>()); break;
-    case 21: last_ = "cudaGetErrorString"; EXPECT_NE(nullptr, cudaGetErrorString(static_cast<cudaError_t>(small()))); break;
-    case 22: last_ = "cudaMemPoolGetAttribute"; cudaMemPoolGetAttribute(static_cast<cudaMemPool_t>(pointer()), static_cast<cudaMemPoolAttr>(small()), pointer()); break;
+    case 21:
+      last_ = "cudaGetErrorString";
+      EXPECT_NE(nullptr, cudaGetErrorString(static_cast<cudaError_t>(small())));
+      break;
+    case 22:
+      last_ = "cudaMemPoolGetAttribute";
+      cudaMemPoolGetAttribute(static_cast<cudaMemPool_t>(pointer()), static_cast<cudaMemPoolAttr>(small()), pointer());
+      break;
     default: last_ = "cudaFreeAsync"; cudaFreeAsync(pick<void*>({nullptr, freed_, pinned_}), stream()); break;
   }
 }
@@ -336,15 +391,24 @@ void Fuzz::callGraph() {
   const cudaGraph_t graph = handle<cudaGraph_t>(graph_, deadGraph_);
   cudaGraph_t made = nullptr;
   switch (random_() % 10) {
-    case 0: last_ = "cudaStreamBeginCapture"; cudaStreamBeginCapture(stream(), static_cast<cudaStreamCaptureMode>(random_() % 4)); break;
+    case 0:
+      last_ = "cudaStreamBeginCapture";
+      cudaStreamBeginCapture(stream(), static_cast<cudaStreamCaptureMode>(random_() % 4));
+      break;
     case 1:
       last_ = "cudaStreamEndCapture";
       if (cudaStreamEndCapture(stream(), chance(6) ? out<cudaGraph_t>() : &made) == cudaSuccess) cudaGraphDestroy(made);
       break;
     case 2: last_ = "cudaStreamIsCapturing"; cudaStreamIsCapturing(stream(), out<cudaStreamCaptureStatus>()); break;
-    case 3: last_ = "cudaGraphAddEmptyNode"; cudaGraphAddEmptyNode(out<cudaGraphNode_t>(), graph, static_cast<cudaGraphNode_t*>(pointer()), random_() % 3); break;
+    case 3:
+      last_ = "cudaGraphAddEmptyNode";
+      cudaGraphAddEmptyNode(out<cudaGraphNode_t>(), graph, static_cast<cudaGraphNode_t*>(pointer()), random_() % 3);
+      break;
     case 4: last_ = "cudaGraphGetNodes"; cudaGraphGetNodes(graph, nullptr, out<size_t>()); break;
-    case 5: last_ = "cudaGraphGetEdges"; cudaGraphGetEdges(graph, static_cast<cudaGraphNode_t*>(pointer()), nullptr, nullptr, out<size_t>()); break;
+    case 5:
+      last_ = "cudaGraphGetEdges";
+      cudaGraphGetEdges(graph, static_cast<cudaGraphNode_t*>(pointer()), nullptr, nullptr, out<size_t>());
+      break;
     case 6:
       last_ = "cudaGraphClone";
       if (cudaGraphClone(&made, graph) == cudaSuccess) cudaGraphDestroy(made);
@@ -352,13 +416,20 @@ void Fuzz::callGraph() {
     case 7: {
       last_ = "cudaGraphInstantiate";
       cudaGraphExec_t exec = nullptr;
-      if (cudaGraphInstantiate(chance(6) ? out<cudaGraphExec_t>() : &exec, graph, static_cast<unsigned long long>(random_() % 16)) == cudaSuccess) {
+      if (cudaGraphInstantiate(chance(6) ? out<cudaGraphExec_t>() : &exec, graph,
+                               static_cast<unsigned long long>(random_() % 16)) == cudaSuccess) {
         cudaGraphExecDestroy(exec);
       }
       break;
     }
-    case 8: last_ = "cudaGraphLaunch"; cudaGraphLaunch(handle<cudaGraphExec_t>(exec_, static_cast<cudaGraphExec_t>(freed_)), stream()); break;
-    default: last_ = "cudaGraphExecUpdate"; cudaGraphExecUpdate(exec_, graph, out<cudaGraphExecUpdateResultInfo>()); break;
+    case 8:
+      last_ = "cudaGraphLaunch";
+      cudaGraphLaunch(handle<cudaGraphExec_t>(exec_, static_cast<cudaGraphExec_t>(freed_)), stream());
+      break;
+    default:
+      last_ = "cudaGraphExecUpdate";
+      cudaGraphExecUpdate(exec_, graph, out<cudaGraphExecUpdateResultInfo>());
+      break;
   }
 }
 
@@ -368,21 +439,38 @@ void Fuzz::callNccl() {
   const auto operation = static_cast<ncclRedOp_t>(chance(3) ? small() : static_cast<int>(ncclSum));
   const size_t elements = chance(4) ? count() : random_() % 64;
   switch (random_() % 14) {
-    case 0: last_ = "ncclAllReduce"; ncclAllReduce(pointer(), pointer(), elements, type, operation, comm, stream()); break;
+    case 0:
+      last_ = "ncclAllReduce";
+      ncclAllReduce(pointer(), pointer(), elements, type, operation, comm, stream());
+      break;
     case 1: last_ = "ncclAllGather"; ncclAllGather(pointer(), pointer(), elements, type, comm, stream()); break;
-    case 2: last_ = "ncclBroadcast"; ncclBroadcast(pointer(), pointer(), elements, type, small(), comm, stream()); break;
-    case 3: last_ = "ncclReduceScatter"; ncclReduceScatter(pointer(), pointer(), elements, type, operation, comm, stream()); break;
+    case 2:
+      last_ = "ncclBroadcast";
+      ncclBroadcast(pointer(), pointer(), elements, type, small(), comm, stream());
+      break;
+    case 3:
+      last_ = "ncclReduceScatter";
+      ncclReduceScatter(pointer(), pointer(), elements, type, operation, comm, stream());
+      break;
     case 4: last_ = "ncclCommCount"; ncclCommCount(comm, out<int>()); break;
     case 5: last_ = "ncclCommUserRank"; ncclCommUserRank(comm, out<int>()); break;
     case 6: last_ = "ncclCommGetAsyncError"; ncclCommGetAsyncError(comm, out<ncclResult_t>()); break;
     case 7: {
       last_ = "ncclCommWindowRegister";
       ncclWindow_t made = nullptr;
-      if (ncclCommWindowRegister(comm, pointer(), count(), &made, small()) == ncclSuccess) ncclCommWindowDeregister(comm_, made);
+      if (ncclCommWindowRegister(comm, pointer(), count(), &made, small()) == ncclSuccess) {
+        ncclCommWindowDeregister(comm_, made);
+      }
       break;
     }
-    case 8: last_ = "ncclCommWindowDeregister"; ncclCommWindowDeregister(comm, static_cast<ncclWindow_t>(pick<void*>({nullptr, scratch_.data(), freed_}))); break;
-    case 9: last_ = "ncclWinGetUserPtr"; ncclWinGetUserPtr(comm, chance(2) ? win_ : static_cast<ncclWindow_t>(pointer()), out<void*>()); break;
+    case 8:
+      last_ = "ncclCommWindowDeregister";
+      ncclCommWindowDeregister(comm, static_cast<ncclWindow_t>(pick<void*>({nullptr, scratch_.data(), freed_})));
+      break;
+    case 9:
+      last_ = "ncclWinGetUserPtr";
+      ncclWinGetUserPtr(comm, chance(2) ? win_ : static_cast<ncclWindow_t>(pointer()), out<void*>());
+      break;
     case 10: {
       last_ = "ncclCommInitRank";
       ncclUniqueId id;
@@ -397,10 +485,16 @@ void Fuzz::callNccl() {
       if (chance(3)) config.magic = 1;
       if (chance(3)) config.size = count();
       ncclComm_t made = nullptr;
-      if (ncclCommSplit(comm, chance(2) ? 0 : small(), small(), &made, orNot(config)) == ncclSuccess && made != nullptr) ncclCommDestroy(made);
+      const ncclResult_t split = ncclCommSplit(comm, chance(2) ? 0 : small(), small(), &made, orNot(config));
+      if (split == ncclSuccess && made != nullptr) {
+        ncclCommDestroy(made);
+      }
       break;
     }
-    case 12: last_ = "ncclGetErrorString"; EXPECT_NE(nullptr, ncclGetErrorString(static_cast<ncclResult_t>(small()))); break;
+    case 12:
+      last_ = "ncclGetErrorString";
+      EXPECT_NE(nullptr, ncclGetErrorString(static_cast<ncclResult_t>(small())));
+      break;
     default: last_ = "ncclMemFree"; ncclMemFree(pick<void*>({nullptr, scratch_.data(), freed_, device_})); break;
   }
 }

@@ -140,7 +140,8 @@ void twoHandles(const Case& facts) {
   const auto worlds = fullWorlds(facts, 4, 17);
   asThreads(facts.ranks, [&](Rank& rank) {
     Group group(rank, groupConfig(facts));
-    Handle first(group, facts.layout, facts.topk, facts.alignment), second(group, facts.layout, facts.topk, facts.alignment);
+    Handle first(group, facts.layout, facts.topk, facts.alignment),
+        second(group, facts.layout, facts.topk, facts.alignment);
     Round a(rank, first, facts, facts.maxTokens), b(rank, second, facts, facts.maxTokens);
     for (size_t i = 0; i + 1 < worlds.size(); ++i) {
       a.load(worlds[i]);
@@ -197,8 +198,9 @@ TEST(EpGraph, S553HostWaits) {
     bool window;
     bool waits;
   };
-  for (const Expected& expected : {Expected{NCCL_EP_LAYOUT_FLAT, false, true}, Expected{NCCL_EP_LAYOUT_FLAT, true, false},
-                                   Expected{NCCL_EP_LAYOUT_EXPERT_MAJOR, false, false}}) {
+  for (const Expected& expected :
+       {Expected{NCCL_EP_LAYOUT_FLAT, false, true}, Expected{NCCL_EP_LAYOUT_FLAT, true, false},
+        Expected{NCCL_EP_LAYOUT_EXPERT_MAJOR, false, false}}) {
     Case facts = htCase(expected.layout);
     facts.ranks = 1;
     facts.experts = 4;

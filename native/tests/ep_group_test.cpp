@@ -115,7 +115,8 @@ TEST(EpGroup, AbsurdSizes) {
   const Option report("misuse", "report");
   asThreads(1, [](Rank& rank) {
     for (const bool ll : {true, false}) {
-      ncclEpGroupConfig_t config = ll ? lowLatency(1 << 10, 0xffffffff, 0xfffffff0) : highThroughput(1 << 10, 0xffffffff, 0xfffffff0, 0xffffffff);
+      ncclEpGroupConfig_t config = ll ? lowLatency(1 << 10, 0xffffffff, 0xfffffff0)
+                                      : highThroughput(1 << 10, 0xffffffff, 0xfffffff0, 0xffffffff);
       config.num_topk = 1;
       ncclEpGroup_t group = nullptr;
       if (ncclEpCreateGroup(&group, rank.comm, &config) != ncclSuccess) continue;
@@ -344,8 +345,10 @@ TEST(EpGroup, S39CommSms) {
 
 // 3.9: stages that no shared memory holds are refused by the operation, other values are taken.
 TEST(EpGroup, S39Stages) {
-  const auto answers = [](const char* dispatchStages, const char* combineStages, ncclResult_t dispatch, ncclResult_t combine) {
-    const EnvironmentVariable one("NCCL_EP_DISPATCH_NUM_STAGES", dispatchStages), two("NCCL_EP_COMBINE_NUM_STAGES_G2S", combineStages);
+  const auto answers = [](const char* dispatchStages, const char* combineStages, ncclResult_t dispatch,
+                          ncclResult_t combine) {
+    const EnvironmentVariable one("NCCL_EP_DISPATCH_NUM_STAGES", dispatchStages),
+        two("NCCL_EP_COMBINE_NUM_STAGES_G2S", combineStages);
     Case facts;
     facts.ll = false;
     facts.layout = NCCL_EP_LAYOUT_FLAT;
@@ -376,8 +379,14 @@ TEST(EpGroup, S39Flags) {
     const char* text;
     bool dup;
   };
-  for (const Flag& flag : {Flag{"1", true}, {"oN", true}, {"TRUE", true}, {"0", false}, {"Off", false}, {"false", false},
-                           {"yes", false}, {"", false}}) {
+  for (const Flag& flag : {Flag{"1", true},
+                           {"oN", true},
+                           {"TRUE", true},
+                           {"0", false},
+                           {"Off", false},
+                           {"false", false},
+                           {"yes", false},
+                           {"", false}}) {
     const EnvironmentVariable variable("NCCL_EP_HT_EM_LOCAL_DUP", flag.text);
     const Option report("misuse", "report");
     asThreads(1, [&](Rank& rank) {
@@ -385,7 +394,9 @@ TEST(EpGroup, S39Flags) {
       Group group(rank, config);
       ncclEpHandle_t handle = nullptr;
       // Dup modes demand room for the worst case; by that they are told.
-      EXPECT_EP(flag.dup ? ncclInternalError : ncclSuccess, ncclEpInitHandle(&handle, group, NCCL_EP_LAYOUT_FLAT, nullptr, 2, nullptr)) << flag.text;
+      EXPECT_EP(flag.dup ? ncclInternalError : ncclSuccess,
+                ncclEpInitHandle(&handle, group, NCCL_EP_LAYOUT_FLAT, nullptr, 2, nullptr))
+          << flag.text;
       EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(handle));
     });
   }
@@ -420,7 +431,8 @@ TEST(EpGroup, S33ReceiveBudget) {
 // 3.4: multiprocessors out of range are ignored where a variable names them, refused where the configuration does.
 TEST(EpGroup, S34Multiprocessors) {
   for (const char* value : {"0", "133", "x"}) {
-    const EnvironmentVariable comm("NCCL_EP_COMM_SMS", value), shuffle("NCCL_EP_SHUFFLE_SMS", value), preprocess("NCCL_EP_PREPROCESS_NUM_SMS", value);
+    const EnvironmentVariable comm("NCCL_EP_COMM_SMS", value), shuffle("NCCL_EP_SHUFFLE_SMS", value),
+        preprocess("NCCL_EP_PREPROCESS_NUM_SMS", value);
     asThreads(1, [](Rank& rank) {
       Group group(rank, lowLatency(15, 8, 1024));  // would be refused on a single multiprocessor
     });

@@ -12,7 +12,8 @@ using nccl_test::asThreads;
 constexpr int kByCode = -1;
 
 // Runs the body on one rank with a group, in report mode.
-void withGroup(const ncclEpGroupConfig_t& config, const std::function<void(Rank&, ncclEpGroup_t)>& body, int ranks = 1) {
+void withGroup(const ncclEpGroupConfig_t& config, const std::function<void(Rank&, ncclEpGroup_t)>& body,
+               int ranks = 1) {
   const Option report("misuse", "report");
   asThreads(ranks, [&](Rank& rank) {
     Group group(rank, config);
@@ -35,7 +36,8 @@ void expectInit(ncclEpGroup_t group, ncclEpLayout_t layout, int topk, ncclResult
 TEST(EpHandle, S25HandleMemSize) {
   withGroup(lowLatency(8, 8, 1024), [](Rank&, ncclEpGroup_t group) {
     size_t bytes = 0;
-    const auto refused = [&](ncclResult_t code, int end, ncclEpGroup_t g, ncclEpLayout_t layout, size_t* out, int topk) {
+    const auto refused = [&](ncclResult_t code, int end, ncclEpGroup_t g, ncclEpLayout_t layout, size_t* out,
+                             int topk) {
       const Misuses misuses;
       EXPECT_EP(code, ncclEpHandleMemSize(g, layout, nullptr, out, topk));
       EXPECT_EQ(end, misuses.lastEnd()) << misuses.lastText();
@@ -72,7 +74,8 @@ TEST(EpHandle, S26LowLatency) {
     // handle_mem: 1-D u8, large enough, with data.
     size_t bytes = 0;
     EXPECT_EP(ncclSuccess, ncclEpHandleMemSize(group, NCCL_EP_LAYOUT_RANK_MAJOR, nullptr, &bytes, 4));
-    Tensor good(ncclUint8, {bytes}), small(ncclUint8, {bytes - 1}), square(ncclUint8, {bytes, 1}), wrong(ncclInt8, {bytes});
+    Tensor good(ncclUint8, {bytes}), small(ncclUint8, {bytes - 1}), square(ncclUint8, {bytes, 1}),
+        wrong(ncclInt8, {bytes});
     auto unbound = Tensor::bare(ncclUint8, {bytes});
     expectInit(group, NCCL_EP_LAYOUT_RANK_MAJOR, 4, ncclSuccess, kByCode, true, good);
     expectInit(group, NCCL_EP_LAYOUT_RANK_MAJOR, 4, ncclInternalError, NCCL4J_EMU_END_ABORT, true, small);
@@ -88,7 +91,8 @@ TEST(EpHandle, S26HighThroughput) {
   withGroup(config, [](Rank&, ncclEpGroup_t group) {
     expectInit(group, NCCL_EP_LAYOUT_RANK_MAJOR, 2, ncclInternalError, NCCL4J_EMU_END_THROW, false);
     expectInit(group, NCCL_EP_LAYOUT_EXPERT_MAJOR, 2, ncclInternalError, NCCL4J_EMU_END_ABORT, false, nullptr, 3);
-    expectInit(group, NCCL_EP_LAYOUT_EXPERT_MAJOR, 2, ncclInternalError, NCCL4J_EMU_END_UNDEFINED, true, nullptr, size_t{1} << 63);
+    expectInit(group, NCCL_EP_LAYOUT_EXPERT_MAJOR, 2, ncclInternalError, NCCL4J_EMU_END_UNDEFINED, true, nullptr,
+               size_t{1} << 63);
     expectInit(group, NCCL_EP_LAYOUT_FLAT, 2, ncclSuccess, kByCode, true, nullptr, 3);
     expectInit(group, NCCL_EP_LAYOUT_FLAT, -1, ncclInvalidUsage, kByCode, true);
     expectInit(group, NCCL_EP_LAYOUT_FLAT, 5, ncclInvalidUsage, kByCode, true);
@@ -116,7 +120,8 @@ TEST(EpHandle, S27UpdateLowLatency) {
     const auto info = made<ncclEpLayoutInfo_t>();
     const auto refused = [&](ncclEpTensor_t* topk, const ncclEpLayoutInfo_t* layout, int end) {
       const Misuses misuses;
-      EXPECT_EP(end == kByCode ? ncclInvalidArgument : ncclInternalError, ncclEpUpdateHandle(handle, topk, layout, rank.stream));
+      EXPECT_EP(end == kByCode ? ncclInvalidArgument : ncclInternalError,
+                ncclEpUpdateHandle(handle, topk, layout, rank.stream));
       EXPECT_EQ(end, misuses.lastEnd()) << misuses.lastText();
     };
     Tensor good(ncclInt32, {4, 2}), line(ncclInt32, {4}), floats(ncclFloat32, {4, 2}), wide(ncclInt32, {4, 3});
@@ -149,7 +154,8 @@ TEST(EpHandle, S27UpdateHighThroughput) {
     auto info = made<ncclEpLayoutInfo_t>();
     Tensor many(ncclInt32, {9, 2});
     refused(flat, many, info);
-    Tensor short32(ncclInt32, {7}), long64(ncclInt64, {8}), long32(ncclInt32, {8}), one32(ncclInt32, {1}), none(ncclInt32, {0});
+    Tensor short32(ncclInt32, {7}), long64(ncclInt64, {8}), long32(ncclInt32, {8}), one32(ncclInt32, {1}),
+        none(ncclInt32, {0});
     info.expert_counters = short32;
     refused(flat, topk, info);
     refused(expert, topk, info);
@@ -191,24 +197,29 @@ TEST(EpHandle, S28CreateHandle) {
     Tensor good(ncclInt64, {4, 2}), wide(ncclInt64, {4, 9});
     ncclEpHandle_t handle = nullptr;
     Misuses misuses;
-    EXPECT_EP(ncclInternalError, ncclEpCreateHandle(&handle, group, NCCL_EP_LAYOUT_RANK_MAJOR, nullptr, nullptr, nullptr, rank.stream));
-    EXPECT_EP(ncclInternalError, ncclEpCreateHandle(nullptr, group, NCCL_EP_LAYOUT_RANK_MAJOR, good, nullptr, nullptr, rank.stream));
+    EXPECT_EP(ncclInternalError,
+              ncclEpCreateHandle(&handle, group, NCCL_EP_LAYOUT_RANK_MAJOR, nullptr, nullptr, nullptr, rank.stream));
+    EXPECT_EP(ncclInternalError,
+              ncclEpCreateHandle(nullptr, group, NCCL_EP_LAYOUT_RANK_MAJOR, good, nullptr, nullptr, rank.stream));
     EXPECT_EQ(2u, misuses.since().size());
     auto info = made<ncclEpLayoutInfo_t>(8);
-    EXPECT_EP(ncclInvalidArgument, ncclEpCreateHandle(&handle, group, NCCL_EP_LAYOUT_RANK_MAJOR, good, &info, nullptr, rank.stream));
+    EXPECT_EP(ncclInvalidArgument,
+              ncclEpCreateHandle(&handle, group, NCCL_EP_LAYOUT_RANK_MAJOR, good, &info, nullptr, rank.stream));
     EXPECT_EQ(nullptr, handle);
-    EXPECT_EP(ncclInvalidArgument, ncclEpCreateHandle(&handle, group, NCCL_EP_LAYOUT_RANK_MAJOR, wide, nullptr, nullptr, rank.stream));
+    EXPECT_EP(ncclInvalidArgument,
+              ncclEpCreateHandle(&handle, group, NCCL_EP_LAYOUT_RANK_MAJOR, wide, nullptr, nullptr, rank.stream));
     EXPECT_NE(nullptr, handle);
     EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(handle));
-    EXPECT_EP(ncclSuccess, ncclEpCreateHandle(&handle, group, NCCL_EP_LAYOUT_RANK_MAJOR, good, nullptr, nullptr, rank.stream));
+    EXPECT_EP(ncclSuccess,
+              ncclEpCreateHandle(&handle, group, NCCL_EP_LAYOUT_RANK_MAJOR, good, nullptr, nullptr, rank.stream));
     EXPECT_EQ(2, ncclEpHandle_test_getNumTopk(handle));
     EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(handle));
     EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(nullptr));
   });
 }
 
-// 4.3: routing state lies in the handle's memory. A new handle on the same bytes goes on where HT stopped; LL has lost the
-// pointer to the routing.
+// 4.3: routing state lies in the handle's memory. A new handle on the same bytes goes on where HT stopped; LL has lost
+// the pointer to the routing.
 TEST(EpHandle, S43Relocation) {
   for (const bool ll : {false, true}) {
     Case facts;

@@ -32,7 +32,9 @@ World handWorld(const Case& facts, const std::vector<std::vector<int64_t>>& ids)
     const auto k = static_cast<size_t>(facts.topk);
     input.tokens = ids[r].size() / k;
     for (size_t i = 0; i < ids[r].size(); ++i) input.weights.push_back(i % k == 0 ? 1.0f : i % k == 1 ? 0.5f : 0.25f);
-    for (size_t i = 0; i < input.tokens * facts.hidden; ++i) input.rows.push_back(static_cast<float>(100 * r + i / facts.hidden + 1));
+    for (size_t i = 0; i < input.tokens * facts.hidden; ++i) {
+      input.rows.push_back(static_cast<float>(100 * r + i / facts.hidden + 1));
+    }
   }
   encodeRows(world);
   return world;
@@ -76,8 +78,10 @@ TEST(EpHighThroughput, S551FlatSlotsAndAscendingExperts) {
         EXPECT_EQ((std::vector<int32_t>{1, 1}), round.counters().read<int32_t>());
       } else {
         EXPECT_EQ((std::vector<float>{1, 101}), firsts(round, 2, facts.hidden));
-        EXPECT_EQ((std::vector<int64_t>{base, base + 1, -1, base, base + 1, -1}), std::vector<int64_t>(ids.begin(), ids.begin() + 6));
-        EXPECT_EQ((std::vector<float>{0.5f, 1, 0, 1, 0.25f, 0}), std::vector<float>(weights.begin(), weights.begin() + 6));
+        EXPECT_EQ((std::vector<int64_t>{base, base + 1, -1, base, base + 1, -1}),
+                  std::vector<int64_t>(ids.begin(), ids.begin() + 6));
+        EXPECT_EQ((std::vector<float>{0.5f, 1, 0, 1, 0.25f, 0}),
+                  std::vector<float>(weights.begin(), weights.begin() + 6));
         EXPECT_EQ((std::vector<int32_t>{2, 2}), round.counters().read<int32_t>());
       }
       EXPECT_EQ(2, integerAt(round.total(), 0));
@@ -104,13 +108,15 @@ TEST(EpHighThroughput, S552PaddedZones) {
       EXPECT_EQ((std::vector<int64_t>{4, 4}), round.counters().read<int64_t>());
       EXPECT_EQ((std::vector<int64_t>{0, 4}), round.offsets().read<int64_t>());
       EXPECT_EQ((std::vector<float>{2, 101, 102, 0, 2, 0, 0, 0}), firsts(round, 8, facts.hidden));
-      EXPECT_EQ((std::vector<float>{0.5f, 0.5f, 1, 0, 1, 0, 0, 0}), std::vector<float>(weights.begin(), weights.begin() + 8));
+      EXPECT_EQ((std::vector<float>{0.5f, 0.5f, 1, 0, 1, 0, 0, 0}),
+                std::vector<float>(weights.begin(), weights.begin() + 8));
     }
     EXPECT_EQ(rank.rank == 0 ? 4 : 8, integerAt(round.total(), 0));
   });
 }
 
-// 4.5: what DROP reports: the true total, offsets and counters cut at the budget, dropped rows nowhere, zeros at combine.
+// 4.5: what DROP reports: the true total, offsets and counters cut at the budget, dropped rows nowhere, zeros at
+// combine.
 TEST(EpHighThroughput, S45Drop) {
   Case facts = handCase(NCCL_EP_LAYOUT_EXPERT_MAJOR, 1);
   facts.drop = true;
@@ -167,8 +173,10 @@ TEST(EpHighThroughput, S510WhereSumsAreRounded) {
     ncclEpLayout_t layout;
     float value;
   };
-  for (const Expected& expected : {Expected{Mode::Permute, NCCL_EP_LAYOUT_EXPERT_MAJOR, 256}, {Mode::LocalDup, NCCL_EP_LAYOUT_EXPERT_MAJOR, 256},
-                                   {Mode::NvlinkDup, NCCL_EP_LAYOUT_EXPERT_MAJOR, 258}, {Mode::Permute, NCCL_EP_LAYOUT_FLAT, 258}}) {
+  for (const Expected& expected : {Expected{Mode::Permute, NCCL_EP_LAYOUT_EXPERT_MAJOR, 256},
+                                   {Mode::LocalDup, NCCL_EP_LAYOUT_EXPERT_MAJOR, 256},
+                                   {Mode::NvlinkDup, NCCL_EP_LAYOUT_EXPERT_MAJOR, 258},
+                                   {Mode::Permute, NCCL_EP_LAYOUT_FLAT, 258}}) {
     std::optional<EnvironmentVariable> variable;
     if (expected.mode == Mode::LocalDup) variable.emplace("NCCL_EP_HT_EM_LOCAL_DUP", "1");
     if (expected.mode == Mode::NvlinkDup) variable.emplace("NCCL_EP_HT_EM_NVLINK_DUP", "1");
@@ -182,7 +190,9 @@ TEST(EpHighThroughput, S510WhereSumsAreRounded) {
       // Rank 0's experts give 256 and 1, or 256 in one FLAT row; rank 1's gives 1, or 2.
       const bool flat = expected.layout == NCCL_EP_LAYOUT_FLAT;
       const float rows[2] = {rank.rank == 0 ? 256.0f : flat ? 2.0f : 1.0f, rank.rank == 0 && !flat ? 1.0f : 0.0f};
-      for (size_t i = 0; i < 2 * facts.hidden; ++i) encode(facts.type, rows[i / facts.hidden], round.returned().raw<unsigned char>() + 2 * i);
+      for (size_t i = 0; i < 2 * facts.hidden; ++i) {
+        encode(facts.type, rows[i / facts.hidden], round.returned().raw<unsigned char>() + 2 * i);
+      }
       EXPECT_EP(ncclSuccess, round.combine());
       synchronize(rank);
       if (rank.rank != 0) return;
@@ -197,7 +207,8 @@ TEST(EpHighThroughput, S554ZeroTokens) {
     for (const size_t budget : {size_t{32}, size_t{0}}) {
       Case facts = handCase(layout);
       facts.maxReceive = budget;
-      for (const auto& ids : {std::vector<std::vector<int64_t>>{{}, {1, 3}}, std::vector<std::vector<int64_t>>{{}, {}}}) {
+      for (const auto& ids :
+           {std::vector<std::vector<int64_t>>{{}, {1, 3}}, std::vector<std::vector<int64_t>>{{}, {}}}) {
         const World world = handWorld(facts, ids);
         onRound(world, [&](const Rank& rank, ncclEpHandle_t, Round& round) {
           round.all();

@@ -18,7 +18,8 @@ Case handCase(ncclEpLayout_t layout, int ranks, int topk) {
 }
 
 // All rows of rank r's token t hold 100 r + t + 1.
-World handWorld(const Case& facts, const std::vector<std::vector<int64_t>>& ids, const std::vector<std::vector<float>>& weights) {
+World handWorld(const Case& facts, const std::vector<std::vector<int64_t>>& ids,
+                const std::vector<std::vector<float>>& weights) {
   World world;
   world.facts = facts;
   for (size_t r = 0; r < ids.size(); ++r) {
@@ -26,7 +27,9 @@ World handWorld(const Case& facts, const std::vector<std::vector<int64_t>>& ids,
     input.ids = ids[r];
     input.weights = weights[r];
     input.tokens = ids[r].size() / static_cast<size_t>(facts.topk);
-    for (size_t i = 0; i < input.tokens * facts.hidden; ++i) input.rows.push_back(static_cast<float>(100 * r + i / facts.hidden + 1));
+    for (size_t i = 0; i < input.tokens * facts.hidden; ++i) {
+      input.rows.push_back(static_cast<float>(100 * r + i / facts.hidden + 1));
+    }
   }
   encodeRows(world);
   return world;
@@ -43,7 +46,8 @@ void onRound(const World& world, const std::function<void(const Rank&, Round&)>&
   });
 }
 
-// 5.2: a source's rows in its own region, ids in the source's order of k, the weights of every k, ids of unused rows -1.
+// 5.2: a source's rows in its own region, ids in the source's order of k, the weights of every k, ids of unused rows
+// -1.
 TEST(EpLowLatency, S52RankMajorKeepsEveryWeight) {
   const Case facts = handCase(NCCL_EP_LAYOUT_RANK_MAJOR, 2, 3);
   const World world = handWorld(facts, {{3, 0, 2, 1, -1, 0}, {2, 3, -1}}, {{0.5f, 0.25f, 0.125f, 1, 2, 3}, {4, 5, 6}});
@@ -54,7 +58,8 @@ TEST(EpLowLatency, S52RankMajorKeepsEveryWeight) {
     const float* weights = round.receivedWeights().raw<float>();
     const float* rows = round.received().raw<float>();
     const int32_t* ids = round.receivedIds().raw<int32_t>();
-    const auto expectRow = [&](size_t row, float value, const std::vector<int32_t>& local, const std::vector<float>& all) {
+    const auto expectRow = [&](size_t row, float value, const std::vector<int32_t>& local,
+                               const std::vector<float>& all) {
       EXPECT_EQ(value, rows[row * facts.hidden]);
       EXPECT_EQ(local, std::vector<int32_t>(ids + row * 3, ids + row * 3 + 3));
       if (!all.empty()) {

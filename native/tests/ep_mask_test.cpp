@@ -53,8 +53,8 @@ World fullWorld(const Case& facts, uint64_t seed) {
 
 class EpMask : public testing::TestWithParam<ncclEpLayout_t> {};
 
-// 7.2: a rank that skips two operations is masked by the others, whose results are right for the experts that remain; then it
-// comes back (7.3: an even number, and as many cleans).
+// 7.2: a rank that skips two operations is masked by the others, whose results are right for the experts that remain;
+// then it comes back (7.3: an even number, and as many cleans).
 TEST_P(EpMask, S72SkippedRankIsMaskedAndComesBack) {
   const Case facts = maskCase(GetParam());
   const World world = fullWorld(facts, 41);

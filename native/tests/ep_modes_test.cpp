@@ -24,7 +24,9 @@ Case dupCase(Mode mode) {
   return facts;
 }
 
-const char* variableOf(Mode mode) { return mode == Mode::LocalDup ? "NCCL_EP_HT_EM_LOCAL_DUP" : "NCCL_EP_HT_EM_NVLINK_DUP"; }
+const char* variableOf(Mode mode) {
+  return mode == Mode::LocalDup ? "NCCL_EP_HT_EM_LOCAL_DUP" : "NCCL_EP_HT_EM_NVLINK_DUP";
+}
 
 void runMode(const Case& facts, uint64_t seed, RoundOptions options = {}) {
   std::mt19937_64 random(seed);
@@ -150,7 +152,9 @@ TEST(EpModes, S59LocalDupAddsUpInPlace) {
       // Rows: expert 1 token 0, expert 2 token 1, expert 3 token 0.
       const float first = rounded(facts.type, 2.0f * expertValue(facts, 1, 4.0f));
       const float third = rounded(facts.type, expertValue(facts, 3, 4.0f));
-      const auto row = [&](size_t i) { return decode(facts.type, round.returned().raw<unsigned char>() + i * facts.hidden * 2); };
+      const auto row = [&](size_t i) {
+        return decode(facts.type, round.returned().raw<unsigned char>() + i * facts.hidden * 2);
+      };
       EXPECT_EQ(window ? rounded(facts.type, first + third) : first, row(0));
       EXPECT_EQ(third, row(2));
     });
@@ -185,11 +189,14 @@ TEST(EpModes, S56SlotMaps) {
           }
           for (size_t i = 0; routed && i < layouts[d].rows.size(); ++i) {
             const auto& row = layouts[d].rows[i];
-            if (row && row->source == rank.rank && row->token == t) expected.push_back(static_cast<int32_t>(d << 22 | static_cast<int>(i)));
+            if (row && row->source == rank.rank && row->token == t) {
+              expected.push_back(static_cast<int32_t>(d << 22 | static_cast<int>(i)));
+            }
           }
         }
         expected.resize(columns, -1);
-        EXPECT_EQ(expected, std::vector<int32_t>(map + t * columns, map + (t + 1) * columns)) << facts.describe() << " token " << t;
+        EXPECT_EQ(expected, std::vector<int32_t>(map + t * columns, map + (t + 1) * columns))
+            << facts.describe() << " token " << t;
       }
       unsigned received = 0;
       EXPECT_EP(ncclSuccess, ncclEpHandle_test_getNumRecvTokens(handle, &received));

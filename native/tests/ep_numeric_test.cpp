@@ -121,7 +121,8 @@ TEST(EpNumeric, S53FusesMultiplyAdd) {
 }
 
 TEST(EpNumeric, E2m1) {
-  const std::pair<float, float> ties[] = {{0.25f, 0.0f}, {0.75f, 1.0f}, {1.25f, 1.0f}, {1.75f, 2.0f}, {2.5f, 2.0f}, {3.5f, 4.0f}, {5.0f, 4.0f}};
+  const std::pair<float, float> ties[] = {{0.25f, 0.0f}, {0.75f, 1.0f}, {1.25f, 1.0f}, {1.75f, 2.0f},
+                                          {2.5f, 2.0f},  {3.5f, 4.0f},  {5.0f, 4.0f}};
   for (const auto& [value, expected] : ties) {
     EXPECT_EQ(expected, fromE2m1(toE2m1(value))) << value;
     EXPECT_EQ(-expected, fromE2m1(toE2m1(-value))) << value;
@@ -135,7 +136,8 @@ TEST(EpNumeric, E2m1) {
 float e4m3Value(uint8_t code) {
   const int exponent = (code >> 3) & 15;
   const int mantissa = code & 7;
-  const float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9) : std::ldexp(1.0f + static_cast<float>(mantissa) / 8.0f, exponent - 7);
+  const float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
+                                        : std::ldexp(1.0f + static_cast<float>(mantissa) / 8.0f, exponent - 7);
   return (code & 0x80) != 0 ? -magnitude : magnitude;
 }
 
@@ -196,7 +198,9 @@ TEST(EpNumeric, S574Nvfp4RoundTrip) {
     for (size_t i = block * 16; i < block * 16 + 16; ++i) largest = std::max(largest, std::fabs(fromBf16(in[i])));
     // Half a step of e2m1 at its coarsest (2 of 6), and half a step of the factor (1/16).
     const float tolerance = largest * (1.0f / 6.0f + 1.0f / 16.0f);
-    for (size_t i = block * 16; i < block * 16 + 16; ++i) ASSERT_NEAR(fromBf16(in[i]), (sums[i] - 1.0f) * 2.0f, tolerance);
+    for (size_t i = block * 16; i < block * 16 + 16; ++i) {
+      ASSERT_NEAR(fromBf16(in[i]), (sums[i] - 1.0f) * 2.0f, tolerance);
+    }
   }
   // A row of zeros with the factor 0 stays zero.
   std::fill(in.begin(), in.end(), uint16_t{0});

@@ -64,7 +64,9 @@ const nccl_test::RoleOf stepsRole("ep_steps", steps);
 TEST(EpProcesses, FourProcesses) {
   const std::string id = toHex(makeId());
   std::vector<Child> children;
-  for (int r = 0; r < kRanks; ++r) children.emplace_back("ep_steps", std::vector<std::string>{id, std::to_string(r), "1"});
+  for (int r = 0; r < kRanks; ++r) {
+    children.emplace_back("ep_steps", std::vector<std::string>{id, std::to_string(r), "1"});
+  }
   for (Child& child : children) EXPECT_EQ(0, child.join());
 }
 
@@ -125,7 +127,8 @@ TEST(EpProcesses, KilledRankIsMasked) {
       RoundOptions survivors;
       survivors.dead.assign(kRanks, false);
       survivors.dead[kRanks - 1] = true;
-      Round all(rank, handle, killCase(), world.inputs[r].tokens), without(rank, handle, killCase(), world.inputs[r].tokens, survivors);
+      Round all(rank, handle, killCase(), world.inputs[r].tokens),
+          without(rank, handle, killCase(), world.inputs[r].tokens, survivors);
       all.load(world);
       all.spoil();
       all.all();
@@ -174,7 +177,8 @@ TEST(EpProcesses, HtWaitEndsByTheLimit) {
     }
     EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(handle));
     barrier.meet();
-    EXPECT_EP(rank.rank == 2 ? ncclSuccess : ncclInternalError, ncclEpGroupDestroy(group));  // its memory went with the device
+    EXPECT_EP(rank.rank == 2 ? ncclSuccess : ncclInternalError,
+              ncclEpGroupDestroy(group));  // its memory went with the device
   });
 }
 

@@ -15,12 +15,16 @@ struct Plan {
   ncclEpDispatchOutputs_t outputs = made<ncclEpDispatchOutputs_t>();
   ncclEpLayoutInfo_t info = made<ncclEpLayoutInfo_t>();
   ncclEpDispatchConfig_t config = made<ncclEpDispatchConfig_t>();
-  ncclResult_t run(ncclEpHandle_t handle, const Rank& rank) { return ncclEpDispatch(handle, &inputs, &outputs, &info, &config, rank.stream); }
+  ncclResult_t run(ncclEpHandle_t handle, const Rank& rank) {
+    return ncclEpDispatch(handle, &inputs, &outputs, &info, &config, rank.stream);
+  }
 };
 
 // Bytes that tell where a row came from.
 void mark(Tensor& tensor, int rank) {
-  for (size_t i = 0; i < tensor.bytes(); ++i) tensor.raw<unsigned char>()[i] = static_cast<unsigned char>(i * 7 + static_cast<size_t>(rank) * 31);
+  for (size_t i = 0; i < tensor.bytes(); ++i) {
+    tensor.raw<unsigned char>()[i] = static_cast<unsigned char>(i * 7 + static_cast<size_t>(rank) * 31);
+  }
 }
 
 struct Forwarded {
@@ -31,8 +35,8 @@ struct Forwarded {
 // 5.7.2: token and scale bytes arrive as they were sent, on every layout, in every type.
 TEST(EpQuant, S572ForwardLowLatency) {
   for (const ncclEpLayout_t layout : {NCCL_EP_LAYOUT_EXPERT_MAJOR, NCCL_EP_LAYOUT_RANK_MAJOR}) {
-    for (const Forwarded& types : {Forwarded{ncclFloat8e4m3, ncclFloat32}, Forwarded{ncclFloat4x2, ncclUint8}, Forwarded{ncclFloat8e5m2, ncclFloat8e4m3},
-                                   Forwarded{ncclBfloat16, ncclFloat16}}) {
+    for (const Forwarded& types : {Forwarded{ncclFloat8e4m3, ncclFloat32}, Forwarded{ncclFloat4x2, ncclUint8},
+                                   Forwarded{ncclFloat8e5m2, ncclFloat8e4m3}, Forwarded{ncclBfloat16, ncclFloat16}}) {
       Case facts;
       facts.layout = layout;
       facts.ranks = 2;
@@ -53,7 +57,8 @@ TEST(EpQuant, S572ForwardLowLatency) {
         const bool expert = facts.expertMajor();
         const size_t outer = expert ? 4 : 2, inner = expert ? 32 : 16;
         Tensor out(types.tokens, {outer, inner, width}), outScales(types.scales, {outer, inner, scaleWidth});
-        Tensor counters(ncclInt32, {expert ? size_t{4} : size_t{2}}), outWeights(ncclFloat32, {2, 16, 2}), ids(ncclInt32, {2, 16, 2});
+        Tensor counters(ncclInt32, {expert ? size_t{4} : size_t{2}}), outWeights(ncclFloat32, {2, 16, 2}),
+            ids(ncclInt32, {2, 16, 2});
         Plan plan;
         plan.config.quant_recipe = NCCL_EP_DISP_QUANT_FWD;
         plan.inputs.tokens = in;
@@ -74,11 +79,13 @@ TEST(EpQuant, S572ForwardLowLatency) {
           ASSERT_EQ(static_cast<int32_t>(zones[z].size()), counters.raw<int32_t>()[z]);
           for (size_t i = 0; i < zones[z].size(); ++i) {
             for (size_t b = 0; b < rowBytes; ++b) {
-              const auto expected = static_cast<unsigned char>((zones[z][i].token * rowBytes + b) * 7 + static_cast<size_t>(zones[z][i].source) * 31);
+              const auto expected = static_cast<unsigned char>((zones[z][i].token * rowBytes + b) * 7 +
+                                                               static_cast<size_t>(zones[z][i].source) * 31);
               ASSERT_EQ(expected, out.raw<unsigned char>()[(z * inner + i) * rowBytes + b]);
             }
             for (size_t b = 0; b < scaleBytes; ++b) {
-              const auto expected = static_cast<unsigned char>((zones[z][i].token * scaleBytes + b) * 7 + static_cast<size_t>(zones[z][i].source + 100) * 31);
+              const auto expected = static_cast<unsigned char>((zones[z][i].token * scaleBytes + b) * 7 +
+                                                               static_cast<size_t>(zones[z][i].source + 100) * 31);
               ASSERT_EQ(expected, outScales.raw<unsigned char>()[(z * inner + i) * scaleBytes + b]);
             }
           }
@@ -103,14 +110,18 @@ TEST(EpQuant, S572ForwardHighThroughput) {
         const size_t tokens = world.inputs[rank.rank].tokens;
         Group group(rank, highThroughput(8, 16, 48 + 64, 80));
         Handle handle(group, layout, facts.topk, facts.alignment);
-        Tensor topk(ncclInt64, {tokens, 2}), weights(ncclFloat32, {tokens, 2}), in(ncclFloat8e4m3, {tokens, 48}), scales(ncclFloat32, {tokens, 16});
+        Tensor topk(ncclInt64, {tokens, 2}), weights(ncclFloat32, {tokens, 2}), in(ncclFloat8e4m3, {tokens, 48}),
+            scales(ncclFloat32, {tokens, 16});
         topk.write(world.inputs[rank.rank].ids);
         weights.write(world.inputs[rank.rank].weights);
         mark(in, rank.rank);
         mark(scales, rank.rank + 100);
-        auto out = window ? Tensor::windowed(rank.comm, ncclFloat8e4m3, {80, 48}, false) : std::make_unique<Tensor>(ncclFloat8e4m3, std::vector<size_t>{80, 48});
-        auto outScales = window ? Tensor::windowed(rank.comm, ncclFloat32, {80, 16}) : std::make_unique<Tensor>(ncclFloat32, std::vector<size_t>{80, 16});
-        Tensor outWeights(ncclFloat32, facts.expertMajor() ? std::vector<size_t>{80} : std::vector<size_t>{80, 2}), ids(ncclInt64, {80, 2});
+        auto out = window ? Tensor::windowed(rank.comm, ncclFloat8e4m3, {80, 48}, false)
+                          : std::make_unique<Tensor>(ncclFloat8e4m3, std::vector<size_t>{80, 48});
+        auto outScales = window ? Tensor::windowed(rank.comm, ncclFloat32, {80, 16})
+                                : std::make_unique<Tensor>(ncclFloat32, std::vector<size_t>{80, 16});
+        Tensor outWeights(ncclFloat32, facts.expertMajor() ? std::vector<size_t>{80} : std::vector<size_t>{80, 2}),
+            ids(ncclInt64, {80, 2});
         Plan plan;
         plan.config.quant_recipe = NCCL_EP_DISP_QUANT_FWD;
         plan.inputs.tokens = in;
@@ -128,11 +139,15 @@ TEST(EpQuant, S572ForwardHighThroughput) {
         if (facts.expertMajor()) rows = layoutOf.rows;
         for (size_t i = 0; i < rows.size(); ++i) {
           for (size_t b = 0; b < 48; ++b) {
-            const auto expected = rows[i] ? static_cast<unsigned char>((rows[i]->token * 48 + b) * 7 + static_cast<size_t>(rows[i]->source) * 31) : 0;
+            const auto expected = rows[i] ? static_cast<unsigned char>((rows[i]->token * 48 + b) * 7 +
+                                                                       static_cast<size_t>(rows[i]->source) * 31)
+                                          : 0;
             ASSERT_EQ(expected, out->raw<unsigned char>()[i * 48 + b]);
           }
           for (size_t b = 0; b < 64; ++b) {
-            const auto expected = rows[i] ? static_cast<unsigned char>((rows[i]->token * 64 + b) * 7 + static_cast<size_t>(rows[i]->source + 100) * 31) : 0;
+            const auto expected = rows[i] ? static_cast<unsigned char>((rows[i]->token * 64 + b) * 7 +
+                                                                       static_cast<size_t>(rows[i]->source + 100) * 31)
+                                          : 0;
             ASSERT_EQ(expected, outScales->raw<unsigned char>()[i * 64 + b]);
           }
         }
@@ -169,7 +184,8 @@ TEST(EpQuant, S573Fp8LowLatency) {
       const bool expert = facts.expertMajor();
       const size_t outer = expert ? 4 : 2, inner = expert ? 8 : 4;
       Tensor out(ncclFloat8e4m3, {outer, inner, 2048}), factors(ncclFloat32, {outer, inner, 16});
-      Tensor counters(ncclInt32, {expert ? size_t{4} : size_t{2}}), outWeights(ncclFloat32, {2, 4, 2}), ids(ncclInt32, {2, 4, 2});
+      Tensor counters(ncclInt32, {expert ? size_t{4} : size_t{2}}), outWeights(ncclFloat32, {2, 4, 2}),
+          ids(ncclInt32, {2, 4, 2});
       Plan plan;
       plan.inputs.tokens = in;
       plan.outputs.tokens = out;
@@ -190,7 +206,8 @@ TEST(EpQuant, S573Fp8LowLatency) {
         for (size_t i = 0; i < zones[z].size(); ++i) {
           std::vector<uint16_t> row(2048);
           for (size_t h = 0; h < 2048; ++h) {
-            encode(ncclBfloat16, world.x(zones[z][i].source, zones[z][i].token, h), reinterpret_cast<unsigned char*>(&row[h]));
+            encode(ncclBfloat16, world.x(zones[z][i].source, zones[z][i].token, h),
+                   reinterpret_cast<unsigned char*>(&row[h]));
           }
           std::vector<uint8_t> expected(2048);
           std::vector<float> expectedFactors(16);
@@ -212,8 +229,10 @@ TEST(EpQuant, S57Refusals) {
     Handle handle(group, NCCL_EP_LAYOUT_EXPERT_MAJOR, 2);
     Tensor topk(ncclInt64, {4, 2}), counters(ncclInt32, {8});
     EXPECT_EP(ncclSuccess, ncclEpUpdateHandle(handle, topk, nullptr, rank.stream));
-    Tensor in(ncclBfloat16, {4, 512}), out(ncclBfloat16, {8, 4, 512}), scales(ncclFloat32, {4, 4}), outScales(ncclFloat32, {8, 4, 4});
-    Tensor bytes(ncclUint8, {4, 512}), half(ncclFloat16, {8, 4, 512}), e4m3(ncclFloat8e4m3, {8, 4, 512}), cube(ncclBfloat16, {4, 512, 1});
+    Tensor in(ncclBfloat16, {4, 512}), out(ncclBfloat16, {8, 4, 512}), scales(ncclFloat32, {4, 4}),
+        outScales(ncclFloat32, {8, 4, 4});
+    Tensor bytes(ncclUint8, {4, 512}), half(ncclFloat16, {8, 4, 512}), e4m3(ncclFloat8e4m3, {8, 4, 512}),
+        cube(ncclBfloat16, {4, 512, 1});
     const auto refused = [&](const std::function<void(Plan&)>& bend) {
       Plan plan;
       plan.inputs.tokens = in;
@@ -239,7 +258,8 @@ TEST(EpQuant, S57Refusals) {
         bend(p);
       });
     };
-    Tensor odd(ncclBfloat16, {4, 9}), fewScales(ncclFloat32, {3, 4}), noScales(ncclFloat32, {4, 0}), oddScales(ncclFloat32, {4, 3});
+    Tensor odd(ncclBfloat16, {4, 9}), fewScales(ncclFloat32, {3, 4}), noScales(ncclFloat32, {4, 0}),
+        oddScales(ncclFloat32, {4, 3});
     Tensor intScales(ncclInt32, {4, 4}), hugeScales(ncclFloat32, {4, 1024}), shifted(ncclBfloat16, {4, 512});
     shifted->data = static_cast<char*>(shifted->data) + 8;
     Tensor wrongScales(ncclFloat32, {8, 4, 8}), wrongOut(ncclBfloat16, {8, 4, 256});
@@ -323,12 +343,14 @@ TEST(EpQuant, S574Nvfp4) {
         // Again with NVFP4 over the same experts' rows.
         const bool expert = facts.expertMajor();
         const size_t outer = expert ? 4 : 2, inner = expert ? 32 : 16;
-        Tensor scales(ncclFloat32, {outer, inner, 1}), out(ncclBfloat16, {tokens, facts.hidden}), weights(ncclFloat32, {tokens, 2});
+        Tensor scales(ncclFloat32, {outer, inner, 1}), out(ncclBfloat16, {tokens, facts.hidden}),
+            weights(ncclFloat32, {tokens, 2});
         weights.write(world.inputs[rank.rank].weights);
         std::vector<float> most(outer * inner, 0.0f);
         for (size_t row = 0; row < outer * inner; ++row) {
           for (size_t h = 0; h < facts.hidden; ++h) {
-            const float value = std::fabs(decode(ncclBfloat16, round.returned().raw<unsigned char>() + (row * facts.hidden + h) * 2));
+            const float value =
+                std::fabs(decode(ncclBfloat16, round.returned().raw<unsigned char>() + (row * facts.hidden + h) * 2));
             most[row] = std::max(most[row], value);
           }
           scales.raw<float>()[row] = most[row] > 0.0f ? 2688.0f / most[row] : 0.0f;
@@ -342,7 +364,8 @@ TEST(EpQuant, S574Nvfp4) {
         if (expert) outputs.topk_weights = weights;
         config.quant_recipe = NCCL_EP_COMB_QUANT_NVFP4;
         const bool able = std::strcmp(capability, "100") == 0;
-        EXPECT_EP(able ? ncclSuccess : ncclInvalidUsage, ncclEpCombine(handle, &inputs, &outputs, &config, rank.stream));
+        EXPECT_EP(able ? ncclSuccess : ncclInvalidUsage,
+                  ncclEpCombine(handle, &inputs, &outputs, &config, rank.stream));
         synchronize(rank);
         if (!able) return;
         double error = 0.0, size = 0.0;

@@ -1,5 +1,5 @@
-// Random configurations against the reference. A failure names its seed; NCCL4J_EP_SEED=seed with NCCL4J_EP_SCENARIOS=1 runs that one alone,
-// and a larger NCCL4J_EP_SCENARIOS runs more of them.
+// Random configurations against the reference. A failure names its seed; NCCL4J_EP_SEED=seed with NCCL4J_EP_SCENARIOS=1
+// runs that one alone, and a larger NCCL4J_EP_SCENARIOS runs more of them.
 #include <cstdlib>
 #include <optional>
 
@@ -26,7 +26,8 @@ struct Handles {
         EXPECT_EP(ncclSuccess, ncclEpHandleMemSize(group, facts.layout, nullptr, &bytes, facts.topk));
         memory.push_back(std::make_unique<Tensor>(ncclUint8, std::vector<size_t>{bytes}));
       }
-      all.push_back(std::make_unique<Handle>(group, facts.layout, facts.topk, facts.alignment, scenario.callersMemory ? memory[i]->get() : nullptr));
+      all.push_back(std::make_unique<Handle>(group, facts.layout, facts.topk, facts.alignment,
+                                             scenario.callersMemory ? memory[i]->get() : nullptr));
     }
   }
   std::vector<std::unique_ptr<Tensor>> memory;
@@ -46,10 +47,13 @@ void overlap(const ScenarioStep& step, std::vector<std::unique_ptr<Round>>& roun
   for (auto& round : rounds) EXPECT_EP(ncclSuccess, round->update());
   for (auto& round : rounds) EXPECT_EP(ncclSuccess, round->dispatch());
   for (auto& round : rounds) round->experts();
-  for (size_t i = 0; i < rounds.size(); ++i) EXPECT_EP(ncclSuccess, rounds[step.secondFirst ? rounds.size() - 1 - i : i]->combine());
+  for (size_t i = 0; i < rounds.size(); ++i) {
+    EXPECT_EP(ncclSuccess, rounds[step.secondFirst ? rounds.size() - 1 - i : i]->combine());
+  }
 }
 
-void runStep(const Rank& rank, const Handles& handles, const Scenario& scenario, const ScenarioStep& step, const std::vector<bool>& dead) {
+void runStep(const Rank& rank, const Handles& handles, const Scenario& scenario, const ScenarioStep& step,
+             const std::vector<bool>& dead) {
   RoundOptions options;
   options.window = scenario.window;
   options.anyOrder = scenario.shuffle != 0;

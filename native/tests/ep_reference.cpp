@@ -14,12 +14,16 @@ float Case::received(const unsigned char* row, size_t column) const {
 std::string Case::describe() const {
   const char* const layouts[] = {"unset", "EM", "RM", "FLAT"};
   const char* const modes[] = {"permute", "local-dup", "nvlink-dup"};
-  return std::string(ll ? "LL " : "HT ") + layouts[layout] + " " + modes[static_cast<int>(mode)] + " R=" + std::to_string(ranks) +
-         " E=" + std::to_string(experts) + " K=" + std::to_string(topk) + " B=" + std::to_string(maxTokens) +
-         " M=" + std::to_string(maxReceive) + " H=" + std::to_string(hidden) + " type=" + std::to_string(type) +
-         " id=" + std::to_string(idType) + " align=" + std::to_string(alignment) + (drop ? " drop" : "") + (globalIds ? " global" : "") +
-         (recipe == NCCL_EP_DISP_QUANT_NONE ? "" : " recipe=" + std::to_string(recipe) + " wire=" + std::to_string(wire) + " scales=" +
-          std::to_string(scaleType) + "x" + std::to_string(scaleWidth)) + (zeroCopy ? " zero-copy" : "") + (shortStructs ? " short structs" : "") + (release020 ? " 0.2.0" : "");
+  return std::string(ll ? "LL " : "HT ") + layouts[layout] + " " + modes[static_cast<int>(mode)] +
+         " R=" + std::to_string(ranks) + " E=" + std::to_string(experts) + " K=" + std::to_string(topk) +
+         " B=" + std::to_string(maxTokens) + " M=" + std::to_string(maxReceive) + " H=" + std::to_string(hidden) +
+         " type=" + std::to_string(type) + " id=" + std::to_string(idType) + " align=" + std::to_string(alignment) +
+         (drop ? " drop" : "") + (globalIds ? " global" : "") +
+         (recipe == NCCL_EP_DISP_QUANT_NONE
+              ? ""
+              : " recipe=" + std::to_string(recipe) + " wire=" + std::to_string(wire) +
+                    " scales=" + std::to_string(scaleType) + "x" + std::to_string(scaleWidth)) +
+         (zeroCopy ? " zero-copy" : "") + (shortStructs ? " short structs" : "") + (release020 ? " 0.2.0" : "");
 }
 
 namespace {
@@ -76,7 +80,9 @@ void encodeRows(World& world) {
   const size_t unit = bytesOf(world.facts.type);
   for (Input& input : world.inputs) {
     input.sent.resize(input.rows.size() * unit);
-    for (size_t i = 0; i < input.rows.size(); ++i) encode(world.facts.type, input.rows[i], input.sent.data() + i * unit);
+    for (size_t i = 0; i < input.rows.size(); ++i) {
+      encode(world.facts.type, input.rows[i], input.sent.data() + i * unit);
+    }
     input.arrived = input.sent;
   }
 }
@@ -104,7 +110,9 @@ std::vector<std::vector<Arrival>> llZones(const World& world, int rank) {
     for (size_t t = 0; t < world.inputs[s].tokens; ++t) {
       for (int k = 0; k < facts.topk; ++k) {
         const int64_t id = world.id(s, t, k);
-        if (id >= 0 && id / facts.local() == rank) zones[id % facts.local()].push_back({s, t, {id}, {world.weight(s, t, k)}});
+        if (id >= 0 && id / facts.local() == rank) {
+          zones[id % facts.local()].push_back({s, t, {id}, {world.weight(s, t, k)}});
+        }
       }
     }
   }
@@ -134,7 +142,9 @@ namespace {
 // A rank's own sum over its experts, as a caller of RANK_MAJOR or FLAT makes it.
 float preReduced(const Case& facts, const Arrival& arrival, float x) {
   float sum = 0.0f;
-  for (size_t i = 0; i < arrival.experts.size(); ++i) sum += arrival.weights[i] * expertValue(facts, arrival.experts[i], x);
+  for (size_t i = 0; i < arrival.experts.size(); ++i) {
+    sum += arrival.weights[i] * expertValue(facts, arrival.experts[i], x);
+  }
   return rounded(facts.type, sum);
 }
 
@@ -142,7 +152,8 @@ float preReduced(const Case& facts, const Arrival& arrival, float x) {
 
 std::vector<float> llCombined(const World& world, int rank, size_t token, const std::vector<bool>& dead) {
   const Case& facts = world.facts;
-  // EXPERT_MAJOR: one term per position; RANK_MAJOR: one per rank, where the first position names it, with all that name it.
+  // EXPERT_MAJOR: one term per position; RANK_MAJOR: one per rank, where the first position names it, with all that
+  // name it.
   std::vector<Arrival> terms;
   for (int k = 0; k < facts.topk; ++k) {
     const int64_t id = world.id(rank, token, k);
@@ -176,7 +187,8 @@ namespace {
 Arrival arrivalAt(const World& world, int source, size_t token, int rank) {
   const Case& facts = world.facts;
   Arrival arrival{source, token, {}, {}};
-  for (int64_t e = static_cast<int64_t>(rank) * facts.local(); e < static_cast<int64_t>(rank + 1) * facts.local(); ++e) {
+  for (int64_t e = static_cast<int64_t>(rank) * facts.local(); e < static_cast<int64_t>(rank + 1) * facts.local();
+       ++e) {
     for (int k = facts.topk - 1; k >= 0; --k) {
       if (world.id(source, token, k) != e) continue;
       arrival.experts.push_back(e);

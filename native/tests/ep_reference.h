@@ -1,4 +1,5 @@
-// What NCCL EP must compute, worked out from all ranks' inputs at once, by the rules alone and with none of the library's code.
+// What NCCL EP must compute, worked out from all ranks' inputs at once, by the rules alone and with none of the
+// library's code.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +31,8 @@ struct Case {
   size_t alignment = 1;
   bool drop = false;
   bool globalIds = false;
-  // 5.7: QUANT_FWD sends `wire` with scales, DS_FP8E3M4 sends `type` that arrives as e4m3 with factors; home goes `type`.
+  // 5.7: QUANT_FWD sends `wire` with scales, DS_FP8E3M4 sends `type` that arrives as e4m3 with factors; home goes
+  // `type`.
   ncclEpDispQuant_t recipe = NCCL_EP_DISP_QUANT_NONE;
   ncclDataType_t wire = ncclBfloat16;
   ncclDataType_t scaleType = ncclFloat32;
@@ -90,7 +92,9 @@ struct World {
   bool unweighted = false;        // backward: experts do not look at weights
   float x(int source, size_t token, size_t column) const { return inputs[source].rows[token * facts.hidden + column]; }
   int64_t id(int source, size_t token, size_t k) const { return inputs[source].ids[token * facts.topk + k]; }
-  float weight(int source, size_t token, size_t k) const { return unweighted ? 1.0f : inputs[source].weights[token * facts.topk + k]; }
+  float weight(int source, size_t token, size_t k) const {
+    return unweighted ? 1.0f : inputs[source].weights[token * facts.topk + k];
+  }
 };
 
 // Bytes of plain rows; for worlds whose rows were written by hand.

@@ -6,7 +6,9 @@ namespace ep_test {
 
 namespace {
 
-std::unique_ptr<Tensor> make(ncclDataType_t type, std::vector<size_t> sizes) { return std::make_unique<Tensor>(type, std::move(sizes)); }
+std::unique_ptr<Tensor> make(ncclDataType_t type, std::vector<size_t> sizes) {
+  return std::make_unique<Tensor>(type, std::move(sizes));
+}
 
 std::vector<size_t> with(std::vector<size_t> rows, size_t width) {
   rows.push_back(width);
@@ -24,12 +26,14 @@ float gradientOf(int source, size_t token, int64_t expert) {
 }
 
 ncclEpGroupConfig_t groupConfig(const Case& facts) {
-  const size_t row = std::max(facts.hidden * bytesOf(facts.type), std::max(facts.sentBytes(), facts.receivedBytes()) + facts.scaleBytes());
+  const size_t row = std::max(facts.hidden * bytesOf(facts.type),
+                              std::max(facts.sentBytes(), facts.receivedBytes()) + facts.scaleBytes());
   const auto bytes = static_cast<unsigned>((row + 15) / 16 * 16);
   const auto experts = static_cast<unsigned>(facts.experts);
   const auto tokens = static_cast<unsigned>(facts.maxTokens);
-  ncclEpGroupConfig_t config = facts.ll ? lowLatency(experts, tokens, bytes)
-                                        : highThroughput(experts, tokens, bytes, static_cast<unsigned>(facts.maxReceive));
+  ncclEpGroupConfig_t config = facts.ll
+                                   ? lowLatency(experts, tokens, bytes)
+                                   : highThroughput(experts, tokens, bytes, static_cast<unsigned>(facts.maxReceive));
   if (!facts.ll && facts.drop) config.overflow_policy = NCCL_EP_OVERFLOW_DROP;
   if (!facts.ll && facts.maxReceive == 0) config.num_topk = static_cast<unsigned>(facts.topk);
   if (facts.zeroCopy) config.zero_copy = NCCL_EP_ZERO_COPY_ON;
@@ -62,13 +66,16 @@ Round::Round(const Rank& rank, ncclEpHandle_t handle, const Case& facts, size_t 
   if (facts.ll) {
     makeLowLatency();
   } else {
-    const size_t worst = static_cast<size_t>(facts.ranks) * facts.maxTokens * k + static_cast<size_t>(facts.local()) * (facts.alignment - 1);
-    makeHighThroughput(options.exactRows ? options.extraRows : (facts.maxReceive > 0 ? facts.maxReceive : worst) + options.extraRows);
+    const size_t worst = static_cast<size_t>(facts.ranks) * facts.maxTokens * k +
+                         static_cast<size_t>(facts.local()) * (facts.alignment - 1);
+    makeHighThroughput(options.exactRows ? options.extraRows
+                                         : (facts.maxReceive > 0 ? facts.maxReceive : worst) + options.extraRows);
   }
 }
 
 void Round::makeLowLatency() {
-  const auto ranks = static_cast<size_t>(facts_.ranks), local = static_cast<size_t>(facts_.local()), k = static_cast<size_t>(facts_.topk);
+  const auto ranks = static_cast<size_t>(facts_.ranks), local = static_cast<size_t>(facts_.local()),
+             k = static_cast<size_t>(facts_.topk);
   const std::vector<size_t> rows = facts_.expertMajor() ? std::vector<size_t>{local, ranks * facts_.maxTokens}
                                                         : std::vector<size_t>{ranks, facts_.maxTokens};
   const auto payload = [&](ncclDataType_t type, size_t width) {
@@ -92,10 +99,13 @@ void Round::makeHighThroughput(size_t rows) {
   received_ = payload(facts_.receivedType(), rows, facts_.hidden);
   if (facts_.scaleWidth > 0) receivedScales_ = payload(facts_.scaleType, rows, facts_.scaleWidth);
   // C6: backward, combine must not be given more rows than the budget has.
-  const size_t most = facts_.maxReceive > 0 ? facts_.maxReceive : static_cast<size_t>(facts_.ranks) * facts_.maxTokens * k;
+  const size_t most =
+      facts_.maxReceive > 0 ? facts_.maxReceive : static_cast<size_t>(facts_.ranks) * facts_.maxTokens * k;
   const size_t home = options_.backward ? std::min(rows, most) : rows;
   returned_ = payload(facts_.type, home, facts_.hidden);
-  const auto weightsOf = [&](size_t count) { return make(ncclFloat32, facts_.expertMajor() ? std::vector<size_t>{count} : std::vector<size_t>{count, k}); };
+  const auto weightsOf = [&](size_t count) {
+    return make(ncclFloat32, facts_.expertMajor() ? std::vector<size_t>{count} : std::vector<size_t>{count, k});
+  };
   receivedWeights_ = weightsOf(rows);
   if (options_.backward) gradients_ = weightsOf(home);
   if (!facts_.expertMajor()) receivedIds_ = make(ncclInt64, {rows, k});
@@ -121,8 +131,8 @@ void Round::load(const World& world) {
 }
 
 void Round::spoil() {
-  for (Tensor* tensor : {received_.get(), receivedScales_.get(), receivedWeights_.get(), receivedIds_.get(), combined_.get(), counters_.get(),
-                         combinedGradients_.get()}) {
+  for (Tensor* tensor : {received_.get(), receivedScales_.get(), receivedWeights_.get(), receivedIds_.get(),
+                         combined_.get(), counters_.get(), combinedGradients_.get()}) {
     if (tensor != nullptr && tensor->bytes() > 0) tensor->fill(kSpoilt);
   }
   returned_->fill(0);
@@ -141,7 +151,8 @@ ncclResult_t Round::dispatch(bool sendOnly) {
   auto inputs = made<ncclEpDispatchInputs_t>();
   auto outputs = made<ncclEpDispatchOutputs_t>();
   auto info = made<ncclEpLayoutInfo_t>(facts_.shortStructs ? NCCL_EP_LAYOUT_INFO_V1_SIZE : sizeof(ncclEpLayoutInfo_t));
-  auto config = made<ncclEpDispatchConfig_t>(facts_.shortStructs ? NCCL_EP_DISPATCH_CONFIG_V1_SIZE : sizeof(ncclEpDispatchConfig_t));
+  auto config = made<ncclEpDispatchConfig_t>(facts_.shortStructs ? NCCL_EP_DISPATCH_CONFIG_V1_SIZE
+                                                                 : sizeof(ncclEpDispatchConfig_t));
   inputs.tokens = *in_;
   outputs.tokens = *received_;
   if (inScales_) inputs.scales = *inScales_;
@@ -163,9 +174,11 @@ ncclResult_t Round::dispatch(bool sendOnly) {
 void Round::experts() { EXPECT_CUDA(cudaSuccess, cudaLaunchHostFunc(rank_.stream, &Round::runExperts, this)); }
 
 ncclResult_t Round::combine(bool sendOnly) {
-  auto inputs = made<ncclEpCombineInputs_t>(facts_.shortStructs ? NCCL_EP_COMBINE_INPUTS_V1_SIZE : sizeof(ncclEpCombineInputs_t));
+  auto inputs =
+      made<ncclEpCombineInputs_t>(facts_.shortStructs ? NCCL_EP_COMBINE_INPUTS_V1_SIZE : sizeof(ncclEpCombineInputs_t));
   auto outputs = made<ncclEpCombineOutputs_t>();
-  auto config = made<ncclEpCombineConfig_t>(facts_.shortStructs ? NCCL_EP_COMBINE_CONFIG_V1_SIZE : sizeof(ncclEpCombineConfig_t));
+  auto config =
+      made<ncclEpCombineConfig_t>(facts_.shortStructs ? NCCL_EP_COMBINE_CONFIG_V1_SIZE : sizeof(ncclEpCombineConfig_t));
   inputs.tokens = *returned_;
   outputs.tokens = *combined_;
   if (facts_.ll && facts_.expertMajor()) outputs.topk_weights = *weights_;
@@ -229,7 +242,9 @@ void Round::sumReceived(size_t row) {
   sumRow(row, experts, weights);
 }
 
-HtLayout Round::layoutOf(const World& world) const { return world.layouts.empty() ? htLayout(world, rank_.rank) : world.layouts[rank_.rank]; }
+HtLayout Round::layoutOf(const World& world) const {
+  return world.layouts.empty() ? htLayout(world, rank_.rank) : world.layouts[rank_.rank];
+}
 
 void Round::runExperts(void* opaque) {
   Round& self = *static_cast<Round*>(opaque);
@@ -261,11 +276,13 @@ void Round::runByLayout() {
 }
 
 void Round::runLowLatency() {
-  const size_t zoneRows = facts_.expertMajor() ? static_cast<size_t>(facts_.ranks) * facts_.maxTokens : facts_.maxTokens;
+  const size_t zoneRows =
+      facts_.expertMajor() ? static_cast<size_t>(facts_.ranks) * facts_.maxTokens : facts_.maxTokens;
   for (size_t zone = 0; zone < counters_->elements(); ++zone) {
     for (size_t i = 0; i < static_cast<size_t>(integerAt(*counters_, zone)); ++i) {
       if (facts_.expertMajor()) {
-        expertRow(zone * zoneRows + i, static_cast<int64_t>(rank_.rank) * facts_.local() + static_cast<int64_t>(zone), 1.0f, false);
+        expertRow(zone * zoneRows + i, static_cast<int64_t>(rank_.rank) * facts_.local() + static_cast<int64_t>(zone),
+                  1.0f, false);
       } else {
         sumReceived(zone * zoneRows + i);
       }
@@ -283,7 +300,8 @@ void Round::runHighThroughput() {
   for (size_t e = 0; e < static_cast<size_t>(facts_.local()); ++e) {
     const auto begin = static_cast<size_t>(integerAt(*offsets_, e));
     for (size_t i = begin; i < begin + static_cast<size_t>(integerAt(*counters_, e)); ++i) {
-      expertRow(i, static_cast<int64_t>(rank_.rank) * facts_.local() + static_cast<int64_t>(e), receivedWeights_->raw<float>()[i], true);
+      expertRow(i, static_cast<int64_t>(rank_.rank) * facts_.local() + static_cast<int64_t>(e),
+                receivedWeights_->raw<float>()[i], true);
     }
   }
 }

@@ -23,7 +23,8 @@ struct RoundOptions {
 
 class Round {
  public:
-  // Tensors for the world's number of tokens; collective with windows. The world must outlive the steps that it is loaded for.
+  // Tensors for the world's number of tokens; collective with windows. The world must outlive the steps that it is
+  // loaded for.
   Round(const Rank& rank, ncclEpHandle_t handle, const World& world, const RoundOptions& options = {});
   Round(const Rank& rank, ncclEpHandle_t handle, const Case& facts, size_t tokens, const RoundOptions& options = {});
 

@@ -8,8 +8,10 @@ namespace ep_test {
 bool Round::sameRow(size_t row, const World& world, const Arrival& arrival) const {
   const Input& input = world.inputs[arrival.source];
   const size_t bytes = facts_.receivedBytes(), scales = facts_.scaleBytes();
-  return std::memcmp(received_->raw<unsigned char>() + row * bytes, input.arrived.data() + arrival.token * bytes, bytes) == 0 &&
-         (scales == 0 || std::memcmp(receivedScales_->raw<unsigned char>() + row * scales, input.scales.data() + arrival.token * scales, scales) == 0);
+  return std::memcmp(received_->raw<unsigned char>() + row * bytes, input.arrived.data() + arrival.token * bytes,
+                     bytes) == 0 &&
+         (scales == 0 || std::memcmp(receivedScales_->raw<unsigned char>() + row * scales,
+                                     input.scales.data() + arrival.token * scales, scales) == 0);
 }
 
 bool Round::isSpoiled(const Tensor& tensor, size_t fromByte, size_t bytes) const {
@@ -23,9 +25,11 @@ bool Round::isZero(const Tensor& tensor, size_t fromByte, size_t bytes) const {
 }
 
 void Round::expectRowsSpoiled(size_t from, size_t count) const {
-  ASSERT_TRUE(isSpoiled(*received_, from * facts_.receivedBytes(), count * facts_.receivedBytes())) << facts_.describe() << " from row " << from;
+  ASSERT_TRUE(isSpoiled(*received_, from * facts_.receivedBytes(), count * facts_.receivedBytes()))
+      << facts_.describe() << " from row " << from;
   if (!receivedScales_) return;
-  ASSERT_TRUE(isSpoiled(*receivedScales_, from * facts_.scaleBytes(), count * facts_.scaleBytes())) << facts_.describe() << " from row " << from;
+  ASSERT_TRUE(isSpoiled(*receivedScales_, from * facts_.scaleBytes(), count * facts_.scaleBytes()))
+      << facts_.describe() << " from row " << from;
 }
 
 void Round::check(const World& world) {
@@ -50,13 +54,17 @@ void Round::checkLlExpertMajor(const World& world) {
     for (const Arrival& arrival : zones[e]) {
       if (options_.dead.empty() || !options_.dead[arrival.source]) expected.push_back(arrival);
     }
-    ASSERT_EQ(static_cast<int64_t>(expected.size()), integerAt(*counters_, e)) << facts_.describe() << " rank " << rank_.rank;
+    ASSERT_EQ(static_cast<int64_t>(expected.size()), integerAt(*counters_, e))
+        << facts_.describe() << " rank " << rank_.rank;
     for (size_t i = 0; i < expected.size(); ++i) {
-      const auto found = std::find_if(expected.begin() + static_cast<std::ptrdiff_t>(i), expected.end(),
-                                      [&](const Arrival& arrival) { return sameRow(e * zoneRows + i, world, arrival); });
-      ASSERT_NE(expected.end(), found) << facts_.describe() << " rank " << rank_.rank << " expert " << e << " row " << i;
+      const auto found =
+          std::find_if(expected.begin() + static_cast<std::ptrdiff_t>(i), expected.end(),
+                       [&](const Arrival& arrival) { return sameRow(e * zoneRows + i, world, arrival); });
+      ASSERT_NE(expected.end(), found) << facts_.describe() << " rank " << rank_.rank << " expert " << e << " row "
+                                       << i;
       if (!options_.anyOrder) {
-        ASSERT_TRUE(sameRow(e * zoneRows + i, world, expected[i])) << facts_.describe() << " expert " << e << " row " << i;
+        ASSERT_TRUE(sameRow(e * zoneRows + i, world, expected[i]))
+            << facts_.describe() << " expert " << e << " row " << i;
       }
       std::iter_swap(found, expected.begin() + static_cast<std::ptrdiff_t>(i));
     }
@@ -102,7 +110,9 @@ void Round::checkHtFlat(const World& world) {
   const HtLayout layout = layoutOf(world);
   const auto k = static_cast<size_t>(facts_.topk);
   ASSERT_EQ(layout.received, integerAt(*total_, 0)) << facts_.describe();
-  for (size_t e = 0; e < layout.tokensOf.size(); ++e) ASSERT_EQ(layout.tokensOf[e], integerAt(*counters_, e)) << facts_.describe();
+  for (size_t e = 0; e < layout.tokensOf.size(); ++e) {
+    ASSERT_EQ(layout.tokensOf[e], integerAt(*counters_, e)) << facts_.describe();
+  }
   for (size_t i = 0; i < layout.flat.size(); ++i) {
     const Arrival& arrival = layout.flat[i];
     ASSERT_TRUE(sameRow(i, world, arrival)) << facts_.describe() << " slot " << i;
@@ -110,7 +120,8 @@ void Round::checkHtFlat(const World& world) {
       const bool used = j < arrival.experts.size();
       const float weight = receivedWeights_->raw<float>()[i * k + j];
       ASSERT_EQ(used ? arrival.experts[j] : -1, receivedId(i * k + j)) << facts_.describe() << " slot " << i;
-      ASSERT_TRUE(used ? namesWith(world, arrival.source, arrival.token, arrival.experts[j], weight) : weight == 0.0f) << facts_.describe();
+      ASSERT_TRUE(used ? namesWith(world, arrival.source, arrival.token, arrival.experts[j], weight) : weight == 0.0f)
+          << facts_.describe();
     }
   }
   checkBehind(layout.flat.size(), k);
@@ -123,15 +134,18 @@ void Round::checkHtExpertMajor(const World& world) {
   ASSERT_EQ(layout.total, integerAt(*total_, 0)) << facts_.describe();
   for (size_t e = 0; e < layout.zones.size(); ++e) {
     const int64_t offset = facts_.drop ? std::min(layout.offsets[e], budget) : layout.offsets[e];
-    const int64_t zone = facts_.drop ? std::min(layout.zones[e], std::max<int64_t>(0, budget - layout.offsets[e])) : layout.zones[e];
+    const int64_t zone =
+        facts_.drop ? std::min(layout.zones[e], std::max<int64_t>(0, budget - layout.offsets[e])) : layout.zones[e];
     ASSERT_EQ(offset, integerAt(*offsets_, e)) << facts_.describe() << " expert " << e;
     ASSERT_EQ(zone, integerAt(*counters_, e)) << facts_.describe() << " expert " << e;
   }
   const size_t rowBytes = facts_.receivedBytes(), scaleBytes = facts_.scaleBytes();
   const auto expectCleared = [&](size_t row) {
     ASSERT_TRUE(isZero(*received_, row * rowBytes, rowBytes)) << facts_.describe() << " row " << row;
-    ASSERT_TRUE(scaleBytes == 0 || isZero(*receivedScales_, row * scaleBytes, scaleBytes)) << facts_.describe() << " row " << row;
-    ASSERT_TRUE(options_.backward || receivedWeights_->raw<float>()[row] == 0.0f) << facts_.describe() << " row " << row;
+    ASSERT_TRUE(scaleBytes == 0 || isZero(*receivedScales_, row * scaleBytes, scaleBytes))
+        << facts_.describe() << " row " << row;
+    ASSERT_TRUE(options_.backward || receivedWeights_->raw<float>()[row] == 0.0f)
+        << facts_.describe() << " row " << row;
   };
   size_t rows = layout.rows.size();
   for (size_t i = 0; i < rows; ++i) {
@@ -142,7 +156,8 @@ void Round::checkHtExpertMajor(const World& world) {
     const Arrival& arrival = *layout.rows[i];
     ASSERT_TRUE(sameRow(i, world, arrival)) << facts_.describe() << " row " << i;
     const float weight = receivedWeights_->raw<float>()[i];
-    ASSERT_TRUE(options_.backward || namesWith(world, arrival.source, arrival.token, arrival.experts[0], weight)) << facts_.describe() << " row " << i;
+    ASSERT_TRUE(options_.backward || namesWith(world, arrival.source, arrival.token, arrival.experts[0], weight))
+        << facts_.describe() << " row " << i;
   }
   if (facts_.mode != Mode::Permute) {
     checkBehind(rows, 1);
@@ -151,14 +166,18 @@ void Round::checkHtExpertMajor(const World& world) {
   for (; facts_.drop && rows < facts_.maxReceive; ++rows) expectCleared(rows);  // also outside every zone
   expectRowsSpoiled(rows, received_->elements() / facts_.hidden - rows);
   if (options_.backward) return;
-  ASSERT_TRUE(isSpoiled(*receivedWeights_, rows * sizeof(float), receivedWeights_->bytes() - rows * sizeof(float))) << facts_.describe();
+  ASSERT_TRUE(isSpoiled(*receivedWeights_, rows * sizeof(float), receivedWeights_->bytes() - rows * sizeof(float)))
+      << facts_.describe();
 }
 
 // 5.5.3: what lies behind the rows in use, where dispatch copies out of staging or peers write into windows.
 void Round::checkBehind(size_t rows, size_t columns) {
   const size_t all = received_->elements() / facts_.hidden;
-  const size_t staging = facts_.mode != Mode::Permute || facts_.release020 ? facts_.maxReceive : static_cast<size_t>(facts_.ranks) * facts_.maxTokens;
-  const size_t copied = options_.captured && !options_.window ? std::max(rows, std::min(facts_.maxReceive, staging)) : rows;
+  const size_t staging = facts_.mode != Mode::Permute || facts_.release020
+                             ? facts_.maxReceive
+                             : static_cast<size_t>(facts_.ranks) * facts_.maxTokens;
+  const size_t copied =
+      options_.captured && !options_.window ? std::max(rows, std::min(facts_.maxReceive, staging)) : rows;
   expectRowsSpoiled(copied, all - copied);
   if (options_.backward) return;
   const bool wholeBudget = facts_.maxReceive > 0 && (options_.captured || options_.window);
@@ -168,8 +187,11 @@ void Round::checkBehind(size_t rows, size_t columns) {
     ASSERT_TRUE(!receivedIds_ || integerAt(*receivedIds_, i) == -1) << facts_.describe();
   }
   const size_t untouched = (all - written) * columns;
-  ASSERT_TRUE(isSpoiled(*receivedWeights_, written * columns * sizeof(float), untouched * sizeof(float))) << facts_.describe();
-  ASSERT_TRUE(!receivedIds_ || isSpoiled(*receivedIds_, written * columns * sizeof(int64_t), untouched * sizeof(int64_t))) << facts_.describe();
+  ASSERT_TRUE(isSpoiled(*receivedWeights_, written * columns * sizeof(float), untouched * sizeof(float)))
+      << facts_.describe();
+  ASSERT_TRUE(!receivedIds_ ||
+              isSpoiled(*receivedIds_, written * columns * sizeof(int64_t), untouched * sizeof(int64_t)))
+      << facts_.describe();
 }
 
 // Every row of a token of this rank is written; zeros where nothing contributes.
@@ -183,7 +205,8 @@ void Round::checkCombine(const World& world) {
         facts_.ll ? llCombined(world, rank_.rank, t, options_.dead) : htCombined(world, layouts, rank_.rank, t);
     for (size_t h = 0; h < facts_.hidden; ++h) {
       const float actual = decode(facts_.type, combined_->raw<unsigned char>() + (t * facts_.hidden + h) * unit);
-      ASSERT_EQ(expected[h], actual) << facts_.describe() << " rank " << rank_.rank << " token " << t << " column " << h;
+      ASSERT_EQ(expected[h], actual) << facts_.describe() << " rank " << rank_.rank << " token " << t << " column "
+                                     << h;
     }
   }
   if (!options_.backward) return;
@@ -196,8 +219,10 @@ void Round::checkCombine(const World& world) {
       if (id >= 0) {
         const HtLayout& there = layouts[static_cast<size_t>(id / facts_.local())];
         const auto found = there.kept.find({rank_.rank, t});
-        kept = facts_.expertMajor() ? found != there.kept.end() && std::any_of(found->second.begin(), found->second.end(), [&](const auto& one) { return one.first == id; })
-                                    : flatSlot(there, rank_.rank, t) >= 0;
+        kept = facts_.expertMajor()
+                   ? found != there.kept.end() && std::any_of(found->second.begin(), found->second.end(),
+                                                              [&](const auto& one) { return one.first == id; })
+                   : flatSlot(there, rank_.rank, t) >= 0;
       }
       ASSERT_EQ(kept ? gradientOf(rank_.rank, t, id) : 0.0f, combinedGradients_->raw<float>()[t * k + j])
           << facts_.describe() << " rank " << rank_.rank << " token " << t << " position " << j;

@@ -13,7 +13,8 @@ constexpr size_t kMany = size_t{1} << 40;
 
 unsigned char pattern(size_t i) { return static_cast<unsigned char>(i * 31 + i / 256); }
 
-// Copies `bytes` between places that lie `to` and `from` bytes behind an aligned one, and checks all of it and what lies around.
+// Copies `bytes` between places that lie `to` and `from` bytes behind an aligned one, and checks all of it and what
+// lies around.
 void expectCopied(size_t all, size_t bytes, size_t to, size_t from) {
   std::vector<unsigned char> source(bytes + 2 * kGuard);
   for (size_t i = 0; i < source.size(); ++i) source[i] = pattern(i);
@@ -26,7 +27,9 @@ void expectCopied(size_t all, size_t bytes, size_t to, size_t from) {
   }
   for (size_t i = 0; i < bytes; ++i) ASSERT_EQ(begin[i], pattern(from + i)) << "byte " << i << " of " << bytes;
   for (const unsigned char* p = target.data(); p < begin; ++p) ASSERT_EQ(*p, 0xee) << "before " << bytes;
-  for (const unsigned char* p = begin + bytes; p < target.data() + target.size(); ++p) ASSERT_EQ(*p, 0xee) << "behind " << bytes;
+  for (const unsigned char* p = begin + bytes; p < target.data() + target.size(); ++p) {
+    ASSERT_EQ(*p, 0xee) << "behind " << bytes;
+  }
 }
 
 TEST(EpRows, CopiesEveryLengthFromAndToAnywhere) {

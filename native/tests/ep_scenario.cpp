@@ -83,7 +83,9 @@ void drawBudget(Random& random, Scenario& scenario, bool eager) {
   facts.drop = chance(random, 4);
   if (facts.drop) {
     facts.maxReceive = least + random() % (worst + slack + 1);
-    if (facts.mode != Mode::Permute) facts.maxReceive = (facts.maxReceive + facts.alignment - 1) / facts.alignment * facts.alignment;
+    if (facts.mode != Mode::Permute) {
+      facts.maxReceive = (facts.maxReceive + facts.alignment - 1) / facts.alignment * facts.alignment;
+    }
   } else {
     facts.maxReceive = std::max(least, needed(scenario)) + (chance(random, 2) ? 0 : random() % 20);
   }
@@ -104,7 +106,9 @@ ScenarioStep drawStep(Random& random, const Scenario& scenario, bool eager) {
   ScenarioStep step;
   step.manner = pick(random, {Manner::Whole, Manner::Staged, Manner::Captured, Manner::Overlapped});
   const bool cannotOverlap = scenario.handles < 2;
-  if ((eager && step.manner == Manner::Captured) || (cannotOverlap && step.manner == Manner::Overlapped)) step.manner = Manner::Whole;
+  if ((eager && step.manner == Manner::Captured) || (cannotOverlap && step.manner == Manner::Overlapped)) {
+    step.manner = Manner::Whole;
+  }
   step.backward = !facts.ll && chance(random, 3);
   step.duplicates = chance(random, 4);
   step.secondFirst = chance(random, 2);
@@ -152,7 +156,8 @@ Scenario drawScenario(Family family, uint64_t seed) {
   facts.hidden = facts.ll ? pick<size_t>(random, {512, 512, 512, 1024}) : pick<size_t>(random, {16, 32, 48, 112, 256});
   facts.globalIds = chance(random, 2);
   drawRecipe(random, facts, scenario.window);
-  const bool eager = !facts.ll && chance(random, 3) && (facts.mode == Mode::Permute || facts.zeroCopy || facts.recipe == NCCL_EP_DISP_QUANT_NONE);
+  const bool eager = !facts.ll && chance(random, 3) &&
+                     (facts.mode == Mode::Permute || facts.zeroCopy || facts.recipe == NCCL_EP_DISP_QUANT_NONE);
   if (!facts.ll && facts.expertMajor()) facts.alignment = pick<size_t>(random, {1, 1, 2, 4, 16});
   scenario.handles = 1 + random() % 2;
   scenario.callersMemory = chance(random, 3);
@@ -181,11 +186,11 @@ Scenario drawScenario(Family family, uint64_t seed) {
 
 std::string Scenario::describe() const {
   const char* const manners[] = {"whole", "staged", "captured", "overlapped"};
-  std::string text = facts.describe() + (window ? ", windows" : "") + (callersMemory ? ", caller's memory" : "") + ", handles " +
-                     std::to_string(handles) + ", shuffle " + std::to_string(shuffle) + ":";
+  std::string text = facts.describe() + (window ? ", windows" : "") + (callersMemory ? ", caller's memory" : "") +
+                     ", handles " + std::to_string(handles) + ", shuffle " + std::to_string(shuffle) + ":";
   for (const ScenarioStep& step : steps) {
-    text += std::string(" ") + manners[static_cast<int>(step.manner)] + (step.backward ? " backward" : "") + (step.duplicates ? " duplicates" : "") +
-            (step.exactRows ? " exact" : "") + ";";
+    text += std::string(" ") + manners[static_cast<int>(step.manner)] + (step.backward ? " backward" : "") +
+            (step.duplicates ? " duplicates" : "") + (step.exactRows ? " exact" : "") + ";";
   }
   if (!dead.empty()) text += " dead from step " + std::to_string(deadFrom);
   return text;

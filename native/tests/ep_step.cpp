@@ -3,15 +3,26 @@
 namespace ep_test {
 
 Step::Step(const Rank& rank, ncclEpHandle_t handle, const Case& facts, size_t count)
-    : rank_(rank), handle_(handle), tokens(count), budget(facts.maxReceive), hidden(facts.hidden), k(static_cast<size_t>(facts.topk)),
-      topk(ncclInt64, {count, k}), weights(ncclFloat32, {count, k}), in(facts.type, {count, hidden}),
-      out(facts.type, facts.ll ? (facts.expertMajor() ? Sizes{static_cast<size_t>(facts.local()), facts.ranks * facts.maxTokens, hidden}
-                                                      : Sizes{static_cast<size_t>(facts.ranks), facts.maxTokens, hidden})
+    : rank_(rank),
+      handle_(handle),
+      tokens(count),
+      budget(facts.maxReceive),
+      hidden(facts.hidden),
+      k(static_cast<size_t>(facts.topk)),
+      topk(ncclInt64, {count, k}),
+      weights(ncclFloat32, {count, k}),
+      in(facts.type, {count, hidden}),
+      out(facts.type, facts.ll ? (facts.expertMajor()
+                                      ? Sizes{static_cast<size_t>(facts.local()), facts.ranks * facts.maxTokens, hidden}
+                                      : Sizes{static_cast<size_t>(facts.ranks), facts.maxTokens, hidden})
                                : Sizes{budget, hidden}),
-      outWeights(ncclFloat32, facts.ll ? Sizes{static_cast<size_t>(facts.ranks), facts.maxTokens, k}
-                                       : facts.expertMajor() ? Sizes{budget} : Sizes{budget, k}),
-      outIds(facts.ll ? ncclInt32 : ncclInt64, facts.ll ? Sizes{static_cast<size_t>(facts.ranks), facts.maxTokens, k} : Sizes{budget, k}),
-      counters(ncclInt32, {static_cast<size_t>(facts.expertMajor() ? facts.local() : facts.ranks)}), combined(facts.type, {count, hidden}) {
+      outWeights(ncclFloat32, facts.ll              ? Sizes{static_cast<size_t>(facts.ranks), facts.maxTokens, k}
+                              : facts.expertMajor() ? Sizes{budget}
+                                                    : Sizes{budget, k}),
+      outIds(facts.ll ? ncclInt32 : ncclInt64,
+             facts.ll ? Sizes{static_cast<size_t>(facts.ranks), facts.maxTokens, k} : Sizes{budget, k}),
+      counters(ncclInt32, {static_cast<size_t>(facts.expertMajor() ? facts.local() : facts.ranks)}),
+      combined(facts.type, {count, hidden}) {
   inputs.tokens = in;
   outputs.tokens = out;
   if (!facts.ll || !facts.expertMajor()) {

@@ -1,5 +1,5 @@
-// Faults that servers, users and attacks have met, as the emulator finds them: A = alignment of addresses; N, R and H are the lines of
-// docs/emulator-rules.md.
+// Faults that servers, users and attacks have met, as the emulator finds them: A = alignment of addresses; N, R and H
+// are the lines of docs/emulator-rules.md.
 #include <sys/wait.h>
 
 #include <chrono>
@@ -14,7 +14,8 @@ using nccl_test::asThreads;
 constexpr auto kExpert = NCCL_EP_LAYOUT_EXPERT_MAJOR;
 constexpr auto kRank = NCCL_EP_LAYOUT_RANK_MAJOR;
 constexpr auto kFlat = NCCL_EP_LAYOUT_FLAT;
-constexpr std::pair<bool, ncclEpLayout_t> kLayouts[] = {{true, kExpert}, {true, kRank}, {false, kFlat}, {false, kExpert}};
+constexpr std::pair<bool, ncclEpLayout_t> kLayouts[] = {
+    {true, kExpert}, {true, kRank}, {false, kFlat}, {false, kExpert}};
 
 std::string errorText(int device) {
   char text[1024] = "";
@@ -28,8 +29,10 @@ void expectFault(const Rank& rank, cudaError_t error, const std::string& part) {
   EXPECT_NE(std::string::npos, text.find(part)) << text;
 }
 
-// A tensor is moved by `bytes`: the call is taken, the device fails when the work runs, and the reason names tensor and unit.
-void expectMisaligned(const Case& facts, const char* name, int bytes, int unit, const std::function<ncclEpTensor_t*(Step&)>& tensor,
+// A tensor is moved by `bytes`: the call is taken, the device fails when the work runs, and the reason names tensor and
+// unit.
+void expectMisaligned(const Case& facts, const char* name, int bytes, int unit,
+                      const std::function<ncclEpTensor_t*(Step&)>& tensor,
                       const std::function<ncclResult_t(Step&)>& call) {
   SCOPED_TRACE(facts.describe() + ": " + name);
   withFailingStep(facts, [&](Rank& rank, ncclEpHandle_t, Step& step) {
@@ -137,11 +140,14 @@ TEST(EpStrict, N1InputRowsOfEveryRecipeFit) {
 
 // Only one dispatch at a time of what `tokens` tokens of each rank become.
 World fewTokens(World world, size_t tokens) {
-  for (Input& input : world.inputs) std::fill(input.ids.begin() + static_cast<std::ptrdiff_t>(tokens) * world.facts.topk, input.ids.end(), -1);
+  for (Input& input : world.inputs) {
+    std::fill(input.ids.begin() + static_cast<std::ptrdiff_t>(tokens) * world.facts.topk, input.ids.end(), -1);
+  }
   return world;
 }
 
-// Behind the rows in use a captured FLAT dispatch leaves what lies in staging: zeros until a dispatch has written there.
+// Behind the rows in use a captured FLAT dispatch leaves what lies in staging: zeros until a dispatch has written
+// there.
 TEST(EpStrict, N2RowsBehindTheCountOfACapturedDispatch) {
   Case facts = one(false, kFlat);
   facts.ranks = 2;
@@ -177,7 +183,11 @@ TEST(EpStrict, N2RowsBehindTheCountOfACapturedDispatch) {
         const auto bytes = round.received().read<unsigned char>();
         for (size_t i = used * rowBytes; i < bytes.size(); ++i) {
           const bool leftover = i < written * rowBytes || poison;
-          ASSERT_EQ(i >= staged * rowBytes ? 0x5a : leftover ? 0xdb : 0, bytes[i]) << i / rowBytes << " " << used << " " << written;
+          ASSERT_EQ(i >= staged * rowBytes ? 0x5a
+                    : leftover             ? 0xdb
+                                           : 0,
+                    bytes[i])
+              << i / rowBytes << " " << used << " " << written;
         }
       }
     });
@@ -251,7 +261,8 @@ TEST(EpStrict, R6ReceiveRowsOfTheSlotMap) {
       Handle handle(group, kExpert, 2);
       Tensor topk(ncclInt64, {4, 2});
       const Misuses misuses;
-      EXPECT_EP(rows < 1u << 22 ? ncclSuccess : ncclInternalError, ncclEpUpdateHandle(handle, topk, nullptr, rank.stream));
+      EXPECT_EP(rows < 1u << 22 ? ncclSuccess : ncclInternalError,
+                ncclEpUpdateHandle(handle, topk, nullptr, rank.stream));
       EXPECT_EQ(rows < 1u << 22 ? kByCode : NCCL4J_EMU_END_UNDEFINED, misuses.lastEnd()) << misuses.lastText();
       synchronize(rank);
     });
@@ -332,7 +343,8 @@ TEST(EpStrict, R15PaddingRowsOfZeros) {
     EXPECT_CUDA(cudaSuccess, cudaGraphLaunch(exec, rank.stream));
     expectFault(rank, cudaErrorLaunchFailure, "more than 8 rows arrive for expert 0");
     EXPECT_EP(ncclInternalError, step.dispatch());  // and so says what the next call answers
-    EXPECT_NE(nullptr, std::strstr(ncclGetLastError(nullptr), "more than 8 rows arrive for expert 0")) << ncclGetLastError(nullptr);
+    EXPECT_NE(nullptr, std::strstr(ncclGetLastError(nullptr), "more than 8 rows arrive for expert 0"))
+        << ncclGetLastError(nullptr);
     EXPECT_CUDA(cudaSuccess, cudaGraphExecDestroy(exec));
     EXPECT_CUDA(cudaSuccess, cudaGraphDestroy(graph));
   });
@@ -481,6 +493,39 @@ TEST(EpStrict, H3BrokenWaitsEndADestroy) {
     }
     barrier.meet();
     EXPECT_EQ(0, nccl4jEmuBreakWaits(nullptr));
+    EXPECT_NCCL(ncclSuccess, ncclCommInitAll(&rank.comm, 1, &rank.rank));
+  });
+}
+
+// Two groups of one communicator, updated in different order: NCCL would exchange the routing of one for that of the other.
+TEST(EpStrict, O1OrderOfUpdates) {
+  const Option report("misuse", "report"), limit("wait_limit_ms", "20000");
+  Case facts = one(false, kFlat);
+  facts.ranks = 2;
+  Barrier barrier(2);
+  asThreads(2, [&](Rank& rank) {
+    const ncclEpGroupConfig_t config = groupConfig(facts);
+    ncclEpGroup_t groups[2] = {};
+    ncclEpHandle_t handles[2] = {};
+    for (int i = 0; i < 2; ++i) {
+      ASSERT_EP(ncclSuccess, ncclEpCreateGroup(&groups[i], rank.comm, &config));
+      ASSERT_EP(ncclSuccess, ncclEpInitHandle(&handles[i], groups[i], facts.layout, nullptr, facts.topk, nullptr));
+    }
+    auto topk = std::make_unique<Tensor>(ncclInt64, std::vector<size_t>{4, 2});
+    for (const int i : {0, 1}) EXPECT_EP(ncclSuccess, ncclEpUpdateHandle(handles[i], *topk, nullptr, rank.stream));
+    synchronize(rank);
+    barrier.meet();
+    for (const int i : {rank.rank, 1 - rank.rank}) (void)ncclEpUpdateHandle(handles[i], *topk, nullptr, rank.stream);
+    expectFault(rank, cudaErrorLaunchFailure, "ncclEpUpdateHandle of group");
+    topk.reset();
+    barrier.meet();
+    EXPECT_CUDA(cudaSuccess, cudaDeviceReset());
+    for (int i = 0; i < 2; ++i) {
+      EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(handles[i]));
+      EXPECT_EP(ncclInternalError, ncclEpGroupDestroy(groups[i]));
+    }
+    EXPECT_NCCL(ncclSuccess, ncclCommAbort(rank.comm));
+    EXPECT_CUDA(cudaSuccess, cudaStreamCreate(&rank.stream));
     EXPECT_NCCL(ncclSuccess, ncclCommInitAll(&rank.comm, 1, &rank.rank));
   });
 }

@@ -75,7 +75,8 @@ TEST(EpStruct, S16UnknownValues) {
     Misuses misuses;
     EXPECT_EP(ncclInternalError, ncclEpCreateGroup(&group, rank.comm, &config));
     EXPECT_EQ(kAbort, misuses.lastEnd());
-    // zero_copy beyond ON is OFF, overflow_policy beyond DROP is TRAP: a plain step works, an eager group is not refused for dropping.
+    // zero_copy beyond ON is OFF, overflow_policy beyond DROP is TRAP: a plain step works, an eager group is not
+    // refused for dropping.
     config = highThroughput(8, 8, 1024, 0);
     config.num_topk = 2;
     config.zero_copy = static_cast<ncclEpZeroCopyMode_t>(9);
@@ -87,30 +88,53 @@ TEST(EpStruct, S16UnknownValues) {
     EXPECT_EP(ncclSuccess, step.update());
     EXPECT_EP(ncclSuccess, step.dispatch());
     // A direction beyond backward is backward in dispatch, where weights are forbidden.
-    step.dispatchAnswers(ncclInvalidArgument, kByCode, [](Step& s) { s.config.pass_direction = static_cast<ncclEpPassDir_t>(7); });
-    step.dispatchAnswers(ncclInvalidArgument, kByCode, [](Step& s) { s.config.quant_recipe = static_cast<ncclEpDispQuant_t>(7); });
-    step.combineAnswers(ncclInvalidArgument, kByCode, [](Step& s) { s.combineConfig.quant_recipe = static_cast<ncclEpCombQuant_t>(7); });
+    step.dispatchAnswers(ncclInvalidArgument, kByCode,
+                         [](Step& s) { s.config.pass_direction = static_cast<ncclEpPassDir_t>(7); });
+    step.dispatchAnswers(ncclInvalidArgument, kByCode,
+                         [](Step& s) { s.config.quant_recipe = static_cast<ncclEpDispQuant_t>(7); });
+    step.combineAnswers(ncclInvalidArgument, kByCode,
+                        [](Step& s) { s.combineConfig.quant_recipe = static_cast<ncclEpCombQuant_t>(7); });
     size_t bytes = 0;
     EXPECT_EP(ncclSuccess, ncclEpHandleMemSize(odd, static_cast<ncclEpLayout_t>(77), nullptr, &bytes, 2));
     EXPECT_LT(0u, bytes);
   });
   withStep(one(true, NCCL_EP_LAYOUT_RANK_MAJOR), [](Rank&, ncclEpHandle_t, Step& step) {
-    step.dispatchAnswers(ncclInvalidUsage, kByCode, [](Step& s) { s.config.pass_direction = static_cast<ncclEpPassDir_t>(7); });
-    step.combineAnswers(ncclInvalidUsage, kByCode, [](Step& s) { s.combineConfig.pass_direction = static_cast<ncclEpPassDir_t>(7); });
+    step.dispatchAnswers(ncclInvalidUsage, kByCode,
+                         [](Step& s) { s.config.pass_direction = static_cast<ncclEpPassDir_t>(7); });
+    step.combineAnswers(ncclInvalidUsage, kByCode,
+                        [](Step& s) { s.combineConfig.pass_direction = static_cast<ncclEpPassDir_t>(7); });
   });
 }
 
 // 1.7: all of the C API, and the introspection functions under their C++ names.
 TEST(EpStruct, S17Exports) {
-  for (const char* name :
-       {"ncclEpGetVersion", "ncclEpTensorAlloc", "ncclEpTensorDestroy", "ncclEpCreateGroup", "ncclEpGroupDestroy", "ncclEpHandleMemSize",
-        "ncclEpInitHandle", "ncclEpUpdateHandle", "ncclEpCreateHandle", "ncclEpHandleDestroy", "ncclEpDispatch", "ncclEpCombine",
-        "ncclEpComplete", "ncclEpMaskQuery", "ncclEpMaskUpdate", "ncclEpMaskClean", "ncclEpGetAsyncError", "ncclEpErrorClear",
-        "_Z37ncclEpHandle_test_getSparseToDenseMapP12ncclEpHandle", "_Z28ncclEpHandle_test_getNumTopkP12ncclEpHandle",
-        "_Z37ncclEpHandle_test_getMaxTokensPerRankP12ncclEpHandle", "_Z34ncclEpHandle_test_getNRanksPerNodeP12ncclEpHandle",
-        "_Z35ncclEpHandle_test_getExpertsPerRankP12ncclEpHandle", "_Z34ncclEpHandle_test_getNumRecvTokensP12ncclEpHandlePj",
-        "_Z30ncclEpHandle_test_clearTopkIdxP12ncclEpHandle", "_Z34ncclEpGroup_test_setMaxDynamicSmemP11ncclEpGroupi",
-        "_Z46ncclEpGroup_test_getLastLlCombineWarpsPerGroupP11ncclEpGroup"}) {
+  for (const char* name : {"ncclEpGetVersion",
+                           "ncclEpTensorAlloc",
+                           "ncclEpTensorDestroy",
+                           "ncclEpCreateGroup",
+                           "ncclEpGroupDestroy",
+                           "ncclEpHandleMemSize",
+                           "ncclEpInitHandle",
+                           "ncclEpUpdateHandle",
+                           "ncclEpCreateHandle",
+                           "ncclEpHandleDestroy",
+                           "ncclEpDispatch",
+                           "ncclEpCombine",
+                           "ncclEpComplete",
+                           "ncclEpMaskQuery",
+                           "ncclEpMaskUpdate",
+                           "ncclEpMaskClean",
+                           "ncclEpGetAsyncError",
+                           "ncclEpErrorClear",
+                           "_Z37ncclEpHandle_test_getSparseToDenseMapP12ncclEpHandle",
+                           "_Z28ncclEpHandle_test_getNumTopkP12ncclEpHandle",
+                           "_Z37ncclEpHandle_test_getMaxTokensPerRankP12ncclEpHandle",
+                           "_Z34ncclEpHandle_test_getNRanksPerNodeP12ncclEpHandle",
+                           "_Z35ncclEpHandle_test_getExpertsPerRankP12ncclEpHandle",
+                           "_Z34ncclEpHandle_test_getNumRecvTokensP12ncclEpHandlePj",
+                           "_Z30ncclEpHandle_test_clearTopkIdxP12ncclEpHandle",
+                           "_Z34ncclEpGroup_test_setMaxDynamicSmemP11ncclEpGroupi",
+                           "_Z46ncclEpGroup_test_getLastLlCombineWarpsPerGroupP11ncclEpGroup"}) {
     EXPECT_NE(nullptr, dlsym(RTLD_DEFAULT, name)) << name;
   }
 }

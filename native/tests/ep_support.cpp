@@ -17,7 +17,9 @@ std::string lastReason() {
   std::string text;
   for (size_t i = 0; i < n; ++i) {
     const char* reason = std::strstr(calls[i].arguments, "reason=");
-    if (reason != nullptr) text = std::string(calls[i].function) + ", rank " + std::to_string(calls[i].rank) + ": " + reason;
+    if (reason != nullptr) {
+      text = std::string(calls[i].function) + ", rank " + std::to_string(calls[i].rank) + ": " + reason;
+    }
   }
   return text;
 }
@@ -44,7 +46,8 @@ std::string Misuses::lastText() const {
   return records.empty() ? "" : records.back().text;
 }
 
-Tensor::Tensor(std::vector<size_t> sizes, ncclDataType_t type, void* memory) : sizes_(std::move(sizes)), memory_(memory) {
+Tensor::Tensor(std::vector<size_t> sizes, ncclDataType_t type, void* memory)
+    : sizes_(std::move(sizes)), memory_(memory) {
   std::memset(&descriptor_, 0, sizeof descriptor_);
   descriptor_.size = sizeof descriptor_;
   descriptor_.magic = NCCL_EP_TENSOR_MAGIC;
@@ -65,11 +68,13 @@ std::unique_ptr<Tensor> Tensor::bare(ncclDataType_t type, std::vector<size_t> si
   return std::unique_ptr<Tensor>(new Tensor(std::move(sizes), type, nullptr));
 }
 
-std::unique_ptr<Tensor> Tensor::windowed(ncclComm_t comm, ncclDataType_t type, std::vector<size_t> sizes, bool withData) {
+std::unique_ptr<Tensor> Tensor::windowed(ncclComm_t comm, ncclDataType_t type, std::vector<size_t> sizes,
+                                         bool withData) {
   std::unique_ptr<Tensor> tensor(new Tensor(std::move(sizes), type, nullptr));
   const size_t bytes = std::max<size_t>(tensor->bytes(), 16);
   EXPECT_NCCL(ncclSuccess, ncclMemAlloc(&tensor->memory_, bytes));
-  EXPECT_NCCL(ncclSuccess, ncclCommWindowRegister(comm, tensor->memory_, bytes, &tensor->descriptor_.win_hdl, NCCL_WIN_COLL_SYMMETRIC));
+  EXPECT_NCCL(ncclSuccess, ncclCommWindowRegister(comm, tensor->memory_, bytes, &tensor->descriptor_.win_hdl,
+                                                  NCCL_WIN_COLL_SYMMETRIC));
   tensor->comm_ = comm;
   if (withData) tensor->descriptor_.data = tensor->memory_;
   return tensor;

@@ -39,7 +39,9 @@ class Misuses {
 
 class EnvironmentVariable {
  public:
-  EnvironmentVariable(const char* name, const char* value) : name_(name) { EXPECT_EQ(0, nccl4jEmuSetEnvironment(name, value)); }
+  EnvironmentVariable(const char* name, const char* value) : name_(name) {
+    EXPECT_EQ(0, nccl4jEmuSetEnvironment(name, value));
+  }
   ~EnvironmentVariable() { EXPECT_EQ(0, nccl4jEmuSetEnvironment(name_, nullptr)); }
   EnvironmentVariable(const EnvironmentVariable&) = delete;
   EnvironmentVariable& operator=(const EnvironmentVariable&) = delete;
@@ -64,7 +66,8 @@ class Tensor {
   // Without memory: data is NULL.
   static std::unique_ptr<Tensor> bare(ncclDataType_t type, std::vector<size_t> sizes);
   // In a symmetric window of the communicator; collective.
-  static std::unique_ptr<Tensor> windowed(ncclComm_t comm, ncclDataType_t type, std::vector<size_t> sizes, bool withData = true);
+  static std::unique_ptr<Tensor> windowed(ncclComm_t comm, ncclDataType_t type, std::vector<size_t> sizes,
+                                          bool withData = true);
   ~Tensor();
   Tensor(const Tensor&) = delete;
   Tensor& operator=(const Tensor&) = delete;
@@ -75,7 +78,8 @@ class Tensor {
   ncclDataType_t type() const { return descriptor_.datatype; }
   size_t elements() const;
   size_t bytes() const { return elements() * bytesOf(descriptor_.datatype); }
-  // Emulated device memory can be reached by the host. Only for work that runs in stream order, and between synchronisations.
+  // Emulated device memory can be reached by the host. Only for work that runs in stream order, and between
+  // synchronisations.
   template <class Element>
   Element* raw() const {
     return static_cast<Element*>(memory_);

@@ -40,11 +40,12 @@ TEST(EpTrap, S59WindowsMustMatch) {
 // 1.6: recv_topk_idx_kind beyond GLOBAL.
 TEST(EpTrap, S16UnknownIdKind) {
   for (const bool ll : {true, false}) {
-    withFailingStep(one(ll, ll ? NCCL_EP_LAYOUT_RANK_MAJOR : NCCL_EP_LAYOUT_FLAT), [](Rank& rank, ncclEpHandle_t, Step& step) {
-      step.info.recv_topk_idx_kind = static_cast<ncclEpExpertIdKind_t>(3);
-      EXPECT_EP(ncclSuccess, step.dispatch());
-      EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(rank.stream));
-    });
+    withFailingStep(one(ll, ll ? NCCL_EP_LAYOUT_RANK_MAJOR : NCCL_EP_LAYOUT_FLAT),
+                    [](Rank& rank, ncclEpHandle_t, Step& step) {
+                      step.info.recv_topk_idx_kind = static_cast<ncclEpExpertIdKind_t>(3);
+                      EXPECT_EP(ncclSuccess, step.dispatch());
+                      EXPECT_CUDA(cudaErrorLaunchFailure, cudaStreamSynchronize(rank.stream));
+                    });
   }
 }
 

@@ -11,7 +11,8 @@ namespace emu::ep {
 // Remembers the first failure; checks after it do nothing.
 class AddressCheck {
  public:
-  AddressCheck(WorkContext& context, const char* function, int rank) : context_(context), function_(function), rank_(rank) {}
+  AddressCheck(WorkContext& context, const char* function, int rank)
+      : context_(context), function_(function), rank_(rank) {}
 
   // Kernels move rows 16 bytes at a time.
   void rows(const char* tensor, const void* address, size_t bytes) { check(tensor, address, bytes, kPacketBytes); }
@@ -36,7 +37,8 @@ class AddressCheck {
     char what[128];
     std::snprintf(what, sizeof what, "%s on rank %d: %s", function_, rank_, tensor);
     if (reinterpret_cast<uintptr_t>(address) % alignment != 0) {
-      error_ = context_.fail(cudaErrorMisalignedAddress, "%s: address %p is no multiple of %zu bytes", what, address, alignment);
+      error_ = context_.fail(cudaErrorMisalignedAddress, "%s: address %p is no multiple of %zu bytes", what, address,
+                             alignment);
     } else if (!context_.touch(what, address, bytes)) {
       error_ = cudaErrorIllegalAddress;
     }

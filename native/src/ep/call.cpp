@@ -31,7 +31,9 @@ void Call::setRank(int rank) {
   va_end(arguments)
 
 ncclResult_t Call::refuse(ncclResult_t code) {
-  if (!options::reportMisuse()) std::fprintf(stderr, "nccl4j emulator: %s, rank %d: %s\n", function_, rank_, reason_.c_str());
+  if (!options::reportMisuse()) {
+    std::fprintf(stderr, "nccl4j emulator: %s, rank %d: %s\n", function_, rank_, reason_.c_str());
+  }
   return nccl::failWith(code, reason_);
 }
 

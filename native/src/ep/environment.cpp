@@ -51,7 +51,8 @@ unsigned multiprocessors(const char* name, unsigned fallback, unsigned most) {
   uint64_t value = 0;
   if (!number(name, &value)) return fallback;
   if (value >= 1 && value <= most) return static_cast<unsigned>(value);
-  std::fprintf(stderr, "nccl4j emulator: %s=%llu is not in [1, %u], ignored\n", name, static_cast<unsigned long long>(value), most);
+  std::fprintf(stderr, "nccl4j emulator: %s=%llu is not in [1, %u], ignored\n", name,
+               static_cast<unsigned long long>(value), most);
   return fallback;
 }
 

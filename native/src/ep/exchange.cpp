@@ -41,23 +41,26 @@ std::atomic<uint64_t>& Exchange::mail(Channel channel, int source, int destinati
   return reinterpret_cast<Mailbox*>(boxes)[index].word;
 }
 
-Arrival Exchange::wait(int other, const std::function<bool()>& ready, uint64_t deadline) const {
-  const auto cancelled = [this, other] { return team_->aborted() || !team_->alive(other); };
+Arrival Exchange::wait(Channel channel, int other, const std::function<bool()>& ready, uint64_t deadline) const {
+  // What goes around in collectives of the communicator ends with it.
+  const auto failed = [this, channel] { return channel == Channel::Routing && team_->failed(); };
+  const auto cancelled = [&] { return team_->aborted() || !team_->alive(other) || failed(); };
   switch (waitUntil(header(rank_).changed, ready, deadline, cancelled)) {
     case WaitEnd::Ready: return Arrival::Here;
     case WaitEnd::Timeout: return Arrival::Late;
     default: break;
   }
   if (ready()) return Arrival::Here;  // posted, then died
-  return team_->aborted() || waitsBroken() ? Arrival::Broken : Arrival::Gone;
+  return team_->aborted() || waitsBroken() || failed() ? Arrival::Broken : Arrival::Gone;
 }
 
-// The destination announces whom it waits for before it looks into the mailbox a last time, and the source looks at that after
-// it has posted. Sequential consistency makes sure that one of the two notices the other.
-Arrival Exchange::waitForPost(Channel channel, int source, const std::function<bool()>& ready, uint64_t deadline) const {
+// The destination announces whom it waits for before it looks into the mailbox a last time, and the source looks at
+// that after it has posted. Sequential consistency makes sure that one of the two notices the other.
+Arrival Exchange::waitForPost(Channel channel, int source, const std::function<bool()>& ready,
+                              uint64_t deadline) const {
   std::atomic<uint32_t>& awaited = header(rank_).awaited[static_cast<size_t>(channel)];
   awaited.store(static_cast<uint32_t>(source) + 1, std::memory_order_seq_cst);
-  const Arrival arrival = wait(source, ready, deadline);
+  const Arrival arrival = wait(channel, source, ready, deadline);
   awaited.store(0, std::memory_order_relaxed);
   return arrival;
 }
@@ -80,7 +83,7 @@ bool Exchange::requestRing(std::atomic<uint64_t>& word) const {
 Arrival Exchange::awaitEmptied(Channel channel, int destination, uint64_t deadline) {
   std::atomic<uint64_t>& word = mail(channel, rank_, destination);
   if (!requestRing(word)) return Arrival::Here;
-  return wait(destination, [&word] { return word.load(std::memory_order_acquire) == 0; }, deadline);
+  return wait(channel, destination, [&word] { return word.load(std::memory_order_acquire) == 0; }, deadline);
 }
 
 void Exchange::retract(Channel channel, int destination) {

@@ -1,9 +1,9 @@
-// How the ranks of a group reach each other: one shared segment per rank, holding what the rank has to tell (its payload) and
-// a mailbox for each source and channel.
+// How the ranks of a group reach each other: one shared segment per rank, holding what the rank has to tell (its
+// payload) and a mailbox for each source and channel.
 //
-// The data stay with the source. It writes its payload once, posts a message to each destination, and the destinations pull
-// what they need and empty the mailbox, which tells the source that the payload may be overwritten. A message is consumed by its
-// receiver; there are no absolute sequence numbers, so that a rank which was masked can come back.
+// The data stay with the source. It writes its payload once, posts a message to each destination, and the destinations
+// pull what they need and empty the mailbox, which tells the source that the payload may be overwritten. A message is
+// consumed by its receiver; there are no absolute sequence numbers, so that a rank which was masked can come back.
 #pragma once
 
 #include <atomic>
@@ -77,7 +77,7 @@ class Exchange {
 
   Header& header(int rank) const { return *reinterpret_cast<Header*>(segments_[static_cast<size_t>(rank)]->data()); }
   std::atomic<uint64_t>& mail(Channel channel, int source, int destination) const;
-  Arrival wait(int other, const std::function<bool()>& ready, uint64_t deadline) const;
+  Arrival wait(Channel channel, int other, const std::function<bool()>& ready, uint64_t deadline) const;
   Arrival waitForPost(Channel channel, int source, const std::function<bool()>& ready, uint64_t deadline) const;
   bool requestRing(std::atomic<uint64_t>& word) const;
 

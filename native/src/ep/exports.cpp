@@ -38,9 +38,10 @@ ncclResult_t getVersion(ep::Call& call, int* version) {
 
 EMU_API ncclResult_t ncclEpGetVersion(int* version) { return EMU_CALL(entry, (version), getVersion(call, version)); }
 
-EMU_API ncclResult_t ncclEpTensorAlloc(ncclEpTensor_t** tensor, unsigned int ndim, ncclDataType_t datatype, const size_t* sizes,
-                                       const ncclEpTensorAllocConfig_t* config) {
-  return EMU_CALL(entry, (tensor, ndim, typeName(datatype), config), ep::tensorAlloc(call, tensor, ndim, datatype, sizes, config));
+EMU_API ncclResult_t ncclEpTensorAlloc(ncclEpTensor_t** tensor, unsigned int ndim, ncclDataType_t datatype,
+                                       const size_t* sizes, const ncclEpTensorAllocConfig_t* config) {
+  return EMU_CALL(entry, (tensor, ndim, typeName(datatype), config),
+                  ep::tensorAlloc(call, tensor, ndim, datatype, sizes, config));
 }
 
 EMU_API ncclResult_t ncclEpTensorDestroy(ncclEpTensor_t* tensor) {
@@ -55,21 +56,23 @@ EMU_API ncclResult_t ncclEpGroupDestroy(ncclEpGroup_t ep_group) {
   return EMU_CALL(entry, (ep_group), ep::destroyGroup(call, ep_group));
 }
 
-EMU_API ncclResult_t ncclEpHandleMemSize(ncclEpGroup_t ep_group, ncclEpLayout_t layout, const ncclEpHandleConfig_t* config,
-                                         size_t* size_out, int num_topk) {
+EMU_API ncclResult_t ncclEpHandleMemSize(ncclEpGroup_t ep_group, ncclEpLayout_t layout,
+                                         const ncclEpHandleConfig_t* config, size_t* size_out, int num_topk) {
   return EMU_CALL(entry, (ep_group, layout, config, size_out, num_topk),
                   ep::handleMemSize(call, ep_group, layout, config, size_out, num_topk));
 }
 
 EMU_API ncclResult_t ncclEpInitHandle(ncclEpHandle_t* handle, ncclEpGroup_t ep_group, ncclEpLayout_t layout,
-                                      const ncclEpHandleConfig_t* config, int num_topk, const ncclEpTensor_t* handle_mem) {
+                                      const ncclEpHandleConfig_t* config, int num_topk,
+                                      const ncclEpTensor_t* handle_mem) {
   return EMU_CALL(entry, (handle, ep_group, layout, config, num_topk, handle_mem),
                   ep::initHandle(call, handle, ep_group, layout, config, num_topk, handle_mem));
 }
 
-EMU_API ncclResult_t ncclEpUpdateHandle(ncclEpHandle_t handle, const ncclEpTensor_t* topk_idx, const ncclEpLayoutInfo_t* layout_info,
-                                        cudaStream_t stream) {
-  return EMU_CALL(entry, (handle, topk_idx, layout_info, stream), ep::updateHandle(call, handle, topk_idx, layout_info, stream));
+EMU_API ncclResult_t ncclEpUpdateHandle(ncclEpHandle_t handle, const ncclEpTensor_t* topk_idx,
+                                        const ncclEpLayoutInfo_t* layout_info, cudaStream_t stream) {
+  return EMU_CALL(entry, (handle, topk_idx, layout_info, stream),
+                  ep::updateHandle(call, handle, topk_idx, layout_info, stream));
 }
 
 EMU_API ncclResult_t ncclEpCreateHandle(ncclEpHandle_t* handle, ncclEpGroup_t ep_group, ncclEpLayout_t layout,
@@ -90,9 +93,11 @@ EMU_API ncclResult_t ncclEpDispatch(ncclEpHandle_t handle, const ncclEpDispatchI
                   ep::dispatch(call, handle, inputs, outputs, layout_info, config, stream));
 }
 
-EMU_API ncclResult_t ncclEpCombine(ncclEpHandle_t handle, const ncclEpCombineInputs_t* inputs, const ncclEpCombineOutputs_t* outputs,
-                                   const ncclEpCombineConfig_t* config, cudaStream_t stream) {
-  return EMU_CALL(entry, (handle, inputs, outputs, config, stream), ep::combine(call, handle, inputs, outputs, config, stream));
+EMU_API ncclResult_t ncclEpCombine(ncclEpHandle_t handle, const ncclEpCombineInputs_t* inputs,
+                                   const ncclEpCombineOutputs_t* outputs, const ncclEpCombineConfig_t* config,
+                                   cudaStream_t stream) {
+  return EMU_CALL(entry, (handle, inputs, outputs, config, stream),
+                  ep::combine(call, handle, inputs, outputs, config, stream));
 }
 
 EMU_API ncclResult_t ncclEpComplete(ncclEpHandle_t handle, const ncclEpCompleteConfig_t* config, cudaStream_t stream) {
@@ -115,4 +120,6 @@ EMU_API ncclResult_t ncclEpGetAsyncError(ncclEpGroup_t ep_group, int* error_out)
   return EMU_CALL(entry, (ep_group, error_out), ep::getAsyncError(call, ep_group, error_out));
 }
 
-EMU_API ncclResult_t ncclEpErrorClear(ncclEpGroup_t ep_group) { return EMU_CALL(entry, (ep_group), ep::errorClear(call, ep_group)); }
+EMU_API ncclResult_t ncclEpErrorClear(ncclEpGroup_t ep_group) {
+  return EMU_CALL(entry, (ep_group), ep::errorClear(call, ep_group));
+}

@@ -34,13 +34,22 @@ void Group::freeMemory(std::string* failed) {
 }
 
 ncclResult_t provideWindowMemory(Call& call, Group& group, size_t bytes) {
-  if (memory::release(group.windowMemory, memory::Kind::Symmetric) != cudaSuccess) return call.exits("the window memory was lost");
+  if (memory::release(group.windowMemory, memory::Kind::Symmetric) != cudaSuccess) {
+    return call.exits("the window memory was lost");
+  }
   group.windowMemory = nullptr;
-  if (bytes == 0 || memory::allocate(bytes, memory::Kind::Symmetric, &group.windowMemory) == cudaSuccess) return ncclSuccess;
+  if (bytes == 0 || memory::allocate(bytes, memory::Kind::Symmetric, &group.windowMemory) == cudaSuccess) {
+    return ncclSuccess;
+  }
   const size_t used = memory::usage(group.device).deviceBytes;
   const size_t total = options::deviceMemory();
   return call.exits("the group's buffers take %zu bytes, device %d has %zu of %zu free", bytes, group.device,
                     used < total ? total - used : 0, total);
+}
+
+ncclResult_t noteOrder(Call& call, const Group& group, const char* operation) {
+  const std::string differs = noteCollective(group.comm, operation);
+  return differs.empty() ? ncclSuccess : call.undefined("%s", differs.c_str());
 }
 
 GroupRegistry& groups() {
@@ -57,10 +66,13 @@ ncclResult_t findGroup(Call& call, ncclEpGroup_t token, std::shared_ptr<Group>* 
 
 namespace {
 
-// With a peer that is gone HT closes at once. LL waits for it in an all-reduce, which nothing ends: here the limit of waits does,
-// or an abort of the communicator.
+// With a peer that is gone HT closes at once. LL waits for it in an all-reduce, which nothing ends: here the limit of
+// waits does, or an abort of the communicator.
 ncclResult_t meetToDestroy(Call& call, Group& group) {
   Team& team = *group.team;
+  if (group.lowLatency) {
+    if (auto failure = noteOrder(call, group, "ncclEpGroupDestroy, all-reduce")) return failure;
+  }
   const TeamResult met = team.barrier(waitLimit());
   if (met == TeamResult::Ok || (met == TeamResult::PeerDied && !group.lowLatency)) return ncclSuccess;
   const std::string why = team.explain();
@@ -78,7 +90,8 @@ ncclResult_t destroyGroup(Call& call, ncclEpGroup_t token) {
   std::shared_ptr<Group> group;
   if (auto failure = findGroup(call, token, &group)) return failure;
   if (const cudaError_t error = drainDevice(group->device)) {
-    return call.throws("the device has failed (%d): %s", static_cast<int>(error), device::stickyText(group->device).c_str());
+    return call.throws("the device has failed (%d): %s", static_cast<int>(error),
+                       device::stickyText(group->device).c_str());
   }
   if (communicator(group->comm) == nullptr) return call.undefined("the group's communicator was destroyed before it");
   if (auto failure = meetToDestroy(call, *group)) return failure;

@@ -29,6 +29,7 @@ class Allocator {
 struct Group {
   ncclComm_t comm = nullptr;
   std::shared_ptr<Team> team;
+  uint64_t number = 0;          // of the group, the same on all ranks
   int device = 0;
   int rank = 0;
   int ranks = 1;
@@ -49,7 +50,8 @@ struct Group {
   void* workspace = nullptr;
   void* counterBlock = nullptr; // HT
   void* routingMap = nullptr;   // HT
-  void* windowMemory = nullptr; // what the real library registers as windows; here it only takes its place on the device
+  // What the real library registers as windows; here it only takes its place on the device.
+  void* windowMemory = nullptr;
 
   Exchange exchange;
   LlState ll;
@@ -73,8 +75,12 @@ GroupRegistry& groups();
 ncclResult_t createGroup(Call& call, ncclEpGroup_t* out, ncclComm_t comm, const ncclEpGroupConfig_t* config);
 ncclResult_t destroyGroup(Call& call, ncclEpGroup_t token);
 
-// Gives the group window memory of this size in place of what it has. Without enough of it the real library ends the process.
+// Gives the group window memory of this size in place of what it has. Without enough of it the real library ends the
+// process.
 ncclResult_t provideWindowMemory(Call& call, Group& group, size_t bytes);
+
+// Notes a collective operation that the call makes on the group's communicator; refused if the ranks make different ones.
+ncclResult_t noteOrder(Call& call, const Group& group, const char* operation);
 
 // The live group behind a token that is not NULL; anything else is undefined behaviour.
 ncclResult_t findGroup(Call& call, ncclEpGroup_t token, std::shared_ptr<Group>* group);

@@ -44,7 +44,8 @@ const char* disagreement(const Agreement& mine, const Agreement& theirs) {
 
 class Creation {
  public:
-  Creation(Call& call, ncclEpGroup_t* out, ncclComm* comm, const ncclEpGroupConfig_t& config, const GroupConfig020& more)
+  Creation(Call& call, ncclEpGroup_t* out, ncclComm* comm, const ncclEpGroupConfig_t& config,
+           const GroupConfig020& more)
       : call_(call), out_(out), comm_(*comm), config_(config), more_(more), group_(std::make_shared<Group>()) {
     group_->comm = comm;
     group_->team = comm_.team;
@@ -78,11 +79,14 @@ class Creation {
     const Group& group = *group_;
     if (group.rank != 0 || !environment::flag("NCCL_EP_ENV_VERBOSE")) return;
     if (config_.version > NCCL_EP_API_VERSION) {
-      std::fprintf(stderr, "nccl4j emulator: group configuration of version %u, this is API %d\n", config_.version, NCCL_EP_API_VERSION);
+      std::fprintf(stderr, "nccl4j emulator: group configuration of version %u, this is API %d\n", config_.version,
+                   NCCL_EP_API_VERSION);
     }
-    std::fprintf(stderr, "nccl4j emulator: %s group of %d ranks, %zu experts, %u multiprocessors, budget %zu rows, timeout %llu ms\n",
-                 group.lowLatency ? "LL" : "HT", group.ranks, group.shape.experts, group.multiprocessors, group.shape.maxReceive,
-                 static_cast<unsigned long long>(group.timeoutNs / 1'000'000));
+    std::fprintf(
+        stderr,
+        "nccl4j emulator: %s group of %d ranks, %zu experts, %u multiprocessors, budget %zu rows, timeout %llu ms\n",
+        group.lowLatency ? "LL" : "HT", group.ranks, group.shape.experts, group.multiprocessors, group.shape.maxReceive,
+        static_cast<unsigned long long>(group.timeoutNs / 1'000'000));
   }
 
   ncclResult_t checkBasics() {
@@ -110,14 +114,19 @@ class Creation {
       return call_.invalidUsage("alloc_fn and free_fn must both be given, or neither");
     }
     group.allocator = Allocator(config_.alloc);
-    if (device::setCurrent(group.device) != cudaSuccess) return call_.throws("cannot make device %d current", group.device);
+    if (device::setCurrent(group.device) != cudaSuccess) {
+      return call_.throws("cannot make device %d current", group.device);
+    }
     const auto present = static_cast<unsigned>(options::multiprocessors());
-    for (const auto& [name, given] : {std::pair{"max_num_sms", config_.max_num_sms}, {"dispatch_num_sms", more_.dispatchMultiprocessors},
+    for (const auto& [name, given] : {std::pair{"max_num_sms", config_.max_num_sms},
+                                      {"dispatch_num_sms", more_.dispatchMultiprocessors},
                                       {"combine_num_sms", more_.combineMultiprocessors}}) {
       if (given > present) return call_.invalidUsage("%s %u, but the device has %u", name, given, present);
     }
     group.multiprocessors = config_.max_num_sms;
-    if (group.multiprocessors == 0) group.multiprocessors = group.lowLatency ? present : std::min(kHtMultiprocessors, present);
+    if (group.multiprocessors == 0) {
+      group.multiprocessors = group.lowLatency ? present : std::min(kHtMultiprocessors, present);
+    }
     if (release020()) {
       // Every kernel must be launched with what its own budget leaves it.
       const auto budget = [&](const char* variable, unsigned given) {
@@ -133,8 +142,8 @@ class Creation {
     (void)environment::multiprocessors("NCCL_EP_PREPROCESS_NUM_SMS", present, present);
     (void)environment::flag("NCCL_EP_DISABLE_GUARD");
     if (group.lowLatency && group.warpGroups() > Group::kMostWarpGroups) {
-      return call_.invalidUsage("%u experts on %u multiprocessors need %u warp groups, more than %u", config_.num_experts,
-                                group.multiprocessors, group.warpGroups(), Group::kMostWarpGroups);
+      return call_.invalidUsage("%u experts on %u multiprocessors need %u warp groups, more than %u",
+                                config_.num_experts, group.multiprocessors, group.warpGroups(), Group::kMostWarpGroups);
     }
     return ncclSuccess;
   }
@@ -152,6 +161,7 @@ class Creation {
 
     // The first collective comes before the checks that follow: a rank that fails them leaves the others waiting.
     if (!comm_.blocking) return call_.exits("the communicator is non-blocking");
+    if (auto failure = noteOrder(call_, group, "ncclEpCreateGroup")) return failure;
     if (auto failure = meet(nullptr)) return failure;
 
     if (!group.lowLatency && config_.max_recv_tokens_per_rank != 0 &&
@@ -189,9 +199,11 @@ class Creation {
 
   // Exchanges what the ranks must agree on; with `budgets` NULL only makes sure that everybody is there.
   ncclResult_t meet(std::vector<uint64_t>* budgets) {
+    static std::atomic<uint64_t> made{0};
     struct Word {
       Agreement agreement;
       uint64_t budget;
+      uint64_t number;
     };
     Group& group = *group_;
     Word mine;
@@ -205,11 +217,13 @@ class Creation {
     mine.agreement.version = static_cast<uint32_t>(options::epVersion());
     mine.agreement.rdmaBytes = group.rdmaBytes;
     mine.budget = group.shape.maxReceive;
+    mine.number = made.fetch_add(1) + 1;
     std::vector<Word> all(group.shape.ranks);
     if (group.team->allGather(&mine, all.data(), sizeof mine, waitLimit()) != TeamResult::Ok) {
       return call_.exits("the ranks did not meet: %s", group.team->explain().c_str());
     }
     if (budgets == nullptr) return ncclSuccess;
+    group.number = all[0].number;
     for (size_t r = 0; r < all.size(); ++r) {
       budgets->push_back(all[r].budget);
       // The real library does not notice, and reads and writes past its buffers later.
@@ -225,8 +239,8 @@ class Creation {
     if (auto failure = meet(&budgets)) return failure;
     for (size_t r = 0; r < budgets.size(); ++r) {
       if (budgets[r] != budgets[0]) {
-        return call_.throws("ranks 0 and %zu disagree on max_recv_tokens_per_rank: %" PRIu64 " and %" PRIu64, r, budgets[0],
-                            budgets[r]);
+        return call_.throws("ranks 0 and %zu disagree on max_recv_tokens_per_rank: %" PRIu64 " and %" PRIu64, r,
+                            budgets[0], budgets[r]);
       }
     }
     if (nvlinkDup_ && localDup_) return call_.invalidUsage("both HT expert-major modes are asked for");
@@ -269,7 +283,9 @@ class Creation {
   ncclResult_t obtain(const char* what, size_t bytes, void** out) {
     const cudaError_t error = group_->allocator.allocate(bytes, out);
     std::string why;
-    if (error != cudaSuccess) return call_.throws("%s of %zu bytes: allocation failed with %d", what, bytes, static_cast<int>(error));
+    if (error != cudaSuccess) {
+      return call_.throws("%s of %zu bytes: allocation failed with %d", what, bytes, static_cast<int>(error));
+    }
     if (!memory::accessible(*out, bytes, group_->device, &why)) {
       return call_.throws("%s of %zu bytes: alloc_fn gave no device memory: %s", what, bytes, why.c_str());
     }

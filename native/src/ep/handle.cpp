@@ -37,14 +37,19 @@ bool legalLayout(const Group& group, ncclEpLayout_t layout) {
 ncclResult_t provideLlBuffer(Call& call, Group& group, ncclEpLayout_t layout, size_t topk) {
   const LlBuffer buffer = llBuffer(group.shape, layout, topk);
   if (!buffer.regionsAligned) {
-    return call.throws("max_token_bytes %zu makes buffer regions that are no multiples of 16 bytes", group.shape.maxTokenBytes);
+    return call.throws("max_token_bytes %zu makes buffer regions that are no multiples of 16 bytes",
+                       group.shape.maxTokenBytes);
   }
   if (group.rdmaBytes != 0) {
     if (buffer.totalBytes <= group.rdmaBytes) return ncclSuccess;
-    return call.invalidUsage("the handle needs an LL buffer of %zu bytes, rdma_buffer_size is %zu", buffer.totalBytes, group.rdmaBytes);
+    return call.invalidUsage("the handle needs an LL buffer of %zu bytes, rdma_buffer_size is %zu", buffer.totalBytes,
+                             group.rdmaBytes);
   }
   if (buffer.totalBytes <= group.ll.bufferBytes) return ncclSuccess;
-  if (const cudaError_t error = drainDevice(group.device)) return call.throws("the device has failed (%d)", static_cast<int>(error));
+  if (const cudaError_t error = drainDevice(group.device)) {
+    return call.throws("the device has failed (%d)", static_cast<int>(error));
+  }
+  if (auto failure = noteOrder(call, group, "ncclEpInitHandle, growing the LL buffer")) return failure;
   if (group.team->barrier(waitLimit()) != TeamResult::Ok) {
     return call.exits("the LL buffer grows, but the ranks did not meet: %s", group.team->explain().c_str());
   }
@@ -101,7 +106,9 @@ ncclResult_t provideBlock(Call& call, Handle& handle, Tensor memory) {
       if (auto failure = resolveWindow(call, "handle_mem", group.comm, &memory)) return failure;
     }
     if (memory.data == nullptr) return call.undefined("handle_mem has no data");
-    if (reinterpret_cast<uintptr_t>(memory.data) % 8 != 0) return call.undefined("handle_mem is not aligned to 8 bytes");
+    if (reinterpret_cast<uintptr_t>(memory.data) % 8 != 0) {
+      return call.undefined("handle_mem is not aligned to 8 bytes");
+    }
     handle.block = memory.data;
     return ncclSuccess;
   }
@@ -185,12 +192,14 @@ ncclResult_t initHandle(Call& call, ncclEpHandle_t* out, ncclEpGroup_t token, nc
   } else if (auto failure = checkHtTopk(call, *group, *handle, topk)) {
     return failure;
   }
-  if (aligns && alignment > kMostAlignment) return call.undefined("alignment %zu: zones of that size have no row numbers", alignment);
+  if (aligns && alignment > kMostAlignment) {
+    return call.undefined("alignment %zu: zones of that size have no row numbers", alignment);
+  }
   return provideBlock(call, *handle, memory);
 }
 
-ncclResult_t updateHandle(Call& call, ncclEpHandle_t token, const ncclEpTensor_t* given, const ncclEpLayoutInfo_t* givenInfo,
-                          cudaStream_t stream) {
+ncclResult_t updateHandle(Call& call, ncclEpHandle_t token, const ncclEpTensor_t* given,
+                          const ncclEpLayoutInfo_t* givenInfo, cudaStream_t stream) {
   if (token == nullptr) return call.aborts("handle is NULL");
   std::shared_ptr<Handle> handle;
   if (auto failure = findHandle(call, token, &handle)) return failure;
@@ -213,8 +222,8 @@ ncclResult_t updateHandle(Call& call, ncclEpHandle_t token, const ncclEpTensor_t
 }
 
 ncclResult_t createHandle(Call& call, ncclEpHandle_t* out, ncclEpGroup_t group, ncclEpLayout_t layout,
-                          const ncclEpTensor_t* given, const ncclEpLayoutInfo_t* givenInfo, const ncclEpHandleConfig_t* config,
-                          cudaStream_t stream) {
+                          const ncclEpTensor_t* given, const ncclEpLayoutInfo_t* givenInfo,
+                          const ncclEpHandleConfig_t* config, cudaStream_t stream) {
   Tensor routing;
   if (auto failure = decodeRequired(call, "topk_idx", given, &routing)) return failure;
   if (out == nullptr) return call.aborts("handle is NULL");

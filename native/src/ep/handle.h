@@ -41,11 +41,11 @@ ncclResult_t handleMemSize(Call& call, ncclEpGroup_t group, ncclEpLayout_t layou
                            size_t* out, int topk);
 ncclResult_t initHandle(Call& call, ncclEpHandle_t* out, ncclEpGroup_t group, ncclEpLayout_t layout,
                         const ncclEpHandleConfig_t* config, int topk, const ncclEpTensor_t* memory);
-ncclResult_t updateHandle(Call& call, ncclEpHandle_t handle, const ncclEpTensor_t* routing, const ncclEpLayoutInfo_t* info,
-                          cudaStream_t stream);
+ncclResult_t updateHandle(Call& call, ncclEpHandle_t handle, const ncclEpTensor_t* routing,
+                          const ncclEpLayoutInfo_t* info, cudaStream_t stream);
 ncclResult_t createHandle(Call& call, ncclEpHandle_t* out, ncclEpGroup_t group, ncclEpLayout_t layout,
-                          const ncclEpTensor_t* routing, const ncclEpLayoutInfo_t* info, const ncclEpHandleConfig_t* config,
-                          cudaStream_t stream);
+                          const ncclEpTensor_t* routing, const ncclEpLayoutInfo_t* info,
+                          const ncclEpHandleConfig_t* config, cudaStream_t stream);
 ncclResult_t destroyHandle(Call& call, ncclEpHandle_t handle);
 ncclResult_t complete(Call& call, ncclEpHandle_t handle, const ncclEpCompleteConfig_t* config);
 

@@ -76,15 +76,18 @@ int ncclEpHandle_test_getNumTopk(ncclEpHandle_t handle) {
 }
 
 int ncclEpHandle_test_getMaxTokensPerRank(ncclEpHandle_t handle) {
-  return EMU_CALL(query<int>, (handle), ofHandle(call, handle, [](const ep::Handle& live) { return live.group->shape.maxDispatch; }));
+  return EMU_CALL(query<int>, (handle),
+                  ofHandle(call, handle, [](const ep::Handle& live) { return live.group->shape.maxDispatch; }));
 }
 
 int ncclEpHandle_test_getNRanksPerNode(ncclEpHandle_t handle) {
-  return EMU_CALL(query<int>, (handle), ofHandle(call, handle, [](const ep::Handle& live) { return live.group->ranks; }));
+  return EMU_CALL(query<int>, (handle),
+                  ofHandle(call, handle, [](const ep::Handle& live) { return live.group->ranks; }));
 }
 
 int ncclEpHandle_test_getExpertsPerRank(ncclEpHandle_t handle) {
-  return EMU_CALL(query<int>, (handle), ofHandle(call, handle, [](const ep::Handle& live) { return live.group->shape.local(); }));
+  return EMU_CALL(query<int>, (handle),
+                  ofHandle(call, handle, [](const ep::Handle& live) { return live.group->shape.local(); }));
 }
 
 ncclResult_t ncclEpHandle_test_getNumRecvTokens(ncclEpHandle_t handle, unsigned* count) {

@@ -6,9 +6,9 @@
 
 namespace emu::ep {
 
-// Where there are more ranks than processors, a rank that reads what all others have staged finds nothing of it in the caches any
-// more: the rank before it has read other rows of all of it. Ranks that let each other go ahead after every few megabytes read
-// about the same megabytes one after the other.
+// Where there are more ranks than processors, a rank that reads what all others have staged finds nothing of it in the
+// caches any more: the rank before it has read other rows of all of it. Ranks that let each other go ahead after every
+// few megabytes read about the same megabytes one after the other.
 class ReadPacer {
  public:
   // `bytes`: what a source has staged, for all ranks.

@@ -25,17 +25,22 @@ void llExtents(const Handle& handle, size_t* outer, size_t* inner) {
 }
 
 ncclResult_t checkNone(Call& call, const DispatchArguments& a) {
-  if (!isPlainFloat(a.tokens.type)) return call.invalidArgument("inputs.tokens is %s, expected bf16, f16 or f32", typeName(a.tokens.type));
+  if (!isPlainFloat(a.tokens.type)) {
+    return call.invalidArgument("inputs.tokens is %s, expected bf16, f16 or f32", typeName(a.tokens.type));
+  }
   if (!a.outTokens.present) return call.invalidArgument("outputs.tokens is NULL");
   if (a.outTokens.type != a.tokens.type) {
-    return call.invalidArgument("outputs.tokens is %s, inputs.tokens %s", typeName(a.outTokens.type), typeName(a.tokens.type));
+    return call.invalidArgument("outputs.tokens is %s, inputs.tokens %s", typeName(a.outTokens.type),
+                                typeName(a.tokens.type));
   }
   if (a.scales.present || a.outScales.present) return call.invalidArgument("scales need a quantising recipe");
   return ncclSuccess;
 }
 
 ncclResult_t checkAlignment(Call& call, const char* name, const Tensor& tensor) {
-  if (reinterpret_cast<uintptr_t>(tensor.data) % kPacket != 0) return call.invalidArgument("%s is not aligned to 16 bytes", name);
+  if (reinterpret_cast<uintptr_t>(tensor.data) % kPacket != 0) {
+    return call.invalidArgument("%s is not aligned to 16 bytes", name);
+  }
   if (tensor.window != nullptr && tensor.offset % kPacket != 0) {
     return call.invalidArgument("%s: win_offset is not aligned to 16 bytes", name);
   }
@@ -43,14 +48,18 @@ ncclResult_t checkAlignment(Call& call, const char* name, const Tensor& tensor) 
 }
 
 ncclResult_t checkForwardOutputs(Call& call, const Handle& handle, const DispatchArguments& a) {
-  if (a.outTokens.type != a.tokens.type) return call.invalidArgument("outputs.tokens differs from inputs.tokens in type");
+  if (a.outTokens.type != a.tokens.type) {
+    return call.invalidArgument("outputs.tokens differs from inputs.tokens in type");
+  }
   if (handle.group->lowLatency) {
     size_t outer, inner;
     llExtents(handle, &outer, &inner);
     if (!a.outTokens.is(outer, inner, a.tokens.sizes[1])) {
       return call.invalidArgument("outputs.tokens must be [%zu,%zu,%zu]", outer, inner, a.tokens.sizes[1]);
     }
-    if (a.outScales.type != a.scales.type) return call.invalidArgument("outputs.scales differs from inputs.scales in type");
+    if (a.outScales.type != a.scales.type) {
+      return call.invalidArgument("outputs.scales differs from inputs.scales in type");
+    }
     if (!a.outScales.is(outer, inner, a.scales.sizes[1])) {
       return call.invalidArgument("outputs.scales must be [%zu,%zu,%zu]", outer, inner, a.scales.sizes[1]);
     }
@@ -59,7 +68,9 @@ ncclResult_t checkForwardOutputs(Call& call, const Handle& handle, const Dispatc
   if (a.outTokens.ndim != 2 || a.outTokens.sizes[1] != a.tokens.sizes[1]) {
     return call.invalidArgument("outputs.tokens must be [rows,%zu]", a.tokens.sizes[1]);
   }
-  if (a.outScales.type != a.scales.type) return call.invalidArgument("outputs.scales differs from inputs.scales in type");
+  if (a.outScales.type != a.scales.type) {
+    return call.invalidArgument("outputs.scales differs from inputs.scales in type");
+  }
   if (!a.outScales.is(a.outTokens.sizes[0], a.scales.sizes[1])) {
     return call.invalidArgument("outputs.scales must be [%zu,%zu]", a.outTokens.sizes[0], a.scales.sizes[1]);
   }
@@ -87,8 +98,8 @@ ncclResult_t checkForward(Call& call, const Handle& handle, const DispatchArgume
   const size_t scaleBytes = a.scales.rowBytes();
   if (scaleBytes % kPacket != 0) return call.invalidArgument("scale rows of %zu bytes", scaleBytes);
   if (sum(tokenBytes, scaleBytes) > handle.group->shape.maxTokenBytes) {
-    return call.invalidArgument("token and scale rows of %zu + %zu bytes exceed max_token_bytes %zu", tokenBytes, scaleBytes,
-                                handle.group->shape.maxTokenBytes);
+    return call.invalidArgument("token and scale rows of %zu + %zu bytes exceed max_token_bytes %zu", tokenBytes,
+                                scaleBytes, handle.group->shape.maxTokenBytes);
   }
   return checkForwardOutputs(call, handle, a);
 }
@@ -96,9 +107,15 @@ ncclResult_t checkForward(Call& call, const Handle& handle, const DispatchArgume
 ncclResult_t checkFp8(Call& call, const Handle& handle, const DispatchArguments& a) {
   if (!handle.group->lowLatency) return call.invalidArgument("DS_FP8E3M4 is for LL only");
   const size_t hidden = a.tokens.sizes[1];
-  if (a.tokens.type != ncclBfloat16) return call.invalidArgument("inputs.tokens is %s, expected bf16", typeName(a.tokens.type));
-  if (hidden == 0 || hidden % 512 != 0) return call.invalidArgument("%zu elements per row are no multiple of 512", hidden);
-  if (!a.outTokens.present || a.outTokens.type != ncclFloat8e4m3) return call.invalidArgument("outputs.tokens must be e4m3");
+  if (a.tokens.type != ncclBfloat16) {
+    return call.invalidArgument("inputs.tokens is %s, expected bf16", typeName(a.tokens.type));
+  }
+  if (hidden == 0 || hidden % 512 != 0) {
+    return call.invalidArgument("%zu elements per row are no multiple of 512", hidden);
+  }
+  if (!a.outTokens.present || a.outTokens.type != ncclFloat8e4m3) {
+    return call.invalidArgument("outputs.tokens must be e4m3");
+  }
   if (a.scales.present) return call.invalidArgument("inputs.scales must be NULL");
   if (!a.outScales.present) return call.invalidArgument("outputs.scales is NULL");
   size_t outer, inner;

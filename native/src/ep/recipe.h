@@ -5,7 +5,8 @@
 
 namespace emu::ep {
 
-// A decoded dispatch. Weights and routing outputs are decoded by the algorithms, which differ in when they look at them.
+// A decoded dispatch. Weights and routing outputs are decoded by the algorithms, which differ in when they look at
+// them.
 struct DispatchArguments {
   ncclEpDispatchInputs_t inputs;
   ncclEpDispatchOutputs_t outputs;

@@ -1,7 +1,7 @@
 // Live objects behind the opaque pointers of the C API.
 //
-// The pointers are tokens, not addresses: never given out twice, so that a destroyed or forged one is recognised and nothing
-// is ever read through it.
+// The pointers are tokens, not addresses: never given out twice, so that a destroyed or forged one is recognised and
+// nothing is ever read through it.
 #pragma once
 
 #include <atomic>

@@ -9,7 +9,8 @@ namespace emu::ep {
 
 cudaError_t ExpertCheck::result(WorkContext& context) const {
   if (bad_ < 0) return cudaSuccess;
-  return undefinedWork(context, function_, rank_, "topk_idx holds expert %lld, there are %zu", static_cast<long long>(bad_), experts_);
+  return undefinedWork(context, function_, rank_, "topk_idx holds expert %lld, there are %zu",
+                       static_cast<long long>(bad_), experts_);
 }
 
 cudaError_t undefinedWork(WorkContext& context, const char* function, int rank, const char* format, ...) {

@@ -21,8 +21,8 @@ class RoutingReader {
   bool wide_;
 };
 
-// An expert as the rest of the emulator sees it: negative = not routed (-1). An id that no expert has is not routed, and fails
-// the operation once the other ranks have what they wait for; the real library writes past its tables.
+// An expert as the rest of the emulator sees it: negative = not routed (-1). An id that no expert has is not routed,
+// and fails the operation once the other ranks have what they wait for; the real library writes past its tables.
 class ExpertCheck {
  public:
   ExpertCheck(const char* function, int rank, size_t experts) : function_(function), rank_(rank), experts_(experts) {}
@@ -41,7 +41,8 @@ class ExpertCheck {
   int64_t bad_ = -1;
 };
 
-// What is undefined in the real library and found only when the work runs: ends the process as misuse does, or fails the work.
+// What is undefined in the real library and found only when the work runs: ends the process as misuse does, or fails
+// the work.
 __attribute__((format(printf, 4, 5))) cudaError_t undefinedWork(WorkContext& context, const char* function, int rank,
                                                                 const char* format, ...);
 

@@ -10,8 +10,8 @@
 
 namespace emu::ep {
 
-// Copies rows of an operation. Where more is moved than the caches hold, the destination is written past them: a row is not
-// read before it is overwritten, as one large memcpy does it too.
+// Copies rows of an operation. Where more is moved than the caches hold, the destination is written past them: a row is
+// not read before it is overwritten, as one large memcpy does it too.
 class RowCopier {
  public:
   // `bytes`: all that the operation will copy on this rank; `ranks` share the caches.
@@ -45,7 +45,8 @@ class RowCopier {
   static constexpr size_t kCacheBytes = size_t{32} << 20;
 
 #if defined(__x86_64__)
-  // A row is a few pages long, and the processor fetches ahead within a page only: several parts side by side keep it busy.
+  // A row is a few pages long, and the processor fetches ahead within a page only: several parts side by side keep it
+  // busy.
   static constexpr size_t kStreams = 4;
 
   template <size_t kParts>

@@ -6,7 +6,8 @@ namespace emu::ep {
 
 namespace {
 
-// Writes name={...} with the fields that `log` writes of what is there of the struct; only the pointer if it is no struct to look into.
+// Writes name={...} with the fields that `log` writes of what is there of the struct; only the pointer if it is no
+// struct to look into.
 template <class Struct, class Log>
 void describeStruct(Arguments& arguments, const char* name, const Struct* given, const Log& log) {
   if (given == nullptr) return;

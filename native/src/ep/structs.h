@@ -26,11 +26,15 @@ template <class Struct>
 ncclResult_t decodeStruct(Call& call, const char* name, const Struct* given, bool required, Struct* known) {
   *known = Struct{};
   if (given == nullptr) return required ? call.invalidArgument("%s: NULL, but required", name) : ncclSuccess;
-  if (!readable(given, 2 * sizeof(unsigned))) return call.undefined("%s: %p cannot be read", name, static_cast<const void*>(given));
+  if (!readable(given, 2 * sizeof(unsigned))) {
+    return call.undefined("%s: %p cannot be read", name, static_cast<const void*>(given));
+  }
   const size_t least = v1Size(given);
   const size_t size = given->size;
   if (size < least) return call.invalidArgument("%s: size %zu, expected at least %zu", name, size, least);
-  if (given->magic != NCCL_EP_MAGIC) return call.invalidArgument("%s: magic 0x%x, expected 0x%x", name, given->magic, NCCL_EP_MAGIC);
+  if (given->magic != NCCL_EP_MAGIC) {
+    return call.invalidArgument("%s: magic 0x%x, expected 0x%x", name, given->magic, NCCL_EP_MAGIC);
+  }
   const size_t part = std::min(size, sizeof(Struct));
   if (!readable(given, part)) return call.undefined("%s: %p cannot be read", name, static_cast<const void*>(given));
   std::memcpy(known, given, part);

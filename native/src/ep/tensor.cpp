@@ -36,7 +36,8 @@ size_t elementBytes(ncclDataType_t type) {
 }
 
 const char* typeName(ncclDataType_t type) {
-  static const char* const names[] = {"i8", "u8", "i32", "u32", "i64", "u64", "f16", "f32", "f64", "bf16", "e4m3", "e5m2", "fp4x2"};
+  static const char* const names[] = {"i8",  "u8",  "i32",  "u32",  "i64",  "u64",  "f16",
+                                      "f32", "f64", "bf16", "e4m3", "e5m2", "fp4x2"};
   return static_cast<unsigned>(type) < sizeof names / sizeof names[0] ? names[type] : "?";
 }
 
@@ -52,8 +53,8 @@ size_t sum(size_t a, size_t b) {
 
 namespace {
 
-// Descriptors of ncclEpTensorAlloc. Destroyed ones are kept a while, unrecognisable, so that a second destroy is refused and
-// not served from memory that belongs to someone else by then.
+// Descriptors of ncclEpTensorAlloc. Destroyed ones are kept a while, unrecognisable, so that a second destroy is
+// refused and not served from memory that belongs to someone else by then.
 class DynamicDescriptors {
  public:
   ncclEpTensor_t* add(unsigned ndim, ncclDataType_t type, const size_t* sizes) {

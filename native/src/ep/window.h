@@ -12,7 +12,8 @@ ncclResult_t resolveWindow(Call& call, const char* name, ncclComm_t comm, Tensor
 ncclResult_t checkWindow(Call& call, const char* name, ncclComm_t comm, const Tensor& tensor);
 inline bool windowed(const Tensor& tensor) { return tensor.present && tensor.window != nullptr; }
 
-// How a windowed tensor is known to all ranks; they must agree, since a peer is addressed with the sender's own window. 0 = none.
+// How a windowed tensor is known to all ranks; they must agree, since a peer is addressed with the sender's own window.
+// 0 = none.
 uint64_t windowPlace(ncclComm_t comm, const Tensor& tensor);
 
 }  // namespace emu::ep

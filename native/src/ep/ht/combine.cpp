@@ -63,20 +63,24 @@ ncclResult_t checkStrictly(Call& call, const Handle& handle, const CombineArgume
     return call.undefined("%zu tokens, max_dispatch_tokens_per_rank is %zu", a.tokenCount, shape.maxDispatch);
   }
   if (a.tokens.rowBytes() > shape.maxTokenBytes) {
-    return call.undefined("rows of %zu bytes overrun staging made for max_token_bytes %zu", a.tokens.rowBytes(), shape.maxTokenBytes);
+    return call.undefined("rows of %zu bytes overrun staging made for max_token_bytes %zu", a.tokens.rowBytes(),
+                          shape.maxTokenBytes);
   }
   if (a.outTokens.type != a.tokens.type) {
-    return call.undefined("outputs.tokens is %s, inputs.tokens %s", typeName(a.outTokens.type), typeName(a.tokens.type));
+    return call.undefined("outputs.tokens is %s, inputs.tokens %s", typeName(a.outTokens.type),
+                          typeName(a.tokens.type));
   }
   if (auto failure = checkWindow(call, "inputs.tokens", handle.group->comm, a.tokens)) return failure;
   if (!a.backward) return ncclSuccess;
-  if (w.out.sizes[1] != handle.topk) return call.undefined("outputs.topk_weights has %zu columns, the handle %zu", w.out.sizes[1], handle.topk);
+  if (w.out.sizes[1] != handle.topk) {
+    return call.undefined("outputs.topk_weights has %zu columns, the handle %zu", w.out.sizes[1], handle.topk);
+  }
   if (w.in.sizes[0] < a.tokens.sizes[0]) {
     return call.undefined("inputs.topk_weights has %zu rows, inputs.tokens %zu", w.in.sizes[0], a.tokens.sizes[0]);
   }
   if (a.tokens.sizes[0] <= shape.maxReceive) return ncclSuccess;
-  return call.undefined("a backward combine of %zu rows overruns buffers of max_recv_tokens_per_rank %zu", a.tokens.sizes[0],
-                        shape.maxReceive);
+  return call.undefined("a backward combine of %zu rows overruns buffers of max_recv_tokens_per_rank %zu",
+                        a.tokens.sizes[0], shape.maxReceive);
 }
 
 }  // namespace
@@ -90,18 +94,24 @@ ncclResult_t combineHt(Call& call, const std::shared_ptr<Handle>& handle, Combin
   Weights weights;
   if (auto failure = decodeOptional(call, "inputs.topk_weights", a.inputs.topk_weights, &weights.in)) return failure;
   if (a.backward) {
-    if (auto failure = decodeOptional(call, "outputs.topk_weights", a.outputs.topk_weights, &weights.out)) return failure;
+    if (auto failure = decodeOptional(call, "outputs.topk_weights", a.outputs.topk_weights, &weights.out)) {
+      return failure;
+    }
     if (auto failure = checkBackward(call, *handle, a, &weights)) return failure;
   } else if (weights.in.present) {
     return call.invalidArgument("a forward combine has no inputs.topk_weights");
   }
   if (auto failure = checkOutput(call, a)) return failure;
-  if (group.zeroCopyOn && !windowed(a.tokens)) return call.invalidArgument("zero_copy is ON, but inputs.tokens lies in no window");
+  if (group.zeroCopyOn && !windowed(a.tokens)) {
+    return call.invalidArgument("zero_copy is ON, but inputs.tokens lies in no window");
+  }
   const bool permutes = handle->expertMajor() && !handle->duplicates();
   auto op = std::make_shared<HtCombine>();
   op->tokensWindow = permutes ? 0 : windowPlace(group.comm, a.tokens);
-  for (auto [name, tensor] : {std::pair<const char*, Tensor*>{"inputs.tokens", &a.tokens}, {"outputs.tokens", &a.outTokens},
-                              {"inputs.topk_weights", &weights.in}, {"outputs.topk_weights", &weights.out}}) {
+  for (auto [name, tensor] : {std::pair<const char*, Tensor*>{"inputs.tokens", &a.tokens},
+                              {"outputs.tokens", &a.outTokens},
+                              {"inputs.topk_weights", &weights.in},
+                              {"outputs.topk_weights", &weights.out}}) {
     if (auto failure = resolveWindow(call, name, group.comm, tensor)) return failure;
   }
   if (auto failure = checkKernel(call, *handle, a.tokens.sizes[1], rowBytes)) return failure;

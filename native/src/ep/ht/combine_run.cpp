@@ -23,7 +23,9 @@ cudaError_t HtCombine::run(WorkContext& context) const {
   if (const cudaError_t error = execution.awaitRegion()) return error;
   if (const cudaError_t error = stage(context, execution)) return error;
   execution.postToAll();
-  if (const cudaError_t error = execution.receiveFromAll([&](int source) { return execution.checkSource(source); })) return error;
+  if (const cudaError_t error = execution.receiveFromAll([&](int source) { return execution.checkSource(source); })) {
+    return error;
+  }
   reduce(execution);
   return backward ? returnGradients(context, execution) : cudaSuccess;
 }
@@ -51,14 +53,15 @@ cudaError_t HtCombine::stage(WorkContext& context, HtExecution& execution) const
 }
 
 cudaError_t HtCombine::tooFewRows(WorkContext& context, size_t needed) const {
-  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: inputs.tokens has %zu rows, %zu slots are in use", plan.function,
-                      plan.group->rank, inRows, needed);
+  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: inputs.tokens has %zu rows, %zu slots are in use",
+                      plan.function, plan.group->rank, inRows, needed);
 }
 
 cudaError_t HtCombine::stageFlat(WorkContext& context, const Region& region) const {
   const size_t rows = plan.keptTokens(plan.group->ht.regions.stagedRows);
   if (rows > inRows) {
-    return undefinedWork(context, plan.function, plan.group->rank, "inputs.tokens has %zu rows, %zu slots are in use", inRows, rows);
+    return undefinedWork(context, plan.function, plan.group->rank, "inputs.tokens has %zu rows, %zu slots are in use",
+                         inRows, rows);
   }
   const RowCopier copier(rows * rowBytes, plan.shape().ranks);
   for (size_t row = 0; row < rows; ++row) copier.copy(region.combineRow(row), in + row * rowBytes, rowBytes);
@@ -101,7 +104,8 @@ cudaError_t HtCombine::stagePermuted(WorkContext& context, const Region& region)
 cudaError_t HtCombine::stageExperts(WorkContext& context, HtExecution& execution, const Region& region) const {
   const size_t rows = plan.keptRows(std::min(plan.budget(), plan.group->ht.regions.stagedRows));
   if (rows > inRows) {
-    return undefinedWork(context, plan.function, plan.group->rank, "inputs.tokens has %zu rows, %zu slots are in use", inRows, rows);
+    return undefinedWork(context, plan.function, plan.group->rank, "inputs.tokens has %zu rows, %zu slots are in use",
+                         inRows, rows);
   }
   std::vector<unsigned char>& skipped = execution.scratch().marks;
   skipped.assign(rows, 0);
@@ -117,10 +121,11 @@ cudaError_t HtCombine::stageExperts(WorkContext& context, HtExecution& execution
   return cudaSuccess;
 }
 
-cudaError_t HtCombine::addUpGroups(WorkContext& context, HtExecution& execution, const Region& region, size_t rows) const {
+cudaError_t HtCombine::addUpGroups(WorkContext& context, HtExecution& execution, const Region& region,
+                                   size_t rows) const {
   if (plan.topk > kMostDupTopk) {
-    return context.fail(cudaErrorLaunchFailure, "%s on rank %d: num_topk %zu is above %zu", plan.function, plan.group->rank, plan.topk,
-                        kMostDupTopk);
+    return context.fail(cudaErrorLaunchFailure, "%s on rank %d: num_topk %zu is above %zu", plan.function,
+                        plan.group->rank, plan.topk, kMostDupTopk);
   }
   std::vector<unsigned char>& skipped = execution.scratch().marks;
   const auto groups = static_cast<size_t>(plan.hasMaps() ? std::max<int64_t>(0, plan.counters().groupCount) : 0);
@@ -130,10 +135,13 @@ cudaError_t HtCombine::addUpGroups(WorkContext& context, HtExecution& execution,
     size_t n = 0;
     for (size_t j = 0; j < plan.groupColumns() && slots[j] >= 0; ++j) {
       const auto row = static_cast<size_t>(slots[j]);
-      if (row >= rows) return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the handle memory was overwritten", plan.function, plan.group->rank);
+      if (row >= rows) {
+        return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the handle memory was overwritten", plan.function,
+                            plan.group->rank);
+      }
       if (n == kMostDupExperts) {
-        return context.fail(cudaErrorLaunchFailure, "%s on rank %d: a token has more than %zu experts here", plan.function,
-                            plan.group->rank, kMostDupExperts);
+        return context.fail(cudaErrorLaunchFailure, "%s on rank %d: a token has more than %zu experts here",
+                            plan.function, plan.group->rank, kMostDupExperts);
       }
       members[n++] = in + row * rowBytes;
       skipped[row] = 1;
@@ -207,7 +215,9 @@ cudaError_t HtCombine::returnGradients(WorkContext& context, HtExecution& execut
       if (slot < 0 || static_cast<size_t>(slot) >= from.move().tokens) continue;
       const int32_t expert = scratch.ids[entry.ids + j];
       for (size_t k = 0; k < columns; ++k) {
-        if (reader.at(entry.token * columns + k) == expert) outWeights[entry.token * columns + k] = from.gradients()[at];
+        if (reader.at(entry.token * columns + k) == expert) {
+          outWeights[entry.token * columns + k] = from.gradients()[at];
+        }
       }
     }
   });

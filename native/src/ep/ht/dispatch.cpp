@@ -25,7 +25,8 @@ class Launch {
     if (auto failure = chooseRule()) return failure;
     if (auto failure = checkCount()) return failure;
     if (auto failure = checkKernel()) return failure;
-    // The real library launches its collective kernel here: what fails now costs this rank its outputs and nobody else's.
+    // The real library launches its collective kernel here: what fails now costs this rank its outputs and nobody
+    // else's.
     ncclResult_t late = checkLate();
     if (late == ncclSuccess) late = checkStrictly();
     fill(late == ncclSuccess);
@@ -38,8 +39,12 @@ class Launch {
   bool permutes() const { return handle_.expertMajor() && !handle_.duplicates(); }
 
   ncclResult_t checkInputs() {
-    if (auto failure = decodeOptional(call_, "inputs.topk_weights", a_.inputs.topk_weights, &inWeights_)) return failure;
-    if (auto failure = decodeOptional(call_, "outputs.topk_weights", a_.outputs.topk_weights, &weights_)) return failure;
+    if (auto failure = decodeOptional(call_, "inputs.topk_weights", a_.inputs.topk_weights, &inWeights_)) {
+      return failure;
+    }
+    if (auto failure = decodeOptional(call_, "outputs.topk_weights", a_.outputs.topk_weights, &weights_)) {
+      return failure;
+    }
     if (auto failure = decodeOptional(call_, "outputs.topk_idx", a_.outputs.topk_idx, &ids_)) return failure;
     const Shape& shape = group_.shape;
     if (a_.tokens.sizes[0] != a_.tokenCount) {
@@ -52,21 +57,29 @@ class Launch {
     if (rowBytes > shape.maxTokenBytes) {
       return call_.aborts("rows of %zu bytes exceed max_token_bytes %zu", rowBytes, shape.maxTokenBytes);
     }
-    for (auto [name, tensor] : {std::pair<const char*, Tensor*>{"inputs.tokens", &a_.tokens}, {"inputs.scales", &a_.scales},
+    for (auto [name, tensor] : {std::pair<const char*, Tensor*>{"inputs.tokens", &a_.tokens},
+                                {"inputs.scales", &a_.scales},
                                 {"inputs.topk_weights", &inWeights_}}) {
       if (auto failure = resolveWindow(call_, name, group_.comm, tensor)) return failure;
     }
-    if (shape.local() * shape.ranks % 4 != 0) return call_.aborts("%zu experts are no multiple of 4", shape.local() * shape.ranks);
+    if (shape.local() * shape.ranks % 4 != 0) {
+      return call_.aborts("%zu experts are no multiple of 4", shape.local() * shape.ranks);
+    }
     if (rowBytes % 16 != 0) return call_.aborts("rows of %zu bytes are no multiple of 16", rowBytes);
     return ncclSuccess;
   }
 
   ncclResult_t checkOutputTokens() {
     if (!a_.outTokens.present) return call_.aborts("outputs.tokens is NULL");
-    if (a_.outTokens.ndim < 2) return call_.invalidArgument("outputs.tokens has %u dimensions, expected 2", a_.outTokens.ndim);
-    if (group_.eager && capturing_) return call_.invalidUsage("a group without max_recv_tokens_per_rank cannot be captured");
+    if (a_.outTokens.ndim < 2) {
+      return call_.invalidArgument("outputs.tokens has %u dimensions, expected 2", a_.outTokens.ndim);
+    }
+    if (group_.eager && capturing_) {
+      return call_.invalidUsage("a group without max_recv_tokens_per_rank cannot be captured");
+    }
     if (!group_.eager && a_.outTokens.sizes[0] < budget()) {
-      return call_.invalidArgument("outputs.tokens has %zu rows, max_recv_tokens_per_rank is %zu", a_.outTokens.sizes[0], budget());
+      return call_.invalidArgument("outputs.tokens has %zu rows, max_recv_tokens_per_rank is %zu",
+                                   a_.outTokens.sizes[0], budget());
     }
     if (a_.forwardsScales() && windowed(a_.outTokens) != windowed(a_.outScales)) {
       return call_.invalidArgument("outputs.tokens and outputs.scales must both lie in windows, or neither");
@@ -89,10 +102,14 @@ class Launch {
   }
 
   ncclResult_t chooseRule() {
-    if (group_.zeroCopyOn && !windowed(a_.outTokens)) return call_.invalidArgument("zero_copy is ON, but outputs.tokens lies in no window");
+    if (group_.zeroCopyOn && !windowed(a_.outTokens)) {
+      return call_.invalidArgument("zero_copy is ON, but outputs.tokens lies in no window");
+    }
     const bool direct = windowed(a_.outTokens) && (!a_.forwardsScales() || windowed(a_.outScales));
-    for (auto [name, tensor] : {std::pair<const char*, Tensor*>{"outputs.tokens", &a_.outTokens}, {"outputs.scales", &a_.outScales},
-                                {"outputs.topk_weights", &weights_}, {"outputs.topk_idx", &ids_}}) {
+    for (auto [name, tensor] : {std::pair<const char*, Tensor*>{"outputs.tokens", &a_.outTokens},
+                                {"outputs.scales", &a_.outScales},
+                                {"outputs.topk_weights", &weights_},
+                                {"outputs.topk_idx", &ids_}}) {
       if (auto failure = resolveWindow(call_, name, group_.comm, tensor)) return failure;
     }
     if (direct && !permutes()) {
@@ -112,7 +129,10 @@ class Launch {
   // Waits for the work before on the stream and reads how many rows the last update left.
   ncclResult_t readCount(size_t* count) {
     const cudaError_t error = drain(stream_);
-    if (error != cudaSuccess) return call_.throws("the device has failed (%d): %s", static_cast<int>(error), device::stickyText(group_.device).c_str());
+    if (error != cudaSuccess) {
+      return call_.throws("the device has failed (%d): %s", static_cast<int>(error),
+                          device::stickyText(group_.device).c_str());
+    }
     const HtPlan plan(call_.function(), handle_, a_.tokenCount);
     *count = plan.keptRows(SIZE_MAX);
     return ncclSuccess;
@@ -160,19 +180,31 @@ class Launch {
     }
     if (!permutes()) return ncclSuccess;
     if (a_.tokens.rowBytes() == 0) return call_.invalidArgument("rows have no bytes");
-    if (group_.shape.local() > 256) return call_.aborts("%zu experts per rank, EXPERT_MAJOR takes 256", group_.shape.local());
+    if (group_.shape.local() > 256) {
+      return call_.aborts("%zu experts per rank, EXPERT_MAJOR takes 256", group_.shape.local());
+    }
     return ncclSuccess;
   }
 
   ncclResult_t checkReceivedWeights() {
     if (!weights_.present) return call_.invalidArgument("outputs.topk_weights is NULL");
-    if (handle_.expertMajor() && ids_.present) return call_.invalidArgument("outputs.topk_idx must be NULL for EXPERT_MAJOR");
+    if (handle_.expertMajor() && ids_.present) {
+      return call_.invalidArgument("outputs.topk_idx must be NULL for EXPERT_MAJOR");
+    }
     if (!handle_.expertMajor() && !ids_.present) return call_.invalidArgument("outputs.topk_idx is NULL");
-    if (weights_.type != ncclFloat32) return call_.aborts("outputs.topk_weights is %s, expected f32", typeName(weights_.type));
-    if (weights_.ndim != (handle_.expertMajor() ? 1u : 2u)) return call_.aborts("outputs.topk_weights has %u dimensions", weights_.ndim);
+    if (weights_.type != ncclFloat32) {
+      return call_.aborts("outputs.topk_weights is %s, expected f32", typeName(weights_.type));
+    }
+    if (weights_.ndim != (handle_.expertMajor() ? 1u : 2u)) {
+      return call_.aborts("outputs.topk_weights has %u dimensions", weights_.ndim);
+    }
     if (!handle_.expertMajor()) {
-      if (ids_.type != ncclInt64 || ids_.ndim != 2) return call_.aborts("outputs.topk_idx must be i64 with 2 dimensions");
-      if (weights_.sizes[0] != ids_.sizes[0]) return call_.invalidArgument("outputs.topk_weights and outputs.topk_idx differ in rows");
+      if (ids_.type != ncclInt64 || ids_.ndim != 2) {
+        return call_.aborts("outputs.topk_idx must be i64 with 2 dimensions");
+      }
+      if (weights_.sizes[0] != ids_.sizes[0]) {
+        return call_.invalidArgument("outputs.topk_weights and outputs.topk_idx differ in rows");
+      }
     }
     if (weights_.sizes[0] >= metaRows_) return ncclSuccess;
     return call_.invalidArgument("outputs.topk_weights has %zu rows, %zu are needed", weights_.sizes[0], metaRows_);
@@ -182,7 +214,8 @@ class Launch {
   ncclResult_t checkStrictly() {
     if (auto failure = checkWindow(call_, "outputs.tokens", group_.comm, a_.outTokens)) return failure;
     if (a_.outTokens.sizes[1] != a_.tokens.sizes[1] && a_.outTokens.sizes[0] != 0) {
-      return call_.undefined("outputs.tokens has %zu columns, inputs.tokens %zu", a_.outTokens.sizes[1], a_.tokens.sizes[1]);
+      return call_.undefined("outputs.tokens has %zu columns, inputs.tokens %zu", a_.outTokens.sizes[1],
+                             a_.tokens.sizes[1]);
     }
     if (a_.backward || handle_.expertMajor() || weights_.sizes[0] == 0) return ncclSuccess;
     if (weights_.sizes[1] == handle_.topk && ids_.sizes[1] == handle_.topk) return ncclSuccess;
@@ -222,7 +255,8 @@ class Launch {
 
 }  // namespace
 
-ncclResult_t dispatchHt(Call& call, const std::shared_ptr<Handle>& handle, DispatchArguments& arguments, cudaStream_t stream) {
+ncclResult_t dispatchHt(Call& call, const std::shared_ptr<Handle>& handle, DispatchArguments& arguments,
+                        cudaStream_t stream) {
   return Launch(call, handle, arguments, stream).run();
 }
 

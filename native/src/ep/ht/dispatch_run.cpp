@@ -15,8 +15,8 @@ namespace {
 // Stands for rows of earlier operations: neither zeros nor what the caller had there.
 constexpr int kLeftover = 0xdb;
 
-// Staging behind the rows in use, [from, to): leftovers as far as an earlier dispatch has written, then zeros as it was created.
-// With poison on, nobody shall rely on either.
+// Staging behind the rows in use, [from, to): leftovers as far as an earlier dispatch has written, then zeros as it was
+// created. With poison on, nobody shall rely on either.
 void copyLeftovers(unsigned char* out, size_t from, size_t to, size_t written) {
   if (from >= to) return;
   const size_t end = options::poison() ? to : std::clamp(written, from, to);
@@ -95,7 +95,8 @@ cudaError_t HtDispatch::checkOutputs(WorkContext& context, size_t rows) const {
   if (outIds != nullptr) check.elements("outputs.topk_idx", outIds, metaRows * columns);
   if (check.error() != cudaSuccess) return check.error();
   if (!badIdKind) return cudaSuccess;
-  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: unknown recv_topk_idx_kind", plan.function, plan.group->rank);
+  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: unknown recv_topk_idx_kind", plan.function,
+                      plan.group->rank);
 }
 
 // Stages each row that leaves once, lists what each destination gets, and tells everybody.
@@ -176,8 +177,8 @@ cudaError_t HtDispatch::deliver(WorkContext& context, const HtExecution& executi
       fits = false;
     }
     if (!fits) {
-      return context.fail(cudaErrorLaunchFailure, "%s: the maps of ranks %d and %d are not of the same update", plan.function, rank,
-                          source);
+      return context.fail(cudaErrorLaunchFailure, "%s: the maps of ranks %d and %d are not of the same update",
+                          plan.function, rank, source);
     }
   }
   return cudaSuccess;
@@ -199,8 +200,10 @@ void HtDispatch::deliverFlat(const Region& from, const RouteEntry& entry, const 
 }
 
 // False if a slot lies outside the rows in use.
-bool HtDispatch::deliverExperts(const Region& from, const RouteEntry& entry, size_t rows, const RowCopier& copier) const {
-  if (plan.permutes() && (static_cast<size_t>(entry.slot) >= plan.keptTokens(plan.budget()) || entry.count > plan.topk)) return false;
+bool HtDispatch::deliverExperts(const Region& from, const RouteEntry& entry, size_t rows,
+                                const RowCopier& copier) const {
+  const auto slot = static_cast<size_t>(entry.slot);
+  if (plan.permutes() && (slot >= plan.keptTokens(plan.budget()) || entry.count > plan.topk)) return false;
   const int32_t* const slots = plan.permutes() ? plan.flatToExpert() + static_cast<size_t>(entry.slot) * plan.topk
                                                : from.slots() + entry.ids;
   for (uint32_t j = 0; j < entry.count; ++j) {
@@ -241,7 +244,8 @@ void HtDispatch::finishRows(size_t rows) const {
       const auto zone = static_cast<size_t>(std::max<int64_t>(0, plan.expertOffsets()[e]));
       const auto count = static_cast<size_t>(std::max(0, plan.expertCounts()[e]));
       const size_t used = std::min(rows, zone + count);
-      const size_t end = e + 1 < local ? std::min(rows, static_cast<size_t>(std::max<int64_t>(0, plan.expertOffsets()[e + 1]))) : rows;
+      const size_t end =
+          e + 1 < local ? std::min(rows, static_cast<size_t>(std::max<int64_t>(0, plan.expertOffsets()[e + 1]))) : rows;
       clearRows(used, end);
       clearMeta(used, end);
     }
@@ -252,7 +256,9 @@ void HtDispatch::finishRows(size_t rows) const {
   const HtState& ht = plan.group->ht;
   const auto written = [&](size_t bytes) { return copiesBudget ? SIZE_MAX : bytes; };
   copyLeftovers(out, rows * tokenBytes, stagedRows() * tokenBytes, written(ht.stagedTokenBytes));
-  if (scaleBytes > 0) copyLeftovers(outScales, rows * scaleBytes, stagedRows() * scaleBytes, written(ht.stagedScaleBytes));
+  if (scaleBytes > 0) {
+    copyLeftovers(outScales, rows * scaleBytes, stagedRows() * scaleBytes, written(ht.stagedScaleBytes));
+  }
 }
 
 // Rows that staging holds, and a captured dispatch copies.

@@ -14,23 +14,29 @@ HtExecution::~HtExecution() {
   if (entered_) busy().store(false, std::memory_order_release);
 }
 
-std::atomic<bool>& HtExecution::busy() const { return channel_ == Channel::Routing ? group_.ht.updating : group_.ht.moving; }
+std::atomic<bool>& HtExecution::busy() const {
+  return channel_ == Channel::Routing ? group_.ht.updating : group_.ht.moving;
+}
 
 HtState::Scratch& HtExecution::scratch() const { return group_.ht.scratch[channel_ == Channel::Routing ? 0 : 1]; }
 
 Region HtExecution::region(int rank) const {
   const HtRegions& layout = group_.ht.regions;
-  const size_t at = channel_ == Channel::Routing ? 0 : channel_ == Channel::Dispatch ? layout.dispatchAt : layout.combineAt;
+  const size_t at = channel_ == Channel::Routing    ? 0
+                    : channel_ == Channel::Dispatch ? layout.dispatchAt
+                                                    : layout.combineAt;
   return Region(group_.exchange.payload(rank) + at, layout);
 }
 
 cudaError_t HtExecution::start(bool countsForFaults) {
   if (group_.destroyed) {
-    return context_.fail(cudaErrorIllegalAddress, "%s on rank %d: the group was destroyed", plan_.function, group_.rank);
-  }
-  if (busy().exchange(true, std::memory_order_acquire)) {
-    return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: runs while another HT operation of the group does", plan_.function,
+    return context_.fail(cudaErrorIllegalAddress, "%s on rank %d: the group was destroyed", plan_.function,
                          group_.rank);
+  }
+  if (channel_ == Channel::Routing && group_.team->failed()) return failedTeam();
+  if (busy().exchange(true, std::memory_order_acquire)) {
+    return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: runs while another HT operation of the group does",
+                         plan_.function, group_.rank);
   }
   entered_ = true;
   group_.exchange.started(operation_);
@@ -44,10 +50,18 @@ cudaError_t HtExecution::start(bool countsForFaults) {
   return cudaSuccess;
 }
 
+cudaError_t HtExecution::failedTeam() {
+  return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: %s", plan_.function, group_.rank,
+                       group_.team->failureText().c_str());
+}
+
 cudaError_t HtExecution::ended(Arrival arrival, const char* what, int other) {
-  const char* const why = arrival == Arrival::Late ? "the wait limit passed" : arrival == Arrival::Gone ? "it is gone" : "the waits ended";
-  return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: waited for %s of %s; %s", plan_.function, group_.rank, what,
-                       group_.exchange.progressOf(other).c_str(), why);
+  if (channel_ == Channel::Routing && group_.team->failed()) return failedTeam();
+  const char* const why = arrival == Arrival::Late   ? "the wait limit passed"
+                          : arrival == Arrival::Gone ? "it is gone"
+                                                     : "the waits ended";
+  return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: waited for %s of %s; %s", plan_.function, group_.rank,
+                       what, group_.exchange.progressOf(other).c_str(), why);
 }
 
 cudaError_t HtExecution::awaitRegion() {
@@ -69,12 +83,13 @@ cudaError_t HtExecution::checkSource(int source) {
   const MoveHeader& theirs = region(source).move();
   if (theirs.topk != ours.topk || theirs.expertMajor != ours.expertMajor || theirs.rowBytes != ours.rowBytes ||
       theirs.scaleBytes != ours.scaleBytes || theirs.backward != ours.backward) {
-    return context_.fail(cudaErrorLaunchFailure, "%s: ranks %d and %d differ in top-k, layout, row bytes, or direction", plan_.function,
-                         group_.rank, source);
+    return context_.fail(cudaErrorLaunchFailure, "%s: ranks %d and %d differ in top-k, layout, row bytes, or direction",
+                         plan_.function, group_.rank, source);
   }
   if (theirs.tokensWindow == ours.tokensWindow && theirs.scalesWindow == ours.scalesWindow) return cudaSuccess;
-  return context_.fail(cudaErrorLaunchFailure, "%s: the windows of ranks %d and %d differ in registration order or offset",
-                       plan_.function, group_.rank, source);
+  return context_.fail(cudaErrorLaunchFailure,
+                       "%s: the windows of ranks %d and %d differ in registration order or offset", plan_.function,
+                       group_.rank, source);
 }
 
 cudaError_t HtExecution::receive(int source, bool* here) {

@@ -49,6 +49,7 @@ class HtExecution {
  private:
   // *here is false if this rank is silent and the source did not come.
   cudaError_t receive(int source, bool* here);
+  cudaError_t failedTeam();
   cudaError_t ended(Arrival arrival, const char* what, int other);
   std::atomic<bool>& busy() const;
 
@@ -64,10 +65,12 @@ class HtExecution {
   uint64_t deadline_ = 0;
 };
 
-// Enqueues the work of an HT operation.
+// Enqueues the work of an HT operation. `issued` runs whenever it is put on a stream, replays included.
 template <class Op>
-ncclResult_t submitHt(Call& call, const std::shared_ptr<Op>& op, cudaStream_t stream) {
+ncclResult_t submitHt(Call& call, const std::shared_ptr<Op>& op, cudaStream_t stream,
+                      std::function<void()> issued = nullptr) {
   Work work;
+  work.issued = std::move(issued);
   work.name = op->plan.function;
   work.rank = op->plan.group->rank;
   work.run = [op](WorkContext& context) { return op->run(context); };

@@ -56,8 +56,9 @@ struct HtPlan {
   size_t keptRows(size_t limit) const { return clamp(hasMaps() ? counters().rows : 0, limit); }
   size_t keptTokens(size_t limit) const { return clamp(hasMaps() ? counters().flatKept : 0, limit); }
 
-  // Fills scratch.ids and idsFrom from the block's copy of the routing: each token's distinct experts, ascending. An expert that
-  // does not exist is left out; the result then is an error, for when the other ranks have what they wait for.
+  // Fills scratch.ids and idsFrom from the block's copy of the routing: each token's distinct experts, ascending. An
+  // expert that does not exist is left out; the result then is an error, for when the other ranks have what they wait
+  // for.
   cudaError_t distinctExperts(HtState::Scratch& scratch, WorkContext& context) const;
 
  private:
@@ -65,7 +66,9 @@ struct HtPlan {
   Element* at(size_t offset) const {
     return reinterpret_cast<Element*>(block + offset);
   }
-  static size_t clamp(int64_t value, size_t limit) { return value <= 0 ? 0 : std::min(static_cast<size_t>(value), limit); }
+  static size_t clamp(int64_t value, size_t limit) {
+    return value <= 0 ? 0 : std::min(static_cast<size_t>(value), limit);
+  }
 };
 
 // dup-mode slot maps hold destination and slot in one word.

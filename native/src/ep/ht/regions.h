@@ -9,8 +9,8 @@
 
 namespace emu::ep {
 
-// Tokens of one source for one destination. `ids` counts from the region's id array: the experts that the token has there,
-// ascending.
+// Tokens of one source for one destination. `ids` counts from the region's id array: the experts that the token has
+// there, ascending.
 struct RouteEntry {
   uint32_t token;
   uint32_t ids;

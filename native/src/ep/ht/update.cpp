@@ -3,6 +3,7 @@
 #include "ep/ht/execution.h"
 #include "ep/ht/update_run.h"
 #include "ep/window.h"
+#include "nccl/communicator.h"
 
 namespace emu::ep {
 
@@ -29,8 +30,12 @@ ncclResult_t takeCounters(Call& call, const Handle& handle, const ncclEpLayoutIn
   const size_t local = handle.group->shape.local();
   ncclDataType_t width = ncclNumTypes;  // of those seen so far
   if (handle.expertMajor()) {
-    if (auto failure = take(call, "expert_counters", info.expert_counters, local, &op->expertCounters, &width)) return failure;
-    if (auto failure = take(call, "expert_offsets", info.expert_offsets, local, &op->expertOffsets, &width)) return failure;
+    if (auto failure = take(call, "expert_counters", info.expert_counters, local, &op->expertCounters, &width)) {
+      return failure;
+    }
+    if (auto failure = take(call, "expert_offsets", info.expert_offsets, local, &op->expertOffsets, &width)) {
+      return failure;
+    }
   } else {
     Tensor tensor;
     if (auto failure = decodeOptional(call, "expert_counters", info.expert_counters, &tensor)) return failure;
@@ -47,18 +52,22 @@ ncclResult_t takeCounters(Call& call, const Handle& handle, const ncclEpLayoutIn
 
 }  // namespace
 
-ncclResult_t updateRouting(Call& call, const std::shared_ptr<Handle>& handle, const ncclEpLayoutInfo_t& info, cudaStream_t stream) {
+ncclResult_t updateRouting(Call& call, const std::shared_ptr<Handle>& handle, const ncclEpLayoutInfo_t& info,
+                           cudaStream_t stream) {
   const Shape& shape = handle->group->shape;
   const Tensor& routing = handle->routing;
   if (routing.sizes[0] > shape.maxDispatch) {
-    return call.aborts("topk_idx has %zu rows, max_dispatch_tokens_per_rank is %zu", routing.sizes[0], shape.maxDispatch);
+    return call.aborts("topk_idx has %zu rows, max_dispatch_tokens_per_rank is %zu", routing.sizes[0],
+                       shape.maxDispatch);
   }
   if (handle->duplicates() && (shape.local() & (shape.local() - 1)) != 0) {
-    return call.aborts("the group's expert-major mode needs a power of two of experts per rank, not %zu", shape.local());
+    return call.aborts("the group's expert-major mode needs a power of two of experts per rank, not %zu",
+                       shape.local());
   }
   if (handle->duplicates() && shape.maxReceive >= size_t{1} << kSlotBits) {
-    return call.undefined("max_recv_tokens_per_rank %zu: the slot map of the group's expert-major mode numbers less than %zu rows",
-                          shape.maxReceive, size_t{1} << kSlotBits);
+    return call.undefined(
+        "max_recv_tokens_per_rank %zu: the slot map of the group's expert-major mode numbers less than %zu rows",
+        shape.maxReceive, size_t{1} << kSlotBits);
   }
   auto op = std::make_shared<HtUpdate>();
   op->plan = HtPlan(call.function(), *handle, routing.sizes[0]);
@@ -66,7 +75,14 @@ ncclResult_t updateRouting(Call& call, const std::shared_ptr<Handle>& handle, co
   // The routing goes around before the counters are looked at: the peers do not wait for a rank that fails here.
   const ncclResult_t late = takeCounters(call, *handle, info, op.get());
   if (late != ncclSuccess) op->expertCounters = op->expertOffsets = op->total = CounterTarget{};
-  if (auto failure = submitHt(call, op, stream)) return failure;
+  // The routing goes around in an all-gather of the communicator, whose order the ranks must share.
+  const size_t bytes = shape.maxDispatch * ((shape.ranks * shape.local() + 7) / 8);
+  const auto note = [comm = handle->group->comm,
+                     text = "ncclEpUpdateHandle of group " + std::to_string(handle->group->number) + ", all-gather of " +
+                            std::to_string(bytes) + " bytes"] {
+    (void)noteCollective(comm, text);
+  };
+  if (auto failure = submitHt(call, op, stream, note)) return failure;
   return late;
 }
 

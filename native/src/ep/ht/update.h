@@ -5,6 +5,7 @@
 
 namespace emu::ep {
 
-ncclResult_t updateRouting(Call& call, const std::shared_ptr<Handle>& handle, const ncclEpLayoutInfo_t& info, cudaStream_t stream);
+ncclResult_t updateRouting(Call& call, const std::shared_ptr<Handle>& handle, const ncclEpLayoutInfo_t& info,
+                           cudaStream_t stream);
 
 }  // namespace emu::ep

@@ -35,11 +35,13 @@ cudaError_t HtUpdate::run(WorkContext& context) const {
 
   const cudaError_t received = execution.receiveFromAll([&](int source) {
     const RoutingHeader& header = execution.region(source).routing();
-    if (header.topk == plan.topk && header.expertMajor == (plan.expertMajor ? 1u : 0u) && header.alignment == plan.alignment) {
+    if (header.topk == plan.topk && header.expertMajor == (plan.expertMajor ? 1u : 0u) &&
+        header.alignment == plan.alignment) {
       return cudaSuccess;
     }
-    return context.fail(cudaErrorLaunchFailure, "%s: the handles of ranks %d and %d differ in top-k, layout, or alignment",
-                        plan.function, plan.group->rank, source);
+    return context.fail(cudaErrorLaunchFailure,
+                        "%s: the handles of ranks %d and %d differ in top-k, layout, or alignment", plan.function,
+                        plan.group->rank, source);
   });
   if (received != cudaSuccess) return received;
   if (plan.duplicates) {
@@ -55,8 +57,12 @@ cudaError_t HtUpdate::checkAddresses(WorkContext& context) const {
   AddressCheck check(context, plan.function, plan.group->rank);
   check.elements("topk_idx", routing, plan.tokens * plan.topk, RoutingReader::elementBytes(plan.wideRouting));
   check.bytes("handle memory", plan.block, plan.parts.bytes);
-  if (expertCounters.data != nullptr) check.elements("expert_counters", expertCounters.data, local, expertCounters.elementBytes());
-  if (expertOffsets.data != nullptr) check.elements("expert_offsets", expertOffsets.data, local, expertOffsets.elementBytes());
+  if (expertCounters.data != nullptr) {
+    check.elements("expert_counters", expertCounters.data, local, expertCounters.elementBytes());
+  }
+  if (expertOffsets.data != nullptr) {
+    check.elements("expert_offsets", expertOffsets.data, local, expertOffsets.elementBytes());
+  }
   if (total.data != nullptr) check.elements("recv_total_counter", total.data, 1, total.elementBytes());
   return check.error();
 }
@@ -66,8 +72,8 @@ void HtUpdate::publish(HtExecution& execution) const {
   const Shape& shape = plan.shape();
   HtState::Scratch& scratch = execution.scratch();
   const Region region = execution.mine();
-  region.routing() = RoutingHeader{static_cast<uint32_t>(plan.tokens), static_cast<uint32_t>(plan.topk), plan.expertMajor ? 1u : 0u,
-                                   static_cast<uint32_t>(plan.alignment)};
+  region.routing() = RoutingHeader{static_cast<uint32_t>(plan.tokens), static_cast<uint32_t>(plan.topk),
+                                   plan.expertMajor ? 1u : 0u, static_cast<uint32_t>(plan.alignment)};
   listByDestination(plan, scratch, region, [](size_t, RouteEntry*) { return true; });
   std::memset(region.expertTokens(), 0, shape.experts * sizeof(uint32_t));
   for (const int32_t id : scratch.ids) ++region.expertTokens()[id];
@@ -101,7 +107,8 @@ bool HtUpdate::assignExpertSlots(HtExecution& execution) const {
   const Shape& shape = plan.shape();
   HtState::Scratch& scratch = execution.scratch();
   const auto budget = static_cast<int64_t>(plan.budget());
-  std::vector<int64_t>& next = scratch.slots;  // of each expert: its zone's begin, then where this rank's next token goes
+  std::vector<int64_t>& next =
+      scratch.slots;  // of each expert: its zone's begin, then where this rank's next token goes
   next.assign(shape.experts, 0);
   scratch.totals.assign(shape.experts, 0);
   execution.eachPresent([&](int source) {
@@ -136,8 +143,8 @@ cudaError_t HtUpdate::overflow(WorkContext& context, const char* what, int64_t r
     return context.fail(cudaErrorLaunchFailure, "%s on rank %d: %s exceed max_recv_tokens_per_rank %zu", plan.function,
                         plan.group->rank, what, plan.budget());
   }
-  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: %" PRId64 " %s exceed max_recv_tokens_per_rank %zu", plan.function,
-                      plan.group->rank, rows, what, plan.budget());
+  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: %" PRId64 " %s exceed max_recv_tokens_per_rank %zu",
+                      plan.function, plan.group->rank, rows, what, plan.budget());
 }
 
 cudaError_t HtUpdate::countFlat(WorkContext& context, HtExecution& execution) const {
@@ -197,13 +204,14 @@ cudaError_t HtUpdate::countExperts(WorkContext& context, HtExecution& execution)
     if (expertOffsets.data != nullptr) expertOffsets.set(e, drops() ? std::min(offset, budget) : offset);
   }
   if (total.data != nullptr) total.set(0, rows);
-  plan.counters() = HtCounters{HtCounters::kMark, std::min(received, budget), drops() ? std::min(rows, budget) : rows, 0};
+  plan.counters() =
+      HtCounters{HtCounters::kMark, std::min(received, budget), drops() ? std::min(rows, budget) : rows, 0};
   placeRows(execution);
   return cudaSuccess;
 }
 
-// Gives every (token, expert) that comes here its row: the map from FLAT slots (LocalPermute), the groups of rows that belong
-// to one token (LocalDup), and how many rows of each zone are in use.
+// Gives every (token, expert) that comes here its row: the map from FLAT slots (LocalPermute), the groups of rows that
+// belong to one token (LocalDup), and how many rows of each zone are in use.
 void HtUpdate::placeRows(HtExecution& execution) const {
   const int rank = plan.group->rank;
   const size_t local = plan.shape().local();
@@ -220,9 +228,11 @@ void HtUpdate::placeRows(HtExecution& execution) const {
     const Region from = execution.region(source);
     for (uint32_t i = from.first()[rank]; i < from.first()[rank + 1]; ++i, ++flat) {
       const RouteEntry& entry = from.entries()[i];
-      int32_t* const mapped = plan.permutes() && flat < flatLimit ? plan.flatToExpert() + static_cast<size_t>(flat) * plan.topk : nullptr;
+      int32_t* const mapped =
+          plan.permutes() && flat < flatLimit ? plan.flatToExpert() + static_cast<size_t>(flat) * plan.topk : nullptr;
       if (mapped != nullptr) std::fill(mapped, mapped + plan.topk, -1);
-      int32_t* const group = groups ? plan.groups() + static_cast<size_t>(plan.counters().groupCount) * plan.groupColumns() : nullptr;
+      int32_t* const group =
+          groups ? plan.groups() + static_cast<size_t>(plan.counters().groupCount) * plan.groupColumns() : nullptr;
       size_t keptHere = 0;
       int32_t firstKept = -1;
       for (uint32_t j = 0; j < entry.count; ++j) {

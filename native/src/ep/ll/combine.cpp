@@ -15,19 +15,27 @@ ncclResult_t checkShapes(Call& call, const Handle& handle, const CombineArgument
   const size_t outer = handle.expertMajor() ? shape.local() : shape.ranks;
   const size_t inner = handle.expertMajor() ? product(shape.ranks, shape.maxDispatch) : shape.maxDispatch;
   if (handle.expertMajor()) {
-    if (a.outputs.topk_weights == nullptr) return call.throws("outputs.topk_weights is NULL: EXPERT_MAJOR reads the routing weights there");
+    if (a.outputs.topk_weights == nullptr) {
+      return call.throws("outputs.topk_weights is NULL: EXPERT_MAJOR reads the routing weights there");
+    }
     if (auto failure = decodeRequired(call, "outputs.topk_weights", a.outputs.topk_weights, weights)) return failure;
     if (weights->type != ncclFloat32 || !weights->is(a.tokenCount, handle.topk)) {
       return call.aborts("outputs.topk_weights must be f32 [%zu,%zu]", a.tokenCount, handle.topk);
     }
   }
-  if (!a.tokens.is(outer, inner, a.tokens.sizes[2])) return call.aborts("inputs.tokens must be [%zu,%zu,hidden]", outer, inner);
+  if (!a.tokens.is(outer, inner, a.tokens.sizes[2])) {
+    return call.aborts("inputs.tokens must be [%zu,%zu,hidden]", outer, inner);
+  }
   const size_t hidden = a.tokens.sizes[2];
   if (!a.outTokens.present) return call.aborts("outputs.tokens is NULL");
   if (!handle.updated) return call.aborts("the handle has no routing yet");
-  if (!a.outTokens.is(a.tokenCount, hidden)) return call.aborts("outputs.tokens must be [%zu,%zu]", a.tokenCount, hidden);
+  if (!a.outTokens.is(a.tokenCount, hidden)) {
+    return call.aborts("outputs.tokens must be [%zu,%zu]", a.tokenCount, hidden);
+  }
   if (a.recipe == NCCL_EP_COMB_QUANT_NVFP4) {
-    if (hidden == 0 || hidden % 512 != 0) return call.invalidArgument("%zu elements per row are no multiple of 512", hidden);
+    if (hidden == 0 || hidden % 512 != 0) {
+      return call.invalidArgument("%zu elements per row are no multiple of 512", hidden);
+    }
   } else if (hidden % 128 != 0) {
     return call.aborts("%zu elements per row are no multiple of 128", hidden);
   }
@@ -57,14 +65,17 @@ ncclResult_t combineLl(Call& call, const std::shared_ptr<Handle>& handle, Combin
   const size_t hidden = a.tokens.sizes[2];
   const bool fp4 = a.recipe == NCCL_EP_COMB_QUANT_NVFP4;
   const size_t rowBytes = product(hidden, elementBytes(a.tokens.type));
-  if (!fp4 && (hidden == 0 || hidden % 512 != 0)) return call.internalError("%zu elements per row are no multiple of 512", hidden);
+  if (!fp4 && (hidden == 0 || hidden % 512 != 0)) {
+    return call.internalError("%zu elements per row are no multiple of 512", hidden);
+  }
   if (auto failure = fitSharedMemory(call, group)) return failure;
   // What the real library takes and gets wrong.
   if (a.tokenCount > group.shape.maxDispatch) {
     return call.undefined("%zu tokens, max_dispatch_tokens_per_rank is %zu", a.tokenCount, group.shape.maxDispatch);
   }
   if (rowBytes > group.shape.maxTokenBytes) {
-    return call.undefined("rows of %zu bytes overrun message slots made for max_token_bytes %zu", rowBytes, group.shape.maxTokenBytes);
+    return call.undefined("rows of %zu bytes overrun message slots made for max_token_bytes %zu", rowBytes,
+                          group.shape.maxTokenBytes);
   }
 
   auto op = std::make_shared<LlCombine>();

@@ -7,7 +7,8 @@
 
 namespace emu::ep {
 
-ncclResult_t combineLl(Call& call, const std::shared_ptr<Handle>& handle, CombineArguments& arguments, cudaStream_t stream);
+ncclResult_t combineLl(Call& call, const std::shared_ptr<Handle>& handle, CombineArguments& arguments,
+                       cudaStream_t stream);
 
 struct LlCombine : LlOperation {
   bool fp4 = false;       // rows travel as NVFP4
@@ -28,7 +29,8 @@ struct LlCombine : LlOperation {
   size_t inputRows() const;
   size_t stagedBytes() const;
   void stageRow(unsigned char* to, size_t row, const RowCopier& copier) const;
-  cudaError_t note(WorkContext& context, const LlExecution& execution, int source, uint32_t count, const int32_t* ids) const;
+  cudaError_t note(WorkContext& context, const LlExecution& execution, int source, uint32_t count,
+                   const int32_t* ids) const;
   cudaError_t reduce(WorkContext& context, const int32_t* ids) const;
   cudaError_t missing(WorkContext& context, size_t token, int32_t expert) const;
 };

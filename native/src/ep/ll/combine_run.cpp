@@ -40,7 +40,8 @@ size_t LlCombine::inputRows() const {
 // An NVFP4 row carries the caller's factor of the row behind it.
 size_t LlCombine::stagedBytes() const { return fp4 ? fp4RowBytes(elements) + sizeof(float) : rowBytes; }
 
-// Puts every row that came with the last dispatch on this handle into the send buffer, by home rank, and tells the home ranks.
+// Puts every row that came with the last dispatch on this handle into the send buffer, by home rank, and tells the home
+// ranks.
 cudaError_t LlCombine::send(WorkContext& context, LlExecution& execution) const {
   const Shape& shape = group->shape;
   LlState& ll = group->ll;
@@ -63,7 +64,8 @@ cudaError_t LlCombine::send(WorkContext& context, LlExecution& execution) const 
     first[home] = static_cast<uint32_t>(used);
     const int32_t count = ll.active(static_cast<int>(home)) ? records.count(home) : 0;
     if (count < 0 || static_cast<size_t>(count) > shape.maxDispatch) {
-      return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the handle memory holds no dispatch", launch.function, group->rank);
+      return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the handle memory holds no dispatch", launch.function,
+                          group->rank);
     }
     for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
       const int32_t* const record = records.entry(home, i);
@@ -71,7 +73,8 @@ cudaError_t LlCombine::send(WorkContext& context, LlExecution& execution) const 
         const int32_t row = record[1 + k];
         if (row < 0) continue;
         if (static_cast<size_t>(row) >= inputRows() || used >= ll.sendBuffers.maxEntries) {
-          return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the handle memory was overwritten", launch.function, group->rank);
+          return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the handle memory was overwritten",
+                              launch.function, group->rank);
         }
         entries[used] = CombineEntry{static_cast<uint32_t>(record[0]), static_cast<uint32_t>(k)};
         stageRow(buffer.combineRow(used), static_cast<size_t>(row), copier);
@@ -125,7 +128,8 @@ cudaError_t LlCombine::receive(WorkContext& context, LlExecution& execution) con
 }
 
 // Enters the rows of one source where their tokens look for them.
-cudaError_t LlCombine::note(WorkContext& context, const LlExecution& execution, int source, uint32_t count, const int32_t* ids) const {
+cudaError_t LlCombine::note(WorkContext& context, const LlExecution& execution, int source, uint32_t count,
+                            const int32_t* ids) const {
   const SendBuffer from = execution.buffer(source);
   if (const cudaError_t error = checkSource(context, source, from.header(), stagedBytes())) return error;
   const auto local = static_cast<int32_t>(group->shape.local());
@@ -148,9 +152,10 @@ cudaError_t LlCombine::note(WorkContext& context, const LlExecution& execution, 
 }
 
 cudaError_t LlCombine::missing(WorkContext& context, size_t token, int32_t expert) const {
-  return context.fail(cudaErrorLaunchFailure,
-                      "%s on rank %d: no row came back for token %zu and expert %d; the routing is not that of the last dispatch",
-                      launch.function, group->rank, token, expert);
+  return context.fail(
+      cudaErrorLaunchFailure,
+      "%s on rank %d: no row came back for token %zu and expert %d; the routing is not that of the last dispatch",
+      launch.function, group->rank, token, expert);
 }
 
 cudaError_t LlCombine::reduce(WorkContext& context, const int32_t* ids) const {

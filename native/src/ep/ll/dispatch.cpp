@@ -31,8 +31,12 @@ ncclResult_t checkExpertMajor(Call& call, const Shape& shape, const DispatchArgu
   if (auto failure = forbid(call, "outputs.topk_weights", a.outputs.topk_weights)) return failure;
   if (auto failure = forbid(call, "outputs.topk_idx", a.outputs.topk_idx)) return failure;
   if (!a.hasInfo) return call.aborts("layout_info is NULL, but required for EXPERT_MAJOR");
-  if (auto failure = decodeRequired(call, "expert_counters", a.info.expert_counters, &o->expertCounters)) return failure;
-  if (auto failure = require(call, "expert_counters", o->expertCounters, ncclInt32, o->expertCounters.is(shape.local()))) return failure;
+  if (auto failure = decodeRequired(call, "expert_counters", a.info.expert_counters, &o->expertCounters)) {
+    return failure;
+  }
+  if (auto failure =
+          require(call, "expert_counters", o->expertCounters, ncclInt32, o->expertCounters.is(shape.local())))
+    return failure;
   return forbid(call, "src_rank_counters", a.info.src_rank_counters);
 }
 
@@ -43,13 +47,19 @@ ncclResult_t checkRankMajor(Call& call, const Shape& shape, size_t topk, const D
     return call.aborts("outputs.tokens must be [%zu,%zu,%zu]", ranks, rows, a.tokens.sizes[1]);
   }
   if (auto failure = decodeRequired(call, "inputs.topk_weights", a.inputs.topk_weights, &o->inWeights)) return failure;
-  if (auto failure = require(call, "inputs.topk_weights", o->inWeights, ncclFloat32, o->inWeights.is(a.tokenCount, topk))) return failure;
+  if (auto failure =
+          require(call, "inputs.topk_weights", o->inWeights, ncclFloat32, o->inWeights.is(a.tokenCount, topk)))
+    return failure;
   if (auto failure = decodeRequired(call, "outputs.topk_weights", a.outputs.topk_weights, &o->weights)) return failure;
-  if (auto failure = require(call, "outputs.topk_weights", o->weights, ncclFloat32, o->weights.is(ranks, rows, topk))) return failure;
+  if (auto failure = require(call, "outputs.topk_weights", o->weights, ncclFloat32, o->weights.is(ranks, rows, topk))) {
+    return failure;
+  }
   if (auto failure = decodeRequired(call, "outputs.topk_idx", a.outputs.topk_idx, &o->ids)) return failure;
   if (auto failure = require(call, "outputs.topk_idx", o->ids, ncclInt32, o->ids.is(ranks, rows, topk))) return failure;
   if (auto failure = forbid(call, "expert_counters", a.info.expert_counters)) return failure;
-  if (auto failure = decodeOptional(call, "src_rank_counters", a.info.src_rank_counters, &o->sourceCounters)) return failure;
+  if (auto failure = decodeOptional(call, "src_rank_counters", a.info.src_rank_counters, &o->sourceCounters)) {
+    return failure;
+  }
   if (!o->sourceCounters.present) return ncclSuccess;
   return require(call, "src_rank_counters", o->sourceCounters, ncclInt32, o->sourceCounters.is(ranks));
 }
@@ -101,7 +111,9 @@ ncclResult_t resolveWindows(Call& call, const Handle& handle, DispatchArguments&
 ncclResult_t checkStrictly(Call& call, const Handle& handle, const DispatchArguments& a) {
   for (const Tensor* tensor : {&a.outTokens, &a.outScales}) {
     const bool resolved = tensor->present && tensor->descriptor->data == nullptr && !tensor->empty;
-    if (a.config.send_only != 0 && resolved) return call.undefined("window-only outputs do not outlive a send_only call");
+    if (a.config.send_only != 0 && resolved) {
+      return call.undefined("window-only outputs do not outlive a send_only call");
+    }
   }
   if (handle.expertMajor() || a.makesScales()) return ncclSuccess;
   if (auto failure = checkWindow(call, "outputs.tokens", handle.group->comm, a.outTokens)) return failure;
@@ -146,7 +158,8 @@ ncclResult_t dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, Dispa
   op->outIds = reinterpret_cast<int32_t*>(o.ids.data);
   op->expertCounters = reinterpret_cast<int32_t*>(o.expertCounters.data);
   op->sourceCounters = reinterpret_cast<int32_t*>(o.sourceCounters.data);
-  return submitLl(call, *handle, op, stream, [a](Continuation* continuation, LlDispatch* later) { refreshFrom(a, continuation, later); });
+  return submitLl(call, *handle, op, stream,
+                  [a](Continuation* continuation, LlDispatch* later) { refreshFrom(a, continuation, later); });
 }
 
 }  // namespace emu::ep

@@ -7,7 +7,8 @@
 
 namespace emu::ep {
 
-ncclResult_t dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, DispatchArguments& arguments, cudaStream_t stream);
+ncclResult_t dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, DispatchArguments& arguments,
+                        cudaStream_t stream);
 
 struct LlDispatch : LlOperation {
   size_t elements = 0;    // of an input row
@@ -40,9 +41,11 @@ struct LlDispatch : LlOperation {
   size_t zoneRows() const { return group->shape.ranks * group->shape.maxDispatch; }
   cudaError_t checkSent(WorkContext& context) const;
   cudaError_t checkReceived(WorkContext& context) const;
-  cudaError_t take(WorkContext& context, const LlExecution& execution, int source, uint32_t count, const RowCopier& copier) const;
+  cudaError_t take(WorkContext& context, const LlExecution& execution, int source, uint32_t count,
+                   const RowCopier& copier) const;
   void stageRow(unsigned char* to, size_t token, const RowCopier& copier) const;
-  cudaError_t takeExpertRows(WorkContext& context, const SendBuffer& from, uint32_t token, int32_t* slots, const RowCopier& copier) const;
+  cudaError_t takeExpertRows(WorkContext& context, const SendBuffer& from, uint32_t token, int32_t* slots,
+                             const RowCopier& copier) const;
   void takeRankRow(const SendBuffer& from, uint32_t token, size_t row, int32_t* slots, const RowCopier& copier) const;
   void copyRow(const SendBuffer& from, uint32_t token, size_t row, const RowCopier& copier) const;
 };

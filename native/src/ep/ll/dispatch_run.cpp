@@ -30,8 +30,8 @@ cudaError_t LlDispatch::checkSent(WorkContext& context) const {
   }
   if (check.error() != cudaSuccess) return check.error();
   if (shape.experts >= 2) return cudaSuccess;
-  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the kernel needs two thread blocks, hence two experts", launch.function,
-                      group->rank);
+  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the kernel needs two thread blocks, hence two experts",
+                      launch.function, group->rank);
 }
 
 cudaError_t LlDispatch::checkReceived(WorkContext& context) const {
@@ -54,7 +54,8 @@ cudaError_t LlDispatch::checkReceived(WorkContext& context) const {
   check.bytes("handle memory", block, llHandleBytes(shape, topk));
   if (check.error() != cudaSuccess) return check.error();
   if (!rankMajor || idKind <= NCCL_EP_EXPERT_ID_GLOBAL) return cudaSuccess;
-  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: recv_topk_idx_kind %u", launch.function, group->rank, idKind);
+  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: recv_topk_idx_kind %u", launch.function, group->rank,
+                      idKind);
 }
 
 // Writes this rank's send buffer and tells everybody.
@@ -111,8 +112,9 @@ cudaError_t LlDispatch::send(WorkContext& context, LlExecution& execution) const
   execution.postToActive();
   for (size_t r = 0; r < shape.ranks; ++r) {
     if (first[r + 1] - first[r] <= kMostRowsPerDestination) continue;
-    return undefinedWork(context, launch.function, group->rank, "%u rows for rank %zu: the kernels count %u of one rank for another",
-                         first[r + 1] - first[r], r, kMostRowsPerDestination);
+    return undefinedWork(context, launch.function, group->rank,
+                         "%u rows for rank %zu: the kernels count %u of one rank for another", first[r + 1] - first[r],
+                         r, kMostRowsPerDestination);
   }
   return check.result(context);
 }
@@ -121,7 +123,8 @@ cudaError_t LlDispatch::send(WorkContext& context, LlExecution& execution) const
 void LlDispatch::stageRow(unsigned char* to, size_t token, const RowCopier& copier) const {
   const unsigned char* const from = in + token * inputBytes;
   if (recipe == NCCL_EP_DISP_QUANT_DS_FP8E3M4) {
-    quantiseFp8(reinterpret_cast<const uint16_t*>(from), elements, roundScales, to, reinterpret_cast<float*>(to + tokenBytes));
+    quantiseFp8(reinterpret_cast<const uint16_t*>(from), elements, roundScales, to,
+                reinterpret_cast<float*>(to + tokenBytes));
     return;
   }
   copier.copy(to, from, tokenBytes);
@@ -153,14 +156,16 @@ cudaError_t LlDispatch::receive(WorkContext& context, LlExecution& execution) co
   return cudaSuccess;
 }
 
-cudaError_t LlDispatch::take(WorkContext& context, const LlExecution& execution, int source, uint32_t count, const RowCopier& copier) const {
+cudaError_t LlDispatch::take(WorkContext& context, const LlExecution& execution, int source, uint32_t count,
+                             const RowCopier& copier) const {
   const Shape& shape = group->shape;
   const SendBuffer from = execution.buffer(source);
   const SendBufferHeader& header = from.header();
   if (const cudaError_t error = checkSource(context, source, header, tokenBytes + scaleBytes)) return error;
   if (header.tokensWindow != tokensWindow || header.scalesWindow != scalesWindow) {
-    return context.fail(cudaErrorLaunchFailure, "%s: the windows of ranks %d and %d differ in registration order or offset",
-                        launch.function, group->rank, source);
+    return context.fail(cudaErrorLaunchFailure,
+                        "%s: the windows of ranks %d and %d differ in registration order or offset", launch.function,
+                        group->rank, source);
   }
   const LlRecords records(block, shape, topk);
   const uint32_t* const list = from.tokenList() + from.first()[group->rank];
@@ -188,10 +193,11 @@ cudaError_t LlDispatch::takeExpertRows(WorkContext& context, const SendBuffer& f
     if (expert < 0 || static_cast<size_t>(expert) >= local) continue;
     const int32_t slot = expertCounters[expert];
     if (slot < 0 || static_cast<size_t>(slot) >= zoneRows()) {
-      return undefinedWork(context, launch.function, group->rank,
-                           "more than %zu rows arrive for expert %d: a token whose row of topk_idx names an expert several times, "
-                           "as padding rows of zeros do, takes a row of its zone for each",
-                           zoneRows(), begin + expert);
+      return undefinedWork(
+          context, launch.function, group->rank,
+          "more than %zu rows arrive for expert %d: a token whose row of topk_idx names an expert several times, "
+          "as padding rows of zeros do, takes a row of its zone for each",
+          zoneRows(), begin + expert);
     }
     expertCounters[expert] = slot + 1;
     const size_t row = static_cast<size_t>(expert) * zoneRows() + static_cast<size_t>(slot);
@@ -201,7 +207,8 @@ cudaError_t LlDispatch::takeExpertRows(WorkContext& context, const SendBuffer& f
   return cudaSuccess;
 }
 
-void LlDispatch::takeRankRow(const SendBuffer& from, uint32_t token, size_t row, int32_t* slots, const RowCopier& copier) const {
+void LlDispatch::takeRankRow(const SendBuffer& from, uint32_t token, size_t row, int32_t* slots,
+                             const RowCopier& copier) const {
   const size_t local = group->shape.local();
   const auto begin = static_cast<int32_t>(static_cast<size_t>(group->rank) * local);
   const int32_t shift = idKind == NCCL_EP_EXPERT_ID_GLOBAL ? begin : 0;

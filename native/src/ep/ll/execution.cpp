@@ -18,12 +18,13 @@ cudaError_t LlExecution::enter() {
     return context_.fail(cudaErrorIllegalAddress, "%s on rank %d: the group was destroyed", function, group_.rank);
   }
   if (launch_.generation != group_.ll.generation) {
-    return context_.fail(cudaErrorIllegalAddress, "%s on rank %d: the LL buffer grew after the call; graphs captured before are void",
-                         function, group_.rank);
+    return context_.fail(cudaErrorIllegalAddress,
+                         "%s on rank %d: the LL buffer grew after the call; graphs captured before are void", function,
+                         group_.rank);
   }
   if (group_.ll.busy.exchange(true, std::memory_order_acquire)) {
-    return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: runs while another LL operation of the group does", function,
-                         group_.rank);
+    return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: runs while another LL operation of the group does",
+                         function, group_.rank);
   }
   entered_ = true;
   buffer_ = static_cast<int>(group_.ll.epoch & 1);
@@ -34,14 +35,15 @@ cudaError_t LlExecution::startSend() {
   if (const cudaError_t error = enter()) return error;
   LlState& ll = group_.ll;
   if (ll.sendPending) {
-    return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: a send half of the group is pending; complete it first",
-                         launch_.function, group_.rank);
+    return context_.fail(cudaErrorLaunchFailure,
+                         "%s on rank %d: a send half of the group is pending; complete it first", launch_.function,
+                         group_.rank);
   }
   group_.exchange.started(launch_.operation);
   ll.pendingFaults = applyFaults(group_.rank);
   if (ll.pendingFaults.silent) ll.silent = true;
-  // Every rank started the operation before this one, hence ended the one before that, which used this buffer. Only what a masked
-  // or deaf rank never took is still there.
+  // Every rank started the operation before this one, hence ended the one before that, which used this buffer. Only
+  // what a masked or deaf rank never took is still there.
   for (int r = 0; r < group_.ranks; ++r) group_.exchange.retract(channel(), r);
   deadline_ = now() + group_.timeoutNs;
   return cudaSuccess;
@@ -51,7 +53,8 @@ cudaError_t LlExecution::startReceive() {
   if (const cudaError_t error = enter()) return error;
   LlState& ll = group_.ll;
   if (!ll.sendPending) {
-    return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: a receive half without its send half", launch_.function, group_.rank);
+    return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: a receive half without its send half",
+                         launch_.function, group_.rank);
   }
   deadline_ = now() + group_.timeoutNs;
   return cudaSuccess;
@@ -97,24 +100,26 @@ cudaError_t LlExecution::receive(int source, bool* present, uint32_t* count) {
   if (arrival == Arrival::Here) {
     if (value >> 32 != static_cast<uint64_t>(launch_.operation)) {
       release(source);
-      return context_.fail(cudaErrorLaunchFailure, "%s on rank %d meets %s of rank %d: the ranks run different sequences",
-                           launch_.function, group_.rank, nameOf(static_cast<Operation>(value >> 32 & 0xff)), source);
+      return context_.fail(cudaErrorLaunchFailure,
+                           "%s on rank %d meets %s of rank %d: the ranks run different sequences", launch_.function,
+                           group_.rank, nameOf(static_cast<Operation>(value >> 32 & 0xff)), source);
     }
     *present = true;
     *count = static_cast<uint32_t>(value);
     return cudaSuccess;
   }
   if (arrival == Arrival::Broken) {
-    return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: ended while waiting for %s", launch_.function, group_.rank,
-                         group_.exchange.progressOf(source).c_str());
+    return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: ended while waiting for %s", launch_.function,
+                         group_.rank, group_.exchange.progressOf(source).c_str());
   }
   if (ll.silent) return cudaSuccess;
   const std::string who = group_.exchange.progressOf(source);
   if (!ll.mask) {
-    return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: nothing from %s within %llu ms", launch_.function, group_.rank,
-                         who.c_str(), static_cast<unsigned long long>(group_.timeoutNs / 1'000'000));
+    return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: nothing from %s within %llu ms", launch_.function,
+                         group_.rank, who.c_str(), static_cast<unsigned long long>(group_.timeoutNs / 1'000'000));
   }
-  std::fprintf(stderr, "nccl4j emulator: %s on rank %d: nothing from %s in time, masked\n", launch_.function, group_.rank, who.c_str());
+  std::fprintf(stderr, "nccl4j emulator: %s on rank %d: nothing from %s in time, masked\n", launch_.function,
+               group_.rank, who.c_str());
   ll.mask[static_cast<size_t>(source)].store(0, std::memory_order_relaxed);
   ll.asyncError.store(1, std::memory_order_release);
   return cudaSuccess;

@@ -1,4 +1,5 @@
-// An LL operation while it runs: the group-wide epoch, the send buffer that the epoch selects, and the messages of the others.
+// An LL operation while it runs: the group-wide epoch, the send buffer that the epoch selects, and the messages of the
+// others.
 #pragma once
 
 #include "cuda/work.h"
@@ -17,7 +18,8 @@ struct LlLaunch {
 // One half or the whole of an LL operation while it runs.
 class LlExecution {
  public:
-  LlExecution(Group& group, const LlLaunch& launch, WorkContext& context) : group_(group), launch_(launch), context_(context) {}
+  LlExecution(Group& group, const LlLaunch& launch, WorkContext& context)
+      : group_(group), launch_(launch), context_(context) {}
   ~LlExecution();
   LlExecution(const LlExecution&) = delete;
   LlExecution& operator=(const LlExecution&) = delete;
@@ -35,8 +37,8 @@ class LlExecution {
 
   // Tells every active rank how many rows this rank's send buffer holds for it.
   void postToActive() const;
-  // Takes the message of a source. *present is false if there is none and the operation goes on without the source: it is
-  // masked, or was masked now because it is late.
+  // Takes the message of a source. *present is false if there is none and the operation goes on without the source: it
+  // is masked, or was masked now because it is late.
   cudaError_t receive(int source, bool* present, uint32_t* count);
   void release(int source) const;
 

@@ -36,7 +36,8 @@ void setMask(Group& group, const void* values) {
   for (size_t r = 0; r < mask.size(); ++r) group.ll.mask[r] = mask[r] != 0 ? 1 : 0;
 }
 
-// Meets the ranks that this one takes for active. Whoever does not come in time is masked, without an asynchronous error.
+// Meets the ranks that this one takes for active. Whoever does not come in time is masked, without an asynchronous
+// error.
 cudaError_t barrier(Group& group, WorkContext& context, Channel channel) {
   LlState& ll = group.ll;
   if (!ll.active(group.rank)) return cudaSuccess;
@@ -50,9 +51,11 @@ cudaError_t barrier(Group& group, WorkContext& context, Channel channel) {
     if (arrival == Arrival::Here || ll.silent) continue;
     const std::string who = group.exchange.progressOf(r);
     if (arrival == Arrival::Broken) {
-      return context.fail(cudaErrorLaunchFailure, "ncclEpMaskClean on rank %d: ended while waiting for %s", group.rank, who.c_str());
+      return context.fail(cudaErrorLaunchFailure, "ncclEpMaskClean on rank %d: ended while waiting for %s", group.rank,
+                          who.c_str());
     }
-    std::fprintf(stderr, "nccl4j emulator: ncclEpMaskClean on rank %d: %s did not come in time, masked\n", group.rank, who.c_str());
+    std::fprintf(stderr, "nccl4j emulator: ncclEpMaskClean on rank %d: %s did not come in time, masked\n", group.rank,
+                 who.c_str());
     ll.mask[static_cast<size_t>(r)].store(0, std::memory_order_relaxed);
   }
   return cudaSuccess;
@@ -62,7 +65,8 @@ cudaError_t clean(Group& group, WorkContext& context) {
   if (const cudaError_t error = checkAlive(group, context, "ncclEpMaskClean")) return error;
   LlState& ll = group.ll;
   if (ll.busy.exchange(true, std::memory_order_acquire)) {
-    return context.fail(cudaErrorLaunchFailure, "ncclEpMaskClean on rank %d: runs while an LL operation of the group does", group.rank);
+    return context.fail(cudaErrorLaunchFailure,
+                        "ncclEpMaskClean on rank %d: runs while an LL operation of the group does", group.rank);
   }
   group.exchange.started(Operation::MaskClean);
   ++ll.cleans;

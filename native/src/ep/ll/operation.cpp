@@ -48,15 +48,17 @@ void LlOperation::announce(SendBufferHeader& header, size_t rowBytes) const {
   header.rowBytes = static_cast<uint32_t>(rowBytes);
 }
 
-cudaError_t LlOperation::checkSource(WorkContext& context, int source, const SendBufferHeader& theirs, size_t rowBytes) const {
+cudaError_t LlOperation::checkSource(WorkContext& context, int source, const SendBufferHeader& theirs,
+                                     size_t rowBytes) const {
   if (theirs.topk == topk && theirs.rowBytes == rowBytes && (theirs.layout == NCCL_EP_LAYOUT_RANK_MAJOR) == rankMajor) {
     return cudaSuccess;
   }
-  return context.fail(cudaErrorLaunchFailure, "%s: ranks %d and %d differ in top-k, row bytes, or layout", launch.function,
-                      group->rank, source);
+  return context.fail(cudaErrorLaunchFailure, "%s: ranks %d and %d differ in top-k, row bytes, or layout",
+                      launch.function, group->rank, source);
 }
 
-ncclResult_t submitLl(Call& call, const std::shared_ptr<const LlOperation>& op, LlOperation::Part part, cudaStream_t stream) {
+ncclResult_t submitLl(Call& call, const std::shared_ptr<const LlOperation>& op, LlOperation::Part part,
+                      cudaStream_t stream) {
   Work work;
   work.name = workName(op->launch.operation, part);
   work.rank = op->group->rank;

@@ -58,10 +58,12 @@ class Continuation {
 };
 
 // Enqueues a part of the operation.
-ncclResult_t submitLl(Call& call, const std::shared_ptr<const LlOperation>& op, LlOperation::Part part, cudaStream_t stream);
+ncclResult_t submitLl(Call& call, const std::shared_ptr<const LlOperation>& op, LlOperation::Part part,
+                      cudaStream_t stream);
 
-// Enqueues the operation on the stream: all of it, or its send half with the rest kept in the handle. `refresh(continuation,
-// op)` renews the pointers of a copy when the rest is enqueued, on the same stream whatever Complete is given.
+// Enqueues the operation on the stream: all of it, or its send half with the rest kept in the handle.
+// `refresh(continuation, op)` renews the pointers of a copy when the rest is enqueued, on the same stream whatever
+// Complete is given.
 template <class Op, class Refresh>
 ncclResult_t submitLl(Call& call, Handle& handle, const std::shared_ptr<Op>& op, cudaStream_t stream, Refresh refresh) {
   if (!op->launch.staged) return submitLl(call, op, LlOperation::Part::Whole, stream);

@@ -1,7 +1,8 @@
 // One of the two send buffers of a rank, used by turns: what an LL operation tells the other ranks.
 //
 // Dispatch: the tokens, each row once, with their experts and weights, and for each destination the list of its tokens.
-// Combine: for each home rank the rows it gets back, one after the other, and to which token and top-k position they belong.
+// Combine: for each home rank the rows it gets back, one after the other, and to which token and top-k position they
+// belong.
 #pragma once
 
 #include <algorithm>

@@ -15,7 +15,7 @@ EMU_EP_INLINE uint8_t toE4m3(float value) {
   constexpr uint32_t kInfinity = 0x7f800000u;
   constexpr uint32_t kLargest = 0x43e00000u;      // 448
   constexpr uint32_t kLeastNormal = 0x3c800000u;  // 2^-6
-  constexpr float kSubnormalUnit = 0x1p14f;       // whose own unit in the last place is 2^-9, that of the subnormal numbers
+  constexpr float kSubnormalUnit = 0x1p14f;  // whose own unit in the last place is 2^-9, that of the subnormal numbers
   const uint32_t bits = bitsOf(value);
   const uint32_t magnitude = bits & 0x7fffffffu;
   const uint32_t limited = magnitude < kLargest ? magnitude : kLargest;

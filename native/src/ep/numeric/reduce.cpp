@@ -22,7 +22,9 @@ const Table kScalar = {&reduceScalar<Bf16, false>, &reduceScalar<Bf16, true>,   
 
 bool supported(Isa isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::Avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  if (isa == Isa::Avx2) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  }
   if (isa == Isa::Avx512) return supported(Isa::Avx2) && __builtin_cpu_supports("avx512f");
 #endif
   return isa == Isa::Scalar;
@@ -51,7 +53,8 @@ void sumRows(ncclDataType_t type, const void* const* rows, size_t n, size_t elem
   function(rows, nullptr, n, elements, out);
 }
 
-void sumWeightedRows(ncclDataType_t type, const void* const* rows, const float* weights, size_t n, size_t elements, void* out) {
+void sumWeightedRows(ncclDataType_t type, const void* const* rows, const float* weights, size_t n, size_t elements,
+                     void* out) {
   const reduce::Table& table = reduce::best();
   const auto function =
       type == ncclBfloat16 ? table.bf16Weighted : type == ncclFloat16 ? table.halfWeighted : table.singleWeighted;

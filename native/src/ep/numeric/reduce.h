@@ -1,5 +1,5 @@
-// Sums of token rows. Accumulators are fp32 and start at +0; the result is rounded once. Every instruction set gives the same
-// bits.
+// Sums of token rows. Accumulators are fp32 and start at +0; the result is rounded once. Every instruction set gives
+// the same bits.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,8 @@ namespace emu::ep {
 void sumRows(ncclDataType_t type, const void* const* rows, size_t n, size_t elements, void* out);
 
 // acc = fma(rows[i], weights[i], acc) in this order.
-void sumWeightedRows(ncclDataType_t type, const void* const* rows, const float* weights, size_t n, size_t elements, void* out);
+void sumWeightedRows(ncclDataType_t type, const void* const* rows, const float* weights, size_t n, size_t elements,
+                     void* out);
 
 namespace reduce {
 

@@ -1,5 +1,5 @@
-// The loops behind the tables of reduce.h, over a vector type that knows how to load, add and store. Each table has a vector
-// type of its own without external linkage, so that no instantiation is shared between instruction sets.
+// The loops behind the tables of reduce.h, over a vector type that knows how to load, add and store. Each table has a
+// vector type of its own without external linkage, so that no instantiation is shared between instruction sets.
 #pragma once
 
 #include <cstddef>
@@ -69,8 +69,8 @@ void reduceRows(const void* const* rows, const float* weights, size_t n, size_t 
 
 template <class Vector>
 constexpr Table tableOf() {
-  return Table{&reduceRows<Vector, Bf16, false>,   &reduceRows<Vector, Bf16, true>,   &reduceRows<Vector, Half, false>,
-               &reduceRows<Vector, Half, true>,    &reduceRows<Vector, Single, false>, &reduceRows<Vector, Single, true>};
+  return Table{&reduceRows<Vector, Bf16, false>, &reduceRows<Vector, Bf16, true>,    &reduceRows<Vector, Half, false>,
+               &reduceRows<Vector, Half, true>,  &reduceRows<Vector, Single, false>, &reduceRows<Vector, Single, true>};
 }
 
 }  // namespace emu::ep::reduce
