@@ -30,7 +30,7 @@ int nccl4jEmuInterface(int* version);
  *   misuse              abort | report      what happens where the real library would end the process
  *   poison              0 | 1               fill new and freed memory with a pattern instead of zeros
  *   shuffle             seed, 0 = off       permute the order that the real library leaves open
- *   api                 2                   NCCL EP generation: API v2
+ *   api                 2 | 0.2.0           NCCL EP generation: API v2, or release 0.2.0
  *   compute_capability  90 | 100
  *   devices             1..64               number of devices; fixed by the first CUDA call
  *   device_memory       bytes per device
@@ -194,6 +194,14 @@ typedef struct {
 
 /* device -1 = all devices of this process. */
 int nccl4jEmuUsage(int device, nccl4jEmuUsage_t* usage);
+/*
+ * Declares host memory that the emulator did not allocate as memory of a device, as if a pool of the program's had mapped it
+ * there: device work may touch it from now on. It stays the caller's, who withdraws it before it goes; cudaDeviceReset
+ * withdraws it, too. NCCL4J_EMU_BAD_VALUE: no such device, bytes that cannot be read, that overlap memory which is known
+ * already, or that are more than the device has left; no declared memory begins at the address.
+ */
+int nccl4jEmuDeclareMemory(void* address, size_t bytes, int device);
+int nccl4jEmuWithdrawMemory(void* address);
 /* What is or was at an address: the allocation, its age, who freed it. */
 int nccl4jEmuDescribeAddress(const void* address, char* text, size_t capacity);
 /* The text of the device's sticky error, empty if it has none. */

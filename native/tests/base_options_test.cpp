@@ -16,7 +16,10 @@ TEST(Options, AreSetAndRead) {
     const ScopedOption misuse("misuse", "report");
     const ScopedOption shuffle("shuffle", "18446744073709551615");
     const ScopedOption capability("compute_capability", "100");
+    const ScopedOption api("api", "0.2.0");
     EXPECT_TRUE(options::reportMisuse());
+    EXPECT_EQ(200, options::epVersion());
+    EXPECT_EQ("0.2.0", option("api"));
     EXPECT_EQ(UINT64_MAX, options::shuffleSeed());
     EXPECT_EQ(100, options::computeCapability());
     EXPECT_EQ("report", option("misuse"));
@@ -24,7 +27,7 @@ TEST(Options, AreSetAndRead) {
   EXPECT_FALSE(options::reportMisuse());
   EXPECT_EQ(0U, options::shuffleSeed());
   EXPECT_EQ(90, options::computeCapability());
-  EXPECT_EQ(2, options::epApi());
+  EXPECT_EQ(100, options::epVersion());
 }
 
 TEST(Options, RefuseWhatIsNotValid) {

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "abi/cuda_driver.h"
 #include "abi/cuda_runtime.h"
 #include "abi/nccl.h"
 #include "abi/nccl_ep.h"
@@ -373,6 +374,49 @@ static void end(void) {
   cudaDeviceReset();
 }
 
+/* ---- what came later, so that the part above stays as it is ---- */
+
+static void virtual_memory(void) {
+  static const size_t piece = (size_t)2 << 20;
+  static CUmemAllocationProp properties;
+  static CUmemAccessDesc access;
+  static CUmemGenericAllocationHandle handle;
+  static CUdeviceptr base;
+  static size_t granularity;
+  properties.type = CU_MEM_ALLOCATION_TYPE_PINNED;
+  properties.location.type = access.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+  access.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+  cuMemGetAllocationGranularity(&granularity, &properties, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED);
+  cuMemAddressReserve(&base, 2 * piece, 0, 0, 0);
+  cuMemCreate(&handle, piece, &properties, 0);
+  cuMemMap(base, piece, 0, handle, 0);
+  cuMemSetAccess(base, piece, &access, 1);
+  cuMemRelease(handle);
+  cudaMemset((void*)base, 0, 64);
+  cuMemUnmap(base, piece);
+  cuMemAddressFree(base, 2 * piece);
+}
+
+static void teams(void) {
+  static ncclUniqueId id;
+  static ncclComm_t whole;
+  static ncclWindow_t window;
+  static ncclCommProperties_t properties = NCCL_COMM_PROPERTIES_INITIALIZER;
+  ncclGetUniqueId(&id);
+  ncclCommInitRank(&whole, 1, id, 0);
+  ncclTeamWorld(whole);
+  ncclTeamLsa(whole);
+  ncclTeamRail(NULL);
+  ncclCommQueryProperties(whole, &properties);
+  ncclMemAlloc(&window_memory, 4096);
+  ncclCommWindowRegister(whole, window_memory, 4096, &window, NCCL_WIN_DEFAULT);
+  ncclGetPeerDevicePointer(window, 16, 0, &address);
+  ncclGetLsaDevicePointer(window, 4096, 0, &address);
+  ncclCommWindowDeregister(whole, window);
+  ncclMemFree(window_memory);
+  ncclCommDestroy(whole);
+}
+
 /* ---- the log ---- */
 
 static unsigned long long addresses[MAX_ADDRESSES];
@@ -415,6 +459,8 @@ int main(void) {
   expert_parallel();
   kernels();
   end();
+  virtual_memory();
+  teams();
   const size_t count = nccl4jEmuCalls(0, calls, LOG_CAPACITY);
   for (size_t i = 0; i < count; ++i) {
     printf("%s [%d] device %d rank %d: ", calls[i].function, calls[i].result, calls[i].device, calls[i].rank);

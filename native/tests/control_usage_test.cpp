@@ -1,6 +1,6 @@
 #include <string>
 
-#include "base/live.h"
+#include "base/object_counts.h"
 #include "cuda_support.h"
 
 namespace emu::test {
@@ -30,12 +30,12 @@ TEST_F(Usage, CountsWhatLives) {
 
 TEST_F(Usage, CountsTheObjectsOfOtherRooms) {
   const uint64_t before = usage(-1).groups;
-  live::groups.add(3, 1);
-  live::groups.add(3, 1);
+  objects::groups.add(3, 1);
+  objects::groups.add(3, 1);
   EXPECT_EQ(before + 2, usage(-1).groups);
   EXPECT_EQ(usage(2).groups + 2, usage(2).groups + usage(3).groups);
-  live::groups.add(3, -1);
-  live::groups.add(3, -1);
+  objects::groups.add(3, -1);
+  objects::groups.add(3, -1);
   EXPECT_EQ(before, usage(-1).groups);
 }
 
@@ -48,9 +48,9 @@ TEST_F(Usage, CountsWaitsOfTheHost) {
   gate.put(stream);
   std::thread opener([&] {
     // Opens when the wait has begun.
-    Bell bell{};
+    EventCount changed{};
     EXPECT_EQ(WaitEnd::Ready,
-              waitUntil(bell, [&] { return usage(-1).host_waits > before; }, now() + 60'000'000'000));
+              waitUntil(changed, [&] { return usage(-1).host_waits > before; }, now() + 60'000'000'000));
     gate.open();
   });
   ASSERT_CUDA(cudaStreamSynchronize(stream));

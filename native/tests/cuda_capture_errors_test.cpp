@@ -1,4 +1,5 @@
-// Captures that are begun, joined and ended wrongly, and which error that gives: the answers of an H200 with driver 580.
+// Captures that are begun, joined and ended wrongly, and which error that gives: the answers of an H200 with driver
+// 580.
 #include "cuda_capture_support.h"
 
 namespace emu::test {

@@ -164,7 +164,8 @@ std::vector<UnsafeCall> unsafeCalls() {
 
 TEST_F(CaptureForbids, PotentiallyUnsafeCallsByMode) {
   const auto calls = unsafeCalls();
-  // Whether a thread of mode `threads` may make unsafe calls while a capture of mode `captures` runs in it or in another one.
+  // Whether a thread of mode `threads` may make unsafe calls while a capture of mode `captures` runs in it or in
+  // another one.
   const auto allowed = [](cudaStreamCaptureMode threads, cudaStreamCaptureMode captures, bool same) {
     if (threads == cudaStreamCaptureModeRelaxed) return true;
     if (same) return captures == cudaStreamCaptureModeRelaxed;

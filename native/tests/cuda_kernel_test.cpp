@@ -206,9 +206,22 @@ TEST_F(Kernels, NothingIsSaidOfGarbageBeforeAKernelIsAskedFor) {
     EXPECT_CUDA(cudaLibraryUnload(library));
   }
   const cudaLibrary_t garbage = load("no image");
+  unsigned count = 1;
+  EXPECT_CUDA(cudaLibraryGetKernelCount(&count, garbage));
+  EXPECT_EQ(0u, count);
   EXPECT_EQ(cudaErrorInvalidKernelImage, cudaLibraryGetKernel(&kernel, garbage, "axpy"));
   EXPECT_CUDA(cudaLibraryUnload(garbage));
   EXPECT_EQ(cudaErrorInvalidResourceHandle, cudaLibraryUnload(garbage));
+}
+
+TEST_F(Kernels, LibrariesAreLoadedButNotUnloadedInACapture) {
+  ASSERT_CUDA(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeGlobal));
+  const cudaLibrary_t library = load(kPtx);
+  cudaKernel_t kernel = nullptr;
+  EXPECT_CUDA(cudaLibraryGetKernel(&kernel, library, "axpy"));
+  EXPECT_EQ(cudaErrorStreamCaptureUnsupported, cudaLibraryUnload(library));
+  cudaGraph_t graph = nullptr;
+  EXPECT_EQ(cudaErrorStreamCaptureInvalidated, cudaStreamEndCapture(stream_, &graph));
 }
 
 TEST_F(Kernels, UseAfterUnloadIsMisuse) {

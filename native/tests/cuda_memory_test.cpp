@@ -207,24 +207,24 @@ TEST_F(Memory, PagesStayWhileWorkUsesThem) {
   Gate gate;
   std::atomic<bool> touched{false};
   std::atomic<char> read{1};
-  Bell bell{};
+  EventCount changed{};
   Work work;
   work.name = "test";
   work.run = [&](WorkContext& context) {
     if (!context.touchAnywhere("block", pointer, 4096)) return cudaErrorIllegalAddress;
     touched = true;
-    bell.ring();
-    waitUntil(bell, [&] { return read.load() == 2; }, now() + 60'000'000'000);
+    changed.notifyAll();
+    waitUntil(changed, [&] { return read.load() == 2; }, now() + 60'000'000'000);
     read = pointer[100];
     return cudaSuccess;
   };
   ASSERT_CUDA(submit(stream, std::move(work)));
-  ASSERT_EQ(WaitEnd::Ready, waitUntil(bell, [&] { return touched.load(); }, now() + 60'000'000'000));
+  ASSERT_EQ(WaitEnd::Ready, waitUntil(changed, [&] { return touched.load(); }, now() + 60'000'000'000));
   EXPECT_CUDA(cudaFree(pointer));  // waits for device 0 only
   std::string why;
   EXPECT_FALSE(memory::accessible(pointer, 1, -1, &why));
   read = 2;
-  bell.ring();
+  changed.notifyAll();
   EXPECT_CUDA(cudaStreamSynchronize(stream));
   EXPECT_EQ(0, read.load());
 }

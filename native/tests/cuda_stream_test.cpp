@@ -248,8 +248,8 @@ TEST_F(Streams, OfEndedThreadsGoAway) {
   ASSERT_CUDA(cudaMemcpy(values, pointer, kThreads, cudaMemcpyDeviceToHost));
   for (int i = 0; i < kThreads; ++i) EXPECT_EQ(i, values[i]);
   // One more stays: that of the legacy stream.
-  Bell bell{};
-  EXPECT_EQ(WaitEnd::Ready, waitUntil(bell, [&] { return workers() <= before + 1; }, now() + 60'000'000'000)) << workers();
+  EventCount changed{};
+  EXPECT_EQ(WaitEnd::Ready, waitUntil(changed, [&] { return workers() <= before + 1; }, now() + 60'000'000'000)) << workers();
 }
 
 }  // namespace

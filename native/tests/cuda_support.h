@@ -32,13 +32,13 @@ class Gate {
 
   void open() {
     state_->open.store(true);
-    state_->bell.ring();
+    state_->changed.notifyAll();
   }
 
  private:
   struct State {
     std::atomic<bool> open{false};
-    Bell bell{};
+    EventCount changed{};
   };
 
   // A gate may end before its host functions have begun, so what they look at stays for ever.
@@ -52,7 +52,7 @@ class Gate {
 
   static void wait(void* data) {
     auto* state = static_cast<State*>(data);
-    EXPECT_EQ(WaitEnd::Ready, waitUntil(state->bell, [state] { return state->open.load(); }, now() + 60'000'000'000));
+    EXPECT_EQ(WaitEnd::Ready, waitUntil(state->changed, [state] { return state->open.load(); }, now() + 60'000'000'000));
   }
 
   const std::shared_ptr<State> state_;

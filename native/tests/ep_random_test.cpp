@@ -89,7 +89,7 @@ void runStep(const Rank& rank, const Handles& handles, const Scenario& scenario,
 
 void runScenario(const Scenario& scenario) {
   const Case& facts = scenario.facts;
-  const Option poison("poison", "1"), limit("wait_limit_ms", "60000"),
+  const Option api("api", facts.release020 ? "0.2.0" : "2"), poison("poison", "1"), limit("wait_limit_ms", "60000"),
       misuse("misuse", "report");
   const Option shuffle("shuffle", std::to_string(scenario.shuffle).c_str());
   std::optional<EnvironmentVariable> mode;
@@ -129,6 +129,7 @@ void run(Family family, uint64_t scenarios) {
 
 TEST(EpRandom, LowLatency) { run(Family::LowLatency, 1200); }
 TEST(EpRandom, HighThroughput) { run(Family::HighThroughput, 1200); }
+TEST(EpRandom, G1Release020) { run(Family::Release020, 400); }
 
 // The largest number of ranks, on every layout.
 TEST(EpRandom, SixtyFourRanks) {

@@ -19,7 +19,7 @@ std::string Case::describe() const {
          " M=" + std::to_string(maxReceive) + " H=" + std::to_string(hidden) + " type=" + std::to_string(type) +
          " id=" + std::to_string(idType) + " align=" + std::to_string(alignment) + (drop ? " drop" : "") + (globalIds ? " global" : "") +
          (recipe == NCCL_EP_DISP_QUANT_NONE ? "" : " recipe=" + std::to_string(recipe) + " wire=" + std::to_string(wire) + " scales=" +
-          std::to_string(scaleType) + "x" + std::to_string(scaleWidth)) + (zeroCopy ? " zero-copy" : "") + (shortStructs ? " short structs" : "");
+          std::to_string(scaleType) + "x" + std::to_string(scaleWidth)) + (zeroCopy ? " zero-copy" : "") + (shortStructs ? " short structs" : "") + (release020 ? " 0.2.0" : "");
 }
 
 namespace {

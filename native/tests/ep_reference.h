@@ -38,6 +38,7 @@ struct Case {
   bool roundScales = false;
   bool zeroCopy = false;
   bool shortStructs = false;  // of the sizes of API version 1
+  bool release020 = false;    // the emulator plays release 0.2.0
 
   int local() const { return experts / ranks; }
   ncclDataType_t sentType() const { return recipe == NCCL_EP_DISP_QUANT_FWD ? wire : type; }

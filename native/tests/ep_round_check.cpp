@@ -157,7 +157,7 @@ void Round::checkHtExpertMajor(const World& world) {
 // 5.5.3: what lies behind the rows in use, where dispatch copies out of staging or peers write into windows.
 void Round::checkBehind(size_t rows, size_t columns) {
   const size_t all = received_->elements() / facts_.hidden;
-  const size_t staging = facts_.mode != Mode::Permute ? facts_.maxReceive : static_cast<size_t>(facts_.ranks) * facts_.maxTokens;
+  const size_t staging = facts_.mode != Mode::Permute || facts_.release020 ? facts_.maxReceive : static_cast<size_t>(facts_.ranks) * facts_.maxTokens;
   const size_t copied = options_.captured && !options_.window ? std::max(rows, std::min(facts_.maxReceive, staging)) : rows;
   expectRowsSpoiled(copied, all - copied);
   if (options_.backward) return;

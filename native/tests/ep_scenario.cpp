@@ -137,7 +137,8 @@ Scenario drawScenario(Family family, uint64_t seed) {
   Random random(seed);
   Scenario scenario;
   Case& facts = scenario.facts;
-  facts.ll = family == Family::LowLatency;
+  facts.release020 = family == Family::Release020;
+  facts.ll = family == Family::LowLatency || (facts.release020 && chance(random, 4));
   facts.layout = facts.ll ? pick(random, {NCCL_EP_LAYOUT_EXPERT_MAJOR, NCCL_EP_LAYOUT_RANK_MAJOR})
                           : pick(random, {NCCL_EP_LAYOUT_EXPERT_MAJOR, NCCL_EP_LAYOUT_FLAT});
   scenario.window = facts.ll ? !facts.expertMajor() && chance(random, 3) : chance(random, 3);

@@ -5,7 +5,7 @@
 
 namespace ep_test {
 
-enum class Family { LowLatency, HighThroughput };
+enum class Family { LowLatency, HighThroughput, Release020 };
 
 enum class Manner {
   Whole,

@@ -18,7 +18,8 @@ void asFailingThreads(int size, const std::function<void(Rank&)>& body);
 ncclResult_t asyncError(const Rank& self);
 // Expects the async error, and a text that contains `part`.
 void expectAsync(const Rank& self, ncclResult_t expected, const std::string& part);
-// The trouble of another rank: told as async error at once, while the work waits for the abort, which leaves the device healthy.
+// The trouble of another rank: told as async error at once, while the work waits for the abort, which leaves the device
+// healthy.
 void expectRemoteTrouble(Rank& self, const std::string& part);
 std::string deviceText(int device);
 

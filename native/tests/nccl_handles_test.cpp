@@ -96,25 +96,24 @@ TEST(NcclMemory, Registrations) {
 
 // ---- windows ----
 
-TEST(NcclWindows, SymmetricOnesAreNumberedAlike) {
+// N6: registering is collective with default flags, too, and the window reaches the peers.
+TEST(NcclWindows, AreNumberedAlike) {
   const uint64_t before = usage().windows;
   asThreads(3, [](Rank& self) {
     void* memory = allocate(8 * kPage);
     auto* bytes = static_cast<unsigned char*>(memory);
     ncclWindow_t first = nullptr;
-    ncclWindow_t local = nullptr;
+    ncclWindow_t plain = nullptr;
     ncclWindow_t second = nullptr;
     ASSERT_NCCL(ncclSuccess, ncclCommWindowRegister(self.comm, memory, 4 * kPage, &first, NCCL_WIN_COLL_SYMMETRIC));
-    // A rank's own window does not disturb the numbers.
-    if (self.rank == 1) {
-      ASSERT_NCCL(ncclSuccess, ncclCommWindowRegister(self.comm, memory, kPage, &local, NCCL_WIN_DEFAULT));
-    }
+    ASSERT_NCCL(ncclSuccess, ncclCommWindowRegister(self.comm, memory, kPage, &plain, NCCL_WIN_DEFAULT));
     ASSERT_NCCL(ncclSuccess, ncclCommWindowRegister(self.comm, bytes + 4 * kPage, 4 * kPage, &second,
                                                     NCCL_WIN_COLL_SYMMETRIC | NCCL_WIN_STRICT_ORDERING));
     ASSERT_NE(nullptr, first);
     ASSERT_NE(nullptr, second);
     EXPECT_EQ(0u, emu::window(self.comm, first)->ordinal);
-    EXPECT_EQ(1u, emu::window(self.comm, second)->ordinal);
+    EXPECT_EQ(1u, emu::window(self.comm, plain)->ordinal);
+    EXPECT_EQ(2u, emu::window(self.comm, second)->ordinal);
     EXPECT_EQ(4 * kPage, emu::window(self.comm, second)->bytes);
     EXPECT_EQ(self.comm, emu::window(self.comm, second)->comm);
     void* base = nullptr;
@@ -127,9 +126,7 @@ TEST(NcclWindows, SymmetricOnesAreNumberedAlike) {
     EXPECT_NCCL(ncclInvalidArgument, ncclWinGetUserPtr(self.comm, second, nullptr));
     EXPECT_NCCL(ncclSuccess, ncclCommWindowDeregister(self.comm, nullptr));
     EXPECT_NCCL(ncclSuccess, ncclCommWindowDeregister(self.comm, second));
-    if (local != nullptr) {
-      EXPECT_NCCL(ncclSuccess, ncclCommWindowDeregister(self.comm, local));
-    }
+    EXPECT_NCCL(ncclSuccess, ncclCommWindowDeregister(self.comm, plain));
     EXPECT_NCCL(ncclSuccess, ncclMemFree(memory));
   });
   EXPECT_EQ(before, usage().windows);

@@ -75,7 +75,8 @@ void gatherRanks(Rank& self) {
   for (int i = 0; i < self.size; ++i) EXPECT_EQ(i + 100, got[static_cast<size_t>(i)]);
 }
 
-// Several ranks of one communicator in a process: parameters are the id, the size, the first rank, and the number of ranks.
+// Several ranks of one communicator in a process: parameters are the id, the size, the first rank, and the number of
+// ranks.
 const RoleOf someRanks("some-ranks", [](const std::vector<std::string>& parameters) {
   const ncclUniqueId id = fromHex(parameters.at(0));
   const int size = std::stoi(parameters.at(1));

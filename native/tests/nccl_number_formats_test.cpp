@@ -1,4 +1,5 @@
-// The narrow floating-point formats against a slow second implementation: every pattern, and rounding between all neighbours.
+// The narrow floating-point formats against a slow second implementation: every pattern, and rounding between all
+// neighbours.
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -182,6 +182,19 @@ typedef struct ncclSimInfo_v22200 {
     sizeof(ncclSimInfo_t), NCCL_SIM_INFO_MAGIC, NCCL_VERSION_CODE, NCCL_UNDEF_FLOAT \
   }
 
+/* A regular part of the ranks of a communicator: this rank's number in it, and how far apart its ranks are. */
+typedef struct ncclTeam {
+  int nRanks;
+  int rank;
+  int stride;
+} ncclTeam_t;
+
+#define NCCL_COMM_PROPERTIES_INITIALIZER \
+  {                                                                                        \
+    sizeof(ncclCommProperties_t), NCCL_API_MAGIC, NCCL_VERSION_CODE, 0, 0, 0, 0, 0, 0,     \
+        NCCL_GIN_TYPE_NONE, 0, 0, NCCL_GIN_TYPE_NONE                                       \
+  }
+
 typedef struct {
   int opCnt;
   int peer;
@@ -227,6 +240,14 @@ ncclResult_t ncclCommDeregister(const ncclComm_t comm, void* handle);
 ncclResult_t ncclCommWindowRegister(ncclComm_t comm, void* buff, size_t size, ncclWindow_t* win, int winFlags);
 ncclResult_t ncclCommWindowDeregister(ncclComm_t comm, ncclWindow_t win);
 ncclResult_t ncclWinGetUserPtr(ncclComm_t comm, ncclWindow_t win, void** outUserPtr);
+
+/* ---- teams: the host side of the device interface ---- */
+ncclTeam_t ncclTeamWorld(ncclComm_t comm);
+ncclTeam_t ncclTeamLsa(ncclComm_t comm);
+ncclTeam_t ncclTeamRail(ncclComm_t comm);
+ncclResult_t ncclCommQueryProperties(ncclComm_t comm, ncclCommProperties_t* props);
+ncclResult_t ncclGetLsaDevicePointer(ncclWindow_t window, size_t offset, int lsaRank, void** outPtr);
+ncclResult_t ncclGetPeerDevicePointer(ncclWindow_t window, size_t offset, int peer, void** outPtr);
 
 /* ---- reduction operators ---- */
 ncclResult_t ncclRedOpCreatePreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t datatype,

@@ -1,4 +1,5 @@
-// The call log and the presets as the control interface sees them; calls.h is the side of the functions that are called.
+// The call log and the presets as the control interface sees them; calls.h is the side of the functions that are
+// called.
 #pragma once
 
 #include <cstddef>

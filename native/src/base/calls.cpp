@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/call_log.h"
+#include "base/host_access.h"
 #include "base/ring_log.h"
 #include "base/thread.h"
 
@@ -48,7 +49,14 @@ void Arguments::open(const char* name) {
 
 void Arguments::close() { text_ += '}'; }
 
-void describe(Arguments& arguments, const char* name, const char* value) { arguments.text(name, value); }
+void describe(Arguments& arguments, const char* name, const char* value) {
+  std::string text;
+  if (host::readText(value, &text)) {
+    arguments.text(name, text.c_str());
+  } else {
+    arguments.pointer(name, value);
+  }
+}
 
 // ---- functions, presets ----
 

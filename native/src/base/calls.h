@@ -12,8 +12,8 @@
 //              is logged as the parameter, with the value that f answers after the body has run.
 //   body       an expression, best a call of a named function; it sees the parameters and `call`.
 //
-// An argument is logged by describe(Arguments&, name, value): below for numbers, addresses and text; a room adds overloads
-// for its own types.
+// An argument is logged by describe(Arguments&, name, value): below for numbers, addresses and text; a room adds
+// overloads for its own types.
 #pragma once
 
 #include <atomic>
@@ -43,7 +43,7 @@ class Arguments {
 };
 
 inline void describe(Arguments& arguments, const char* name, const void* value) { arguments.pointer(name, value); }
-void describe(Arguments& arguments, const char* name, const char* value);  // as far as it can be read
+void describe(Arguments& arguments, const char* name, const char* value);  // its address if it cannot be read
 template <class Result, class... Parameters>
 void describe(Arguments& arguments, const char* name, Result (*function)(Parameters...)) {
   arguments.pointer(name, reinterpret_cast<const void*>(function));

@@ -9,8 +9,8 @@ namespace emu::faults {
 bool failAllocation(int device);
 bool failLaunch(int device);
 
-// What the rank's next EP operation (dispatch or combine, each half of a staged one counts as one with its first half) suffers.
-// Called once per operation when it *runs*, replays included.
+// What the rank's next EP operation (dispatch or combine, each half of a staged one counts as one with its first half)
+// suffers. Called once per operation when it *runs*, replays included.
 struct Operation {
   uint64_t delayMs = 0;
   bool silent = false;     // from now on nothing of this rank reaches anyone

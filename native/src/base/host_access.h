@@ -1,20 +1,29 @@
-// Whether host memory that a caller points to is there. Asked in report mode only, where no pointer may end the process; otherwise
-// every pointer but NULL is trusted.
+// Whether host memory that a caller points to is there. Asked in report mode only, where no pointer may end the
+// process; otherwise every pointer but NULL is trusted.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <type_traits>
 
 namespace emu {
 
 namespace host {
+
 bool readable(const void* address, size_t bytes);
 bool writable(const void* address, size_t bytes);
+// Whether all pages can be read, asked in every mode.
+bool mapped(const void* address, size_t bytes);
+// A copy of a terminated text; false if it is NULL, cannot be read or has no end.
+bool readText(const char* text, std::string* out);
+
 template <class Value>
 bool aligned(const Value* address) {
-  return std::is_void_v<Value> || reinterpret_cast<uintptr_t>(address) % alignof(std::conditional_t<std::is_void_v<Value>, char, Value>) == 0;
+  using Element = std::conditional_t<std::is_void_v<Value>, char, Value>;
+  return reinterpret_cast<uintptr_t>(address) % alignof(Element) == 0;
 }
+
 }  // namespace host
 
 // Where a value of the type can lie there, too.
@@ -31,6 +40,12 @@ bool writable(Value* address, size_t bytes) {
 template <class Value>
 bool given(Value* out) {
   return writable(out, sizeof *out);
+}
+
+// An output that may be left out by NULL.
+template <class Value>
+bool givenOrNull(Value* out) {
+  return out == nullptr || given(out);
 }
 
 // `count` elements to be read; none need no address.

@@ -10,8 +10,8 @@ namespace emu {
 
 enum class End { Abort, Throw, Exit, Trap, Undefined };
 
-// Default mode: prints one line and ends the process as the real library would (Trap never: it is a device error, which the
-// caller raises itself). Report mode: records it and returns; the caller then answers with ncclInternalError.
+// Default mode: prints one line and ends the process as the real library would (Trap never: it is a device error, which
+// the caller raises itself). Report mode: records it and returns; the caller then answers with ncclInternalError.
 __attribute__((format(printf, 4, 5))) void misuse(End end, int rank, const char* function, const char* format, ...);
 
 // The newest records with sequence >= from, oldest first; how many.

@@ -7,7 +7,11 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <numeric>
+#include <utility>
+#include <vector>
 
+#include "base/visible_devices.h"
 #include "nccl4j_emulator.h"
 
 namespace emu::options {
@@ -36,12 +40,11 @@ struct Option {
   uint64_t most;
 };
 
-// misuse is 0 = abort, 1 = report; its words are translated at the edge.
 constexpr Option kOptions[kCount] = {
     {"misuse", "NCCL4J_EMU_MISUSE", 0, 0, 1},
     {"poison", "NCCL4J_EMU_POISON", 0, 0, 1},
     {"shuffle", "NCCL4J_EMU_SHUFFLE", 0, 0, UINT64_MAX},
-    {"api", "NCCL4J_EMU_API", 2, 2, 2},
+    {"api", "NCCL4J_EMU_API", 100, 100, 200},
     {"compute_capability", "NCCL4J_EMU_COMPUTE_CAPABILITY", 90, 90, 100},
     {"devices", "NCCL4J_EMU_DEVICES", 64, 1, 64},
     {"device_memory", "NCCL4J_EMU_DEVICE_MEMORY", 85899345920ULL, 1, 1ULL << 46},
@@ -50,12 +53,25 @@ constexpr Option kOptions[kCount] = {
     {"wait_limit_ms", "NCCL4J_EMU_WAIT_LIMIT_MS", 0, 0, UINT64_MAX},
 };
 
+constexpr const char* kVisibleDevices = "CUDA_VISIBLE_DEVICES";
+
+// Options that are given by words.
+struct Word {
+  int index;
+  const char* text;
+  uint64_t value;
+};
+constexpr Word kWords[] = {{kMisuse, "abort", 0}, {kMisuse, "report", 1}, {kApi, "2", 100}, {kApi, "0.2.0", 200}};
+
 bool parse(int index, const char* text, uint64_t* value) {
-  if (index == kMisuse) {
-    if (std::strcmp(text, "abort") != 0 && std::strcmp(text, "report") != 0) return false;
-    *value = std::strcmp(text, "report") == 0 ? 1 : 0;
-    return true;
+  bool words = false;
+  for (const Word& word : kWords) {
+    if (word.index != index) continue;
+    words = true;
+    *value = word.value;
+    if (std::strcmp(text, word.text) == 0) return true;
   }
+  if (words) return false;
   if (*text < '0' || *text > '9') return false;
   errno = 0;
   char* end = nullptr;
@@ -83,13 +99,22 @@ class Store {
 
   uint64_t value(int index) const { return values_[index].load(std::memory_order_relaxed); }
 
-  // The number of devices; from the first use on it stays.
-  uint64_t devices() {
+  // The devices that the process sees; from the first use on they stay.
+  const std::vector<int>& devices() {
     if (!devicesFixed_.load(std::memory_order_acquire)) {
+      std::string complaint;
+      std::vector<int> seen = seenNow(&complaint);
+      if (!complaint.empty()) std::fprintf(stderr, "nccl4j emulator: %s: %s\n", kVisibleDevices, complaint.c_str());
       const std::lock_guard<std::mutex> lock(mutex_);
+      if (!devicesFixed_.load(std::memory_order_relaxed)) devices_ = std::move(seen);
       devicesFixed_.store(true, std::memory_order_release);
     }
-    return value(kDevices);
+    return devices_;
+  }
+
+  size_t devicesSoFar() {
+    std::string complaint;
+    return devicesFixed_.load(std::memory_order_acquire) ? devices_.size() : seenNow(&complaint).size();
   }
 
   int set(const char* name, const char* text) {
@@ -106,7 +131,10 @@ class Store {
   int get(const char* name, std::string* text) const {
     const int index = find(name);
     if (index < 0) return NCCL4J_EMU_UNKNOWN_NAME;
-    *text = index == kMisuse ? (value(index) != 0 ? "report" : "abort") : std::to_string(value(index));
+    *text = std::to_string(value(index));
+    for (const Word& word : kWords) {
+      if (word.index == index && word.value == value(index)) *text = word.text;
+    }
     return NCCL4J_EMU_OK;
   }
 
@@ -136,6 +164,13 @@ class Store {
   }
 
  private:
+  std::vector<int> seenNow(std::string* complaint) const {
+    std::vector<int> all(value(kDevices));
+    std::iota(all.begin(), all.end(), 0);
+    std::string list;
+    return environment(kVisibleDevices, &list) ? visibleDevices(list, static_cast<int>(all.size()), complaint) : all;
+  }
+
   static int find(const char* name) {
     for (int i = 0; name != nullptr && i < kCount; ++i) {
       if (std::strcmp(kOptions[i].name, name) == 0) return i;
@@ -145,6 +180,7 @@ class Store {
 
   std::atomic<uint64_t> values_[kCount];
   std::atomic<bool> devicesFixed_{false};
+  std::vector<int> devices_;  // once fixed
   mutable std::mutex mutex_;
   std::map<std::string, std::string> environment_;
 };
@@ -159,10 +195,11 @@ Store& store() {
 bool reportMisuse() { return store().value(kMisuse) != 0; }
 bool poison() { return store().value(kPoison) != 0; }
 uint64_t shuffleSeed() { return store().value(kShuffle); }
-int epApi() { return static_cast<int>(store().value(kApi)); }
+int epVersion() { return static_cast<int>(store().value(kApi)); }
 int computeCapability() { return static_cast<int>(store().value(kComputeCapability)); }
-int devices() { return static_cast<int>(store().devices()); }
-int devicesSoFar() { return static_cast<int>(store().value(kDevices)); }
+int devices() { return static_cast<int>(store().devices().size()); }
+int devicesSoFar() { return static_cast<int>(store().devicesSoFar()); }
+int machineDevice(int device) { return store().devices()[static_cast<size_t>(device)]; }
 uint64_t deviceMemory() { return store().value(kDeviceMemory); }
 int multiprocessors() { return static_cast<int>(store().value(kSms)); }
 bool sharedDevices() { return store().value(kSharedDevices) != 0; }

@@ -9,10 +9,11 @@ namespace emu::options {
 bool reportMisuse();
 bool poison();
 uint64_t shuffleSeed();  // 0 = off
-int epApi();             // 2
+int epVersion();         // what ncclEpGetVersion answers: 100 = API v2, 200 = release 0.2.0
 int computeCapability(); // 90 or 100
-int devices();           // and fixes it
+int devices();           // that this process sees (CUDA_VISIBLE_DEVICES); from the first call on that stays
 int devicesSoFar();      // without fixing it
+int machineDevice(int device);  // the number of a device that this process sees, among all of the machine
 uint64_t deviceMemory();
 int multiprocessors();
 bool sharedDevices();

@@ -15,10 +15,10 @@ namespace emu {
 
 namespace {
 
-// The lowest bit of a bell says that somebody may be waiting; the others count the rings.
+// The lowest bit says that somebody may be waiting; the others count the notifications.
 constexpr uint32_t kWaiting = 1;
-constexpr uint32_t kRing = 2;
-// How often a wait looks at what rings no bell.
+constexpr uint32_t kNotification = 2;
+// How often a wait looks at what notifies nobody.
 constexpr uint64_t kSlice = 50'000'000;
 
 std::atomic<bool> broken{false};
@@ -39,7 +39,7 @@ void futexWait(std::atomic<uint32_t>& word, uint32_t expected, uint64_t nanoseco
 }
 
 // Announces a waiter; the value to sleep on. The state must be looked at again between this and the sleep.
-uint32_t announce(Bell& bell) { return bell.count.fetch_or(kWaiting, std::memory_order_acq_rel) | kWaiting; }
+uint32_t announce(EventCount& changed) { return changed.count.fetch_or(kWaiting, std::memory_order_acq_rel) | kWaiting; }
 
 }  // namespace
 
@@ -49,9 +49,9 @@ uint64_t now() {
   return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
 }
 
-void Bell::ring() {
+void EventCount::notifyAll() {
   uint32_t old = count.load(std::memory_order_relaxed);
-  while (!count.compare_exchange_weak(old, (old + kRing) & ~kWaiting, std::memory_order_acq_rel,
+  while (!count.compare_exchange_weak(old, (old + kNotification) & ~kWaiting, std::memory_order_acq_rel,
                                       std::memory_order_relaxed)) {
   }
   if ((old & kWaiting) != 0) {
@@ -59,23 +59,23 @@ void Bell::ring() {
   }
 }
 
-WaitEnd waitUntil(Bell& bell, const std::function<bool()>& ready, uint64_t deadline,
+WaitEnd waitUntil(EventCount& changed, const std::function<bool()>& ready, uint64_t deadline,
                   const std::function<bool()>& cancelled) {
   while (true) {
     if (ready()) return WaitEnd::Ready;
-    const uint32_t seen = announce(bell);
+    const uint32_t seen = announce(changed);
     if (ready()) return WaitEnd::Ready;
     if (broken.load(std::memory_order_acquire) || (cancelled && cancelled())) return WaitEnd::Broken;
     const uint64_t time = now();
     if (time >= deadline) return WaitEnd::Timeout;
     const uint64_t left = deadline - time;
-    futexWait(bell.count, seen, left < kSlice ? left : kSlice);
+    futexWait(changed.count, seen, left < kSlice ? left : kSlice);
   }
 }
 
-void sleepOn(Bell& bell, uint32_t seen) { futexWait(bell.count, seen, kNoDeadline); }
+void commitWait(EventCount& changed, uint32_t seen) { futexWait(changed.count, seen, kNoDeadline); }
 
-uint32_t prepareToSleepOn(Bell& bell) { return announce(bell); }
+uint32_t prepareWait(EventCount& changed) { return announce(changed); }
 
 uint64_t waitLimit() {
   const uint64_t milliseconds = options::waitLimitMs();

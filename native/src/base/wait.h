@@ -11,11 +11,11 @@ namespace emu {
 // Monotonic nanoseconds.
 uint64_t now();
 
-// A futex word. Whoever changes the state that others wait for calls ring() afterwards. Lies in private or in shared
-// memory; zero-initialised memory is a valid Bell.
-struct Bell {
+// A futex word to wait on for changes of other state. Whoever changes that state calls notifyAll() afterwards. Lies in
+// private or in shared memory; zero-initialised memory is a valid EventCount.
+struct EventCount {
   std::atomic<uint32_t> count;
-  void ring();
+  void notifyAll();
 };
 
 enum class WaitEnd {
@@ -27,21 +27,21 @@ enum class WaitEnd {
 constexpr uint64_t kNoDeadline = UINT64_MAX;
 
 // Blocks until ready() holds, the deadline (of now()) passes, the process's waits are broken, or cancelled() holds.
-// `cancelled` is asked about 20 times a second: for things that ring no bell, such as the death of another process.
-WaitEnd waitUntil(Bell& bell, const std::function<bool()>& ready, uint64_t deadline,
+// `cancelled` is asked about 20 times a second: for what notifies nobody, such as the death of another process.
+WaitEnd waitUntil(EventCount& changed, const std::function<bool()>& ready, uint64_t deadline,
                   const std::function<bool()>& cancelled = nullptr);
 
-// The two halves of a sleep on a bell: announce, look at the state again, sleep. Returns at the next ring, or early.
-uint32_t prepareToSleepOn(Bell& bell);
-void sleepOn(Bell& bell, uint32_t prepared);
+// The two halves of a wait: announce, look at the state again, sleep. Returns at the next notification, or early.
+uint32_t prepareWait(EventCount& changed);
+void commitWait(EventCount& changed, uint32_t prepared);
 
 // Blocks until ready() holds, however long that takes: for waits on work of this process, which ends by itself.
 template <class Ready>
-void blockUntil(Bell& bell, Ready&& ready) {
+void blockUntil(EventCount& changed, Ready&& ready) {
   while (!ready()) {
-    const uint32_t prepared = prepareToSleepOn(bell);
+    const uint32_t prepared = prepareWait(changed);
     if (ready()) return;
-    sleepOn(bell, prepared);
+    commitWait(changed, prepared);
   }
 }
 

@@ -5,10 +5,11 @@
 #include "base/call_log.h"
 #include "base/export.h"
 #include "base/faults.h"
-#include "base/live.h"
+#include "base/host_access.h"
+#include "base/object_counts.h"
 #include "base/misuse.h"
 #include "base/options.h"
-#include "base/timeline.h"
+#include "base/work_log.h"
 #include "base/wait.h"
 #include "cuda/device.h"
 #include "cuda/event.h"
@@ -73,12 +74,12 @@ EMU_API int nccl4jEmuClearPresets() {
 }
 
 EMU_API int nccl4jEmuTimeline(size_t capacity) {
-  timeline::setCapacity(capacity);
+  work_log::setCapacity(capacity);
   return NCCL4J_EMU_OK;
 }
 
 EMU_API size_t nccl4jEmuWork(uint64_t from, nccl4jEmuWork_t* work, size_t capacity) {
-  return timeline::copy(from, work, capacity);
+  return work_log::copy(from, work, capacity);
 }
 
 EMU_API int nccl4jEmuInjectFault(nccl4jEmuFault_t kind, int subject, uint64_t nth, int64_t value) {
@@ -112,12 +113,21 @@ EMU_API int nccl4jEmuUsage(int device, nccl4jEmuUsage_t* usage) {
   usage->events = events::count(device);
   usage->graphs = graphs::count(device);
   usage->graph_execs = graphs::countExecs(device);
-  usage->communicators = live::communicators.count(device);
-  usage->windows = live::windows.count(device);
-  usage->groups = live::groups.count(device);
-  usage->handles = live::handles.count(device);
+  usage->communicators = objects::communicators.count(device);
+  usage->windows = objects::windows.count(device);
+  usage->groups = objects::groups.count(device);
+  usage->handles = objects::handles.count(device);
   usage->host_waits = device::hostWaits();
   return NCCL4J_EMU_OK;
+}
+
+EMU_API int nccl4jEmuDeclareMemory(void* address, size_t bytes, int device) {
+  if (!validDevice(device) || bytes == 0 || !host::mapped(address, bytes)) return NCCL4J_EMU_BAD_VALUE;
+  return memory::declare(address, bytes, device) == cudaSuccess ? NCCL4J_EMU_OK : NCCL4J_EMU_BAD_VALUE;
+}
+
+EMU_API int nccl4jEmuWithdrawMemory(void* address) {
+  return memory::withdraw(address) == cudaSuccess ? NCCL4J_EMU_OK : NCCL4J_EMU_BAD_VALUE;
 }
 
 EMU_API int nccl4jEmuDescribeAddress(const void* address, char* text, size_t capacity) {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "base/options.h"
@@ -49,6 +50,24 @@ bool openPoisoned(uintptr_t base, size_t bytes) {
   return true;
 }
 
+// Of the mappings that the kernel allows a process, the program keeps a quarter, and at least as many as a large one
+// needs.
+constexpr size_t kProgramMappings = 16384;
+constexpr size_t kUsualLimit = 65530;
+std::atomic<size_t> mappingsInUse{0};
+
+size_t mostMappings() {
+  static const size_t most = [] {
+    size_t limit = kUsualLimit;
+    if (FILE* file = std::fopen("/proc/sys/vm/max_map_count", "r")) {
+      if (std::fscanf(file, "%zu", &limit) != 1) limit = kUsualLimit;
+      std::fclose(file);
+    }
+    return limit - std::min(limit / 2, std::max(kProgramMappings, limit / 4));
+  }();
+  return most;
+}
+
 void* reserve(void* where, size_t bytes, int flags) {
   return mmap(where, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
 }
@@ -56,11 +75,20 @@ void* reserve(void* where, size_t bytes, int flags) {
 }  // namespace
 
 bool AddressRange::open() {
-  if (options::poison()) return openPoisoned(base_, bytes_);
+  const bool poisoned = options::poison();
+  // A piece of its own and the rest of the reservation behind it.
+  const size_t mappings = 1 + (poisoned ? (bytes_ + kPoisonBytes - 1) / kPoisonBytes : 1);
+  if (mappingsInUse.fetch_add(mappings) + mappings > mostMappings()) {
+    mappingsInUse.fetch_sub(mappings);
+    return false;
+  }
+  mappingsInUse.fetch_sub(mappings_.exchange(mappings));
+  if (poisoned) return openPoisoned(base_, bytes_);
   return mprotect(reinterpret_cast<void*>(base_), bytes_, PROT_READ | PROT_WRITE) == 0;
 }
 
 void AddressRange::close() {
+  mappingsInUse.fetch_sub(mappings_.exchange(0));
   void* address = reinterpret_cast<void*>(base_);
   if (reserve(address, bytes_, MAP_FIXED) != MAP_FAILED) return;
   // Out of map entries: at least the pages go.

@@ -1,7 +1,8 @@
-// Addresses for emulated memory: large reservations without access, of which pieces are opened and closed. A freed address is
-// not given out again before the whole space has been used once.
+// Addresses for emulated memory: large reservations without access, of which pieces are opened and closed. A freed
+// address is not given out again before the whole space has been used once.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -19,7 +20,8 @@ class AddressRange {
   AddressRange& operator=(const AddressRange&) = delete;
 
   uintptr_t base() const { return base_; }
-  // Readable and writable from now on, backed when touched: zeros, or a pattern where the option poison is on.
+  // Readable and writable from now on, backed when touched: zeros, or a pattern where the option poison is on. False
+  // where the process would come too close to the number of mappings that the kernel allows it (vm.max_map_count).
   bool open();
   // No access, no pages.
   void close();
@@ -27,6 +29,7 @@ class AddressRange {
  private:
   const uintptr_t base_;
   const size_t bytes_;
+  std::atomic<size_t> mappings_{0};  // that it has while it is open
 };
 
 class AddressSpace {

@@ -16,13 +16,14 @@ namespace {
 // How far beyond the end of a block an address is still told as an overrun of that block.
 constexpr uintptr_t kNear = uintptr_t{1} << 20;
 
-bool isDeviceMemory(Kind kind) { return kind == Kind::Device || kind == Kind::Symmetric; }
+bool isDeviceMemory(Kind kind) { return kind == Kind::Device || kind == Kind::Symmetric || kind == Kind::Declared; }
 
 const char* kindName(Kind kind) {
   switch (kind) {
     case Kind::Device: return "device memory";
     case Kind::Pinned: return "pinned host memory";
     case Kind::Registered: return "registered host memory";
+    case Kind::Declared: return "declared device memory";
     default: return "symmetric device memory";
   }
 }
@@ -77,7 +78,8 @@ cudaError_t Blocks::add(const std::shared_ptr<LiveBlock>& added) {
     const uint64_t total = options::deviceMemory();
     const uint64_t used = usage_[block.device].deviceBytes;
     if (used > total || block.bytes > total - used) return cudaErrorMemoryAllocation;
-  } else {
+  }
+  if (added->range == nullptr) {
     std::shared_ptr<LiveBlock> other = holding(block.base);
     const auto next = live_.lower_bound(block.base);
     if (other == nullptr && next != live_.end() && next->first < block.base + block.bytes) other = next->second;

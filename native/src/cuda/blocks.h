@@ -26,7 +26,7 @@ struct Mark {
 struct LiveBlock {
   Block block;
   Mark allocated;
-  std::shared_ptr<AddressRange> range;  // NULL for registered memory, which is the caller's
+  std::shared_ptr<AddressRange> range;  // NULL for memory that is the caller's
   std::atomic<bool> freeing{false};     // cudaFreeAsync was called, its work has not run
 };
 
@@ -34,7 +34,7 @@ class Blocks {
  public:
   static Blocks& instance();
 
-  // An error if it overlaps a live block (registered memory only) or exceeds the device's memory.
+  // An error if it overlaps a live block (memory of the caller only) or exceeds the device's memory.
   cudaError_t add(const std::shared_ptr<LiveBlock>& block);
   // Takes out the block that starts at `base`; NULL if there is none.
   std::shared_ptr<LiveBlock> remove(uintptr_t base, const char* function);

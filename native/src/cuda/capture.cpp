@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "base/thread.h"
+#include "base/try.h"
 #include "cuda/device.h"
 
 namespace emu {
@@ -64,7 +65,8 @@ std::shared_ptr<Graph> discard(const std::shared_ptr<Capture>& capture) {
   return graph;
 }
 
-// The captures that use of the legacy default stream of the device would become part of: those with a blocking stream there.
+// The captures that use of the legacy default stream of the device would become part of: those with a blocking stream
+// there.
 template <class Visit>
 bool forImplicit(int device, Visit&& visit) {
   bool found = false;
@@ -332,8 +334,7 @@ cudaError_t recordEvent(Stream& stream, const std::shared_ptr<Event>& event, boo
     return cudaSuccess;
   }
   if (external) return cudaErrorIllegalState;  // a node of a graph or nothing
-  const cudaError_t allowed = forbidLegacyLocked(stream);
-  if (allowed != cudaSuccess) return allowed;
+  EMU_TRY(forbidLegacyLocked(stream));
   event->captured = nullptr;
   event->capturedNodes.clear();
   event->record(stream);
@@ -345,8 +346,7 @@ cudaError_t waitEvent(const std::shared_ptr<Stream>& stream, const std::shared_p
   if (stream->capture != nullptr) return waitCaptured(*stream, event, external);
   if (external) return cudaErrorIllegalState;  // a node of a graph or nothing
   if (event->captured != nullptr) return fork(stream, *event);
-  const cudaError_t allowed = forbidLegacyLocked(*stream);
-  if (allowed != cudaSuccess) return allowed;
+  EMU_TRY(forbidLegacyLocked(*stream));
   const Recording last = event->last();
   if (!last.point.reached()) stream->enqueue(nullptr, {last.point});
   return cudaSuccess;

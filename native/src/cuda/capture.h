@@ -1,7 +1,8 @@
 // Stream capture: which calls it turns into nodes of a graph, and which it forbids.
 //
 // What a capture forbids makes it invalid, by CUDA's rules: the call returns why, work for its streams is answered with
-// cudaErrorStreamCaptureInvalidated from then on, and cudaStreamEndCapture too. The answers are those of a GPU (driver 580).
+// cudaErrorStreamCaptureInvalidated from then on, and cudaStreamEndCapture too. The answers are those of a GPU (driver
+// 580).
 #pragma once
 
 #include <memory>
@@ -64,14 +65,16 @@ cudaStreamCaptureMode exchangeThreadMode(cudaStreamCaptureMode mode);
 // Whether there is any capture at all; if not, none of the following has anything to say.
 bool anyActive();
 
-// Records the work if the stream is capturing. An error if it is and must not be used so, or if it is the legacy default
-// stream while a capture forbids that.
+// Records the work if the stream is capturing. An error if it is and must not be used so, or if it is the legacy
+// default stream while a capture forbids that.
 cudaError_t record(Stream& stream, Work* work, bool* captured);
-// Before any use of a stream that puts nothing on it: an error if it is the legacy default stream and a capture forbids that.
+// Before any use of a stream that puts nothing on it: an error if it is the legacy default stream and a capture forbids
+// that.
 cudaError_t forbidLegacy(Stream& stream);
 // Likewise for what cannot become part of a capture, such as cudaGraphLaunch: it breaks the stream's own.
 cudaError_t forbidCapturing(Stream& stream);
-// Before a call that is potentially unsafe during captures, such as cudaMalloc; if it is about a stream, that is looked at first.
+// Before a call that is potentially unsafe during captures, such as cudaMalloc; if it is about a stream, that is looked
+// at first.
 cudaError_t forbidUnsafe();
 cudaError_t forbidUnsafe(Stream& stream);
 // Before the host waits for all of a device.

@@ -14,7 +14,7 @@ cudaError_t begin(cudaStream_t handle, cudaStreamCaptureMode mode) {
 }
 
 cudaError_t end(cudaStream_t handle, cudaGraph_t* graph) {
-  if (graph != nullptr && !given(graph)) return cudaErrorInvalidValue;
+  if (!givenOrNull(graph)) return cudaErrorInvalidValue;
   std::shared_ptr<Stream> stream;
   const cudaError_t resolved = streams::resolve(handle, &stream);
   return resolved != cudaSuccess ? resolved : capture::end(*stream, graph);
@@ -28,7 +28,7 @@ cudaError_t info(cudaStream_t handle, capture::Info* info) {
 
 template <class Value>
 void assign(Value* out, Value value) {
-  if (given(out)) *out = value;
+  if (out != nullptr) *out = value;
 }
 
 cudaError_t isCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
@@ -42,9 +42,12 @@ cudaError_t isCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
 cudaError_t captureInfo(cudaStream_t stream, cudaStreamCaptureStatus* status, unsigned long long* id, cudaGraph_t* graph,
                         const cudaGraphNode_t** dependencies, const cudaGraphEdgeData** edges, size_t* numDependencies) {
   if (!given(status) || (edges != nullptr && dependencies == nullptr)) return cudaErrorInvalidValue;
+  if (!givenOrNull(id) || !givenOrNull(graph) || !givenOrNull(dependencies) || !givenOrNull(edges) ||
+      !givenOrNull(numDependencies)) {
+    return cudaErrorInvalidValue;
+  }
   capture::Info found;
-  const cudaError_t result = info(stream, &found);
-  if (result != cudaSuccess) return result;
+  EMU_TRY(info(stream, &found));
   *status = found.status;
   if (found.status != cudaStreamCaptureStatusActive) return cudaSuccess;
   assign(id, found.id);

@@ -1,4 +1,5 @@
-// cudaMemcpy and cudaMemset in all their forms. What they would do with 0 bytes, no capture and no failed device forbids.
+// cudaMemcpy and cudaMemset in all their forms. What they would do with 0 bytes, no capture and no failed device
+// forbids.
 #include <cstring>
 #include <vector>
 
@@ -27,19 +28,16 @@ bool fits(const memory::Block& block, const void* address, size_t bytes) {
   return bytes <= block.base + block.bytes - reinterpret_cast<uintptr_t>(address);
 }
 
-// cudaErrorInvalidValue: an address that cannot be what the direction says, or memory that is too small. What was device memory
-// once and is freed passes: it is found when the copy runs.
+// cudaErrorInvalidValue: an address that cannot be what the direction says, or memory that is too small. What was
+// device memory once and is freed passes: it is found when the copy runs.
 cudaError_t classify(const void* address, size_t bytes, Expected expected, Side* side) {
   memory::Block block;
   const bool known = memory::find(address, &block);
-  const bool onDevice = known && (block.kind == memory::Kind::Device || block.kind == memory::Kind::Symmetric);
+  const bool onDevice = known && block.kind != memory::Kind::Pinned && block.kind != memory::Kind::Registered;
   side->checked = known || AddressSpace::instance().contains(address);
   side->pageable = !side->checked;
   if (onDevice) side->device = block.device;
   if (address == nullptr || (known && !fits(block, address, bytes))) return cudaErrorInvalidValue;
-  // Only the ends are looked at: a copy must not cost as much as reading it twice.
-  const auto* const first = static_cast<const unsigned char*>(address);
-  if (side->pageable && (!readable(first, 1) || !readable(first + bytes - 1, 1))) return cudaErrorInvalidValue;
   return expected == Expected::Device && side->pageable ? cudaErrorInvalidValue : cudaSuccess;
 }
 
@@ -51,6 +49,12 @@ struct Copy {
   Side toSide;
   Side fromSide;
 };
+
+// Whether the host memory that CUDA knows nothing of is there.
+bool hostMemoryThere(const Copy& copy) {
+  return (!copy.toSide.pageable || host::writable(copy.to, copy.bytes)) &&
+         (!copy.fromSide.pageable || host::readable(copy.from, copy.bytes));
+}
 
 cudaError_t prepare(const char* name, void* to, const void* from, size_t bytes, cudaMemcpyKind kind, Copy* copy) {
   *copy = Copy{name, to, from, bytes, {}, {}};
@@ -66,12 +70,16 @@ cudaError_t prepare(const char* name, void* to, const void* from, size_t bytes, 
     default: return cudaErrorInvalidMemcpyDirection;
   }
   const cudaError_t target = classify(to, bytes, toExpected, &copy->toSide);
-  return target != cudaSuccess ? target : classify(from, bytes, fromExpected, &copy->fromSide);
+  const cudaError_t source = classify(from, bytes, fromExpected, &copy->fromSide);
+  if (target != cudaSuccess || source != cudaSuccess) return cudaErrorInvalidValue;
+  return hostMemoryThere(*copy) ? cudaSuccess : cudaErrorInvalidValue;
 }
 
 cudaError_t runCopy(const Copy& copy, const void* from, WorkContext& context) {
   if (copy.toSide.checked && !context.touchAnywhere("destination", copy.to, copy.bytes)) return cudaErrorIllegalAddress;
   if (copy.fromSide.checked && !context.touchAnywhere("source", copy.from, copy.bytes)) return cudaErrorIllegalAddress;
+  // In a graph, host memory of the capture's time may be gone.
+  if (context.fromGraph && !hostMemoryThere(copy)) return context.fail(cudaErrorIllegalAddress, "host memory is gone");
   std::memmove(copy.to, from, copy.bytes);
   return cudaSuccess;
 }
@@ -102,13 +110,12 @@ cudaError_t waitFor(const std::shared_ptr<Stream>& stream, const Submitted& subm
   return device::sticky(stream->device());
 }
 
-// Puts the copy on the stream. The host waits if it must: always for a synchronous call unless both sides are device memory,
-// and where the result lands in pageable memory.
+// Puts the copy on the stream. The host waits if it must: always for a synchronous call unless both sides are device
+// memory, and where the result lands in pageable memory.
 cudaError_t enqueue(const Copy& copy, cudaStream_t handle, bool synchronous) {
   if (copy.bytes == 0) return cudaSuccess;
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolveForLaunch(handle, &stream);
-  if (resolved != cudaSuccess) return resolved;
+  EMU_TRY(streams::resolveForLaunch(handle, &stream));
   const bool eager = !stream->capturing.load(std::memory_order_acquire);
   const bool stage = eager && !synchronous && copy.fromSide.pageable;
   Submitted submitted;
@@ -128,8 +135,7 @@ cudaError_t copyPeer(void* to, int toDevice, const void* from, int fromDevice, s
     if (device < 0 || device >= device::count()) return cudaErrorInvalidDevice;
   }
   Copy copy;
-  const cudaError_t prepared = prepare("cudaMemcpyPeerAsync", to, from, bytes, cudaMemcpyDeviceToDevice, &copy);
-  if (prepared != cudaSuccess) return prepared;
+  EMU_TRY(prepare("cudaMemcpyPeerAsync", to, from, bytes, cudaMemcpyDeviceToDevice, &copy));
   memory::Block block;
   if (memory::find(to, &block) && block.device != toDevice) return cudaErrorInvalidValue;
   if (memory::find(from, &block) && block.device != fromDevice) return cudaErrorInvalidValue;
@@ -160,8 +166,7 @@ cudaError_t set(const char* name, void* to, int value, size_t bytes, cudaStream_
 }
 
 cudaError_t copyNow(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
-  const cudaError_t allowed = forbidSynchronous(bytes);
-  if (allowed != cudaSuccess) return allowed;
+  EMU_TRY(forbidSynchronous(bytes));
   Copy copy;
   const cudaError_t prepared = prepare("cudaMemcpy", to, from, bytes, kind, &copy);
   return prepared != cudaSuccess ? prepared : enqueue(copy, cudaStreamLegacy, true);

@@ -29,8 +29,8 @@ cudaError_t remember(cudaError_t error);
 cudaError_t lastError();
 cudaError_t takeLastError();      // and forgets it
 
-// In a child process of fork() whose parent used devices: the worker threads are the parent's, so nothing works there, as with
-// CUDA itself. Called first by whoever uses a device, which marks this process as one that does.
+// In a child process of fork() whose parent used devices: the worker threads are the parent's, so nothing works there,
+// as with CUDA itself. Called first by whoever uses a device, which marks this process as one that does.
 bool lostByFork();
 
 void countHostWait();             // a calling thread is about to wait for device work

@@ -22,7 +22,8 @@ constexpr int kFirstBus = 0x10;
 
 bool valid(int device) { return device >= 0 && device < device::count(); }
 
-// What a board of the compute capability (H200, B200) reports; an attribute that the emulator does not know is an error.
+// What a board of the compute capability (H200, B200) reports; an attribute that the emulator does not know is an
+// error.
 cudaError_t attribute(int* value, cudaDeviceAttr attr, int device) {
   if (!given(value)) return cudaErrorInvalidValue;
   if (!valid(device)) return cudaErrorInvalidDevice;
@@ -43,7 +44,7 @@ cudaError_t attribute(int* value, cudaDeviceAttr attr, int device) {
     case cudaDevAttrIntegrated: *value = 0; break;
     case cudaDevAttrCanMapHostMemory: *value = 1; break;
     case cudaDevAttrConcurrentKernels: *value = 1; break;
-    case cudaDevAttrPciBusId: *value = kFirstBus + device; break;
+    case cudaDevAttrPciBusId: *value = kFirstBus + options::machineDevice(device); break;
     case cudaDevAttrPciDeviceId: *value = 0; break;
     case cudaDevAttrPciDomainId: *value = kPciDomain; break;
     case cudaDevAttrMemoryClockRate: *value = blackwell ? 3996000 : 3201000; break;
@@ -62,26 +63,29 @@ cudaError_t attribute(int* value, cudaDeviceAttr attr, int device) {
 
 std::string pciBusId(int device) {
   char text[24];
-  const auto bus = static_cast<unsigned>(kFirstBus + device);
+  const auto bus = static_cast<unsigned>(kFirstBus + options::machineDevice(device));
   std::snprintf(text, sizeof text, "%04X:%02X:00.0", static_cast<unsigned>(kPciDomain), bus);
   return text;
 }
 
 cudaError_t deviceOfBusId(int* device, const char* text) {
-  if (!given(device) || !given(text, 1)) return cudaErrorInvalidValue;
+  std::string busId;
+  if (!given(device) || !host::readText(text, &busId)) return cudaErrorInvalidValue;
   unsigned domain = 0;
   unsigned bus = 0;
   unsigned slot = 0;
   unsigned functionNumber = 0;
   // Accepted as domain:bus:device.function, domain:bus:device, and bus:device.function.
-  if (std::sscanf(text, "%x:%x:%x.%x", &domain, &bus, &slot, &functionNumber) < 3) {
+  if (std::sscanf(busId.c_str(), "%x:%x:%x.%x", &domain, &bus, &slot, &functionNumber) < 3) {
     domain = kPciDomain;
-    if (std::sscanf(text, "%x:%x.%x", &bus, &slot, &functionNumber) < 2) return cudaErrorInvalidValue;
+    if (std::sscanf(busId.c_str(), "%x:%x.%x", &bus, &slot, &functionNumber) < 2) return cudaErrorInvalidValue;
   }
-  const int index = static_cast<int>(bus) - kFirstBus;
-  if (domain != kPciDomain || slot != 0 || !valid(index)) return cudaErrorInvalidDevice;
-  *device = index;
-  return cudaSuccess;
+  for (int index = 0; domain == kPciDomain && slot == 0 && index < device::count(); ++index) {
+    if (static_cast<int>(bus) != kFirstBus + options::machineDevice(index)) continue;
+    *device = index;
+    return cudaSuccess;
+  }
+  return cudaErrorInvalidDevice;
 }
 
 cudaError_t reset(int device) {
@@ -106,6 +110,7 @@ cudaError_t writeBusId(char* out, int length, int device) {
 }
 
 cudaError_t priorityRange(int* least, int* greatest) {
+  if (!givenOrNull(least) || !givenOrNull(greatest)) return cudaErrorInvalidValue;
   if (least != nullptr) *least = streams::kLeastPriority;
   if (greatest != nullptr) *greatest = streams::kGreatestPriority;
   return cudaSuccess;

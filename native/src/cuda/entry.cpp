@@ -1,5 +1,6 @@
 #include "cuda/entry.h"
 
+#include "base/try.h"
 #include "cuda/capture.h"
 
 namespace emu {
@@ -23,8 +24,7 @@ cudaError_t admit(Needs needs) {
   if (needs == Needs::NoHostFunction) return cudaSuccess;
   if (device::lostByFork()) return cudaErrorInitializationError;
   if (needs == Needs::OwnDevices) return cudaSuccess;
-  const cudaError_t sticky = device::sticky(device::current());
-  if (sticky != cudaSuccess) return sticky;
+  EMU_TRY(device::sticky(device::current()));
   return needs == Needs::NoCapture ? capture::forbidUnsafe() : cudaSuccess;
 }
 

@@ -1,11 +1,13 @@
 // How every exported function of the CUDA runtime begins and ends.
 #pragma once
 
+#include <exception>
 #include <utility>
 
 #include "base/calls.h"
 #include "base/export.h"
 #include "base/host_access.h"
+#include "base/try.h"
 #include "cuda/device.h"
 
 namespace emu {
@@ -45,7 +47,11 @@ cudaError_t entry(Function& function, Describe&& describe, Body&& body) {
   setSucceeded(false);
   return device::remember(api<cudaError_t>(function, std::forward<Describe>(describe), [&](Function& call) -> cudaError_t {
     cudaError_t result = admit(needs);
-    if (result == cudaSuccess) result = body(call);
+    try {
+      if (result == cudaSuccess) result = body(call);
+    } catch (const std::exception&) {
+      result = cudaErrorMemoryAllocation;  // of the host: nothing else throws
+    }
     setSucceeded(result == cudaSuccess);
     return result;
   }));

@@ -23,8 +23,7 @@ cudaError_t record(cudaEvent_t handle, cudaStream_t streamHandle, unsigned flags
   const std::shared_ptr<Event> event = events::find(handle);
   if (event == nullptr) return cudaErrorInvalidResourceHandle;
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolveForLaunch(streamHandle, &stream);
-  if (resolved != cudaSuccess) return resolved;
+  EMU_TRY(streams::resolveForLaunch(streamHandle, &stream));
   if (event->device() != stream->device()) return cudaErrorInvalidResourceHandle;
   return capture::recordEvent(*stream, event, (flags & cudaEventRecordExternal) != 0);
 }
@@ -34,8 +33,7 @@ cudaError_t wait(cudaStream_t streamHandle, cudaEvent_t handle, unsigned flags) 
   const std::shared_ptr<Event> event = events::find(handle);
   if (event == nullptr) return cudaErrorInvalidResourceHandle;
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolve(streamHandle, &stream);
-  if (resolved != cudaSuccess) return resolved;
+  EMU_TRY(streams::resolve(streamHandle, &stream));
   return capture::waitEvent(stream, event, (flags & cudaEventWaitExternal) != 0);
 }
 
@@ -43,8 +41,7 @@ cudaError_t wait(cudaStream_t streamHandle, cudaEvent_t handle, unsigned flags) 
 cudaError_t lastRecording(cudaEvent_t handle, cudaError_t (*forbid)(Event&), Recording* recording) {
   const std::shared_ptr<Event> event = events::find(handle);
   if (event == nullptr) return cudaErrorInvalidResourceHandle;
-  const cudaError_t allowed = forbid(*event);
-  if (allowed != cudaSuccess) return allowed;
+  EMU_TRY(forbid(*event));
   *recording = event->last();
   return device::sticky(event->device());
 }
@@ -58,8 +55,7 @@ cudaError_t elapsed(float* ms, cudaEvent_t start, cudaEvent_t end) {
     const std::shared_ptr<Event> event = events::find(handles[i]);
     if (event == nullptr || !event->timed()) return cudaErrorInvalidResourceHandle;
     Recording recording;
-    const cudaError_t answered = lastRecording(handles[i], capture::forbidTiming, &recording);
-    if (answered != cudaSuccess) return answered;
+    EMU_TRY(lastRecording(handles[i], capture::forbidTiming, &recording));
     if (recording.time == nullptr) return cudaErrorInvalidResourceHandle;
     times[i] = recording.time->load(std::memory_order_acquire);
     if (times[i] == 0) result = cudaErrorNotReady;
@@ -70,15 +66,13 @@ cudaError_t elapsed(float* ms, cudaEvent_t start, cudaEvent_t end) {
 
 cudaError_t query(cudaEvent_t handle) {
   Recording recording;
-  const cudaError_t answered = lastRecording(handle, capture::forbidAsking, &recording);
-  if (answered != cudaSuccess) return answered;
+  EMU_TRY(lastRecording(handle, capture::forbidAsking, &recording));
   return recording.point.reached() ? cudaSuccess : cudaErrorNotReady;
 }
 
 cudaError_t synchronize(cudaEvent_t handle) {
   Recording recording;
-  const cudaError_t answered = lastRecording(handle, capture::forbidAsking, &recording);
-  if (answered != cudaSuccess) return answered;
+  EMU_TRY(lastRecording(handle, capture::forbidAsking, &recording));
   streams::hostWait(recording.point);
   return recording.point.stream != nullptr ? device::sticky(recording.point.stream->device()) : cudaSuccess;
 }

@@ -90,7 +90,8 @@ cudaError_t addDependencies(cudaGraph_t handle, const cudaGraphNode_t* from, con
   return cudaSuccess;
 }
 
-// Writes `all` into an array of *count elements as CUDA's getters do: NULL asks for the number; surplus elements become NULL.
+// Writes `all` into an array of *count elements as CUDA's getters do: NULL asks for the number; surplus elements become
+// NULL.
 template <class Element>
 void fill(const std::vector<Element>& all, Element* out, size_t count) {
   for (size_t i = 0; out != nullptr && i < count; ++i) out[i] = i < all.size() ? all[i] : Element{};
@@ -150,16 +151,17 @@ cudaError_t cloneGraph(cudaGraph_t* out, cudaGraph_t handle) {
 
 cudaError_t print(cudaGraph_t handle, const char* path, unsigned flags) {
   std::string text;
+  std::string file;
   {
     const std::lock_guard<std::mutex> lock(graphLock());
     const std::shared_ptr<Graph> graph = graphs::find(handle);
-    if (graph == nullptr || !given(path, 1)) return cudaErrorInvalidValue;
+    if (graph == nullptr || !host::readText(path, &file)) return cudaErrorInvalidValue;
     text = graphs::dot(*graph, (flags & cudaGraphDebugDotFlagsVerbose) != 0);
   }
-  std::FILE* file = std::fopen(path, "w");
-  if (file == nullptr) return cudaErrorOperatingSystem;
-  const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
-  return std::fclose(file) == 0 && written ? cudaSuccess : cudaErrorOperatingSystem;
+  std::FILE* out = std::fopen(file.c_str(), "w");
+  if (out == nullptr) return cudaErrorOperatingSystem;
+  const bool written = std::fwrite(text.data(), 1, text.size(), out) == text.size();
+  return std::fclose(out) == 0 && written ? cudaSuccess : cudaErrorOperatingSystem;
 }
 
 }  // namespace

@@ -102,8 +102,8 @@ bool dependenciesDiffer(const GraphNode& old, const GraphNode& node, const Graph
   return false;
 }
 
-// What forbids `b` to take the place of `a`; *where is the node of b concerned and *from its dependency, where that is so. Nodes
-// correspond in the order of their creation.
+// What forbids `b` to take the place of `a`; *where is the node of b concerned and *from its dependency, where that is
+// so. Nodes correspond in the order of their creation.
 cudaGraphExecUpdateResult difference(const Graph& a, const Graph& b, const GraphNode** where, const GraphNode** from) {
   if (a.nodes().size() != b.nodes().size()) return cudaGraphExecUpdateErrorTopologyChanged;
   for (size_t i = 0; i < a.nodes().size(); ++i) {
@@ -154,6 +154,9 @@ cudaError_t GraphExec::launch(const std::shared_ptr<Stream>& stream) {
   if (!leftOver.empty()) {
     stream->enqueue(std::make_unique<FreeTask>(std::move(leftOver)), after);
     after.clear();
+  }
+  for (const GraphPlan::Step& step : plan_->steps) {
+    if (step.work.issued) step.work.issued();
   }
   for (const auto& memory : plan_->allocated) memory->allocated = true;
   for (const auto& memory : plan_->freed) memory->allocated = false;

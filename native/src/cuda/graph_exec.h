@@ -25,8 +25,8 @@ struct GraphPlan {
 
 class GraphExec {
  public:
-  // cudaErrorInvalidValue if the dependencies form a circle, cudaErrorNotSupported if a graph with memory nodes has an executable
-  // form already.
+  // cudaErrorInvalidValue if the dependencies form a circle, cudaErrorNotSupported if a graph with memory nodes has an
+  // executable form already.
   static cudaError_t instantiate(Graph& graph, int device, unsigned flags, std::shared_ptr<GraphExec>* out);
 
   GraphExec(cudaGraphExec_t handle, int device, unsigned flags, std::shared_ptr<Graph> origin,

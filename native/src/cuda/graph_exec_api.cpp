@@ -15,8 +15,7 @@ constexpr unsigned long long kFlags = cudaGraphInstantiateFlagAutoFreeOnLaunch |
 
 cudaError_t instantiate(cudaGraphExec_t* out, cudaGraph_t handle, unsigned long long flags) {
   if (!given(out) || (flags & ~kFlags) != 0) return cudaErrorInvalidValue;
-  const cudaError_t allowed = capture::forbidUnsafe();
-  if (allowed != cudaSuccess) return allowed;
+  EMU_TRY(capture::forbidUnsafe());
   const std::shared_ptr<Graph> graph = graphs::find(handle);
   if (graph == nullptr) return cudaErrorInvalidValue;
   // There is no device code here that could launch a graph.
@@ -31,10 +30,8 @@ cudaError_t launch(cudaGraphExec_t handle, cudaStream_t streamHandle) {
   const std::shared_ptr<GraphExec> exec = graphs::findExec(handle);
   if (exec == nullptr) return cudaErrorInvalidValue;
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolveForLaunch(streamHandle, &stream);
-  if (resolved != cudaSuccess) return resolved;
-  const cudaError_t allowed = capture::forbidCapturing(*stream);
-  if (allowed != cudaSuccess) return allowed;
+  EMU_TRY(streams::resolveForLaunch(streamHandle, &stream));
+  EMU_TRY(capture::forbidCapturing(*stream));
   const cudaError_t launched = launchFault(stream->device(), "cudaGraphLaunch");
   return launched != cudaSuccess ? launched : exec->launch(stream);
 }
@@ -50,14 +47,13 @@ cudaError_t upload(cudaGraphExec_t handle, cudaStream_t streamHandle) {
 cudaError_t update(cudaGraphExec_t handle, cudaGraph_t graphHandle, cudaGraphExecUpdateResultInfo* info) {
   const std::shared_ptr<GraphExec> exec = graphs::findExec(handle);
   const std::shared_ptr<Graph> graph = graphs::find(graphHandle);
-  if (exec == nullptr || graph == nullptr || (info != nullptr && !given(info))) return cudaErrorInvalidValue;
+  if (exec == nullptr || graph == nullptr || !givenOrNull(info)) return cudaErrorInvalidValue;
   cudaGraphExecUpdateResultInfo unasked;
   return exec->update(*graph, info != nullptr ? info : &unasked);
 }
 
 cudaError_t destroy(cudaGraphExec_t handle) {
-  const cudaError_t allowed = capture::forbidUnsafe();
-  if (allowed != cudaSuccess) return allowed;
+  EMU_TRY(capture::forbidUnsafe());
   return graphs::takeExec(handle) != nullptr ? cudaSuccess : cudaErrorInvalidValue;
 }
 

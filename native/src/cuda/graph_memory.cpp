@@ -56,7 +56,7 @@ GraphMemory::~GraphMemory() {
 cudaError_t GraphMemory::allocate() {
   auto live = std::make_shared<memory::LiveBlock>();
   const uint64_t serial = memory::Blocks::instance().nextSerial();
-  live->block = memory::Block{range_->base(), bytes_, device_, memory::Kind::Device, serial, false};
+  live->block = memory::Block{range_->base(), bytes_, device_, memory::Kind::Device, serial, false, 0};
   live->allocated = memory::Mark::by("a graph");
   live->range = range_;
   if (memory::Blocks::instance().at(range_->base()) != nullptr) return cudaErrorIllegalState;

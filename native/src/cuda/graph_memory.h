@@ -1,5 +1,5 @@
-// Memory that a graph allocates and frees: an address fixed when the node is captured, live from the run of its allocation node
-// to that of a free.
+// Memory that a graph allocates and frees: an address fixed when the node is captured, live from the run of its
+// allocation node to that of a free.
 #pragma once
 
 #include <atomic>

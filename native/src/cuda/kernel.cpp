@@ -91,13 +91,6 @@ cudaKernel_t handleOf(const std::shared_ptr<KernelImage>& image, const std::shar
   return made->handle;
 }
 
-std::shared_ptr<KernelImage> open(cudaLibrary_t library, cudaError_t* error) {
-  std::shared_ptr<KernelImage> image = libraries().find(library);
-  *error = image == nullptr ? cudaErrorInvalidResourceHandle
-           : image->kind == KernelImage::Kind::Garbage ? cudaErrorInvalidKernelImage : cudaSuccess;
-  return image;
-}
-
 // A parameter list that a compiler could have made: in order, without overlap.
 bool plausible(const nccl4jEmuParameter_t* parameters, size_t count) {
   size_t end = 0;
@@ -154,9 +147,9 @@ cudaError_t unload(cudaLibrary_t library) {
 }
 
 cudaError_t find(cudaLibrary_t library, const char* name, cudaKernel_t* out) {
-  cudaError_t error;
-  const std::shared_ptr<KernelImage> image = open(library, &error);
-  if (error != cudaSuccess) return error;
+  const std::shared_ptr<KernelImage> image = libraries().find(library);
+  if (image == nullptr) return cudaErrorInvalidResourceHandle;
+  if (image->kind == KernelImage::Kind::Garbage) return cudaErrorInvalidKernelImage;
   std::shared_ptr<const KernelFunction> function;
   {
     Registry& all = registry();
@@ -170,9 +163,9 @@ cudaError_t find(cudaLibrary_t library, const char* name, cudaKernel_t* out) {
 }
 
 cudaError_t all(cudaLibrary_t library, std::vector<cudaKernel_t>* out) {
-  cudaError_t error;
-  const std::shared_ptr<KernelImage> image = open(library, &error);
-  if (error != cudaSuccess) return error;
+  const std::shared_ptr<KernelImage> image = libraries().find(library);
+  if (image == nullptr) return cudaErrorInvalidResourceHandle;
+  if (image->kind == KernelImage::Kind::Garbage) return cudaSuccess;
   std::vector<std::shared_ptr<const KernelFunction>> functions;
   {
     Registry& registered = registry();

@@ -3,8 +3,10 @@
 #include <unistd.h>
 
 #include "base/faults.h"
+#include "base/host_access.h"
 #include "base/options.h"
 #include "base/thread.h"
+#include "base/try.h"
 #include "cuda/blocks.h"
 #include "cuda/device.h"
 #include "cuda/graph_memory.h"
@@ -19,6 +21,7 @@ const char* allocator(Kind kind) {
     case Kind::Device: return "cudaMalloc";
     case Kind::Pinned: return "cudaMallocHost";
     case Kind::Registered: return "cudaHostRegister";
+    case Kind::Declared: return "a declaration";
     default: return "ncclMemAlloc";
   }
 }
@@ -28,6 +31,7 @@ const char* releaser(Kind kind) {
     case Kind::Device: return "cudaFree";
     case Kind::Pinned: return "cudaFreeHost";
     case Kind::Registered: return "cudaHostUnregister";
+    case Kind::Declared: return "a withdrawal";
     default: return "ncclMemFree";
   }
 }
@@ -44,7 +48,8 @@ std::shared_ptr<LiveBlock> makeBlock(const Block& block, const char* function) {
 
 bool hostMemory(Kind kind) { return kind == Kind::Pinned || kind == Kind::Registered; }
 
-// More than this is refused before anything is mapped: on its way to failing, mapping would use up the entries that the process has.
+// More than this is refused before anything is mapped: on its way to failing, mapping would use up the entries that the
+// process has.
 uint64_t available(Kind kind) {
   if (!hostMemory(kind)) return options::deviceMemory();
   static const uint64_t physical = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * AddressSpace::pageSize();
@@ -67,17 +72,18 @@ cudaError_t allocateBlock(Block block, const char* function, void** out) {
 }
 
 bool mayTouch(const Block& block, int device) {
-  return device < 0 || block.device == device || hostMemory(block.kind) || device::peerEnabled(device, block.device);
+  return device < 0 || block.device == device || hostMemory(block.kind) || (block.devices >> device & 1) != 0 ||
+         device::peerEnabled(device, block.device);
 }
 
 }  // namespace
 
 cudaError_t allocate(size_t bytes, Kind kind, void** out) {
-  return allocateBlock(Block{0, bytes, device::current(), kind, 0, false}, allocator(kind), out);
+  return allocateBlock(Block{0, bytes, device::current(), kind, 0, false, 0}, allocator(kind), out);
 }
 
 cudaError_t allocatePooled(size_t bytes, int device, void** out) {
-  return allocateBlock(Block{0, bytes, device, Kind::Device, 0, true}, "cudaMallocAsync", out);
+  return allocateBlock(Block{0, bytes, device, Kind::Device, 0, true, 0}, "cudaMallocAsync", out);
 }
 
 cudaError_t release(void* pointer, Kind kind) {
@@ -86,8 +92,7 @@ cudaError_t release(void* pointer, Kind kind) {
   if (live == nullptr || live->block.base != number(pointer) || live->block.kind != kind || live->freeing) {
     return cudaErrorInvalidValue;
   }
-  const cudaError_t drained = drainDevice(live->block.device);
-  if (drained != cudaSuccess) return drained;
+  EMU_TRY(drainDevice(live->block.device));
   const std::shared_ptr<LiveBlock> removed = Blocks::instance().remove(number(pointer), releaser(kind));
   if (removed == nullptr) return cudaErrorInvalidValue;
   GraphMemory::freed(pointer);
@@ -112,6 +117,11 @@ bool pin(const void* address, size_t bytes, int device, std::string* why, Pin* p
   if (live != nullptr) {
     const Block& block = live->block;
     const bool fits = bytes <= block.base + block.bytes - number(address);
+    // What is the caller's may be unmapped meanwhile.
+    if (fits && live->range == nullptr && !host::readable(address, bytes)) {
+      if (why != nullptr) *why = describe(address) + ", whose pages are gone";
+      return false;
+    }
     if (fits && mayTouch(block, device)) {
       *pinned = live;
       return true;
@@ -138,18 +148,31 @@ void endFree(void* pointer) { Blocks::instance().remove(number(pointer), "cudaFr
 
 cudaError_t registerHost(void* pointer, size_t bytes) {
   return Blocks::instance().add(
-      makeBlock(Block{number(pointer), bytes, device::current(), Kind::Registered, 0, false}, allocator(Kind::Registered)));
+      makeBlock(Block{number(pointer), bytes, device::current(), Kind::Registered, 0, false, 0}, allocator(Kind::Registered)));
 }
 
-cudaError_t unregisterHost(void* pointer) {
+namespace {
+
+// Ends a block of memory that is the caller's. `unknown` answers for an address that no block holds.
+cudaError_t forget(void* pointer, Kind kind, cudaError_t unknown) {
   const std::shared_ptr<LiveBlock> live = Blocks::instance().at(number(pointer));
-  if (live == nullptr) return cudaErrorHostMemoryNotRegistered;
-  if (live->block.base != number(pointer) || live->block.kind != Kind::Registered) return cudaErrorInvalidValue;
-  const cudaError_t drained = drainDevice(live->block.device);
-  if (drained != cudaSuccess) return drained;
-  Blocks::instance().remove(number(pointer), releaser(Kind::Registered));
+  if (live == nullptr) return unknown;
+  if (live->block.base != number(pointer) || live->block.kind != kind) return cudaErrorInvalidValue;
+  EMU_TRY(drainDevice(live->block.device));
+  Blocks::instance().remove(number(pointer), releaser(kind));
   return cudaSuccess;
 }
+
+}  // namespace
+
+cudaError_t unregisterHost(void* pointer) { return forget(pointer, Kind::Registered, cudaErrorHostMemoryNotRegistered); }
+
+cudaError_t declare(void* pointer, size_t bytes, int device, uint64_t devices) {
+  const Block block{number(pointer), bytes, device, Kind::Declared, 0, false, devices};
+  return Blocks::instance().add(makeBlock(block, allocator(Kind::Declared)));
+}
+
+cudaError_t withdraw(void* pointer) { return forget(pointer, Kind::Declared, cudaErrorInvalidValue); }
 
 Usage usage(int device) { return Blocks::instance().usage(device); }
 

@@ -1,5 +1,5 @@
-// Emulated device memory and pinned host memory: lazily backed mappings whose addresses are not used again soon, so that a
-// stale pointer is found and not silently served by a newer allocation.
+// Emulated device memory and pinned host memory: lazily backed mappings whose addresses are not used again soon, so
+// that a stale pointer is found and not silently served by a newer allocation.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@
 
 namespace emu::memory {
 
-enum class Kind { Device, Pinned, Registered, Symmetric /* ncclMemAlloc */ };
+enum class Kind { Device, Pinned, Registered, Symmetric /* ncclMemAlloc */, Declared /* device memory of others */ };
 
 struct Block {
   uintptr_t base = 0;
@@ -20,23 +20,25 @@ struct Block {
   Kind kind = Kind::Device;
   uint64_t serial = 0;  // rises with every allocation
   bool pooled = false;  // made by cudaMallocAsync
+  uint64_t devices = 0; // bit d: device d has access, too
 };
 
 // On the calling thread's current device. 0 bytes give NULL and success.
 cudaError_t allocate(size_t bytes, Kind kind, void** out);
-// Waits for queued work of the device, as the real call does, then frees. NULL is success; the wrong kind or an address that is
-// not the start of a live block is cudaErrorInvalidValue.
+// Waits for queued work of the device, as the real call does, then frees. NULL is success; the wrong kind or an address
+// that is not the start of a live block is cudaErrorInvalidValue.
 cudaError_t release(void* pointer, Kind kind);
 
 // The live block that holds `address`.
 bool find(const void* address, Block* block);
 
-// Whether work on `device` may touch all of [address, address + bytes): one live block of that device, or pinned memory.
-// Zero bytes are always accessible. On false, `why` tells what is or was there.
+// Whether work on `device` may touch all of [address, address + bytes): one live block of that device, or pinned
+// memory. Zero bytes are always accessible. On false, `why` tells what is or was there.
 bool accessible(const void* address, size_t bytes, int device, std::string* why);
 
-// Likewise, and keeps the block's pages in place until the pin is dropped, even if the block is freed meanwhile: so that a
-// program that frees what runs elsewhere gets an error and not a crash. device -1 = of any device, as for copies.
+// Likewise, and keeps the block's pages in place until the pin is dropped, even if the block is freed meanwhile: so
+// that a program that frees what runs elsewhere gets an error and not a crash. device -1 = of any device, as for
+// copies.
 using Pin = std::shared_ptr<const void>;
 bool pin(const void* address, size_t bytes, int device, std::string* why, Pin* pin);
 
@@ -57,6 +59,12 @@ void endFree(void* pointer);
 
 cudaError_t registerHost(void* pointer, size_t bytes);
 cudaError_t unregisterHost(void* pointer);
+
+// ---- device memory that somebody else has mapped ----
+
+// `devices`: bit d for each other device that may touch it, whatever else is enabled.
+cudaError_t declare(void* pointer, size_t bytes, int device, uint64_t devices = 0);
+cudaError_t withdraw(void* pointer);  // waits for queued work of the device
 
 // ---- accounts ----
 

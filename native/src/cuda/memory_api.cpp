@@ -47,9 +47,10 @@ cudaError_t allocate(void** out, size_t bytes, memory::Kind kind) {
   return allowed != cudaSuccess ? allowed : memory::allocate(bytes, kind, out);
 }
 
-cudaError_t registerHost(void* host, size_t bytes, unsigned flags) {
-  if (host == nullptr || bytes == 0 || (flags & ~kHostRegisterFlags) != 0) return cudaErrorInvalidValue;
-  return memory::registerHost(host, bytes);
+cudaError_t registerHost(void* pages, size_t bytes, unsigned flags) {
+  if (pages == nullptr || bytes == 0 || (flags & ~kHostRegisterFlags) != 0) return cudaErrorInvalidValue;
+  if (!host::mapped(pages, bytes)) return cudaErrorInvalidValue;
+  return memory::registerHost(pages, bytes);
 }
 
 cudaError_t info(size_t* free, size_t* total) {

@@ -1,6 +1,7 @@
 // cudaMallocAsync, cudaFreeAsync and the memory pool of each device.
 //
-// A pool here keeps nothing back: what is freed is given back at once, so what is reserved is what is used, in whole chunks.
+// A pool here keeps nothing back: what is freed is given back at once, so what is reserved is what is used, in whole
+// chunks.
 #include <atomic>
 #include <cstring>
 
@@ -50,8 +51,7 @@ bool isReuse(cudaMemPoolAttr attr) {
 }
 
 cudaError_t getAttribute(cudaMemPool_t pool, cudaMemPoolAttr attr, void* value) {
-  const cudaError_t allowed = capture::forbidUnsafe();
-  if (allowed != cudaSuccess) return allowed;
+  EMU_TRY(capture::forbidUnsafe());
   const int device = deviceOf(pool);
   if (device < 0 || !writable(value, isReuse(attr) ? sizeof(int) : sizeof(uint64_t))) return cudaErrorInvalidValue;
   if (isReuse(attr)) {
@@ -98,8 +98,7 @@ cudaError_t setAttribute(cudaMemPool_t pool, cudaMemPoolAttr attr, const void* v
 // In a capture: an address of the graph's own, and a node that brings it to life.
 cudaError_t captureAllocation(const std::shared_ptr<Stream>& stream, size_t bytes, void** out) {
   std::shared_ptr<GraphMemory> memory;
-  const cudaError_t reserved = GraphMemory::reserve(bytes, stream->device(), &memory);
-  if (reserved != cudaSuccess) return reserved;
+  EMU_TRY(GraphMemory::reserve(bytes, stream->device(), &memory));
   Work work;
   work.name = "cudaMallocAsync";
   work.kind = WorkKind::MemAlloc;
@@ -109,8 +108,7 @@ cudaError_t captureAllocation(const std::shared_ptr<Stream>& stream, size_t byte
     return allocated == cudaSuccess ? allocated : context.fail(allocated, "the graph's memory could not be allocated");
   };
   bool captured = false;
-  const cudaError_t recorded = capture::record(*stream, &work, &captured);
-  if (recorded != cudaSuccess) return recorded;
+  EMU_TRY(capture::record(*stream, &work, &captured));
   // Another thread may have ended the capture meanwhile.
   if (!captured) return memory::allocatePooled(bytes, stream->device(), out);
   *out = memory->address();
@@ -121,8 +119,7 @@ cudaError_t allocate(void** out, size_t bytes, cudaStream_t handle) {
   if (!given(out)) return cudaErrorInvalidValue;
   *out = nullptr;
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolveForLaunch(handle, &stream);
-  if (resolved != cudaSuccess) return resolved;
+  EMU_TRY(streams::resolveForLaunch(handle, &stream));
   if (stream->capturing.load(std::memory_order_acquire)) {
     return bytes == 0 ? cudaSuccess : captureAllocation(stream, bytes, out);
   }
@@ -146,16 +143,14 @@ cudaError_t freeGraphMemory(const std::shared_ptr<Stream>& stream, const std::sh
 
 cudaError_t release(void* pointer, cudaStream_t handle) {
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolveForLaunch(handle, &stream);
-  if (resolved != cudaSuccess) return resolved;
+  EMU_TRY(streams::resolveForLaunch(handle, &stream));
   const bool capturing = stream->capturing.load(std::memory_order_acquire);
   const cudaError_t allowed = capturing ? cudaSuccess : capture::forbidUnsafe(*stream);
   if (allowed != cudaSuccess || pointer == nullptr) return allowed;
   if (const std::shared_ptr<GraphMemory> memory = GraphMemory::at(pointer)) return freeGraphMemory(stream, memory, capturing);
   // A graph can only free what a graph allocates.
   if (capturing) return cudaErrorInvalidValue;
-  const cudaError_t begun = memory::beginFree(pointer);
-  if (begun != cudaSuccess) return begun;
+  EMU_TRY(memory::beginFree(pointer));
   Work work;
   work.name = "cudaFreeAsync";
   work.kind = WorkKind::MemFree;

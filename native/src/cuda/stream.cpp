@@ -48,14 +48,14 @@ Point Stream::enqueue(std::unique_ptr<Task> task, std::vector<Point> after) {
       device::raise(device_, cudaErrorOperatingSystem, "no thread could be made for a stream");
     }
   }
-  arrived_.ring();
+  arrived_.notifyAll();
   return Point{shared_from_this(), sequence};
 }
 
 Point Stream::tail() { return Point{shared_from_this(), enqueued_.load(std::memory_order_acquire)}; }
 
-// Reads how far the others have got before this stream's own entry is visible, so that entries only ever depend on earlier
-// ones and no two can wait for each other.
+// Reads how far the others have got before this stream's own entry is visible, so that entries only ever depend on
+// earlier ones and no two can wait for each other.
 void Stream::addLegacyDependencies(std::vector<Point>* after) {
   if (!blocking()) return;
   if (!legacy()) {
@@ -74,7 +74,7 @@ void Stream::close() {
     closed_ = true;
     if (!started_) streams::workerEnded(*this);
   }
-  arrived_.ring();
+  arrived_.notifyAll();
 }
 
 void Stream::discard() { discarding_.store(true, std::memory_order_release); }
@@ -138,7 +138,7 @@ void Stream::work() {
     // What the task held is given up before anybody learns that it is done.
     entry = Entry{};
     completed_.fetch_add(1, std::memory_order_acq_rel);
-    progressed_.ring();
+    progressed_.notifyAll();
   }
 }
 

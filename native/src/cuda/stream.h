@@ -52,8 +52,8 @@ class Stream : public std::enable_shared_from_this<Stream> {
   // Synchronises with the legacy default stream.
   bool blocking() const { return (flags_ & cudaStreamNonBlocking) == 0; }
 
-  // Appends a task (NULL: only the dependencies) that starts when all of `after` are reached, and, by the rules of the legacy
-  // default stream, what this stream synchronises with.
+  // Appends a task (NULL: only the dependencies) that starts when all of `after` are reached, and, by the rules of the
+  // legacy default stream, what this stream synchronises with.
   Point enqueue(std::unique_ptr<Task> task, std::vector<Point> after = {});
   // The end of the queue as it is now.
   Point tail();
@@ -96,8 +96,8 @@ class Stream : public std::enable_shared_from_this<Stream> {
   std::atomic<bool> discarding_{false};
   std::atomic<uint64_t> enqueued_{0};
   std::atomic<uint64_t> completed_{0};
-  Bell arrived_{};    // rung when the queue or closed_ changed
-  Bell progressed_{}; // rung when completed_ rose
+  EventCount arrived_{};    // the queue or closed_ changed
+  EventCount progressed_{}; // completed_ rose
 };
 
 }  // namespace emu

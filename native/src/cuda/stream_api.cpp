@@ -19,8 +19,7 @@ template <class Value, class Getter>
 cudaError_t inspect(cudaStream_t handle, Value* out, Getter getter) {
   std::shared_ptr<Stream> stream;
   if (!given(out)) return cudaErrorInvalidValue;
-  const cudaError_t resolved = streams::resolve(handle, &stream);
-  if (resolved != cudaSuccess) return resolved;
+  EMU_TRY(streams::resolve(handle, &stream));
   const cudaError_t allowed = capture::forbidLegacy(*stream);
   if (allowed == cudaSuccess) *out = ((*stream).*getter)();
   return allowed;
@@ -28,12 +27,9 @@ cudaError_t inspect(cudaStream_t handle, Value* out, Getter getter) {
 
 cudaError_t query(cudaStream_t handle) {
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolve(handle, &stream);
-  if (resolved != cudaSuccess) return resolved;
-  const cudaError_t allowed = capture::forbidUnsafe(*stream);
-  if (allowed != cudaSuccess) return allowed;
-  const cudaError_t sticky = device::sticky(stream->device());
-  if (sticky != cudaSuccess) return sticky;
+  EMU_TRY(streams::resolve(handle, &stream));
+  EMU_TRY(capture::forbidUnsafe(*stream));
+  EMU_TRY(device::sticky(stream->device()));
   return stream->idle() ? cudaSuccess : cudaErrorNotReady;
 }
 

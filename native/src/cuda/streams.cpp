@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "base/try.h"
 #include "cuda/device.h"
 #include "cuda/handle_table.h"
 
@@ -94,8 +95,7 @@ cudaError_t resolve(cudaStream_t handle, std::shared_ptr<Stream>* stream) {
 }
 
 cudaError_t resolveForLaunch(cudaStream_t handle, std::shared_ptr<Stream>* stream) {
-  const cudaError_t resolved = resolve(handle, stream);
-  if (resolved != cudaSuccess) return resolved;
+  EMU_TRY(resolve(handle, stream));
   if ((*stream)->device() != device::current()) return cudaErrorInvalidResourceHandle;
   return device::sticky((*stream)->device());
 }

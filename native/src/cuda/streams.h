@@ -9,8 +9,8 @@
 
 namespace emu::streams {
 
-// The stream behind a handle, 0, cudaStreamLegacy and cudaStreamPerThread (of the calling thread's current device) included;
-// cudaErrorInvalidResourceHandle if there is none.
+// The stream behind a handle, 0, cudaStreamLegacy and cudaStreamPerThread (of the calling thread's current device)
+// included; cudaErrorInvalidResourceHandle if there is none.
 cudaError_t resolve(cudaStream_t handle, std::shared_ptr<Stream>* stream);
 // Likewise for work to be put on it: also a sticky error, and a stream of another device than the current one.
 cudaError_t resolveForLaunch(cudaStream_t handle, std::shared_ptr<Stream>* stream);
@@ -18,8 +18,8 @@ std::shared_ptr<Stream> legacy(int device);
 // NULL if the device's legacy default stream was never used.
 std::shared_ptr<Stream> legacyIfUsed(int device);
 
-// Streams of higher priority have lower numbers; what lies outside of the range is taken as its nearest end. Priorities are
-// kept and told, but every stream has a thread of its own and none comes first.
+// Streams of higher priority have lower numbers; what lies outside of the range is taken as its nearest end. Priorities
+// are kept and told, but every stream has a thread of its own and none comes first.
 constexpr int kLeastPriority = 0;
 constexpr int kGreatestPriority = -5;
 int clampPriority(int priority);
@@ -33,8 +33,8 @@ std::vector<std::shared_ptr<Stream>> ofDevice(int device);
 void workerEnded(Stream& stream);
 size_t created(int device);  // live streams made by the program; -1 = all devices
 
-// Blocks until the point is reached; counts as a wait of the host if it is not. Does nothing on a worker thread, whose own
-// stream could be what it would wait for: there only what finished work owned is given up.
+// Blocks until the point is reached; counts as a wait of the host if it is not. Does nothing on a worker thread, whose
+// own stream could be what it would wait for: there only what finished work owned is given up.
 void hostWait(const Point& point);
 
 }  // namespace emu::streams

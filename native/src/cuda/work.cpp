@@ -5,7 +5,8 @@
 #include <exception>
 
 #include "base/faults.h"
-#include "base/timeline.h"
+#include "base/try.h"
+#include "base/work_log.h"
 #include "base/wait.h"
 #include "cuda/capture.h"
 #include "cuda/device.h"
@@ -70,7 +71,7 @@ void WorkContext::clear() {
 }
 
 cudaError_t execute(const Work& work, WorkContext& context) {
-  const bool timed = timeline::on();
+  const bool timed = work_log::on();
   nccl4jEmuWork_t record{};
   if (timed) record.start_ns = now();
   cudaError_t error = cudaSuccess;
@@ -86,8 +87,8 @@ cudaError_t execute(const Work& work, WorkContext& context) {
     record.rank = work.rank;
     record.from_graph = context.fromGraph ? 1 : 0;
     record.error = error;
-    timeline::copyName(work.name, &record);
-    timeline::add(record);
+    work_log::copyName(work.name, &record);
+    work_log::add(record);
   }
   if (error != cudaSuccess) {
     std::string text = work.name;
@@ -103,16 +104,15 @@ cudaError_t execute(const Work& work, WorkContext& context) {
 cudaError_t submitOn(const std::shared_ptr<Stream>& stream, Work work, Submitted* submitted) {
   const cudaError_t recorded = capture::record(*stream, &work, &submitted->captured);
   if (submitted->captured || recorded != cudaSuccess) return recorded;
-  const cudaError_t launched = launchFault(stream->device(), work.name);
-  if (launched != cudaSuccess) return launched;
+  EMU_TRY(launchFault(stream->device(), work.name));
+  if (work.issued) work.issued();
   submitted->point = stream->enqueue(std::make_unique<WorkTask>(std::move(work)));
   return cudaSuccess;
 }
 
 cudaError_t submit(cudaStream_t handle, Work work) {
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolveForLaunch(handle, &stream);
-  if (resolved != cudaSuccess) return resolved;
+  EMU_TRY(streams::resolveForLaunch(handle, &stream));
   Submitted submitted;
   return submitOn(stream, std::move(work), &submitted);
 }
@@ -130,10 +130,8 @@ bool isCapturing(cudaStream_t handle) {
 
 cudaError_t drain(cudaStream_t handle) {
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolve(handle, &stream);
-  if (resolved != cudaSuccess) return resolved;
-  const cudaError_t allowed = capture::forbidUnsafe(*stream);
-  if (allowed != cudaSuccess) return allowed;
+  EMU_TRY(streams::resolve(handle, &stream));
+  EMU_TRY(capture::forbidUnsafe(*stream));
   streams::hostWait(stream->tail());
   return deviceResult(stream->device());
 }

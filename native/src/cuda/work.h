@@ -47,18 +47,22 @@ struct Work {
   const char* name = "";  // static storage
   WorkKind kind = WorkKind::Kernel;
   int rank = -1;
-  // Runs once per execution, replays included: everything that must be frozen at the call is captured by value, everything
-  // that must be read at execution is read through pointers. An error other than success becomes the device's sticky error.
+  // Runs once per execution, replays included: everything that must be frozen at the call is captured by value,
+  // everything that must be read at execution is read through pointers. An error other than success becomes the
+  // device's sticky error.
   std::function<cudaError_t(WorkContext&)> run;
-  // Of the CUDA room's own nodes: the devices (-1 = host) that a Memcpy goes to and comes from, which an update of a graph cannot
-  // change; the event that an EventWait waits for; the memory that a MemAlloc or MemFree is about.
+  // Called by whoever puts the work on a stream, in the order of the calls: at once, and by each launch of a graph that
+  // holds it.
+  std::function<void()> issued;
+  // Of the CUDA room's own nodes: the devices (-1 = host) that a Memcpy goes to and comes from, which an update of a
+  // graph cannot change; the event that an EventWait waits for; the memory that a MemAlloc or MemFree is about.
   std::pair<int, int> places{-1, -1};
   std::shared_ptr<Event> event;
   std::shared_ptr<GraphMemory> memory;
 };
 
-// Enqueues the work on the stream, or records it if the stream is capturing. Answers what a kernel launch would: a sticky
-// error, a stream of another device than the thread's current one, a broken capture, an injected fault.
+// Enqueues the work on the stream, or records it if the stream is capturing. Answers what a kernel launch would: a
+// sticky error, a stream of another device than the thread's current one, a broken capture, an injected fault.
 cudaError_t submit(cudaStream_t stream, Work work);
 
 // Runs one piece of work now, on this thread: its error becomes the device's sticky error. `context` says where.

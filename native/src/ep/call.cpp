@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "base/options.h"
+#include "nccl/errors.h"
 
 namespace emu::ep {
 
@@ -31,12 +32,12 @@ void Call::setRank(int rank) {
 
 ncclResult_t Call::refuse(ncclResult_t code) {
   if (!options::reportMisuse()) std::fprintf(stderr, "nccl4j emulator: %s, rank %d: %s\n", function_, rank_, reason_.c_str());
-  return code;
+  return nccl::failWith(code, reason_);
 }
 
 ncclResult_t Call::end(End end) {
   misuse(end, rank_, function_, "%s", reason_.c_str());
-  return ncclInternalError;
+  return nccl::failWith(ncclInternalError, reason_);
 }
 
 ncclResult_t Call::invalidArgument(const char* format, ...) {

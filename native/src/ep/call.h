@@ -1,7 +1,6 @@
 // One call of the C API: who makes it, and the ways to refuse it.
 #pragma once
 
-#include <new>
 #include <string>
 
 #include "abi/nccl_ep.h"
@@ -21,7 +20,8 @@ class Call {
   int rank() const { return rank_; }
   void setRank(int rank);
 
-  // Each keeps the reason for the call log and returns the code, for `return call.invalidArgument(...)`.
+  // Each keeps the reason for the call log and for ncclGetLastError, and returns the code, for
+  // `return call.invalidArgument(...)`.
   ncclResult_t invalidArgument(const char* format, ...) EMU_EP_PRINTF;
   ncclResult_t invalidUsage(const char* format, ...) EMU_EP_PRINTF;
   ncclResult_t internalError(const char* format, ...) EMU_EP_PRINTF;
@@ -41,16 +41,5 @@ class Call {
   int rank_ = -1;
   std::string reason_;
 };
-
-// Runs the body of an API call; running out of host memory is an error, not an exception.
-template <class Body>
-ncclResult_t guarded(Call& call, Body&& body) {
-  try {
-    return body();
-  } catch (const std::bad_alloc&) {
-    call.internalError("out of host memory");
-    return ncclSystemError;
-  }
-}
 
 }  // namespace emu::ep

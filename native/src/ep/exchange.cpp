@@ -43,7 +43,7 @@ std::atomic<uint64_t>& Exchange::mail(Channel channel, int source, int destinati
 
 Arrival Exchange::wait(int other, const std::function<bool()>& ready, uint64_t deadline) const {
   const auto cancelled = [this, other] { return team_->aborted() || !team_->alive(other); };
-  switch (waitUntil(header(rank_).bell, ready, deadline, cancelled)) {
+  switch (waitUntil(header(rank_).changed, ready, deadline, cancelled)) {
     case WaitEnd::Ready: return Arrival::Here;
     case WaitEnd::Timeout: return Arrival::Late;
     default: break;
@@ -66,7 +66,7 @@ void Exchange::post(Channel channel, int destination, uint64_t value) {
   mail(channel, rank_, destination).store(value << kValueShift | kFull, std::memory_order_seq_cst);
   Header& other = header(destination);
   const uint32_t awaited = other.awaited[static_cast<size_t>(channel)].load(std::memory_order_seq_cst);
-  if (awaited == static_cast<uint32_t>(rank_) + 1) other.bell.ring();
+  if (awaited == static_cast<uint32_t>(rank_) + 1) other.changed.notifyAll();
 }
 
 // Asks the destination to ring when it empties the mailbox; false if it is empty already.
@@ -118,7 +118,7 @@ Arrival Exchange::receive(Channel channel, int source, uint64_t deadline, bool d
 
 void Exchange::release(Channel channel, int source) {
   const uint64_t old = mail(channel, source, rank_).exchange(0, std::memory_order_acq_rel);
-  if ((old & kRingSource) != 0) header(source).bell.ring();
+  if ((old & kRingSource) != 0) header(source).changed.notifyAll();
 }
 
 void Exchange::clear(Channel channel) {
@@ -140,7 +140,7 @@ void Exchange::started(Operation operation) {
   position.store(count << 8 | static_cast<uint64_t>(operation), std::memory_order_relaxed);
 }
 
-std::string Exchange::whereabouts(int rank) const {
+std::string Exchange::progressOf(int rank) const {
   const uint64_t position = header(rank).position.load(std::memory_order_relaxed);
   char text[96];
   if (!team_->alive(rank)) {

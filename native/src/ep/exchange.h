@@ -18,7 +18,7 @@
 
 namespace emu::ep {
 
-enum class Channel { LlBank0, LlBank1, CleanFirst, CleanSecond, Routing, Dispatch, Combine };
+enum class Channel { LlBuffer0, LlBuffer1, CleanFirst, CleanSecond, Routing, Dispatch, Combine };
 constexpr size_t kChannels = 7;
 
 enum class Operation : uint8_t { None, Update, Dispatch, Combine, MaskClean };
@@ -62,14 +62,14 @@ class Exchange {
   // What this rank's work is doing, for the messages of others.
   void started(Operation operation);
   // "rank 1 (last started ncclEpCombine, its 7th operation)".
-  std::string whereabouts(int rank) const;
+  std::string progressOf(int rank) const;
 
  private:
   struct alignas(64) Mailbox {
     std::atomic<uint64_t> word;
   };
   struct alignas(64) Header {
-    Bell bell;
+    EventCount changed;
     std::atomic<uint64_t> position;  // operations started << 8 | Operation
     // Per channel the source that this rank waits for, plus 1: others need not wake it.
     std::atomic<uint32_t> awaited[kChannels];

@@ -4,10 +4,10 @@
 
 namespace emu::ep {
 
-faults::Operation meetFaults(int rank) {
+faults::Operation applyFaults(int rank) {
   const faults::Operation met = faults::onOperation(rank);
   if (met.delayMs > 0) {
-    Bell never{};
+    EventCount never{};
     waitUntil(never, [] { return false; }, now() + met.delayMs * 1'000'000);
   }
   return met;

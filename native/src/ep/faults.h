@@ -8,7 +8,7 @@
 namespace emu::ep {
 
 // Counts one operation of the rank and sits out its delay.
-faults::Operation meetFaults(int rank);
+faults::Operation applyFaults(int rank);
 
 // A small generator for orders that the real library leaves open.
 class Shuffle {

@@ -49,6 +49,7 @@ struct Group {
   void* workspace = nullptr;
   void* counterBlock = nullptr; // HT
   void* routingMap = nullptr;   // HT
+  void* windowMemory = nullptr; // what the real library registers as windows; here it only takes its place on the device
 
   Exchange exchange;
   LlState ll;
@@ -71,6 +72,9 @@ GroupRegistry& groups();
 
 ncclResult_t createGroup(Call& call, ncclEpGroup_t* out, ncclComm_t comm, const ncclEpGroupConfig_t* config);
 ncclResult_t destroyGroup(Call& call, ncclEpGroup_t token);
+
+// Gives the group window memory of this size in place of what it has. Without enough of it the real library ends the process.
+ncclResult_t provideWindowMemory(Call& call, Group& group, size_t bytes);
 
 // The live group behind a token that is not NULL; anything else is undefined behaviour.
 ncclResult_t findGroup(Call& call, ncclEpGroup_t token, std::shared_ptr<Group>* group);

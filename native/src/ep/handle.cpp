@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <climits>
 
-#include "base/live.h"
+#include "base/object_counts.h"
 #include "base/options.h"
 #include "cuda/device.h"
 #include "cuda/memory.h"
@@ -44,16 +44,16 @@ ncclResult_t provideLlBuffer(Call& call, Group& group, ncclEpLayout_t layout, si
     return call.invalidUsage("the handle needs an LL buffer of %zu bytes, rdma_buffer_size is %zu", buffer.totalBytes, group.rdmaBytes);
   }
   if (buffer.totalBytes <= group.ll.bufferBytes) return ncclSuccess;
-  if (buffer.totalBytes > options::deviceMemory()) {
-    return call.exits("an LL buffer of %zu bytes exceeds the device's memory", buffer.totalBytes);
-  }
   if (const cudaError_t error = drainDevice(group.device)) return call.throws("the device has failed (%d)", static_cast<int>(error));
   if (group.team->barrier(waitLimit()) != TeamResult::Ok) {
     return call.exits("the LL buffer grows, but the ranks did not meet: %s", group.team->explain().c_str());
   }
-  group.exchange.clear(Channel::LlBank0);
-  group.exchange.clear(Channel::LlBank1);
-  group.ll.bufferBytes = (buffer.totalBytes + 127) / 128 * 128;
+  group.exchange.clear(Channel::LlBuffer0);
+  group.exchange.clear(Channel::LlBuffer1);
+  group.ll.bufferBytes = 0;
+  const size_t bytes = sum(buffer.totalBytes, 127) / 128 * 128;
+  if (auto failure = provideWindowMemory(call, group, bytes)) return failure;
+  group.ll.bufferBytes = bytes;
   group.ll.generation.fetch_add(1);
   if (group.team->barrier(waitLimit()) != TeamResult::Ok) {
     return call.exits("the LL buffer grew, but the ranks did not meet: %s", group.team->explain().c_str());
@@ -169,7 +169,6 @@ ncclResult_t initHandle(Call& call, ncclEpHandle_t* out, ncclEpGroup_t token, nc
   const size_t alignment = config.dispatch_output_per_expert_alignment;
   const bool aligns = !group->lowLatency && layout == NCCL_EP_LAYOUT_EXPERT_MAJOR;
   if (aligns && (alignment & (alignment - 1)) != 0) return call.aborts("alignment %zu is no power of two", alignment);
-  if (aligns && alignment > kMostAlignment) return call.undefined("alignment %zu: zones of that size have no row numbers", alignment);
   if (!writable(out, sizeof *out)) return call.undefined("handle cannot be written");
 
   auto handle = std::make_shared<Handle>();
@@ -177,7 +176,7 @@ ncclResult_t initHandle(Call& call, ncclEpHandle_t* out, ncclEpGroup_t token, nc
   handle->layout = layout;
   handle->topk = topk > 0 ? static_cast<size_t>(topk) : 0;
   handle->alignment = aligns && alignment > 1 ? alignment : 1;
-  live::handles.add(group->device, 1);
+  objects::handles.add(group->device, 1);
   *out = handles().add(handle);  // the caller has a handle to destroy even if the rest fails
 
   if (group->lowLatency) {
@@ -186,6 +185,7 @@ ncclResult_t initHandle(Call& call, ncclEpHandle_t* out, ncclEpGroup_t token, nc
   } else if (auto failure = checkHtTopk(call, *group, *handle, topk)) {
     return failure;
   }
+  if (aligns && alignment > kMostAlignment) return call.undefined("alignment %zu: zones of that size have no row numbers", alignment);
   return provideBlock(call, *handle, memory);
 }
 
@@ -231,7 +231,7 @@ ncclResult_t destroyHandle(Call& call, ncclEpHandle_t token) {
   if (handle == nullptr) return call.undefined("handle is %s", HandleRegistry::unknown(token));
   Group& group = *handle->group;
   call.setRank(group.rank);
-  live::handles.add(group.device, -1);
+  objects::handles.add(group.device, -1);
   if (handle->owned) (void)group.allocator.release(handle->block);
   if (group.destroyed) return call.undefined("the handle's group was destroyed before it");
   return ncclSuccess;

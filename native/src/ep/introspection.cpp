@@ -3,33 +3,29 @@
 #include <atomic>
 
 #include "cuda/work.h"
+#include "ep/entry.h"
 #include "ep/ht/plan.h"
+
+namespace ep = emu::ep;
+using ep::entry;
+using ep::query;
 
 namespace {
 
-using emu::api;
-using emu::Arguments;
-using emu::Function;
-namespace ep = emu::ep;
+using HandlePointer = std::shared_ptr<ep::Handle>;
 
-// A query of a handle; `fallback` where there is none, which the real library does not survive.
-template <class Result, class Query>
-Result ask(Function& function, ncclEpHandle_t token, Result fallback, const Query& query) {
-  ep::Call call(function.name);
-  return api<Result>(
-      function,
-      [&](Arguments& a) {
-        a.pointer("handle", token);
-        call.describe(a);
-      },
-      [&] {
-        std::shared_ptr<ep::Handle> handle;
-        return ep::findHandle(call, token, &handle) != ncclSuccess ? fallback : query(call, handle);
-      });
+// ask(handle), or 0 where there is no handle, which the real library does not survive.
+template <class Ask>
+int ofHandle(ep::Call& call, ncclEpHandle_t token, const Ask& ask) {
+  HandlePointer handle;
+  return ep::findHandle(call, token, &handle) == ncclSuccess ? static_cast<int>(ask(*handle)) : 0;
 }
 
 // Reads the count as a blocking copy on the legacy default stream does.
-ncclResult_t readReceived(ep::Call& call, const std::shared_ptr<ep::Handle>& handle, unsigned* count) {
+ncclResult_t readReceived(ep::Call& call, ncclEpHandle_t token, unsigned* count) {
+  HandlePointer handle;
+  if (auto failure = ep::findHandle(call, token, &handle)) return failure;
+  if (count == nullptr) return call.undefined("the count is NULL");
   if (handle->group->lowLatency) return call.invalidUsage("LL counts lie in the caller's tensors");
   const ep::HtPlan plan(call.function(), *handle, 0);
   auto rows = std::make_shared<std::atomic<size_t>>(0);
@@ -49,87 +45,63 @@ ncclResult_t readReceived(ep::Call& call, const std::shared_ptr<ep::Handle>& han
   return ncclSuccess;
 }
 
+ncclResult_t setMaxDynamicSmem(ep::Call& call, ncclEpGroup_t token, int bytes) {
+  if (token == nullptr || bytes <= 0) return call.invalidArgument("ep_group is NULL or %d bytes are too few", bytes);
+  std::shared_ptr<ep::Group> group;
+  if (auto failure = ep::findGroup(call, token, &group)) return failure;
+  group->sharedMemoryLimit = bytes;
+  group->lastCombineWarps = 0;
+  return ncclSuccess;
+}
+
+int lastCombineWarps(ep::Call& call, ncclEpGroup_t token) {
+  std::shared_ptr<ep::Group> group;
+  return token != nullptr && ep::findGroup(call, token, &group) == ncclSuccess ? group->lastCombineWarps.load() : 0;
+}
+
 }  // namespace
 
-const int32_t* ncclEpHandle_test_getSparseToDenseMap(ncclEpHandle_t token) {
-  static Function function("ncclEpHandle_test_getSparseToDenseMap");
+const int32_t* ncclEpHandle_test_getSparseToDenseMap(ncclEpHandle_t handle) {
   const int32_t* map = nullptr;
   // The map's address is no result code: the log gets 0.
-  ask<int>(function, token, 0, [&](ep::Call& call, const std::shared_ptr<ep::Handle>& handle) {
-    if (!handle->group->lowLatency) map = ep::HtPlan(call.function(), *handle, 0).slotMap();
-    return 0;
-  });
+  EMU_CALL(query<int>, (handle), ofHandle(call, handle, [&](const ep::Handle& live) {
+             if (!live.group->lowLatency) map = ep::HtPlan(call.function(), live, 0).slotMap();
+             return 0;
+           }));
   return map;
 }
 
-int ncclEpHandle_test_getNumTopk(ncclEpHandle_t token) {
-  static Function function("ncclEpHandle_test_getNumTopk");
-  return ask<int>(function, token, 0,
-                  [](ep::Call&, const std::shared_ptr<ep::Handle>& handle) { return static_cast<int>(handle->topk); });
+int ncclEpHandle_test_getNumTopk(ncclEpHandle_t handle) {
+  return EMU_CALL(query<int>, (handle), ofHandle(call, handle, [](const ep::Handle& live) { return live.topk; }));
 }
 
-int ncclEpHandle_test_getMaxTokensPerRank(ncclEpHandle_t token) {
-  static Function function("ncclEpHandle_test_getMaxTokensPerRank");
-  return ask<int>(function, token, 0, [](ep::Call&, const std::shared_ptr<ep::Handle>& handle) {
-    return static_cast<int>(handle->group->shape.maxDispatch);
-  });
+int ncclEpHandle_test_getMaxTokensPerRank(ncclEpHandle_t handle) {
+  return EMU_CALL(query<int>, (handle), ofHandle(call, handle, [](const ep::Handle& live) { return live.group->shape.maxDispatch; }));
 }
 
-int ncclEpHandle_test_getNRanksPerNode(ncclEpHandle_t token) {
-  static Function function("ncclEpHandle_test_getNRanksPerNode");
-  return ask<int>(function, token, 0, [](ep::Call&, const std::shared_ptr<ep::Handle>& handle) { return handle->group->ranks; });
+int ncclEpHandle_test_getNRanksPerNode(ncclEpHandle_t handle) {
+  return EMU_CALL(query<int>, (handle), ofHandle(call, handle, [](const ep::Handle& live) { return live.group->ranks; }));
 }
 
-int ncclEpHandle_test_getExpertsPerRank(ncclEpHandle_t token) {
-  static Function function("ncclEpHandle_test_getExpertsPerRank");
-  return ask<int>(function, token, 0, [](ep::Call&, const std::shared_ptr<ep::Handle>& handle) {
-    return static_cast<int>(handle->group->shape.local());
-  });
+int ncclEpHandle_test_getExpertsPerRank(ncclEpHandle_t handle) {
+  return EMU_CALL(query<int>, (handle), ofHandle(call, handle, [](const ep::Handle& live) { return live.group->shape.local(); }));
 }
 
-ncclResult_t ncclEpHandle_test_getNumRecvTokens(ncclEpHandle_t token, unsigned* count) {
-  static Function function("ncclEpHandle_test_getNumRecvTokens");
-  return ask<ncclResult_t>(function, token, ncclInternalError, [&](ep::Call& call, const std::shared_ptr<ep::Handle>& handle) {
-    if (count == nullptr) return call.undefined("the count is NULL");
-    return readReceived(call, handle, count);
-  });
+ncclResult_t ncclEpHandle_test_getNumRecvTokens(ncclEpHandle_t handle, unsigned* count) {
+  return EMU_CALL(entry, (handle), readReceived(call, handle, count));
 }
 
-void ncclEpHandle_test_clearTopkIdx(ncclEpHandle_t token) {
-  static Function function("ncclEpHandle_test_clearTopkIdx");
-  ask<int>(function, token, 0, [](ep::Call&, const std::shared_ptr<ep::Handle>& handle) {
-    handle->routing.data = nullptr;
-    return 0;
-  });
+void ncclEpHandle_test_clearTopkIdx(ncclEpHandle_t handle) {
+  EMU_CALL(query<int>, (handle), ofHandle(call, handle, [](ep::Handle& live) {
+             live.routing.data = nullptr;
+             return 0;
+           }));
 }
 
-ncclResult_t ncclEpGroup_test_setMaxDynamicSmem(ncclEpGroup_t token, int bytes) {
-  static Function function("ncclEpGroup_test_setMaxDynamicSmem");
-  ep::Call call(function.name);
-  return api<ncclResult_t>(
-      function,
-      [&](Arguments& a) {
-        a.pointer("ep_group", token);
-        a.number("bytes", bytes);
-        call.describe(a);
-      },
-      [&]() -> ncclResult_t {
-        if (token == nullptr || bytes <= 0) return call.invalidArgument("ep_group is NULL or %d bytes are too few", bytes);
-        std::shared_ptr<ep::Group> group;
-        if (auto failure = ep::findGroup(call, token, &group)) return failure;
-        group->sharedMemoryLimit = bytes;
-        group->lastCombineWarps = 0;
-        return ncclSuccess;
-      });
+ncclResult_t ncclEpGroup_test_setMaxDynamicSmem(ncclEpGroup_t ep_group, int bytes) {
+  return EMU_CALL(entry, (ep_group, bytes), setMaxDynamicSmem(call, ep_group, bytes));
 }
 
-int ncclEpGroup_test_getLastLlCombineWarpsPerGroup(ncclEpGroup_t token) {
-  static Function function("ncclEpGroup_test_getLastLlCombineWarpsPerGroup");
-  ep::Call call(function.name);
-  return api<int>(function, [&](Arguments& a) { a.pointer("ep_group", token); },
-                  [&] {
-                    std::shared_ptr<ep::Group> group;
-                    if (token == nullptr || ep::findGroup(call, token, &group) != ncclSuccess) return 0;
-                    return group->lastCombineWarps.load();
-                  });
+int ncclEpGroup_test_getLastLlCombineWarpsPerGroup(ncclEpGroup_t ep_group) {
+  return EMU_CALL(query<int>, (ep_group), lastCombineWarps(call, ep_group));
 }

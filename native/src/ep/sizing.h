@@ -20,7 +20,7 @@ struct Shape {
   size_t local() const { return experts / ranks; }  // L: experts per rank
 };
 
-// The LL buffer, both banks.
+// The LL buffer, both halves of it.
 struct LlBuffer {
   size_t totalBytes = 0;
   bool regionsAligned = true;  // the four regions are multiples of 16 bytes

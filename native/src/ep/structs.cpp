@@ -6,116 +6,115 @@ namespace emu::ep {
 
 namespace {
 
-// Opens `name{` and copies what of the struct is there; false (with the pointer logged) if it is not a struct to look into.
-template <class Struct>
-bool open(Arguments& arguments, const char* name, const Struct* given, Struct* known) {
-  *known = Struct{};
-  if (given == nullptr) return false;
+// Writes name={...} with the fields that `log` writes of what is there of the struct; only the pointer if it is no struct to look into.
+template <class Struct, class Log>
+void describeStruct(Arguments& arguments, const char* name, const Struct* given, const Log& log) {
+  if (given == nullptr) return;
   if (!readable(given, 2 * sizeof(unsigned)) || given->size < v1Size(given) || given->magic != NCCL_EP_MAGIC ||
       !readable(given, std::min<size_t>(given->size, sizeof *given))) {
     arguments.pointer(name, given);
-    return false;
+    return;
   }
-  std::memcpy(known, given, std::min<size_t>(given->size, sizeof *given));
+  Struct known{};
+  std::memcpy(&known, given, std::min<size_t>(given->size, sizeof *given));
   arguments.open(name);
-  return true;
+  log(known);
+  arguments.close();
 }
 
 }  // namespace
 
+// Each field under its own name.
+#define EMU_EP_NUMBER(field) arguments.number(#field, static_cast<int64_t>(s.field))
+#define EMU_EP_TENSOR(field) describe(arguments, #field, s.field)
+
 void describe(Arguments& arguments, const char* name, const ncclEpGroupConfig_t* given) {
-  ncclEpGroupConfig_t config;
-  if (!open(arguments, name, given, &config)) return;
-  arguments.number("size", config.size);
-  arguments.number("version", config.version);
-  arguments.number("algorithm", config.algorithm);
-  arguments.number("num_experts", config.num_experts);
-  arguments.number("max_dispatch_tokens_per_rank", config.max_dispatch_tokens_per_rank);
-  arguments.number("max_recv_tokens_per_rank", config.max_recv_tokens_per_rank);
-  arguments.number("max_token_bytes", config.max_token_bytes);
-  arguments.number("rdma_buffer_size", static_cast<int64_t>(config.rdma_buffer_size));
-  arguments.number("max_num_sms", config.max_num_sms);
-  arguments.number("enable_mask", config.enable_mask);
-  arguments.number("timeout_ns", static_cast<int64_t>(config.timeout_ns));
-  arguments.number("zero_copy", config.zero_copy);
-  arguments.number("overflow_policy", config.overflow_policy);
-  arguments.number("num_topk", config.num_topk);
-  arguments.close();
+  describeStruct(arguments, name, given, [&](const ncclEpGroupConfig_t& s) {
+    EMU_EP_NUMBER(size);
+    EMU_EP_NUMBER(version);
+    EMU_EP_NUMBER(algorithm);
+    EMU_EP_NUMBER(num_experts);
+    EMU_EP_NUMBER(max_dispatch_tokens_per_rank);
+    EMU_EP_NUMBER(max_recv_tokens_per_rank);
+    EMU_EP_NUMBER(max_token_bytes);
+    EMU_EP_NUMBER(rdma_buffer_size);
+    EMU_EP_NUMBER(max_num_sms);
+    EMU_EP_NUMBER(enable_mask);
+    EMU_EP_NUMBER(timeout_ns);
+    EMU_EP_NUMBER(zero_copy);
+    EMU_EP_NUMBER(overflow_policy);
+    EMU_EP_NUMBER(num_topk);
+  });
 }
 
 void describe(Arguments& arguments, const char* name, const ncclEpLayoutInfo_t* given) {
-  ncclEpLayoutInfo_t info;
-  if (!open(arguments, name, given, &info)) return;
-  describe(arguments, "expert_counters", info.expert_counters);
-  describe(arguments, "src_rank_counters", info.src_rank_counters);
-  describe(arguments, "expert_offsets", info.expert_offsets);
-  describe(arguments, "recv_total_counter", info.recv_total_counter);
-  if (info.recv_topk_idx_kind != 0) arguments.number("recv_topk_idx_kind", info.recv_topk_idx_kind);
-  arguments.close();
+  describeStruct(arguments, name, given, [&](const ncclEpLayoutInfo_t& s) {
+    EMU_EP_TENSOR(expert_counters);
+    EMU_EP_TENSOR(src_rank_counters);
+    EMU_EP_TENSOR(expert_offsets);
+    EMU_EP_TENSOR(recv_total_counter);
+    if (s.recv_topk_idx_kind != 0) EMU_EP_NUMBER(recv_topk_idx_kind);
+  });
 }
 
 void describe(Arguments& arguments, const char* name, const ncclEpDispatchInputs_t* given) {
-  ncclEpDispatchInputs_t inputs;
-  if (!open(arguments, name, given, &inputs)) return;
-  describe(arguments, "tokens", inputs.tokens);
-  describe(arguments, "topk_weights", inputs.topk_weights);
-  describe(arguments, "scales", inputs.scales);
-  arguments.close();
+  describeStruct(arguments, name, given, [&](const ncclEpDispatchInputs_t& s) {
+    EMU_EP_TENSOR(tokens);
+    EMU_EP_TENSOR(topk_weights);
+    EMU_EP_TENSOR(scales);
+  });
 }
 
 void describe(Arguments& arguments, const char* name, const ncclEpDispatchOutputs_t* given) {
-  ncclEpDispatchOutputs_t outputs;
-  if (!open(arguments, name, given, &outputs)) return;
-  describe(arguments, "tokens", outputs.tokens);
-  describe(arguments, "topk_weights", outputs.topk_weights);
-  describe(arguments, "scales", outputs.scales);
-  describe(arguments, "topk_idx", outputs.topk_idx);
-  arguments.close();
+  describeStruct(arguments, name, given, [&](const ncclEpDispatchOutputs_t& s) {
+    EMU_EP_TENSOR(tokens);
+    EMU_EP_TENSOR(topk_weights);
+    EMU_EP_TENSOR(scales);
+    EMU_EP_TENSOR(topk_idx);
+  });
 }
 
 void describe(Arguments& arguments, const char* name, const ncclEpCombineInputs_t* given) {
-  ncclEpCombineInputs_t inputs;
-  if (!open(arguments, name, given, &inputs)) return;
-  describe(arguments, "tokens", inputs.tokens);
-  describe(arguments, "topk_weights", inputs.topk_weights);
-  describe(arguments, "scales", inputs.scales);
-  arguments.close();
+  describeStruct(arguments, name, given, [&](const ncclEpCombineInputs_t& s) {
+    EMU_EP_TENSOR(tokens);
+    EMU_EP_TENSOR(topk_weights);
+    EMU_EP_TENSOR(scales);
+  });
 }
 
 void describe(Arguments& arguments, const char* name, const ncclEpCombineOutputs_t* given) {
-  ncclEpCombineOutputs_t outputs;
-  if (!open(arguments, name, given, &outputs)) return;
-  describe(arguments, "tokens", outputs.tokens);
-  describe(arguments, "topk_weights", outputs.topk_weights);
-  arguments.close();
+  describeStruct(arguments, name, given, [&](const ncclEpCombineOutputs_t& s) {
+    EMU_EP_TENSOR(tokens);
+    EMU_EP_TENSOR(topk_weights);
+  });
 }
 
 void describe(Arguments& arguments, const char* name, const ncclEpHandleConfig_t* given) {
-  ncclEpHandleConfig_t config;
-  if (!open(arguments, name, given, &config)) return;
-  arguments.number("dispatch_output_per_expert_alignment", static_cast<int64_t>(config.dispatch_output_per_expert_alignment));
-  arguments.close();
+  describeStruct(arguments, name, given, [&](const ncclEpHandleConfig_t& s) {
+    EMU_EP_NUMBER(dispatch_output_per_expert_alignment);
+  });
 }
 
 void describe(Arguments& arguments, const char* name, const ncclEpDispatchConfig_t* given) {
-  ncclEpDispatchConfig_t config;
-  if (!open(arguments, name, given, &config)) return;
-  arguments.number("size", config.size);
-  arguments.number("send_only", config.send_only);
-  arguments.number("round_scales", config.round_scales);
-  arguments.number("pass_direction", config.pass_direction);
-  arguments.number("quant_recipe", config.quant_recipe);
-  arguments.close();
+  describeStruct(arguments, name, given, [&](const ncclEpDispatchConfig_t& s) {
+    EMU_EP_NUMBER(size);
+    EMU_EP_NUMBER(send_only);
+    EMU_EP_NUMBER(round_scales);
+    EMU_EP_NUMBER(pass_direction);
+    EMU_EP_NUMBER(quant_recipe);
+  });
 }
 
 void describe(Arguments& arguments, const char* name, const ncclEpCombineConfig_t* given) {
-  ncclEpCombineConfig_t config;
-  if (!open(arguments, name, given, &config)) return;
-  arguments.number("size", config.size);
-  arguments.number("send_only", config.send_only);
-  arguments.number("pass_direction", config.pass_direction);
-  arguments.number("quant_recipe", config.quant_recipe);
-  arguments.close();
+  describeStruct(arguments, name, given, [&](const ncclEpCombineConfig_t& s) {
+    EMU_EP_NUMBER(size);
+    EMU_EP_NUMBER(send_only);
+    EMU_EP_NUMBER(pass_direction);
+    EMU_EP_NUMBER(quant_recipe);
+  });
 }
+
+#undef EMU_EP_NUMBER
+#undef EMU_EP_TENSOR
 
 }  // namespace emu::ep

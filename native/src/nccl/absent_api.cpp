@@ -7,8 +7,8 @@ using namespace emu;
 namespace {
 
 ncclResult_t absent(const Function& function, ncclComm_t comm) {
-  ncclResult_t why = ncclSuccess;
-  if (comm != nullptr && nccl::ready(comm, &why) == nullptr) return why;
+  nccl::Comm state;
+  if (comm != nullptr) EMU_TRY(nccl::ready(comm, &state));
   return nccl::fail(ncclInvalidUsage, "the emulator has no %s", function.name);
 }
 

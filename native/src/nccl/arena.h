@@ -1,5 +1,5 @@
-// Layout of the shared memory of one communicator: a control block, then for every rank its mailbox, its outbox and its
-// message rings. Zeroed memory is a valid arena to which nobody has come yet.
+// Layout of the shared memory of one communicator: a control block, then for every rank its host data, its send buffer
+// and its message rings. Zeroed memory is a valid arena to which nobody has come yet.
 #pragma once
 
 #include <atomic>
@@ -16,36 +16,40 @@ constexpr int kMaxRanks = 64;
 constexpr uint64_t kMagic = 0x6e63636c346a6172;  // "nccl4jar"
 constexpr size_t kNonceBytes = 16;
 constexpr size_t kTextBytes = 400;
-constexpr size_t kLetterBytes = 4096;        // the most that one rank gives to a host-side all-gather
+constexpr size_t kHostDataBytes = 4096;      // the most that one rank gives to a host-side all-gather
 constexpr size_t kChunkBytes = 512 * 1024;   // what one rank shows to the others in one round of a collective
+constexpr size_t kOperationBytes = 112;        // of the text of an operation
+constexpr size_t kCallWords = kOperationBytes / sizeof(uint64_t);
+constexpr uint64_t kCallsKept = 256;           // how far one rank may be ahead of another and still be compared with it
 constexpr size_t kRingSlots = 2;
 constexpr size_t kRingSlotBytes = 64 * 1024; // what one message moves at a time
 
 enum class Gathering : uint32_t { Open = 0, Complete, Failed };
 enum class Presence : uint32_t { Absent = 0, Coming, Present, Left, Aborted };
 
-// Every round is joined by all ranks. Who posts last rings. As a rank posts round n+1 only after it has read all of round n,
-// what was posted in round n may be overwritten from round n+2 on.
+// Every round is joined by all ranks. Who posts last notifies. As a rank posts round n+1 only after it has read all of
+// round n, what was posted in round n may be overwritten from round n+2 on.
 struct Rounds {
   std::atomic<uint64_t> posts;
-  Bell bell;
+  EventCount changed;
 };
 
 // A fact that is written once, by whoever comes first.
-struct Verdict {
+struct FailureRecord {
   std::atomic<uint32_t> state;  // 0 none, 1 being written, 2 readable
   int32_t rank;
   uint32_t code;  // ncclResult_t
   char text[kTextBytes];
 };
 
-struct alignas(64) Seat {
+struct alignas(64) RankState {
   std::atomic<uint32_t> presence;
   int32_t device;
   ProcessIdentity process;
   std::atomic<uint64_t> hostRound;    // the last that this rank posted
   std::atomic<uint64_t> deviceRound;
-  Bell messages;                      // rung by peers that sent to this rank or took what it sent
+  std::atomic<uint64_t> calls;  // collective operations that this rank has called
+  EventCount messages;                // peers sent to this rank or took what it sent
 };
 
 struct Control {
@@ -54,28 +58,30 @@ struct Control {
   std::atomic<int32_t> size;
   std::atomic<int32_t> arrived;
   std::atomic<uint32_t> gathering;
-  Verdict refusal;  // why the ranks did not come together
-  Bell bell;
+  FailureRecord refusal;  // why the ranks did not come together
+  EventCount changed;
   alignas(64) Rounds host;
   alignas(64) Rounds device;
-  Verdict failure;  // why device work of this communicator cannot go on
-  Seat seats[kMaxRanks];
+  FailureRecord failure;  // why device work of this communicator cannot go on
+  std::atomic<uint32_t> crossed;  // 1: it is that the ranks called different operations
+  RankState ranks[kMaxRanks];
 };
 
 // What a rank says of the collective that it takes part in, next to the data of each round.
 struct Statement {
-  uint32_t operation;
-  uint32_t datatype;
-  uint32_t reduction;
-  int32_t root;
-  uint64_t count;
+  char text[kOperationBytes];
   uint64_t round;  // within the operation
 };
 
-struct Letter {
+// A text of kOperationBytes.
+struct CalledOperation {
+  std::atomic<uint64_t> words[kCallWords];
+};
+
+struct HostData {
   uint32_t kind;
   uint32_t bytes;
-  unsigned char data[kLetterBytes];
+  unsigned char data[kHostDataBytes];
 };
 
 // One direction between two ranks.
@@ -89,8 +95,9 @@ struct Ring {
 };
 
 struct RankArea {
-  Letter letters[2];
+  HostData hostData[2];
   Statement statements[2];
+  CalledOperation calls[kCallsKept];  // the newest, in the place of their number
   Ring rings[kMaxRanks];  // to each peer
   alignas(4096) unsigned char chunks[2][kChunkBytes];
   unsigned char messages[kMaxRanks][kRingSlots][kRingSlotBytes];
@@ -109,11 +116,11 @@ inline RankArea& area(unsigned char* base, int rank) {
 static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<uint32_t>::is_always_lock_free);
 static_assert(sizeof(RankArea) % 4096 == 0);
 
-// Writes the verdict if there is none yet; false if another came first.
-bool pronounce(Verdict& verdict, int rank, ncclResult_t code, const char* text);
-// Whether a verdict was pronounced. One that is being written counts: its writer may have died over it.
-inline bool pronounced(const Verdict& verdict) { return verdict.state.load(std::memory_order_acquire) != 0; }
+// Writes the failure if there is none yet; false if another came first.
+bool recordFailure(FailureRecord& failure, int rank, ncclResult_t code, const char* text);
+// Whether a failure was recorded. One that is being written counts: its writer may have died over it.
+inline bool failureRecorded(const FailureRecord& failure) { return failure.state.load(std::memory_order_acquire) != 0; }
 // Waits a moment for one being written.
-void readVerdict(Verdict& verdict, int* rank, ncclResult_t* code, const char** text);
+void readFailure(FailureRecord& failure, int* rank, ncclResult_t* code, const char** text);
 
 }  // namespace emu::arena

@@ -11,4 +11,11 @@ void describe(Arguments& arguments, const char* name, const ncclConfig_t* config
 void describe(Arguments& arguments, const char* name, ncclDataType_t type);
 void describe(Arguments& arguments, const char* name, ncclRedOp_t reduction);
 
+namespace nccl {
+
+// NULL if the value is none.
+const char* typeName(ncclDataType_t type);
+const char* reductionName(ncclRedOp_t reduction);
+
+}  // namespace nccl
 }  // namespace emu

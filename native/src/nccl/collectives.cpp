@@ -86,7 +86,7 @@ class Run {
     return arena::kChunkBytes / size_ / element_ * element_;
   }
 
-  // Puts input of a reduction into the outbox.
+  // Puts input of a reduction into the send buffer.
   void contribute(unsigned char* to, const unsigned char* from, size_t bytes) {
     if (operation_.reducer != Reducer::PreMulSum) {
       copy(to, from, bytes);
@@ -96,7 +96,7 @@ class Run {
     scale(operation_.type, factor.onDevice ? factor.device : factor.immediate, from, to, bytes / element_);
   }
 
-  // Reduces bytes [offset, offset + bytes) of all outboxes.
+  // Reduces bytes [offset, offset + bytes) of all send buffers.
   void fold(size_t offset, size_t bytes, unsigned char* out) {
     sources_.resize(size_);
     for (size_t rank = 0; rank < size_; ++rank) sources_[rank] = rounds_.of(static_cast<int>(rank)) + offset;

@@ -3,11 +3,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "abi/nccl.h"
 #include "nccl/team.h"
 
-// A window of registered memory. Windows of a communicator carry an ordinal, so that the ranks' registrations can be matched.
+// A window of registered memory. Windows of a communicator carry an ordinal, so that the ranks' registrations can be
+// matched.
 struct ncclWindow_vidmem {
   uint64_t magic;
   ncclComm_t comm;
@@ -15,6 +18,7 @@ struct ncclWindow_vidmem {
   unsigned char* base;
   size_t bytes;
   int flags;
+  std::vector<unsigned char*> parts;  // of each rank; NULL of a rank in another process
 };
 
 struct ncclComm {
@@ -33,5 +37,10 @@ namespace emu {
 ncclComm* communicator(ncclComm_t comm);
 // NULL unless `window` is a live window of `comm`.
 ncclWindow_vidmem* window(ncclComm_t comm, ncclWindow_t window);
+
+// Notes that this rank calls a collective operation of the live communicator, the next of the sequence that must be the
+// same on all ranks. "" or a text that names the two calls that differ; then the communicator has failed on all ranks.
+// The text of the operation has at most 111 characters. Work that may be replayed calls this as Work::issued.
+std::string noteCollective(ncclComm_t comm, const std::string& operation);
 
 }  // namespace emu

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/host_access.h"
+#include "nccl/arguments.h"
 #include "nccl/errors.h"
 
 namespace emu::nccl {
@@ -13,14 +14,15 @@ namespace {
 // The oldest layout ends after `blocking`.
 constexpr size_t kSmallest = offsetof(ncclConfig_t, blocking) + sizeof(int);
 
-struct Range {
+// The fields that are numbers, and what they may be.
+struct Field {
   const char* name;
-  int ncclConfig_t::*field;
+  int ncclConfig_t::*value;
   int lowest;
   int highest;
 };
 
-constexpr Range kRanges[] = {
+constexpr Field kFields[] = {
     {"blocking", &ncclConfig_t::blocking, 0, 1},
     {"cgaClusterSize", &ncclConfig_t::cgaClusterSize, 0, 8},
     {"minCTAs", &ncclConfig_t::minCTAs, 1, INT_MAX},
@@ -39,27 +41,34 @@ constexpr Range kRanges[] = {
     {"graphStreamOrdering", &ncclConfig_t::graphStreamOrdering, 0, 1},
 };
 
+// Copies what the caller knows of the struct over one whose fields are undefined: a program compiled against an older
+// version passes a shorter one. False if it cannot be read, or was not set up; `why` tells which.
+bool decode(const ncclConfig_t* given, ncclConfig_t* config, const char** why) {
+  *config = NCCL_CONFIG_INITIALIZER;
+  *why = "cannot be read";
+  if (!readable(given, kSmallest)) return false;
+  const size_t size = given->size < sizeof *given ? given->size : sizeof *given;
+  if (!readable(given, size)) return false;
+  *why = "was not set up with NCCL_CONFIG_INITIALIZER";
+  if (given->magic != NCCL_API_MAGIC || size < kSmallest) return false;
+  memcpy(config, given, size);
+  return true;
+}
+
 }  // namespace
 
 ncclResult_t readConfig(const ncclConfig_t* given, const Config& inherited, Config* out) {
   *out = inherited;
   if (given == nullptr) return ncclSuccess;
-  if (!readable(given, kSmallest) || !readable(given, given->size < sizeof *given ? given->size : sizeof *given)) {
-    return fail(ncclInvalidArgument, "config cannot be read");
-  }
-  if (given->magic != NCCL_API_MAGIC || given->size < kSmallest) {
-    return fail(ncclInvalidArgument, "config was not set up with NCCL_CONFIG_INITIALIZER (size %zu, magic 0x%x)", given->size,
-                given->magic);
-  }
-  // A caller compiled against an older version passes a shorter struct; what it lacks is undefined.
-  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-  memcpy(&config, given, given->size < sizeof config ? given->size : sizeof config);
-  for (const Range& range : kRanges) {
-    const int value = config.*range.field;
+  ncclConfig_t config;
+  const char* why = nullptr;
+  if (!decode(given, &config, &why)) return fail(ncclInvalidArgument, "config %s", why);
+  for (const Field& field : kFields) {
+    const int value = config.*field.value;
     if (value == NCCL_CONFIG_UNDEF_INT) continue;
-    if (value < range.lowest || value > range.highest) {
-      return fail(ncclInvalidArgument, "config.%s is %d, allowed are %d to %d", range.name, value, range.lowest,
-                  range.highest);
+    if (value < field.lowest || value > field.highest) {
+      return fail(ncclInvalidArgument, "config.%s is %d, allowed are %d to %d", field.name, value, field.lowest,
+                  field.highest);
     }
   }
   if (config.minCTAs != NCCL_CONFIG_UNDEF_INT && config.maxCTAs != NCCL_CONFIG_UNDEF_INT && config.minCTAs > config.maxCTAs) {
@@ -70,3 +79,24 @@ ncclResult_t readConfig(const ncclConfig_t* given, const Config& inherited, Conf
 }
 
 }  // namespace emu::nccl
+
+namespace emu {
+
+void describe(Arguments& arguments, const char* name, const ncclConfig_t* given) {
+  ncclConfig_t config;
+  const char* why = nullptr;
+  if (!nccl::decode(given, &config, &why)) {
+    arguments.pointer(name, given);  // what is wrong with it is found later
+    return;
+  }
+  arguments.open(name);
+  arguments.number("size", static_cast<int64_t>(config.size));
+  for (const nccl::Field& field : nccl::kFields) {
+    if (config.*field.value != NCCL_CONFIG_UNDEF_INT) arguments.number(field.name, config.*field.value);
+  }
+  if (config.netName != nullptr) describe(arguments, "netName", config.netName);
+  if (config.commName != nullptr) describe(arguments, "commName", config.commName);
+  arguments.close();
+}
+
+}  // namespace emu

@@ -15,13 +15,18 @@ Outcome outcomeOf(TeamResult result, const std::string& text) {
   }
 }
 
-bool DeviceWait::await(Bell& bell, const std::function<bool()>& ready, const std::function<bool(int)>& missing,
+bool DeviceWait::await(EventCount& changed, const std::function<bool()>& ready, const std::function<bool(int)>& missing,
                        Outcome* outcome) {
   const uint64_t deadline = waitLimit();
   std::string why;
-  const TeamResult result = ranks_.await(bell, ready, missing, deadline, &why);
+  const TeamResult result = ranks_.await(changed, ready, missing, deadline, &why);
   if (result == TeamResult::Ok) return true;
-  if (result == TeamResult::PeerDied) return linger(bell, ready, deadline, why, outcome);
+  // Calls that differ end the work of all ranks at once.
+  if (result == TeamResult::PeerDied && ranks_.crossed()) {
+    *outcome = outcomeOf(TeamResult::Mismatch, why);
+    return false;
+  }
+  if (result == TeamResult::PeerDied) return waitForAbort(changed, ready, deadline, why, outcome);
   *outcome = outcomeOf(result, why);
   return false;
 }
@@ -32,14 +37,18 @@ bool DeviceWait::begin(Outcome* outcome) {
     return false;
   }
   if (!ranks_.failed()) return true;
-  return linger(ranks_.control().device.bell, [] { return false; }, waitLimit(), ranks_.failureText(), outcome);
+  if (ranks_.crossed()) {
+    *outcome = outcomeOf(TeamResult::Mismatch, ranks_.failureText());
+    return false;
+  }
+  return waitForAbort(ranks_.control().device.changed, [] { return false; }, waitLimit(), ranks_.failureText(), outcome);
 }
 
-bool DeviceWait::linger(Bell& bell, const std::function<bool()>& ready, uint64_t deadline, const std::string& trouble,
+bool DeviceWait::waitForAbort(EventCount& changed, const std::function<bool()>& ready, uint64_t deadline, const std::string& trouble,
                         Outcome* outcome) {
   comm_.failAsync(ncclRemoteError, trouble);
   const uint64_t end = std::min(deadline, now() + kGrace);
-  if (waitUntil(bell, ready, end, [&] { return comm_.aborted(); }) == WaitEnd::Ready) return true;
+  if (waitUntil(changed, ready, end, [&] { return comm_.aborted(); }) == WaitEnd::Ready) return true;
   *outcome = outcomeOf(comm_.aborted() ? TeamResult::Aborted : TeamResult::PeerDied, trouble);
   return false;
 }

@@ -1,8 +1,8 @@
 // How device work waits for other ranks.
 //
-// A real kernel that waits for a rank that is gone waits until ncclCommAbort, and the device is none the worse for it. So here:
-// the trouble becomes the communicator's async error at once, the work goes on waiting for the abort, and only if none comes
-// for kGrace it ends with a device error.
+// A real kernel that waits for a rank that is gone waits until ncclCommAbort, and the device is none the worse for it.
+// So here: the trouble becomes the communicator's async error at once, the work goes on waiting for the abort, and only
+// if none comes for kGrace it ends with a device error.
 #pragma once
 
 #include <functional>
@@ -22,14 +22,14 @@ class DeviceWait {
   DeviceWait(CommState& comm, SharedTeam& ranks) : comm_(comm), ranks_(ranks) {}
   SharedTeam& ranks() { return ranks_; }
 
-  // Blocks until ready() holds; false if that is given up, and `outcome` says how the work must end. missing(rank): whether
-  // that rank is waited for.
-  bool await(Bell& bell, const std::function<bool()>& ready, const std::function<bool(int)>& missing, Outcome* outcome);
+  // Blocks until ready() holds; false if that is given up, and `outcome` says how the work must end. missing(rank):
+  // whether that rank is waited for.
+  bool await(EventCount& changed, const std::function<bool()>& ready, const std::function<bool(int)>& missing, Outcome* outcome);
   // Whether work of the communicator may begin.
   bool begin(Outcome* outcome);
 
  private:
-  bool linger(Bell& bell, const std::function<bool()>& ready, uint64_t deadline, const std::string& trouble, Outcome* outcome);
+  bool waitForAbort(EventCount& changed, const std::function<bool()>& ready, uint64_t deadline, const std::string& trouble, Outcome* outcome);
 
   CommState& comm_;
   SharedTeam& ranks_;

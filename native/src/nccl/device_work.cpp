@@ -11,32 +11,32 @@ namespace emu::nccl {
 namespace {
 
 // The right of one piece of work to run. Copies of the work (in graphs) share it; with the last copy it ends.
-class Turn {
+class OrderedWork {
  public:
-  Turn(std::shared_ptr<CommState> owner, std::shared_ptr<SharedTeam> team, const char* name, bool recorded)
+  OrderedWork(std::shared_ptr<CommState> owner, std::shared_ptr<SharedTeam> team, const char* name, bool recorded)
       : comm_(std::move(owner)), ranks_(std::move(team)), name_(name), recorded_(recorded) {
     if (recorded_) {
       comm_->captured.fetch_add(1);
     } else {
-      ticket_ = comm_->turnstile.draw();
+      ticket_ = comm_->order.nextTicket();
     }
   }
 
-  ~Turn() {
+  ~OrderedWork() {
     if (recorded_) {
       comm_->captured.fetch_sub(1);
       return;
     }
     if (ran_) return;
-    comm_->turnstile.drop(ticket_);
+    comm_->order.drop(ticket_);
     // The device failed or was reset before the work could run. The other ranks would wait for it.
     if (submitted_ && !comm_->aborted()) {
       ranks_->fail(ncclUnhandledCudaError, std::string(name_) + " was dropped because the device failed or was reset");
     }
   }
 
-  Turn(const Turn&) = delete;
-  Turn& operator=(const Turn&) = delete;
+  OrderedWork(const OrderedWork&) = delete;
+  OrderedWork& operator=(const OrderedWork&) = delete;
 
   void submitted(bool submitted) { submitted_ = submitted; }
 
@@ -45,11 +45,14 @@ class Turn {
     if (recorded_ && find(comm_.get()) == nullptr) {
       return context.fail(cudaErrorLaunchFailure, "the communicator was destroyed");
     }
-    const bool entered = comm_->turnstile.enter(ticket_, [&] { return comm_->aborted(); });
+    const bool entered = comm_->order.enter(ticket_, [&] { return comm_->aborted(); });
     DeviceWait wait(*comm_, *ranks_);
     Outcome outcome;
     if (!wait.begin(&outcome)) {
       // `outcome` says why.
+    } else if (const std::string differ = comm_->callsDiffer(); !differ.empty()) {
+      ranks_->failCrossed(std::string(name_) + ": " + differ);
+      outcome = outcomeOf(TeamResult::Mismatch, differ);
     } else if (!entered) {
       outcome = outcomeOf(TeamResult::Broken, "the waits of this process were broken: " + brokenReason());
     } else {
@@ -57,7 +60,7 @@ class Turn {
     }
     if (entered) {
       ran_ = true;
-      comm_->turnstile.leave(ticket_);
+      comm_->order.leave(ticket_);
     }
     if (outcome.async != ncclSuccess) {
       const std::string text = std::string(name_) + ": " + outcome.text;
@@ -72,25 +75,31 @@ class Turn {
   const std::shared_ptr<SharedTeam> ranks_;
   const char* const name_;
   const bool recorded_;
-  Turnstile::Ticket ticket_ = Turnstile::kNone;
+  CallOrder::Ticket ticket_ = CallOrder::kNone;
   bool submitted_ = false;
   bool ran_ = false;
 };
 
 }  // namespace
 
-ncclResult_t enqueue(const std::shared_ptr<CommState>& comm, cudaStream_t stream, const char* name, Body body) {
+ncclResult_t enqueue(const std::shared_ptr<CommState>& comm, cudaStream_t stream, const char* name,
+                     const std::string& collective, Body body) {
   // Tickets and places in streams must be in the same order.
   const std::lock_guard<std::mutex> lock(comm->issue);
-  auto turn = std::make_shared<Turn>(comm, comm->sharedRanks(), name, isCapturing(stream));
+  auto ordered = std::make_shared<OrderedWork>(comm, comm->sharedRanks(), name, isCapturing(stream));
   Work work;
   work.name = name;
   work.rank = comm->rank();
-  work.run = [turn, body = std::move(body)](WorkContext& context) { return turn->run(body, context); };
-  turn->submitted(true);
+  work.run = [ordered, body = std::move(body)](WorkContext& context) { return ordered->run(body, context); };
+  if (!collective.empty()) {
+    work.issued = [comm, collective] {
+      if (find(comm.get()) != nullptr) comm->noteCollective(collective);
+    };
+  }
+  ordered->submitted(true);
   const cudaError_t error = submit(stream, std::move(work));
   if (error == cudaSuccess) return ncclSuccess;
-  turn->submitted(false);
+  ordered->submitted(false);
   return fail(ncclUnhandledCudaError, "%s on rank %d: the launch failed with %s", name, comm->rank(), errorName(error));
 }
 

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "cuda/work.h"
 #include "nccl/device_wait.h"
@@ -13,6 +14,8 @@ namespace emu::nccl {
 using Body = std::function<Outcome(DeviceWait&, WorkContext&)>;
 
 // Enqueues (or records) work of the communicator; `name` is static. Eager work runs in the order of these calls.
-ncclResult_t enqueue(const std::shared_ptr<CommState>& comm, cudaStream_t stream, const char* name, Body body);
+// `collective`: what to note of it in the sequence of the communicator's calls; "" = it is no collective.
+ncclResult_t enqueue(const std::shared_ptr<CommState>& comm, cudaStream_t stream, const char* name,
+                     const std::string& collective, Body body);
 
 }  // namespace emu::nccl

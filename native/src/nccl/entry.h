@@ -6,6 +6,8 @@
 
 #include "base/calls.h"
 #include "base/export.h"
+#include "base/host_access.h"
+#include "base/try.h"
 #include "nccl/arguments.h"
 #include "nccl/errors.h"
 #include "nccl/group.h"

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/thread.h"
+#include "base/try.h"
 #include "nccl/errors.h"
 #include "nccl/launch.h"
 
@@ -18,7 +19,7 @@ struct Group {
   int depth = 0;
   ncclResult_t error = ncclSuccess;
   std::string errorText;
-  std::vector<Meeting> meetings;
+  std::vector<HostOperation> hostOperations;
   std::vector<Launch> launches;
 };
 
@@ -29,22 +30,22 @@ struct Answer {
   std::string text;
 };
 
-Answer attend(const Meeting& meeting) {
+Answer runOne(const HostOperation& hostOperation) {
   Answer answer;
-  answer.result = meeting.body(&answer.text);
+  answer.result = hostOperation.body(&answer.text);
   return answer;
 }
 
 // Blocking communicators: all at once, each on a thread of its own, as each may wait for another.
-Answer attendAll(const std::vector<Meeting>& meetings) {
-  std::vector<Answer> answers(meetings.size());
+Answer runAll(const std::vector<HostOperation>& hostOperations) {
+  std::vector<Answer> answers(hostOperations.size());
   std::vector<std::thread> threads;
-  threads.reserve(meetings.size());
-  for (size_t i = 0; i < meetings.size(); ++i) {
+  threads.reserve(hostOperations.size());
+  for (size_t i = 0; i < hostOperations.size(); ++i) {
     try {
-      threads.emplace_back([&answers, &meetings, i] {
-        thread::setDevice(meetings[i].comm->device);
-        answers[i] = attend(meetings[i]);
+      threads.emplace_back([&answers, &hostOperations, i] {
+        thread::setDevice(hostOperations[i].comm->device);
+        answers[i] = runOne(hostOperations[i]);
       });
     } catch (const std::system_error& error) {
       answers[i] = {ncclSystemError, std::string("no thread for a grouped call: ") + error.what()};
@@ -57,19 +58,19 @@ Answer attendAll(const std::vector<Meeting>& meetings) {
   return {};
 }
 
-void abandon(const std::vector<Meeting>& meetings) {
-  for (const Meeting& meeting : meetings) {
-    if (meeting.abandon) meeting.abandon();
+void abandon(const std::vector<HostOperation>& hostOperations) {
+  for (const HostOperation& hostOperation : hostOperations) {
+    if (hostOperation.abandon) hostOperation.abandon();
   }
 }
 
-bool blocking(const Meeting& meeting) { return meeting.comm->blocking; }
+bool blocking(const HostOperation& hostOperation) { return hostOperation.comm->blocking; }
 
 // Whether all communicators of the group block, or none.
 bool alike(const Group& all) {
   bool some = false;
   bool others = false;
-  for (const Meeting& meeting : all.meetings) (blocking(meeting) ? some : others) = true;
+  for (const HostOperation& hostOperation : all.hostOperations) (blocking(hostOperation) ? some : others) = true;
   for (const Launch& launch : all.launches) (launch.comm->blocking ? some : others) = true;
   return !(some && others);
 }
@@ -80,21 +81,20 @@ ncclResult_t perform(Group work) {
     work.errorText = "blocking and non-blocking communicators in one group";
   }
   if (work.error != ncclSuccess) {
-    abandon(work.meetings);
+    abandon(work.hostOperations);
     return failWith(work.error, work.errorText);
   }
   bool inProgress = false;
-  if (!work.meetings.empty()) {
-    if (blocking(work.meetings.front())) {
-      const Answer answer = attendAll(work.meetings);
+  if (!work.hostOperations.empty()) {
+    if (blocking(work.hostOperations.front())) {
+      const Answer answer = runAll(work.hostOperations);
       if (answer.result != ncclSuccess) return failWith(answer.result, answer.text);
     } else {
-      for (Meeting& meeting : work.meetings) meeting.comm->runInBackground(std::move(meeting.body));
+      for (HostOperation& hostOperation : work.hostOperations) hostOperation.comm->runInBackground(std::move(hostOperation.body));
       inProgress = true;
     }
   }
-  const ncclResult_t launched = launchAll(work.launches);
-  if (launched != ncclSuccess) return launched;
+  EMU_TRY(launchAll(work.launches));
   if (!work.launches.empty() && !work.launches.front().comm->blocking) inProgress = true;
   return inProgress ? ncclInProgress : ncclSuccess;
 }
@@ -116,24 +116,24 @@ ncclResult_t discard() {
   if (group.depth == 0) return fail(ncclInvalidUsage, "ncclGroupSimulateEnd without ncclGroupStart");
   if (--group.depth > 0) return ncclSuccess;
   const Group dropped = std::exchange(group, Group());
-  abandon(dropped.meetings);
+  abandon(dropped.hostOperations);
   if (dropped.error != ncclSuccess) return failWith(dropped.error, dropped.errorText);
-  if (!dropped.meetings.empty()) return fail(ncclInvalidUsage, "a simulated group may hold operations only");
+  if (!dropped.hostOperations.empty()) return fail(ncclInvalidUsage, "a simulated group may hold operations only");
   return ncclSuccess;
 }
 
-ncclResult_t meet(Meeting meeting) {
-  const bool blocks = blocking(meeting);
+ncclResult_t runHostOperation(HostOperation hostOperation) {
+  const bool blocks = blocking(hostOperation);
   if (group.depth > 0) {
-    group.meetings.push_back(std::move(meeting));
+    group.hostOperations.push_back(std::move(hostOperation));
     return blocks ? ncclSuccess : ncclInProgress;
   }
   if (!blocks) {
-    const std::shared_ptr<CommState> comm = meeting.comm;
-    comm->runInBackground(std::move(meeting.body));
+    const std::shared_ptr<CommState> comm = hostOperation.comm;
+    comm->runInBackground(std::move(hostOperation.body));
     return ncclInProgress;
   }
-  const Answer answer = attend(meeting);
+  const Answer answer = runOne(hostOperation);
   return answer.result == ncclSuccess ? ncclSuccess : failWith(answer.result, answer.text);
 }
 
@@ -142,8 +142,7 @@ ncclResult_t add(const std::shared_ptr<CommState>& comm, cudaStream_t stream, co
     group.launches.push_back({comm, stream, operation});
     return ncclSuccess;
   }
-  const ncclResult_t launched = launchAll({{comm, stream, operation}});
-  if (launched != ncclSuccess) return launched;
+  EMU_TRY(launchAll({{comm, stream, operation}}));
   return comm->blocking ? ncclSuccess : ncclInProgress;
 }
 

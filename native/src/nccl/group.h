@@ -9,22 +9,23 @@
 
 namespace emu::nccl::group {
 
-// The part of a call that meets other ranks on the host, such as init or split. `body` runs on a thread whose current device is
-// the communicator's; it answers a result and, on failure, a text.
-struct Meeting {
+// The part of a call that meets other ranks on the host, such as init or split. `body` runs on a thread whose current
+// device is the communicator's; it answers a result and, on failure, a text.
+struct HostOperation {
   std::shared_ptr<CommState> comm;  // whose async error tells of it if it does not block
   std::function<ncclResult_t(std::string*)> body;
   std::function<void()> abandon;  // instead of the body, if the group fails before; may be empty
 };
 
 ncclResult_t start();
-// Does what the group holds: all meetings side by side, then all operations. Answers the first error of the group.
+// Does what the group holds: all hostOperations side by side, then all operations. Answers the first error of the
+// group.
 ncclResult_t end();
 // Forgets what the group holds.
 ncclResult_t discard();
 
 // Inside a group these only take note; outside they act at once.
-ncclResult_t meet(Meeting meeting);
+ncclResult_t runHostOperation(HostOperation hostOperation);
 ncclResult_t add(const std::shared_ptr<CommState>& comm, cudaStream_t stream, const Operation& operation);
 
 // Passes on the result of a call that a group may hold. If it failed, so does the group.

@@ -1,5 +1,4 @@
 // Groups of calls.
-#include "base/host_access.h"
 #include "nccl/entry.h"
 #include "nccl/group.h"
 

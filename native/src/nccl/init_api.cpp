@@ -3,7 +3,6 @@
 #include <string>
 #include <vector>
 
-#include "base/host_access.h"
 #include "cuda/device.h"
 #include "nccl/entry.h"
 #include "nccl/make.h"
@@ -29,8 +28,7 @@ ncclResult_t initRank(ncclComm_t* out, int size, const ncclUniqueId& id, int ran
     return nccl::fail(ncclInvalidUsage, "%d ranks: the emulator has at most %d", size, arena::kMaxRanks);
   }
   nccl::Config config;
-  const ncclResult_t read = nccl::readConfig(given, nccl::Config(), &config);
-  if (read != ncclSuccess) return read;
+  EMU_TRY(nccl::readConfig(given, nccl::Config(), &config));
   return nccl::makeCommunicator(out, id, size, rank, device::current(), config);
 }
 
@@ -49,8 +47,7 @@ ncclResult_t initAll(ncclComm_t* out, int count, const int* devices) {
     used[static_cast<size_t>(chosen)] = true;
   }
   ncclUniqueId id;
-  const ncclResult_t published = publish(&id);
-  if (published != ncclSuccess) return published;
+  EMU_TRY(publish(&id));
   nccl::group::start();
   for (int i = 0; i < count; ++i) {
     nccl::group::note(
@@ -68,9 +65,8 @@ ncclResult_t initRankOfMany(ncclComm_t* out, int size, int rank, int ids, const 
 }
 
 ncclResult_t split(ncclComm_t comm, int color, int key, ncclComm_t* out, const ncclConfig_t* config) {
-  ncclResult_t why = ncclSuccess;
-  const auto parent = nccl::usable(comm, &why);
-  if (parent == nullptr) return why;
+  nccl::Comm parent;
+  EMU_TRY(nccl::usable(comm, &parent));
   if (!given(out)) return nccl::fail(ncclInvalidArgument, "newcomm is NULL");
   if (color < 0 && color != NCCL_SPLIT_NOCOLOR) return nccl::fail(ncclInvalidArgument, "color %d is negative", color);
   nccl::Config inherited;

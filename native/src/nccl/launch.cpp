@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/thread.h"
+#include "base/try.h"
 #include "cuda/capture.h"
 #include "cuda/error_names.h"
 #include "cuda/event.h"
@@ -63,14 +64,14 @@ class Plan {
     ncclResult_t result = join();
     for (size_t i = 0; i < collectives_.size() && result == ncclSuccess; ++i) {
       const Operation& operation = collectives_[i];
-      result = enqueue(comm_, streams_.front(), operation.function,
+      result = enqueue(comm_, streams_.front(), operation.function, describe(operation),
                        [operation](DeviceWait& wait, WorkContext& context) {
                          return runCollective(wait, operation, context);
                        });
     }
     if (!messages_.empty() && result == ncclSuccess) {
       const char* name = messages_.size() == 1 ? messages_.front().function : "ncclSend and ncclRecv";
-      result = enqueue(comm_, streams_.front(), name, [messages = messages_](DeviceWait& wait, WorkContext& context) {
+      result = enqueue(comm_, streams_.front(), name, "", [messages = messages_](DeviceWait& wait, WorkContext& context) {
         return runMessages(wait, messages, context);
       });
     }
@@ -142,8 +143,7 @@ ncclResult_t launchAll(const std::vector<Launch>& launches) {
     if (result != ncclSuccess) return result;
   }
   for (Plan& plan : plans) {
-    const ncclResult_t result = plan.launch();
-    if (result != ncclSuccess) return result;
+    EMU_TRY(plan.launch());
   }
   return ncclSuccess;
 }

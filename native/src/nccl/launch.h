@@ -14,8 +14,8 @@ struct Launch {
   Operation operation;
 };
 
-// For every communicator: its collectives in order, then all its point-to-point operations as one piece of work. Several
-// streams of one communicator wait for each other before and after.
+// For every communicator: its collectives in order, then all its point-to-point operations as one piece of work.
+// Several streams of one communicator wait for each other before and after.
 ncclResult_t launchAll(const std::vector<Launch>& launches);
 
 }  // namespace emu::nccl

@@ -1,7 +1,6 @@
 // What the library says of itself and of errors.
 #include <cstdio>
 
-#include "base/host_access.h"
 #include "nccl/entry.h"
 #include "nccl/state.h"
 

@@ -1,5 +1,4 @@
 // Questions to communicators, and their end.
-#include "base/host_access.h"
 #include "base/wait.h"
 #include "nccl/entry.h"
 #include "nccl/state.h"
@@ -10,14 +9,11 @@ using nccl::Stage;
 
 namespace {
 
-using State = std::shared_ptr<CommState>;
-
 // The body of a question whose answer is an int.
 template <class Answer>
 ncclResult_t ask(ncclComm_t comm, int* out, Answer answer) {
-  ncclResult_t why = ncclSuccess;
-  const State state = nccl::ready(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::ready(comm, &state));
   if (!given(out)) return nccl::fail(ncclInvalidArgument, "the pointer for the answer is NULL");
   *out = answer(*state);
   return ncclSuccess;
@@ -29,32 +25,30 @@ ncclResult_t notLive(ncclComm_t comm) {
 
 ncclResult_t finalize(ncclComm_t comm) {
   if (comm == nullptr) return ncclSuccess;
-  ncclResult_t why = ncclSuccess;
-  const State state = nccl::usable(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::usable(comm, &state));
   state->stage.store(Stage::Finalized);
-  nccl::group::Meeting meeting;
-  meeting.comm = state;
-  meeting.body = [raw = state.get()](std::string* text) {
-    if (raw->turnstile.drain()) return ncclSuccess;
+  nccl::group::HostOperation hostOperation;
+  hostOperation.comm = state;
+  hostOperation.body = [raw = state.get()](std::string* text) {
+    if (raw->order.waitForAll()) return ncclSuccess;
     *text = "the waits of this process were broken: " + brokenReason();
     return ncclSystemError;
   };
-  return nccl::group::meet(std::move(meeting));
+  return nccl::group::runHostOperation(std::move(hostOperation));
 }
 
 ncclResult_t destroy(ncclComm_t comm) {
   if (comm == nullptr) return ncclSuccess;
-  ncclResult_t why = ncclSuccess;
-  const State state = nccl::ready(comm, &why);
-  if (state == nullptr) return why;
-  state->turnstile.drain();
+  nccl::Comm state;
+  EMU_TRY(nccl::ready(comm, &state));
+  state->order.waitForAll();
   // As the real library, wait for the graphs that hold work of the communicator.
-  Bell silent{};
-  if (waitUntil(silent, [&] { return state->captured.load() == 0; }, waitLimit()) != WaitEnd::Ready) {
+  EventCount never{};
+  if (waitUntil(never, [&] { return state->captured.load() == 0; }, waitLimit()) != WaitEnd::Ready) {
     return nccl::fail(ncclInvalidUsage, "%d captured operations of the communicator live in graphs", state->captured.load());
   }
-  const State owned = nccl::take(comm);
+  const nccl::Comm owned = nccl::take(comm);
   if (owned == nullptr) return notLive(comm);
   owned->close();
   return ncclSuccess;
@@ -62,17 +56,17 @@ ncclResult_t destroy(ncclComm_t comm) {
 
 ncclResult_t abort(ncclComm_t comm) {
   if (comm == nullptr) return ncclSuccess;
-  const State state = nccl::take(comm);
+  const nccl::Comm state = nccl::take(comm);
   if (state == nullptr) return notLive(comm);
   if (state->stage.load() != Stage::Starting) calls::setRank(state->rank());
   state->abort();
-  state->turnstile.pause();
+  state->order.waitForRunning();
   state->close();
   return ncclSuccess;
 }
 
 ncclResult_t getAsyncError(ncclComm_t comm, ncclResult_t* out) {
-  const State state = nccl::find(comm);
+  const nccl::Comm state = nccl::find(comm);
   if (state == nullptr) return notLive(comm);
   if (!given(out)) return nccl::fail(ncclInvalidArgument, "asyncError is NULL");
   if (state->stage.load() != Stage::Starting) calls::setRank(state->rank());

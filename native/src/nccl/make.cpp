@@ -35,56 +35,56 @@ ncclResult_t join(CommState& comm, const ncclUniqueId& id, int size, int rank, c
 }
 
 // What every rank says at a split, and what the first rank of each new communicator adds.
-struct Wish {
+struct SplitRequest {
   int32_t color;
   int32_t key;
 };
 
-struct Invitation {
+struct SplitReply {
   int32_t code;
   ncclUniqueId id;
 };
 
 // Old ranks of this rank's new communicator, in their new order.
-std::vector<int> members(const std::vector<Wish>& wishes, int color) {
+std::vector<int> members(const std::vector<SplitRequest>& requests, int color) {
   std::vector<int> ranks;
-  for (size_t rank = 0; rank < wishes.size(); ++rank) {
-    if (wishes[rank].color == color) ranks.push_back(static_cast<int>(rank));
+  for (size_t rank = 0; rank < requests.size(); ++rank) {
+    if (requests[rank].color == color) ranks.push_back(static_cast<int>(rank));
   }
   std::stable_sort(ranks.begin(), ranks.end(), [&](int a, int b) {
-    return wishes[static_cast<size_t>(a)].key < wishes[static_cast<size_t>(b)].key;
+    return requests[static_cast<size_t>(a)].key < requests[static_cast<size_t>(b)].key;
   });
   return ranks;
 }
 
-ncclResult_t meetForSplit(CommState& parent, CommState* child, Wish wish, std::string* text) {
+ncclResult_t meetForSplit(CommState& parent, CommState* child, SplitRequest request, std::string* text) {
   SharedTeam& ranks = parent.ranks();
   const size_t size = static_cast<size_t>(ranks.size());
-  std::vector<Wish> wishes(size);
-  TeamResult result = ranks.exchange(Purpose::Split, &wish, wishes.data(), sizeof wish, waitLimit());
+  std::vector<SplitRequest> requests(size);
+  TeamResult result = ranks.exchange(Purpose::Split, &request, requests.data(), sizeof request, waitLimit());
   std::vector<int> own;
-  Invitation mine{ncclSuccess, {}};
-  std::vector<Invitation> invitations(size);
+  SplitReply mine{ncclSuccess, {}};
+  std::vector<SplitReply> replies(size);
   if (result == TeamResult::Ok) {
-    if (child != nullptr) own = members(wishes, wish.color);
+    if (child != nullptr) own = members(requests, request.color);
     if (!own.empty() && own.front() == ranks.rank()) {
       const rendezvous::Refusal refusal = rendezvous::publish(&mine.id);
       mine.code = static_cast<int32_t>(refusal.code);
     }
-    result = ranks.exchange(Purpose::Split, &mine, invitations.data(), sizeof mine, waitLimit());
+    result = ranks.exchange(Purpose::Split, &mine, replies.data(), sizeof mine, waitLimit());
   }
   if (result != TeamResult::Ok) {
     *text = ranks.explain();
     return resultOf(result);
   }
   if (child == nullptr) return ncclSuccess;
-  const Invitation& invitation = invitations[static_cast<size_t>(own.front())];
-  if (invitation.code != ncclSuccess) {
+  const SplitReply& reply = replies[static_cast<size_t>(own.front())];
+  if (reply.code != ncclSuccess) {
     *text = "rank " + std::to_string(own.front()) + " could not provide shared memory for the new communicator";
-    return static_cast<ncclResult_t>(invitation.code);
+    return static_cast<ncclResult_t>(reply.code);
   }
   const auto place = std::find(own.begin(), own.end(), ranks.rank()) - own.begin();
-  return join(*child, invitation.id, static_cast<int>(own.size()), static_cast<int>(place), &parent, text);
+  return join(*child, reply.id, static_cast<int>(own.size()), static_cast<int>(place), &parent, text);
 }
 
 }  // namespace
@@ -98,15 +98,15 @@ ncclResult_t makeCommunicator(ncclComm_t* out, const ncclUniqueId& id, int size,
   const std::shared_ptr<CommState> comm = create(device, config);
   *out = comm.get();
   calls::setRank(rank);
-  group::Meeting meeting;
-  meeting.comm = comm;
-  meeting.body = [comm, id, size, rank, out](std::string* text) {
+  group::HostOperation hostOperation;
+  hostOperation.comm = comm;
+  hostOperation.body = [comm, id, size, rank, out](std::string* text) {
     const ncclResult_t result = join(*comm, id, size, rank, nullptr, text);
     if (result != ncclSuccess && comm->blocking) discard(comm, out);
     return result;
   };
-  meeting.abandon = [comm, out] { discard(comm, out); };
-  return group::meet(std::move(meeting));
+  hostOperation.abandon = [comm, out] { discard(comm, out); };
+  return group::runHostOperation(std::move(hostOperation));
 }
 
 ncclResult_t splitCommunicator(const std::shared_ptr<CommState>& parent, int color, int key, ncclComm_t* out,
@@ -117,10 +117,10 @@ ncclResult_t splitCommunicator(const std::shared_ptr<CommState>& parent, int col
     child = create(parent->device, config);
     *out = child.get();
   }
-  group::Meeting meeting;
-  meeting.comm = parent;
-  meeting.body = [parent, child, color, key, out](std::string* text) {
-    const ncclResult_t result = meetForSplit(*parent, child.get(), Wish{color, key}, text);
+  group::HostOperation hostOperation;
+  hostOperation.comm = parent;
+  hostOperation.body = [parent, child, color, key, out](std::string* text) {
+    const ncclResult_t result = meetForSplit(*parent, child.get(), SplitRequest{color, key}, text);
     if (child == nullptr) return result;
     if (result == ncclSuccess || !parent->blocking) {
       child->finish(result, *text);
@@ -129,10 +129,10 @@ ncclResult_t splitCommunicator(const std::shared_ptr<CommState>& parent, int col
     }
     return result;
   };
-  meeting.abandon = [child, out] {
+  hostOperation.abandon = [child, out] {
     if (child != nullptr) discard(child, out);
   };
-  return group::meet(std::move(meeting));
+  return group::runHostOperation(std::move(hostOperation));
 }
 
 }  // namespace emu::nccl

@@ -1,5 +1,4 @@
 // Memory for communication, its registration, and windows.
-#include "base/host_access.h"
 #include "cuda/error_names.h"
 #include "cuda/memory.h"
 #include "nccl/entry.h"
@@ -29,9 +28,8 @@ ncclResult_t release(void* pointer) {
 }
 
 ncclResult_t registerBuffer(ncclComm_t comm, void* buffer, size_t bytes, void** handle) {
-  ncclResult_t why = ncclSuccess;
-  const auto state = nccl::usable(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::usable(comm, &state));
   if (buffer == nullptr || bytes == 0 || !given(handle)) {
     return nccl::fail(ncclInvalidArgument, "registering %zu bytes at %p, handle at %p", bytes, buffer,
                       static_cast<void*>(handle));
@@ -47,9 +45,8 @@ ncclResult_t registerBuffer(ncclComm_t comm, void* buffer, size_t bytes, void** 
 }
 
 ncclResult_t deregisterBuffer(ncclComm_t comm, void* handle) {
-  ncclResult_t why = ncclSuccess;
-  const auto state = nccl::ready(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::ready(comm, &state));
   const std::lock_guard<std::mutex> lock(state->mutex);
   if (state->registrations.erase(reinterpret_cast<uintptr_t>(handle)) == 0) {
     return nccl::fail(ncclInvalidArgument, "handle %p is not a live registration of the communicator", handle);
@@ -58,21 +55,20 @@ ncclResult_t deregisterBuffer(ncclComm_t comm, void* handle) {
 }
 
 ncclResult_t registerWindow(ncclComm_t comm, void* buffer, size_t bytes, ncclWindow_t* out, int flags) {
-  ncclResult_t why = ncclSuccess;
-  const auto state = nccl::usable(comm, &why);
-  return state == nullptr ? why : nccl::registerWindow(state, buffer, bytes, out, flags);
+  nccl::Comm state;
+  EMU_TRY(nccl::usable(comm, &state));
+  return nccl::registerWindow(state, buffer, bytes, out, flags);
 }
 
 ncclResult_t deregisterWindow(ncclComm_t comm, ncclWindow_t handle) {
-  ncclResult_t why = ncclSuccess;
-  const auto state = nccl::ready(comm, &why);
-  return state == nullptr ? why : nccl::deregisterWindow(*state, handle);
+  nccl::Comm state;
+  EMU_TRY(nccl::ready(comm, &state));
+  return nccl::deregisterWindow(*state, handle);
 }
 
 ncclResult_t userPointer(ncclComm_t comm, ncclWindow_t handle, void** out) {
-  ncclResult_t why = ncclSuccess;
-  const auto state = nccl::ready(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::ready(comm, &state));
   if (!given(out)) return nccl::fail(ncclInvalidArgument, "outUserPtr is NULL");
   const ncclWindow_vidmem* found = window(comm, handle);
   if (found == nullptr) {

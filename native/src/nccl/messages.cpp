@@ -102,7 +102,7 @@ class Exchange {
     if (part > 0) memcpy(area.messages[peer][slot], transfer.data + transfer.moved, part);
     transfer.moved += part;
     out.posted.store(posted + 1, std::memory_order_release);
-    ranks_.control().seats[peer].messages.ring();
+    ranks_.control().ranks[peer].messages.notifyAll();
     if (transfer.moved == transfer.bytes) queue.pop_front();
   }
 
@@ -123,14 +123,14 @@ class Exchange {
     if (part > 0) memcpy(transfer.data + transfer.moved, area.messages[ranks_.rank()][slot], part);
     transfer.moved += part;
     in.taken.store(taken + 1, std::memory_order_release);
-    ranks_.control().seats[peer].messages.ring();
+    ranks_.control().ranks[peer].messages.notifyAll();
     if (transfer.moved == transfer.bytes) queue.pop_front();
     return true;
   }
 
   bool wait() {
     return wait_.await(
-        ranks_.seat().messages,
+        ranks_.state().messages,
         [&] {
           return std::any_of(sends_.begin(), sends_.end(), [&](const auto& entry) { return canSend(entry.first); }) ||
                  std::any_of(receives_.begin(), receives_.end(),

@@ -19,9 +19,9 @@ inline float floatOf(uint32_t bits) {
   return value;
 }
 
-// A format of one sign bit, kExponent exponent bits and kMantissa mantissa bits. kFinite: e4m3's kind, without infinities, the
-// last pattern alone being NaN. kSaturate: what is too large becomes the largest number, as CUDA's conversions to the 8-bit
-// formats do, otherwise infinity.
+// A format of one sign bit, kExponent exponent bits and kMantissa mantissa bits. kFinite: e4m3's kind, without
+// infinities, the last pattern alone being NaN. kSaturate: what is too large becomes the largest number, as CUDA's
+// conversions to the 8-bit formats do, otherwise infinity.
 template <class Storage, int kExponent, int kMantissa, bool kFinite, bool kSaturate>
 struct Format {
   Storage bits;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "abi/nccl.h"
 #include "nccl/reduction.h"
@@ -27,5 +28,9 @@ struct Operation {
   bool reduces() const { return kind == Kind::AllReduce || kind == Kind::Reduce || kind == Kind::ReduceScatter; }
   bool pointToPoint() const { return kind == Kind::Send || kind == Kind::Recv; }
 };
+
+// "ncclAllReduce(4 float32, sum)": the same for two operations that match between ranks. Operations that only move data
+// match if they move the same bytes.
+std::string describe(const Operation& operation);
 
 }  // namespace emu::nccl

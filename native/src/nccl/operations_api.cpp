@@ -46,9 +46,8 @@ ncclResult_t chooseReduction(nccl::CommState& comm, ncclRedOp_t reduction, Opera
 }
 
 ncclResult_t run(ncclComm_t comm, cudaStream_t stream, Operation operation, const ncclRedOp_t* reduction = nullptr) {
-  ncclResult_t why = ncclSuccess;
-  const auto state = nccl::usable(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::usable(comm, &state));
   if (operation.root < 0 || operation.root >= state->size()) {
     return nccl::fail(ncclInvalidArgument, "%s: rank %d does not exist, the communicator has %d", operation.function,
                       operation.root, state->size());
@@ -62,8 +61,7 @@ ncclResult_t run(ncclComm_t comm, cudaStream_t stream, Operation operation, cons
                       operation.count);
   }
   if (reduction != nullptr) {
-    const ncclResult_t chosen = chooseReduction(*state, *reduction, &operation);
-    if (chosen != ncclSuccess) return chosen;
+    EMU_TRY(chooseReduction(*state, *reduction, &operation));
   }
   // An empty collective is none; an empty message still has two ends.
   if (operation.count == 0 && !operation.pointToPoint()) return ncclSuccess;

@@ -1,7 +1,6 @@
 // Reduction operators made by the program.
 #include <cstring>
 
-#include "base/host_access.h"
 #include "nccl/data_types.h"
 #include "nccl/entry.h"
 #include "nccl/state.h"
@@ -12,9 +11,8 @@ namespace {
 
 ncclResult_t createPreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t type, ncclScalarResidence_t residence,
                              ncclComm_t comm) {
-  ncclResult_t why = ncclSuccess;
-  const auto state = nccl::usable(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::usable(comm, &state));
   if (!given(op) || scalar == nullptr) return nccl::fail(ncclInvalidArgument, "op or scalar is NULL");
   if (!nccl::validType(type)) return nccl::fail(ncclInvalidArgument, "data type %d does not exist", static_cast<int>(type));
   if (residence != ncclScalarDevice && residence != ncclScalarHostImmediate) {
@@ -37,9 +35,8 @@ ncclResult_t createPreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t type,
 }
 
 ncclResult_t destroyOperator(ncclRedOp_t op, ncclComm_t comm) {
-  ncclResult_t why = ncclSuccess;
-  const auto state = nccl::ready(comm, &why);
-  if (state == nullptr) return why;
+  nccl::Comm state;
+  EMU_TRY(nccl::ready(comm, &state));
   if (static_cast<unsigned int>(op) < ncclNumOps) {
     return nccl::fail(ncclInvalidArgument, "reduction operator %d is built in", static_cast<int>(op));
   }

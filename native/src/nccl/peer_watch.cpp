@@ -13,7 +13,7 @@ bool PeerWatch::gone(const std::function<bool(int)>& missing, std::string* why) 
   for (int rank = 0; rank < size_; ++rank) {
     if (rank == self_ || !missing(rank)) continue;
     const auto presence =
-        static_cast<arena::Presence>(control_.seats[rank].presence.load(std::memory_order_acquire));
+        static_cast<arena::Presence>(control_.ranks[rank].presence.load(std::memory_order_acquire));
     if (presence == arena::Presence::Left || presence == arena::Presence::Aborted) {
       // What it did before it went may have come in between.
       if (!missing(rank)) continue;
@@ -30,14 +30,14 @@ bool PeerWatch::gone(const std::function<bool(int)>& missing, std::string* why) 
   for (int i = 0; i < size_ && looks < kProcessesPerLook; ++i) {
     const int rank = next_;
     next_ = (next_ + 1) % size_;
-    const arena::Seat& seat = control_.seats[rank];
-    if (rank == self_ || seat.presence.load(std::memory_order_acquire) < static_cast<uint32_t>(arena::Presence::Present)) {
+    const arena::RankState& state = control_.ranks[rank];
+    if (rank == self_ || state.presence.load(std::memory_order_acquire) < static_cast<uint32_t>(arena::Presence::Present)) {
       continue;
     }
-    if (seat.process == here || !missing(rank)) continue;
+    if (state.process == here || !missing(rank)) continue;
     ++looks;
-    if (!exists(seat.process) && missing(rank)) {
-      *why = "rank " + std::to_string(rank) + " is dead (process " + std::to_string(seat.process.pid) + " ended)";
+    if (!exists(state.process) && missing(rank)) {
+      *why = "rank " + std::to_string(rank) + " is dead (process " + std::to_string(state.process.pid) + " ended)";
       return true;
     }
   }

@@ -13,8 +13,8 @@ class PeerWatch {
  public:
   PeerWatch(arena::Control& control, int size, int self) : control_(control), size_(size), self_(self) {}
 
-  // Whether a rank for which missing() holds is gone; `why` tells which and how. Meant to be asked often: processes are looked
-  // at a few at a time, so that 64 waiting ranks don't keep the machine busy with it.
+  // Whether a rank for which missing() holds is gone; `why` tells which and how. Meant to be asked often: processes are
+  // looked at a few at a time, so that 64 waiting ranks don't keep the machine busy with it.
   bool gone(const std::function<bool(int)>& missing, std::string* why);
 
  private:

@@ -24,7 +24,8 @@ enum class Look { Seen, NoSuchProcess, Failed };
 
 Look failedLook() { return errno == ENOENT || errno == ESRCH ? Look::NoSuchProcess : Look::Failed; }
 
-// Reads /proc/<pid>/stat. The name of the program is in parentheses and may hold anything, so fields count from the last ')'.
+// Reads /proc/<pid>/stat. The name of the program is in parentheses and may hold anything, so fields count from the
+// last ')'.
 Look readStatus(int pid, Status* status) {
   char path[32];
   snprintf(path, sizeof path, "/proc/%d/stat", pid);
@@ -52,8 +53,8 @@ Look readStatus(int pid, Status* status) {
   return Look::Failed;
 }
 
-// Read once: a process without a free file descriptor is still itself. Without a lock, which a thread that a fork leaves behind
-// could hold; all threads find the same.
+// Read once: a process without a free file descriptor is still itself. Without a lock, which a thread that a fork
+// leaves behind could hold; all threads find the same.
 std::atomic<uint64_t> knownStart{0};
 std::atomic<int32_t> knownPid{0};  // whose start that is
 

@@ -18,7 +18,8 @@ struct ProcessIdentity {
 // The calling process; right after a fork, too.
 ProcessIdentity self();
 
-// Whether the process still runs, as far as can be seen. A process that ended but was not yet waited for by its parent does not.
+// Whether the process still runs, as far as can be seen. A process that ended but was not yet waited for by its parent
+// does not.
 bool exists(const ProcessIdentity& process);
 
 void randomBytes(void* out, size_t bytes);

@@ -1,5 +1,5 @@
-// Reductions over the ranks' data, in rank order, so that the result is the same on every rank and in every run. 16-bit and
-// 8-bit floating-point types are accumulated in float and rounded once.
+// Reductions over the ranks' data, in rank order, so that the result is the same on every rank and in every run. 16-bit
+// and 8-bit floating-point types are accumulated in float and rounded once.
 #pragma once
 
 #include <cstddef>

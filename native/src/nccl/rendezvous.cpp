@@ -41,7 +41,8 @@ struct Publications {
   uint64_t last = 0;
 };
 
-// Nobody says that an id will not be used. Each holds a file descriptor, of which a process often has no more than 1024.
+// Nobody says that an id will not be used. Each holds a file descriptor, of which a process often has no more than
+// 1024.
 constexpr size_t kMostUnused = 512;
 
 Publications& publications() {
@@ -68,8 +69,8 @@ void sweep(Publications& known) {
 }
 
 bool isUnused(Control& control) {
-  for (const arena::Seat& seat : control.seats) {
-    if (seat.presence.load(std::memory_order_acquire) != static_cast<uint32_t>(Presence::Absent)) return false;
+  for (const arena::RankState& state : control.ranks) {
+    if (state.presence.load(std::memory_order_acquire) != static_cast<uint32_t>(Presence::Absent)) return false;
   }
   return true;
 }
@@ -133,14 +134,14 @@ class Arrival {
 
   // Ends the gathering for everyone, unless all are there already.
   Refusal refuse(ncclResult_t code, const std::string& text) {
-    arena::pronounce(control_.refusal, rank_, code, text.c_str());
+    arena::recordFailure(control_.refusal, rank_, code, text.c_str());
     uint32_t open = static_cast<uint32_t>(Gathering::Open);
     control_.gathering.compare_exchange_strong(open, static_cast<uint32_t>(Gathering::Failed), std::memory_order_acq_rel);
-    control_.bell.ring();
+    control_.changed.notifyAll();
     return {code, text};
   }
 
-  bool sit(int device, Refusal* refusal) {
+  bool enter(int device, Refusal* refusal) {
     if (gathering(control_) == Gathering::Complete) {
       *refusal = {ncclInvalidUsage, "the unique id is used up: all its ranks are there"};
       return false;
@@ -151,28 +152,28 @@ class Arrival {
                                               " ranks where another said " + std::to_string(size));
       return false;
     }
-    arena::Seat& seat = control_.seats[rank_];
+    arena::RankState& state = control_.ranks[rank_];
     uint32_t absent = static_cast<uint32_t>(Presence::Absent);
-    if (!seat.presence.compare_exchange_strong(absent, static_cast<uint32_t>(Presence::Coming),
+    if (!state.presence.compare_exchange_strong(absent, static_cast<uint32_t>(Presence::Coming),
                                                std::memory_order_acq_rel)) {
       *refusal = refuse(ncclInvalidUsage, "rank " + std::to_string(rank_) + " came twice");
       return false;
     }
-    seat.device = device;
-    seat.process = self();
-    seat.presence.store(static_cast<uint32_t>(Presence::Present), std::memory_order_release);
+    state.device = options::machineDevice(device);
+    state.process = self();
+    state.presence.store(static_cast<uint32_t>(Presence::Present), std::memory_order_release);
     if (control_.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
       uint32_t open = static_cast<uint32_t>(Gathering::Open);
       control_.gathering.compare_exchange_strong(open, static_cast<uint32_t>(Gathering::Complete),
                                                  std::memory_order_acq_rel);
-      control_.bell.ring();
+      control_.changed.notifyAll();
     }
     return true;
   }
 
   bool meet(const std::function<bool()>& cancelled, Refusal* refusal) {
     const auto missing = [&](int rank) {
-      return control_.seats[rank].presence.load(std::memory_order_acquire) < static_cast<uint32_t>(Presence::Present);
+      return control_.ranks[rank].presence.load(std::memory_order_acquire) < static_cast<uint32_t>(Presence::Present);
     };
     // Also a rank that has come already is waited for: without it the others cannot begin.
     const auto any = [](int) { return true; };
@@ -181,7 +182,7 @@ class Arrival {
     ncclResult_t code = ncclSystemError;
     const uint64_t start = now();
     const WaitEnd end = waitUntil(
-        control_.bell, [&] { return gathering(control_) != Gathering::Open; }, waitLimit(), [&] {
+        control_.changed, [&] { return gathering(control_) != Gathering::Open; }, waitLimit(), [&] {
           if (cancelled && cancelled()) {
             why = "rank " + std::to_string(rank_) + " gave up";
             code = ncclRemoteError;
@@ -204,19 +205,19 @@ class Arrival {
     if (gathering(control_) == Gathering::Complete) return true;
     int rank = -1;
     const char* text = "";
-    arena::readVerdict(control_.refusal, &rank, &refusal->code, &text);
+    arena::readFailure(control_.refusal, &rank, &refusal->code, &text);
     refusal->text = text;
     return false;
   }
 
-  // All ranks see the same seats and come to the same answer.
+  // All ranks see the same devices and come to the same answer.
   bool devicesDiffer(Refusal* refusal) const {
     if (options::sharedDevices()) return true;
     std::vector<int> devices;
     for (int a = 0; a < size_; ++a) {
-      const arena::Seat& seat = control_.seats[a];
-      seat.presence.load(std::memory_order_acquire);  // what makes the rest of the seat visible
-      devices.push_back(seat.device);
+      const arena::RankState& state = control_.ranks[a];
+      state.presence.load(std::memory_order_acquire);  // makes the rest of the state visible
+      devices.push_back(state.device);
     }
     for (size_t a = 0; a < devices.size(); ++a) {
       for (size_t b = a + 1; b < devices.size(); ++b) {
@@ -277,11 +278,11 @@ std::shared_ptr<SharedTeam> join(const ncclUniqueId& id, int size, int rank, int
   if (memory == nullptr) return nullptr;
 
   Arrival arrival(arena::control(memory->data()), size, rank);
-  if (!arrival.sit(device, refusal)) {
+  if (!arrival.enter(device, refusal)) {
     retire(content);
     return nullptr;
   }
-  // From here on the seat is this rank's, and is left when the team ends.
+  // From here on the place is this rank's, and is left when the team ends.
   auto team = std::make_shared<SharedTeam>(memory, rank, size);
   const bool met = arrival.meet(cancelled, refusal);
   retire(content);

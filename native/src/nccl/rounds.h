@@ -1,7 +1,9 @@
-// Rounds of a collective: every rank puts a chunk into its outbox, posts it, waits for all others, and reads theirs.
+// Rounds of a collective: every rank puts a chunk into its send buffer, posts it, waits for all others, and reads
+// theirs.
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 #include "nccl/device_wait.h"
 #include "nccl/operation.h"
@@ -22,7 +24,7 @@ class Rounds {
  private:
   DeviceWait& wait_;
   SharedTeam& ranks_;
-  const Operation& operation_;
+  const std::string text_;  // of the operation
   uint64_t round_;         // of the communicator, the last posted
   uint64_t ownRound_ = 0;  // of this operation
 };

@@ -44,8 +44,8 @@ class SharedMemory {
   // Opens what another process (or this one) holds open, if it is still the same memory.
   static File open(const MemoryAddress& address, std::string* why);
 
-  // Maps the first `bytes` of the memory; the mapping keeps it alive without the file. All of one process's mappings of the
-  // same memory and size are one.
+  // Maps the first `bytes` of the memory; the mapping keeps it alive without the file. All of one process's mappings of
+  // the same memory and size are one.
   static std::shared_ptr<Segment> map(const File& file, size_t bytes, std::string* why);
   // The same, opening the memory only if this process has not mapped it yet.
   static std::shared_ptr<Segment> map(const MemoryAddress& address, std::string* why);

@@ -32,7 +32,7 @@ SharedTeam::SharedTeam(std::shared_ptr<Segment> memory, int rank, int size)
 
 SharedTeam::~SharedTeam() { leave(); }
 
-TeamResult SharedTeam::await(Bell& bell, const std::function<bool()>& ready, const std::function<bool(int)>& missing,
+TeamResult SharedTeam::await(EventCount& changed, const std::function<bool()>& ready, const std::function<bool(int)>& missing,
                              uint64_t deadline, std::string* why) {
   const uint64_t start = now();
   PeerWatch watch(control_, size_, rank_);
@@ -54,7 +54,7 @@ TeamResult SharedTeam::await(Bell& bell, const std::function<bool()>& ready, con
     }
     return false;
   };
-  switch (waitUntil(bell, ready, deadline, cancelled)) {
+  switch (waitUntil(changed, ready, deadline, cancelled)) {
     case WaitEnd::Ready: return TeamResult::Ok;
     case WaitEnd::Timeout:
       *why = "waited " + std::to_string((now() - start) / 1'000'000) + " ms for " + listRanks(size_, missing);
@@ -86,23 +86,23 @@ TeamResult SharedTeam::exchange(Purpose purpose, const void* in, void* out, size
   }
   if (aborted()) return ended(TeamResult::Aborted, "ncclCommAbort was called");
   if (failed()) return ended(TeamResult::PeerDied, failureText());
-  if (bytes > arena::kLetterBytes) return ended(TeamResult::Broken, "more than 4096 bytes in a host-side all-gather");
+  if (bytes > arena::kHostDataBytes) return ended(TeamResult::Broken, "more than 4096 bytes in a host-side all-gather");
 
   const uint64_t round = ++hostRound_;
   const size_t parity = round & 1;
-  arena::Letter& mine = area(rank_).letters[parity];
+  arena::HostData& mine = area(rank_).hostData[parity];
   mine.kind = static_cast<uint32_t>(purpose);
   mine.bytes = static_cast<uint32_t>(bytes);
   if (bytes > 0) memcpy(mine.data, in, bytes);
   arena::Rounds& rounds = control_.host;
   const uint64_t all = round * static_cast<uint64_t>(size_);
-  seat().hostRound.store(round, std::memory_order_release);
-  if (rounds.posts.fetch_add(1, std::memory_order_acq_rel) + 1 == all) rounds.bell.ring();
+  state().hostRound.store(round, std::memory_order_release);
+  if (rounds.posts.fetch_add(1, std::memory_order_acq_rel) + 1 == all) rounds.changed.notifyAll();
 
   std::string why;
   TeamResult result = await(
-      rounds.bell, [&] { return rounds.posts.load(std::memory_order_acquire) >= all; },
-      [&](int rank) { return control_.seats[rank].hostRound.load(std::memory_order_acquire) < round; }, deadline, &why);
+      rounds.changed, [&] { return rounds.posts.load(std::memory_order_acquire) >= all; },
+      [&](int rank) { return control_.ranks[rank].hostRound.load(std::memory_order_acquire) < round; }, deadline, &why);
   if (result == TeamResult::Ok && aborted()) {
     result = TeamResult::Aborted;
     why = "ncclCommAbort was called";
@@ -110,13 +110,13 @@ TeamResult SharedTeam::exchange(Purpose purpose, const void* in, void* out, size
   if (result != TeamResult::Ok) return ended(result, std::string(nameOf(mine.kind)) + ": " + why);
 
   for (int rank = 0; rank < size_; ++rank) {
-    const arena::Letter& letter = area(rank).letters[parity];
-    if (letter.kind != mine.kind || letter.bytes != mine.bytes) {
+    const arena::HostData& other = area(rank).hostData[parity];
+    if (other.kind != mine.kind || other.bytes != mine.bytes) {
       return ended(TeamResult::Mismatch, "rank " + std::to_string(rank_) + " is at " + nameOf(mine.kind) + " (" +
                                              std::to_string(mine.bytes) + " B), rank " + std::to_string(rank) + " at " +
-                                             nameOf(letter.kind) + " (" + std::to_string(letter.bytes) + " B)");
+                                             nameOf(other.kind) + " (" + std::to_string(other.bytes) + " B)");
     }
-    if (bytes > 0) memcpy(static_cast<unsigned char*>(out) + static_cast<size_t>(rank) * bytes, letter.data, bytes);
+    if (bytes > 0) memcpy(static_cast<unsigned char*>(out) + static_cast<size_t>(rank) * bytes, other.data, bytes);
   }
   return TeamResult::Ok;
 }
@@ -177,16 +177,16 @@ TeamResult SharedTeam::shareSegments(size_t bytes, std::vector<std::shared_ptr<S
 
 bool SharedTeam::alive(int rank) const {
   if (rank < 0 || rank >= size_) return false;
-  const arena::Seat& seat = control_.seats[rank];
-  if (static_cast<arena::Presence>(seat.presence.load(std::memory_order_acquire)) == arena::Presence::Aborted) return false;
-  if (seat.process == self()) return true;
+  const arena::RankState& state = control_.ranks[rank];
+  if (static_cast<arena::Presence>(state.presence.load(std::memory_order_acquire)) == arena::Presence::Aborted) return false;
+  if (state.process == self()) return true;
   Look& look = looks_[rank];
   if (look.dead.load(std::memory_order_relaxed)) return false;
   const uint64_t time = now();
   uint64_t next = look.at.load(std::memory_order_relaxed);
   if (time < next) return true;
   if (!look.at.compare_exchange_strong(next, time + kLookInterval, std::memory_order_relaxed)) return true;
-  if (exists(seat.process)) return true;
+  if (exists(state.process)) return true;
   look.dead.store(true, std::memory_order_relaxed);
   return false;
 }
@@ -202,17 +202,22 @@ void SharedTeam::leave() { depart(arena::Presence::Left); }
 
 void SharedTeam::depart(arena::Presence how) {
   uint32_t present = static_cast<uint32_t>(arena::Presence::Present);
-  if (seat().presence.compare_exchange_strong(present, static_cast<uint32_t>(how), std::memory_order_acq_rel)) ringAll();
+  if (state().presence.compare_exchange_strong(present, static_cast<uint32_t>(how), std::memory_order_acq_rel)) ringAll();
 }
 
 void SharedTeam::fail(ncclResult_t code, const std::string& text) {
-  if (arena::pronounce(control_.failure, rank_, code, text.c_str())) ringAll();
+  if (arena::recordFailure(control_.failure, rank_, code, text.c_str())) ringAll();
 }
 
 void SharedTeam::failure(int* rank, ncclResult_t* code, std::string* text) {
   const char* words = "";
-  arena::readVerdict(control_.failure, rank, code, &words);
+  arena::readFailure(control_.failure, rank, code, &words);
   *text = words;
+}
+
+void SharedTeam::failCrossed(const std::string& text) {
+  control_.crossed.store(1, std::memory_order_release);
+  fail(ncclInvalidUsage, text);
 }
 
 std::string SharedTeam::failureText() {
@@ -224,9 +229,9 @@ std::string SharedTeam::failureText() {
 }
 
 void SharedTeam::ringAll() {
-  control_.host.bell.ring();
-  control_.device.bell.ring();
-  for (int rank = 0; rank < size_; ++rank) control_.seats[rank].messages.ring();
+  control_.host.changed.notifyAll();
+  control_.device.changed.notifyAll();
+  for (int rank = 0; rank < size_; ++rank) control_.ranks[rank].messages.notifyAll();
 }
 
 ncclResult_t resultOf(TeamResult result) {

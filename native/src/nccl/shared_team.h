@@ -29,9 +29,9 @@ class SharedTeam final : public Team {
 
   TeamResult exchange(Purpose purpose, const void* in, void* out, size_t bytes, uint64_t deadline);
 
-  // Blocks until ready() holds or there is reason to give up: the deadline, broken waits, abort, the failure of another rank,
-  // or that a rank for which missing() holds is gone. `why` tells the reason.
-  TeamResult await(Bell& bell, const std::function<bool()>& ready, const std::function<bool(int)>& missing,
+  // Blocks until ready() holds or there is reason to give up: the deadline, broken waits, abort, the failure of another
+  // rank, or that a rank for which missing() holds is gone. `why` tells the reason.
+  TeamResult await(EventCount& changed, const std::function<bool()>& ready, const std::function<bool(int)>& missing,
                    uint64_t deadline, std::string* why);
 
   // Ends the waits of this rank; the others learn it when they wait for this rank.
@@ -40,14 +40,17 @@ class SharedTeam final : public Team {
   void leave();
   // Tells all ranks that the communicator cannot go on. The first failure stays.
   void fail(ncclResult_t code, const std::string& text);
-  bool failed() const { return arena::pronounced(control_.failure); }
+  bool failed() const override { return arena::failureRecorded(control_.failure); }
   // Who failed and how. Only if failed(). The code is the failing rank's own; for the others it is ncclRemoteError.
   void failure(int* rank, ncclResult_t* code, std::string* text);
-  std::string failureText();
+  std::string failureText() override;
+  // Likewise, because the ranks called different operations: a failure of them all.
+  void failCrossed(const std::string& text);
+  bool crossed() const { return control_.crossed.load(std::memory_order_acquire) != 0 && failed(); }
 
   arena::Control& control() { return control_; }
   arena::RankArea& area(int rank) { return arena::area(memory_->data(), rank); }
-  arena::Seat& seat() { return control_.seats[rank_]; }
+  arena::RankState& state() { return control_.ranks[rank_]; }
 
  private:
   TeamResult ended(TeamResult result, const std::string& why);

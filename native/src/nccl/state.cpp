@@ -5,10 +5,12 @@
 #include <utility>
 
 #include "base/calls.h"
-#include "base/live.h"
+#include "base/object_counts.h"
 #include "base/thread.h"
+#include "base/try.h"
 #include "nccl/errors.h"
-#include "nccl/quarantine.h"
+#include "nccl/call_sequence.h"
+#include "nccl/delayed_free.h"
 
 namespace emu {
 
@@ -43,6 +45,15 @@ ncclWindow_vidmem* window(ncclComm_t comm, ncclWindow_t window) {
   return found == state->windows.end() ? nullptr : found->second.get();
 }
 
+std::string noteCollective(ncclComm_t comm, const std::string& operation) {
+  const std::shared_ptr<nccl::CommState> state = nccl::find(comm);
+  if (state == nullptr || state->stage.load(std::memory_order_acquire) == nccl::Stage::Starting) return "";
+  state->noteCollective(operation);
+  std::string text = state->callsDiffer();
+  if (!text.empty()) state->ranks().failCrossed(text);
+  return text;
+}
+
 namespace nccl {
 
 CommState::CommState(int deviceOrdinal, const Config& configuration) : ncclComm{}, config(configuration) {
@@ -72,7 +83,8 @@ ncclResult_t CommState::asyncError() {
     ncclResult_t code = ncclRemoteError;
     std::string text;
     ranks_->failure(&rank, &code, &text);
-    failAsync(rank == ranks_->rank() ? code : ncclRemoteError, ranks_->failureText());
+    const bool own = rank == ranks_->rank() || ranks_->crossed();
+    failAsync(own ? code : ncclRemoteError, ranks_->failureText());
     const std::lock_guard<std::mutex> lock(asyncMutex_);
     return async_;
   }
@@ -101,6 +113,17 @@ void CommState::failAsync(ncclResult_t result, const std::string& text) {
   if (async_ != ncclSuccess) return;
   async_ = result;
   asyncText_ = text;
+}
+
+void CommState::noteCollective(const std::string& operation) {
+  const std::lock_guard<std::mutex> lock(callsMutex_);
+  const std::string text = noteCall(*ranks_, operation);
+  if (callsDiffer_.empty()) callsDiffer_ = text;
+}
+
+std::string CommState::callsDiffer() {
+  const std::lock_guard<std::mutex> lock(callsMutex_);
+  return callsDiffer_;
 }
 
 void CommState::runInBackground(std::function<ncclResult_t(std::string*)> body) {
@@ -136,16 +159,16 @@ void CommState::close() {
     registrations.clear();
     operators.clear();
   }
-  live::windows.add(device, -static_cast<int64_t>(gone.size()));
+  objects::windows.add(device, -static_cast<int64_t>(gone.size()));
   if (stage.load(std::memory_order_acquire) != Stage::Starting) ranks_->leave();
 }
 
 std::shared_ptr<CommState> create(int device, const Config& config) {
-  auto state = std::allocate_shared<CommState>(QuarantineAllocator<CommState>(), device, config);
+  auto state = std::allocate_shared<CommState>(DelayedFreeAllocator<CommState>(), device, config);
   Registry& known = registry();
   const std::lock_guard<std::mutex> lock(known.mutex);
   known.live.emplace(state.get(), state);
-  live::communicators.add(device, 1);
+  objects::communicators.add(device, 1);
   return state;
 }
 
@@ -163,41 +186,47 @@ std::shared_ptr<CommState> take(ncclComm_t comm) {
   if (found == known.live.end()) return nullptr;
   std::shared_ptr<CommState> state = std::move(found->second);
   known.live.erase(found);
-  live::communicators.add(state->device, -1);
+  objects::communicators.add(state->device, -1);
   return state;
 }
 
-std::shared_ptr<CommState> ready(ncclComm_t comm, ncclResult_t* why) {
-  std::shared_ptr<CommState> state = find(comm);
-  if (state == nullptr) {
-    *why = comm == nullptr ? fail(ncclInvalidArgument, "comm is NULL")
-                           : fail(ncclInvalidArgument, "comm %p is not a live communicator", static_cast<void*>(comm));
-    return nullptr;
+std::shared_ptr<CommState> ownerOf(ncclWindow_t window) {
+  std::vector<std::shared_ptr<CommState>> all;
+  {
+    Registry& known = registry();
+    const std::lock_guard<std::mutex> lock(known.mutex);
+    for (const auto& entry : known.live) all.push_back(entry.second);
   }
+  for (const std::shared_ptr<CommState>& comm : all) {
+    const std::lock_guard<std::mutex> lock(comm->mutex);
+    if (comm->windows.count(window) != 0) return comm;
+  }
+  return nullptr;
+}
+
+ncclResult_t ready(ncclComm_t comm, Comm* out) {
+  if (comm == nullptr) return fail(ncclInvalidArgument, "comm is NULL");
+  const Comm state = find(comm);
+  if (state == nullptr) return fail(ncclInvalidArgument, "comm %p is not a live communicator", static_cast<void*>(comm));
   const bool started = state->stage.load(std::memory_order_acquire) != Stage::Starting;
   if (started) calls::setRank(state->rank());
   const ncclResult_t async = state->asyncError();
   if (async == ncclInProgress || (async == ncclSuccess && !started)) {
-    *why = fail(ncclInvalidArgument, "comm %p is still in progress: ncclCommGetAsyncError must answer ncclSuccess first",
+    return fail(ncclInvalidArgument, "comm %p is still in progress: ncclCommGetAsyncError must answer ncclSuccess first",
                 static_cast<void*>(comm));
-    return nullptr;
   }
-  if (async != ncclSuccess) {
-    *why = failWith(async, "the communicator has failed: " + state->asyncText());
-    return nullptr;
-  }
-  return state;
+  if (async != ncclSuccess) return failWith(async, "the communicator has failed: " + state->asyncText());
+  *out = state;
+  return ncclSuccess;
 }
 
-std::shared_ptr<CommState> usable(ncclComm_t comm, ncclResult_t* why) {
-  std::shared_ptr<CommState> state = ready(comm, why);
-  if (state == nullptr) return nullptr;
-  switch (state->stage.load(std::memory_order_acquire)) {
-    case Stage::Finalized: *why = fail(ncclInvalidArgument, "ncclCommFinalize was called on the communicator"); break;
-    case Stage::Suspended: *why = fail(ncclInvalidUsage, "the communicator is suspended"); break;
-    default: return state;
+ncclResult_t usable(ncclComm_t comm, Comm* out) {
+  EMU_TRY(ready(comm, out));
+  switch ((*out)->stage.load(std::memory_order_acquire)) {
+    case Stage::Finalized: return fail(ncclInvalidArgument, "ncclCommFinalize was called on the communicator");
+    case Stage::Suspended: return fail(ncclInvalidUsage, "the communicator is suspended");
+    default: return ncclSuccess;
   }
-  return nullptr;
 }
 
 }  // namespace nccl

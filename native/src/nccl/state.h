@@ -15,7 +15,7 @@
 #include "nccl/config.h"
 #include "nccl/reduction.h"
 #include "nccl/shared_team.h"
-#include "nccl/turnstile.h"
+#include "nccl/call_order.h"
 
 namespace emu::nccl {
 
@@ -60,16 +60,19 @@ class CommState final : public ncclComm, public std::enable_shared_from_this<Com
 
   std::atomic<Stage> stage{Stage::Starting};
   const Config config;
-  Turnstile turnstile;
+  CallOrder order;
   std::mutex issue;  // held while work is put on a stream
+  // Notes a collective operation in the order of the calls. What follows a difference between the ranks is reported by
+  // the work when it runs.
+  void noteCollective(const std::string& operation);
+  std::string callsDiffer();  // "" or a text that names the first two calls that differ
   std::atomic<int> captured{0};  // pieces of its work that live in graphs
 
   std::mutex mutex;  // of what follows
   std::map<unsigned int, std::shared_ptr<PreMulSum>> operators;
   unsigned int nextOperator = ncclNumOps;
   std::map<ncclWindow_t, std::shared_ptr<ncclWindow_vidmem>> windows;
-  uint64_t symmetricWindows = 0;  // registered so far: the next ordinal
-  uint64_t localWindows = 0;
+  uint64_t registeredWindows = 0;  // so far: the next ordinal
   std::set<uintptr_t> registrations;  // of ncclCommRegister
 
  private:
@@ -79,18 +82,25 @@ class CommState final : public ncclComm, public std::enable_shared_from_this<Com
   ncclResult_t async_ = ncclInProgress;
   std::string asyncText_;
   std::thread background_;
+  std::mutex callsMutex_;
+  std::string callsDiffer_;
 };
+
+using Comm = std::shared_ptr<CommState>;
 
 // ---- registry ----
 
-std::shared_ptr<CommState> create(int device, const Config& config);
-std::shared_ptr<CommState> find(ncclComm_t comm);  // NULL unless live
+Comm create(int device, const Config& config);
+Comm find(ncclComm_t comm);  // NULL unless live
 // Takes the communicator out: only one caller gets it.
-std::shared_ptr<CommState> take(ncclComm_t comm);
+Comm take(ncclComm_t comm);
 
-// The communicator if it is live, initialised and without error; otherwise NULL and what the call must answer.
-std::shared_ptr<CommState> ready(ncclComm_t comm, ncclResult_t* why);
+// The live communicator that the live window belongs to; NULL if there is none.
+Comm ownerOf(ncclWindow_t window);
+
+// The communicator if it is live, initialised and without error; otherwise what the call must answer.
+ncclResult_t ready(ncclComm_t comm, Comm* out);
 // Likewise, and it takes operations.
-std::shared_ptr<CommState> usable(ncclComm_t comm, ncclResult_t* why);
+ncclResult_t usable(ncclComm_t comm, Comm* out);
 
 }  // namespace emu::nccl

@@ -1,7 +1,7 @@
 // What the ranks of a communicator share: found through the 128-byte unique id, threads and processes alike.
 //
-// Everything lives in anonymous shared memory (memfd) that other processes open through /proc/<pid>/fd, so no name outlives
-// the processes, whatever kills them.
+// Everything lives in anonymous shared memory (memfd) that other processes open through /proc/<pid>/fd, so no name
+// outlives the processes, whatever kills them.
 #pragma once
 
 #include <cstddef>
@@ -47,7 +47,8 @@ class Team {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  // Host-side collectives, called by the API thread of every rank in the same order; each ends by `deadline` at the latest.
+  // Host-side collectives, called by the API thread of every rank in the same order; each ends by `deadline` at the
+  // latest.
   virtual TeamResult barrier(uint64_t deadline) = 0;
   // in: `bytes` of this rank; out: size() * bytes in rank order. bytes is at most 4096.
   virtual TeamResult allGather(const void* in, void* out, size_t bytes, uint64_t deadline) = 0;
@@ -57,6 +58,10 @@ class Team {
   // For the waits of device work: whether to give up.
   virtual bool alive(int rank) const = 0;    // its process exists and it did not call ncclCommAbort
   virtual bool aborted() const = 0;          // this rank called ncclCommAbort
+
+  // Whether the communicator cannot go on, as a rank has told all; and why.
+  virtual bool failed() const = 0;
+  virtual std::string failureText() = 0;
 
   // What ended the calling thread's last host-side collective that did not end with Ok, in words that name the ranks.
   virtual std::string explain() const = 0;

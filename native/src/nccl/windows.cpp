@@ -4,29 +4,36 @@
 #include <vector>
 
 #include "base/host_access.h"
-#include "base/live.h"
+#include "base/object_counts.h"
 #include "cuda/memory.h"
 #include "nccl/errors.h"
 #include "nccl/group.h"
-#include "nccl/quarantine.h"
+#include "nccl/delayed_free.h"
 
 namespace emu::nccl {
 
 namespace {
 
 constexpr uint64_t kWindowMagic = 0x77696e646e63346a;
-// Ordinals of windows that are not symmetric lie above those that are: they are no business of the other ranks.
-constexpr uint64_t kLocal = uint64_t{1} << 32;
+// What a rank says of its part of a window.
+struct Part {
+  uint64_t bytes;
+  uint32_t flags;
+  uint32_t code;  // of its own checks
+  uint64_t base;
+  ProcessIdentity process;
+};
 
-void keep(CommState& comm, void* base, size_t bytes, ncclWindow_t* out, int flags) {
-  auto window = std::allocate_shared<ncclWindow_vidmem>(QuarantineAllocator<ncclWindow_vidmem>());
+void keep(CommState& comm, void* base, const std::vector<Part>& parts, ncclWindow_t* out, int flags) {
+  auto window = std::allocate_shared<ncclWindow_vidmem>(DelayedFreeAllocator<ncclWindow_vidmem>());
   const std::lock_guard<std::mutex> lock(comm.mutex);
-  const bool symmetric = (flags & NCCL_WIN_COLL_SYMMETRIC) != 0;
-  const uint64_t ordinal = symmetric ? comm.symmetricWindows++ : kLocal + comm.localWindows++;
-  *window = {kWindowMagic, &comm, ordinal, static_cast<unsigned char*>(base), bytes, flags};
+  *window = {kWindowMagic, &comm, comm.registeredWindows++, static_cast<unsigned char*>(base), parts.front().bytes, flags, {}};
+  for (const Part& part : parts) {
+    window->parts.push_back(part.process == self() ? reinterpret_cast<unsigned char*>(part.base) : nullptr);
+  }
   *out = window.get();
   comm.windows.emplace(window.get(), std::move(window));
-  live::windows.add(comm.device, 1);
+  objects::windows.add(comm.device, 1);
 }
 
 // Whether the memory may become a window; `text` tells why not.
@@ -34,22 +41,16 @@ ncclResult_t checkMemory(const CommState& comm, const void* base, size_t bytes, 
   if (!memory::accessible(base, bytes, comm.device, text)) return ncclInvalidArgument;
   if ((flags & NCCL_WIN_COLL_SYMMETRIC) == 0) return ncclSuccess;
   memory::Block block;
-  if (memory::find(base, &block) && block.kind == memory::Kind::Symmetric) return ncclSuccess;
-  *text = "a symmetric window needs memory of ncclMemAlloc, this is " + memory::describe(base);
+  const bool known = memory::find(base, &block);
+  if (known && (block.kind == memory::Kind::Symmetric || block.kind == memory::Kind::Declared)) return ncclSuccess;
+  *text = "a symmetric window needs memory of ncclMemAlloc or cuMemCreate, this is " + memory::describe(base);
   return ncclUnhandledCudaError;
 }
-
-// What a rank says of its part of a symmetric window.
-struct Part {
-  uint64_t bytes;
-  uint32_t flags;
-  uint32_t code;  // of its own checks
-};
 
 ncclResult_t registerTogether(CommState& comm, void* base, size_t bytes, ncclWindow_t* out, int flags, std::string* text) {
   SharedTeam& ranks = comm.ranks();
   const ncclResult_t checked = checkMemory(comm, base, bytes, flags, text);
-  const Part mine{bytes, static_cast<uint32_t>(flags), static_cast<uint32_t>(checked)};
+  const Part mine{bytes, static_cast<uint32_t>(flags), static_cast<uint32_t>(checked), reinterpret_cast<uintptr_t>(base), self()};
   std::vector<Part> parts(static_cast<size_t>(ranks.size()));
   const TeamResult result = ranks.exchange(Purpose::RegisterWindow, &mine, parts.data(), sizeof mine, waitLimit());
   if (result != TeamResult::Ok) {
@@ -69,7 +70,7 @@ ncclResult_t registerTogether(CommState& comm, void* base, size_t bytes, ncclWin
       return ncclInvalidArgument;
     }
   }
-  keep(comm, base, bytes, out, flags);
+  keep(comm, base, parts, out, flags);
   return ncclSuccess;
 }
 
@@ -85,19 +86,12 @@ ncclResult_t registerWindow(const std::shared_ptr<CommState>& comm, void* base, 
   if (reinterpret_cast<uintptr_t>(base) % NCCL_WIN_REQUIRED_ALIGNMENT != 0) {
     return fail(ncclInvalidArgument, "a window must begin at a multiple of %d, not at %p", NCCL_WIN_REQUIRED_ALIGNMENT, base);
   }
-  if ((flags & NCCL_WIN_COLL_SYMMETRIC) == 0) {
-    std::string text;
-    const ncclResult_t checked = checkMemory(*comm, base, bytes, flags, &text);
-    if (checked != ncclSuccess) return failWith(checked, "window: " + text);
-    keep(*comm, base, bytes, out, flags);
-    return ncclSuccess;
-  }
-  group::Meeting meeting;
-  meeting.comm = comm;
-  meeting.body = [comm, base, bytes, out, flags](std::string* text) {
+  group::HostOperation hostOperation;
+  hostOperation.comm = comm;
+  hostOperation.body = [comm, base, bytes, out, flags](std::string* text) {
     return registerTogether(*comm, base, bytes, out, flags, text);
   };
-  return group::meet(std::move(meeting));
+  return group::runHostOperation(std::move(hostOperation));
 }
 
 ncclResult_t deregisterWindow(CommState& comm, ncclWindow_t window) {
@@ -106,7 +100,7 @@ ncclResult_t deregisterWindow(CommState& comm, ncclWindow_t window) {
   if (comm.windows.erase(window) == 0) {
     return fail(ncclInvalidArgument, "win %p is not a live window of the communicator", static_cast<void*>(window));
   }
-  live::windows.add(comm.device, -1);
+  objects::windows.add(comm.device, -1);
   return ncclSuccess;
 }
 

@@ -1,6 +1,7 @@
 #include "ep/ht/combine.h"
 
 #include "ep/ht/combine_run.h"
+#include "ep/ht/execution.h"
 #include "ep/ht/stages.h"
 #include "ep/window.h"
 
@@ -27,14 +28,6 @@ ncclResult_t checkBackward(Call& call, const Handle& handle, const CombineArgume
   if (handle.expertMajor() ? w->in.ndim != 1 : w->in.ndim != 2 || w->in.sizes[1] != w->out.sizes[1]) {
     return call.aborts("inputs.topk_weights has the wrong shape");
   }
-  if (w->out.sizes[1] != handle.topk) return call.undefined("outputs.topk_weights has %zu columns, the handle %zu", w->out.sizes[1], handle.topk);
-  if (w->in.sizes[0] < a.tokens.sizes[0]) {
-    return call.undefined("inputs.topk_weights has %zu rows, inputs.tokens %zu", w->in.sizes[0], a.tokens.sizes[0]);
-  }
-  if (a.tokens.sizes[0] > handle.group->shape.maxReceive) {
-    return call.undefined("a backward combine of %zu rows overruns buffers of max_recv_tokens_per_rank %zu", a.tokens.sizes[0],
-                          handle.group->shape.maxReceive);
-  }
   return ncclSuccess;
 }
 
@@ -44,17 +37,11 @@ ncclResult_t checkOutput(Call& call, const CombineArguments& a) {
   if (!a.outTokens.is(a.tokenCount, a.tokens.sizes[1])) {
     return call.aborts("outputs.tokens must be [%zu,%zu]", a.tokenCount, a.tokens.sizes[1]);
   }
-  if (a.outTokens.type != a.tokens.type) {
-    return call.undefined("outputs.tokens is %s, inputs.tokens %s", typeName(a.outTokens.type), typeName(a.tokens.type));
-  }
   return ncclSuccess;
 }
 
 ncclResult_t checkKernel(Call& call, const Handle& handle, size_t elements, size_t rowBytes) {
   const Group& group = *handle.group;
-  if (rowBytes > group.shape.maxTokenBytes) {
-    return call.undefined("rows of %zu bytes overrun staging made for max_token_bytes %zu", rowBytes, group.shape.maxTokenBytes);
-  }
   if (auto failure = checkCombineStages(call, group, rowBytes)) return failure;
   if (elements % 8 != 0) return call.aborts("%zu elements per row are no multiple of 8", elements);
   if (!handle.expertMajor()) return ncclSuccess;
@@ -69,13 +56,33 @@ ncclResult_t checkKernel(Call& call, const Handle& handle, size_t elements, size
   return ncclSuccess;
 }
 
+// What the real library takes and gets wrong.
+ncclResult_t checkStrictly(Call& call, const Handle& handle, const CombineArguments& a, const Weights& w) {
+  const Shape& shape = handle.group->shape;
+  if (a.tokenCount > shape.maxDispatch) {
+    return call.undefined("%zu tokens, max_dispatch_tokens_per_rank is %zu", a.tokenCount, shape.maxDispatch);
+  }
+  if (a.tokens.rowBytes() > shape.maxTokenBytes) {
+    return call.undefined("rows of %zu bytes overrun staging made for max_token_bytes %zu", a.tokens.rowBytes(), shape.maxTokenBytes);
+  }
+  if (a.outTokens.type != a.tokens.type) {
+    return call.undefined("outputs.tokens is %s, inputs.tokens %s", typeName(a.outTokens.type), typeName(a.tokens.type));
+  }
+  if (auto failure = checkWindow(call, "inputs.tokens", handle.group->comm, a.tokens)) return failure;
+  if (!a.backward) return ncclSuccess;
+  if (w.out.sizes[1] != handle.topk) return call.undefined("outputs.topk_weights has %zu columns, the handle %zu", w.out.sizes[1], handle.topk);
+  if (w.in.sizes[0] < a.tokens.sizes[0]) {
+    return call.undefined("inputs.topk_weights has %zu rows, inputs.tokens %zu", w.in.sizes[0], a.tokens.sizes[0]);
+  }
+  if (a.tokens.sizes[0] <= shape.maxReceive) return ncclSuccess;
+  return call.undefined("a backward combine of %zu rows overruns buffers of max_recv_tokens_per_rank %zu", a.tokens.sizes[0],
+                        shape.maxReceive);
+}
+
 }  // namespace
 
 ncclResult_t combineHt(Call& call, const std::shared_ptr<Handle>& handle, CombineArguments& a, cudaStream_t stream) {
   const Group& group = *handle->group;
-  if (a.tokenCount > group.shape.maxDispatch) {
-    return call.undefined("%zu tokens, max_dispatch_tokens_per_rank is %zu", a.tokenCount, group.shape.maxDispatch);
-  }
   if (a.tokens.ndim == 0) return call.invalidArgument("inputs.tokens has no dimensions");
   if (a.tokens.ndim != 2) return call.aborts("inputs.tokens has %u dimensions, expected 2", a.tokens.ndim);
   const size_t rowBytes = a.tokens.rowBytes();
@@ -89,7 +96,6 @@ ncclResult_t combineHt(Call& call, const std::shared_ptr<Handle>& handle, Combin
     return call.invalidArgument("a forward combine has no inputs.topk_weights");
   }
   if (auto failure = checkOutput(call, a)) return failure;
-  if (auto failure = checkWindow(call, "inputs.tokens", group.comm, a.tokens)) return failure;
   if (group.zeroCopyOn && !windowed(a.tokens)) return call.invalidArgument("zero_copy is ON, but inputs.tokens lies in no window");
   const bool permutes = handle->expertMajor() && !handle->duplicates();
   auto op = std::make_shared<HtCombine>();
@@ -99,6 +105,7 @@ ncclResult_t combineHt(Call& call, const std::shared_ptr<Handle>& handle, Combin
     if (auto failure = resolveWindow(call, name, group.comm, tensor)) return failure;
   }
   if (auto failure = checkKernel(call, *handle, a.tokens.sizes[1], rowBytes)) return failure;
+  if (auto failure = checkStrictly(call, *handle, a, weights)) return failure;
 
   op->plan = HtPlan(call.function(), *handle, a.tokenCount);
   op->backward = a.backward;
@@ -110,12 +117,7 @@ ncclResult_t combineHt(Call& call, const std::shared_ptr<Handle>& handle, Combin
   op->inWeights = reinterpret_cast<const float*>(weights.in.data);
   op->out = a.outTokens.data;
   op->outWeights = reinterpret_cast<float*>(weights.out.data);
-  Work work;
-  work.name = "ncclEpCombine";
-  work.rank = group.rank;
-  work.run = [op](WorkContext& context) { return op->run(context); };
-  const cudaError_t error = submit(stream, std::move(work));
-  return error == cudaSuccess ? ncclSuccess : call.throws("CUDA error %d", static_cast<int>(error));
+  return submitHt(call, op, stream);
 }
 
 }  // namespace emu::ep

@@ -1,11 +1,11 @@
 #include "ep/ht/combine_run.h"
 
-#include "base/misuse.h"
+#include "ep/address_check.h"
+#include "ep/ht/execution.h"
 #include "ep/ht/lists.h"
 #include "ep/numeric/reduce.h"
 #include "ep/routing.h"
 #include "ep/rows.h"
-#include "ep/touch.h"
 
 namespace emu::ep {
 
@@ -17,58 +17,36 @@ constexpr size_t kMostDupTopk = 32;
 }  // namespace
 
 cudaError_t HtCombine::run(WorkContext& context) const {
-  HtTurn turn(plan, Operation::Combine, Channel::Combine, context);
-  if (const cudaError_t error = turn.start(true)) return error;
-  if (const cudaError_t error = touchAll(context)) return error;
-  if (const cudaError_t error = turn.awaitRegion()) return error;
-  if (const cudaError_t error = stage(context, turn)) return error;
-  for (int r = 0; r < plan.group->ranks; ++r) turn.post(r);
-
-  uint64_t present = 0;
-  for (int source = 0; source < plan.group->ranks; ++source) {
-    bool here = false;
-    if (const cudaError_t error = turn.receive(source, &here)) return error;
-    if (!here) continue;
-    present |= uint64_t{1} << source;
-    const MoveHeader& header = turn.region(source).move();
-    if (header.topk != plan.topk || header.expertMajor != (plan.expertMajor ? 1u : 0u) || header.rowBytes != rowBytes ||
-        header.backward != (backward ? 1u : 0u)) {
-      return context.fail(cudaErrorLaunchFailure, "%s: ranks %d and %d differ in top-k, layout, row bytes, or direction",
-                          plan.function, plan.group->rank, source);
-    }
-    if (header.tokensWindow != tokensWindow) {
-      return context.fail(cudaErrorLaunchFailure, "%s: the windows of ranks %d and %d differ in registration order or offset",
-                          plan.function, plan.group->rank, source);
-    }
-  }
-  reduce(turn, present);
-  if (backward) returnGradients(turn, present);
-  return cudaSuccess;
+  HtExecution execution(plan, Operation::Combine, Channel::Combine, context);
+  if (const cudaError_t error = execution.start(true)) return error;
+  if (const cudaError_t error = checkAddresses(context)) return error;
+  if (const cudaError_t error = execution.awaitRegion()) return error;
+  if (const cudaError_t error = stage(context, execution)) return error;
+  execution.postToAll();
+  if (const cudaError_t error = execution.receiveFromAll([&](int source) { return execution.checkSource(source); })) return error;
+  reduce(execution);
+  return backward ? returnGradients(context, execution) : cudaSuccess;
 }
 
-cudaError_t HtCombine::touchAll(WorkContext& context) const {
+cudaError_t HtCombine::checkAddresses(WorkContext& context) const {
   const size_t columns = plan.expertMajor ? 1 : plan.topk;
   const size_t rows = std::min(inRows, plan.group->ht.regions.stagedRows);
-  Touch touch(context, plan.function, plan.group->rank);
-  touch("handle memory", plan.block, plan.parts.bytes);
-  touch("inputs.tokens", in, rows * rowBytes);
-  if (backward) touch("inputs.topk_weights", inWeights, rows * columns * sizeof(float));
-  touch("outputs.tokens", out, plan.tokens * rowBytes);
-  if (backward) touch("outputs.topk_weights", outWeights, plan.tokens * plan.topk * sizeof(float));
-  return touch.good() ? cudaSuccess : cudaErrorIllegalAddress;
+  AddressCheck check(context, plan.function, plan.group->rank);
+  check.bytes("handle memory", plan.block, plan.parts.bytes);
+  check.rows("inputs.tokens", in, rows * rowBytes);
+  if (backward) check.elements("inputs.topk_weights", inWeights, rows * columns);
+  check.rows("outputs.tokens", out, plan.tokens * rowBytes);
+  if (backward) check.elements("outputs.topk_weights", outWeights, plan.tokens * plan.topk);
+  return check.error();
 }
 
 // Puts the rows that go home into this rank's region.
-cudaError_t HtCombine::stage(WorkContext& context, HtTurn& turn) const {
-  const Region region = turn.region(plan.group->rank);
+cudaError_t HtCombine::stage(WorkContext& context, HtExecution& execution) const {
+  const Region region = execution.mine();
   MoveHeader& header = region.move();
-  header.topk = static_cast<uint32_t>(plan.topk);
-  header.expertMajor = plan.expertMajor ? 1 : 0;
-  header.rowBytes = static_cast<uint32_t>(rowBytes);
-  header.backward = backward ? 1 : 0;
+  header = plan.moveHeader(rowBytes, backward);
   header.tokensWindow = tokensWindow;
-  header.tokens = 0;
-  if (plan.duplicates) return stageExperts(context, turn, region);
+  if (plan.duplicates) return stageExperts(context, execution, region);
   return plan.expertMajor ? stagePermuted(context, region) : stageFlat(context, region);
 }
 
@@ -80,8 +58,7 @@ cudaError_t HtCombine::tooFewRows(WorkContext& context, size_t needed) const {
 cudaError_t HtCombine::stageFlat(WorkContext& context, const Region& region) const {
   const size_t rows = plan.keptTokens(plan.group->ht.regions.stagedRows);
   if (rows > inRows) {
-    misuse(End::Undefined, plan.group->rank, plan.function, "inputs.tokens has %zu rows, %zu slots are in use", inRows, rows);
-    return tooFewRows(context, rows);
+    return undefinedWork(context, plan.function, plan.group->rank, "inputs.tokens has %zu rows, %zu slots are in use", inRows, rows);
   }
   const RowCopier copier(rows * rowBytes, plan.shape().ranks);
   for (size_t row = 0; row < rows; ++row) copier.copy(region.combineRow(row), in + row * rowBytes, rowBytes);
@@ -121,16 +98,15 @@ cudaError_t HtCombine::stagePermuted(WorkContext& context, const Region& region)
 }
 
 // dup modes: every expert row goes home as it is, but LocalDup adds up a token's rows in its first one before.
-cudaError_t HtCombine::stageExperts(WorkContext& context, HtTurn& turn, const Region& region) const {
+cudaError_t HtCombine::stageExperts(WorkContext& context, HtExecution& execution, const Region& region) const {
   const size_t rows = plan.keptRows(std::min(plan.budget(), plan.group->ht.regions.stagedRows));
   if (rows > inRows) {
-    misuse(End::Undefined, plan.group->rank, plan.function, "inputs.tokens has %zu rows, %zu slots are in use", inRows, rows);
-    return tooFewRows(context, rows);
+    return undefinedWork(context, plan.function, plan.group->rank, "inputs.tokens has %zu rows, %zu slots are in use", inRows, rows);
   }
-  std::vector<unsigned char>& skipped = turn.scratch().marks;
+  std::vector<unsigned char>& skipped = execution.scratch().marks;
   skipped.assign(rows, 0);
   if (localDup()) {
-    if (const cudaError_t error = addUpGroups(context, turn, region, rows)) return error;
+    if (const cudaError_t error = addUpGroups(context, execution, region, rows)) return error;
   }
   const RowCopier copier(rows * rowBytes, plan.shape().ranks);
   for (size_t row = 0; row < rows; ++row) {
@@ -141,12 +117,12 @@ cudaError_t HtCombine::stageExperts(WorkContext& context, HtTurn& turn, const Re
   return cudaSuccess;
 }
 
-cudaError_t HtCombine::addUpGroups(WorkContext& context, HtTurn& turn, const Region& region, size_t rows) const {
+cudaError_t HtCombine::addUpGroups(WorkContext& context, HtExecution& execution, const Region& region, size_t rows) const {
   if (plan.topk > kMostDupTopk) {
     return context.fail(cudaErrorLaunchFailure, "%s on rank %d: num_topk %zu is above %zu", plan.function, plan.group->rank, plan.topk,
                         kMostDupTopk);
   }
-  std::vector<unsigned char>& skipped = turn.scratch().marks;
+  std::vector<unsigned char>& skipped = execution.scratch().marks;
   const auto groups = static_cast<size_t>(plan.hasMaps() ? std::max<int64_t>(0, plan.counters().groupCount) : 0);
   for (size_t g = 0; g < std::min(groups, plan.budget() / 2); ++g) {
     const int32_t* const slots = plan.groups() + g * plan.groupColumns();
@@ -171,11 +147,11 @@ cudaError_t HtCombine::addUpGroups(WorkContext& context, HtTurn& turn, const Reg
 }
 
 // The staged rows that make up a token, in the order in which they are added.
-size_t HtCombine::contributions(const HtTurn& turn, uint64_t present, size_t token, const void** rows) const {
+size_t HtCombine::contributions(const HtExecution& execution, size_t token, const void** rows) const {
   size_t n = 0;
   const auto add = [&](size_t source, size_t slot) {
-    if ((present >> source & 1) == 0) return;
-    const Region from = turn.region(static_cast<int>(source));
+    if (!execution.present(source)) return;
+    const Region from = execution.region(static_cast<int>(source));
     if (slot < from.move().tokens) rows[n++] = from.combineRow(slot);
   };
   const size_t columns = plan.slotColumns();
@@ -197,26 +173,26 @@ size_t HtCombine::contributions(const HtTurn& turn, uint64_t present, size_t tok
   return n;
 }
 
-void HtCombine::reduce(const HtTurn& turn, uint64_t present) const {
-  std::vector<const void*>& rows = turn.scratch().rows;
+void HtCombine::reduce(const HtExecution& execution) const {
+  std::vector<const void*>& rows = execution.scratch().rows;
   rows.resize(plan.slotColumns());
   for (size_t t = 0; t < plan.tokens; ++t) {
-    const size_t n = plan.hasMaps() ? contributions(turn, present, t, rows.data()) : 0;
+    const size_t n = plan.hasMaps() ? contributions(execution, t, rows.data()) : 0;
     sumRows(type, rows.data(), n, elements, out + t * rowBytes);
   }
 }
 
 // Each gradient of a (token, expert) pair goes to every position that names the expert.
-void HtCombine::returnGradients(HtTurn& turn, uint64_t present) const {
-  HtState::Scratch& scratch = turn.scratch();
+cudaError_t HtCombine::returnGradients(WorkContext& context, HtExecution& execution) const {
+  HtState::Scratch& scratch = execution.scratch();
   const size_t columns = plan.topk;
   std::fill(outWeights, outWeights + plan.tokens * columns, 0.0f);
-  if (!plan.hasMaps()) return;
-  plan.distinctExperts(scratch);
+  if (!plan.hasMaps()) return cudaSuccess;
+  const cudaError_t routed = plan.distinctExperts(scratch, context);
   const RoutingReader reader(plan.routingCopy(), plan.wideRouting);
   eachDestination(plan, scratch, [&](size_t destination, const RouteEntry& entry) {
-    if ((present >> destination & 1) == 0) return;
-    const Region from = turn.region(static_cast<int>(destination));
+    if (!execution.present(destination)) return;
+    const Region from = execution.region(static_cast<int>(destination));
     for (uint32_t j = 0; j < entry.count; ++j) {
       int32_t slot = -1;
       size_t at = 0;
@@ -235,6 +211,7 @@ void HtCombine::returnGradients(HtTurn& turn, uint64_t present) const {
       }
     }
   });
+  return routed;
 }
 
 }  // namespace emu::ep

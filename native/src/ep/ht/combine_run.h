@@ -5,6 +5,8 @@
 
 namespace emu::ep {
 
+class HtExecution;
+
 struct HtCombine {
   HtPlan plan;
   bool backward = false;
@@ -24,16 +26,16 @@ struct HtCombine {
  private:
   bool localDup() const { return plan.duplicates && plan.group->mode == ExpertMode::LocalDup; }
   size_t gradientColumns() const { return std::min(plan.topk, plan.shape().local()); }
-  cudaError_t touchAll(WorkContext& context) const;
-  cudaError_t stage(WorkContext& context, HtTurn& turn) const;
+  cudaError_t checkAddresses(WorkContext& context) const;
+  cudaError_t stage(WorkContext& context, HtExecution& execution) const;
   cudaError_t stageFlat(WorkContext& context, const Region& region) const;
   cudaError_t stagePermuted(WorkContext& context, const Region& region) const;
-  cudaError_t stageExperts(WorkContext& context, HtTurn& turn, const Region& region) const;
-  cudaError_t addUpGroups(WorkContext& context, HtTurn& turn, const Region& region, size_t rows) const;
+  cudaError_t stageExperts(WorkContext& context, HtExecution& execution, const Region& region) const;
+  cudaError_t addUpGroups(WorkContext& context, HtExecution& execution, const Region& region, size_t rows) const;
   cudaError_t tooFewRows(WorkContext& context, size_t needed) const;
-  void reduce(const HtTurn& turn, uint64_t present) const;
-  size_t contributions(const HtTurn& turn, uint64_t present, size_t token, const void** rows) const;
-  void returnGradients(HtTurn& turn, uint64_t present) const;
+  void reduce(const HtExecution& execution) const;
+  size_t contributions(const HtExecution& execution, size_t token, const void** rows) const;
+  cudaError_t returnGradients(WorkContext& context, HtExecution& execution) const;
 };
 
 }  // namespace emu::ep

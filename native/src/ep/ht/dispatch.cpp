@@ -2,7 +2,9 @@
 
 #include "cuda/device.h"
 #include "ep/ht/dispatch_run.h"
+#include "ep/ht/execution.h"
 #include "ep/ht/stages.h"
+#include "ep/release.h"
 #include "ep/window.h"
 
 namespace emu::ep {
@@ -24,14 +26,10 @@ class Launch {
     if (auto failure = checkCount()) return failure;
     if (auto failure = checkKernel()) return failure;
     // The real library launches its collective kernel here: what fails now costs this rank its outputs and nobody else's.
-    const ncclResult_t late = checkLate();
+    ncclResult_t late = checkLate();
+    if (late == ncclSuccess) late = checkStrictly();
     fill(late == ncclSuccess);
-    Work work;
-    work.name = "ncclEpDispatch";
-    work.rank = group_.rank;
-    work.run = [op = op_](WorkContext& context) { return op->run(context); };
-    const cudaError_t error = submit(stream_, std::move(work));
-    if (error != cudaSuccess) return call_.throws("CUDA error %d", static_cast<int>(error));
+    if (auto failure = submitHt(call_, op_, stream_)) return failure;
     return late;
   }
 
@@ -91,7 +89,6 @@ class Launch {
   }
 
   ncclResult_t chooseRule() {
-    if (auto failure = checkWindow(call_, "outputs.tokens", group_.comm, a_.outTokens)) return failure;
     if (group_.zeroCopyOn && !windowed(a_.outTokens)) return call_.invalidArgument("zero_copy is ON, but outputs.tokens lies in no window");
     const bool direct = windowed(a_.outTokens) && (!a_.forwardsScales() || windowed(a_.outScales));
     for (auto [name, tensor] : {std::pair<const char*, Tensor*>{"outputs.tokens", &a_.outTokens}, {"outputs.scales", &a_.outScales},
@@ -123,7 +120,8 @@ class Launch {
 
   ncclResult_t checkCount() {
     metaRows_ = budget();
-    if (op_->rule == RowsRule::Counted) {
+    // 0.2.0 has the counts on the device; it does not read them where the budget bounds what arrives.
+    if (op_->rule == RowsRule::Counted && (group_.eager || !release020())) {
       if (auto failure = readCount(&metaRows_)) return failure;
       if (a_.outTokens.sizes[0] < metaRows_) {
         return call_.invalidArgument("outputs.tokens has %zu rows, %zu are received", a_.outTokens.sizes[0], metaRows_);
@@ -157,9 +155,6 @@ class Launch {
 
   ncclResult_t checkLate() {
     if (a_.outTokens.ndim != 2) return call_.aborts("outputs.tokens has %u dimensions, expected 2", a_.outTokens.ndim);
-    if (a_.outTokens.sizes[1] != a_.tokens.sizes[1] && a_.outTokens.sizes[0] != 0) {
-      return call_.undefined("outputs.tokens has %zu columns, inputs.tokens %zu", a_.outTokens.sizes[1], a_.tokens.sizes[1]);
-    }
     if (!a_.backward) {
       if (auto failure = checkReceivedWeights()) return failure;
     }
@@ -178,17 +173,26 @@ class Launch {
     if (!handle_.expertMajor()) {
       if (ids_.type != ncclInt64 || ids_.ndim != 2) return call_.aborts("outputs.topk_idx must be i64 with 2 dimensions");
       if (weights_.sizes[0] != ids_.sizes[0]) return call_.invalidArgument("outputs.topk_weights and outputs.topk_idx differ in rows");
-      if (weights_.sizes[0] != 0 && (weights_.sizes[1] != handle_.topk || ids_.sizes[1] != handle_.topk)) {
-        return call_.undefined("outputs.topk_weights and outputs.topk_idx must have %zu columns", handle_.topk);
-      }
     }
     if (weights_.sizes[0] >= metaRows_) return ncclSuccess;
     return call_.invalidArgument("outputs.topk_weights has %zu rows, %zu are needed", weights_.sizes[0], metaRows_);
   }
 
+  // What the real library takes and gets wrong.
+  ncclResult_t checkStrictly() {
+    if (auto failure = checkWindow(call_, "outputs.tokens", group_.comm, a_.outTokens)) return failure;
+    if (a_.outTokens.sizes[1] != a_.tokens.sizes[1] && a_.outTokens.sizes[0] != 0) {
+      return call_.undefined("outputs.tokens has %zu columns, inputs.tokens %zu", a_.outTokens.sizes[1], a_.tokens.sizes[1]);
+    }
+    if (a_.backward || handle_.expertMajor() || weights_.sizes[0] == 0) return ncclSuccess;
+    if (weights_.sizes[1] == handle_.topk && ids_.sizes[1] == handle_.topk) return ncclSuccess;
+    return call_.undefined("outputs.topk_weights and outputs.topk_idx must have %zu columns", handle_.topk);
+  }
+
   void fill(bool delivers) {
     HtDispatch& op = *op_;
     op.plan = HtPlan(call_.function(), handle_, a_.tokenCount);
+    op.copiesBudget = release020();
     op.backward = a_.backward;
     op.delivers = delivers;
     op.tokenBytes = a_.tokens.rowBytes();

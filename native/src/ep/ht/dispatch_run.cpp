@@ -1,66 +1,64 @@
 #include "ep/ht/dispatch_run.h"
 
 #include "base/options.h"
+#include "ep/address_check.h"
 #include "ep/faults.h"
+#include "ep/ht/execution.h"
 #include "ep/ht/lists.h"
-#include "ep/reading_turns.h"
+#include "ep/read_pacer.h"
 #include "ep/routing.h"
-#include "ep/touch.h"
 
 namespace emu::ep {
 
 namespace {
 
-// Stands for the leftovers of earlier operations that the real library copies out of its staging: neither zeros nor what the
-// caller had there.
-constexpr int kStale = 0xdb;
+// Stands for rows of earlier operations: neither zeros nor what the caller had there.
+constexpr int kLeftover = 0xdb;
+
+// Staging behind the rows in use, [from, to): leftovers as far as an earlier dispatch has written, then zeros as it was created.
+// With poison on, nobody shall rely on either.
+void copyLeftovers(unsigned char* out, size_t from, size_t to, size_t written) {
+  if (from >= to) return;
+  const size_t end = options::poison() ? to : std::clamp(written, from, to);
+  std::memset(out + from, kLeftover, end - from);
+  std::memset(out + end, 0, to - end);
+}
 
 }  // namespace
 
 cudaError_t HtDispatch::run(WorkContext& context) const {
-  HtTurn turn(plan, Operation::Dispatch, Channel::Dispatch, context);
-  if (const cudaError_t error = turn.start(true)) return error;
-  Touch touch(context, plan.function, plan.group->rank);
-  touch("handle memory", plan.block, plan.parts.bytes);
-  touch("inputs.tokens", in, plan.tokens * tokenBytes);
-  if (scaleBytes > 0) touch("inputs.scales", inScales, plan.tokens * scaleBytes);
-  if (!backward) touch("inputs.topk_weights", inWeights, plan.tokens * plan.topk * sizeof(float));
-  if (!touch.good()) return cudaErrorIllegalAddress;
+  HtExecution execution(plan, Operation::Dispatch, Channel::Dispatch, context);
+  if (const cudaError_t error = execution.start(true)) return error;
+  if (const cudaError_t error = checkInputs(context)) return error;
   const size_t rows = rowsWritten();
   if (delivers) {
-    if (rows > outRows) {
-      return context.fail(cudaErrorLaunchFailure, "%s on rank %d: %zu rows arrive, the outputs hold %zu", plan.function,
-                          plan.group->rank, rows, outRows);
-    }
-    if (const cudaError_t error = touchAll(context, rows)) return error;
-    if (badIdKind) {
-      return context.fail(cudaErrorLaunchFailure, "%s on rank %d: unknown recv_topk_idx_kind", plan.function, plan.group->rank);
-    }
+    if (const cudaError_t error = checkOutputs(context, rows)) return error;
   }
 
+  cudaError_t routed = cudaSuccess;
   if (plan.hasMaps()) {
-    plan.distinctExperts(turn.scratch());
+    routed = plan.distinctExperts(execution.scratch(), context);
   } else {
-    turn.scratch().ids.clear();
-    turn.scratch().idsFrom.assign(plan.tokens + 1, 0);
+    execution.scratch().ids.clear();
+    execution.scratch().idsFrom.assign(plan.tokens + 1, 0);
   }
-  if (const cudaError_t error = turn.awaitRegion()) return error;
+  if (const cudaError_t error = execution.awaitRegion()) return error;
   const RowCopier copier((rows + plan.tokens) * (tokenBytes + scaleBytes), plan.shape().ranks);
-  publish(turn, copier);
+  publish(execution, copier);
   if (delivers && plan.permutes() && plan.group->drop) {
     clearRows(0, plan.budget());
     clearMeta(0, plan.budget());
   }
-  ReadingTurns turns(plan.group->ranks, plan.tokens * tokenBytes);
-  for (int source = 0; source < plan.group->ranks; ++source) {
-    turns.next();
-    bool present = false;
-    if (const cudaError_t error = turn.receive(source, &present)) return error;
-    if (!present) continue;
-    if (const cudaError_t error = deliver(context, turn, source, rows, delivers ? &copier : nullptr)) return error;
-  }
+  ReadPacer pacer(plan.group->ranks, plan.tokens * tokenBytes);
+  const cudaError_t received = execution.receiveFromAll([&](int source) {
+    pacer.next();
+    if (const cudaError_t error = execution.checkSource(source)) return error;
+    return delivers ? deliver(context, execution, source, rows, copier) : cudaSuccess;
+  });
+  if (received != cudaSuccess) return received;
   if (delivers) finishRows(rows);
-  return cudaSuccess;
+  noteStaged(rows);
+  return routed;
 }
 
 // Rows in use of the outputs.
@@ -68,35 +66,47 @@ size_t HtDispatch::rowsWritten() const {
   return plan.keptRows(plan.group->eager || rule == RowsRule::Counted ? outRows + 1 : plan.budget());
 }
 
-cudaError_t HtDispatch::touchAll(WorkContext& context, size_t rows) const {
+cudaError_t HtDispatch::checkInputs(WorkContext& context) const {
+  AddressCheck check(context, plan.function, plan.group->rank);
+  check.bytes("handle memory", plan.block, plan.parts.bytes);
+  check.rows("inputs.tokens", in, plan.tokens * tokenBytes);
+  if (scaleBytes > 0) check.rows("inputs.scales", inScales, plan.tokens * scaleBytes);
+  if (!backward) check.elements("inputs.topk_weights", inWeights, plan.tokens * plan.topk);
+  return check.error();
+}
+
+cudaError_t HtDispatch::checkOutputs(WorkContext& context, size_t rows) const {
+  if (rows > outRows) {
+    return context.fail(cudaErrorLaunchFailure, "%s on rank %d: %zu rows arrive, the outputs hold %zu", plan.function,
+                        plan.group->rank, rows, outRows);
+  }
   size_t tokenRows = rows;
   size_t metaRows = rule == RowsRule::Counted ? rows : plan.budget();
-  if (rule == RowsRule::Captured) tokenRows = std::min(plan.budget(), htStagingRows(plan.shape(), plan.group->mode));
+  if (rule == RowsRule::Captured) tokenRows = stagedRows();
   if (rule == RowsRule::Zones) {
     metaRows = rows;
     if (plan.group->drop) tokenRows = metaRows = plan.budget();
   }
-  Touch touch(context, plan.function, plan.group->rank);
-  touch("outputs.tokens", out, tokenRows * tokenBytes);
-  if (scaleBytes > 0) touch("outputs.scales", outScales, tokenRows * scaleBytes);
+  AddressCheck check(context, plan.function, plan.group->rank);
+  check.rows("outputs.tokens", out, tokenRows * tokenBytes);
+  if (scaleBytes > 0) check.rows("outputs.scales", outScales, tokenRows * scaleBytes);
   const size_t columns = plan.expertMajor ? 1 : plan.topk;
-  if (outWeights != nullptr) touch("outputs.topk_weights", outWeights, metaRows * columns * sizeof(float));
-  if (outIds != nullptr) touch("outputs.topk_idx", outIds, metaRows * columns * sizeof(int64_t));
-  return touch.good() ? cudaSuccess : cudaErrorIllegalAddress;
+  if (outWeights != nullptr) check.elements("outputs.topk_weights", outWeights, metaRows * columns);
+  if (outIds != nullptr) check.elements("outputs.topk_idx", outIds, metaRows * columns);
+  if (check.error() != cudaSuccess) return check.error();
+  if (!badIdKind) return cudaSuccess;
+  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: unknown recv_topk_idx_kind", plan.function, plan.group->rank);
 }
 
 // Stages each row that leaves once, lists what each destination gets, and tells everybody.
-void HtDispatch::publish(HtTurn& turn, const RowCopier& copier) const {
+void HtDispatch::publish(HtExecution& execution, const RowCopier& copier) const {
   const Shape& shape = plan.shape();
-  HtState::Scratch& scratch = turn.scratch();
-  const Region region = turn.region(plan.group->rank);
+  HtState::Scratch& scratch = execution.scratch();
+  const Region region = execution.mine();
   MoveHeader& header = region.move();
+  header = plan.moveHeader(tokenBytes, backward);
   header.tokens = static_cast<uint32_t>(plan.tokens);
-  header.topk = static_cast<uint32_t>(plan.topk);
-  header.expertMajor = plan.expertMajor ? 1 : 0;
-  header.rowBytes = static_cast<uint32_t>(tokenBytes);
   header.scaleBytes = static_cast<uint32_t>(scaleBytes);
-  header.backward = backward ? 1 : 0;
   header.tokensWindow = tokensWindow;
   header.scalesWindow = scalesWindow;
 
@@ -119,7 +129,7 @@ void HtDispatch::publish(HtTurn& turn, const RowCopier& copier) const {
       return entry->slot >= 0;
     });
   }
-  if (!backward) spreadWeights(turn, region);
+  if (!backward) spreadWeights(execution, region);
 
   scratch.marks.assign(plan.tokens, 0);
   for (uint32_t i = 0; i < region.first()[shape.ranks]; ++i) scratch.marks[region.entries()[i].token] = 1;
@@ -129,12 +139,12 @@ void HtDispatch::publish(HtTurn& turn, const RowCopier& copier) const {
     if (scaleBytes > 0) std::memcpy(region.dispatchRow(t) + tokenBytes, inScales + t * scaleBytes, scaleBytes);
   }
   copier.finish();
-  for (int r = 0; r < plan.group->ranks; ++r) turn.post(r);
+  execution.postToAll();
 }
 
 // The weight of each (token, distinct expert). Of a duplicated expert's weights any may survive: the last one here.
-void HtDispatch::spreadWeights(HtTurn& turn, const Region& region) const {
-  const HtState::Scratch& scratch = turn.scratch();
+void HtDispatch::spreadWeights(HtExecution& execution, const Region& region) const {
+  const HtState::Scratch& scratch = execution.scratch();
   const RoutingReader reader(plan.routingCopy(), plan.wideRouting);
   const uint64_t seed = options::shuffleSeed();
   Shuffle shuffle(seed ^ (static_cast<uint64_t>(plan.group->rank) << 8));
@@ -151,27 +161,17 @@ void HtDispatch::spreadWeights(HtTurn& turn, const Region& region) const {
   }
 }
 
-cudaError_t HtDispatch::deliver(WorkContext& context, const HtTurn& turn, int source, size_t rows, const RowCopier* copier) const {
-  const Region from = turn.region(source);
-  const MoveHeader& header = from.move();
+cudaError_t HtDispatch::deliver(WorkContext& context, const HtExecution& execution, int source, size_t rows,
+                                const RowCopier& copier) const {
+  const Region from = execution.region(source);
   const int rank = plan.group->rank;
-  if (header.topk != plan.topk || header.expertMajor != (plan.expertMajor ? 1u : 0u) || header.rowBytes != tokenBytes ||
-      header.scaleBytes != scaleBytes || header.backward != (backward ? 1u : 0u)) {
-    return context.fail(cudaErrorLaunchFailure, "%s: ranks %d and %d differ in top-k, layout, row bytes, or direction",
-                        plan.function, rank, source);
-  }
-  if (header.tokensWindow != tokensWindow || header.scalesWindow != scalesWindow) {
-    return context.fail(cudaErrorLaunchFailure, "%s: the windows of ranks %d and %d differ in registration order or offset",
-                        plan.function, rank, source);
-  }
-  if (copier == nullptr) return cudaSuccess;
   for (uint32_t i = from.first()[rank]; i < from.first()[rank + 1]; ++i) {
     const RouteEntry& entry = from.entries()[i];
     bool fits = true;
     if (plan.expertMajor) {
-      fits = deliverExperts(from, entry, rows, *copier);
+      fits = deliverExperts(from, entry, rows, copier);
     } else if (static_cast<size_t>(entry.slot) < rows) {
-      deliverFlat(from, entry, *copier);
+      deliverFlat(from, entry, copier);
     } else {
       fits = false;
     }
@@ -248,13 +248,24 @@ void HtDispatch::finishRows(size_t rows) const {
   }
   if (rule == RowsRule::Zones) return;
   if (rule != RowsRule::Counted) clearMeta(rows, plan.budget());
-  if (rule == RowsRule::Captured) {
-    const size_t staged = std::min(plan.budget(), htStagingRows(plan.shape(), plan.group->mode));
-    if (staged > rows) {
-      std::memset(out + rows * tokenBytes, kStale, (staged - rows) * tokenBytes);
-      if (scaleBytes > 0) std::memset(outScales + rows * scaleBytes, kStale, (staged - rows) * scaleBytes);
-    }
-  }
+  if (rule != RowsRule::Captured) return;
+  const HtState& ht = plan.group->ht;
+  const auto written = [&](size_t bytes) { return copiesBudget ? SIZE_MAX : bytes; };
+  copyLeftovers(out, rows * tokenBytes, stagedRows() * tokenBytes, written(ht.stagedTokenBytes));
+  if (scaleBytes > 0) copyLeftovers(outScales, rows * scaleBytes, stagedRows() * scaleBytes, written(ht.stagedScaleBytes));
+}
+
+// Rows that staging holds, and a captured dispatch copies.
+size_t HtDispatch::stagedRows() const {
+  return copiesBudget ? plan.budget() : std::min(plan.budget(), htStagingRows(plan.shape(), plan.group->mode));
+}
+
+// What this dispatch leaves in staging for later ones. Rows that peers wrote into a window were never there.
+void HtDispatch::noteStaged(size_t rows) const {
+  HtState& ht = plan.group->ht;
+  const size_t staged = plan.permutes() ? plan.keptTokens(plan.budget()) : rows;
+  if (tokensWindow == 0) ht.stagedTokenBytes = std::max(ht.stagedTokenBytes, staged * tokenBytes);
+  if (scalesWindow == 0) ht.stagedScaleBytes = std::max(ht.stagedScaleBytes, staged * scaleBytes);
 }
 
 }  // namespace emu::ep

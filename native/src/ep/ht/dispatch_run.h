@@ -7,10 +7,12 @@
 
 namespace emu::ep {
 
+class HtExecution;
+
 // Which rows of the outputs a dispatch writes; fixed at the call.
 enum class RowsRule {
   Counted,   // as many as were received: the host knew the count
-  Captured,  // all that staging holds, stale ones included; ids and weights of the whole budget
+  Captured,  // all that staging holds, leftovers included; ids and weights of the whole budget
   Direct,    // tokens: the slots in use, by the peers; ids and weights of the whole budget
   Zones      // LocalPermute: zones with their padding
 };
@@ -19,6 +21,7 @@ struct HtDispatch {
   HtPlan plan;
   RowsRule rule = RowsRule::Counted;
   bool backward = false;
+  bool copiesBudget = false; // 0.2.0: a captured dispatch overwrites all rows of the budget, with nothing to rely on
   bool delivers = true;      // false: this rank's outputs were refused, but the peers get their rows
   size_t tokenBytes = 0;
   size_t scaleBytes = 0;
@@ -39,17 +42,21 @@ struct HtDispatch {
   cudaError_t run(WorkContext& context) const;
 
  private:
-  cudaError_t touchAll(WorkContext& context, size_t rows) const;
-  void publish(HtTurn& turn, const RowCopier& copier) const;
-  void spreadWeights(HtTurn& turn, const Region& region) const;
-  cudaError_t deliver(WorkContext& context, const HtTurn& turn, int source, size_t rows, const RowCopier* copier) const;
+  cudaError_t checkInputs(WorkContext& context) const;
+  cudaError_t checkOutputs(WorkContext& context, size_t rows) const;
+  void publish(HtExecution& execution, const RowCopier& copier) const;
+  void spreadWeights(HtExecution& execution, const Region& region) const;
+  cudaError_t deliver(WorkContext& context, const HtExecution& execution, int source, size_t rows,
+                      const RowCopier& copier) const;
   void deliverFlat(const Region& from, const RouteEntry& entry, const RowCopier& copier) const;
   bool deliverExperts(const Region& from, const RouteEntry& entry, size_t rows, const RowCopier& copier) const;
   void copyRow(const Region& from, uint32_t token, size_t row, const RowCopier& copier) const;
   void clearRows(size_t from, size_t to) const;
   void clearMeta(size_t from, size_t to) const;
   void finishRows(size_t rows) const;
+  void noteStaged(size_t rows) const;
   size_t rowsWritten() const;
+  size_t stagedRows() const;
 };
 
 }  // namespace emu::ep

@@ -48,13 +48,17 @@ struct HtPlan {
   int32_t* groups() const { return at<int32_t>(parts.groups); }
   size_t groupColumns() const { return std::min(topk, group->shape.local()); }
 
+  // What a dispatch or combine announces.
+  MoveHeader moveHeader(size_t rowBytes, bool backward) const;
+
   bool hasMaps() const { return counters().mark == HtCounters::kMark; }
   // Rows that a dispatch fills, as the last update left them; 0 without one, never more than `limit`.
   size_t keptRows(size_t limit) const { return clamp(hasMaps() ? counters().rows : 0, limit); }
   size_t keptTokens(size_t limit) const { return clamp(hasMaps() ? counters().flatKept : 0, limit); }
 
-  // Fills scratch.ids and idsFrom from the block's copy of the routing: each token's distinct experts, ascending.
-  void distinctExperts(HtState::Scratch& scratch) const;
+  // Fills scratch.ids and idsFrom from the block's copy of the routing: each token's distinct experts, ascending. An expert that
+  // does not exist is left out; the result then is an error, for when the other ranks have what they wait for.
+  cudaError_t distinctExperts(HtState::Scratch& scratch, WorkContext& context) const;
 
  private:
   template <class Element>
@@ -71,39 +75,5 @@ constexpr int32_t packSlot(size_t destination, int64_t slot) {
 }
 constexpr size_t packedRank(int32_t packed) { return static_cast<uint32_t>(packed) >> kSlotBits; }
 constexpr size_t packedSlot(int32_t packed) { return static_cast<uint32_t>(packed) & ((1u << kSlotBits) - 1); }
-
-// An HT operation while it runs: who takes part, and the messages that it keeps open.
-class HtTurn {
- public:
-  HtTurn(const HtPlan& plan, Operation operation, Channel channel, WorkContext& context);
-  ~HtTurn();
-  HtTurn(const HtTurn&) = delete;
-  HtTurn& operator=(const HtTurn&) = delete;
-
-  cudaError_t start(bool countsForFaults);
-  // Waits until all ranks have read what this rank's region held before.
-  cudaError_t awaitRegion();
-  void post(int destination);
-  // Waits for the source's message and keeps it open. *present is false if this rank is silent and the source did not come.
-  cudaError_t receive(int source, bool* present);
-
-  HtState::Scratch& scratch() const;
-  Region region(int rank) const;
-
- private:
-  cudaError_t ended(Arrival arrival, const char* what, int other);
-  std::atomic<bool>& busy() const;
-
-  const HtPlan& plan_;
-  Group& group_;
-  const Operation operation_;
-  const Channel channel_;
-  WorkContext& context_;
-  bool entered_ = false;
-  bool silent_ = false;
-  uint64_t deaf_ = 0;
-  uint64_t open_ = 0;
-  uint64_t deadline_ = 0;
-};
 
 }  // namespace emu::ep

@@ -17,6 +17,10 @@ struct HtState {
   std::atomic<bool> moving{false};
   std::atomic<bool> silent{false};
 
+  // How much of staging was ever written: a captured dispatch copies what lies behind its own rows, too.
+  size_t stagedTokenBytes = 0;
+  size_t stagedScaleBytes = 0;
+
   // ---- scratch of the operation that runs: [0] of an update, [1] of a dispatch or combine ----
   struct Scratch {
     std::vector<int32_t> ids;         // distinct experts of each token, ascending

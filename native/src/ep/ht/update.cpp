@@ -1,5 +1,6 @@
 #include "ep/ht/update.h"
 
+#include "ep/ht/execution.h"
 #include "ep/ht/update_run.h"
 #include "ep/window.h"
 
@@ -55,8 +56,9 @@ ncclResult_t updateRouting(Call& call, const std::shared_ptr<Handle>& handle, co
   if (handle->duplicates() && (shape.local() & (shape.local() - 1)) != 0) {
     return call.aborts("the group's expert-major mode needs a power of two of experts per rank, not %zu", shape.local());
   }
-  if (handle->duplicates() && shape.maxReceive > size_t{1} << kSlotBits) {
-    return call.undefined("%zu receive rows do not fit the slot map of the group's expert-major mode", shape.maxReceive);
+  if (handle->duplicates() && shape.maxReceive >= size_t{1} << kSlotBits) {
+    return call.undefined("max_recv_tokens_per_rank %zu: the slot map of the group's expert-major mode numbers less than %zu rows",
+                          shape.maxReceive, size_t{1} << kSlotBits);
   }
   auto op = std::make_shared<HtUpdate>();
   op->plan = HtPlan(call.function(), *handle, routing.sizes[0]);
@@ -64,12 +66,7 @@ ncclResult_t updateRouting(Call& call, const std::shared_ptr<Handle>& handle, co
   // The routing goes around before the counters are looked at: the peers do not wait for a rank that fails here.
   const ncclResult_t late = takeCounters(call, *handle, info, op.get());
   if (late != ncclSuccess) op->expertCounters = op->expertOffsets = op->total = CounterTarget{};
-  Work work;
-  work.name = "ncclEpUpdateHandle";
-  work.rank = handle->group->rank;
-  work.run = [op](WorkContext& context) { return op->run(context); };
-  const cudaError_t error = submit(stream, std::move(work));
-  if (error != cudaSuccess) return call.throws("CUDA error %d", static_cast<int>(error));
+  if (auto failure = submitHt(call, op, stream)) return failure;
   return late;
 }
 

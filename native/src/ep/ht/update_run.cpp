@@ -2,9 +2,10 @@
 
 #include <cinttypes>
 
+#include "ep/address_check.h"
+#include "ep/ht/execution.h"
 #include "ep/ht/lists.h"
 #include "ep/routing.h"
-#include "ep/touch.h"
 
 namespace emu::ep {
 
@@ -15,81 +16,72 @@ int64_t padded(int64_t count, size_t alignment) {
   return (count + unit - 1) / unit * unit;
 }
 
-// Visits the ranks whose routing is there, ascending: this order is that of the slots.
-template <class Visit>
-void eachSource(uint64_t present, int ranks, const Visit& visit) {
-  for (int source = 0; source < ranks; ++source) {
-    if ((present >> source & 1) != 0) visit(source);
-  }
-}
-
 }  // namespace
 
 cudaError_t HtUpdate::run(WorkContext& context) const {
-  HtTurn turn(plan, Operation::Update, Channel::Routing, context);
-  if (const cudaError_t error = turn.start(false)) return error;
-  if (const cudaError_t error = touchAll(context)) return error;
+  HtExecution execution(plan, Operation::Update, Channel::Routing, context);
+  if (const cudaError_t error = execution.start(false)) return error;
+  if (const cudaError_t error = checkAddresses(context)) return error;
 
   plan.counters() = HtCounters{};
   std::memset(plan.slotMap(), 0xff, plan.shape().maxDispatch * plan.slotColumns() * sizeof(int32_t));
   if (plan.tokens > 0) {
-    std::memcpy(plan.routingCopy(), routing, RoutingReader::bytes(plan.tokens * plan.topk, plan.wideRouting));
+    std::memcpy(plan.routingCopy(), routing, plan.tokens * plan.topk * RoutingReader::elementBytes(plan.wideRouting));
   }
-  plan.distinctExperts(turn.scratch());
-  if (const cudaError_t error = turn.awaitRegion()) return error;
-  publish(turn);
+  const cudaError_t routed = plan.distinctExperts(execution.scratch(), context);
+  if (const cudaError_t error = execution.awaitRegion()) return error;
+  publish(execution);
+  if (routed != cudaSuccess) return routed;
 
-  uint64_t present = 0;
-  for (int source = 0; source < plan.group->ranks; ++source) {
-    bool here = false;
-    if (const cudaError_t error = turn.receive(source, &here)) return error;
-    if (!here) continue;
-    present |= uint64_t{1} << source;
-    const RoutingHeader& header = turn.region(source).routing();
-    if (header.topk != plan.topk || header.expertMajor != (plan.expertMajor ? 1u : 0u) || header.alignment != plan.alignment) {
-      return context.fail(cudaErrorLaunchFailure, "%s: the handles of ranks %d and %d differ in top-k, layout, or alignment",
-                          plan.function, plan.group->rank, source);
+  const cudaError_t received = execution.receiveFromAll([&](int source) {
+    const RoutingHeader& header = execution.region(source).routing();
+    if (header.topk == plan.topk && header.expertMajor == (plan.expertMajor ? 1u : 0u) && header.alignment == plan.alignment) {
+      return cudaSuccess;
     }
-  }
+    return context.fail(cudaErrorLaunchFailure, "%s: the handles of ranks %d and %d differ in top-k, layout, or alignment",
+                        plan.function, plan.group->rank, source);
+  });
+  if (received != cudaSuccess) return received;
   if (plan.duplicates) {
-    if (!assignExpertSlots(turn, present)) return overflow(context, "a rank's expert rows", -1);
+    if (!assignExpertSlots(execution)) return overflow(context, "a rank's expert rows", -1);
   } else {
-    assignFlatSlots(turn, present);
+    assignFlatSlots(execution);
   }
-  return plan.expertMajor ? countExperts(context, turn, present) : countFlat(context, turn, present);
+  return plan.expertMajor ? countExperts(context, execution) : countFlat(context, execution);
 }
 
-cudaError_t HtUpdate::touchAll(WorkContext& context) const {
+cudaError_t HtUpdate::checkAddresses(WorkContext& context) const {
   const size_t local = plan.shape().local();
-  Touch touch(context, plan.function, plan.group->rank);
-  touch("topk_idx", routing, RoutingReader::bytes(plan.tokens * plan.topk, plan.wideRouting));
-  touch("handle memory", plan.block, plan.parts.bytes);
-  if (expertCounters.data != nullptr) touch("expert_counters", expertCounters.data, expertCounters.bytes(local));
-  if (expertOffsets.data != nullptr) touch("expert_offsets", expertOffsets.data, expertOffsets.bytes(local));
-  if (total.data != nullptr) touch("recv_total_counter", total.data, total.bytes(1));
-  return touch.good() ? cudaSuccess : cudaErrorIllegalAddress;
+  AddressCheck check(context, plan.function, plan.group->rank);
+  check.elements("topk_idx", routing, plan.tokens * plan.topk, RoutingReader::elementBytes(plan.wideRouting));
+  check.bytes("handle memory", plan.block, plan.parts.bytes);
+  if (expertCounters.data != nullptr) check.elements("expert_counters", expertCounters.data, local, expertCounters.elementBytes());
+  if (expertOffsets.data != nullptr) check.elements("expert_offsets", expertOffsets.data, local, expertOffsets.elementBytes());
+  if (total.data != nullptr) check.elements("recv_total_counter", total.data, 1, total.elementBytes());
+  return check.error();
 }
 
 // Writes this rank's routing into its region, listed by destination, and tells everybody.
-void HtUpdate::publish(HtTurn& turn) const {
+void HtUpdate::publish(HtExecution& execution) const {
   const Shape& shape = plan.shape();
-  HtState::Scratch& scratch = turn.scratch();
-  const Region region = turn.region(plan.group->rank);
+  HtState::Scratch& scratch = execution.scratch();
+  const Region region = execution.mine();
   region.routing() = RoutingHeader{static_cast<uint32_t>(plan.tokens), static_cast<uint32_t>(plan.topk), plan.expertMajor ? 1u : 0u,
                                    static_cast<uint32_t>(plan.alignment)};
   listByDestination(plan, scratch, region, [](size_t, RouteEntry*) { return true; });
   std::memset(region.expertTokens(), 0, shape.experts * sizeof(uint32_t));
   for (const int32_t id : scratch.ids) ++region.expertTokens()[id];
-  for (int r = 0; r < plan.group->ranks; ++r) turn.post(r);
+  execution.postToAll();
 }
 
 // FLAT slots of this rank's tokens at every destination.
-void HtUpdate::assignFlatSlots(HtTurn& turn, uint64_t present) const {
+void HtUpdate::assignFlatSlots(HtExecution& execution) const {
   const Shape& shape = plan.shape();
-  HtState::Scratch& scratch = turn.scratch();
+  HtState::Scratch& scratch = execution.scratch();
   scratch.slots.assign(shape.ranks, 0);
-  eachSource(present, plan.group->rank, [&](int source) {
-    const uint32_t* const first = turn.region(source).first();
+  execution.eachPresent([&](int source) {
+    if (source >= plan.group->rank) return;
+    const uint32_t* const first = execution.region(source).first();
     for (size_t d = 0; d < shape.ranks; ++d) scratch.slots[d] += first[d + 1] - first[d];
   });
   int32_t* const map = plan.slotMap();
@@ -105,15 +97,15 @@ void HtUpdate::assignFlatSlots(HtTurn& turn, uint64_t present) const {
 }
 
 // Expert slots of this rank's tokens at every destination. False if some destination overflows and may not drop.
-bool HtUpdate::assignExpertSlots(HtTurn& turn, uint64_t present) const {
+bool HtUpdate::assignExpertSlots(HtExecution& execution) const {
   const Shape& shape = plan.shape();
-  HtState::Scratch& scratch = turn.scratch();
+  HtState::Scratch& scratch = execution.scratch();
   const auto budget = static_cast<int64_t>(plan.budget());
   std::vector<int64_t>& next = scratch.slots;  // of each expert: its zone's begin, then where this rank's next token goes
   next.assign(shape.experts, 0);
   scratch.totals.assign(shape.experts, 0);
-  eachSource(present, plan.group->ranks, [&](int source) {
-    const uint32_t* const tokensOf = turn.region(source).expertTokens();
+  execution.eachPresent([&](int source) {
+    const uint32_t* const tokensOf = execution.region(source).expertTokens();
     for (size_t e = 0; e < shape.experts; ++e) {
       scratch.totals[e] += tokensOf[e];
       if (source < plan.group->rank) next[e] += tokensOf[e];
@@ -148,15 +140,15 @@ cudaError_t HtUpdate::overflow(WorkContext& context, const char* what, int64_t r
                       plan.group->rank, rows, what, plan.budget());
 }
 
-cudaError_t HtUpdate::countFlat(WorkContext& context, HtTurn& turn, uint64_t present) const {
+cudaError_t HtUpdate::countFlat(WorkContext& context, HtExecution& execution) const {
   const Shape& shape = plan.shape();
   const int rank = plan.group->rank;
   const auto begin = static_cast<int32_t>(static_cast<size_t>(rank) * shape.local());
-  std::vector<int64_t>& totals = turn.scratch().totals;
+  std::vector<int64_t>& totals = execution.scratch().totals;
   totals.assign(shape.local(), 0);
   int64_t received = 0;
-  eachSource(present, plan.group->ranks, [&](int source) {
-    const Region from = turn.region(source);
+  execution.eachPresent([&](int source) {
+    const Region from = execution.region(source);
     for (uint32_t i = from.first()[rank]; i < from.first()[rank + 1]; ++i) {
       if (received++ >= static_cast<int64_t>(plan.budget())) continue;  // dropped tokens count for no expert
       const RouteEntry& entry = from.entries()[i];
@@ -173,17 +165,17 @@ cudaError_t HtUpdate::countFlat(WorkContext& context, HtTurn& turn, uint64_t pre
   return cudaSuccess;
 }
 
-cudaError_t HtUpdate::countExperts(WorkContext& context, HtTurn& turn, uint64_t present) const {
+cudaError_t HtUpdate::countExperts(WorkContext& context, HtExecution& execution) const {
   const Shape& shape = plan.shape();
   const int rank = plan.group->rank;
   const size_t local = shape.local();
   const size_t begin = static_cast<size_t>(rank) * local;
   const auto budget = static_cast<int64_t>(plan.budget());
-  std::vector<int64_t>& totals = turn.scratch().totals;
+  std::vector<int64_t>& totals = execution.scratch().totals;
   totals.assign(local, 0);
   int64_t received = 0;
-  eachSource(present, plan.group->ranks, [&](int source) {
-    const Region from = turn.region(source);
+  execution.eachPresent([&](int source) {
+    const Region from = execution.region(source);
     received += from.first()[rank + 1] - from.first()[rank];
     for (size_t e = 0; e < local; ++e) totals[e] += from.expertTokens()[begin + e];
   });
@@ -206,13 +198,13 @@ cudaError_t HtUpdate::countExperts(WorkContext& context, HtTurn& turn, uint64_t 
   }
   if (total.data != nullptr) total.set(0, rows);
   plan.counters() = HtCounters{HtCounters::kMark, std::min(received, budget), drops() ? std::min(rows, budget) : rows, 0};
-  placeRows(turn, present);
+  placeRows(execution);
   return cudaSuccess;
 }
 
 // Gives every (token, expert) that comes here its row: the map from FLAT slots (LocalPermute), the groups of rows that belong
 // to one token (LocalDup), and how many rows of each zone are in use.
-void HtUpdate::placeRows(HtTurn& turn, uint64_t present) const {
+void HtUpdate::placeRows(HtExecution& execution) const {
   const int rank = plan.group->rank;
   const size_t local = plan.shape().local();
   const auto begin = static_cast<int32_t>(static_cast<size_t>(rank) * local);
@@ -221,11 +213,11 @@ void HtUpdate::placeRows(HtTurn& turn, uint64_t present) const {
   const bool groups = plan.duplicates && plan.group->mode == ExpertMode::LocalDup;
   int32_t* const counts = plan.expertCounts();
   std::memset(counts, 0, local * sizeof(int32_t));
-  std::vector<int64_t>& next = turn.scratch().totals;
+  std::vector<int64_t>& next = execution.scratch().totals;
   next.assign(plan.expertOffsets(), plan.expertOffsets() + local);
   int64_t flat = 0;
-  eachSource(present, plan.group->ranks, [&](int source) {
-    const Region from = turn.region(source);
+  execution.eachPresent([&](int source) {
+    const Region from = execution.region(source);
     for (uint32_t i = from.first()[rank]; i < from.first()[rank + 1]; ++i, ++flat) {
       const RouteEntry& entry = from.entries()[i];
       int32_t* const mapped = plan.permutes() && flat < flatLimit ? plan.flatToExpert() + static_cast<size_t>(flat) * plan.topk : nullptr;

@@ -5,11 +5,13 @@
 
 namespace emu::ep {
 
+class HtExecution;
+
 // A counter tensor of the caller, of either integer width.
 struct CounterTarget {
   unsigned char* data = nullptr;
   bool wide = false;
-  size_t bytes(size_t count) const { return count * (wide ? sizeof(int64_t) : sizeof(int32_t)); }
+  size_t elementBytes() const { return wide ? sizeof(int64_t) : sizeof(int32_t); }
   void set(size_t index, int64_t value) const {
     if (wide) {
       reinterpret_cast<int64_t*>(data)[index] = value;
@@ -29,13 +31,13 @@ struct HtUpdate {
   cudaError_t run(WorkContext& context) const;
 
  private:
-  cudaError_t touchAll(WorkContext& context) const;
-  void publish(HtTurn& turn) const;
-  void assignFlatSlots(HtTurn& turn, uint64_t present) const;
-  bool assignExpertSlots(HtTurn& turn, uint64_t present) const;
-  cudaError_t countFlat(WorkContext& context, HtTurn& turn, uint64_t present) const;
-  cudaError_t countExperts(WorkContext& context, HtTurn& turn, uint64_t present) const;
-  void placeRows(HtTurn& turn, uint64_t present) const;
+  cudaError_t checkAddresses(WorkContext& context) const;
+  void publish(HtExecution& execution) const;
+  void assignFlatSlots(HtExecution& execution) const;
+  bool assignExpertSlots(HtExecution& execution) const;
+  cudaError_t countFlat(WorkContext& context, HtExecution& execution) const;
+  cudaError_t countExperts(WorkContext& context, HtExecution& execution) const;
+  void placeRows(HtExecution& execution) const;
   cudaError_t overflow(WorkContext& context, const char* what, int64_t rows) const;
   bool drops() const { return plan.group->drop; }
 };

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "ep/ll/submit.h"
-
 namespace emu::ep {
 
 namespace {
@@ -28,9 +26,6 @@ ncclResult_t checkShapes(Call& call, const Handle& handle, const CombineArgument
   if (!a.outTokens.present) return call.aborts("outputs.tokens is NULL");
   if (!handle.updated) return call.aborts("the handle has no routing yet");
   if (!a.outTokens.is(a.tokenCount, hidden)) return call.aborts("outputs.tokens must be [%zu,%zu]", a.tokenCount, hidden);
-  if (a.tokenCount > shape.maxDispatch) {
-    return call.undefined("%zu tokens, max_dispatch_tokens_per_rank is %zu", a.tokenCount, shape.maxDispatch);
-  }
   if (a.recipe == NCCL_EP_COMB_QUANT_NVFP4) {
     if (hidden == 0 || hidden % 512 != 0) return call.invalidArgument("%zu elements per row are no multiple of 512", hidden);
   } else if (hidden % 128 != 0) {
@@ -63,30 +58,27 @@ ncclResult_t combineLl(Call& call, const std::shared_ptr<Handle>& handle, Combin
   const bool fp4 = a.recipe == NCCL_EP_COMB_QUANT_NVFP4;
   const size_t rowBytes = product(hidden, elementBytes(a.tokens.type));
   if (!fp4 && (hidden == 0 || hidden % 512 != 0)) return call.internalError("%zu elements per row are no multiple of 512", hidden);
+  if (auto failure = fitSharedMemory(call, group)) return failure;
+  // What the real library takes and gets wrong.
+  if (a.tokenCount > group.shape.maxDispatch) {
+    return call.undefined("%zu tokens, max_dispatch_tokens_per_rank is %zu", a.tokenCount, group.shape.maxDispatch);
+  }
   if (rowBytes > group.shape.maxTokenBytes) {
     return call.undefined("rows of %zu bytes overrun message slots made for max_token_bytes %zu", rowBytes, group.shape.maxTokenBytes);
   }
-  if (auto failure = fitSharedMemory(call, group)) return failure;
 
   auto op = std::make_shared<LlCombine>();
-  op->group = handle->group;
-  op->ticket = makeTicket(call, *handle, Operation::Combine, a.config.send_only != 0);
-  op->rankMajor = !handle->expertMajor();
+  op->fix(call, *handle, Operation::Combine, a.config.send_only != 0, a.tokenCount);
   op->fp4 = fp4;
-  op->tokens = a.tokenCount;
-  op->topk = handle->topk;
   op->elements = hidden;
   op->type = a.tokens.type;
   op->rowBytes = rowBytes;
-  op->routing = handle->routing.data;
-  op->wideRouting = handle->routing.type == ncclInt64;
   op->in = a.tokens.data;
   op->inScales = reinterpret_cast<const float*>(a.scales.data);
   op->weights = reinterpret_cast<const float*>(weights.data);
   op->out = a.outTokens.data;
-  op->block = handle->block;
   const bool weighted = handle->expertMajor();
-  return submitLl(call, handle, op, stream, [a, weighted](Continuation* continuation, LlCombine* later) {
+  return submitLl(call, *handle, op, stream, [a, weighted](Continuation* continuation, LlCombine* later) {
     continuation->refresh("outputs.tokens", a.outputs.tokens, &later->out);
     if (weighted) continuation->refresh("outputs.topk_weights", a.outputs.topk_weights, &later->weights);
   });

@@ -6,7 +6,7 @@
 #include "ep/numeric/quantise.h"
 #include "ep/numeric/reduce.h"
 #include "ep/routing.h"
-#include "ep/touch.h"
+#include "ep/address_check.h"
 
 namespace emu::ep {
 
@@ -15,7 +15,7 @@ namespace {
 // The messages of an operation that stay open until the rows that they announce have been read.
 class OpenMessages {
  public:
-  explicit OpenMessages(const LlTurn& turn) : turn_(turn) {}
+  explicit OpenMessages(const LlExecution& execution) : turn_(execution) {}
   ~OpenMessages() {
     for (int source = 0; source < 64; ++source) {
       if ((open_ >> source & 1) != 0) turn_.release(source);
@@ -26,36 +26,11 @@ class OpenMessages {
   void add(int source) { open_ |= uint64_t{1} << source; }
 
  private:
-  const LlTurn& turn_;
+  const LlExecution& turn_;
   uint64_t open_ = 0;
 };
 
 }  // namespace
-
-cudaError_t LlCombine::run(WorkContext& context) const {
-  LlTurn turn(*group, ticket, context);
-  if (const cudaError_t error = turn.startSend()) return error;
-  if (const cudaError_t error = stage(context, turn)) return error;
-  if (const cudaError_t error = collect(context, turn)) return error;
-  turn.finishReceive();
-  return cudaSuccess;
-}
-
-cudaError_t LlCombine::send(WorkContext& context) const {
-  LlTurn turn(*group, ticket, context);
-  if (const cudaError_t error = turn.startSend()) return error;
-  if (const cudaError_t error = stage(context, turn)) return error;
-  turn.finishSend();
-  return cudaSuccess;
-}
-
-cudaError_t LlCombine::receive(WorkContext& context) const {
-  LlTurn turn(*group, ticket, context);
-  if (const cudaError_t error = turn.startReceive()) return error;
-  if (const cudaError_t error = collect(context, turn)) return error;
-  turn.finishReceive();
-  return cudaSuccess;
-}
 
 size_t LlCombine::inputRows() const {
   const size_t perRank = group->shape.ranks * group->shape.maxDispatch;
@@ -65,24 +40,20 @@ size_t LlCombine::inputRows() const {
 // An NVFP4 row carries the caller's factor of the row behind it.
 size_t LlCombine::stagedBytes() const { return fp4 ? fp4RowBytes(elements) + sizeof(float) : rowBytes; }
 
-// Puts every row that came with the last dispatch on this handle into the bank, by home rank, and tells the home ranks.
-cudaError_t LlCombine::stage(WorkContext& context, LlTurn& turn) const {
+// Puts every row that came with the last dispatch on this handle into the send buffer, by home rank, and tells the home ranks.
+cudaError_t LlCombine::send(WorkContext& context, LlExecution& execution) const {
   const Shape& shape = group->shape;
   LlState& ll = group->ll;
-  Touch touch(context, ticket.function, group->rank);
-  touch("inputs.tokens", in, inputRows() * rowBytes);
-  if (fp4) touch("inputs.scales", inScales, inputRows() * sizeof(float));
-  touch("handle memory", block, llHandleBytes(shape, topk));
-  if (!touch.good()) return cudaErrorIllegalAddress;
+  AddressCheck check(context, launch.function, group->rank);
+  check.rows("inputs.tokens", in, inputRows() * rowBytes);
+  if (fp4) check.elements("inputs.scales", inScales, inputRows());
+  check.bytes("handle memory", block, llHandleBytes(shape, topk));
+  if (check.error() != cudaSuccess) return check.error();
 
-  const Bank bank = turn.mine();
-  BankHeader& header = bank.header();
-  header.operation = static_cast<uint32_t>(Operation::Combine);
-  header.layout = rankMajor ? NCCL_EP_LAYOUT_RANK_MAJOR : NCCL_EP_LAYOUT_EXPERT_MAJOR;
-  header.topk = static_cast<uint32_t>(topk);
-  header.rowBytes = static_cast<uint32_t>(stagedBytes());
-  uint32_t* const first = bank.first();
-  CombineEntry* const entries = bank.entries();
+  const SendBuffer buffer = execution.mine();
+  announce(buffer.header(), stagedBytes());
+  uint32_t* const first = buffer.first();
+  CombineEntry* const entries = buffer.entries();
   const LlRecords records(block, shape, topk);
   const size_t positions = rankMajor ? 1 : topk;
   size_t used = 0;
@@ -92,27 +63,25 @@ cudaError_t LlCombine::stage(WorkContext& context, LlTurn& turn) const {
     first[home] = static_cast<uint32_t>(used);
     const int32_t count = ll.active(static_cast<int>(home)) ? records.count(home) : 0;
     if (count < 0 || static_cast<size_t>(count) > shape.maxDispatch) {
-      return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the handle memory holds no dispatch", ticket.function, group->rank);
+      return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the handle memory holds no dispatch", launch.function, group->rank);
     }
     for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
       const int32_t* const record = records.entry(home, i);
       for (size_t k = 0; k < positions; ++k) {
         const int32_t row = record[1 + k];
         if (row < 0) continue;
-        if (static_cast<size_t>(row) >= inputRows() || used >= ll.banks.maxEntries) {
-          return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the handle memory was overwritten", ticket.function, group->rank);
+        if (static_cast<size_t>(row) >= inputRows() || used >= ll.sendBuffers.maxEntries) {
+          return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the handle memory was overwritten", launch.function, group->rank);
         }
         entries[used] = CombineEntry{static_cast<uint32_t>(record[0]), static_cast<uint32_t>(k)};
-        stageRow(bank.combineRow(used), static_cast<size_t>(row), copier);
+        stageRow(buffer.combineRow(used), static_cast<size_t>(row), copier);
         ++used;
       }
     }
   }
   first[shape.ranks] = static_cast<uint32_t>(used);
   copier.finish();
-  for (int r = 0; r < group->ranks; ++r) {
-    if (ll.active(r)) turn.post(r, first[r + 1] - first[r]);
-  }
+  execution.postToActive();
   return cudaSuccess;
 }
 
@@ -127,41 +96,38 @@ void LlCombine::stageRow(unsigned char* to, size_t row, const RowCopier& copier)
 }
 
 // Waits for all ranks, then adds up.
-cudaError_t LlCombine::collect(WorkContext& context, LlTurn& turn) const {
+cudaError_t LlCombine::receive(WorkContext& context, LlExecution& execution) const {
   LlState& ll = group->ll;
-  Touch touch(context, ticket.function, group->rank);
-  touch("topk_idx", routing, RoutingReader::bytes(tokens * topk, wideRouting));
-  if (!rankMajor) touch("outputs.topk_weights", weights, tokens * topk * sizeof(float));
-  touch("outputs.tokens", out, tokens * rowBytes);
-  if (!touch.good()) return cudaErrorIllegalAddress;
+  AddressCheck addresses(context, launch.function, group->rank);
+  addresses.elements("topk_idx", routing, tokens * topk, RoutingReader::elementBytes(wideRouting));
+  if (!rankMajor) addresses.elements("outputs.topk_weights", weights, tokens * topk);
+  addresses.rows("outputs.tokens", out, tokens * rowBytes);
+  if (addresses.error() != cudaSuccess) return addresses.error();
 
   const RoutingReader reader(routing, wideRouting);
-  ExpertCheck check(ticket.function, group->rank, group->shape.experts);
+  ExpertCheck check(launch.function, group->rank, group->shape.experts);
   ll.order.resize(tokens * topk);
   for (size_t i = 0; i < tokens * topk; ++i) ll.order[i] = check(reader.at(i));
   const int32_t* const ids = ll.order.data();
   ll.contributions.assign(tokens * topk, nullptr);
 
-  OpenMessages open(turn);
-  for (const int32_t source : turn.sourceOrder()) {
+  OpenMessages open(execution);
+  for (const int32_t source : execution.sourceOrder()) {
     bool present = false;
     uint32_t count = 0;
-    if (const cudaError_t error = turn.receive(source, &present, &count)) return error;
+    if (const cudaError_t error = execution.receive(source, &present, &count)) return error;
     if (!present) continue;
     open.add(source);
-    if (const cudaError_t error = note(context, turn, source, count, ids)) return error;
+    if (const cudaError_t error = note(context, execution, source, count, ids)) return error;
   }
-  return reduce(context, ids);
+  if (const cudaError_t error = reduce(context, ids)) return error;
+  return check.result(context);
 }
 
 // Enters the rows of one source where their tokens look for them.
-cudaError_t LlCombine::note(WorkContext& context, const LlTurn& turn, int source, uint32_t count, const int32_t* ids) const {
-  const Bank from = turn.bank(source);
-  const BankHeader& header = from.header();
-  if (header.topk != topk || header.rowBytes != stagedBytes() || (header.layout == NCCL_EP_LAYOUT_RANK_MAJOR) != rankMajor) {
-    return context.fail(cudaErrorLaunchFailure, "%s: ranks %d and %d differ in top-k, row bytes, or layout", ticket.function,
-                        group->rank, source);
-  }
+cudaError_t LlCombine::note(WorkContext& context, const LlExecution& execution, int source, uint32_t count, const int32_t* ids) const {
+  const SendBuffer from = execution.buffer(source);
+  if (const cudaError_t error = checkSource(context, source, from.header(), stagedBytes())) return error;
   const auto local = static_cast<int32_t>(group->shape.local());
   const uint32_t begin = from.first()[group->rank];
   for (uint32_t i = begin; i < begin + count; ++i) {
@@ -184,7 +150,7 @@ cudaError_t LlCombine::note(WorkContext& context, const LlTurn& turn, int source
 cudaError_t LlCombine::missing(WorkContext& context, size_t token, int32_t expert) const {
   return context.fail(cudaErrorLaunchFailure,
                       "%s on rank %d: no row came back for token %zu and expert %d; the routing is not that of the last dispatch",
-                      ticket.function, group->rank, token, expert);
+                      launch.function, group->rank, token, expert);
 }
 
 cudaError_t LlCombine::reduce(WorkContext& context, const int32_t* ids) const {

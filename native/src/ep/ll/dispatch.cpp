@@ -1,6 +1,5 @@
 #include "ep/ll/dispatch.h"
 
-#include "ep/ll/submit.h"
 #include "ep/window.h"
 
 namespace emu::ep {
@@ -74,8 +73,9 @@ ncclResult_t checkShapes(Call& call, const Handle& handle, const DispatchArgumen
   }
   const size_t unit = a.forwardsScales() ? a.tokens.rowBytes() : a.tokens.sizes[1];
   if (unit % 16 != 0) return call.aborts("rows of %zu are no multiple of 16", unit);
-  if (a.wireBytes() > shape.maxTokenBytes) {
-    return call.aborts("rows of %zu bytes exceed max_token_bytes %zu", a.wireBytes(), shape.maxTokenBytes);
+  // The input row must fit whatever the recipe makes of it: for DS_FP8E3M4 it is twice as long as what travels.
+  if (a.tokens.rowBytes() > shape.maxTokenBytes) {
+    return call.aborts("input rows of %zu bytes exceed max_token_bytes %zu", a.tokens.rowBytes(), shape.maxTokenBytes);
   }
   return handle.expertMajor() ? checkExpertMajor(call, shape, a, o) : checkRankMajor(call, shape, handle.topk, a, o);
 }
@@ -84,15 +84,10 @@ ncclResult_t checkShapes(Call& call, const Handle& handle, const DispatchArgumen
 ncclResult_t resolveWindows(Call& call, const Handle& handle, DispatchArguments& a, LlDispatch* op) {
   const Group& group = *handle.group;
   for (Tensor* tensor : {&a.outTokens, &a.outScales}) {
-    if (a.config.send_only != 0 && tensor->present && tensor->data == nullptr && !tensor->empty) {
-      return call.undefined("window-only outputs do not outlive a send_only call");
-    }
     if (auto failure = resolveWindow(call, "outputs", group.comm, tensor)) return failure;
   }
   const bool eligible = !handle.expertMajor() && !a.makesScales();
   if (eligible) {
-    if (auto failure = checkWindow(call, "outputs.tokens", group.comm, a.outTokens)) return failure;
-    if (auto failure = checkWindow(call, "outputs.scales", group.comm, a.outScales)) return failure;
     op->tokensWindow = windowPlace(group.comm, a.outTokens);
     op->scalesWindow = windowPlace(group.comm, a.outScales);
   }
@@ -100,6 +95,17 @@ ncclResult_t resolveWindows(Call& call, const Handle& handle, DispatchArguments&
     return call.invalidArgument("zero_copy is ON, but no output lies in a window that peers can write");
   }
   return ncclSuccess;
+}
+
+// What the real library takes and gets wrong.
+ncclResult_t checkStrictly(Call& call, const Handle& handle, const DispatchArguments& a) {
+  for (const Tensor* tensor : {&a.outTokens, &a.outScales}) {
+    const bool resolved = tensor->present && tensor->descriptor->data == nullptr && !tensor->empty;
+    if (a.config.send_only != 0 && resolved) return call.undefined("window-only outputs do not outlive a send_only call");
+  }
+  if (handle.expertMajor() || a.makesScales()) return ncclSuccess;
+  if (auto failure = checkWindow(call, "outputs.tokens", handle.group->comm, a.outTokens)) return failure;
+  return checkWindow(call, "outputs.scales", handle.group->comm, a.outScales);
 }
 
 // The receive half reads the data pointers from the caller's descriptors again.
@@ -121,12 +127,9 @@ ncclResult_t dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, Dispa
   if (auto failure = resolveWindows(call, *handle, a, op.get())) return failure;
   if (!handle->updated) return call.invalidArgument("the handle has no routing yet");
   if (auto failure = checkRowLength(call, a)) return failure;
+  if (auto failure = checkStrictly(call, *handle, a)) return failure;
 
-  op->group = handle->group;
-  op->ticket = makeTicket(call, *handle, Operation::Dispatch, a.config.send_only != 0);
-  op->rankMajor = !handle->expertMajor();
-  op->tokens = a.tokenCount;
-  op->topk = handle->topk;
+  op->fix(call, *handle, Operation::Dispatch, a.config.send_only != 0, a.tokenCount);
   op->elements = a.tokens.sizes[1];
   op->inputBytes = a.tokens.rowBytes();
   op->tokenBytes = a.wireTokenBytes();
@@ -134,8 +137,6 @@ ncclResult_t dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, Dispa
   op->recipe = a.recipe;
   op->roundScales = a.config.round_scales != 0;
   op->idKind = a.info.recv_topk_idx_kind;
-  op->routing = handle->routing.data;
-  op->wideRouting = handle->routing.type == ncclInt64;
   op->in = a.tokens.data;
   op->inWeights = reinterpret_cast<const float*>(o.inWeights.data);
   op->inScales = a.scales.data;
@@ -145,8 +146,7 @@ ncclResult_t dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, Dispa
   op->outIds = reinterpret_cast<int32_t*>(o.ids.data);
   op->expertCounters = reinterpret_cast<int32_t*>(o.expertCounters.data);
   op->sourceCounters = reinterpret_cast<int32_t*>(o.sourceCounters.data);
-  op->block = handle->block;
-  return submitLl(call, handle, op, stream, [a](Continuation* continuation, LlDispatch* later) { refreshFrom(a, continuation, later); });
+  return submitLl(call, *handle, op, stream, [a](Continuation* continuation, LlDispatch* later) { refreshFrom(a, continuation, later); });
 }
 
 }  // namespace emu::ep

@@ -1,8 +1,7 @@
 // LL dispatch.
 #pragma once
 
-#include "cuda/work.h"
-#include "ep/ll/epoch.h"
+#include "ep/ll/operation.h"
 #include "ep/recipe.h"
 #include "ep/rows.h"
 
@@ -10,13 +9,7 @@ namespace emu::ep {
 
 ncclResult_t dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, DispatchArguments& arguments, cudaStream_t stream);
 
-// Everything that a dispatch fixes at its call; what the pointers point to is read and written when it runs.
-struct LlDispatch {
-  std::shared_ptr<Group> group;
-  LlTicket ticket;
-  bool rankMajor = false;
-  size_t tokens = 0;      // T
-  size_t topk = 0;        // K
+struct LlDispatch : LlOperation {
   size_t elements = 0;    // of an input row
   size_t inputBytes = 0;  // of an input row
   size_t tokenBytes = 0;  // of a received row
@@ -25,8 +18,6 @@ struct LlDispatch {
   bool roundScales = false;
   ncclEpExpertIdKind_t idKind = NCCL_EP_EXPERT_ID_LOCAL;
 
-  const void* routing = nullptr;
-  bool wideRouting = false;
   const unsigned char* in = nullptr;
   const float* inWeights = nullptr;
   const unsigned char* inScales = nullptr;
@@ -36,25 +27,24 @@ struct LlDispatch {
   int32_t* outIds = nullptr;
   int32_t* expertCounters = nullptr;
   int32_t* sourceCounters = nullptr;
-  unsigned char* block = nullptr;
   uint64_t tokensWindow = 0;
   uint64_t scalesWindow = 0;
 
-  cudaError_t run(WorkContext& context) const;
-  cudaError_t send(WorkContext& context) const;
-  cudaError_t receive(WorkContext& context) const;
+ protected:
+  cudaError_t send(WorkContext& context, LlExecution& execution) const override;
+  cudaError_t receive(WorkContext& context, LlExecution& execution) const override;
 
  private:
   // About as many rows arrive as are sent out.
   RowCopier copier() const { return RowCopier(tokens * topk * (tokenBytes + scaleBytes), group->shape.ranks); }
   size_t zoneRows() const { return group->shape.ranks * group->shape.maxDispatch; }
-  cudaError_t stage(WorkContext& context, LlTurn& turn) const;
-  cudaError_t collect(WorkContext& context, LlTurn& turn) const;
-  cudaError_t take(WorkContext& context, const LlTurn& turn, int source, uint32_t count, const RowCopier& copier) const;
+  cudaError_t checkSent(WorkContext& context) const;
+  cudaError_t checkReceived(WorkContext& context) const;
+  cudaError_t take(WorkContext& context, const LlExecution& execution, int source, uint32_t count, const RowCopier& copier) const;
   void stageRow(unsigned char* to, size_t token, const RowCopier& copier) const;
-  void takeExpertRows(const Bank& from, uint32_t token, int32_t* slots, const RowCopier& copier) const;
-  void takeRankRow(const Bank& from, uint32_t token, size_t row, int32_t* slots, const RowCopier& copier) const;
-  void copyRow(const Bank& from, uint32_t token, size_t row, const RowCopier& copier) const;
+  cudaError_t takeExpertRows(WorkContext& context, const SendBuffer& from, uint32_t token, int32_t* slots, const RowCopier& copier) const;
+  void takeRankRow(const SendBuffer& from, uint32_t token, size_t row, int32_t* slots, const RowCopier& copier) const;
+  void copyRow(const SendBuffer& from, uint32_t token, size_t row, const RowCopier& copier) const;
 };
 
 }  // namespace emu::ep

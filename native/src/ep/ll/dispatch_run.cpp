@@ -1,78 +1,81 @@
 #include <cstring>
 
-#include "base/misuse.h"
 #include "ep/ll/dispatch.h"
 #include "ep/ll/records.h"
 #include "ep/numeric/quantise.h"
-#include "ep/reading_turns.h"
+#include "ep/read_pacer.h"
 #include "ep/routing.h"
-#include "ep/touch.h"
+#include "ep/address_check.h"
 
 namespace emu::ep {
 
-cudaError_t LlDispatch::run(WorkContext& context) const {
-  LlTurn turn(*group, ticket, context);
-  if (const cudaError_t error = turn.startSend()) return error;
-  if (const cudaError_t error = stage(context, turn)) return error;
-  if (const cudaError_t error = collect(context, turn)) return error;
-  turn.finishReceive();
-  return cudaSuccess;
-}
+namespace {
 
-cudaError_t LlDispatch::send(WorkContext& context) const {
-  LlTurn turn(*group, ticket, context);
-  if (const cudaError_t error = turn.startSend()) return error;
-  if (const cudaError_t error = stage(context, turn)) return error;
-  turn.finishSend();
-  return cudaSuccess;
-}
+// The tag that ends a count is 16384: with more rows a receiver could take an incomplete count for the whole.
+constexpr uint32_t kMostRowsPerDestination = 16383;
 
-cudaError_t LlDispatch::receive(WorkContext& context) const {
-  LlTurn turn(*group, ticket, context);
-  if (const cudaError_t error = turn.startReceive()) return error;
-  if (const cudaError_t error = collect(context, turn)) return error;
-  turn.finishReceive();
-  return cudaSuccess;
-}
+}  // namespace
 
-// Writes this rank's bank and tells everybody.
-cudaError_t LlDispatch::stage(WorkContext& context, LlTurn& turn) const {
+cudaError_t LlDispatch::checkSent(WorkContext& context) const {
   const Shape& shape = group->shape;
-  const size_t received = shape.ranks * shape.maxDispatch * topk;
-  Touch touch(context, ticket.function, group->rank);
-  touch("topk_idx", routing, RoutingReader::bytes(tokens * topk, wideRouting));
-  touch("inputs.tokens", in, tokens * inputBytes);
-  if (inScales != nullptr) touch("inputs.scales", inScales, tokens * scaleBytes);
+  AddressCheck check(context, launch.function, group->rank);
+  check.elements("topk_idx", routing, tokens * topk, RoutingReader::elementBytes(wideRouting));
+  check.rows("inputs.tokens", in, tokens * inputBytes);
+  if (inScales != nullptr) check.rows("inputs.scales", inScales, tokens * scaleBytes);
   if (rankMajor) {
-    touch("inputs.topk_weights", inWeights, tokens * topk * sizeof(float));
-    touch("outputs.topk_idx", outIds, received * sizeof(int32_t));
+    check.elements("inputs.topk_weights", inWeights, tokens * topk);
+    check.elements("outputs.topk_idx", outIds, shape.ranks * shape.maxDispatch * topk);
   } else {
-    touch("expert_counters", expertCounters, shape.local() * sizeof(int32_t));
+    check.elements("expert_counters", expertCounters, shape.local());
   }
-  if (!touch.good()) return cudaErrorIllegalAddress;
-  if (shape.experts < 2) {
-    return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the kernel needs two thread blocks, hence two experts",
-                        ticket.function, group->rank);
+  if (check.error() != cudaSuccess) return check.error();
+  if (shape.experts >= 2) return cudaSuccess;
+  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the kernel needs two thread blocks, hence two experts", launch.function,
+                      group->rank);
+}
+
+cudaError_t LlDispatch::checkReceived(WorkContext& context) const {
+  const Shape& shape = group->shape;
+  const size_t rows = rankMajor ? shape.ranks * shape.maxDispatch : shape.local() * zoneRows();
+  AddressCheck check(context, launch.function, group->rank);
+  check.rows("outputs.tokens", out, rows * tokenBytes);
+  if (recipe == NCCL_EP_DISP_QUANT_DS_FP8E3M4) {
+    check.elements("outputs.scales", reinterpret_cast<float*>(outScales), rows * scaleBytes / sizeof(float));
+  } else if (scaleBytes > 0) {
+    check.rows("outputs.scales", outScales, rows * scaleBytes);
   }
-  if (rankMajor) std::memset(outIds, 0xff, received * sizeof(int32_t));
+  if (rankMajor) {
+    check.elements("outputs.topk_weights", outWeights, rows * topk);
+    check.elements("outputs.topk_idx", outIds, rows * topk);
+    if (sourceCounters != nullptr) check.elements("src_rank_counters", sourceCounters, shape.ranks);
+  } else {
+    check.elements("expert_counters", expertCounters, shape.local());
+  }
+  check.bytes("handle memory", block, llHandleBytes(shape, topk));
+  if (check.error() != cudaSuccess) return check.error();
+  if (!rankMajor || idKind <= NCCL_EP_EXPERT_ID_GLOBAL) return cudaSuccess;
+  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: recv_topk_idx_kind %u", launch.function, group->rank, idKind);
+}
+
+// Writes this rank's send buffer and tells everybody.
+cudaError_t LlDispatch::send(WorkContext& context, LlExecution& execution) const {
+  if (const cudaError_t error = checkSent(context)) return error;
+  const Shape& shape = group->shape;
+  if (rankMajor) std::memset(outIds, 0xff, shape.ranks * shape.maxDispatch * topk * sizeof(int32_t));
   if (!rankMajor) std::memset(expertCounters, 0, shape.local() * sizeof(int32_t));
 
-  const Bank bank = turn.mine();
-  BankHeader& header = bank.header();
-  header.operation = static_cast<uint32_t>(Operation::Dispatch);
-  header.layout = rankMajor ? NCCL_EP_LAYOUT_RANK_MAJOR : NCCL_EP_LAYOUT_EXPERT_MAJOR;
-  header.topk = static_cast<uint32_t>(topk);
-  header.rowBytes = static_cast<uint32_t>(tokenBytes + scaleBytes);
-  header.tokensWindow = tokensWindow;
-  header.scalesWindow = scalesWindow;
+  const SendBuffer buffer = execution.mine();
+  announce(buffer.header(), tokenBytes + scaleBytes);
+  buffer.header().tokensWindow = tokensWindow;
+  buffer.header().scalesWindow = scalesWindow;
 
   // A token goes once to each rank that owns one of its experts: count, then list.
   LlState& ll = group->ll;
   const size_t local = shape.local();
   const RoutingReader reader(routing, wideRouting);
-  ExpertCheck check(ticket.function, group->rank, shape.experts);
-  int32_t* const ids = bank.ids();
-  uint32_t* const first = bank.first();
+  ExpertCheck check(launch.function, group->rank, shape.experts);
+  int32_t* const ids = buffer.ids();
+  uint32_t* const first = buffer.first();
   std::memset(first, 0, (shape.ranks + 1) * sizeof(uint32_t));
   ll.lastToken.assign(shape.ranks, 0);
   const auto eachDestination = [&](size_t t, const auto& visit) {
@@ -93,22 +96,25 @@ cudaError_t LlDispatch::stage(WorkContext& context, LlTurn& turn) const {
       ++first[destination + 1];
       leaves = true;
     });
-    if (leaves) stageRow(bank.dispatchRow(t), t, rows);
+    if (leaves) stageRow(buffer.dispatchRow(t), t, rows);
   }
   rows.finish();
   for (size_t r = 0; r < shape.ranks; ++r) first[r + 1] += first[r];
   ll.perRank.assign(first, first + shape.ranks);
   ll.lastToken.assign(shape.ranks, 0);
-  uint32_t* const list = bank.tokenList();
+  uint32_t* const list = buffer.tokenList();
   for (size_t t = 0; t < tokens; ++t) {
     eachDestination(t, [&](size_t destination) { list[ll.perRank[destination]++] = static_cast<uint32_t>(t); });
   }
-  if (rankMajor && tokens > 0) std::memcpy(bank.weights(), inWeights, tokens * topk * sizeof(float));
+  if (rankMajor && tokens > 0) std::memcpy(buffer.weights(), inWeights, tokens * topk * sizeof(float));
 
-  for (int r = 0; r < group->ranks; ++r) {
-    if (ll.active(r)) turn.post(r, first[r + 1] - first[r]);
+  execution.postToActive();
+  for (size_t r = 0; r < shape.ranks; ++r) {
+    if (first[r + 1] - first[r] <= kMostRowsPerDestination) continue;
+    return undefinedWork(context, launch.function, group->rank, "%u rows for rank %zu: the kernels count %u of one rank for another",
+                         first[r + 1] - first[r], r, kMostRowsPerDestination);
   }
-  return cudaSuccess;
+  return check.result(context);
 }
 
 // The only copy of a row on the sending side.
@@ -123,38 +129,22 @@ void LlDispatch::stageRow(unsigned char* to, size_t token, const RowCopier& copi
 }
 
 // Pulls what the others have for this rank.
-cudaError_t LlDispatch::collect(WorkContext& context, LlTurn& turn) const {
+cudaError_t LlDispatch::receive(WorkContext& context, LlExecution& execution) const {
+  if (const cudaError_t error = checkReceived(context)) return error;
   const Shape& shape = group->shape;
-  const size_t rows = rankMajor ? shape.ranks * shape.maxDispatch : shape.local() * zoneRows();
-  Touch touch(context, ticket.function, group->rank);
-  touch("outputs.tokens", out, rows * tokenBytes);
-  if (scaleBytes > 0) touch("outputs.scales", outScales, rows * scaleBytes);
-  if (rankMajor) {
-    touch("outputs.topk_weights", outWeights, rows * topk * sizeof(float));
-    touch("outputs.topk_idx", outIds, rows * topk * sizeof(int32_t));
-    if (sourceCounters != nullptr) touch("src_rank_counters", sourceCounters, shape.ranks * sizeof(int32_t));
-  } else {
-    touch("expert_counters", expertCounters, shape.local() * sizeof(int32_t));
-  }
-  touch("handle memory", block, llHandleBytes(shape, topk));
-  if (!touch.good()) return cudaErrorIllegalAddress;
-  if (rankMajor && idKind > NCCL_EP_EXPERT_ID_GLOBAL) {
-    return context.fail(cudaErrorLaunchFailure, "%s on rank %d: recv_topk_idx_kind %u", ticket.function, group->rank, idKind);
-  }
-
   const LlRecords records(block, shape, topk);
   const RowCopier copier = this->copier();
   // The others have about as many tokens as this rank.
-  ReadingTurns turns(group->ranks, tokens * tokenBytes);
-  for (const int32_t source : turn.sourceOrder()) {
-    turns.next();
+  ReadPacer pacer(group->ranks, tokens * tokenBytes);
+  for (const int32_t source : execution.sourceOrder()) {
+    pacer.next();
     records.count(static_cast<size_t>(source)) = 0;
     bool present = false;
     uint32_t count = 0;
-    if (const cudaError_t error = turn.receive(source, &present, &count)) return error;
+    if (const cudaError_t error = execution.receive(source, &present, &count)) return error;
     if (present) {
-      const cudaError_t error = take(context, turn, source, count, copier);
-      turn.release(source);
+      const cudaError_t error = take(context, execution, source, count, copier);
+      execution.release(source);
       if (error != cudaSuccess) return error;
       records.count(static_cast<size_t>(source)) = static_cast<int32_t>(count);
     }
@@ -163,35 +153,33 @@ cudaError_t LlDispatch::collect(WorkContext& context, LlTurn& turn) const {
   return cudaSuccess;
 }
 
-cudaError_t LlDispatch::take(WorkContext& context, const LlTurn& turn, int source, uint32_t count, const RowCopier& copier) const {
+cudaError_t LlDispatch::take(WorkContext& context, const LlExecution& execution, int source, uint32_t count, const RowCopier& copier) const {
   const Shape& shape = group->shape;
-  const Bank from = turn.bank(source);
-  const BankHeader& header = from.header();
-  if (header.topk != topk || header.rowBytes != tokenBytes + scaleBytes || (header.layout == NCCL_EP_LAYOUT_RANK_MAJOR) != rankMajor) {
-    return context.fail(cudaErrorLaunchFailure, "%s: ranks %d and %d differ in top-k, row bytes, or layout", ticket.function,
-                        group->rank, source);
-  }
+  const SendBuffer from = execution.buffer(source);
+  const SendBufferHeader& header = from.header();
+  if (const cudaError_t error = checkSource(context, source, header, tokenBytes + scaleBytes)) return error;
   if (header.tokensWindow != tokensWindow || header.scalesWindow != scalesWindow) {
     return context.fail(cudaErrorLaunchFailure, "%s: the windows of ranks %d and %d differ in registration order or offset",
-                        ticket.function, group->rank, source);
+                        launch.function, group->rank, source);
   }
   const LlRecords records(block, shape, topk);
   const uint32_t* const list = from.tokenList() + from.first()[group->rank];
-  turn.shuffled(&group->ll.order, count, static_cast<uint64_t>(source) + 1);
+  execution.shuffled(&group->ll.order, count, static_cast<uint64_t>(source) + 1);
   for (size_t i = 0; i < count; ++i) {
     const uint32_t token = list[group->ll.order[i]];
     int32_t* const record = records.entry(static_cast<size_t>(source), i);
     record[0] = static_cast<int32_t>(token);
     if (rankMajor) {
       takeRankRow(from, token, static_cast<size_t>(source) * shape.maxDispatch + i, record + 1, copier);
-    } else {
-      takeExpertRows(from, token, record + 1, copier);
+    } else if (const cudaError_t error = takeExpertRows(context, from, token, record + 1, copier)) {
+      return error;
     }
   }
   return cudaSuccess;
 }
 
-void LlDispatch::takeExpertRows(const Bank& from, uint32_t token, int32_t* slots, const RowCopier& copier) const {
+cudaError_t LlDispatch::takeExpertRows(WorkContext& context, const SendBuffer& from, uint32_t token, int32_t* slots,
+                                       const RowCopier& copier) const {
   const size_t local = group->shape.local();
   const auto begin = static_cast<int32_t>(static_cast<size_t>(group->rank) * local);
   for (size_t k = 0; k < topk; ++k) {
@@ -200,17 +188,20 @@ void LlDispatch::takeExpertRows(const Bank& from, uint32_t token, int32_t* slots
     if (expert < 0 || static_cast<size_t>(expert) >= local) continue;
     const int32_t slot = expertCounters[expert];
     if (slot < 0 || static_cast<size_t>(slot) >= zoneRows()) {
-      misuse(End::Undefined, group->rank, ticket.function, "the zone of local expert %d overflows", expert);
-      continue;
+      return undefinedWork(context, launch.function, group->rank,
+                           "more than %zu rows arrive for expert %d: a token whose row of topk_idx names an expert several times, "
+                           "as padding rows of zeros do, takes a row of its zone for each",
+                           zoneRows(), begin + expert);
     }
     expertCounters[expert] = slot + 1;
     const size_t row = static_cast<size_t>(expert) * zoneRows() + static_cast<size_t>(slot);
     slots[k] = static_cast<int32_t>(row);
     copyRow(from, token, row, copier);
   }
+  return cudaSuccess;
 }
 
-void LlDispatch::takeRankRow(const Bank& from, uint32_t token, size_t row, int32_t* slots, const RowCopier& copier) const {
+void LlDispatch::takeRankRow(const SendBuffer& from, uint32_t token, size_t row, int32_t* slots, const RowCopier& copier) const {
   const size_t local = group->shape.local();
   const auto begin = static_cast<int32_t>(static_cast<size_t>(group->rank) * local);
   const int32_t shift = idKind == NCCL_EP_EXPERT_ID_GLOBAL ? begin : 0;
@@ -223,7 +214,7 @@ void LlDispatch::takeRankRow(const Bank& from, uint32_t token, size_t row, int32
   copyRow(from, token, row, copier);
 }
 
-void LlDispatch::copyRow(const Bank& from, uint32_t token, size_t row, const RowCopier& copier) const {
+void LlDispatch::copyRow(const SendBuffer& from, uint32_t token, size_t row, const RowCopier& copier) const {
   const unsigned char* const staged = from.dispatchRow(token);
   copier.copy(out + row * tokenBytes, staged, tokenBytes);
   if (scaleBytes > 0) std::memcpy(outScales + row * scaleBytes, staged + tokenBytes, scaleBytes);

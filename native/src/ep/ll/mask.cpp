@@ -1,10 +1,11 @@
 #include "ep/ll/mask.h"
 
 #include <cstdio>
+#include <cstring>
 
 #include "cuda/memory.h"
 #include "cuda/work.h"
-#include "ep/touch.h"
+#include "ep/address_check.h"
 
 namespace emu::ep {
 
@@ -28,12 +29,15 @@ cudaError_t checkAlive(const Group& group, WorkContext& context, const char* fun
   return context.fail(cudaErrorIllegalAddress, "%s on rank %d: the group was destroyed", function, group.rank);
 }
 
-void setMask(Group& group, const int* values) {
-  for (int r = 0; r < group.ranks; ++r) group.ll.mask[static_cast<size_t>(r)] = values[r] != 0 ? 1 : 0;
+// `values` may lie at any address: the copy moves bytes.
+void setMask(Group& group, const void* values) {
+  std::vector<int> mask(static_cast<size_t>(group.ranks));
+  std::memcpy(mask.data(), values, mask.size() * sizeof(int));
+  for (size_t r = 0; r < mask.size(); ++r) group.ll.mask[r] = mask[r] != 0 ? 1 : 0;
 }
 
 // Meets the ranks that this one takes for active. Whoever does not come in time is masked, without an asynchronous error.
-cudaError_t meet(Group& group, WorkContext& context, Channel channel) {
+cudaError_t barrier(Group& group, WorkContext& context, Channel channel) {
   LlState& ll = group.ll;
   if (!ll.active(group.rank)) return cudaSuccess;
   for (int r = 0; r < group.ranks && !ll.silent; ++r) {
@@ -44,7 +48,7 @@ cudaError_t meet(Group& group, WorkContext& context, Channel channel) {
     if (!ll.active(r)) continue;
     const Arrival arrival = group.exchange.awaitValue(channel, r, ll.cleans, deadline);
     if (arrival == Arrival::Here || ll.silent) continue;
-    const std::string who = group.exchange.whereabouts(r);
+    const std::string who = group.exchange.progressOf(r);
     if (arrival == Arrival::Broken) {
       return context.fail(cudaErrorLaunchFailure, "ncclEpMaskClean on rank %d: ended while waiting for %s", group.rank, who.c_str());
     }
@@ -62,11 +66,11 @@ cudaError_t clean(Group& group, WorkContext& context) {
   }
   group.exchange.started(Operation::MaskClean);
   ++ll.cleans;
-  cudaError_t error = meet(group, context, Channel::CleanFirst);
+  cudaError_t error = barrier(group, context, Channel::CleanFirst);
   if (error == cudaSuccess) {
-    group.exchange.clear(Channel::LlBank0);
-    group.exchange.clear(Channel::LlBank1);
-    error = meet(group, context, Channel::CleanSecond);
+    group.exchange.clear(Channel::LlBuffer0);
+    group.exchange.clear(Channel::LlBuffer1);
+    error = barrier(group, context, Channel::CleanSecond);
   }
   for (int r = 0; r < group.ranks; ++r) ll.mask[static_cast<size_t>(r)].store(1, std::memory_order_relaxed);
   ll.busy.store(false, std::memory_order_release);
@@ -85,9 +89,12 @@ ncclResult_t maskQuery(Call& call, ncclEpGroup_t token, int* status, cudaStream_
   work.rank = group->rank;
   work.run = [group, status](WorkContext& context) {
     if (const cudaError_t error = checkAlive(*group, context, "ncclEpMaskQuery")) return error;
-    Touch touch(context, "ncclEpMaskQuery", group->rank);
-    if (!touch("mask_status", status, static_cast<size_t>(group->ranks) * sizeof(int)).good()) return cudaErrorIllegalAddress;
-    for (int r = 0; r < group->ranks; ++r) status[r] = group->ll.mask[static_cast<size_t>(r)];
+    std::vector<int> mask(static_cast<size_t>(group->ranks));
+    AddressCheck check(context, "ncclEpMaskQuery", group->rank);
+    check.bytes("mask_status", status, mask.size() * sizeof(int));
+    if (check.error() != cudaSuccess) return check.error();
+    for (size_t r = 0; r < mask.size(); ++r) mask[r] = group->ll.mask[r];
+    std::memcpy(status, mask.data(), mask.size() * sizeof(int));
     return cudaSuccess;
   };
   return enqueue(call, stream, std::move(work));
@@ -106,14 +113,15 @@ ncclResult_t maskUpdate(Call& call, ncclEpGroup_t token, const int* mask, cudaSt
   if (memory::find(mask, &block)) {  // pinned: read when the copy runs
     work.run = [group, mask, bytes](WorkContext& context) {
       if (const cudaError_t error = checkAlive(*group, context, "ncclEpMaskUpdate")) return error;
-      Touch touch(context, "ncclEpMaskUpdate", group->rank);
-      if (!touch("mask", mask, bytes).good()) return cudaErrorIllegalAddress;
-      setMask(*group, mask);
-      return cudaSuccess;
+      AddressCheck check(context, "ncclEpMaskUpdate", group->rank);
+      check.bytes("mask", mask, bytes);
+      if (check.error() == cudaSuccess) setMask(*group, mask);
+      return check.error();
     };
   } else {  // pageable: small copies are staged by the call
     if (!readable(mask, bytes)) return call.undefined("mask is no array of %d values", group->ranks);
-    std::vector<int> values(mask, mask + group->ranks);
+    std::vector<int> values(static_cast<size_t>(group->ranks));
+    std::memcpy(values.data(), mask, bytes);
     work.run = [group, values](WorkContext& context) {
       if (const cudaError_t error = checkAlive(*group, context, "ncclEpMaskUpdate")) return error;
       setMask(*group, values.data());

@@ -1,4 +1,4 @@
-// What the LL operations of a group share on the device: banks, epoch, masks.
+// What the LL operations of a group share on the device: send buffers, epoch, masks.
 #pragma once
 
 #include <atomic>
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/faults.h"
-#include "ep/ll/bank.h"
+#include "ep/ll/send_buffer.h"
 
 namespace emu::ep {
 
@@ -16,7 +16,7 @@ struct LlState {
   // ---- the buffer ----
   std::atomic<size_t> bufferBytes{0};       // by the real library's formula; 0 = not allocated yet
   std::atomic<uint32_t> generation{0};      // rises when the buffer grows: graphs captured before are void
-  BankLayout banks{Shape{}};                // of the exchange payload
+  SendBufferLayout sendBuffers{Shape{}};    // of the exchange payload
 
   // ---- epoch; advanced by running work, in stream order ----
   std::atomic<bool> busy{false};            // catches operations that nothing orders

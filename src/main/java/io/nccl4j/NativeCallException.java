@@ -3,8 +3,8 @@ package io.nccl4j;
 import io.nccl4j.internal.ErrorEvent;
 
 /**
- * A native call answered with an error code. The message holds the C function, the code with its name, and the text that the
- * library itself gives for it.
+ * A native call answered with an error code. The message holds the C function, the code with its name, and the text
+ * that the library itself gives for it.
  */
 public abstract class NativeCallException extends RuntimeException {
     private static final long serialVersionUID = 1L;

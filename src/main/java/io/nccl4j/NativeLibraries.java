@@ -5,11 +5,11 @@ import io.nccl4j.internal.LibraryLoader;
 /**
  * The native libraries in use.
  *
- * <p>The real ones are looked for in this order: the files named by the system properties {@code nccl4j.cudart.library},
- * {@code nccl4j.nccl.library} and {@code nccl4j.nccl_ep.library}; the folders of the system property
- * {@code nccl4j.library.path}; those of the environment variable {@code NCCL4J_LIBRARY_PATH}; the folders that
- * {@code CUDA_HOME}, {@code CUDA_PATH} and {@code NCCL_HOME} name; the dynamic linker's own path. A folder may hold the files
- * itself or be laid out like a CUDA toolkit or Python's {@code site-packages}.
+ * <p>The real ones are looked for in this order: the files named by the system properties {@code
+ * nccl4j.cudart.library}, {@code nccl4j.nccl.library} and {@code nccl4j.nccl_ep.library}; the folders of the system
+ * property {@code nccl4j.library.path}; those of the environment variable {@code NCCL4J_LIBRARY_PATH}; the folders that
+ * {@code CUDA_HOME}, {@code CUDA_PATH} and {@code NCCL_HOME} name; the dynamic linker's own path. A folder may hold the
+ * files itself or be laid out like a CUDA toolkit or Python's {@code site-packages}.
  */
 public final class NativeLibraries {
     private NativeLibraries() {
@@ -25,8 +25,9 @@ public final class NativeLibraries {
     }
 
     /**
-     * Loads all three libraries if that has not happened yet. Each part of nccl4j loads those that it needs by itself on first
-     * use: {@code io.nccl4j.cuda} the CUDA runtime, {@code io.nccl4j.nccl} NCCL too, {@code io.nccl4j.ep} all of them.
+     * Loads all three libraries if that has not happened yet. Each part of nccl4j loads those that it needs by itself
+     * on first use: {@code io.nccl4j.cuda} the CUDA runtime, {@code io.nccl4j.nccl} NCCL too, {@code io.nccl4j.ep} all
+     * of them.
      *
      * @throws NativeLibraryException if they cannot be used; a later call tries again
      */

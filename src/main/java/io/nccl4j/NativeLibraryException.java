@@ -3,8 +3,8 @@ package io.nccl4j;
 import java.util.List;
 
 /**
- * The native libraries cannot be used: one is missing, does not load, or is of a version that does not fit. Lists every place
- * that was tried with the reason that the dynamic linker gave. Not remembered: the next first use tries again.
+ * The native libraries cannot be used: one is missing, does not load, or is of a version that does not fit. Lists every
+ * place that was tried with the reason that the dynamic linker gave. Not remembered: the next first use tries again.
  */
 public final class NativeLibraryException extends RuntimeException {
     private static final long serialVersionUID = 1L;

@@ -4,8 +4,8 @@ import io.nccl4j.NativeObject;
 import java.util.function.IntSupplier;
 
 /**
- * A CUDA object that belongs to one thread, platform or virtual: at first the one that made it. Only that thread may use or
- * close it, since a native call on an object that another thread destroys would end the process.
+ * A CUDA object that belongs to one thread, platform or virtual: at first the one that made it. Only that thread may
+ * use or close it, since a native call on an object that another thread destroys would end the process.
  */
 abstract class ConfinedResource extends DeviceResource {
     /** Plain, for the hot path; moves to another thread only by a call of that thread. */
@@ -16,14 +16,19 @@ abstract class ConfinedResource extends DeviceResource {
     }
 
     /**
-     * Makes it belong to the calling thread. The thread that had it must not be using it any more, and what it did must be visible
-     * here: hand it over through a queue, a future or a join.
+     * Makes it belong to the calling thread. The thread that had it must not be using it any more, and what it did must
+     * be visible here: hand it over through a queue, a future or a join.
      *
-     * @throws IllegalStateException after close
+     * @throws IllegalStateException after close, or while it is being captured
      */
     public final void bindToCurrentThread() {
         address();
+        checkBind();
         owner = Thread.currentThread();
+    }
+
+    /** Throws if it cannot change its thread now. */
+    void checkBind() {
     }
 
     /**
@@ -45,8 +50,8 @@ abstract class ConfinedResource extends DeviceResource {
     }
 
     /**
-     * Makes a call that needs this device to be current. A platform thread has made it so itself, and the call says so if it has
-     * not; a virtual thread cannot.
+     * Makes a call that needs this device to be current. A platform thread has made it so itself, and the call says so
+     * if it has not; a virtual thread cannot.
      */
     final int onDevice(IntSupplier call) {
         return Thread.currentThread().isVirtual() ? device().withCurrent(call) : call.getAsInt();

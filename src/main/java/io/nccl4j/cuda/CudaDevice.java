@@ -29,8 +29,8 @@ import org.slf4j.LoggerFactory;
 /**
  * A CUDA device, known by its ordinal. One object per device and process.
  *
- * <p>CUDA keeps a current device per thread. Calls here that need one switch to theirs and back; only {@link #makeCurrent()}
- * leaves it changed. Thread-safe.
+ * <p>CUDA keeps a current device per thread. Calls here that need one switch to theirs and back; only {@link
+ * #makeCurrent()} leaves it changed. Thread-safe.
  */
 public final class CudaDevice {
     private static final Logger LOG = LoggerFactory.getLogger(CudaDevice.class);
@@ -67,7 +67,11 @@ public final class CudaDevice {
         return DEVICES.computeIfAbsent(ordinal, CudaDevice::new);
     }
 
-    /** Number of devices, {@code cudaGetDeviceCount}. */
+    /**
+     * Number of devices, {@code cudaGetDeviceCount}.
+     *
+     * @throws CudaException if the driver does not answer
+     */
     public static int count() {
         LibraryLoader.loadCuda();
         try (Arena arena = Arena.ofConfined()) {
@@ -83,7 +87,11 @@ public final class CudaDevice {
         }
     }
 
-    /** The calling thread's current device, {@code cudaGetDevice}. */
+    /**
+     * The calling thread's current device, {@code cudaGetDevice}. On a virtual thread: that of its carrier.
+     *
+     * @throws CudaException if the driver does not answer
+     */
     public static CudaDevice current() {
         LibraryLoader.loadCuda();
         return of(currentOrdinal());
@@ -106,8 +114,8 @@ public final class CudaDevice {
     }
 
     /**
-     * Makes this the calling thread's current device and leaves it so, {@code cudaSetDevice}. EP groups of other devices that
-     * belong to the thread refuse calls until their device is current again.
+     * Makes this the calling thread's current device and leaves it so, {@code cudaSetDevice}. EP groups of other
+     * devices that belong to the thread refuse calls until their device is current again.
      *
      * @throws IllegalStateException on a virtual thread, which shares the current device of its carrier with others
      * @throws CudaException if the device cannot be used
@@ -127,8 +135,9 @@ public final class CudaDevice {
     }
 
     /**
-     * Runs {@code body} with this device current; afterwards the thread has the device that it had. On a virtual thread the body
-     * must not block before its last native call: the thread might go on with another carrier, which has another device.
+     * Runs {@code body} with this device current; afterwards the thread has the device that it had. On a virtual thread
+     * the body must not block before its last native call: the thread might go on with another carrier, which has
+     * another device.
      */
     public <T extends @Nullable Object> T call(Supplier<T> body) {
         int before = currentOrdinal();
@@ -154,8 +163,8 @@ public final class CudaDevice {
     }
 
     /**
-     * Makes one native call with this device current. Nothing may block between setting the device and the call, since a virtual
-     * thread could go on with another carrier, which has another device.
+     * Makes one native call with this device current. Nothing may block between setting the device and the call, since
+     * a virtual thread could go on with another carrier, which has another device.
      */
     int withCurrent(IntSupplier call) {
         int before = currentOrdinal();
@@ -201,7 +210,11 @@ public final class CudaDevice {
         }
     }
 
-    /** An attribute, {@code cudaDeviceGetAttribute}. */
+    /**
+     * An attribute, {@code cudaDeviceGetAttribute}.
+     *
+     * @throws CudaException if the device does not know it
+     */
     public int attribute(DeviceAttribute attribute) {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(JAVA_INT);
@@ -210,16 +223,9 @@ public final class CudaDevice {
         }
     }
 
-    /** The PCI bus id, such as {@code 0000:17:00.0}: the device's name across processes, {@code cudaDeviceGetPCIBusId}. */
-    public String pciBusId() {
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(32);
-            check(CudaRuntime.cudaDeviceGetPCIBusId(out, 32, ordinal), "cudaDeviceGetPCIBusId");
-            return out.getString(0);
-        }
-    }
-
-    /** The range of stream priorities: least (a larger number) and greatest, {@code cudaDeviceGetStreamPriorityRange}. */
+    /**
+     * The range of stream priorities: least (a larger number) and greatest, {@code cudaDeviceGetStreamPriorityRange}.
+     */
     public PriorityRange priorityRange() {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment least = arena.allocate(JAVA_INT);
@@ -233,6 +239,9 @@ public final class CudaDevice {
     /**
      * Waits until all work on the device is done, {@code cudaDeviceSynchronize}. Not limited in time: see
      * {@link CudaStream#await(Duration)}.
+     *
+     * @throws IllegalStateException during a capture
+     * @throws CudaException if the work has failed
      */
     public void synchronize() {
         CaptureScope.refuse("CudaDevice.synchronize", "synchronise after the capture");
@@ -240,24 +249,24 @@ public final class CudaDevice {
     }
 
     /**
-     * The error after which nothing on this device works any more (an illegal address, a device trap), or null. Every later call
-     * fails fast with it as the cause; objects of the device are abandoned when closed, not destroyed.
+     * The error after which nothing on this device works any more (an illegal address, a device trap), or null. Every
+     * later call fails fast with it as the cause; objects of the device are abandoned when closed, not destroyed.
      */
     public @Nullable CudaException failure() {
         return failure;
     }
 
     /**
-     * Destroys everything on the device, {@code cudaDeviceReset}. Objects made before are dead: a use of them is refused, and
-     * closing them does nothing native. Its pinned memory is closed. Nobody else is asked, so no other library may use the device
-     * at this time.
+     * Destroys everything on the device, {@code cudaDeviceReset}. Objects made before are dead: a use of them is
+     * refused, and closing them does nothing native. Its pinned memory is closed. Nobody else is asked, so no other
+     * library may use the device at this time.
      *
-     * <p>The emulator clears a sticky error, too. A GPU that has failed cannot be used again by this process: the reset itself
-     * succeeds, what follows is {@code cudaErrorDevicesUnavailable}.
+     * <p>The emulator clears a sticky error, too. A GPU that has failed cannot be used again by this process: the reset
+     * itself succeeds, what follows is {@code cudaErrorDevicesUnavailable}.
      *
      * @throws IllegalStateException during a capture
-     * @throws WaitTimeoutException if work on the device, which may wait for other ranks, keeps it up for longer than closing
-     *     waits
+     * @throws WaitTimeoutException if work on the device, which may wait for other ranks, keeps it up for longer than
+     *     closing waits
      * @throws CudaException if the runtime refuses
      */
     public void reset() {
@@ -277,9 +286,15 @@ public final class CudaDevice {
 
     /** From here on nothing that was made before is used: neither its native objects nor its host memory. */
     private synchronized void beginGeneration() {
-        generation++;
-        hostMemory.forEach(Arena::close);
+        try {
+            hostMemory.forEach(Arena::close);
+        } catch (IllegalStateException e) {
+            hostMemory.removeIf(arena -> !arena.scope().isAlive());
+            throw new IllegalStateException(
+                    "CudaDevice.reset while another thread copies from or to pinned memory of " + this, e);
+        }
         hostMemory.clear();
+        generation++;
     }
 
     /** Pinned memory of the device lives as long as {@code arena}, which a reset closes. */
@@ -341,8 +356,8 @@ public final class CudaDevice {
     }
 
     /**
-     * Looks whether the device has a sticky error that nobody has seen yet, and remembers it: for callers to whom another
-     * library reported a failure without a CUDA code.
+     * Looks whether the device has a sticky error that nobody has seen yet, and remembers it: for callers to whom
+     * another library reported a failure without a CUDA code.
      */
     public @Nullable CudaException observe() {
         if (failure == null) {
@@ -360,8 +375,9 @@ public final class CudaDevice {
     }
 
     /**
-     * Waits until the work that was enqueued so far on the streams of the device that nccl4j knows is done; what is enqueued
-     * meanwhile is not waited for. From any thread. An interrupt does not end it; the flag is set again afterwards.
+     * Waits until the work that was enqueued so far on the streams of the device that nccl4j knows is done; what is
+     * enqueued meanwhile is not waited for. From any thread. An interrupt does not end it; the flag is set again
+     * afterwards.
      *
      * @return whether it is done; false after the limit or if the device has failed
      */
@@ -376,8 +392,8 @@ public final class CudaDevice {
     }
 
     /**
-     * Like {@link #awaitEnqueued} before something is destroyed. If the work does not end within the limit, that is remembered:
-     * until it has ended, further calls ask once and do not wait. For what is built on the device.
+     * Like {@link #awaitEnqueued} before something is destroyed. If the work does not end within the limit, that is
+     * remembered: until it has ended, further calls ask once and do not wait. For what is built on the device.
      */
     public boolean awaitLastUse(Duration limit) {
         boolean done = awaitEnqueued(stalled ? Duration.ZERO : limit);

@@ -12,8 +12,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * A point in a stream's work that others can wait for or measure between, {@code cudaEvent_t}.
  *
- * <p>Belongs to one thread, at first the one that made it; {@link #bindToCurrentThread} moves it. {@link #isComplete} and
- * {@link #synchronize} may come from any.
+ * <p>Belongs to one thread, at first the one that made it; {@link #bindToCurrentThread} moves it. {@link #isComplete}
+ * and {@link #synchronize} may come from any.
  */
 public final class CudaEvent extends ConfinedResource {
     private final boolean timing;
@@ -100,8 +100,8 @@ public final class CudaEvent extends ConfinedResource {
     }
 
     /**
-     * Waits until the marked work is done, without a limit, {@code cudaEventSynchronize}. From any thread; an interrupt does not
-     * end it.
+     * Waits until the marked work is done, without a limit, {@code cudaEventSynchronize}. From any thread; an interrupt
+     * does not end it.
      *
      * @throws IllegalStateException after close, also while another thread waits here, or during a capture
      * @throws CudaException if the work has failed
@@ -117,7 +117,8 @@ public final class CudaEvent extends ConfinedResource {
     /**
      * Milliseconds from {@code start} to this event, {@code cudaEventElapsedTime}; both must be complete timing events.
      *
-     * @throws IllegalStateException if one was not created with {@link #createTiming}, is closed or belongs to another thread
+     * @throws IllegalStateException if one was not created with {@link #createTiming}, is closed or belongs to another
+     *     thread
      * @throws CudaException if one is not complete
      */
     public float elapsedMillisSince(CudaEvent start) {

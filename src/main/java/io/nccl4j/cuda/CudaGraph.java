@@ -10,7 +10,8 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
- * Captured work, {@code cudaGraph_t}: a template for {@link CudaGraphExec}. Keeps everything that the work uses from being closed.
+ * Captured work, {@code cudaGraph_t}: a template for {@link CudaGraphExec}. Keeps everything that the work uses from
+ * being closed.
  *
  * <p>Belongs to one thread, at first the one that made it; {@link #bindToCurrentThread} moves it.
  */

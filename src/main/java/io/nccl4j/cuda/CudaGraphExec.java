@@ -9,8 +9,8 @@ import io.nccl4j.internal.LaunchCalls;
 import java.lang.foreign.MemorySegment;
 
 /**
- * An executable graph, {@code cudaGraphExec_t}: launched as a whole, with one native call. Keeps everything that its work uses
- * from being closed. Launches of one executable run one after the other.
+ * An executable graph, {@code cudaGraphExec_t}: launched as a whole, with one native call. Keeps everything that its
+ * work uses from being closed. Launches of one executable run one after the other.
  *
  * <p>Belongs to one thread, at first the one that made it; {@link #bindToCurrentThread} moves it.
  */
@@ -27,8 +27,8 @@ public final class CudaGraphExec extends ConfinedResource {
     /**
      * Enqueues the whole graph, {@code cudaGraphLaunch}. Allocates nothing. CUDA cannot capture a launch.
      *
-     * @throws IllegalStateException if the stream is capturing, if this or the stream is closed or belongs to another thread, or
-     *     if something that the graph points to has moved since the capture
+     * @throws IllegalStateException if the stream is capturing, if this or the stream is closed or belongs to another
+     *     thread, or if something that the graph points to has moved since the capture
      * @throws CudaException if the device has failed
      */
     public void launch(CudaStream stream) {

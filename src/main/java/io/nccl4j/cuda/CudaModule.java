@@ -16,11 +16,12 @@ import java.util.Map;
 import java.util.TreeMap;
 
 /**
- * Kernels of one's own on one device, {@code cudaLibrary_t}: the answer to how experts are run between dispatch and combine.
+ * Kernels of one's own on one device, {@code cudaLibrary_t}: the answer to how experts are run between dispatch and
+ * combine.
  *
- * <p>All kernels are loaded onto the device with the module, none at its first launch, which could block inside of a capture
- * or while another rank is waited for. A graph that captured a launch keeps the module from being closed. On the emulator,
- * a module has every kernel that was registered with {@code Emulator.kernel}, whatever its image.
+ * <p>All kernels are loaded onto the device with the module, none at its first launch, which could block inside of a
+ * capture or while another rank is waited for. A graph that captured a launch keeps the module from being closed. On
+ * the emulator, a module has every kernel that was registered with {@code Emulator.kernel}, whatever its image.
  */
 public final class CudaModule extends DeviceResource {
     private static final long ALIGNMENT = 64;
@@ -78,6 +79,9 @@ public final class CudaModule extends DeviceResource {
             MemorySegment count = arena.allocate(JAVA_INT);
             checkLoad(CudaRuntime.cudaLibraryGetKernelCount(count, segment()), "cudaLibraryGetKernelCount");
             int number = count.get(JAVA_INT, 0);
+            if (number == 0) {
+                checkFits(arena);
+            }
             MemorySegment all = arena.allocate(ADDRESS, number);
             checkLoad(CudaRuntime.cudaLibraryEnumerateKernels(all, number, segment()), "cudaLibraryEnumerateKernels");
             MemorySegment name = arena.allocate(ADDRESS);
@@ -86,6 +90,16 @@ public final class CudaModule extends DeviceResource {
                 checkLoad(CudaRuntime.cudaFuncGetName(name, function), "cudaFuncGetName");
                 add(function, name.get(ADDRESS, 0).reinterpret(Long.MAX_VALUE).getString(0));
             }
+        }
+    }
+
+    /** An image that is damaged or for other devices seems to have no kernels; asking for any tells which it is. */
+    private void checkFits(Arena arena) {
+        int status = CudaRuntime.cudaLibraryGetKernel(arena.allocate(ADDRESS), segment(), arena.allocateFrom("none"));
+        if (status == CudaRuntime.cudaErrorSymbolNotFound()) {
+            CudaRuntime.cudaGetLastError();
+        } else {
+            checkLoad(status, "cudaLibraryGetKernel");
         }
     }
 
@@ -101,7 +115,6 @@ public final class CudaModule extends DeviceResource {
         }
     }
 
-    /** Nothing is said of an image that does not fit when it is loaded, but when its kernels are asked for. */
     static CudaException loadFailed(CudaDevice device, int status, String function) {
         String advice = "";
         if (status == CudaRuntime.cudaErrorNoKernelImageForDevice()) {
@@ -112,6 +125,8 @@ public final class CudaModule extends DeviceResource {
                     + ",code=sm_" + major + minor + ") or add PTX of that or a lower one";
         } else if (status == CudaRuntime.cudaErrorInvalidKernelImage()) {
             advice = "; the image is damaged";
+        } else if (status == CudaRuntime.cudaErrorInvalidPtx()) {
+            advice = "; the driver cannot compile the PTX text: does ptxas accept it, and is the driver as new as the compiler?";
         }
         return device.failed(status, function, advice);
     }
@@ -123,7 +138,7 @@ public final class CudaModule extends DeviceResource {
      * @throws IllegalArgumentException if there is none; the message names those there are
      */
     public CudaKernel kernel(String name) {
-        address();
+        checkUsable("CudaModule.kernel");
         synchronized (kernels) {
             CudaKernel known = kernels.get(name);
             return known != null ? known : device().call(() -> find(name));
@@ -155,12 +170,19 @@ public final class CudaModule extends DeviceResource {
         }
     }
 
+    /** Refuses a use of its code, which is gone after a close or a reset. */
+    void checkUsable(String call) {
+        address();
+        checkNotReset(call);
+    }
+
     private MemorySegment segment() {
         return MemorySegment.ofAddress(address());
     }
 
     @Override
     void destroy(long address) {
-        device().check(CudaRuntime.cudaLibraryUnload(MemorySegment.ofAddress(address)), "cudaLibraryUnload");
+        device().run(() -> device().check(CudaRuntime.cudaLibraryUnload(MemorySegment.ofAddress(address)),
+                "cudaLibraryUnload"));
     }
 }

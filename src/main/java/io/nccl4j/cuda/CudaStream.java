@@ -18,9 +18,10 @@ import org.jspecify.annotations.Nullable;
 /**
  * A queue of device work, {@code cudaStream_t}. Work on one stream runs in the order in which it was enqueued.
  *
- * <p>Belongs to one thread, at first the one that made it; {@link #bindToCurrentThread} moves it. {@link #await}, {@link
- * #synchronize} and {@link #isIdle} may come from any; the owner may close the stream meanwhile, which those calls answer with an
- * {@link IllegalStateException}. Streams created here do not synchronise with the legacy default stream.
+ * <p>Belongs to one thread, at first the one that made it; {@link #bindToCurrentThread} moves it. {@link #await},
+ * {@link #synchronize} and {@link #isIdle} may come from any; the owner may close the stream meanwhile, which those
+ * calls answer with an {@link IllegalStateException}. Streams created here do not synchronise with the legacy default
+ * stream.
  */
 public final class CudaStream extends ConfinedResource {
     private static final long LEGACY = 1;
@@ -61,10 +62,11 @@ public final class CudaStream extends ConfinedResource {
     }
 
     /**
-     * A stream of another owner, which must stay alive until this is closed; closing does not destroy it. If that owner captures
-     * it, nccl4j does not know what the graph uses: capture with {@link #capture} instead.
+     * A stream of another owner, which must stay alive until this is closed; closing does not destroy it. If that owner
+     * captures it, nccl4j does not know what the graph uses: capture with {@link #capture} instead.
      *
-     * @throws IllegalArgumentException for the legacy default stream, which cannot be captured and serialises the device
+     * @throws IllegalArgumentException for the legacy default stream, which cannot be captured and serialises the
+     *     device
      */
     public static CudaStream wrap(long address, CudaDevice device) {
         if (address == 0 || address == LEGACY) {
@@ -76,8 +78,8 @@ public final class CudaStream extends ConfinedResource {
     }
 
     /**
-     * Waits until all work enqueued so far is done, without a limit, {@code cudaStreamSynchronize}. From any thread; an interrupt
-     * does not end it.
+     * Waits until all work enqueued so far is done, without a limit, {@code cudaStreamSynchronize}. From any thread; an
+     * interrupt does not end it.
      *
      * @throws IllegalStateException after close, during a capture, or if a host function of the stream has thrown
      * @throws CudaException if the work or the device has failed
@@ -95,14 +97,30 @@ public final class CudaStream extends ConfinedResource {
      * Waits until all work enqueued so far is done. From any thread.
      *
      * @throws WaitTimeoutException if it is not within {@code limit}
-     * @throws CancellationException if the thread is interrupted while work is pending: at once, and its flag stays set. The work
-     *     goes on
+     * @throws CancellationException if the thread is interrupted while work is pending: at once, and its flag stays
+     *     set. The work goes on
      * @throws IllegalStateException after close, during a capture, or if a host function of the stream has thrown
      * @throws CudaException if the work or the device has failed
      */
     public void await(Duration limit) {
         checkWait("CudaStream.await", "wait after the replay");
-        int status = Polling.until(activity::query, Deadline.after(limit), "work on " + label());
+        finishWait(Polling.until(activity::query, Deadline.after(limit), "work on " + label()), limit);
+    }
+
+    /**
+     * Like {@link #await}, but an interrupt does not end it, and the flag is set again afterwards: for steps that other
+     * ranks depend on.
+     *
+     * @throws WaitTimeoutException if the work is not done within {@code limit}
+     * @throws IllegalStateException after close, during a capture, or if a host function of the stream has thrown
+     * @throws CudaException if the work or the device has failed
+     */
+    public void awaitUninterruptibly(Duration limit) {
+        checkWait("CudaStream.awaitUninterruptibly", "wait after the replay");
+        finishWait(Polling.uninterruptibly(activity::query, Deadline.after(limit)), limit);
+    }
+
+    private void finishWait(int status, Duration limit) {
         if (status == CudaRuntime.cudaErrorNotReady()) {
             throw new WaitTimeoutException(
                     "work on " + this + " is still pending after " + TimeLimit.millis(limit) + " ms");
@@ -138,8 +156,8 @@ public final class CudaStream extends ConfinedResource {
     }
 
     /**
-     * Work enqueued from now on waits for what the event marks, {@code cudaStreamWaitEvent}. If the event was recorded in a
-     * capture, this stream joins that capture.
+     * Work enqueued from now on waits for what the event marks, {@code cudaStreamWaitEvent}. If the event was recorded
+     * in a capture, this stream joins that capture.
      *
      * @throws IllegalStateException if this or the event is closed or belongs to another thread
      * @throws CudaException if the device has failed
@@ -163,9 +181,10 @@ public final class CudaStream extends ConfinedResource {
     }
 
     /**
-     * Enqueues a Java function, {@code cudaLaunchHostFunc}: it runs on a thread of the CUDA runtime when the work before it is
-     * done, at every replay if captured, and the work after it waits. It must not call CUDA, NCCL or nccl4j, nor wait for anything
-     * that does. If it throws, the next {@link #synchronize()} or {@link #await} of this stream throws that on.
+     * Enqueues a Java function, {@code cudaLaunchHostFunc}: it runs on a thread of the CUDA runtime when the work
+     * before it is done, at every replay if captured, and the work after it waits. It must not call CUDA, NCCL or
+     * nccl4j, nor wait for anything that does. If it throws, the next {@link #synchronize()} or {@link #await} of this
+     * stream throws that on.
      *
      * @throws IllegalStateException after close, or if this belongs to another thread
      * @throws CudaException if the device has failed
@@ -200,18 +219,25 @@ public final class CudaStream extends ConfinedResource {
     }
 
     /**
-     * Captures what {@code body} enqueues on this stream, and on streams that it forks from it by events and joins again,
-     * {@code cudaStreamBeginCapture} to {@code cudaStreamEndCapture}. The capture ends whatever happens in the body; if the body
-     * throws, there is no graph and the exception is passed on. The graph keeps everything that the body uses from being
-     * closed.
+     * Captures what {@code body} enqueues on this stream, and on streams that it forks from it by events and joins
+     * again, {@code cudaStreamBeginCapture} to {@code cudaStreamEndCapture}. The capture ends whatever happens in the
+     * body; if the body throws, there is no graph and the exception is passed on. The graph keeps everything that the
+     * body uses from being closed.
      *
      * @param mode what is forbidden meanwhile
      * @param body runs once, now, on this thread
-     * @throws IllegalStateException after close, during another capture of this thread, or if this belongs to another thread
-     * @throws CudaException if the device has failed, or the capture was broken (by a stream that was not joined, for example)
+     * @throws IllegalStateException after close, during another capture of this thread, or if this belongs to another
+     *     thread
+     * @throws CudaException if the device has failed, or the capture was broken (by a stream that was not joined, for
+     *     example)
      */
     public CudaGraph capture(CaptureMode mode, Runnable body) {
         checkThread("CudaStream.capture");
+        if (mode != CaptureMode.RELAXED && Thread.currentThread().isVirtual()) {
+            throw new IllegalStateException(
+                    "CudaStream.capture in mode " + mode + " on a virtual thread, which may end it "
+                            + "on another carrier: capture in RELAXED mode, or on a platform thread");
+        }
         device().checkUsable();
         MemorySegment self = segment();
         CaptureScope opened = CaptureScope.begin(mode == CaptureMode.GLOBAL);
@@ -291,6 +317,13 @@ public final class CudaStream extends ConfinedResource {
         activity.capturing(false);
     }
 
+    @Override
+    void checkBind() {
+        if (scope != null) {
+            throw new IllegalStateException("bindToCurrentThread of " + label() + ": it is being captured");
+        }
+    }
+
     /** Whether work enqueued now is recorded into a graph by {@link #capture} instead of being run. */
     public boolean isCapturing() {
         return scope != null;
@@ -302,8 +335,8 @@ public final class CudaStream extends ConfinedResource {
     }
 
     /**
-     * If this stream is capturing, the graph keeps {@code resource} from being closed; else does nothing. For callers whose own
-     * kernels use it; nccl4j's own calls do so by themselves.
+     * If this stream is capturing, the graph keeps {@code resource} from being closed; else does nothing. For callers
+     * whose own kernels use it; nccl4j's own calls do so by themselves.
      */
     public void retain(NativeObject resource) {
         CaptureScope current = scope;

@@ -5,21 +5,19 @@ import io.nccl4j.internal.CaptureScope;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A range of device memory. Owned if allocated here, borrowed if wrapped or sliced.
+ * A range of device memory. Owned if allocated here, borrowed if wrapped or sliced. From any thread, but for operations
+ * on a stream, which belong to the stream's thread.
  *
- * <p>Tensor descriptors that point into it live as long as it does: they are made in its {@link #descriptors()} arena and
- * become invalid when it is closed.
+ * <p>Tensor descriptors that point into it live as long as it does: they are made in its {@link #descriptors()} arena
+ * and become invalid when it is closed.
  */
 public final class DeviceMemory extends DeviceResource {
     private final long byteSize;
     private final Arena descriptors = Arena.ofShared();
-    private final List<Runnable> invalidations = new ArrayList<>();
     private final @Nullable LongConsumer free;
     private final @Nullable DeviceMemory whole;
     private volatile boolean abandoned;
@@ -42,7 +40,9 @@ public final class DeviceMemory extends DeviceResource {
      * Allocates, {@code cudaMalloc}. The contents are undefined.
      *
      * @param bytes at least 1
-     * @throws CudaException if there is not enough memory
+     * @throws IllegalArgumentException if the size is not positive
+     * @throws IllegalStateException during a capture
+     * @throws CudaException if there is not enough memory, or the device has failed
      */
     public static DeviceMemory allocate(CudaDevice device, long bytes) {
         checkSize(bytes);
@@ -54,8 +54,12 @@ public final class DeviceMemory extends DeviceResource {
     }
 
     /**
-     * Allocates in stream order, {@code cudaMallocAsync}: usable by work that is enqueued on {@code stream} afterwards. Closing
-     * waits for the device and frees.
+     * Allocates in stream order, {@code cudaMallocAsync}: usable by work that is enqueued on {@code stream} afterwards.
+     * Closing waits for the device and frees.
+     *
+     * @throws IllegalArgumentException if the size is not positive
+     * @throws IllegalStateException during a capture, or if the stream is closed or belongs to another thread
+     * @throws CudaException if there is not enough memory, or the device has failed
      */
     public static DeviceMemory allocateAsync(CudaStream stream, long bytes) {
         checkSize(bytes);
@@ -72,8 +76,8 @@ public final class DeviceMemory extends DeviceResource {
     }
 
     /**
-     * Memory of another owner (TornadoVM, JavaCPP, JCuda, ND4J, ...), which must stay allocated until this is closed; closing
-     * does not free it.
+     * Memory of another owner (TornadoVM, JavaCPP, JCuda, ND4J, ...), which must stay allocated until this is closed;
+     * closing does not free it.
      */
     public static DeviceMemory wrap(long address, long bytes, CudaDevice device) {
         checkSize(bytes);
@@ -96,7 +100,12 @@ public final class DeviceMemory extends DeviceResource {
         }
     }
 
-    /** A part of this memory, which cannot be closed before the part. */
+    /**
+     * A part of this memory, which cannot be closed before the part.
+     *
+     * @throws IllegalArgumentException if the range is not inside of this memory
+     * @throws IllegalStateException after close
+     */
     public DeviceMemory slice(long offsetBytes, long bytes) {
         checkSize(bytes);
         checkRange(offsetBytes, bytes);
@@ -108,14 +117,26 @@ public final class DeviceMemory extends DeviceResource {
         return byteSize;
     }
 
-    /** Copies host memory in and waits, {@code cudaMemcpy}. */
+    /**
+     * Copies host memory in and waits, {@code cudaMemcpy}.
+     *
+     * @throws IllegalArgumentException if the source has more bytes than this memory
+     * @throws IllegalStateException after close or during a capture
+     * @throws CudaException if the device has failed
+     */
     public void copyFrom(MemorySegment source) {
         CaptureScope.refuse("DeviceMemory.copyFrom", "use copyFromAsync");
         checkRange(0, source.byteSize());
         copy(MemorySegment.ofAddress(address()), source, source.byteSize());
     }
 
-    /** Copies to host memory and waits, {@code cudaMemcpy}; as many bytes as {@code target} has. */
+    /**
+     * Copies to host memory and waits, {@code cudaMemcpy}; as many bytes as {@code target} has.
+     *
+     * @throws IllegalArgumentException if the target has more bytes than this memory, or is read-only
+     * @throws IllegalStateException after close or during a capture
+     * @throws CudaException if the device has failed
+     */
     public void copyTo(MemorySegment target) {
         CaptureScope.refuse("DeviceMemory.copyTo", "use copyToAsync");
         if (target.isReadOnly()) {
@@ -135,8 +156,8 @@ public final class DeviceMemory extends DeviceResource {
     }
 
     /**
-     * Enqueues a copy from pinned memory, {@code cudaMemcpyAsync}. The source is read when the copy runs: do not change it
-     * before. Capturable.
+     * Enqueues a copy from pinned memory, {@code cudaMemcpyAsync}. The source is read when the copy runs: do not change
+     * it before. Capturable.
      */
     public void copyFromAsync(PinnedMemory source, long bytes, CudaStream stream) {
         checkRange(0, bytes);
@@ -146,7 +167,13 @@ public final class DeviceMemory extends DeviceResource {
         stream.retain(source);
     }
 
-    /** Enqueues a copy to pinned memory, {@code cudaMemcpyAsync}. Capturable. */
+    /**
+     * Enqueues a copy to pinned memory, {@code cudaMemcpyAsync}. Capturable.
+     *
+     * @throws IllegalArgumentException if one of them has fewer bytes
+     * @throws IllegalStateException if something is closed, or the stream belongs to another thread
+     * @throws CudaException if the device has failed, or is not current
+     */
     public void copyToAsync(PinnedMemory target, long bytes, CudaStream stream) {
         checkRange(0, bytes);
         checkPinned(target, bytes);
@@ -155,7 +182,13 @@ public final class DeviceMemory extends DeviceResource {
         stream.retain(target);
     }
 
-    /** Enqueues a copy from other device memory, {@code cudaMemcpyAsync}. Capturable. */
+    /**
+     * Enqueues a copy from other device memory, {@code cudaMemcpyAsync}. Capturable.
+     *
+     * @throws IllegalArgumentException if one of them has fewer bytes
+     * @throws IllegalStateException if something is closed, or the stream belongs to another thread
+     * @throws CudaException if the device has failed, or is not current
+     */
     public void copyFromAsync(DeviceMemory source, long bytes, CudaStream stream) {
         checkRange(0, bytes);
         source.checkRange(0, bytes);
@@ -164,7 +197,12 @@ public final class DeviceMemory extends DeviceResource {
         stream.retain(source);
     }
 
-    /** Sets every byte, {@code cudaMemsetAsync}. Capturable. */
+    /**
+     * Sets every byte, {@code cudaMemsetAsync}. Capturable.
+     *
+     * @throws IllegalStateException if something is closed, or the stream belongs to another thread
+     * @throws CudaException if the device has failed, or is not current
+     */
     public void fillAsync(byte value, CudaStream stream) {
         stream.fill(checkedAddress(), value, byteSize);
         stream.retain(this);
@@ -189,30 +227,24 @@ public final class DeviceMemory extends DeviceResource {
         }
     }
 
-    /** Where descriptors of this memory live; closed with it. */
+    /**
+     * Allocates the native descriptors of this memory, which are freed when it is closed.
+     *
+     * @throws IllegalStateException after close
+     */
     public SegmentAllocator descriptors() {
         address();
         return descriptors::allocate;
     }
 
-    /** {@code invalidation} runs when this memory is closed: what refers to its descriptors must stop doing so. */
-    public void whenClosed(Runnable invalidation) {
-        address();
-        synchronized (invalidations) {
-            invalidations.add(invalidation);
-        }
-    }
-
     @Override
     void released() {
-        synchronized (invalidations) {
-            invalidations.forEach(Runnable::run);
-            invalidations.clear();
-        }
         descriptors.close();
     }
 
-    /** Closing will not free it: something that cannot be stopped any more, such as another rank, may still write to it. */
+    /**
+     * Closing will not free it: something that cannot be stopped any more, such as another rank, may still write to it.
+     */
     public void abandon() {
         abandoned = true;
         if (whole != null) {

@@ -8,8 +8,8 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * A CUDA object of one device: destroyed when the work in flight is done, abandoned if the device is lost or its work does not
- * end in time.
+ * A CUDA object of one device: destroyed when the work in flight is done, abandoned if the device is lost or its work
+ * does not end in time.
  */
 abstract class DeviceResource extends NativeObject {
     private static final Logger LOG = LoggerFactory.getLogger("io.nccl4j.cuda");

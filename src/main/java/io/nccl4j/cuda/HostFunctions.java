@@ -19,8 +19,8 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Java functions in stream order. One native stub serves all of them; the user pointer is the function's number in a table. An
- * exception must not leave the stub, since it would end the VM: it is kept for the stream.
+ * Java functions in stream order. One native stub serves all of them; the user pointer is the function's number in a
+ * table. An exception must not leave the stub, since it would end the VM: it is kept for the stream.
  */
 final class HostFunctions {
     private record Entry(Runnable function, Object stream, Consumer<Throwable> failed, boolean once) {
@@ -68,7 +68,7 @@ final class HostFunctions {
         return status;
     }
 
-    /** What failed since the last time without being told to its stream; null if nothing did. */
+    /** A failure that no stream could be told of, once; null if there was none. */
     static @Nullable Throwable takeUnassigned() {
         Throwable e = unassigned;
         if (e != null) {

@@ -9,11 +9,12 @@ import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A step as a list of segments that are enqueued one after the other: captured ones, each replayed as a graph of its own, and eager
- * ones, whose code runs on the host at every replay. For steps that cannot be captured as a whole, such as those with a dispatch that
- * reads counts on the host: the segments between are captured all the same.
+ * A step as a list of segments that are enqueued one after the other: captured ones, each replayed as a graph of its
+ * own, and eager ones, whose code runs on the host at every replay. For steps that cannot be captured as a whole, such
+ * as those with a dispatch that reads counts on the host: the segments between are captured all the same.
  *
- * <p>Built once, replayed with one call, which allocates nothing and makes one native call per captured segment. Belongs to one thread.
+ * <p>Built once, replayed with one call, which allocates nothing and makes one native call per captured segment.
+ * Belongs to one thread.
  */
 public final class PiecewiseGraph implements AutoCloseable {
     /** A part of the step; captured if it has an executable. */
@@ -78,7 +79,8 @@ public final class PiecewiseGraph implements AutoCloseable {
         }
 
         /**
-         * A segment that runs at every replay: dispatch, combine, anything on the host. What it allocates, every step allocates.
+         * A segment that runs at every replay: dispatch, combine, anything on the host. What it allocates, every step
+         * allocates.
          *
          * @param name not used twice
          * @param body enqueues the work on the stream that it is given
@@ -97,8 +99,8 @@ public final class PiecewiseGraph implements AutoCloseable {
         }
 
         /**
-         * Captures the segments that are to be captured; the eager ones do not run. If a body throws, nothing is left and the
-         * exception is passed on.
+         * Captures the segments that are to be captured; the eager ones do not run. If a body throws, nothing is left
+         * and the exception is passed on.
          */
         public PiecewiseGraph build() {
             PiecewiseGraph graph = new PiecewiseGraph(this);
@@ -136,8 +138,8 @@ public final class PiecewiseGraph implements AutoCloseable {
     }
 
     /**
-     * Enqueues the whole step. An exception of an eager segment is passed on; the segments before it are enqueued then, those after it
-     * are not, so that with collectives in them the ranks are out of step.
+     * Enqueues the whole step. An exception of an eager segment is passed on; the segments before it are enqueued then,
+     * those after it are not, so that with collectives in them the ranks are out of step.
      *
      * @throws IllegalStateException if the stream is capturing: CUDA does not capture the launch of a graph
      */
@@ -148,14 +150,20 @@ public final class PiecewiseGraph implements AutoCloseable {
         }
     }
 
-    /** Captures one segment again, with the body that it has; the others stay as they are. */
+    /**
+     * Captures one segment again, with the body that it has; the others stay as they are.
+     *
+     * @throws IllegalArgumentException if there is no such segment, or it is eager
+     * @throws IllegalStateException after close, or on a thread that this does not belong to
+     */
     public void recapture(String name) {
         recapture(name, captured(name).body);
     }
 
     /**
-     * Captures one segment with another body; the others stay as they are. Waits, with a limit, for replays in flight, after which what
-     * the former graph kept from being closed may be closed. If the body throws, the segment stays as it was.
+     * Captures one segment with another body; the others stay as they are. Waits, with a limit, for replays in flight,
+     * after which what the former graph kept from being closed may be closed. If the body throws, the segment stays as
+     * it was.
      */
     public void recapture(String name, Consumer<CudaStream> body) {
         Segment segment = captured(name);

@@ -6,8 +6,8 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
- * Page-locked host memory, {@code cudaMallocHost}: the memory that asynchronous copies read and write. From any thread. A reset of
- * its device ends the memory: a later access throws {@link IllegalStateException} ("Already closed").
+ * Page-locked host memory, {@code cudaMallocHost}: the memory that asynchronous copies read and write. From any thread.
+ * A reset of its device ends the memory: a later access throws {@link IllegalStateException} ("Already closed").
  */
 public final class PinnedMemory extends DeviceResource {
     private final MemorySegment segment;

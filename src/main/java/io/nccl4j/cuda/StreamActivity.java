@@ -3,13 +3,14 @@ package io.nccl4j.cuda;
 import static java.lang.foreign.ValueLayout.ADDRESS;
 
 import io.nccl4j.bindings.cudart.CudaRuntime;
+import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
- * Questions about a stream's work, from any thread, while the owner captures or closes the stream. Does not refer to the {@link
- * CudaStream}, so that one that was dropped is reported.
+ * Questions about a stream's work, from any thread, while the owner captures or closes the stream. Does not refer to
+ * the {@link CudaStream}, so that one that was dropped is reported.
  */
 final class StreamActivity {
     private final MemorySegment stream;
@@ -51,7 +52,7 @@ final class StreamActivity {
 
     /** Remembers a sticky error of the device, if the stream shows one. */
     synchronized void observe() {
-        if (!closed && !capturing) {
+        if (!closed && !capturing && !CaptureScope.isGlobalElsewhere()) {
             int status = CudaRuntime.cudaStreamQuery(stream);
             if (status != 0 && status != CudaRuntime.cudaErrorNotReady()) {
                 device.failed(status, "cudaStreamQuery");
@@ -81,6 +82,9 @@ final class StreamActivity {
 
     /** Marks the work that was enqueued so far with an event; with none if it is done, or is being captured. */
     private synchronized int mark(MemorySegment out) {
+        if (CaptureScope.isGlobalElsewhere()) {
+            return CudaRuntime.cudaErrorNotReady();
+        }
         if (closed || capturing || CudaRuntime.cudaStreamQuery(stream) == 0) {
             return 0;
         }

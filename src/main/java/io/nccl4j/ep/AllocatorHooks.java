@@ -79,7 +79,11 @@ final class AllocatorHooks {
         if (failure == null) {
             failure = e;
         }
-        LOG.error("an allocator of an EP group failed", e);
+        try {
+            LOG.error("an allocator of an EP group failed", e);
+        } catch (Throwable failed) {
+            // The caller is told of the failure; a logger that fails too must not end the VM.
+        }
     }
 
     boolean hasFailed() {

@@ -84,7 +84,7 @@ final class BufferMemory {
     private void clearRouting() {
         try (CudaStream stream = CudaStream.create(communicator.device())) {
             routing.memory().fillAsync((byte) -1, stream);
-            stream.await(Deadline.ofClose().remaining());
+            stream.awaitUninterruptibly(Deadline.ofClose().remaining());
         }
     }
 

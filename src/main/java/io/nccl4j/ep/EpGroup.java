@@ -441,7 +441,7 @@ public final class EpGroup extends NativeObject {
         if (!owner.isHereWith(device)) {
             checkThread("use");
         }
-        if (communicator.lost() != null) {
+        if (!communicator.isUsable()) {
             communicator.checkUsable();
         }
         if (hooks != null && hooks.hasFailed()) {
@@ -579,7 +579,7 @@ public final class EpGroup extends NativeObject {
                 return group;
             });
             return null;
-        } catch (WaitTimeoutException | NcclException e) {
+        } catch (WaitTimeoutException | NcclException | IllegalStateException e) {
             return e.getMessage();
         }
     }

@@ -436,7 +436,7 @@ public final class EpHandle extends NativeObject {
             dispatchAsync(buffers, count, stream);
             combineAsync(buffers, stream);
             buffers.restore(saved, stream);
-            stream.await(group.communicator().limit());
+            stream.awaitUninterruptibly(group.communicator().limit());
         }
     }
 

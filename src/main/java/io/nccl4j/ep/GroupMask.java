@@ -99,7 +99,7 @@ final class GroupMask {
         query(memory.device.address(), stream);
         memory.query.segment();
         memory.device.copyToAsync(memory.query, memory.query.byteSize(), stream);
-        stream.await(communicator.limit());
+        stream.awaitUninterruptibly(communicator.limit());
         return RankMask.decode(memory.query.segment(), communicator.size());
     }
 

@@ -41,7 +41,8 @@ public final class BoundedCall<T extends @Nullable Object> {
     /**
      * The same for a call that makes something.
      *
-     * @param late is given what the call has made after the limit, when nobody waits for it any more; runs on the thread of the call
+     * @param late is given what the call has made after the limit, when nobody waits for it any more; runs on the
+     *     thread of the call
      */
     public static <T extends @Nullable Object> T run(String call, Deadline deadline, Supplier<T> body,
             Consumer<T> late) {
@@ -71,7 +72,7 @@ public final class BoundedCall<T extends @Nullable Object> {
         return result();
     }
 
-    /** Whatever the interrupt flag says, since other ranks depend on the call; the flag is set again afterwards. */
+    /** Ignores the interrupt flag, since other ranks depend on the call, and sets it again afterwards. */
     private boolean awaitDone(Deadline deadline) {
         boolean interrupted = false;
         try {

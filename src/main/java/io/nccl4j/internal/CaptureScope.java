@@ -10,8 +10,8 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A stream capture in progress on this thread: what it has touched so far, and the refusal of calls that cannot be captured.
- * Opened and ended by {@code CudaStream.capture}; resources of all packages report to it.
+ * A stream capture in progress on this thread: what it has touched so far, and the refusal of calls that cannot be
+ * captured. Opened and ended by {@code CudaStream.capture}; resources of all packages report to it.
  */
 public final class CaptureScope {
     private static final ThreadLocal<@Nullable CaptureScope> CURRENT = new ThreadLocal<>();
@@ -176,8 +176,8 @@ public final class CaptureScope {
     }
 
     /**
-     * Refuses a call that cannot be part of a capture, before it reaches the library and breaks the capture there: that of this
-     * thread, or one in GLOBAL mode of another.
+     * Refuses a call that cannot be part of a capture, before it reaches the library and breaks the capture there: that
+     * of this thread, or one in GLOBAL mode of another.
      *
      * @param call the call as the user knows it
      * @param instead what to do about it

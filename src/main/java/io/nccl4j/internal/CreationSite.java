@@ -16,7 +16,9 @@ final class CreationSite implements Function<Stream<StackWalker.StackFrame>, Str
         return WALKER.walk(FIRST);
     }
 
-    /** No pipeline and no lambdas, which are linked at their first use: every program creates something at its start. */
+    /**
+     * No pipeline and no lambdas, which are linked at their first use: every program creates something at its start.
+     */
     @Override
     public String apply(Stream<StackWalker.StackFrame> frames) {
         Iterator<StackWalker.StackFrame> all = frames.iterator();

@@ -3,8 +3,8 @@ package io.nccl4j.internal;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A thread, and the device that nccl4j made current for it. There is one per thread, so that whoever belongs to a thread and a device
- * keeps this and compares two fields.
+ * A thread, and the device that nccl4j made current for it. There is one per thread, so that whoever belongs to a
+ * thread and a device keeps this and compares two fields.
  */
 public final class DeviceThread {
     private static final ThreadLocal<DeviceThread> HERE = ThreadLocal.withInitial(DeviceThread::new);

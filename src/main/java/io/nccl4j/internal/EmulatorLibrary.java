@@ -73,7 +73,10 @@ final class EmulatorLibrary {
         return file;
     }
 
-    /** As {@link Files#createTempDirectory}, whose random numbers take a noticeable part of the start-up time, as the process id would. */
+    /**
+     * As {@link Files#createTempDirectory}, whose random numbers take a noticeable part of the start-up time, as the
+     * process id would.
+     */
     private static Path privateFolder() throws IOException {
         Path parent = Path.of(System.getProperty("java.io.tmpdir"));
         FileAttribute<?> ownerOnly = PosixFilePermissions

@@ -6,9 +6,9 @@ import jdk.jfr.Recording;
 import jdk.jfr.RecordingState;
 
 /**
- * Whether a JFR recording is running. The hot path asks this before it makes an event object: a disabled event would still be
- * allocated until the code is compiled. Nothing of JFR but its entry class is touched before somebody else has started it, since
- * that and the registration of event types cost much of the start-up time.
+ * Whether a JFR recording is running. The hot path asks this before it makes an event object: a disabled event would
+ * still be allocated until the code is compiled. Nothing of JFR but its entry class is touched before somebody else has
+ * started it, since that and the registration of event types cost much of the start-up time.
  */
 public final class FlightRecording {
     private FlightRecording() {

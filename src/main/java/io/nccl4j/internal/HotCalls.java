@@ -3,8 +3,9 @@ package io.nccl4j.internal;
 import java.lang.invoke.MethodHandle;
 
 /**
- * The calls of NCCL EP that are made per step. Every pointer travels as a {@code long}: nothing is allocated, not even while the
- * call is interpreted, and no session is acquired. Keeping the memory behind the addresses alive is the callers' business.
+ * The calls of NCCL EP that are made per step. Every pointer travels as a {@code long}: nothing is allocated, not even
+ * while the call is interpreted, and no session is acquired. Keeping the memory behind the addresses alive is the
+ * callers' business.
  */
 public final class HotCalls {
     private static final MethodHandle UPDATE = LaunchCalls.handle("ncclEpUpdateHandle", 4);

@@ -114,8 +114,8 @@ final class LibrarySearch {
     }
 
     /**
-     * Lets the dynamic linker search by soname (its cache, LD_LIBRARY_PATH), then loads the file that it chose once more by
-     * path, so that this class loader knows it.
+     * Lets the dynamic linker search by soname (its cache, LD_LIBRARY_PATH), then loads the file that it chose once
+     * more by path, so that this class loader knows it.
      */
     private @Nullable String tryLinkerPath(String fileName) {
         try {

@@ -9,8 +9,8 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The native libraries that this process has loaded, by whomever. A library that is there already is the one to use: a second
- * copy of it would have a second state. A JVM gives a library to one class loader at a time.
+ * The native libraries that this process has loaded, by whomever. A library that is there already is the one to use: a
+ * second copy of it would have a second state. A JVM gives a library to one class loader at a time.
  */
 final class ProcessLibraries {
     /** Names the class loader that has loaded last, for the others: a property is what all of them see. */

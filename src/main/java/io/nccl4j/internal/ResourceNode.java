@@ -11,9 +11,9 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * The part of a {@link NativeObject} that outlives it: its place in the ownership tree. Holders (children, and graphs that
- * captured its use) keep it from being closed. Does not refer to the resource, so that a leaked one can be collected and
- * reported while its parents still know of it.
+ * The part of a {@link NativeObject} that outlives it: its place in the ownership tree. Holders (children, and graphs
+ * that captured its use) keep it from being closed. Does not refer to the resource, so that a leaked one can be
+ * collected and reported while its parents still know of it.
  */
 final class ResourceNode implements Runnable {
     enum State {

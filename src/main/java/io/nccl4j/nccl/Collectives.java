@@ -6,12 +6,13 @@ import io.nccl4j.cuda.DeviceMemory;
 import java.lang.foreign.MemorySegment;
 
 /**
- * The collectives of a {@link Communicator}, enqueued on a stream of its device by the thread that the stream belongs to. All
- * ranks make them in the same order. They can be captured; the graph then keeps the communicator and the memory from being
- * closed. Counts are elements, offsets are bytes. Operands are checked before they reach NCCL.
+ * The collectives of a {@link Communicator}, enqueued on a stream of its device by the thread that the stream belongs
+ * to. All ranks make them in the same order. They can be captured; the graph then keeps the communicator and the memory
+ * from being closed. Counts are elements, offsets are bytes. Operands are checked before they reach NCCL.
  *
  * <p>Every method throws {@link IllegalArgumentException} for operands out of range or of another device, {@link
- * IllegalStateException} if something is closed, lost or belongs to another thread, and {@link NcclException} if NCCL refuses.
+ * IllegalStateException} if something is closed, lost or belongs to another thread, and {@link NcclException} if NCCL
+ * refuses.
  */
 public final class Collectives {
     /** One buffer of a collective: where it starts, and how many elements of it are read or written. */

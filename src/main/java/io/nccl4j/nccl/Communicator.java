@@ -27,9 +27,9 @@ import org.slf4j.LoggerFactory;
  * One rank's end of a set of ranks that work together, {@code ncclComm_t}. Bound to one device.
  *
  * <p>Used by one thread at a time; only {@link #abort}, {@link #abandon}, {@link #asyncError} and {@link #isUsable} may
- * come from others. Calls that wait for other ranks on the host have a limit, and an interrupt does not end them. Once the
- * communicator has failed or was aborted, or a rank has gone that its bootstrap knows of, nothing that belongs to it
- * (windows, EP groups) is destroyed natively any more: closing abandons it.
+ * come from others. Calls that wait for other ranks on the host have a limit, and an interrupt does not end them. Once
+ * the communicator has failed or was aborted, or a rank has gone that its bootstrap knows of, nothing that belongs to
+ * it (windows, EP groups) is destroyed natively any more: closing abandons it.
  */
 public final class Communicator extends NativeObject {
     /** Color of a rank that does not become part of a split. */
@@ -63,8 +63,8 @@ public final class Communicator extends NativeObject {
     }
 
     /**
-     * Makes a communicator of all ranks of {@code bootstrap}, {@code ncclCommInitRankScalable} with one id. Collective. Keeps
-     * the bootstrap, which tells it when a rank has gone.
+     * Makes a communicator of all ranks of {@code bootstrap}, {@code ncclCommInitRankScalable} with one id. Collective.
+     * Keeps the bootstrap, which tells it when a rank has gone.
      *
      * @throws WaitTimeoutException if a rank is missing; the message names it
      * @throws IllegalStateException during a capture or in a group, or if a rank has gone
@@ -84,8 +84,8 @@ public final class Communicator extends NativeObject {
     }
 
     /**
-     * Makes a communicator of the {@code size} ranks that have {@code id}, {@code ncclCommInitRankScalable} with one id.
-     * Collective.
+     * Makes a communicator of the {@code size} ranks that have {@code id}, {@code ncclCommInitRankScalable} with one
+     * id. Collective.
      *
      * @throws WaitTimeoutException if it takes longer than the limit; what comes of the call after that is aborted
      * @throws IllegalStateException during a capture or in a group
@@ -151,7 +151,7 @@ public final class Communicator extends NativeObject {
         MemorySegment self = MemorySegment.ofAddress(address);
         if (CommunicatorState.asyncError(self, "0x" + Long.toHexString(address)) == Nccl.ncclInProgress()) {
             throw new IllegalArgumentException("the communicator at 0x" + Long.toHexString(address)
-                    + " is non-blocking, and a call on it is in progress: make it with blocking = 1, which NCCL EP needs");
+                    + " is non-blocking, and a call on it is in progress: NCCL EP needs one made with blocking = 1");
         }
         int ordinal = query(self, "ncclCommCuDevice", Nccl::ncclCommCuDevice);
         if (ordinal != device.ordinal()) {
@@ -250,8 +250,8 @@ public final class Communicator extends NativeObject {
     }
 
     /**
-     * Whether it works as far as is known: open, not aborted or abandoned, no failure seen on it or its device. Does not
-     * ask NCCL; {@link #asyncError} does. From any thread.
+     * Whether it works as far as is known: open, not aborted or abandoned, no failure seen on it or its device. Does
+     * not ask NCCL; {@link #asyncError} does. From any thread.
      */
     public boolean isUsable() {
         return !isClosed() && state.lost() == null;
@@ -269,8 +269,8 @@ public final class Communicator extends NativeObject {
     }
 
     /**
-     * Why nothing native may be done any more to it or to what belongs to it (a failure of it or its device, an abort, a
-     * rank that has gone); null as long as it may. What is built on it asks this before it destroys anything.
+     * Why nothing native may be done any more to it or to what belongs to it (a failure of it or its device, an abort,
+     * a rank that has gone); null as long as it may. What is built on it asks this before it destroys anything.
      */
     public @Nullable String lost() {
         lookForGoneRanks();
@@ -445,9 +445,12 @@ public final class Communicator extends NativeObject {
     }
 
     /**
-     * Runs {@code body} and makes its collectives, on any communicators, one operation, {@code ncclGroupStart} to {@code
-     * ncclGroupEnd}. They are made when the body is done: if it throws, none of them is. Collectives alone are collected; anything else
-     * in the body, such as calls of an EP group, is done at once and so comes before them.
+     * Runs {@code body} and makes its collectives, on any communicators, one operation, {@code ncclGroupStart} to
+     * {@code ncclGroupEnd}. They are made when the body is done: if it throws, none of them is. Collectives alone are
+     * collected; anything else in the body, such as calls of an EP group, is done at once and so comes before them.
+     *
+     * @throws IllegalStateException on a virtual thread, since NCCL collects per thread of the operating system
+     * @throws NcclException if NCCL refuses
      */
     public static void group(Runnable body) {
         NcclGroup.run(body);

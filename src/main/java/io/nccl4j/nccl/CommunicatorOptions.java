@@ -10,8 +10,8 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How a communicator is made, {@code ncclConfig_t}. Immutable; made by {@link #builder()}. What is not set is left to NCCL. All
- * ranks use the same. Communicators are blocking: NCCL EP takes "in progress" for a failure.
+ * How a communicator is made, {@code ncclConfig_t}. Immutable; made by {@link #builder()}. What is not set is left to
+ * NCCL. All ranks use the same. Communicators are blocking: NCCL EP takes "in progress" for a failure.
  */
 public final class CommunicatorOptions {
     private static final CommunicatorOptions DEFAULTS = builder().build();
@@ -89,8 +89,8 @@ public final class CommunicatorOptions {
         }
 
         /**
-         * How long calls that need other ranks (creation, split, registration of windows) wait for them; positive. By default as
-         * long as the bootstrap does, or 5 minutes.
+         * How long calls that need other ranks (creation, split, registration of windows) wait for them; positive. By
+         * default as long as the bootstrap does, or 5 minutes.
          */
         public Builder limit(Duration value) {
             limit = value;

@@ -64,7 +64,7 @@ final class CommunicatorState {
         return pending != null ? pending : deviceLost();
     }
 
-    /** What happened to the device, after which no native call makes sense. */
+    /** The failure or reset of the device, after which no native call makes sense; null if there was none. */
     @Nullable
     String deviceLost() {
         if (device.failure() != null) {

@@ -7,9 +7,9 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Calls of this thread that become one operation, {@code ncclGroupStart} to {@code ncclGroupEnd}; groups nest. They are collected here and
- * made when the outermost group ends: NCCL knows no way to drop what it has collected, so that after an exception half of them would
- * wait for ever for their other half.
+ * Calls of this thread that become one operation, {@code ncclGroupStart} to {@code ncclGroupEnd}; groups nest. They are
+ * collected here and made when the outermost group ends: NCCL knows no way to drop what it has collected, so that after
+ * an exception half of them would wait for ever for their other half.
  */
 final class NcclGroup {
     /** A collected call: what must still hold when it is made, and how it is made. */
@@ -28,6 +28,11 @@ final class NcclGroup {
             // The outermost group is the one that counts.
             body.run();
             return;
+        }
+        if (Thread.currentThread().isVirtual()) {
+            throw new IllegalStateException(
+                    "Communicator.group on a virtual thread: NCCL keeps the group in its carrier, "
+                            + "which other threads use as well; call it on a platform thread");
         }
         LibraryLoader.loadNccl();
         NcclGroup group = new NcclGroup();
@@ -74,7 +79,9 @@ final class NcclGroup {
         }
     }
 
-    /** Makes a call now or, if this thread is in a group, at its end, provided that {@code check} passes once more then. */
+    /**
+     * Makes a call now or, if this thread is in a group, at its end, provided that {@code check} passes once more then.
+     */
     static void add(Runnable check, Runnable call) {
         NcclGroup group = CURRENT.get();
         check.run();

@@ -3,7 +3,7 @@ package io.nccl4j.nccl;
 import io.nccl4j.bindings.nccl.Nccl;
 import org.jspecify.annotations.Nullable;
 
-/** What NCCL and NCCL EP answer, {@code ncclResult_t}. */
+/** The answer of a call of NCCL or NCCL EP, {@code ncclResult_t}. */
 public enum NcclResult {
     /** The call did what it should. */
     SUCCESS(Nccl.ncclSuccess(), "ncclSuccess"),

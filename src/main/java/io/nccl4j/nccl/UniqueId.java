@@ -9,8 +9,8 @@ import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 
 /**
- * What the ranks of a communicator to be have in common, {@code ncclUniqueId}: made by one of them, given to all by a
- * {@link Bootstrap} or by other means. Serves one communicator only. Says where that one rank listens, so it is to be
+ * Common to the ranks of a communicator that is to be made, {@code ncclUniqueId}: made by one of them, given to all by
+ * a {@link Bootstrap} or by other means. Serves one communicator only. Says where that one rank listens, so it is to be
  * kept from strangers.
  */
 public final class UniqueId {
@@ -26,6 +26,8 @@ public final class UniqueId {
     /**
      * Makes one, {@code ncclGetUniqueId}. From now on this process waits for the ranks that have it, so it must live
      * until the communicator exists.
+     *
+     * @throws NcclException if NCCL cannot listen on a network interface
      */
     public static UniqueId create() {
         LibraryLoader.loadNccl();
@@ -43,6 +45,7 @@ public final class UniqueId {
      * One that another rank has made.
      *
      * @param bytes of {@link #toBytes()}
+     * @throws IllegalArgumentException if there are not {@link #BYTES} of them
      */
     public static UniqueId of(byte[] bytes) {
         if (bytes.length != BYTES) {

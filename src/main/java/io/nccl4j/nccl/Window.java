@@ -84,6 +84,7 @@ public final class Window extends NativeObject {
      * A part of it.
      *
      * @throws IllegalArgumentException if the range is not inside of the window
+     * @throws IllegalStateException after close
      */
     public WindowSlice slice(long offsetBytes, long bytes) {
         address();
@@ -95,7 +96,11 @@ public final class Window extends NativeObject {
         return new WindowSlice(this, offsetBytes, bytes);
     }
 
-    /** All of it. */
+    /**
+     * All of it.
+     *
+     * @throws IllegalStateException after close
+     */
     public WindowSlice whole() {
         return slice(0, byteSize());
     }
@@ -129,7 +134,7 @@ public final class Window extends NativeObject {
                 return window;
             });
             return null;
-        } catch (WaitTimeoutException | NcclException e) {
+        } catch (WaitTimeoutException | NcclException | IllegalStateException e) {
             return e.getMessage();
         }
     }

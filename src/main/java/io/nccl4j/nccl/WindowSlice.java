@@ -39,7 +39,12 @@ public final class WindowSlice {
         return window.memory().address() + offset;
     }
 
-    /** A part of this part; the offset counts from its start. */
+    /**
+     * A part of this part; the offset counts from its start.
+     *
+     * @throws IllegalArgumentException if the range is not inside of this part
+     * @throws IllegalStateException if the window is closed
+     */
     public WindowSlice slice(long offsetBytes, long bytes) {
         if (offsetBytes < 0 || bytes < 1 || offsetBytes > byteSize - bytes) {
             throw new IllegalArgumentException(

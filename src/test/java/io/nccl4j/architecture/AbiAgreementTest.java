@@ -26,8 +26,9 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * Two independent derivations of the ABI check each other: what jextract made of NVIDIA's headers, and what a C++ compiler
- * makes of the emulator's own declarations. Covers every struct of the bindings and every constant that Java code uses.
+ * Two independent derivations of the ABI check each other: what jextract made of NVIDIA's headers, and what a C++
+ * compiler makes of the emulator's own declarations. Covers every struct of the bindings and every constant that Java
+ * code uses.
  */
 class AbiAgreementTest {
     private static final Path NATIVE = Path.of("native");

@@ -28,8 +28,9 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
 /**
- * No knots: up to four public classes may need each other, since they create each other; of other classes no more than two. Computed
- * from the class files. A nested class belongs to the outermost one; {@code permits} and annotations do not count.
+ * No knots: up to four public classes may need each other, since they create each other; of other classes no more than
+ * two. Computed from the class files. A nested class belongs to the outermost one; {@code permits} and annotations do
+ * not count.
  */
 class CirclesTest {
     private static final int MOST_PUBLIC = 4;

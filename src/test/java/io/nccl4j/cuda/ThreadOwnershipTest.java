@@ -132,6 +132,21 @@ class ThreadOwnershipTest {
         assertThat(stream.isIdle()).isTrue();
     }
 
+    @Test
+    void r9AStreamIsNotMovedWhileItIsCaptured() throws Exception {
+        stream.capture(() -> {
+            memory.fillAsync((byte) 3, stream);
+            try {
+                assertThat(onTheOther(() -> catchThrowable(stream::bindToCurrentThread)))
+                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("it is being captured");
+                assertThat(onTheOther(() -> catchThrowable(stream::isIdle)))
+                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("is being captured");
+            } catch (Exception e) {
+                throw new AssertionError(e);
+            }
+        }).close();
+    }
+
     /** The native call never meets a destroyed stream: whoever waits is told. */
     @Test
     void r9ClosingWhileAnotherThreadWaitsEndsItsWaitInWords() throws Exception {

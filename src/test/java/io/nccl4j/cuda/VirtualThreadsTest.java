@@ -73,6 +73,26 @@ class VirtualThreadsTest {
     }
 
     @Test
+    void h4OnlyRelaxedCapturesMayEndOnAnotherCarrier() throws Exception {
+        CudaDevice device = CudaDevice.of(10);
+        try (ExecutorService virtual = Executors.newVirtualThreadPerTaskExecutor()) {
+            virtual.submit(() -> {
+                try (CudaStream stream = CudaStream.create(device);
+                        DeviceMemory memory = DeviceMemory.allocate(device, 4);
+                        CudaGraph graph = stream.capture(() -> memory.fillAsync((byte) 1, stream));
+                        CudaGraphExec exec = graph.instantiate()) {
+                    exec.launch(stream);
+                    stream.await(LIMIT);
+                    for (CaptureMode mode : List.of(CaptureMode.GLOBAL, CaptureMode.THREAD_LOCAL)) {
+                        assertThatThrownBy(() -> stream.capture(mode, () -> {
+                        })).isInstanceOf(IllegalStateException.class).hasMessageContaining("on a virtual thread");
+                    }
+                }
+            }).get(20, TimeUnit.SECONDS);
+        }
+    }
+
+    @Test
     void h4MakeCurrentIsRefusedSinceItWouldChangeTheCarrier() throws Exception {
         try (ExecutorService virtual = Executors.newVirtualThreadPerTaskExecutor()) {
             virtual.submit(() -> assertThatThrownBy(CudaDevice.of(10)::makeCurrent)

@@ -24,6 +24,7 @@ import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.oracle.Rows;
 import io.nccl4j.oracle.RowsWritten;
 import io.nccl4j.oracle.Source;
+import io.nccl4j.testing.ExpertFunction;
 import java.nio.ByteBuffer;
 import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.AfterEach;
@@ -34,6 +35,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 /** The explicit calls of high throughput: staged outputs, eager mode, budgets, modes, the backward pass, forwarded scales. */
 @EmulatedRanks(4)
 class HighThroughputCallsTest {
+    private static final ExpertFunction EXPERTS = ExpertFunction.scaling();
     private static final CaseSpace SPACE = CaseSpace.highThroughput(4).withRanks(4).withPowersOfTwo()
             .withRoutings(RoutingKind.UNIFORM, RoutingKind.SKEWED, RoutingKind.CONCENTRATED, RoutingKind.HOLES);
 
@@ -371,7 +373,7 @@ class HighThroughputCallsTest {
                     (byte) 0x5a);
             byte[] data = rows.data().clone();
             for (int row = 0; row < received.sources().size(); row++) {
-                byte[] made = TestExperts.apply(bench.rank.rank(), rows.row(row), c.format());
+                byte[] made = EXPERTS.sum(new int[]{bench.rank.rank()}, new float[]{1}, rows.row(row), c.format());
                 System.arraycopy(made, 0, data, row * rowBytes, rowBytes);
             }
             LayerOnRank.write(combineInputs.tokens(), data);
@@ -380,7 +382,7 @@ class HighThroughputCallsTest {
         void verifyCombine(ReceiveBudget budget) {
             FlatSlots slots = new FlatSlots(c.inputs().routing(), budget);
             byte[][] expected = HighThroughputFlat.combine(slots, bench.rank.rank(),
-                    (from, source) -> TestExperts.apply(from, c.inputs().token(source), c.format()), c.format(),
+                    (from, source) -> EXPERTS.sum(new int[]{from}, new float[]{1}, c.inputs().token(source), c.format()), c.format(),
                     c.hidden());
             CombinedRows.verify(expected, new Rows(LayerOnRank.read(combineOutputs.tokens()).array(), rowBytes));
         }

@@ -41,7 +41,8 @@ class CallsInANcclGroupTest {
                 long groups = Emulator.callCount("ncclGroupStart");
                 rank.bootstrap().barrier();
                 Communicator.group(() -> {
-                    world.communicator().collectives().allReduce(memory, memory, 16, DataType.INT32, ReduceOp.SUM, world.stream());
+                    world.communicator().collectives().allReduce(memory, memory, 16, DataType.INT32, ReduceOp.SUM,
+                            world.stream());
                     layer.enqueue(layer.count(batch), world.stream());
                     assertThat(Emulator.callCount("ncclGroupStart")).isEqualTo(groups);
                     world.await();

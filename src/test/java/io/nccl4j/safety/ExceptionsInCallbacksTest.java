@@ -56,7 +56,8 @@ class ExceptionsInCallbacksTest {
                                 () -> layer.handle().combineAsync(layer.buffers(), world.stream())));
                 if (shape.isLowLatency()) {
                     parts.add(
-                            () -> layer.handle().dispatchAsync(layer.buffers(), most, DispatchConfig.defaults().sendOnly(),
+                            () -> layer.handle().dispatchAsync(layer.buffers(), most,
+                                    DispatchConfig.defaults().sendOnly(),
                                     world.stream()));
                     parts.add(layer.handle()::complete);
                     parts.add(() -> layer.handle().combineAsync(layer.buffers(), CombineConfig.defaults().sendOnly(),
@@ -208,8 +209,10 @@ class ExceptionsInCallbacksTest {
                 int peer = 1 - rank.rank();
                 assertThatThrownBy(() -> Communicator.group(() -> {
                     if (!before) {
-                        world.communicator().collectives().send(memory, 0, 4, io.nccl4j.nccl.DataType.INT32, peer, world.stream());
-                        world.communicator().collectives().receive(memory, 32, 4, io.nccl4j.nccl.DataType.INT32, peer, world.stream());
+                        world.communicator().collectives().send(memory, 0, 4, io.nccl4j.nccl.DataType.INT32, peer,
+                                world.stream());
+                        world.communicator().collectives().receive(memory, 32, 4, io.nccl4j.nccl.DataType.INT32, peer,
+                                world.stream());
                     }
                     throw new Broken("in a group");
                 })).isInstanceOf(Broken.class);

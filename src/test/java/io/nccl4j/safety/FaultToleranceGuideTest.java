@@ -79,7 +79,8 @@ class FaultToleranceGuideTest {
             MoeRank world = MoeRank.of(rank, shape, model, config -> config.mask().timeout(TIMEOUT));
             MoeLayer layer = world.layer();
             layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 432), world.stream());
-            assertThat(MaskAgreement.agree(world.group(), rank.bootstrap(), world.stream())).isEqualTo(RankMask.all(RANKS));
+            assertThat(MaskAgreement.agree(world.group(), rank.bootstrap(), world.stream()))
+                    .isEqualTo(RankMask.all(RANKS));
             if (rank.rank() == 0) {
                 Emulator.inject(new Fault.DropMessages(0, 1, 3));
             }

@@ -56,7 +56,7 @@ class HostileUseTest {
     void whatIsLeftOutIsThereAndHasAReason() {
         ApiSurface surface = new ApiSurface();
         assertThat(surface.called()).hasSizeGreaterThan(400).contains(
-                "EpHandle.dispatch(DispatchInputs,DispatchOutputs,CudaStream)",
+                "EpHandle.dispatch(DispatchInputs,DispatchOutputs,LayoutInfo,CudaStream)",
                 "Communicator.allReduce(DeviceMemory,DeviceMemory,long,DataType,ReduceOp,CudaStream)");
         assertThat(ApiExclusions.names()).allSatisfy(
                 name -> assertThat(surface.excluded().keySet()).anyMatch(excluded -> excluded.startsWith(name)));

@@ -61,7 +61,7 @@ class LibraryFailureModesTest {
                 EpTensor narrow = EpTensor.of(memory, DataType.BFLOAT16, 1, hidden / 2 + 1);
                 EpTensor halves = EpTensor.of(memory, DataType.FLOAT16, 1, hidden);
                 DispatchOutputs received = DispatchOutputs.of(layer.buffers().received());
-                layer.handle().update(layer.buffers().routing().rows(1), world.stream());
+                layer.handle().update(TensorRows.of(layer.buffers().routing(), 1), world.stream());
                 List<Runnable> mistakes = List.of(
                         () -> EpGroup.create(world.communicator(),
                                 shape.config(model).experts(RANKS * topK + 1).build()),
@@ -70,11 +70,13 @@ class LibraryFailureModesTest {
                                 HandleConfig.defaults().memory(small)),
                         () -> layer.handle().update(EpTensor.of(memory, DataType.INT64, 1, topK + 1), world.stream()),
                         () -> layer.handle().update(EpTensor.of(memory, DataType.FLOAT32, 1, topK), world.stream()),
-                        () -> layer.handle().update(EpTensor.of(memory, DataType.INT64, most + 1, topK), world.stream()),
+                        () -> layer.handle().update(EpTensor.of(memory, DataType.INT64, most + 1, topK),
+                                world.stream()),
                         () -> layer.handle().dispatch(DispatchInputs.of(narrow), received, null, world.stream()),
-                        () -> layer.handle().dispatch(DispatchInputs.of(layer.buffers().tokens().rows(0)), received,
+                        () -> layer.handle().dispatch(DispatchInputs.of(TensorRows.of(layer.buffers().tokens(), 0)), received,
                                 LayoutInfo.of(narrow), world.stream()),
-                        () -> layer.handle().combine(CombineInputs.of(narrow), CombineOutputs.of(halves), world.stream()),
+                        () -> layer.handle().combine(CombineInputs.of(narrow), CombineOutputs.of(halves),
+                                world.stream()),
                         () -> layer.handle().combine(CombineInputs.of(layer.buffers().expertOutputs()),
                                 CombineOutputs.of(halves), world.stream()));
                 for (Runnable mistake : mistakes) {

@@ -80,7 +80,8 @@ class OrderOfCallsTest {
                 MoeLayer layer = world.layer();
                 int most = layer.buffers().maxTokens();
                 try (CudaGraphExec exec = layer.capture(most, world.stream())) {
-                    layer.handle().dispatchAsync(layer.buffers(), most, DispatchConfig.defaults().sendOnly(), world.stream());
+                    layer.handle().dispatchAsync(layer.buffers(), most, DispatchConfig.defaults().sendOnly(),
+                            world.stream());
                     for (Runnable call : new Runnable[]{() -> exec.launch(world.stream()),
                             () -> layer.handle().warmUp(layer.buffers(), 1, world.stream()),
                             () -> world.group().maskClean(world.stream()), layer.handle()::close,

@@ -111,7 +111,8 @@ class OwnershipTest {
                 List<Edge> edges = List.of(new Edge(world.communicator(), world.group()),
                         new Edge(world.communicator(), window), new Edge(memory, window), new Edge(memory, part),
                         new Edge(part, partOfPart), new Edge(world.group(), layer.handle()),
-                        new Edge(layer.handle(), layer.buffers()), new Edge(block, inBlock), new Edge(world.group(), pool),
+                        new Edge(layer.handle(), layer.buffers()), new Edge(block, inBlock),
+                        new Edge(world.group(), pool),
                         new Edge(layer.buffers().routing().memory(), layer.buffers()),
                         new Edge(layer.buffers().received().memory(), layer.buffers()));
                 edges.forEach(edge -> checkRefused(edge.parent, edge.child));

@@ -127,15 +127,15 @@ final class RightCalls {
         long tokens = scene.random.nextInt(buffers.maxTokens() + 1);
         boolean zones = scene.shape == LayerKind.LL_EXPERT_MAJOR;
         Map<String, @Nullable Object> all = new HashMap<>();
-        EpTensor routing = buffers.routing().rows(tokens);
-        EpTensor rows = buffers.tokens().rows(tokens);
-        EpTensor weights = buffers.weights().rows(tokens);
+        EpTensor routing = TensorRows.of(buffers.routing(), tokens);
+        EpTensor rows = TensorRows.of(buffers.tokens(), tokens);
+        EpTensor weights = TensorRows.of(buffers.weights(), tokens);
         routing.memory().fillAsync((byte) -1, scene.stream);
         all.put("outWeights", zones ? null : buffers.receivedWeights());
         all.put("outIndices", zones || scene.shape == LayerKind.HT_EXPERT_MAJOR ? null : buffers.receivedIndices());
         all.put("received", buffers.received());
         all.put("expertOutputs", buffers.expertOutputs());
-        all.put("combined", buffers.combined().rows(tokens));
+        all.put("combined", TensorRows.of(buffers.combined(), tokens));
         if (scene.random.nextBoolean()) {
             String[] names = all.keySet().stream().sorted().toArray(String[]::new);
             all.put(names[scene.random.nextInt(names.length)], scene.pool.choose(EpTensor.class, scene.random));

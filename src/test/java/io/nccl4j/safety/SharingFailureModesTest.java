@@ -134,14 +134,16 @@ class SharingFailureModesTest {
                 assertThatThrownBy(() -> world.group().maskUpdate(RankMask.all(RANKS + 1), world.stream()))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("the group has 2 ranks");
                 assertThatThrownBy(
-                        () -> world.stream().capture(() -> world.group().maskUpdate(RankMask.all(RANKS), world.stream())))
+                        () -> world.stream()
+                                .capture(() -> world.group().maskUpdate(RankMask.all(RANKS), world.stream())))
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be captured");
                 assertThatThrownBy(() -> world.stream().capture(() -> world.group().maskClean(world.stream())))
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be captured");
                 layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 212), world.stream());
             }
             try (MoeRank world = MoeRank.of(rank, LayerKind.HT_FLAT, LayerKind.HT_FLAT.draw(RANKS, 213))) {
-                assertThatThrownBy(() -> world.group().maskQuery(world.stream())).isInstanceOf(IllegalStateException.class)
+                assertThatThrownBy(() -> world.group().maskQuery(world.stream()))
+                        .isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("a high-throughput group waits for all ranks");
             }
         });
@@ -214,17 +216,20 @@ class SharingFailureModesTest {
                 }).get(20, TimeUnit.SECONDS);
                 assertThat(refused).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("bindToCurrentThread");
-                Thread carrier = Thread.ofVirtual().unstarted(() -> assertThatThrownBy(world.group()::bindToCurrentThread)
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("platform thread"));
+                Thread carrier = Thread.ofVirtual()
+                        .unstarted(() -> assertThatThrownBy(world.group()::bindToCurrentThread)
+                                .isInstanceOf(IllegalStateException.class).hasMessageContaining("platform thread"));
                 carrier.start();
                 carrier.join();
                 // Handed over in the right way, the other thread has the group's device.
                 other.submit(() -> {
                     world.group().bindToCurrentThread();
+                    world.stream().bindToCurrentThread();
                     assertThat(CudaDevice.current()).isEqualTo(rank.device());
                     layer.runAndVerify(batch, world.stream());
                 }).get(30, TimeUnit.SECONDS);
                 world.group().bindToCurrentThread();
+                world.stream().bindToCurrentThread();
                 layer.runAndVerify(batch, world.stream());
             }
         });
@@ -243,7 +248,8 @@ class SharingFailureModesTest {
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 228);
                 layer.runAndVerify(batch, world.stream());
                 List<Runnable> uses = List.of(() -> layer.enqueue(1, world.stream()),
-                        () -> layer.handle().update(layer.buffers().routing(), world.stream()), world.group()::createHandle,
+                        () -> layer.handle().update(layer.buffers().routing(), world.stream()),
+                        world.group()::createHandle,
                         spare::close, world.group()::close);
                 for (Runnable use : uses) {
                     wrong.makeCurrent();
@@ -280,7 +286,7 @@ class SharingFailureModesTest {
                 for (int turn = 0; turn < 4; turn++) {
                     EpCase batch = world.draw(RoutingKind.UNIFORM, 221 + turn);
                     uncounted.load(batch, world.stream());
-                    uncounted.handle().update(uncounted.buffers().routing().rows(uncounted.count(batch)), null,
+                    uncounted.handle().update(TensorRows.of(uncounted.buffers().routing(), uncounted.count(batch)), null,
                             world.stream());
                     world.await();
                     counted.runAndVerify(batch, world.stream());
@@ -325,12 +331,13 @@ class SharingFailureModesTest {
                     Window foreign = owner.register(memory);
                     EpTensor received = EpTensor.inWindow(foreign.whole(), LayerKind.type(model.format()),
                             layer.buffers().received().shape());
-                    layer.handle().update(layer.buffers().routing().rows(0), world.stream());
-                    assertThatThrownBy(() -> layer.handle().dispatch(DispatchInputs.of(layer.buffers().tokens().rows(0),
-                            layer.buffers().weights().rows(0)),
+                    layer.handle().update(TensorRows.of(layer.buffers().routing(), 0), world.stream());
+                    assertThatThrownBy(() -> layer.handle().dispatch(DispatchInputs.of(TensorRows.of(layer.buffers().tokens(), 0),
+                            TensorRows.of(layer.buffers().weights(), 0)),
                             DispatchOutputs.of(received, layer.buffers().receivedWeights(),
                                     layer.buffers().receivedIndices()),
-                            null, DispatchConfig.defaults(), world.stream())).isInstanceOf(IllegalArgumentException.class)
+                            null, DispatchConfig.defaults(), world.stream()))
+                            .isInstanceOf(IllegalArgumentException.class)
                             .hasMessageContaining("another communicator");
                     foreign.close();
                     memory.close();
@@ -351,10 +358,12 @@ class SharingFailureModesTest {
             try (MoeRank world = MoeRank.of(rank, shape, model)) {
                 EpHandle handle = world.own(world.group().createHandle());
                 EmulatorUsage before = Emulator.usage(rank.device());
-                try (var buffers = handle.allocateBuffers(BufferConfig.of(model.hidden(), LayerKind.type(model.format())))) {
+                try (var buffers = handle
+                        .allocateBuffers(BufferConfig.of(model.hidden(), LayerKind.type(model.format())))) {
                     long taken = Emulator.usage(rank.device()).deviceBytes() - before.deviceBytes();
                     assertThat(buffers.handle()).isEqualTo(handle);
-                    assertThat(taken).isEqualTo(sizing.buffersBytes(BufferConfig.of(model.hidden(), LayerKind.type(model.format()))));
+                    assertThat(taken).isEqualTo(
+                            sizing.buffersBytes(BufferConfig.of(model.hidden(), LayerKind.type(model.format()))));
                 }
                 assertThat(world.group().sizing().rdmaBufferBytes()).isEqualTo(sizing.rdmaBufferBytes());
                 assertThat(shape.isLowLatency() ? sizing.rdmaBufferBytes() : sizing.windowBytes()).isPositive();

@@ -86,7 +86,8 @@ class TeardownTest {
                     () -> EpGroup.create(world.communicator(), world.group().config()),
                     () -> world.communicator().allocate(16),
                     () -> world.communicator().register(shared), () -> world.communicator().split(0, 0),
-                    () -> world.communicator().collectives().allReduce(shared, shared, 1, DataType.INT32, ReduceOp.SUM, world.stream())));
+                    () -> world.communicator().collectives().allReduce(shared, shared, 1, DataType.INT32, ReduceOp.SUM,
+                            world.stream())));
             uses.add(() -> layer.handle().allocateBuffers(world.rows()));
             return uses;
         }
@@ -230,7 +231,8 @@ class TeardownTest {
                 MoeLayer layer = world.layer();
                 for (String function : List.of("ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine")) {
                     Emulator.presetResult(function, io.nccl4j.bindings.nccl.Nccl.ncclInternalError());
-                    assertThatThrownBy(() -> layer.enqueue(1, world.stream())).isInstanceOfSatisfying(NcclException.class,
+                    assertThatThrownBy(() -> layer.enqueue(1, world.stream())).isInstanceOfSatisfying(
+                            NcclException.class,
                             e -> assertThat(e.function()).isEqualTo(function));
                     assertThat(world.communicator().isUsable()).isTrue();
                     layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 308), world.stream());

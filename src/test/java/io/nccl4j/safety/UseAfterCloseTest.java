@@ -12,7 +12,6 @@ import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorCall;
-import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.CombineInputs;
 import io.nccl4j.ep.CombineOutputs;
 import io.nccl4j.ep.DispatchInputs;
@@ -21,7 +20,6 @@ import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpTensor;
-import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.RankMask;
 import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.junit.EmulatedRanks;
@@ -59,7 +57,7 @@ class UseAfterCloseTest {
             "rank", "size", "limit", "isUsable", "lost", "collectives", "isSendPending", "isBoundToCurrentThread",
             "communicator", "memory", "config", "generation",
             "dispatchConfig", "combineConfig",
-            "sizing", "group", "layout", "topK", "alignment", "tokens", "handle", "maxTokens", "isCapturing",
+            "sizing", "group", "layout", "topK", "alignment", "tokens", "isSendPending", "isBoundToCurrentThread", "handle", "maxTokens", "isCapturing",
             // Does nothing outside of a capture.
             "retain",
             // Of memory; has no effect then.

@@ -107,6 +107,28 @@ public record EpCase(long seed, RoutingKind kind, NumberFormat format, int hidde
         return list.get(random.nextInt(list.size()));
     }
 
+    /**
+     * The same with one weight for an expert that a token names more than once: which of several survives is open in high
+     * throughput.
+     */
+    public EpCase withOneWeightPerExpert() {
+        float[][][] weights = new float[shape().ranks()][][];
+        for (int rank = 0; rank < weights.length; rank++) {
+            weights[rank] = new float[inputs.routing().tokens(rank)][shape().topK()];
+            for (Source source : inputs.routing().sources(rank)) {
+                for (int k = 0; k < shape().topK(); k++) {
+                    int first = 0;
+                    while (inputs.routing().expert(source, first) != inputs.routing().expert(source, k)) {
+                        first++;
+                    }
+                    weights[rank][source.token()][k] = inputs.weights(source)[first];
+                }
+            }
+        }
+        return new EpCase(seed, kind, format, hidden,
+                new GlobalInputs(inputs.routing(), inputs.tokens(), inputs.scales(), weights));
+    }
+
     /** The shape of the group. */
     public EpShape shape() {
         return inputs.routing().shape();

@@ -9,6 +9,7 @@ import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.EpShape;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
+import java.util.Arrays;
 
 /** The algorithms of NCCL EP with their layouts. */
 public enum LayerKind {
@@ -61,11 +62,22 @@ public enum LayerKind {
         return layout == Layout.EXPERT_MAJOR;
     }
 
+    /** Kinds of routing with one result: which weight of a token that names an expert twice survives is open elsewhere. */
+    public RoutingKind[] routings() {
+        return Arrays.stream(RoutingKind.values())
+                .filter(routing -> this == LL_RANK_MAJOR || routing != RoutingKind.DUPLICATES)
+                .toArray(RoutingKind[]::new);
+    }
+
+    /** Cases that this kind can do on so many ranks. */
+    public CaseSpace space(int ranks) {
+        return (isLowLatency() ? CaseSpace.lowLatency(ranks) : CaseSpace.highThroughput(ranks)).withRanks(ranks)
+                .withRoutings(routings());
+    }
+
     /** Small cases of bfloat16, drawn uniformly; further batches are drawn again from one. */
     public EpCase draw(int ranks, long seed) {
-        return EpCase.draw((isLowLatency()
-                ? CaseSpace.lowLatency(ranks).withHidden(512)
-                : CaseSpace.highThroughput(ranks).withHidden(64)).withRanks(ranks).withFormat(NumberFormat.BFLOAT16)
+        return EpCase.draw(space(ranks).withHidden(isLowLatency() ? 512 : 64).withFormat(NumberFormat.BFLOAT16)
                 .withRoutings(RoutingKind.UNIFORM), seed);
     }
 

@@ -3,6 +3,7 @@ package io.nccl4j.testing;
 import io.nccl4j.oracle.EpShape;
 import io.nccl4j.oracle.ExpertMajorMode;
 import io.nccl4j.oracle.ExpertMajorSlots;
+import io.nccl4j.oracle.ExpertOutputs;
 import io.nccl4j.oracle.FlatSlots;
 import io.nccl4j.oracle.GlobalInputs;
 import io.nccl4j.oracle.HighThroughputExpertMajor;
@@ -10,6 +11,7 @@ import io.nccl4j.oracle.HighThroughputFlat;
 import io.nccl4j.oracle.LowLatencyExpertMajor;
 import io.nccl4j.oracle.LowLatencyRankMajor;
 import io.nccl4j.oracle.NumberFormat;
+import io.nccl4j.oracle.RankOutputs;
 import io.nccl4j.oracle.ReceiveBudget;
 import io.nccl4j.oracle.Source;
 import java.util.Arrays;
@@ -18,24 +20,35 @@ import java.util.Arrays;
  * The rows that a layer must give for what all ranks send, with the roundings that NCCL EP documents. Which of its weights
  * survives if a token names an expert twice is open in high throughput, so such tokens are for low latency only.
  *
- * @param format of the rows, which are not quantised on their way
+ * @param inputs as experts see them
+ * @param format of the rows
  * @param budget of received rows in high throughput
  * @param mode of high throughput with {@code hasRowPerExpert}
  * @param alignment of the experts' zones there
+ * @param fourBits whether rows come home in four bits, by the scales of {@link MoeLayer}; low latency only
  */
 public record LayerOracle(LayerKind kind, GlobalInputs inputs, NumberFormat format, int hidden, ExpertFunction experts,
-        ReceiveBudget budget, ExpertMajorMode mode, int alignment) {
+        ReceiveBudget budget, ExpertMajorMode mode, int alignment, boolean fourBits) {
 
     /** The combined rows of a rank's tokens. */
     public byte[][] combined(int rank) {
         return switch (kind) {
-            case LL_EXPERT_MAJOR ->
-                LowLatencyExpertMajor.combine(inputs.routing(), rank, inputs.weights()[rank],
-                        (expert, source) -> experts.sum(new int[]{expert}, new float[]{1}, inputs.token(source),
-                                format),
-                        format, hidden);
-            case LL_RANK_MAJOR -> LowLatencyRankMajor.combine(inputs.routing(), rank,
-                    (at, source) -> sum(source, inTopKOrder(source, at)), format, hidden);
+            case LL_EXPERT_MAJOR -> {
+                float[][] weights = inputs.weights()[rank];
+                ExpertOutputs outputs = (expert, source) -> experts.sum(new int[]{expert}, new float[]{1},
+                        inputs.token(source), format);
+                yield fourBits
+                        ? LowLatencyExpertMajor.combineNvfp4(inputs.routing(), rank, weights, outputs,
+                                RowRecipe::outputScale, hidden)
+                        : LowLatencyExpertMajor.combine(inputs.routing(), rank, weights, outputs, format, hidden);
+            }
+            case LL_RANK_MAJOR -> {
+                RankOutputs outputs = (at, source) -> sum(source, inTopKOrder(source, at));
+                yield fourBits
+                        ? LowLatencyRankMajor.combineNvfp4(inputs.routing(), rank, outputs, RowRecipe::outputScale,
+                                hidden)
+                        : LowLatencyRankMajor.combine(inputs.routing(), rank, outputs, format, hidden);
+            }
             case HT_FLAT -> HighThroughputFlat.combine(flatSlots(), rank,
                     (at, source) -> sum(source, ascending(source, at)), format, hidden);
             case HT_EXPERT_MAJOR -> HighThroughputExpertMajor.combine(zoneSlots(), rank,

@@ -14,6 +14,7 @@ import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.OverflowPolicy;
 import io.nccl4j.ep.ZeroCopy;
+import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.CombinedRows;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.EpShape;
@@ -51,26 +52,32 @@ public final class MoeLayer implements AutoCloseable {
     private final EpBuffers buffers;
     private final boolean owner;
     private final ExpertFunction experts;
+    /** Of experts' outputs and combined rows. */
     private final NumberFormat format;
     private final int rowBytes;
+    private final RowRecipe recipe;
     private final int rank;
     private final List<HostMirror> mirrors = new ArrayList<>();
+    private ExpertMajorMode mode;
     private final HostMirror tokens;
+    private final @Nullable HostMirror scales;
     private final HostMirror routing;
     private final HostMirror weights;
     private final HostMirror received;
+    private final @Nullable HostMirror receivedScales;
     private final HostMirror counts;
     private final @Nullable HostMirror offsets;
     private final @Nullable HostMirror indices;
     private final @Nullable HostMirror receivedWeights;
     private final HostMirror outputs;
+    private final @Nullable HostMirror outputScales;
 
     /** A layer with buffers of its own and {@link ExpertFunction#scaling()}. */
     public MoeLayer(EpHandle handle, BufferConfig rows) {
         this(handle.allocateBuffers(rows), true, ExpertFunction.scaling());
     }
 
-    /** A layer on buffers that somebody else closes. Rows must not be quantised. */
+    /** A layer on buffers that somebody else closes. */
     public MoeLayer(EpBuffers buffers, ExpertFunction experts) {
         this(buffers, false, experts);
     }
@@ -85,18 +92,25 @@ public final class MoeLayer implements AutoCloseable {
                 buffers.maxTokens());
         format = NumberFormat.valueOf(buffers.config().type().name());
         rowBytes = buffers.config().hidden() * format.bytes();
+        recipe = new RowRecipe(buffers.config(), buffers.dispatchConfig().hasRoundScales());
         rank = handle.group().communicator().rank();
+        mode = handle.group().config().zeroCopy() == ZeroCopy.ON
+                ? ExpertMajorMode.LOCAL_DUP
+                : ExpertMajorMode.LOCAL_PERMUTE;
         boolean done = false;
         try {
             tokens = mirror(buffers.tokens());
+            scales = recipe.sendsScales() ? mirror(buffers.scales()) : null;
             routing = mirror(buffers.routing());
             weights = mirror(buffers.weights());
             received = mirror(buffers.received());
+            receivedScales = recipe.hasScales() ? mirror(buffers.receivedScales()) : null;
             counts = mirror(countsTensor());
             offsets = kind == LayerKind.HT_EXPERT_MAJOR ? mirror(buffers.expertOffsets()) : null;
             indices = kind.hasRowPerExpert() ? null : mirror(buffers.receivedIndices());
             receivedWeights = kind == LayerKind.LL_EXPERT_MAJOR ? null : mirror(buffers.receivedWeights());
             outputs = mirror(buffers.expertOutputs());
+            outputScales = recipe.hasOutputScales() ? mirror(buffers.expertOutputScales()) : null;
             done = true;
         } finally {
             if (!done) {
@@ -142,23 +156,43 @@ public final class MoeLayer implements AutoCloseable {
 
     /** Enqueues the copy of a batch into the buffers; rows behind it route nothing. The stream must be idle. */
     public void load(EpCase batch, CudaStream stream) {
-        GlobalInputs inputs = batch.inputs();
+        GlobalInputs inputs = recipe.sent(batch.inputs());
+        boolean wide = buffers.config().routingType() == DataType.INT64;
         routing.host().fill((byte) -1);
         weights.host().fill(UNTOUCHED);
         for (int token = 0; token < count(batch); token++) {
-            MemorySegment.copy(inputs.tokens()[rank][token], 0, tokens.host(), JAVA_BYTE, (long) token * rowBytes,
-                    rowBytes);
+            put(inputs.tokens()[rank][token], tokens, token);
+            if (scales != null) {
+                put(inputs.scales()[rank][token], scales, token);
+            }
             for (int k = 0; k < shape.topK(); k++) {
                 long at = (long) token * shape.topK() + k;
-                routing.host().setAtIndex(JAVA_LONG, at, inputs.routing().of(rank)[token][k]);
+                int expert = inputs.routing().of(rank)[token][k];
+                if (wide) {
+                    routing.host().setAtIndex(JAVA_LONG, at, expert);
+                } else {
+                    routing.host().setAtIndex(JAVA_INT, at, expert);
+                }
                 weights.host().setAtIndex(JAVA_FLOAT, at, inputs.weights()[rank][token][k]);
             }
         }
-        tokens.toDevice(stream);
-        routing.toDevice(stream);
-        weights.toDevice(stream);
+        copy(true, stream, tokens, scales, routing, weights);
         // No result may be one of a former step.
         buffers.combined().memory().fillAsync(UNTOUCHED, stream);
+    }
+
+    private static void put(byte[] row, HostMirror rows, long index) {
+        MemorySegment.copy(row, 0, rows.host(), JAVA_BYTE, index * row.length, row.length);
+    }
+
+    private static void copy(boolean toDevice, CudaStream stream, @Nullable HostMirror... mirrors) {
+        for (HostMirror mirror : mirrors) {
+            if (mirror != null && toDevice) {
+                mirror.toDevice(stream);
+            } else if (mirror != null) {
+                mirror.toHost(stream);
+            }
+        }
     }
 
     /**
@@ -170,6 +204,9 @@ public final class MoeLayer implements AutoCloseable {
         buffers.combined().memory().fillAsync(UNTOUCHED, stream);
         if (kind != LayerKind.LL_EXPERT_MAJOR) {
             buffers.receivedWeights().memory().fillAsync(UNTOUCHED, stream);
+        }
+        if (recipe.hasScales()) {
+            buffers.receivedScales().memory().fillAsync(UNTOUCHED, stream);
         }
         if (!kind.hasRowPerExpert()) {
             buffers.receivedIndices().memory().fillAsync(UNTOUCHED, stream);
@@ -205,29 +242,30 @@ public final class MoeLayer implements AutoCloseable {
 
     /** Enqueues other experts on the rows that were received. */
     public void experts(ExpertFunction function, CudaStream stream) {
-        received.toHost(stream);
-        counts.toHost(stream);
-        for (HostMirror mirror : Arrays.asList(offsets, indices, receivedWeights)) {
-            if (mirror != null) {
-                mirror.toHost(stream);
-            }
-        }
+        copy(false, stream, received, receivedScales, counts, offsets, indices, receivedWeights);
         stream.launchHostFunction(() -> compute(function));
-        outputs.toDevice(stream);
+        copy(true, stream, outputs, outputScales);
     }
 
     private void compute(ExpertFunction function) {
         int firstExpert = rank * shape.localExperts();
-        byte[] token = new byte[rowBytes];
         for (int zone = 0; zone < zones(); zone++) {
             for (long row = first(zone), end = row + used(zone); row < end; row++) {
-                MemorySegment.copy(received.host(), JAVA_BYTE, row * rowBytes, token, 0, rowBytes);
+                byte[] token = recipe.seen(row(received, row, recipe.receivedBytes()),
+                        receivedScales == null ? null : row(receivedScales, row, recipe.scaleBytes()));
                 byte[] output = kind.hasRowPerExpert()
                         ? function.sum(new int[]{firstExpert + zone}, new float[]{weight(row)}, token, format)
                         : sum(function, firstExpert, row, token);
-                MemorySegment.copy(output, 0, outputs.host(), JAVA_BYTE, row * rowBytes, rowBytes);
+                put(output, outputs, row);
+                if (outputScales != null) {
+                    outputScales.host().setAtIndex(JAVA_FLOAT, row, RowRecipe.outputScale(output));
+                }
             }
         }
+    }
+
+    private static byte[] row(HostMirror rows, long index, int bytes) {
+        return rows.host().asSlice(index * bytes, bytes).toArray(JAVA_BYTE);
     }
 
     /** Of a row that stands for all experts of this rank. */
@@ -272,7 +310,7 @@ public final class MoeLayer implements AutoCloseable {
     }
 
     private long rows() {
-        return received.host().byteSize() / rowBytes;
+        return received.host().byteSize() / recipe.receivedBytes();
     }
 
     /**
@@ -285,8 +323,12 @@ public final class MoeLayer implements AutoCloseable {
         for (int zone = 0; zone < zones(); zone++) {
             List<ByteBuffer> rows = new ArrayList<>();
             for (long row = first(zone), end = row + used(zone); row < end; row++) {
-                ByteBuffer whole = ByteBuffer.allocate(rowBytes + columns * (Long.BYTES + Float.BYTES));
-                whole.put(received.host().asSlice(row * rowBytes, rowBytes).asByteBuffer());
+                byte[] with = receivedScales == null
+                        ? new byte[0]
+                        : row(receivedScales, row, recipe.scaleBytes());
+                ByteBuffer whole = ByteBuffer
+                        .allocate(recipe.receivedBytes() + with.length + columns * (Long.BYTES + Float.BYTES));
+                whole.put(row(received, row, recipe.receivedBytes())).put(with);
                 for (long at = row * columns; at < (row + 1) * columns; at++) {
                     whole.putLong(indices == null ? 0 : index(at)).putFloat(weight(at));
                 }
@@ -310,6 +352,12 @@ public final class MoeLayer implements AutoCloseable {
         verify(batch, RowsWritten.WINDOW, null);
     }
 
+    /** The same; of T tokens those behind the batch must be zeros after combine. */
+    public void verify(EpCase batch, int count) {
+        verify(batch);
+        combined().verifyFilled(count(batch), count, (byte) 0, "combined, tokens that route nothing");
+    }
+
     /**
      * The same, with the rows that are not in use.
      *
@@ -317,31 +365,38 @@ public final class MoeLayer implements AutoCloseable {
      * @param untouched what outputs were filled with before; null for no check
      */
     public void verify(EpCase batch, RowsWritten written, @Nullable Byte untouched) {
-        LayerOracle oracle = oracle(batch.inputs(), experts);
-        Rows rows = new Rows(bytes(buffers.received()), rowBytes);
+        LayerOracle oracle = oracle(recipe.seen(batch.inputs()), experts);
+        GlobalInputs inputs = recipe.received(batch.inputs());
+        Rows rows = new Rows(bytes(buffers.received()), recipe.receivedBytes());
+        Rows with = receivedScales == null ? null : new Rows(bytes(buffers.receivedScales()), recipe.scaleBytes());
         switch (kind) {
-            case LL_EXPERT_MAJOR -> LowLatencyExpertMajor.dispatch(batch.inputs(), rank).verify(rows, null,
+            case LL_EXPERT_MAJOR -> LowLatencyExpertMajor.dispatch(inputs, rank).verify(rows, with,
                     ints(buffers.expertCounts()), untouched);
-            case LL_RANK_MAJOR -> LowLatencyRankMajor.dispatch(batch.inputs(), rank).verify(rows, null,
+            case LL_RANK_MAJOR -> LowLatencyRankMajor.dispatch(inputs, rank).verify(rows, with,
                     ints(buffers.receivedIndices()), floats(buffers.receivedWeights()),
                     ints(buffers.sourceRankCounts()), false, untouched);
             case HT_FLAT -> {
-                HighThroughputFlat.Received expected = HighThroughputFlat.dispatch(batch.inputs(), oracle.flatSlots(),
+                HighThroughputFlat.Received expected = HighThroughputFlat.dispatch(inputs, oracle.flatSlots(),
                         rank);
                 expected.verifyCounters(ints(buffers.expertCounts()), (long) ints(buffers.receivedTotal())[0]);
-                expected.verify(new HighThroughputFlat.Outputs(rows, null, longs(buffers.receivedIndices()),
+                expected.verify(new HighThroughputFlat.Outputs(rows, with, longs(buffers.receivedIndices()),
                         floats(buffers.receivedWeights())), false, written, untouched);
             }
             case HT_EXPERT_MAJOR -> {
-                HighThroughputExpertMajor.Received expected = HighThroughputExpertMajor.dispatch(batch.inputs(),
+                HighThroughputExpertMajor.Received expected = HighThroughputExpertMajor.dispatch(inputs,
                         oracle.zoneSlots(), rank);
                 expected.verifyCounters(wideInts(buffers.expertCounts()), wideInts(buffers.expertOffsets()),
                         wideInts(buffers.receivedTotal())[0]);
-                expected.verify(new HighThroughputExpertMajor.Outputs(rows, null, floats(buffers.receivedWeights())),
+                expected.verify(new HighThroughputExpertMajor.Outputs(rows, with, floats(buffers.receivedWeights())),
                         written, untouched);
             }
         }
         CombinedRows.verify(oracle.combined(rank), combined());
+    }
+
+    /** How high throughput brings a token to several experts of a rank, if the library's environment has changed it. */
+    public void mode(ExpertMajorMode value) {
+        mode = value;
     }
 
     /** What must come of inputs that pass through this layer with some experts. */
@@ -351,11 +406,8 @@ public final class MoeLayer implements AutoCloseable {
         ReceiveBudget budget = handle.group().config().overflow() == OverflowPolicy.DROP
                 ? ReceiveBudget.dropping(most)
                 : ReceiveBudget.trapping(most);
-        ExpertMajorMode mode = handle.group().config().zeroCopy() == ZeroCopy.ON
-                ? ExpertMajorMode.LOCAL_DUP
-                : ExpertMajorMode.LOCAL_PERMUTE;
         return new LayerOracle(kind, inputs, format, buffers.config().hidden(), function, budget, mode,
-                handle.alignment());
+                handle.alignment(), recipe.hasOutputScales());
     }
 
     /** The elements of an int32 tensor that fills its memory; waits. */

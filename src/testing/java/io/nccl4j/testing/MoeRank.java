@@ -73,7 +73,12 @@ public final class MoeRank implements AutoCloseable {
 
     /** A layer with a handle and buffers of its own, closed with this rank. */
     public MoeLayer layer() {
-        return own(new MoeLayer(own(group.createHandle()), rows));
+        return layer(rows);
+    }
+
+    /** The same with other rows. */
+    public MoeLayer layer(BufferConfig other) {
+        return own(new MoeLayer(own(group.createHandle()), other));
     }
 
     /** The rank's number. */

@@ -195,7 +195,7 @@ public final class GraphCache implements AutoCloseable {
         boolean done = false;
         try {
             step.warmUp(key, stream);
-            stream.await(limit);
+            stream.awaitUninterruptibly(limit);
             replay = maker.capture(key, stream);
             long taken = Math.max(0, before - stream.device().memoryInfo().freeBytes());
             done = true;

@@ -17,6 +17,9 @@ import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.NumberFormat;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
@@ -59,8 +62,8 @@ class AsyncCallsTest {
         EpCase model = draw(kind);
         int most = model.shape().maxTokens();
         cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, kind, quantisation, model, kind.config(model).build());
-                    MoeLayer layer = self.layer()) {
+            try (MoeRank self = MoeRank.of(rank, kind, model);
+                    MoeLayer layer = self.layer(quantisation.buffers(model))) {
                 layer.handle().warmUp(layer.buffers(), most, self.stream());
                 EmulatorUsage usage = Emulator.usage();
                 List<String> expected = new ArrayList<>();
@@ -114,8 +117,8 @@ class AsyncCallsTest {
     private static void measure(LayerKind kind, Quantisation quantisation, EpCase model, EmulatedCluster cluster) {
         int most = model.shape().maxTokens();
         cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, kind, quantisation, model, kind.config(model).build());
-                    MoeLayer layer = self.layer();
+            try (MoeRank self = MoeRank.of(rank, kind, model);
+                    MoeLayer layer = self.layer(quantisation.buffers(model));
                     CudaGraph graph = self.stream().capture(() -> step(layer, most, self));
                     CudaGraphExec exec = graph.instantiate()) {
                 layer.handle().warmUp(layer.buffers(), most, self.stream());
@@ -134,7 +137,7 @@ class AsyncCallsTest {
         LayerKind kind = LayerKind.HT_FLAT;
         EpCase model = draw(kind);
         cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, kind, model);
+            try (MoeRank self = MoeRank.of(rank, kind, model);
                     MoeLayer layer = self.layer();
                     DeviceMemory staged = DeviceMemory.allocate(rank.device(), layer.buffers().received().byteSize())) {
                 EpBuffers buffers = layer.buffers();

@@ -32,6 +32,9 @@ import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
@@ -63,14 +66,16 @@ class CaptureGuardTest {
         int most = batch.shape().maxTokens();
         assertThat(self.stream().isCapturing()).isFalse();
         layer.load(batch, self.stream());
-        layer.spoil();
+        layer.spoil(self.stream());
         layer.enqueue(most, self.stream());
-        layer.verify(batch, layer.result(most));
-        layer.spoil();
+        self.await();
+        layer.verify(batch, most);
+        layer.spoil(self.stream());
         try (CudaGraph graph = self.stream().capture(() -> layer.enqueue(most, self.stream()));
                 CudaGraphExec exec = graph.instantiate()) {
             exec.launch(self.stream());
-            layer.verify(batch, layer.result(most));
+            self.await();
+            layer.verify(batch, most);
         }
     }
 
@@ -80,7 +85,7 @@ class CaptureGuardTest {
     void aCaptureThatBreaksNativelyLeavesAllUsable(LayerKind kind, EmulatedCluster cluster) {
         EpCase model = draw(kind);
         cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, kind, model); MoeLayer layer = self.layer()) {
+            try (MoeRank self = MoeRank.of(rank, kind, model); MoeLayer layer = self.layer()) {
                 // Code that does not know of nccl4j synchronises: CUDA invalidates the capture.
                 assertThatThrownBy(() -> self.stream().capture(() -> {
                     layer.enqueue(1, self.stream());
@@ -106,7 +111,7 @@ class CaptureGuardTest {
         EpCase model = draw(kind);
         cluster.run(rank -> {
             int most = model.shape().maxTokens();
-            try (MoeRank self = new MoeRank(rank, kind, model); MoeLayer layer = self.layer()) {
+            try (MoeRank self = MoeRank.of(rank, kind, model); MoeLayer layer = self.layer()) {
                 CudaGraph graph = self.stream().capture(() -> layer.enqueue(most, self.stream()));
                 CudaGraphExec exec = graph.instantiate();
                 graph.close();
@@ -118,9 +123,10 @@ class CaptureGuardTest {
                 }
                 assertThatThrownBy(layer.buffers()::close).hasMessageContaining("CudaGraphExec#");
                 layer.load(model, self.stream());
-                layer.spoil();
+                layer.spoil(self.stream());
                 exec.launch(self.stream());
-                layer.verify(model, layer.result(most));
+                self.await();
+                layer.verify(model, most);
                 exec.close();
             }
         });
@@ -133,7 +139,7 @@ class CaptureGuardTest {
         EpCase model = draw(kind);
         cluster.run(rank -> {
             int most = model.shape().maxTokens();
-            try (MoeRank self = new MoeRank(rank, kind, model);
+            try (MoeRank self = MoeRank.of(rank, kind, model);
                     MoeLayer layer = self.layer();
                     CudaStream side = CudaStream.create(rank.device());
                     CudaEvent fork = CudaEvent.create(rank.device());
@@ -178,7 +184,7 @@ class CaptureGuardTest {
         EpCase other = model.redraw(RoutingKind.UNIFORM, seeds.seed());
         cluster.run(rank -> {
             int most = model.shape().maxTokens();
-            try (MoeRank self = new MoeRank(rank, kind, model);
+            try (MoeRank self = MoeRank.of(rank, kind, model);
                     MoeLayer layer = self.layer();
                     DeviceMemory memory = DeviceMemory.allocate(rank.device(), layer.buffers().routing().byteSize());
                     CudaGraph graph = self.stream().capture(() -> layer.enqueue(most, self.stream()));
@@ -186,15 +192,17 @@ class CaptureGuardTest {
                 EpTensor elsewhere = EpTensor.of(memory, DataType.INT64, most, model.shape().topK());
                 memory.fillAsync((byte) -1, self.stream());
                 layer.load(model, self.stream());
-                layer.spoil();
+                layer.spoil(self.stream());
                 layer.handle().update(elsewhere, self.stream());
                 exec.launch(self.stream());
-                layer.verify(model, layer.result(most));
+                self.await();
+                layer.verify(model, most);
                 // What changes it is a write into what was captured.
                 layer.load(other, self.stream());
-                layer.spoil();
+                layer.spoil(self.stream());
                 exec.launch(self.stream());
-                layer.verify(other, layer.result(most));
+                self.await();
+                layer.verify(other, most);
             }
         });
     }
@@ -210,8 +218,7 @@ class CaptureGuardTest {
                 .findFirst().orElseThrow();
         System.out.println(kind + ", series " + seeds + ", " + model);
         cluster.run(rank -> {
-            EpGroupConfig config = kind.config(model).growingRdmaBuffer().build();
-            try (MoeRank self = new MoeRank(rank, kind, model, config);
+            try (MoeRank self = MoeRank.of(rank, kind, model, EpGroupConfig.Builder::growingRdmaBuffer);
                     MoeLayer layer = self.layer();
                     CudaGraph graph = self.stream().capture(() -> layer.enqueue(1, self.stream()));
                     CudaGraphExec exec = graph.instantiate()) {
@@ -262,7 +269,7 @@ class CaptureGuardTest {
                 }
             }
         }, task -> Thread.ofPlatform().daemon().start(task));
-        try (MoeRank self = new MoeRank(rank, kind, model); MoeLayer layer = self.layer()) {
+        try (MoeRank self = MoeRank.of(rank, kind, model); MoeLayer layer = self.layer()) {
             for (int capture = 0; capture < 5; capture++) {
                 try (CudaGraph graph = self.stream().capture(() -> {
                     layer.handle().dispatchAsync(layer.buffers(), 1, self.stream());
@@ -296,14 +303,15 @@ class CaptureGuardTest {
         EpCase model = EpCase.draw(kind.space(1), seeds.first(1).findFirst().orElseThrow());
         int most = model.shape().maxTokens();
         cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, kind, model); MoeLayer layer = self.layer()) {
+            try (MoeRank self = MoeRank.of(rank, kind, model); MoeLayer layer = self.layer()) {
                 layer.handle().warmUp(layer.buffers(), most, self.stream());
                 try (CudaGraph graph = self.stream().capture(mode, () -> layer.enqueue(most, self.stream()));
                         CudaGraphExec exec = graph.instantiate()) {
                     layer.load(model, self.stream());
-                    layer.spoil();
+                    layer.spoil(self.stream());
                     exec.launch(self.stream());
-                    layer.verify(model, layer.result(most));
+                    self.await();
+                    layer.verify(model, most);
                 }
                 // Another thread allocates meanwhile, which only the global mode forbids.
                 AtomicReference<Object> other = new AtomicReference<>();

@@ -14,7 +14,6 @@ import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.ep.EpGroup;
-import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.RankMask;
@@ -29,6 +28,9 @@ import io.nccl4j.nccl.Window;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -74,16 +76,16 @@ class CaptureRefusalTest {
             this.self = self;
             this.layer = layer;
             communicator = self.group().communicator();
-            memory = own(DeviceMemory.allocate(self.rank().device(), 64));
-            pinned = own(PinnedMemory.allocate(self.rank().device(), 64));
+            memory = own(DeviceMemory.allocate(self.device(), 64));
+            pinned = own(PinnedMemory.allocate(self.device(), 64));
             shareable = own(communicator.allocate(4096));
             window = own(communicator.register(shareable));
-            event = own(CudaEvent.createTiming(self.rank().device()));
-            side = own(CudaStream.create(self.rank().device()));
+            event = own(CudaEvent.createTiming(self.device()));
+            side = own(CudaStream.create(self.device()));
             pool = own(EpHandlePool.builder(self.group()).slots(1).build(layer.buffers().config()));
             graph = own(self.stream().capture(() -> memory.fillAsync((byte) 1, self.stream())));
             exec = own(graph.instantiate());
-            cache = GraphCache.create(self.rank().bootstrap(), self.stream(),
+            cache = GraphCache.create(self.bootstrap(), self.stream(),
                     (key, stream) -> memory.fillAsync((byte) 2, stream));
         }
 
@@ -97,7 +99,7 @@ class CaptureRefusalTest {
             EpGroup group = self.group();
             return List.of(
                     new Refusal("Communicator.init", "make communicators before the capture",
-                            () -> Communicator.init(self.rank().bootstrap(), self.rank().device())),
+                            () -> Communicator.init(self.bootstrap(), self.device())),
                     new Refusal("Communicator.split", "make communicators before the capture",
                             () -> communicator.split(0, 0)),
                     new Refusal("Communicator.allocate", "allocate before the capture, at maximum capacity",
@@ -119,15 +121,15 @@ class CaptureRefusalTest {
                     new Refusal("EpHandle.warmUp", "warm up before the capture",
                             () -> handle.warmUp(layer.buffers(), 1, self.stream())),
                     new Refusal("DeviceMemory.allocate", "allocate before the capture, at maximum capacity",
-                            () -> DeviceMemory.allocate(self.rank().device(), 16)),
+                            () -> DeviceMemory.allocate(self.device(), 16)),
                     new Refusal("DeviceMemory.allocateAsync", "allocate before the capture, at maximum capacity",
                             () -> DeviceMemory.allocateAsync(self.stream(), 16)),
                     new Refusal("PinnedMemory.allocate", "allocate before the capture",
-                            () -> PinnedMemory.allocate(self.rank().device(), 16)),
+                            () -> PinnedMemory.allocate(self.device(), 16)),
                     new Refusal("CudaStream.create", "create streams before the capture",
-                            () -> CudaStream.create(self.rank().device())),
+                            () -> CudaStream.create(self.device())),
                     new Refusal("CudaEvent.create", "create events before the capture",
-                            () -> CudaEvent.create(self.rank().device())),
+                            () -> CudaEvent.create(self.device())),
                     new Refusal("CudaGraph.instantiate", "instantiate after the capture", graph::instantiate),
                     new Refusal("CudaGraphExec.upload", "upload after the capture", () -> exec.upload(self.stream())),
                     new Refusal("GraphCache.capture", "captures cannot be nested",
@@ -142,8 +144,8 @@ class CaptureRefusalTest {
                     new Refusal("CudaStream.await", "wait after the replay", () -> self.stream().await(MoeRank.LIMIT)),
                     new Refusal("CudaStream.isIdle", "ask after the replay", self.stream()::isIdle),
                     new Refusal("CudaDevice.synchronize", "synchronise after the capture",
-                            self.rank().device()::synchronize),
-                    new Refusal("CudaDevice.reset", "reset outside captures", self.rank().device()::reset),
+                            self.device()::synchronize),
+                    new Refusal("CudaDevice.reset", "reset outside captures", self.device()::reset),
                     new Refusal("CudaEvent.synchronize", "use CudaStream.waitEvent, or wait after the replay",
                             event::synchronize),
                     new Refusal("CudaEvent.isComplete", "ask after the replay", event::isComplete),
@@ -214,10 +216,9 @@ class CaptureRefusalTest {
 
     private void run(LayerKind kind, EmulatedCluster cluster, Body body) {
         EpCase model = draw(kind);
-        EpGroupConfig.Builder config = kind.config(model);
         cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, kind, model,
-                    kind.isLowLatency() ? config.mask().build() : config.build());
+            try (MoeRank self = MoeRank.of(rank, kind, model,
+                    config -> kind.isLowLatency() ? config.mask() : config);
                     MoeLayer layer = self.layer();
                     Things things = new Things(self, layer)) {
                 body.run(things);
@@ -232,8 +233,8 @@ class CaptureRefusalTest {
     void everyCallIsRefusedBeforeItIsMade(LayerKind kind, EmulatedCluster cluster) {
         run(kind, cluster, things -> {
             MoeRank self = things.self;
-            Bootstrap bootstrap = self.rank().bootstrap();
-            EpCase model = self.model();
+            Bootstrap bootstrap = self.bootstrap();
+            EpCase model = self.draw(RoutingKind.UNIFORM, 1);
             // All in one body: a refusal comes before the native call, so that the capture itself stays intact.
             try (CudaGraph graph = self.stream().capture(() -> {
                 bootstrap.barrier();
@@ -245,7 +246,7 @@ class CaptureRefusalTest {
                 assertThatThrownBy(() -> PiecewiseGraph.on(self.stream()).captured("nested", on -> {
                 }).build()).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("captures cannot be nested");
-                assertThatThrownBy(() -> CudaStream.wrap(0, self.rank().device()))
+                assertThatThrownBy(() -> CudaStream.wrap(0, self.device()))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("legacy default stream")
                         .hasMessageContaining("stream of your own");
                 bootstrap.barrier();
@@ -254,9 +255,10 @@ class CaptureRefusalTest {
                 things.layer.enqueue(model.shape().maxTokens(), self.stream());
             }); CudaGraphExec exec = graph.instantiate()) {
                 things.layer.load(model, self.stream());
-                things.layer.spoil();
+                things.layer.spoil(self.stream());
                 exec.launch(self.stream());
-                things.layer.verify(model, things.layer.result(model.shape().maxTokens()));
+                self.await();
+                things.layer.verify(model, model.shape().maxTokens());
             }
         });
     }

@@ -8,6 +8,7 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorUsage;
+import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.graph.CachedGraph;
 import io.nccl4j.ep.graph.GraphCache;
@@ -15,6 +16,8 @@ import io.nccl4j.ep.graph.GraphKey;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeRank;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -38,7 +41,7 @@ class EagerDispatchTest {
     }
 
     private static void replay(EmulatedRank rank, EpCase model, List<EpCase> batches) {
-        try (MoeRank self = new MoeRank(rank, KIND, model, KIND.config(model).eager().build());
+        try (MoeRank self = MoeRank.of(rank, KIND, model, EpGroupConfig.Builder::eager);
                 EpHandle handle = self.group().createHandle();
                 EagerFlatLayer layer = new EagerFlatLayer(self, handle);
                 PiecewiseGraph step = PiecewiseGraph.on(self.stream()).captured("attention", layer::attention)
@@ -61,7 +64,7 @@ class EagerDispatchTest {
                 }
                 layer.load(batch);
                 step.replay(self.stream());
-                new LayerOracle(self, Quantisation.PLAIN, batch, Integer.MAX_VALUE).verify(layer.result());
+                layer.verify(batch);
             }
         }
     }
@@ -79,7 +82,7 @@ class EagerDispatchTest {
 
     private static void serve(EmulatedRank rank, EpCase model, List<EpCase> batches) {
         GraphKey most = GraphKey.of(model.shape().maxTokens(), KIND.layout());
-        try (MoeRank self = new MoeRank(rank, KIND, model, KIND.config(model).eager().build());
+        try (MoeRank self = MoeRank.of(rank, KIND, model, EpGroupConfig.Builder::eager);
                 EpHandle handle = self.group().createHandle();
                 EagerFlatLayer layer = new EagerFlatLayer(self, handle)) {
             EmulatorUsage before = Emulator.usage(rank.device());
@@ -96,7 +99,7 @@ class EagerDispatchTest {
                 for (EpCase batch : batches) {
                     layer.load(batch);
                     cache.find(most, layer.count).launch(self.stream());
-                    new LayerOracle(self, Quantisation.PLAIN, batch, Integer.MAX_VALUE).verify(layer.result());
+                    layer.verify(batch);
                 }
                 CachedGraph step = cache.find(most, 0);
                 cache.evict(most);

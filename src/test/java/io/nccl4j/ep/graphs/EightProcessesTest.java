@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.processes.ChildJvm;
+import io.nccl4j.testing.LayerKind;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;

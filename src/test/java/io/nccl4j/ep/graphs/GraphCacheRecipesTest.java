@@ -16,6 +16,10 @@ import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.NumberFormat;
+import io.nccl4j.testing.ExpertFunction;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
@@ -32,11 +36,11 @@ class GraphCacheRecipesTest {
     /** The layers of a rank by the recipe of their dispatch. */
     private record Layers(Map<DispatchRecipe, MoeLayer> layers) implements GraphStep, AutoCloseable {
 
-        static Layers of(MoeRank self, EpHandle handle, List<Quantisation> quantisations) {
+        static Layers of(EpCase model, EpHandle handle, List<Quantisation> quantisations) {
             Map<DispatchRecipe, MoeLayer> layers = new EnumMap<>(DispatchRecipe.class);
             for (Quantisation quantisation : quantisations) {
-                MoeLayer layer = new MoeLayer(self, quantisation,
-                        handle.allocateBuffers(quantisation.buffers(self.model())), false);
+                MoeLayer layer = new MoeLayer(handle.allocateBuffers(quantisation.buffers(model)),
+                        ExpertFunction.scaling());
                 layers.put(layer.buffers().config().dispatchRecipe(), layer);
             }
             return new Layers(layers);
@@ -82,9 +86,9 @@ class GraphCacheRecipesTest {
         List<Quantisation> quantisations = kind.isLowLatency()
                 ? List.of(Quantisation.PLAIN, Quantisation.BLOCK_SCALED, Quantisation.FORWARDED)
                 : List.of(Quantisation.PLAIN, Quantisation.FORWARDED);
-        try (MoeRank self = new MoeRank(rank, kind, model);
+        try (MoeRank self = MoeRank.of(rank, kind, model);
                 EpHandle handle = self.group().createHandle();
-                Layers step = Layers.of(self, handle, quantisations);
+                Layers step = Layers.of(model, handle, quantisations);
                 GraphCache cache = GraphCache.create(rank.bootstrap(), self.stream(), step)) {
             List<GraphKey> keys = new ArrayList<>();
             for (MoeLayer layer : step.layers.values()) {
@@ -107,11 +111,12 @@ class GraphCacheRecipesTest {
                 GraphKey like = keys.get(2 * (i % quantisations.size()));
                 MoeLayer layer = step.of(like);
                 layer.load(batch, self.stream());
-                layer.spoil();
-                CachedGraph graph = cache.find(like, layer.tokens(batch));
+                layer.spoil(self.stream());
+                CachedGraph graph = cache.find(like, layer.count(batch));
                 assertThat(graph.key().dispatchRecipe()).isEqualTo(like.dispatchRecipe());
                 graph.launch(self.stream());
-                layer.verify(batch, layer.result(graph.key().tokens()));
+                self.await();
+                layer.verify(batch, graph.key().tokens());
             }
         }
     }

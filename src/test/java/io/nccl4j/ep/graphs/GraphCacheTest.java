@@ -21,6 +21,9 @@ import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -114,7 +117,7 @@ class GraphCacheTest {
         int most = model.shape().maxTokens();
         GraphKey like = GraphKey.of(0, kind.layout());
         Counted bootstrap = new Counted(rank.bootstrap());
-        try (MoeRank self = new MoeRank(rank, kind, model);
+        try (MoeRank self = MoeRank.of(rank, kind, model);
                 MoeLayer layer = self.layer();
                 GraphCache cache = GraphCache.create(bootstrap, self.stream(), new LayerStep(layer))) {
             cache.capture(like.withTokens(Math.max(1, most / 2)), like.withTokens(most));
@@ -122,14 +125,15 @@ class GraphCacheTest {
             int talks = bootstrap.calls;
             int captures = cache.find(like, Math.max(1, most / 2)).key().tokens() == most ? 1 : 2;
             for (EpCase batch : batches) {
-                int tokens = layer.tokens(batch);
+                int tokens = layer.count(batch);
                 CachedGraph graph = cache.find(like, tokens);
                 assertThat(graph.key().tokens())
                         .isEqualTo(tokens <= Math.max(1, most / 2) ? Math.max(1, most / 2) : most);
                 layer.load(batch, self.stream());
-                layer.spoil();
+                layer.spoil(self.stream());
                 graph.launch(self.stream());
-                layer.verify(batch, layer.result(graph.key().tokens()));
+                self.await();
+                layer.verify(batch, graph.key().tokens());
             }
             assertThat(cache.find(like, most + 1)).isNull();
             assertThat(cache.find(GraphKey.of(0, kind == LayerKind.HT_FLAT ? Layout.EXPERT_MAJOR : Layout.FLAT), 0))

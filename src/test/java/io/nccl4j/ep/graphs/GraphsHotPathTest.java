@@ -11,6 +11,9 @@ import io.nccl4j.ep.graph.GraphKey;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -32,7 +35,7 @@ class GraphsHotPathTest {
 
     private static void stepOnAPool(LayerKind kind, EpCase model, EmulatedCluster cluster) {
         cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, kind, model);
+            try (MoeRank self = MoeRank.of(rank, kind, model);
                     EpHandlePool pool = EpHandlePool.builder(self.group()).slots(3).build(model.hidden(),
                             LayerKind.type(model.format()))) {
                 for (int lane = 0; lane < pool.size(); lane++) {
@@ -61,7 +64,7 @@ class GraphsHotPathTest {
     void aPiecewiseStepMakesOneCallPerCapturedSegmentAndThoseOfTheOthers(LayerKind kind, EmulatedCluster cluster) {
         EpCase model = draw(kind);
         cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, kind, model); MoeLayer layer = self.layer()) {
+            try (MoeRank self = MoeRank.of(rank, kind, model); MoeLayer layer = self.layer()) {
                 layer.handle().warmUp(layer.buffers(), 1, self.stream());
                 try (PiecewiseGraph step = PiecewiseGraph.on(self.stream())
                         .captured("attention", on -> layer.buffers().tokens().memory().fillAsync((byte) 1, on))
@@ -80,7 +83,7 @@ class GraphsHotPathTest {
         LayerKind kind = LayerKind.LL_EXPERT_MAJOR;
         EpCase model = draw(kind);
         cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, kind, model);
+            try (MoeRank self = MoeRank.of(rank, kind, model);
                     MoeLayer layer = self.layer();
                     GraphCache cache = GraphCache.create(rank.bootstrap(), self.stream(), (key, stream) -> {
                         layer.handle().dispatchAsync(layer.buffers(), key.tokens(), stream);

@@ -15,6 +15,10 @@ import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.ExpertFunction;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -36,7 +40,7 @@ class HandlePoolTest {
     void stepsTakeTurnsOnTheSlots(LayerKind kind, EmulatedCluster cluster) {
         List<EpCase> batches = batches(kind, EpCase.draw(kind.space(RANKS), seeds.first(1).findFirst().orElseThrow()));
         cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, kind, batches.getFirst()); EpHandlePool pool = pool(self, 3)) {
+            try (MoeRank self = MoeRank.of(rank, kind, batches.getFirst()); EpHandlePool pool = pool(self, 3)) {
                 runSteps(self, pool, batches);
                 assertThat(lane(pool, 2)).isEqualTo(lane(pool, 0)).isEqualTo(self.group().toString());
             }
@@ -51,8 +55,7 @@ class HandlePoolTest {
     }
 
     private static EpHandlePool pool(MoeRank self, int slots) {
-        return EpHandlePool.builder(self.group()).slots(slots).build(self.model().hidden(),
-                LayerKind.type(self.model().format()));
+        return EpHandlePool.builder(self.group()).slots(slots).build(self.rows());
     }
 
     private static String lane(EpHandlePool pool, int lane) {
@@ -66,7 +69,7 @@ class HandlePoolTest {
         List<MoeLayer> layers = new ArrayList<>();
         for (int lane = 0; lane < pool.size(); lane++) {
             try (EpHandlePool.Slot slot = pool.lend(lane)) {
-                layers.add(new MoeLayer(self, slot.buffers(), false));
+                layers.add(new MoeLayer(slot.buffers(), ExpertFunction.scaling()));
             }
         }
         try {
@@ -74,18 +77,19 @@ class HandlePoolTest {
                 List<EpCase> some = batches.subList(step, step + pool.size());
                 for (int i = 0; i < some.size(); i++) {
                     layers.get(i).load(some.get(i), self.stream());
-                    layers.get(i).spoil();
+                    layers.get(i).spoil(self.stream());
                 }
                 for (int i = 0; i < some.size(); i++) {
                     try (EpHandlePool.Slot slot = pool.lend()) {
                         assertThat(slot.index()).isEqualTo(i);
                         MoeLayer layer = layers.get(slot.index());
                         assertThat(slot.buffers()).isSameAs(layer.buffers());
-                        layer.enqueue(layer.tokens(some.get(i)), self.stream());
+                        layer.enqueue(layer.count(some.get(i)), self.stream());
                     }
                 }
+                self.await();
                 for (int i = 0; i < some.size(); i++) {
-                    layers.get(i).verify(some.get(i), layers.get(i).result(layers.get(i).tokens(some.get(i))));
+                    layers.get(i).verify(some.get(i));
                 }
             }
         } finally {
@@ -102,7 +106,7 @@ class HandlePoolTest {
     void anExhaustedPoolThrows(EmulatedCluster cluster) {
         EpCase model = small();
         cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, LayerKind.LL_EXPERT_MAJOR, model);
+            try (MoeRank self = MoeRank.of(rank, LayerKind.LL_EXPERT_MAJOR, model);
                     EpHandlePool pool = pool(self, 2)) {
                 EpHandlePool.Slot first = pool.lend();
                 EpHandlePool.Slot second = pool.lend(1);
@@ -132,7 +136,7 @@ class HandlePoolTest {
     void aPoolThatWaitsIsWokenOrGivesUp(EmulatedCluster cluster) {
         EpCase model = small();
         cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, LayerKind.LL_EXPERT_MAJOR, model);
+            try (MoeRank self = MoeRank.of(rank, LayerKind.LL_EXPERT_MAJOR, model);
                     EpHandlePool pool = EpHandlePool.builder(self.group()).slots(1).waitAtMost(Duration.ofMillis(200))
                             .build(model.hidden(), LayerKind.type(model.format()))) {
                 EpHandlePool.Slot first = pool.lend();
@@ -153,7 +157,7 @@ class HandlePoolTest {
     void aPoolIsClosedAsAWholeOrNotAtAll(EmulatedCluster cluster) {
         EpCase model = small();
         cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, LayerKind.LL_EXPERT_MAJOR, model)) {
+            try (MoeRank self = MoeRank.of(rank, LayerKind.LL_EXPERT_MAJOR, model)) {
                 long handles = Emulator.usage(rank.device()).handles();
                 EpHandlePool pool = pool(self, 2);
                 EpHandlePool.Slot slot = pool.lend(0);
@@ -191,7 +195,7 @@ class HandlePoolTest {
     void aPoolThatCannotBeBuiltLeavesNothing(EmulatedCluster cluster) {
         EpCase model = small();
         cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, LayerKind.LL_EXPERT_MAJOR, model)) {
+            try (MoeRank self = MoeRank.of(rank, LayerKind.LL_EXPERT_MAJOR, model)) {
                 EmulatorUsage before = Emulator.usage(rank.device());
                 Emulator.inject(new Fault.FailAllocation(rank.device().ordinal(), 12));
                 assertThatThrownBy(() -> pool(self, 4)).isInstanceOf(CudaException.class)

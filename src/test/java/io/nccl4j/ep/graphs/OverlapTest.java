@@ -17,6 +17,10 @@ import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.ExpertFunction;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -42,11 +46,11 @@ class OverlapTest {
 
         Lanes(MoeRank self, EpHandlePool.Slot first, EpHandlePool.Slot second) {
             main = self.stream();
-            side = CudaStream.create(self.rank().device());
-            fork = CudaEvent.create(self.rank().device());
-            join = CudaEvent.create(self.rank().device());
-            a = new MoeLayer(self, first.buffers(), false);
-            b = new MoeLayer(self, second.buffers(), false);
+            side = CudaStream.create(self.device());
+            fork = CudaEvent.create(self.device());
+            join = CudaEvent.create(self.device());
+            a = new MoeLayer(first.buffers(), ExpertFunction.scaling());
+            b = new MoeLayer(second.buffers(), ExpertFunction.scaling());
         }
 
         /** One group, in which one send half may be pending: the experts compute on a stream of their own meanwhile. */
@@ -126,7 +130,7 @@ class OverlapTest {
     private static void overlap(EmulatedRank rank, LayerKind kind, List<EpCase> batches, boolean twoGroups) {
         EpCase model = batches.getFirst();
         int most = model.shape().maxTokens();
-        try (MoeRank self = new MoeRank(rank, kind, model);
+        try (MoeRank self = MoeRank.of(rank, kind, model);
                 EpHandlePool pool = pool(self, twoGroups);
                 EpHandlePool.Slot first = pool.lend(0);
                 EpHandlePool.Slot second = pool.lend(1);
@@ -141,8 +145,8 @@ class OverlapTest {
                     EpCase forB = batches.get(2 * step + 1);
                     boolean replay = step % 2 == 1;
                     load(lanes, forA, forB);
-                    int tokensA = replay ? most : lanes.a.tokens(forA);
-                    int tokensB = replay ? most : lanes.b.tokens(forB);
+                    int tokensA = replay ? most : lanes.a.count(forA);
+                    int tokensB = replay ? most : lanes.b.count(forB);
                     rank.bootstrap().barrier();
                     if (rank.rank() == 0) {
                         Emulator.recordTimeline(4096);
@@ -153,8 +157,9 @@ class OverlapTest {
                     } else {
                         enqueue(lanes, tokensA, tokensB, twoGroups);
                     }
-                    lanes.a.verify(forA, lanes.a.result(tokensA));
-                    lanes.b.verify(forB, lanes.b.result(tokensB));
+                    self.await();
+                    lanes.a.verify(forA, tokensA);
+                    lanes.b.verify(forB, tokensB);
                     List<EmulatorWork> timeline = timeline(rank);
                     checkTimeline(timeline, replay, twoGroups);
                     if (step == STEPS - 1 && rank.rank() == 0) {
@@ -167,8 +172,7 @@ class OverlapTest {
 
     private static EpHandlePool pool(MoeRank self, boolean twoGroups) {
         EpHandlePool.Builder builder = EpHandlePool.builder(self.group()).slots(2);
-        return (twoGroups ? builder.groupPerSlot() : builder).build(self.model().hidden(),
-                LayerKind.type(self.model().format()));
+        return (twoGroups ? builder.groupPerSlot() : builder).build(self.rows());
     }
 
     private static void enqueue(Lanes lanes, int tokensA, int tokensB, boolean twoGroups) {
@@ -182,7 +186,7 @@ class OverlapTest {
     private static void load(Lanes lanes, EpCase forA, EpCase forB) {
         for (MoeLayer layer : List.of(lanes.a, lanes.b)) {
             layer.load(layer == lanes.a ? forA : forB, lanes.main);
-            layer.spoil();
+            layer.spoil(lanes.main);
         }
     }
 

@@ -19,6 +19,8 @@ import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.NumberFormat;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeRank;
 import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Stream;
@@ -66,7 +68,7 @@ class QuantisedBuffersTest {
         EpCase model = draw(kind, 2);
         BufferConfig config = quantisation.buffers(model);
         cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, kind, model); EpHandle handle = self.group().createHandle()) {
+            try (MoeRank self = MoeRank.of(rank, kind, model); EpHandle handle = self.group().createHandle()) {
                 EmulatorUsage before = Emulator.usage(rank.device());
                 try (EpBuffers buffers = handle.allocateBuffers(config)) {
                     long taken = Emulator.usage(rank.device()).deviceBytes() - before.deviceBytes();
@@ -87,7 +89,7 @@ class QuantisedBuffersTest {
         EpCase model = draw(kind, 1);
         BufferConfig plain = Quantisation.PLAIN.buffers(model);
         cluster.run(rank -> {
-            try (MoeRank self = new MoeRank(rank, kind, model);
+            try (MoeRank self = MoeRank.of(rank, kind, model);
                     EpHandle handle = self.group().createHandle();
                     EpBuffers scaled = handle.allocateBuffers(plain.blockScaledFp8(true));
                     EpBuffers unscaled = handle.allocateBuffers(plain)) {

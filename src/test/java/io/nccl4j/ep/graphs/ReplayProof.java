@@ -1,12 +1,20 @@
 package io.nccl4j.ep.graphs;
 
+import static org.assertj.core.api.Assertions.assertThat;
+
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.oracle.Rows;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
+import java.nio.ByteBuffer;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.TreeSet;
 
@@ -35,8 +43,8 @@ final class ReplayProof {
         int maxTokens = model.shape().maxTokens();
         TreeSet<Integer> buckets = new TreeSet<>(
                 List.of(Math.ceilDiv(maxTokens, 4), Math.ceilDiv(maxTokens, 2), maxTokens));
-        try (MoeRank self = new MoeRank(rank, kind, quantisation, model, kind.config(model).build());
-                MoeLayer layer = self.layer()) {
+        try (MoeRank self = MoeRank.of(rank, kind, model);
+                MoeLayer layer = self.layer(quantisation.buffers(model))) {
             layer.handle().warmUp(layer.buffers(), maxTokens, self.stream());
             List<CudaGraphExec> graphs = new ArrayList<>();
             try {
@@ -47,10 +55,10 @@ final class ReplayProof {
                 }
                 for (int i = 0; i < batches.size(); i++) {
                     EpCase batch = batches.get(i);
-                    int bucket = buckets.ceiling(layer.tokens(batch));
+                    int bucket = buckets.ceiling(layer.count(batch));
                     // Other ranks may have another T in the same step.
                     CudaGraphExec graph = graphs.get(buckets.headSet(bucket).size());
-                    compare(self, layer, batch, i % 2 == 0 ? layer.tokens(batch) : bucket, graph, bucket);
+                    compare(self, layer, batch, i % 2 == 0 ? layer.count(batch) : bucket, graph, bucket);
                     mix(self, layer, batch, i, graph, bucket);
                 }
             } finally {
@@ -62,25 +70,35 @@ final class ReplayProof {
     private static void compare(MoeRank self, MoeLayer layer, EpCase batch, int eagerTokens, CudaGraphExec graph,
             int bucket) {
         layer.load(batch, self.stream());
-        layer.spoil();
+        layer.spoil(self.stream());
         layer.enqueue(eagerTokens, self.stream());
-        LayerResult eager = layer.result(eagerTokens);
-        layer.spoil();
+        self.await();
+        layer.verify(batch, eagerTokens);
+        List<List<ByteBuffer>> received = layer.received();
+        byte[] combined = rows(layer, batch);
+        layer.spoil(self.stream());
         graph.launch(self.stream());
-        LayerResult replayed = layer.result(bucket);
-        layer.verify(batch, eager);
-        layer.verify(batch, replayed);
-        eager.verifySame(replayed, self.kind(), layer.tokens(batch), batch.shape().topK());
+        self.await();
+        layer.verify(batch, bucket);
+        assertThat(layer.received()).isEqualTo(received);
+        assertThat(rows(layer, batch)).isEqualTo(combined);
+    }
+
+    /** The combined rows of a batch. */
+    private static byte[] rows(MoeLayer layer, EpCase batch) {
+        Rows all = layer.combined();
+        return Arrays.copyOf(all.data(), layer.count(batch) * all.rowBytes());
     }
 
     /** Some ranks replay while the others call eagerly. */
     private static void mix(MoeRank self, MoeLayer layer, EpCase batch, int step, CudaGraphExec graph, int bucket) {
-        layer.spoil();
-        if ((self.rank().rank() + step) % 2 == 0) {
+        layer.spoil(self.stream());
+        if ((self.rank() + step) % 2 == 0) {
             graph.launch(self.stream());
         } else {
             layer.enqueue(bucket, self.stream());
         }
-        layer.verify(batch, layer.result(bucket));
+        self.await();
+        layer.verify(batch, bucket);
     }
 }

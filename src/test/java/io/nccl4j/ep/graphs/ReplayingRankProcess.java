@@ -13,6 +13,9 @@ import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -62,7 +65,7 @@ public final class ReplayingRankProcess {
     private static void serve(EmulatedRank rank, LayerKind kind, List<EpCase> batches) {
         EpCase model = batches.getFirst();
         GraphKey most = GraphKey.of(model.shape().maxTokens(), kind.layout());
-        try (MoeRank self = new MoeRank(rank, kind, model);
+        try (MoeRank self = MoeRank.of(rank, kind, model);
                 MoeLayer layer = self.layer();
                 GraphCache cache = GraphCache.create(rank.bootstrap(), self.stream(),
                         (key, on) -> layer.enqueue(key.tokens(), on))) {
@@ -74,10 +77,11 @@ public final class ReplayingRankProcess {
             cache.capture(most);
             for (EpCase batch : batches) {
                 layer.load(batch, self.stream());
-                layer.spoil();
-                CachedGraph graph = cache.find(most, layer.tokens(batch));
+                layer.spoil(self.stream());
+                CachedGraph graph = cache.find(most, layer.count(batch));
                 graph.launch(self.stream());
-                layer.verify(batch, layer.result(graph.key().tokens()));
+                self.await();
+                layer.verify(batch, graph.key().tokens());
             }
         }
         System.out.println(kind + ": served from a cache");

@@ -7,6 +7,7 @@ import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorUsage;
+import io.nccl4j.testing.MoeRank;
 import java.lang.management.ManagementFactory;
 
 /** What a step costs the host: native calls, waits, allocations on the device and on the heap. */

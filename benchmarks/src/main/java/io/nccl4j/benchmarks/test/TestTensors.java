@@ -1,12 +1,12 @@
 package io.nccl4j.benchmarks.test;
 
-import io.nccl4j.testing.HostMirror;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
+import io.nccl4j.testing.HostMirror;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;

@@ -1,0 +1,242 @@
+// cuMem*: memory and addresses apart, as the pools of programs have them (expandable segments, elastic buffers).
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "abi/cuda_driver.h"
+#include "base/options.h"
+#include "cuda/entry.h"
+#include "cuda/memory.h"
+
+namespace emu {
+
+namespace {
+
+constexpr size_t kGranularity = size_t{2} << 20;
+
+// What cuMemCreate makes: pages without an address. They go with the handle and the last mapping.
+struct Pages {
+  Pages(int fd, size_t size, int owner) : file(fd), bytes(size), device(owner) {}
+  ~Pages() { close(file); }
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+
+  const int file;
+  const size_t bytes;
+  const int device;
+};
+
+struct Mapping {
+  std::shared_ptr<Pages> pages;
+  bool accessible = false;
+};
+
+struct Space {
+  std::mutex mutex;
+  std::map<CUmemGenericAllocationHandle, std::shared_ptr<Pages>> handles;
+  CUmemGenericAllocationHandle lastHandle = 0;
+  std::map<uintptr_t, size_t> reservations;
+  std::map<uintptr_t, Mapping> mappings;
+};
+
+Space& space() {
+  static Space& instance = *new Space;
+  return instance;
+}
+
+void* pointer(uintptr_t address) { return reinterpret_cast<void*>(address); }
+
+bool whole(size_t bytes) { return bytes != 0 && bytes % kGranularity == 0; }
+
+bool onDevice(const CUmemLocation& location) {
+  return location.type == CU_MEM_LOCATION_TYPE_DEVICE && location.id >= 0 && location.id < device::count();
+}
+
+bool reserve(uintptr_t at, size_t bytes) {
+  return mmap(pointer(at), bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
+}
+
+// Whether [at, at + bytes) lies in one reservation.
+bool reserved(const Space& all, uintptr_t at, size_t bytes) {
+  auto next = all.reservations.upper_bound(at);
+  if (next == all.reservations.begin()) return false;
+  --next;
+  return bytes <= next->second && at - next->first <= next->second - bytes;
+}
+
+// The mappings that make up [at, at + bytes); none where they do not, or where one reaches beyond.
+using Found = std::pair<std::map<uintptr_t, Mapping>::iterator, std::map<uintptr_t, Mapping>::iterator>;
+Found mappingsOf(Space& all, uintptr_t at, size_t bytes) {
+  const auto first = all.mappings.find(at);
+  auto last = first;
+  size_t covered = 0;
+  while (last != all.mappings.end() && covered < bytes && last->first == at + covered) covered += (last++)->second.pages->bytes;
+  return covered == bytes ? Found{first, last} : Found{all.mappings.end(), all.mappings.end()};
+}
+
+CUresult granularity(size_t* out, const CUmemAllocationProp* properties) {
+  if (!given(out) || !given(properties, 1)) return CUDA_ERROR_INVALID_VALUE;
+  if (!onDevice(properties->location)) return CUDA_ERROR_INVALID_DEVICE;
+  *out = kGranularity;
+  return CUDA_SUCCESS;
+}
+
+CUresult create(CUmemGenericAllocationHandle* out, size_t bytes, const CUmemAllocationProp* properties, uint64_t flags) {
+  if (!given(out) || !given(properties, 1) || flags != 0 || !whole(bytes)) return CUDA_ERROR_INVALID_VALUE;
+  if (properties->type != CU_MEM_ALLOCATION_TYPE_PINNED) return CUDA_ERROR_INVALID_VALUE;
+  const int device = properties->location.id;
+  if (!onDevice(properties->location)) return CUDA_ERROR_INVALID_DEVICE;
+  const uint64_t used = memory::usage(device).deviceBytes;
+  if (used > options::deviceMemory() || bytes > options::deviceMemory() - used) return CUDA_ERROR_OUT_OF_MEMORY;
+  const int file = memfd_create("nccl4j-memory", MFD_CLOEXEC);
+  if (file < 0) return CUDA_ERROR_OUT_OF_MEMORY;
+  const auto pages = std::make_shared<Pages>(file, bytes, device);
+  if (ftruncate(file, static_cast<off_t>(bytes)) != 0) return CUDA_ERROR_OUT_OF_MEMORY;
+  Space& all = space();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  *out = ++all.lastHandle;
+  all.handles.emplace(*out, pages);
+  return CUDA_SUCCESS;
+}
+
+CUresult release(CUmemGenericAllocationHandle handle) {
+  Space& all = space();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  return all.handles.erase(handle) != 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+// A wished address is only a hint, which is not followed.
+CUresult reserveAddress(CUdeviceptr* out, size_t bytes, size_t alignment, uint64_t flags) {
+  if (!given(out) || !whole(bytes) || flags != 0) return CUDA_ERROR_INVALID_VALUE;
+  const size_t step = std::max(alignment, kGranularity);
+  if ((step & (step - 1)) != 0 || step > (size_t{1} << 40) || bytes > (size_t{1} << 46)) return CUDA_ERROR_INVALID_VALUE;
+  void* taken = mmap(nullptr, bytes + step, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (taken == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
+  const auto start = reinterpret_cast<uintptr_t>(taken);
+  const uintptr_t base = (start + step - 1) / step * step;
+  if (base != start) munmap(taken, base - start);
+  if (base + bytes != start + bytes + step) munmap(pointer(base + bytes), start + step - base);
+  Space& all = space();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  all.reservations[base] = bytes;
+  *out = base;
+  return CUDA_SUCCESS;
+}
+
+CUresult freeAddress(CUdeviceptr at, size_t bytes) {
+  Space& all = space();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  const auto found = all.reservations.find(at);
+  if (found == all.reservations.end() || found->second != bytes) return CUDA_ERROR_INVALID_VALUE;
+  const auto mapping = all.mappings.lower_bound(at);
+  if (mapping != all.mappings.end() && mapping->first < at + bytes) return CUDA_ERROR_INVALID_VALUE;
+  all.reservations.erase(found);
+  munmap(pointer(at), bytes);
+  return CUDA_SUCCESS;
+}
+
+CUresult map(CUdeviceptr at, size_t bytes, size_t offset, CUmemGenericAllocationHandle handle, uint64_t flags) {
+  Space& all = space();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  const auto found = all.handles.find(handle);
+  if (found == all.handles.end() || flags != 0 || offset != 0 || bytes != found->second->bytes) return CUDA_ERROR_INVALID_VALUE;
+  if (at % kGranularity != 0 || !reserved(all, at, bytes)) return CUDA_ERROR_INVALID_VALUE;
+  const auto next = all.mappings.lower_bound(at);
+  if (next != all.mappings.end() && next->first < at + bytes) return CUDA_ERROR_INVALID_VALUE;
+  if (next != all.mappings.begin()) {
+    const auto before = std::prev(next);
+    if (before->first + before->second.pages->bytes > at) return CUDA_ERROR_INVALID_VALUE;
+  }
+  all.mappings[at] = Mapping{found->second, false};
+  return CUDA_SUCCESS;
+}
+
+// Ends the access to one mapping, once queued work of the device has run.
+void closeMapping(uintptr_t at, Mapping& mapping) {
+  if (!mapping.accessible) return;
+  memory::withdraw(pointer(at));
+  reserve(at, mapping.pages->bytes);
+  mapping.accessible = false;
+}
+
+CUresult unmap(CUdeviceptr at, size_t bytes) {
+  Space& all = space();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  const Found found = mappingsOf(all, at, bytes);
+  if (bytes == 0 || found.first == all.mappings.end()) return CUDA_ERROR_INVALID_VALUE;
+  for (auto mapping = found.first; mapping != found.second; ++mapping) closeMapping(mapping->first, mapping->second);
+  all.mappings.erase(found.first, found.second);
+  return CUDA_SUCCESS;
+}
+
+CUresult openMapping(uintptr_t at, Mapping& mapping, uint64_t devices) {
+  const Pages& pages = *mapping.pages;
+  closeMapping(at, mapping);
+  if (devices == 0) return CUDA_SUCCESS;
+  void* opened = mmap(pointer(at), pages.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, pages.file, 0);
+  if (opened == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
+  mapping.accessible = memory::declare(opened, pages.bytes, pages.device, devices) == cudaSuccess;
+  return mapping.accessible ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+CUresult setAccess(CUdeviceptr at, size_t bytes, const CUmemAccessDesc* access, size_t count) {
+  if (count == 0 || !given(access, count)) return CUDA_ERROR_INVALID_VALUE;
+  uint64_t devices = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (!onDevice(access[i].location)) return CUDA_ERROR_INVALID_DEVICE;
+    if (access[i].flags != CU_MEM_ACCESS_FLAGS_PROT_NONE) devices |= uint64_t{1} << access[i].location.id;
+  }
+  Space& all = space();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  const Found found = mappingsOf(all, at, bytes);
+  if (bytes == 0 || found.first == all.mappings.end()) return CUDA_ERROR_INVALID_VALUE;
+  for (auto mapping = found.first; mapping != found.second; ++mapping) {
+    const CUresult opened = openMapping(mapping->first, mapping->second, devices);
+    if (opened != CUDA_SUCCESS) return opened;
+  }
+  return CUDA_SUCCESS;
+}
+
+}  // namespace
+
+EMU_API CUresult cuMemGetAllocationGranularity(size_t* granularityOut, const CUmemAllocationProp* prop,
+                                               CUmemAllocationGranularity_flags option) {
+  return EMU_CALL(api<CUresult>, (prop, option), granularity(granularityOut, prop));
+}
+
+EMU_API CUresult cuMemCreate(CUmemGenericAllocationHandle* handle, size_t size, const CUmemAllocationProp* prop,
+                             unsigned long long flags) {
+  return EMU_CALL(api<CUresult>, (size, prop, flags), create(handle, size, prop, flags));
+}
+
+EMU_API CUresult cuMemRelease(CUmemGenericAllocationHandle handle) {
+  return EMU_CALL(api<CUresult>, (handle), release(handle));
+}
+
+EMU_API CUresult cuMemAddressReserve(CUdeviceptr* ptr, size_t size, size_t alignment, CUdeviceptr addr,
+                                     unsigned long long flags) {
+  return EMU_CALL(api<CUresult>, (size, alignment, pointer(addr), flags), reserveAddress(ptr, size, alignment, flags));
+}
+
+EMU_API CUresult cuMemAddressFree(CUdeviceptr ptr, size_t size) {
+  return EMU_CALL(api<CUresult>, (pointer(ptr), size), freeAddress(ptr, size));
+}
+
+EMU_API CUresult cuMemMap(CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAllocationHandle handle,
+                          unsigned long long flags) {
+  return EMU_CALL(api<CUresult>, (pointer(ptr), size, offset, handle, flags), map(ptr, size, offset, handle, flags));
+}
+
+EMU_API CUresult cuMemUnmap(CUdeviceptr ptr, size_t size) {
+  return EMU_CALL(api<CUresult>, (pointer(ptr), size), unmap(ptr, size));
+}
+
+EMU_API CUresult cuMemSetAccess(CUdeviceptr ptr, size_t size, const CUmemAccessDesc* desc, size_t count) {
+  return EMU_CALL(api<CUresult>, (pointer(ptr), size, desc, count), setAccess(ptr, size, desc, count));
+}
+
+}  // namespace emu

@@ -1,0 +1,38 @@
+// How every exported NCCL EP function begins and ends.
+#pragma once
+
+#include <new>
+
+#include "base/calls.h"
+#include "base/export.h"
+#include "ep/call.h"
+
+namespace emu::ep {
+
+// The body of a function that need not answer with a code.
+template <class Result, class Describe, class Body>
+Result query(Function& function, const Describe& arguments, const Body& body) {
+  Call call(function.name);
+  return api<Result>(
+      function,
+      [&](Arguments& a) {
+        arguments(a);
+        call.describe(a);
+      },
+      [&] { return body(call); });
+}
+
+// Running out of host memory is an error, not an exception.
+template <class Describe, class Body>
+ncclResult_t entry(Function& function, const Describe& arguments, const Body& body) {
+  return query<ncclResult_t>(function, arguments, [&](Call& call) -> ncclResult_t {
+    try {
+      return body(call);
+    } catch (const std::bad_alloc&) {
+      call.internalError("out of host memory");
+      return ncclSystemError;
+    }
+  });
+}
+
+}  // namespace emu::ep

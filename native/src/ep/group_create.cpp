@@ -1,0 +1,308 @@
+#include "ep/group.h"
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+
+#include "base/object_counts.h"
+#include "base/options.h"
+#include "cuda/device.h"
+#include "cuda/memory.h"
+#include "cuda/work.h"
+#include "ep/environment.h"
+#include "ep/release.h"
+#include "ep/structs.h"
+#include "nccl/communicator.h"
+
+namespace emu::ep {
+
+namespace {
+
+constexpr size_t kWorkspaceBytes = size_t{32} << 20;
+constexpr size_t kCounterBytes = 32;
+constexpr size_t kMostMapped = size_t{1} << 45;  // of address space for one rank's exchange
+constexpr unsigned kHtMultiprocessors = 16;
+
+// What all ranks must agree on for their buffers to have the same shape.
+struct Agreement {
+  uint32_t algorithm, experts, maxDispatch, maxTokenBytes, mode, zeroCopy, version;
+  uint64_t rdmaBytes;
+};
+
+const char* disagreement(const Agreement& mine, const Agreement& theirs) {
+  if (mine.version != theirs.version) return "the option api";
+  if (mine.algorithm != theirs.algorithm) return "algorithm";
+  if (mine.experts != theirs.experts) return "num_experts";
+  if (mine.maxDispatch != theirs.maxDispatch) return "max_dispatch_tokens_per_rank";
+  if (mine.maxTokenBytes != theirs.maxTokenBytes) return "max_token_bytes";
+  if (mine.mode != theirs.mode) return "the HT expert-major mode";
+  if (mine.zeroCopy != theirs.zeroCopy) return "zero_copy";
+  if (mine.rdmaBytes != theirs.rdmaBytes) return "rdma_buffer_size";
+  return nullptr;
+}
+
+class Creation {
+ public:
+  Creation(Call& call, ncclEpGroup_t* out, ncclComm* comm, const ncclEpGroupConfig_t& config, const GroupConfig020& more)
+      : call_(call), out_(out), comm_(*comm), config_(config), more_(more), group_(std::make_shared<Group>()) {
+    group_->comm = comm;
+    group_->team = comm_.team;
+    group_->device = comm_.device;
+    group_->rank = comm_.rank();
+    group_->ranks = comm_.size();
+  }
+
+  ncclResult_t run() {
+    if (auto failure = checkBasics()) return failure;
+    // From here on the caller is left with a pointer, whatever comes.
+    *out_ = reinterpret_cast<ncclEpGroup_t>(TokenSource::next());
+    if (auto failure = resolveResources()) return failure;
+    if (auto failure = resolveBudget()) return failure;
+    if (auto failure = resolveMode()) return failure;
+    if (auto failure = agree()) return failure;
+    if (auto failure = allocate()) {
+      std::string ignored;
+      group_->freeMemory(&ignored);
+      return failure;
+    }
+    announce();
+    objects::groups.add(group_->device, 1);
+    *out_ = groups().add(group_);
+    return ncclSuccess;
+  }
+
+ private:
+  // What the real library prints about its settings.
+  void announce() const {
+    const Group& group = *group_;
+    if (group.rank != 0 || !environment::flag("NCCL_EP_ENV_VERBOSE")) return;
+    if (config_.version > NCCL_EP_API_VERSION) {
+      std::fprintf(stderr, "nccl4j emulator: group configuration of version %u, this is API %d\n", config_.version, NCCL_EP_API_VERSION);
+    }
+    std::fprintf(stderr, "nccl4j emulator: %s group of %d ranks, %zu experts, %u multiprocessors, budget %zu rows, timeout %llu ms\n",
+                 group.lowLatency ? "LL" : "HT", group.ranks, group.shape.experts, group.multiprocessors, group.shape.maxReceive,
+                 static_cast<unsigned long long>(group.timeoutNs / 1'000'000));
+  }
+
+  ncclResult_t checkBasics() {
+    if (config_.algorithm != NCCL_EP_ALGO_LOW_LATENCY && config_.algorithm != NCCL_EP_ALGO_HIGH_THROUGHPUT) {
+      return call_.aborts("algorithm %u is neither LL nor HT", config_.algorithm);
+    }
+    if (config_.num_experts == 0) return call_.aborts("num_experts is 0");
+    if (config_.max_token_bytes == 0) return call_.aborts("max_token_bytes is 0");
+    Group& group = *group_;
+    group.lowLatency = config_.algorithm == NCCL_EP_ALGO_LOW_LATENCY;
+    if (!group.lowLatency && config_.max_token_bytes % 16 != 0) {
+      return call_.invalidArgument("max_token_bytes %u is no multiple of 16", config_.max_token_bytes);
+    }
+    if (config_.max_dispatch_tokens_per_rank == 0) return call_.aborts("max_dispatch_tokens_per_rank is 0");
+    group.shape.ranks = static_cast<size_t>(group.ranks);
+    group.shape.experts = config_.num_experts;
+    group.shape.maxDispatch = config_.max_dispatch_tokens_per_rank;
+    group.shape.maxTokenBytes = config_.max_token_bytes;
+    return ncclSuccess;
+  }
+
+  ncclResult_t resolveResources() {
+    Group& group = *group_;
+    if ((config_.alloc.alloc_fn == nullptr) != (config_.alloc.free_fn == nullptr)) {
+      return call_.invalidUsage("alloc_fn and free_fn must both be given, or neither");
+    }
+    group.allocator = Allocator(config_.alloc);
+    if (device::setCurrent(group.device) != cudaSuccess) return call_.throws("cannot make device %d current", group.device);
+    const auto present = static_cast<unsigned>(options::multiprocessors());
+    for (const auto& [name, given] : {std::pair{"max_num_sms", config_.max_num_sms}, {"dispatch_num_sms", more_.dispatchMultiprocessors},
+                                      {"combine_num_sms", more_.combineMultiprocessors}}) {
+      if (given > present) return call_.invalidUsage("%s %u, but the device has %u", name, given, present);
+    }
+    group.multiprocessors = config_.max_num_sms;
+    if (group.multiprocessors == 0) group.multiprocessors = group.lowLatency ? present : std::min(kHtMultiprocessors, present);
+    if (release020()) {
+      // Every kernel must be launched with what its own budget leaves it.
+      const auto budget = [&](const char* variable, unsigned given) {
+        return environment::multiprocessors(variable, given != 0 ? given : group.multiprocessors, present);
+      };
+      group.multiprocessors = std::min(budget("NCCL_EP_DISPATCH_SMS", more_.dispatchMultiprocessors),
+                                       budget("NCCL_EP_COMBINE_SMS", more_.combineMultiprocessors));
+    } else {
+      group.multiprocessors = environment::multiprocessors("NCCL_EP_COMM_SMS", group.multiprocessors, present);
+    }
+    // These tune what has no counterpart here; a value that makes no sense is reported all the same.
+    (void)environment::multiprocessors("NCCL_EP_SHUFFLE_SMS", present, present);
+    (void)environment::multiprocessors("NCCL_EP_PREPROCESS_NUM_SMS", present, present);
+    (void)environment::flag("NCCL_EP_DISABLE_GUARD");
+    if (group.lowLatency && group.warpGroups() > Group::kMostWarpGroups) {
+      return call_.invalidUsage("%u experts on %u multiprocessors need %u warp groups, more than %u", config_.num_experts,
+                                group.multiprocessors, group.warpGroups(), Group::kMostWarpGroups);
+    }
+    return ncclSuccess;
+  }
+
+  ncclResult_t resolveBudget() {
+    Group& group = *group_;
+    const size_t everything = product(group.shape.ranks, group.shape.maxDispatch);
+    group.shape.maxReceive = config_.max_recv_tokens_per_rank;
+    group.topkLimit = config_.num_topk;
+    group.drop = config_.overflow_policy == NCCL_EP_OVERFLOW_DROP;
+    group.zeroCopyOn = config_.zero_copy == NCCL_EP_ZERO_COPY_ON;
+    group.masks = config_.enable_mask != 0;
+    group.timeoutNs = environment::timeoutNs(config_.timeout_ns);
+    group.rdmaBytes = config_.rdma_buffer_size;
+
+    // The first collective comes before the checks that follow: a rank that fails them leaves the others waiting.
+    if (!comm_.blocking) return call_.exits("the communicator is non-blocking");
+    if (auto failure = meet(nullptr)) return failure;
+
+    if (!group.lowLatency && config_.max_recv_tokens_per_rank != 0 &&
+        config_.max_recv_tokens_per_rank < config_.max_dispatch_tokens_per_rank) {
+      return call_.throws("max_recv_tokens_per_rank %u is below max_dispatch_tokens_per_rank %u",
+                          config_.max_recv_tokens_per_rank, config_.max_dispatch_tokens_per_rank);
+    }
+    if (config_.num_topk > config_.num_experts) {
+      return call_.throws("num_topk %u is above num_experts %u", config_.num_topk, config_.num_experts);
+    }
+    if (config_.max_recv_tokens_per_rank == 0) {
+      if (group.lowLatency) {
+        group.shape.maxReceive = everything;
+      } else {
+        group.eager = true;
+        if (group.drop) return call_.throws("eager mode cannot drop overflowing tokens");
+        group.shape.maxReceive = product(everything, std::max(1u, config_.num_topk));
+        if (group.shape.maxReceive > UINT32_MAX) return call_.throws("the bound of received rows exceeds 32 bits");
+      }
+    }
+    return ncclSuccess;
+  }
+
+  ncclResult_t resolveMode() {
+    Group& group = *group_;
+    nvlinkDup_ = environment::flag("NCCL_EP_HT_EM_NVLINK_DUP");
+    localDup_ = environment::flag("NCCL_EP_HT_EM_LOCAL_DUP");
+    if (nvlinkDup_) {
+      group.mode = ExpertMode::NvlinkDup;
+    } else if (localDup_ || group.zeroCopyOn) {
+      group.mode = ExpertMode::LocalDup;
+    }
+    return ncclSuccess;
+  }
+
+  // Exchanges what the ranks must agree on; with `budgets` NULL only makes sure that everybody is there.
+  ncclResult_t meet(std::vector<uint64_t>* budgets) {
+    struct Word {
+      Agreement agreement;
+      uint64_t budget;
+    };
+    Group& group = *group_;
+    Word mine;
+    std::memset(&mine, 0, sizeof mine);
+    mine.agreement.algorithm = config_.algorithm;
+    mine.agreement.experts = config_.num_experts;
+    mine.agreement.maxDispatch = config_.max_dispatch_tokens_per_rank;
+    mine.agreement.maxTokenBytes = config_.max_token_bytes;
+    mine.agreement.mode = static_cast<uint32_t>(group.mode);
+    mine.agreement.zeroCopy = group.zeroCopyOn ? 1 : 0;
+    mine.agreement.version = static_cast<uint32_t>(options::epVersion());
+    mine.agreement.rdmaBytes = group.rdmaBytes;
+    mine.budget = group.shape.maxReceive;
+    std::vector<Word> all(group.shape.ranks);
+    if (group.team->allGather(&mine, all.data(), sizeof mine, waitLimit()) != TeamResult::Ok) {
+      return call_.exits("the ranks did not meet: %s", group.team->explain().c_str());
+    }
+    if (budgets == nullptr) return ncclSuccess;
+    for (size_t r = 0; r < all.size(); ++r) {
+      budgets->push_back(all[r].budget);
+      // The real library does not notice, and reads and writes past its buffers later.
+      if (const char* what = disagreement(mine.agreement, all[r].agreement)) {
+        return call_.undefined("ranks %d and %zu disagree on %s", group.rank, r, what);
+      }
+    }
+    return ncclSuccess;
+  }
+
+  ncclResult_t agree() {
+    std::vector<uint64_t> budgets;
+    if (auto failure = meet(&budgets)) return failure;
+    for (size_t r = 0; r < budgets.size(); ++r) {
+      if (budgets[r] != budgets[0]) {
+        return call_.throws("ranks 0 and %zu disagree on max_recv_tokens_per_rank: %" PRIu64 " and %" PRIu64, r, budgets[0],
+                            budgets[r]);
+      }
+    }
+    if (nvlinkDup_ && localDup_) return call_.invalidUsage("both HT expert-major modes are asked for");
+    return ncclSuccess;
+  }
+
+  ncclResult_t allocate() {
+    Group& group = *group_;
+    if (device::sticky(group.device) != cudaSuccess) {
+      return call_.throws("the device has failed: %s", device::stickyText(group.device).c_str());
+    }
+    if (auto failure = obtain("workspace", kWorkspaceBytes, &group.workspace)) return failure;
+    size_t payload = 0;
+    if (group.lowLatency) {
+      if (auto failure = provideWindowMemory(call_, group, group.rdmaBytes)) return failure;
+      group.ll.bufferBytes = group.rdmaBytes;
+      group.ll.sendBuffers = SendBufferLayout(group.shape);
+      payload = product(2, group.ll.sendBuffers.bytes);
+      if (group.masks) {
+        group.ll.mask.reset(new std::atomic<int>[group.shape.ranks]);
+        for (size_t r = 0; r < group.shape.ranks; ++r) group.ll.mask[r] = 1;
+      }
+    } else {
+      const size_t mapRow = (group.shape.ranks * group.shape.local() + 7) / 8;
+      const size_t mapBytes = product(product(group.shape.ranks, group.shape.maxDispatch), std::max<size_t>(1, mapRow));
+      if (auto failure = obtain("counter block", kCounterBytes, &group.counterBlock)) return failure;
+      if (auto failure = obtain("routing map", mapBytes, &group.routingMap)) return failure;
+      const size_t bytes = htGroupBytes(group.shape, group.mode, group.zeroCopyOn);
+      if (auto failure = provideWindowMemory(call_, group, bytes)) return failure;
+      group.ht.regions = HtRegions(group.shape, group.mode);
+      payload = group.ht.regions.bytes;
+    }
+    if (payload > kMostMapped) return call_.exits("the group's buffers take more memory than there is");
+    if (group.exchange.open(group.team, payload, waitLimit()) != TeamResult::Ok) {
+      return call_.exits("the ranks could not share their buffers: %s", group.team->explain().c_str());
+    }
+    return ncclSuccess;
+  }
+
+  ncclResult_t obtain(const char* what, size_t bytes, void** out) {
+    const cudaError_t error = group_->allocator.allocate(bytes, out);
+    std::string why;
+    if (error != cudaSuccess) return call_.throws("%s of %zu bytes: allocation failed with %d", what, bytes, static_cast<int>(error));
+    if (!memory::accessible(*out, bytes, group_->device, &why)) {
+      return call_.throws("%s of %zu bytes: alloc_fn gave no device memory: %s", what, bytes, why.c_str());
+    }
+    return ncclSuccess;
+  }
+
+  Call& call_;
+  ncclEpGroup_t* out_;
+  ncclComm& comm_;
+  const ncclEpGroupConfig_t& config_;
+  const GroupConfig020 more_;
+  std::shared_ptr<Group> group_;
+  bool nvlinkDup_ = false;
+  bool localDup_ = false;
+};
+
+}  // namespace
+
+ncclResult_t createGroup(Call& call, ncclEpGroup_t* out, ncclComm_t comm, const ncclEpGroupConfig_t* given) {
+  if (out == nullptr) return call.aborts("ep_group is NULL");
+  if (comm == nullptr) return call.aborts("comm is NULL");
+  ncclComm* const live = communicator(comm);
+  if (live == nullptr) return call.aborts("comm is not a live communicator");
+  call.setRank(live->rank());
+  ncclEpGroupConfig_t config;
+  if (auto failure = decodeStruct(call, "config", given, true, &config)) return failure;
+  if (!writable(out, sizeof *out)) return call.undefined("ep_group cannot be written");
+  GroupConfig020 more{};
+  if (release020() && given->size >= sizeof config + sizeof more) {
+    if (!readable(given, sizeof config + sizeof more)) return call.undefined("config cannot be read");
+    std::memcpy(&more, given + 1, sizeof more);
+  }
+  return Creation(call, out, live, config, more).run();
+}
+
+}  // namespace emu::ep

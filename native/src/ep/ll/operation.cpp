@@ -1,0 +1,70 @@
+#include "ep/ll/operation.h"
+
+#include "cuda/device.h"
+
+namespace emu::ep {
+
+namespace {
+
+const char* workName(Operation operation, LlOperation::Part part) {
+  static const char* const names[][3] = {{"ncclEpDispatch", "ncclEpDispatch send", "ncclEpDispatch receive"},
+                                         {"ncclEpCombine", "ncclEpCombine send", "ncclEpCombine receive"}};
+  return names[operation == Operation::Dispatch ? 0 : 1][static_cast<int>(part)];
+}
+
+}  // namespace
+
+void LlOperation::fix(const Call& call, const Handle& handle, Operation operation, bool staged, size_t tokenCount) {
+  group = handle.group;
+  launch = LlLaunch{call.function(), operation, group->ll.generation, staged};
+  rankMajor = !handle.expertMajor();
+  tokens = tokenCount;
+  topk = handle.topk;
+  routing = handle.routing.data;
+  wideRouting = handle.routing.type == ncclInt64;
+  block = handle.block;
+}
+
+cudaError_t LlOperation::run(WorkContext& context, Part part) const {
+  LlExecution execution(*group, launch, context);
+  if (const cudaError_t error = part == Part::Receive ? execution.startReceive() : execution.startSend()) return error;
+  if (part != Part::Receive) {
+    if (const cudaError_t error = send(context, execution)) return error;
+  }
+  if (part == Part::Send) {
+    execution.finishSend();
+    return cudaSuccess;
+  }
+  if (const cudaError_t error = receive(context, execution)) return error;
+  execution.finishReceive();
+  return cudaSuccess;
+}
+
+void LlOperation::announce(SendBufferHeader& header, size_t rowBytes) const {
+  header = SendBufferHeader{};
+  header.operation = static_cast<uint32_t>(launch.operation);
+  header.layout = rankMajor ? NCCL_EP_LAYOUT_RANK_MAJOR : NCCL_EP_LAYOUT_EXPERT_MAJOR;
+  header.topk = static_cast<uint32_t>(topk);
+  header.rowBytes = static_cast<uint32_t>(rowBytes);
+}
+
+cudaError_t LlOperation::checkSource(WorkContext& context, int source, const SendBufferHeader& theirs, size_t rowBytes) const {
+  if (theirs.topk == topk && theirs.rowBytes == rowBytes && (theirs.layout == NCCL_EP_LAYOUT_RANK_MAJOR) == rankMajor) {
+    return cudaSuccess;
+  }
+  return context.fail(cudaErrorLaunchFailure, "%s: ranks %d and %d differ in top-k, row bytes, or layout", launch.function,
+                      group->rank, source);
+}
+
+ncclResult_t submitLl(Call& call, const std::shared_ptr<const LlOperation>& op, LlOperation::Part part, cudaStream_t stream) {
+  Work work;
+  work.name = workName(op->launch.operation, part);
+  work.rank = op->group->rank;
+  work.run = [op, part](WorkContext& context) { return op->run(context, part); };
+  const cudaError_t error = submit(stream, std::move(work));
+  if (error == cudaSuccess) return ncclSuccess;
+  return call.internalError("the launch failed with CUDA error %d %s", static_cast<int>(error),
+                            device::stickyText(op->group->device).c_str());
+}
+
+}  // namespace emu::ep

@@ -1,0 +1,96 @@
+// Teams of ranks and their memory: the host side of NCCL's device interface. All ranks are one LSA team here, on one
+// node.
+#include <algorithm>
+#include <cstring>
+
+#include "base/options.h"
+#include "nccl/entry.h"
+#include "nccl/state.h"
+
+using namespace emu;
+
+namespace {
+
+// A call that answers with a team; one without ranks where the communicator cannot be used.
+template <class Describe, class Body>
+ncclTeam_t team(Function& function, Describe&& describe, Body&& body) {
+  ncclTeam_t answer{0, 0, 0};
+  nccl::entry(function, std::forward<Describe>(describe), [&](Function& call) {
+    answer = body(call);
+    return answer.nRanks != 0 ? ncclSuccess : ncclInvalidArgument;
+  });
+  return answer;
+}
+
+ncclTeam_t whole(ncclComm_t comm) {
+  nccl::Comm state;
+  return nccl::ready(comm, &state) == ncclSuccess ? ncclTeam_t{state->size(), state->rank(), 1} : ncclTeam_t{0, 0, 0};
+}
+
+// The ranks in the same place of each LSA team: this one alone.
+ncclTeam_t rail(ncclComm_t comm) {
+  const ncclTeam_t all = whole(comm);
+  return all.nRanks != 0 ? ncclTeam_t{1, 0, all.nRanks} : all;
+}
+
+ncclResult_t properties(ncclComm_t comm, ncclCommProperties_t* out) {
+  nccl::Comm state;
+  EMU_TRY(nccl::ready(comm, &state));
+  if (!given(out)) return nccl::fail(ncclInvalidArgument, "props is NULL");
+  if (out->magic != NCCL_API_MAGIC || out->size < offsetof(ncclCommProperties_t, rank)) {
+    return nccl::fail(ncclInvalidArgument, "props was not set up with NCCL_COMM_PROPERTIES_INITIALIZER");
+  }
+  ncclCommProperties_t all = NCCL_COMM_PROPERTIES_INITIALIZER;
+  all.size = out->size;
+  all.version = out->version;
+  all.rank = state->rank();
+  all.nRanks = state->size();
+  all.cudaDev = state->device;
+  all.nvmlDev = options::machineDevice(state->device);
+  all.deviceApiSupport = 1;
+  all.nLsaTeams = 1;
+  memcpy(out, &all, std::min(out->size, sizeof all));
+  return ncclSuccess;
+}
+
+// As all ranks are one LSA team, their numbers in it are those in the communicator.
+ncclResult_t peerPointer(ncclWindow_t window, size_t offset, int peer, void** out) {
+  const auto comm = nccl::ownerOf(window);
+  if (comm == nullptr) return nccl::fail(ncclInvalidArgument, "window %p is not live", static_cast<void*>(window));
+  calls::setRank(comm->rank());
+  if (!given(out)) return nccl::fail(ncclInvalidArgument, "outPtr is NULL");
+  const std::lock_guard<std::mutex> lock(comm->mutex);
+  const auto found = comm->windows.find(window);
+  if (found == comm->windows.end()) return nccl::fail(ncclInvalidArgument, "window %p is not live", static_cast<void*>(window));
+  const ncclWindow_vidmem& known = *found->second;
+  if (peer < 0 || peer >= comm->size()) {
+    return nccl::fail(ncclInvalidArgument, "rank %d does not exist, the communicator has %d", peer, comm->size());
+  }
+  if (offset >= known.bytes) {
+    return nccl::fail(ncclInvalidArgument, "offset %zu lies outside of a window of %zu bytes", offset, known.bytes);
+  }
+  unsigned char* const part = known.parts[static_cast<size_t>(peer)];
+  if (part == nullptr) return nccl::fail(ncclInvalidUsage, "rank %d is in another process: its memory has no address here", peer);
+  *out = part + offset;
+  return ncclSuccess;
+}
+
+}  // namespace
+
+EMU_API ncclTeam_t ncclTeamWorld(ncclComm_t comm) { return EMU_CALL(team, (comm), whole(comm)); }
+
+EMU_API ncclTeam_t ncclTeamLsa(ncclComm_t comm) { return EMU_CALL(team, (comm), whole(comm)); }
+
+EMU_API ncclTeam_t ncclTeamRail(ncclComm_t comm) { return EMU_CALL(team, (comm), rail(comm)); }
+
+EMU_API ncclResult_t ncclCommQueryProperties(ncclComm_t comm, ncclCommProperties_t* props) {
+  return EMU_CALL(nccl::entry, (comm, props), properties(comm, props));
+}
+
+EMU_API ncclResult_t ncclGetLsaDevicePointer(ncclWindow_t window, size_t offset, int lsaRank, void** outPtr) {
+  return EMU_CALL(nccl::entry, (window, offset, lsaRank, outPtr), peerPointer(window, offset, lsaRank, outPtr));
+}
+
+EMU_API ncclResult_t ncclGetPeerDevicePointer(ncclWindow_t window, size_t offset, int peer, void** outPtr) {
+  return EMU_CALL(nccl::entry, (window, offset, peer, outPtr), peerPointer(window, offset, peer, outPtr));
+}
