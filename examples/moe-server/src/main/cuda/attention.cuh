@@ -18,7 +18,8 @@ union AttentionScratch {
 };
 
 // Scores of 16 positions and 8 heads at a time, keys as A and queries as B of one instruction.
-__device__ inline void score(const bf16* keys, const uint4 (&queries)[4], int begin, int end, AttentionScratch& scratch) {
+__device__ inline void score(const bf16* keys, const uint4 (&queries)[4], int begin, int end,
+                             AttentionScratch& scratch) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, quad = lane / 4, place = lane % 4;
     const float scale = rsqrtf((float)HEAD);
     for (int tile = begin + warp * TILE; tile < end; tile += ATTENTION_WARPS * TILE) {
@@ -63,7 +64,7 @@ extern "C" __global__ void __launch_bounds__(ATTENTION_WARPS * 32)
     const bf16* values = value_cache + cache_row(slot, kv_head, kv_heads, context, 0);
     uint4 queries[4] = {};
     if (quad < used) {
-        const bf16* query = qkv + (long)row * (heads + 2 * kv_heads) * HEAD + (long)(first_head + quad) * HEAD + place * 8;
+        const bf16* query = qkv + ((long)row * (heads + 2 * kv_heads) + first_head + quad) * HEAD + place * 8;
         for (int part = 0; part < 4; part++) queries[part] = *reinterpret_cast<const uint4*>(query + part * 32);
     }
     if (threadIdx.x < GROUP) {
@@ -133,9 +134,9 @@ extern "C" __global__ void __launch_bounds__(ATTENTION_WARPS * 32)
 
 // Query and key heads: norm over the head, then rotation; keys and values go into the cache. A warp per head.
 extern "C" __global__ void __launch_bounds__(128)
-    rotate_and_cache(int rows, bf16* qkv, const bf16* query_norm, const bf16* key_norm, const float* rotations, float epsilon,
-                     const int* slots, const int* positions, int heads, int kv_heads, int context, bf16* key_cache,
-                     bf16* value_cache) {
+    rotate_and_cache(int rows, bf16* qkv, const bf16* query_norm, const bf16* key_norm, const float* rotations,
+                     float epsilon, const int* slots, const int* positions, int heads, int kv_heads, int context,
+                     bf16* key_cache, bf16* value_cache) {
     const int row = blockIdx.x, head = blockIdx.y * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
     const int slot = slots[row];
     if (slot < 0 || head >= heads + 2 * kv_heads) return;
@@ -151,7 +152,7 @@ extern "C" __global__ void __launch_bounds__(128)
     const bool query = head < heads;
     const bf16* weight = query ? query_norm : key_norm;
     const float inverse = rsqrtf(warp_sum(x[0] * x[0] + x[1] * x[1] + x[2] * x[2] + x[3] * x[3]) / HEAD + epsilon);
-    for (int i = 0; i < 4; i++) x[i] = to_float(to_bf16(to_float(to_bf16(x[i] * inverse)) * to_float(weight[lane + i * 32])));
+    for (int i = 0; i < 4; i++) x[i] = rounded(rounded(x[i] * inverse) * to_float(weight[lane + i * 32]));
     bf16* target = query ? mine : key_cache + cache_row(slot, head - heads, kv_heads, context, position);
     const float* angles = rotations + (long)position * HEAD;
     for (int i = 0; i < 2; i++) {

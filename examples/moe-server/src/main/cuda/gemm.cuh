@@ -1,9 +1,10 @@
 // Products of few rows with large weights, bound by the memory that the weights come from.
 //
-// Weights are [columns, k] as in the checkpoint, rows are [rows, k]. mma m16n8k16 takes 16 columns of weights as its A and 8
-// rows as its B. A thread loads 16 bytes, eight values that follow each other in k, for A and B alike: the order in k within an
-// instruction is another one than the instruction's own, but the same on both sides. The warps of a block share k between
-// them and are summed in order. So a row's result depends on nothing but the row: not on how many others there are, nor where.
+// Weights are [columns, k] as in the checkpoint, rows are [rows, k]. mma m16n8k16 takes 16 columns of weights as its A
+// and 8 rows as its B. A thread loads 16 bytes, eight values that follow each other in k, for A and B alike: the order
+// in k within an instruction is another one than the instruction's own, but the same on both sides. The warps of a
+// block share k between them and are summed in order. So a row's result depends on nothing but the row: not on how many
+// others there are, nor where.
 #pragma once
 #include "numbers.cuh"
 
@@ -113,26 +114,25 @@ __device__ inline void multiply_rows(const bf16* rows, int first, int count, con
     }
 }
 
-// All rows of a count that is known on the device only. MOST bounds the registers: rows are taken in blocks of that many.
+// All rows of a count that is known on the device only, at most MOST * GROUP at a time, which bounds the registers.
 template <typename S, int TILES, int MOST, typename Store>
-__device__ inline void multiply_all(const bf16* rows, int count, const bf16* const (&weights)[TILES], int k, Store store) {
+__device__ inline void multiply_all(const bf16* rows, int count, const bf16* const (&weights)[TILES], int k,
+                                    Store store) {
     __shared__ typename S::Sums partial;
     for (int first = 0; first < count;) {
         const int left = count - first;
         if (left <= 8) {
             multiply_rows<S, TILES, 1>(rows, first, count, weights, k, partial, store);
             first += 8;
-        } else if (left <= 16 || MOST == 2) {
+        } else if (left <= 16) {
             multiply_rows<S, TILES, 2>(rows, first, count, weights, k, partial, store);
             first += 16;
-        } else if constexpr (MOST >= 4) {
-            if (left <= 32 || MOST == 4) {
-                multiply_rows<S, TILES, 4>(rows, first, count, weights, k, partial, store);
-                first += 32;
-            } else {
-                multiply_rows<S, TILES, MOST>(rows, first, count, weights, k, partial, store);
-                first += MOST * GROUP;
-            }
+        } else if (left <= 32 || MOST == 4) {
+            multiply_rows<S, TILES, 4>(rows, first, count, weights, k, partial, store);
+            first += 32;
+        } else {
+            multiply_rows<S, TILES, MOST>(rows, first, count, weights, k, partial, store);
+            first += MOST * GROUP;
         }
     }
 }

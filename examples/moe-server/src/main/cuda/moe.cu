@@ -1,5 +1,6 @@
-// The kernels of a Qwen3-MoE decode step. Launch shapes and arguments are those of ModelKernels in Java; a row whose slot is
-// negative holds no token. No result of a row depends on other rows, on their number, or on the number of ranks.
+// The kernels of a Qwen3-MoE decode step. Launch shapes and arguments are those of ModelKernels in Java; a row whose
+// slot is negative holds no token. No result of a row depends on other rows, on their number, or on the number of
+// ranks.
 #include "attention.cuh"
 
 using Dense = Shape<8, 2>;
@@ -14,7 +15,8 @@ extern "C" __global__ void seed_weights(bf16* out, long count, long seed, float 
     }
 }
 
-extern "C" __global__ void embed(int rows, const int* tokens, const int* slots, const bf16* table, int hidden, bf16* x) {
+extern "C" __global__ void embed(int rows, const int* tokens, const int* slots, const bf16* table, int hidden,
+                                 bf16* x) {
     const long row = blockIdx.x;
     const bool used = slots[row] >= 0;
     const uint4* source = reinterpret_cast<const uint4*>(table + (used ? (long)tokens[row] : 0) * hidden);
@@ -33,7 +35,8 @@ extern "C" __global__ void __launch_bounds__(256)
         values.bits = *reinterpret_cast<const uint4*>(x + begin + i);
         if (delta != nullptr) {
             more.bits = *reinterpret_cast<const uint4*>(delta + begin + i);
-            for (int j = 0; j < 8; j++) values.values[j] = to_bf16(to_float(values.values[j]) + to_float(more.values[j]));
+            for (int j = 0; j < 8; j++)
+                values.values[j] = to_bf16(to_float(values.values[j]) + to_float(more.values[j]));
             *reinterpret_cast<uint4*>(x + begin + i) = values.bits;
         }
         for (int j = 0; j < 8; j++) squares += to_float(values.values[j]) * to_float(values.values[j]);
@@ -44,7 +47,7 @@ extern "C" __global__ void __launch_bounds__(256)
         values.bits = *reinterpret_cast<const uint4*>(x + begin + i);
         scale.bits = *reinterpret_cast<const uint4*>(weight + i);
         for (int j = 0; j < 8; j++)
-            values.values[j] = to_bf16(to_float(to_bf16(to_float(values.values[j]) * inverse)) * to_float(scale.values[j]));
+            values.values[j] = to_bf16(rounded(to_float(values.values[j]) * inverse) * to_float(scale.values[j]));
         *reinterpret_cast<uint4*>(out + begin + i) = values.bits;
     }
 }
@@ -77,8 +80,8 @@ extern "C" __global__ void __launch_bounds__(Dense::WARPS * 32, 2)
 }
 
 // Softmax over the experts' logits, the best of them, equal ones by number; a warp per row.
-extern "C" __global__ void route(int rows, const float* logits, const int* slots, int experts, int top_k, int renormalise,
-                                 long* routing, float* weights) {
+extern "C" __global__ void route(int rows, const float* logits, const int* slots, int experts, int top_k,
+                                 int renormalise, long* routing, float* weights) {
     constexpr int MOST = 16; // experts per lane
     const int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= rows) return;
@@ -157,9 +160,9 @@ extern "C" __global__ void __launch_bounds__(Experts::WARPS * 32, 4)
                        });
 }
 
-template <int MOST>
-__device__ inline void expert_down_rows(const int* counts, const bf16* activated, int capacity, const bf16* down, int hidden,
-                                        int inner, bf16* outputs) {
+extern "C" __global__ void __launch_bounds__(Experts::WARPS * 32, 4)
+    expert_down(const int* counts, const bf16* activated, int capacity, const bf16* down, int hidden, int inner,
+                bf16* outputs) {
     const long expert = blockIdx.y;
     const int count = min(counts[expert], capacity);
     if (count <= 0) return;
@@ -167,30 +170,17 @@ __device__ inline void expert_down_rows(const int* counts, const bf16* activated
     const long begin = (expert * hidden + column) * inner;
     const bf16* const weights[2] = {down + begin, down + begin + (long)TILE * inner};
     bf16* out = outputs + expert * capacity * hidden + column;
-    multiply_all<Experts, 2, MOST>(activated + expert * capacity * inner, count, weights, inner,
-                                   [=](int row, int offset, const float(&sums)[2]) {
-                                       out[(long)row * hidden + offset] = to_bf16(sums[0]);
-                                       out[(long)row * hidden + TILE + offset] = to_bf16(sums[1]);
-                                   });
-}
-
-// The same results from both: the first has more blocks at a time, and is the faster one where most experts have up to eight rows.
-extern "C" __global__ void __launch_bounds__(Experts::WARPS * 32, 5)
-    expert_down_few(const int* counts, const bf16* activated, int capacity, const bf16* down, int hidden, int inner,
-                    bf16* outputs) {
-    expert_down_rows<2>(counts, activated, capacity, down, hidden, inner, outputs);
-}
-
-extern "C" __global__ void __launch_bounds__(Experts::WARPS * 32, 4)
-    expert_down_many(const int* counts, const bf16* activated, int capacity, const bf16* down, int hidden, int inner,
-                     bf16* outputs) {
-    expert_down_rows<4>(counts, activated, capacity, down, hidden, inner, outputs);
+    multiply_all<Experts, 2, 4>(activated + expert * capacity * inner, count, weights, inner,
+                                [=](int row, int offset, const float(&sums)[2]) {
+                                    out[(long)row * hidden + offset] = to_bf16(sums[0]);
+                                    out[(long)row * hidden + TILE + offset] = to_bf16(sums[1]);
+                                });
 }
 
 // The best token of each row; with a temperature, of the logits plus Gumbel noise, which draws from their softmax.
 extern "C" __global__ void __launch_bounds__(1024)
-    sample(int rows, const float* logits, int vocabulary, const int* slots, const int* positions, const float* temperatures,
-           const long* seeds, int* sampled) {
+    sample(int rows, const float* logits, int vocabulary, const int* slots, const int* positions,
+           const float* temperatures, const long* seeds, int* sampled) {
     __shared__ float best_values[32];
     __shared__ int best_tokens[32];
     const int row = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;

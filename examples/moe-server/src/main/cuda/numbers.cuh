@@ -13,6 +13,7 @@ union Eight {
 
 __device__ inline float to_float(bf16 value) { return __bfloat162float(value); }
 __device__ inline bf16 to_bf16(float value) { return __float2bfloat16_rn(value); }
+__device__ inline float rounded(float value) { return to_float(to_bf16(value)); }
 
 // The hash of seeded weights and of sampling, the same as WeightHash in Java: 64 well-mixed bits of (seed, index).
 __device__ inline unsigned long long mix(unsigned long long seed, unsigned long long index) {

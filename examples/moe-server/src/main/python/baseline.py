@@ -1,4 +1,5 @@
-"""Decode steps of Hugging Face transformers on one GPU: static cache, eager and as a CUDA graph, bfloat16, random weights.
+"""Decode steps of Hugging Face transformers on one GPU: static cache, eager and as a CUDA graph, bfloat16, random
+weights.
 
 python3 baseline.py SHAPE BATCH...        SHAPE: tiny or qwen3-30b-a3b
 """

@@ -30,11 +30,13 @@ public final class BackendChoice {
         Stream<String> named = Stream.of("NCCL_EP_JIT_NVCC", "NVCC").map(environment::get);
         Stream<String> homes = Stream.of("CUDA_HOME", "CUDA_PATH").map(environment::get).filter(Objects::nonNull)
                 .map(home -> home + "/bin/nvcc");
-        Stream<String> path = Stream.of(environment.getOrDefault("PATH", "").split(":")).map(folder -> folder + "/nvcc");
+        Stream<String> path = Stream.of(environment.getOrDefault("PATH", "").split(":"))
+                .map(folder -> folder + "/nvcc");
         if (Stream.of(named, homes, path).flatMap(names -> names).filter(Objects::nonNull)
                 .noneMatch(file -> Files.isExecutable(Path.of(file)))) {
-            throw new ModelException("NCCL EP compiles its kernels with nvcc, and there is none on the PATH: install CUDA's "
-                    + "toolkit and name its folder in CUDA_HOME");
+            throw new ModelException(
+                    "NCCL EP compiles its kernels with nvcc, and there is none on the PATH: install CUDA's "
+                            + "toolkit and name its folder in CUDA_HOME");
         }
     }
 }

@@ -51,7 +51,8 @@ public final class GemmBenchCommand implements Callable<Integer> {
                 double masked = experts.time(() -> experts.masked(count));
                 double full = experts.time(() -> experts.full(cublas, count));
                 double bytes = 2.0 * 3 * touched * config.expertWidth() * config.hidden();
-                System.out.printf(Locale.ROOT, "| %4d | %7d | %9.1f | %10.1f%% | %9.1f | %15.2f |%n", count, touched, masked,
+                System.out.printf(Locale.ROOT, "| %4d | %7d | %9.1f | %10.1f%% | %9.1f | %15.2f |%n", count, touched,
+                        masked,
                         100 * bytes / MEMORY_BYTES_PER_SECOND / (masked / 1e6), full, full / masked);
             }
         }
@@ -123,13 +124,13 @@ public final class GemmBenchCommand implements Callable<Integer> {
 
         void masked(int capacity) {
             kernels.expertGateUp(stream, counts, received, config.experts(), capacity, gate, up, activated);
-            int expected = (capacity * config.topK() + config.experts() - 1) / config.experts();
-            kernels.expertDown(stream, counts, activated, config.experts(), capacity, expected, down, outputs);
+            kernels.expertDown(stream, counts, activated, config.experts(), capacity, down, outputs);
         }
 
         /** Without the activation in between, which makes it look a little better than it is. */
         void full(Cublas cublas, int capacity) {
-            cublas.batched(config.experts(), capacity, received, gate, config.expertWidth(), config.hidden(), activated);
+            cublas.batched(config.experts(), capacity, received, gate, config.expertWidth(), config.hidden(),
+                    activated);
             cublas.batched(config.experts(), capacity, received, up, config.expertWidth(), config.hidden(), activated);
             cublas.batched(config.experts(), capacity, activated, down, config.hidden(), config.expertWidth(), outputs);
         }

@@ -37,15 +37,15 @@ public final class StepBenchCommand implements Callable<Integer> {
     @Option(names = "--steps", defaultValue = "200", description = "Measured steps (default: ${DEFAULT-VALUE}).")
     private int steps;
 
-    @Option(names = "--length", defaultValue = "256",
-            description = "Positions over which each row attends (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--length", defaultValue = "256", description = "Positions over which each row attends "
+            + "(default: ${DEFAULT-VALUE}).")
     private int length;
 
     @Option(names = "--busy", defaultValue = "0", description = "Threads that allocate meanwhile.")
     private int busy;
 
-    @Option(names = "--compared", defaultValue = "16",
-            description = "Steps whose tokens are compared between modes and batches (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--compared", defaultValue = "16", description = "Steps whose tokens are compared between "
+            + "modes and batches (default: ${DEFAULT-VALUE}).")
     private int compared;
 
     /** The tokens of the rows that all batches have, by batch; each mode must come to the same. */
@@ -65,7 +65,8 @@ public final class StepBenchCommand implements Callable<Integer> {
                     + ": more than --slots or --context allow");
         }
         BackendChoice.use(model.backend());
-        System.out.printf("%s, %d layers, %d positions, busy threads %d%n", config.name(), config.layers(), length, busy);
+        System.out.printf("%s, %d layers, %d positions, busy threads %d%n", config.name(), config.layers(), length,
+                busy);
         System.out.println("| mode      | batch | p50 ms | p99 ms | p99/p50 | tokens/s | same tokens as |");
         boolean same = true;
         for (StepMode mode : modes) {
@@ -94,12 +95,15 @@ public final class StepBenchCommand implements Callable<Integer> {
         String agreement = compare(decode(rank, config, batch), batch);
         double p50 = micros.getValueAtPercentile(50) / 1e3;
         double p99 = micros.getValueAtPercentile(99) / 1e3;
-        System.out.printf(Locale.ROOT, "| %-9s | %5d | %6.2f | %6.2f | %7.3f | %8.0f | %-14s |%n", mode, batch, p50, p99,
+        System.out.printf(Locale.ROOT, "| %-9s | %5d | %6.2f | %6.2f | %7.3f | %8.0f | %-14s |%n", mode, batch, p50,
+                p99,
                 p99 / p50, batch / p50 * 1e3, agreement);
         return !agreement.startsWith("DIFFERS");
     }
 
-    /** A row per sequence, all at the same position; their caches hold what was there, which is the same for all modes. */
+    /**
+     * A row per sequence, all at the same position; their caches hold what was there, which is the same for all modes.
+     */
     private StepBatch batch(ModelConfig config, int count) {
         StepBatch batch = StepBatch.ofSize(count);
         for (int row = 0; row < count; row++) {

@@ -8,7 +8,10 @@ import static java.lang.foreign.ValueLayout.JAVA_SHORT;
 import io.nccl4j.ep.BFloat16;
 import java.lang.foreign.MemorySegment;
 
-/** Elements of device memory as the emulated kernels read and write them, and the one sum over products that all of them use. */
+/**
+ * Elements of device memory as the emulated kernels read and write them, and the one sum over products that all of them
+ * use.
+ */
 final class Elements {
     private Elements() {
     }

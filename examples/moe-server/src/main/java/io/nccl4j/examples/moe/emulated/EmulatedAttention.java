@@ -21,7 +21,9 @@ final class EmulatedAttention {
     private EmulatedAttention() {
     }
 
-    /** Positions from the first of a head on, as many as are used, in a cache {@code [slots, kvHeads, context, HEAD]}. */
+    /**
+     * Positions from the first of a head on, as many as are used, in a cache {@code [slots, kvHeads, context, HEAD]}.
+     */
     private static MemorySegment cached(KernelLaunch launch, int cache, long slot, int kvHead, int kvHeads, int context,
             int positions) {
         long head = (slot * kvHeads + kvHead) * context * HEAD_BYTES;
@@ -56,7 +58,8 @@ final class EmulatedAttention {
                     MemorySegment keys = cached(launch, 11, slot, head - heads, kvHeads, context, position + 1);
                     rotate(values, keyNorm, launch.getFloat(5), angles, keys.asSlice(position * HEAD_BYTES));
                 } else {
-                    MemorySegment kept = cached(launch, 12, slot, head - heads - kvHeads, kvHeads, context, position + 1);
+                    MemorySegment kept = cached(launch, 12, slot, head - heads - kvHeads, kvHeads, context,
+                            position + 1);
                     kept.asSlice(position * HEAD_BYTES).copyFrom(values);
                 }
             }
@@ -109,7 +112,8 @@ final class EmulatedAttention {
         }
     }
 
-    private static void attend(float[] query, MemorySegment keys, MemorySegment values, int length, MemorySegment target) {
+    private static void attend(float[] query, MemorySegment keys, MemorySegment values, int length,
+            MemorySegment target) {
         float[] scores = new float[length];
         float greatest = Float.NEGATIVE_INFINITY;
         for (int position = 0; position < length; position++) {

@@ -11,8 +11,8 @@ import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.MemoryLayout;
 
 /**
- * The kernels of {@code moe.cu} as Java functions of the same names and parameters. What they compute is the same up to the order of
- * sums, in which they equal the reference model bit by bit.
+ * The kernels of {@code moe.cu} as Java functions of the same names and parameters. What they compute is the same up to
+ * the order of sums, in which they equal the reference model bit by bit.
  */
 public final class EmulatedKernels {
     private static final MemoryLayout P = ADDRESS;
@@ -34,8 +34,7 @@ public final class EmulatedKernels {
         kernel("attention", EmulatedAttention::attention, I, P, P, P, P, P, I, I, I, P);
         kernel("route", EmulatedChoice::route, I, P, P, I, I, I, P, P);
         kernel("expert_gate_up", EmulatedProducts::expertGateUp, P, P, I, P, P, I, I, P);
-        kernel("expert_down_few", EmulatedProducts::expertDown, P, P, I, P, I, I, P);
-        kernel("expert_down_many", EmulatedProducts::expertDown, P, P, I, P, I, I, P);
+        kernel("expert_down", EmulatedProducts::expertDown, P, P, I, P, I, I, P);
         kernel("sample", EmulatedChoice::sample, I, P, I, P, P, P, P, P);
     }
 

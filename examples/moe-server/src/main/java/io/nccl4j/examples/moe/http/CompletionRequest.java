@@ -13,8 +13,8 @@ import java.util.concurrent.ThreadLocalRandom;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A body of {@code POST /v1/completions}. Fields of OpenAI's that would change the result and are not served are refused; others are
- * ignored.
+ * A body of {@code POST /v1/completions}. Fields of OpenAI's that would change the result and are not served are
+ * refused; others are ignored.
  *
  * @param prompt tokens, at least one
  * @param maxTokens how many to sample at most
@@ -23,7 +23,8 @@ import org.jspecify.annotations.Nullable;
  * @param stream whether tokens are sent as they come
  * @param endTokens that end it
  */
-record CompletionRequest(int[] prompt, int maxTokens, float temperature, long seed, boolean stream, Set<Integer> endTokens) {
+record CompletionRequest(int[] prompt, int maxTokens, float temperature, long seed, boolean stream,
+        Set<Integer> endTokens) {
     private static final int DEFAULT_TOKENS = 16;
     private static final double HOTTEST = 100;
     /** What a field must be if it is there. */
@@ -47,7 +48,8 @@ record CompletionRequest(int[] prompt, int maxTokens, float temperature, long se
         }
         boolean ignoreEnd = bool(json, "ignore_eos");
         return new CompletionRequest(prompt, maxTokens, (float) number(json, "temperature", 1, 0, HOTTEST, false),
-                (long) number(json, "seed", ThreadLocalRandom.current().nextInt(1 << 30), Long.MIN_VALUE, Long.MAX_VALUE,
+                (long) number(json, "seed", ThreadLocalRandom.current().nextInt(1 << 30), Long.MIN_VALUE,
+                        Long.MAX_VALUE,
                         true),
                 bool(json, "stream"), ignoreEnd ? Set.of() : model.endTokens());
     }
@@ -139,7 +141,8 @@ record CompletionRequest(int[] prompt, int maxTokens, float temperature, long se
         throw new HttpFailure(400, field + " is " + json.get(field) + ": must be true or false");
     }
 
-    private static double number(JsonObject json, String field, double missing, double least, double most, boolean whole)
+    private static double number(JsonObject json, String field, double missing, double least, double most,
+            boolean whole)
             throws HttpFailure {
         if (!has(json, field)) {
             return missing;
@@ -156,6 +159,8 @@ record CompletionRequest(int[] prompt, int maxTokens, float temperature, long se
     }
 
     private static String plain(double value) {
-        return value == Math.rint(value) && Math.abs(value) < 1e18 ? Long.toString((long) value) : Double.toString(value);
+        return value == Math.rint(value) && Math.abs(value) < 1e18
+                ? Long.toString((long) value)
+                : Double.toString(value);
     }
 }

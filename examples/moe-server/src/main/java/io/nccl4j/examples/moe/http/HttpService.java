@@ -102,7 +102,10 @@ public final class HttpService implements AutoCloseable {
         HttpAnswers.json(exchange, status.equals("ending") ? 503 : 200, body);
     }
 
-    /** Answers nothing any more. What is being answered has a moment to be sent, since all of it is there when the engine has ended. */
+    /**
+     * Answers nothing any more. What is being answered has a moment to be sent, since all of it is there when the
+     * engine has ended.
+     */
     public void stop() {
         threads.shutdown();
         try {

@@ -9,9 +9,9 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
- * Dense products by cuBLAS, on one stream. Which of its kernels it takes, and with that the last bits of a row's result, depends on
- * the number of rows: it is given all rows of the buffers every time, the unused ones too, so that a row does not depend on its batch. That costs
- * little, since the weights that are read are the same.
+ * Dense products by cuBLAS, on one stream. Which of its kernels it takes, and with that the last bits of a row's
+ * result, depends on the number of rows: it is given all rows of the buffers every time, the unused ones too, so that a
+ * row does not depend on its batch. That costs little, since the weights that are read are the same.
  */
 public final class Cublas implements Projections {
     private static final int TRANSPOSED = 1;
@@ -65,7 +65,10 @@ public final class Cublas implements Projections {
         multiply(stream, in, weight, columns, k, out, F32);
     }
 
-    /** cuBLAS counts columns first: the weight is its transposed A, the rows are its B, and the result comes out row by row. */
+    /**
+     * cuBLAS counts columns first: the weight is its transposed A, the rows are its B, and the result comes out row by
+     * row.
+     */
     private void multiply(CudaStream stream, DeviceMemory in, DeviceMemory weight, int columns, int k, DeviceMemory out,
             int type) {
         int status;
@@ -82,8 +85,11 @@ public final class Cublas implements Projections {
         stream.retain(out);
     }
 
-    /** A product for each of {@code count} weights that follow each other, on {@code rows} rows each: nothing is masked. */
-    public void batched(int count, int rows, DeviceMemory in, DeviceMemory weight, int columns, int k, DeviceMemory out) {
+    /**
+     * A product for each of {@code count} weights that follow each other, on {@code rows} rows each: nothing is masked.
+     */
+    public void batched(int count, int rows, DeviceMemory in, DeviceMemory weight, int columns, int k,
+            DeviceMemory out) {
         int status;
         try {
             status = (int) CublasLibrary.GEMM_STRIDED_BATCHED.invokeExact(handle, TRANSPOSED, PLAIN, columns, rows, k,

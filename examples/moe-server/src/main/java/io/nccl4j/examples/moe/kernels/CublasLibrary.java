@@ -42,7 +42,8 @@ final class CublasLibrary {
             FunctionDescriptor.of(JAVA_INT, JAVA_LONG, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, ADDRESS,
                     JAVA_LONG, JAVA_INT, JAVA_INT, JAVA_LONG, JAVA_LONG, JAVA_INT, JAVA_INT, JAVA_LONG, ADDRESS,
                     JAVA_LONG, JAVA_INT, JAVA_INT, JAVA_LONG, JAVA_INT, JAVA_INT, JAVA_INT));
-    private static final MethodHandle STATUS_NAME = bind("cublasGetStatusName", FunctionDescriptor.of(ADDRESS, JAVA_INT));
+    private static final MethodHandle STATUS_NAME = bind("cublasGetStatusName",
+            FunctionDescriptor.of(ADDRESS, JAVA_INT));
 
     private CublasLibrary() {
     }

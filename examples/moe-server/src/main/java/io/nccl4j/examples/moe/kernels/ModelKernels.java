@@ -11,8 +11,8 @@ import io.nccl4j.examples.moe.model.ModelConfig;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The kernels of {@code moe.cu}, one method each, with the launch shapes that they were written for. Capturable; used by one
- * thread, that of the rank.
+ * The kernels of {@code moe.cu}, one method each, with the launch shapes that they were written for. Capturable; used
+ * by one thread, that of the rank.
  */
 public final class ModelKernels implements AutoCloseable {
     private static final int TILE = 16;
@@ -21,8 +21,6 @@ public final class ModelKernels implements AutoCloseable {
     private static final Dim3 NORM_BLOCK = Dim3.of(256);
     private static final int HEADS_PER_BLOCK = 4;
     private static final int GROUP = 8;
-    /** Rows of an expert up to which most have no more than eight. */
-    private static final int FEW = 5;
 
     /** A kernel with the arguments that are changed in place for each launch. */
     private record Launch(CudaKernel kernel, KernelArguments arguments) {
@@ -48,8 +46,7 @@ public final class ModelKernels implements AutoCloseable {
     private final Launch attention;
     private final Launch route;
     private final Launch expertGateUp;
-    private final Launch expertDownFew;
-    private final Launch expertDownMany;
+    private final Launch expertDown;
     private final Launch sample;
 
     private ModelKernels(ModelConfig model, int context, CudaModule module) {
@@ -65,8 +62,7 @@ public final class ModelKernels implements AutoCloseable {
         this.attention = Launch.of(module, "attention");
         this.route = Launch.of(module, "route");
         this.expertGateUp = Launch.of(module, "expert_gate_up");
-        this.expertDownFew = Launch.of(module, "expert_down_few");
-        this.expertDownMany = Launch.of(module, "expert_down_many");
+        this.expertDown = Launch.of(module, "expert_down");
         this.sample = Launch.of(module, "sample");
     }
 
@@ -128,7 +124,8 @@ public final class ModelKernels implements AutoCloseable {
         dense(denseF32, stream, rows, in, weight, columns, k, out);
     }
 
-    private static void dense(Launch launch, CudaStream stream, int rows, DeviceMemory in, DeviceMemory weight, int columns,
+    private static void dense(Launch launch, CudaStream stream, int rows, DeviceMemory in, DeviceMemory weight,
+            int columns,
             int k, DeviceMemory out) {
         launch.arguments.setInt(0, rows).setAddress(1, in).setAddress(2, weight).setInt(3, columns).setInt(4, k)
                 .setAddress(5, out);
@@ -166,24 +163,21 @@ public final class ModelKernels implements AutoCloseable {
     }
 
     /** {@code activated = silu(received * gate^T) * (received * up^T)} for the rows in use of each expert. */
-    public void expertGateUp(CudaStream stream, DeviceMemory counts, DeviceMemory received, int localExperts, int capacity,
+    public void expertGateUp(CudaStream stream, DeviceMemory counts, DeviceMemory received, int localExperts,
+            int capacity,
             DeviceMemory gate, DeviceMemory up, DeviceMemory activated) {
         expertGateUp.arguments.setAddress(0, counts).setAddress(1, received).setInt(2, capacity).setAddress(3, gate)
                 .setAddress(4, up).setInt(5, model.expertWidth()).setInt(6, model.hidden()).setAddress(7, activated);
         expertGateUp.run(stream, Dim3.of(model.expertWidth() / TILE, localExperts), EXPERT_BLOCK);
     }
 
-    /**
-     * {@code outputs = activated * down^T} for the rows in use of each expert.
-     *
-     * @param expected about how many rows an expert has, which decides how the same result is come by
-     */
-    public void expertDown(CudaStream stream, DeviceMemory counts, DeviceMemory activated, int localExperts, int capacity,
-            int expected, DeviceMemory down, DeviceMemory outputs) {
-        Launch launch = expected <= FEW ? expertDownFew : expertDownMany;
-        launch.arguments.setAddress(0, counts).setAddress(1, activated).setInt(2, capacity).setAddress(3, down)
+    /** {@code outputs = activated * down^T} for the rows in use of each expert. */
+    public void expertDown(CudaStream stream, DeviceMemory counts, DeviceMemory activated, int localExperts,
+            int capacity,
+            DeviceMemory down, DeviceMemory outputs) {
+        expertDown.arguments.setAddress(0, counts).setAddress(1, activated).setInt(2, capacity).setAddress(3, down)
                 .setInt(4, model.hidden()).setInt(5, model.expertWidth()).setAddress(6, outputs);
-        launch.run(stream, Dim3.of(model.hidden() / (2 * TILE), localExperts), EXPERT_BLOCK);
+        expertDown.run(stream, Dim3.of(model.hidden() / (2 * TILE), localExperts), EXPERT_BLOCK);
     }
 
     /** The next token of each row, -1 where there is none. */

@@ -16,11 +16,14 @@ import java.util.Random;
  * @param vocabulary bound of token ids
  * @param seed of prompts and arrivals
  */
-public record LoadPlan(URI url, int clients, int requests, double rate, int prompt, int output, int vocabulary, long seed) {
+public record LoadPlan(URI url, int clients, int requests, double rate, int prompt, int output, int vocabulary,
+        long seed) {
     public LoadPlan {
         if (clients < 1 || requests < 1 || prompt < 1 || output < 1 || vocabulary < 1 || rate < 0) {
-            throw new ModelException("clients, requests, prompt, output and vocabulary must be at least 1, the rate at least "
-                    + "0: " + clients + ", " + requests + ", " + prompt + ", " + output + ", " + vocabulary + ", " + rate);
+            throw new ModelException(
+                    "clients, requests, prompt, output and vocabulary must be at least 1, the rate at least "
+                            + "0: " + clients + ", " + requests + ", " + prompt + ", " + output + ", " + vocabulary
+                            + ", " + rate);
         }
     }
 

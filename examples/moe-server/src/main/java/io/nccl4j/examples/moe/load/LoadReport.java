@@ -61,7 +61,8 @@ final class LoadReport {
 
     private static void row(StringBuilder table, String name, Histogram micros) {
         table.append(String.format(Locale.ROOT, "| %-20s | %9.2f | %9.2f | %9.2f |%n", name,
-                micros.getValueAtPercentile(50) / 1e3, micros.getValueAtPercentile(99) / 1e3, micros.getMaxValue() / 1e3));
+                micros.getValueAtPercentile(50) / 1e3, micros.getValueAtPercentile(99) / 1e3,
+                micros.getMaxValue() / 1e3));
     }
 
     synchronized String json() {

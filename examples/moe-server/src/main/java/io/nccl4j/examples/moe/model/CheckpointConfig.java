@@ -75,15 +75,18 @@ public final class CheckpointConfig {
         int hidden = integer("hidden_size");
         int heads = integer("num_attention_heads");
         int headSize = has("head_dim") ? integer("head_dim") : hidden / heads;
-        return new ModelConfig(name, integer("num_hidden_layers"), hidden, heads, integer("num_key_value_heads"), headSize,
-                integer(has("num_experts") ? "num_experts" : "num_local_experts"), integer("num_experts_per_tok"), integer("moe_intermediate_size"),
+        return new ModelConfig(name, integer("num_hidden_layers"), hidden, heads, integer("num_key_value_heads"),
+                headSize,
+                integer(has("num_experts") ? "num_experts" : "num_local_experts"), integer("num_experts_per_tok"),
+                integer("moe_intermediate_size"),
                 Boolean.parseBoolean(text("norm_topk_prob", "false")), integer("vocab_size"),
                 Boolean.parseBoolean(text("tie_word_embeddings", "false")), (float) number("rms_norm_eps", json),
                 ropeTheta(), integer("max_position_embeddings"), endTokens);
     }
 
     private double ropeTheta() {
-        return json.get("rope_parameters") instanceof JsonObject rope ? number("rope_theta", rope)
+        return json.get("rope_parameters") instanceof JsonObject rope
+                ? number("rope_theta", rope)
                 : number("rope_theta", json);
     }
 

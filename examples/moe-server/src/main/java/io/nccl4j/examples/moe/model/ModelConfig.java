@@ -22,7 +22,8 @@ import java.util.Set;
  * @param maxPositions longest sequence that the model was made for
  * @param endTokens tokens that end a sequence
  */
-public record ModelConfig(String name, int layers, int hidden, int heads, int kvHeads, int headSize, int experts, int topK,
+public record ModelConfig(String name, int layers, int hidden, int heads, int kvHeads, int headSize, int experts,
+        int topK,
         int expertWidth, boolean renormalise, int vocabulary, boolean tied, float epsilon, double ropeTheta,
         int maxPositions, Set<Integer> endTokens) {
     public ModelConfig {

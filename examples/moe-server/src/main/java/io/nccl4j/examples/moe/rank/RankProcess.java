@@ -12,7 +12,10 @@ import java.io.IOException;
 import java.net.InetAddress;
 import java.net.Socket;
 
-/** The main program of a rank that is a process: connects to the engine, learns its options, and serves until it is told to stop. */
+/**
+ * The main program of a rank that is a process: connects to the engine, learns its options, and serves until it is told
+ * to stop.
+ */
 public final class RankProcess {
     static final String PORT = "MOE_SERVER_PORT";
     static final String SECRET = "MOE_SERVER_SECRET";

@@ -79,7 +79,8 @@ public final class Ranks {
                 "--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"));
         System.getProperties().stringPropertyNames().stream().filter(name -> name.startsWith("nccl4j.")).sorted()
                 .forEach(name -> command.add("-D" + name + "=" + System.getProperty(name)));
-        command.addAll(List.of("-cp", System.getProperty("java.class.path"), MAIN, "rank", "--backend", backend.name()));
+        command.addAll(
+                List.of("-cp", System.getProperty("java.class.path"), MAIN, "rank", "--backend", backend.name()));
         return command;
     }
 

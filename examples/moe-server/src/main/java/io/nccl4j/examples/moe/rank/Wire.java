@@ -18,7 +18,8 @@ final class Wire {
 
     static void write(RankCommand command, DataOutputStream out) throws IOException {
         switch (command) {
-            case RankCommand.Step(StepBatch batch) -> {
+            case RankCommand.Step step -> {
+                StepBatch batch = step.batch();
                 out.writeByte(STEP);
                 out.writeInt(batch.rows());
                 for (int row = 0; row < batch.rows(); row++) {
@@ -29,11 +30,11 @@ final class Wire {
                     out.writeLong(batch.seeds()[row]);
                 }
             }
-            case RankCommand.LeaveOut(Set<Integer> ranks) -> {
+            case RankCommand.LeaveOut leaveOut -> {
                 out.writeByte(LEAVE_OUT);
-                write(ranks, out);
+                write(leaveOut.ranks(), out);
             }
-            case RankCommand.Stop() -> out.writeByte(STOP);
+            case RankCommand.Stop stop -> out.writeByte(STOP);
         }
         out.flush();
     }
@@ -64,8 +65,10 @@ final class Wire {
             out.writeInt(token);
         }
         write(answer.lost(), out);
-        out.writeUTF(answer.failure() == null ? "" : answer.failure().substring(0, Math.min(4096,
-                answer.failure().length())));
+        out.writeUTF(answer.failure() == null
+                ? ""
+                : answer.failure().substring(0, Math.min(4096,
+                        answer.failure().length())));
         out.flush();
     }
 

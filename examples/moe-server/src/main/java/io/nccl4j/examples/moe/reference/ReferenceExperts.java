@@ -6,7 +6,10 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.stream.IntStream;
 
-/** The router, the chosen experts and their weighted sum, which NCCL EP makes with fused multiply-adds in the order of choice. */
+/**
+ * The router, the chosen experts and their weighted sum, which NCCL EP makes with fused multiply-adds in the order of
+ * choice.
+ */
 final class ReferenceExperts {
     private final ModelConfig model;
     private final TensorReader weights;

@@ -10,8 +10,9 @@ import java.util.HashMap;
 import java.util.Map;
 
 /**
- * The model in plain Java, one token after the other, without ranks, batches or devices: what the server on the emulator must equal
- * bit by bit. Activations are bfloat16 between the parts and float32 inside of them, as in the kernels.
+ * The model in plain Java, one token after the other, without ranks, batches or devices: what the server on the
+ * emulator must equal bit by bit. Activations are bfloat16 between the parts and float32 inside of them, as in the
+ * kernels.
  */
 public final class ReferenceModel {
     private final ModelConfig model;

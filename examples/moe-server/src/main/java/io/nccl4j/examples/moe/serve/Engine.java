@@ -23,8 +23,8 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Continuous batching over all ranks. Its thread makes step after step as long as there is a sequence: every rank takes part in
- * every step, with rows or without. Sequences of a rank that is lost begin anew on the others.
+ * Continuous batching over all ranks. Its thread makes step after step as long as there is a sequence: every rank takes
+ * part in every step, with rows or without. Sequences of a rank that is lost begin anew on the others.
  */
 public final class Engine {
     private static final Logger LOG = LoggerFactory.getLogger(Engine.class);
@@ -54,7 +54,8 @@ public final class Engine {
         this.size = options.ranks();
         this.metrics = metrics;
         for (Rank rank : ranks) {
-            live.put(rank.number(), new Live(rank, new RankSchedule(options.maxRows(), options.slots(), limits.chunk())));
+            live.put(rank.number(),
+                    new Live(rank, new RankSchedule(options.maxRows(), options.slots(), limits.chunk())));
         }
         this.thread = Thread.ofPlatform().name("engine").start(this::run);
     }
@@ -71,7 +72,8 @@ public final class Engine {
             }
             if (waiting.size() >= limits.queue()) {
                 throw new EngineException(EngineException.Reason.QUEUE_FULL,
-                        waiting.size() + " requests wait already, the limit is " + limits.queue() + ": try again later");
+                        waiting.size() + " requests wait already, the limit is " + limits.queue()
+                                + ": try again later");
             }
             waiting.add(sequence);
             changed.signalAll();

@@ -7,8 +7,8 @@ import java.util.Deque;
 import java.util.List;
 
 /**
- * The sequences of one rank and what of them goes into the next step: a row for each that decodes, and chunks of prompts in the
- * rows that are left. Used by the engine's thread.
+ * The sequences of one rank and what of them goes into the next step: a row for each that decodes, and chunks of
+ * prompts in the rows that are left. Used by the engine's thread.
  */
 final class RankSchedule {
     /** Rows of a step that belong to one sequence. */

@@ -12,9 +12,9 @@ import io.nccl4j.examples.moe.weights.LayerWeights;
 import io.nccl4j.examples.moe.weights.ModelWeights;
 
 /**
- * One step of the model on a rank's rows, from tokens to sampled tokens, part by part in the order in which they are enqueued. A
- * row is a token of a sequence at its position: the newest one when decoding, one of a chunk of the prompt before that. Nothing
- * here waits, allocates or reads on the host, so that all of it can be captured.
+ * One step of the model on a rank's rows, from tokens to sampled tokens, part by part in the order in which they are
+ * enqueued. A row is a token of a sequence at its position: the newest one when decoding, one of a chunk of the prompt
+ * before that. Nothing here waits, allocates or reads on the host, so that all of it can be captured.
  */
 final class DecodeStep implements AutoCloseable {
     private final ModelConfig model;
@@ -27,9 +27,9 @@ final class DecodeStep implements AutoCloseable {
     private final KeyValueCache cache;
     private final PinnedMemory sampled;
     private final int capacity;
-    private final int ranks;
 
-    DecodeStep(ModelConfig model, ModelWeights weights, ModelKernels kernels, Projections projections, EpBuffers buffers,
+    DecodeStep(ModelConfig model, ModelWeights weights, ModelKernels kernels, Projections projections,
+            EpBuffers buffers,
             RowInputs inputs, StepMemory memory, KeyValueCache cache) {
         this.model = model;
         this.weights = weights;
@@ -39,7 +39,6 @@ final class DecodeStep implements AutoCloseable {
         this.inputs = inputs;
         this.memory = memory;
         this.cache = cache;
-        this.ranks = buffers.handle().group().communicator().size();
         this.capacity = Math.toIntExact(buffers.received().shape()[1]);
         this.sampled = PinnedMemory.allocate(memory.sampled.device(), memory.sampled.byteSize());
     }
@@ -54,7 +53,7 @@ final class DecodeStep implements AutoCloseable {
         for (int layer = 0; layer < model.layers(); layer++) {
             attention(layer, rows, stream);
             dispatch(rows, stream);
-            experts(layer, rows, stream);
+            experts(layer, stream);
             combine(stream);
         }
         end(rows, stream);
@@ -89,13 +88,12 @@ final class DecodeStep implements AutoCloseable {
     }
 
     /** The local experts on the rows that they have received; how many those are is read on the device. */
-    void experts(int layer, int rows, CudaStream stream) {
+    void experts(int layer, CudaStream stream) {
         LayerWeights w = weights.layer(layer);
         DeviceMemory counts = buffers.expertCounts().memory();
         kernels.expertGateUp(stream, counts, buffers.received().memory(), weights.localExperts(), capacity, w.gate(),
                 w.up(), memory.activated);
-        kernels.expertDown(stream, counts, memory.activated, weights.localExperts(), capacity,
-                (rows * model.topK() + model.experts() - 1) / model.experts() * ranks, w.down(),
+        kernels.expertDown(stream, counts, memory.activated, weights.localExperts(), capacity, w.down(),
                 buffers.expertOutputs().memory());
     }
 

@@ -6,7 +6,10 @@ import io.nccl4j.examples.moe.model.ModelConfig;
 import java.util.ArrayList;
 import java.util.List;
 
-/** Keys and values of all positions of the sequences on a rank, for each layer {@code [slots, kvHeads, context, headSize]}. */
+/**
+ * Keys and values of all positions of the sequences on a rank, for each layer {@code [slots, kvHeads, context,
+ * headSize]}.
+ */
 final class KeyValueCache implements AutoCloseable {
     private final List<DeviceMemory> keys = new ArrayList<>();
     private final List<DeviceMemory> values = new ArrayList<>();

@@ -33,8 +33,8 @@ import java.util.Set;
 import java.util.TreeSet;
 
 /**
- * The model on one rank: communicator, experts' group, weights, cache and steps. Created, used and closed by one platform thread;
- * creating, steps and closing are collective.
+ * The model on one rank: communicator, experts' group, weights, cache and steps. Created, used and closed by one
+ * platform thread; creating, steps and closing are collective.
  */
 public final class RankModel implements AutoCloseable {
     private final RankOptions options;
@@ -56,14 +56,17 @@ public final class RankModel implements AutoCloseable {
         MemoryNeed.check(model, options, device);
         boolean done = false;
         try {
-            // By an id: a communicator that knows the bootstrap is given up when a rank dies, and here the others go on.
-            communicator = own(Communicator.init(bootstrap.exchangeUniqueId(), bootstrap.rank(), bootstrap.size(), device));
+            // By an id: a communicator that knows the bootstrap is given up when a rank dies, and here the others go
+            // on.
+            communicator = own(
+                    Communicator.init(bootstrap.exchangeUniqueId(), bootstrap.rank(), bootstrap.size(), device));
             stream = own(CudaStream.create(device));
             group = own(EpGroup.create(communicator, groupConfig(model, options)));
             EpHandle handle = own(group.createHandle());
             EpBuffers buffers = own(handle.allocateBuffers(BufferConfig.of(model.hidden(), DataType.BFLOAT16)));
             ModelKernels kernels = own(ModelKernels.load(model, options.context(), device));
-            Projections projections = own(options.cublas() ? new Cublas(stream, options.maxRows()) : Projections.ownKernels(kernels));
+            Projections projections = own(
+                    options.cublas() ? new Cublas(stream, options.maxRows()) : Projections.ownKernels(kernels));
             ModelWeights weights = own(loadWeights(model, options, bootstrap.rank(), kernels));
             inputs = own(new RowInputs(device, options.maxRows()));
             StepMemory memory = own(new StepMemory(model, options.maxRows(), weights.localExperts(),
@@ -118,7 +121,6 @@ public final class RankModel implements AutoCloseable {
         MemorySegment.copy(step.sampled().segment(), JAVA_INT, 0, sampled, 0, rows);
         return sampled;
     }
-
 
     /** The stream of all steps. */
     public CudaStream stream() {

@@ -9,8 +9,8 @@ import java.util.Deque;
 import java.util.TreeMap;
 
 /**
- * Enqueues steps in one of the modes, with a graph for each of several numbers of rows: a batch takes the smallest that holds it.
- * Graphs are captured when it is made, so that serving never captures.
+ * Enqueues steps in one of the modes, with a graph for each of several numbers of rows: a batch takes the smallest that
+ * holds it. Graphs are captured when it is made, so that serving never captures.
  */
 final class StepRunner implements AutoCloseable {
     /** Enqueues a step. */
@@ -67,7 +67,7 @@ final class StepRunner implements AutoCloseable {
                 }
                 step.attention(layer, rows, on);
             }).eager("dispatch " + layer, on -> step.dispatch(rows, on))
-                    .captured("experts " + layer, on -> step.experts(layer, rows, on))
+                    .captured("experts " + layer, on -> step.experts(layer, on))
                     .eager("combine " + layer, step::combine);
         }
         return pieces.captured("head", on -> step.end(rows, on)).build();

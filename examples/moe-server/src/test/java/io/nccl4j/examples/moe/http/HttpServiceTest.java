@@ -71,7 +71,8 @@ class HttpServiceTest {
 
     @Test
     void completes() throws Exception {
-        HttpResponse<String> response = post("{\"prompt\":[1,2,3],\"max_tokens\":4,\"temperature\":0,\"model\":\"tiny\"}");
+        HttpResponse<String> response = post(
+                "{\"prompt\":[1,2,3],\"max_tokens\":4,\"temperature\":0,\"model\":\"tiny\"}");
         assertThat(response.statusCode()).isEqualTo(200);
         JsonObject body = JsonParser.parseString(response.body()).getAsJsonObject();
         JsonObject choice = body.getAsJsonArray("choices").get(0).getAsJsonObject();
@@ -93,29 +94,30 @@ class HttpServiceTest {
         assertThat(events).hasSize(5).last().isEqualTo("data: [DONE]");
         List<Integer> tokens = new ArrayList<>();
         for (String event : events.subList(0, 4)) {
-            tokens.addAll(ids(JsonParser.parseString(event.substring(6)).getAsJsonObject().getAsJsonArray("choices").get(0)
-                    .getAsJsonObject()));
+            tokens.addAll(
+                    ids(JsonParser.parseString(event.substring(6)).getAsJsonObject().getAsJsonArray("choices").get(0)
+                            .getAsJsonObject()));
         }
         assertThat(tokens).containsExactly(6, 12, 24, 48);
     }
 
     @ParameterizedTest
     @CsvSource(delimiter = '|', quoteCharacter = '`', textBlock = """
-            {"prompt":[1                                | 400 | the body is no JSON:
-            []                                          | 400 | the body is no JSON object
-            {}                                          | 400 | prompt must be a string or an array of token ids
-            {"prompt":[]}                               | 400 | the prompt is empty: it must have at least one token
-            {"prompt":[512]}                            | 400 | prompt[0] is 512: a token id is an integer from 0 to 511
-            {"prompt":[1.5]}                            | 400 | prompt[0] is 1.5: a token id is an integer from 0 to 511
-            {"prompt":"hello"}                          | 400 | the model has no tokenizer.json: give the prompt as an array
-            {"prompt":[1],"max_tokens":0}               | 400 | max_tokens is 0: must be an integer from 1 to 2147483647
-            {"prompt":[1],"max_tokens":64}              | 400 | the prompt has 1 tokens and max_tokens is 64: together at most 64
-            {"prompt":[1],"temperature":-1}             | 400 | temperature is -1: must be from 0 to 100
-            {"prompt":[1],"n":2}                        | 400 | n is 2: must be 1
-            {"prompt":[1],"top_p":0.5}                  | 400 | top_p is 0.5: must be 1
-            {"prompt":[1],"stop":"x"}                   | 400 | stop is not served: leave it out
-            {"prompt":[1],"stream":1}                   | 400 | stream is 1: must be true or false
-            {"prompt":[1],"model":"other"}              | 404 | there is no model "other" here: this is tiny
+            {"prompt":[1 | 400 | the body is no JSON:
+            [] | 400 | the body is no JSON object
+            {} | 400 | prompt must be a string or an array of token ids
+            {"prompt":[]} | 400 | the prompt is empty: it must have at least one token
+            {"prompt":[512]} | 400 | prompt[0] is 512: a token id is an integer from 0 to 511
+            {"prompt":[1.5]} | 400 | prompt[0] is 1.5: a token id is an integer from 0 to 511
+            {"prompt":"hello"} | 400 | the model has no tokenizer.json: give the prompt as an array
+            {"prompt":[1],"max_tokens":0} | 400 | max_tokens is 0: must be an integer from 1 to 2147483647
+            {"prompt":[1],"max_tokens":64} | 400 | the prompt has 1 tokens and max_tokens is 64: together at most 64
+            {"prompt":[1],"temperature":-1} | 400 | temperature is -1: must be from 0 to 100
+            {"prompt":[1],"n":2} | 400 | n is 2: must be 1
+            {"prompt":[1],"top_p":0.5} | 400 | top_p is 0.5: must be 1
+            {"prompt":[1],"stop":"x"} | 400 | stop is not served: leave it out
+            {"prompt":[1],"stream":1} | 400 | stream is 1: must be true or false
+            {"prompt":[1],"model":"other"} | 404 | there is no model "other" here: this is tiny
             """)
     void refuses(String body, int status, String message) throws Exception {
         HttpResponse<String> response = post(body);

@@ -13,7 +13,8 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 class CheckpointConfigTest {
     private static final String CONFIG = """
-            {"architectures": ["Qwen3MoeForCausalLM"], "hidden_size": 2048, "num_hidden_layers": 48, "num_attention_heads": 32,
+            {"architectures": ["Qwen3MoeForCausalLM"], "hidden_size": 2048, "num_hidden_layers": 48,
+             "num_attention_heads": 32,
              "num_key_value_heads": 4, "head_dim": 128, "num_experts": 128, "num_experts_per_tok": 8,
              "moe_intermediate_size": 768, "norm_topk_prob": true, "vocab_size": 151936, "tie_word_embeddings": false,
              "rms_norm_eps": 1e-06, "rope_theta": 1000000.0, "rope_scaling": null, "max_position_embeddings": 40960,
@@ -78,7 +79,8 @@ class CheckpointConfigTest {
     void refusesShapesThatCannotBeServed() throws Exception {
         assertThatThrownBy(() -> ModelLimits.check(read(CONFIG.replace("2048", "2304")), 1))
                 .hasMessage("hidden size 2304: NCCL EP combines rows in multiples of 512, the next is 2560");
-        assertThatThrownBy(() -> ModelLimits.check(read(CONFIG), 3)).hasMessageContaining("128 experts cannot be shared out");
+        assertThatThrownBy(() -> ModelLimits.check(read(CONFIG), 3))
+                .hasMessageContaining("128 experts cannot be shared out");
         assertThatThrownBy(() -> ModelLimits.check(read(CONFIG.replace("\"head_dim\": 128", "\"head_dim\": 64")), 1))
                 .hasMessageContaining("the kernels take 128");
     }

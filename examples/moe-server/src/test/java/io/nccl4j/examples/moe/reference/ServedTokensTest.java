@@ -21,8 +21,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /**
- * What clients of the server on the emulator get, from whatever number of ranks and in each mode, is token by token what the
- * reference model says, although their requests share steps.
+ * What clients of the server on the emulator get, from whatever number of ranks and in each mode, is token by token
+ * what the reference model says, although their requests share steps.
  */
 @Timeout(120)
 class ServedTokensTest {
@@ -47,9 +47,12 @@ class ServedTokensTest {
     @CsvSource({"1, GRAPH", "2, EAGER", "2, PIECEWISE", "4, GRAPH"})
     void equalTheReference(int ranks, StepMode mode) {
         List<List<Integer>> served = new ArrayList<>();
-        try (EmulatedServer server = new EmulatedServer("tiny", ranks, mode); HttpClient client = HttpClient.newHttpClient()) {
+        try (EmulatedServer server = new EmulatedServer("tiny", ranks, mode);
+                HttpClient client = HttpClient.newHttpClient()) {
             List<CompletableFuture<HttpResponse<String>>> answers = PROMPTS.stream()
-                    .map(prompt -> client.sendAsync(request(server.uri(), prompt), HttpResponse.BodyHandlers.ofString())).toList();
+                    .map(prompt -> client.sendAsync(request(server.uri(), prompt),
+                            HttpResponse.BodyHandlers.ofString()))
+                    .toList();
             for (CompletableFuture<HttpResponse<String>> answer : answers) {
                 served.add(tokens(answer.join()));
             }
@@ -64,7 +67,8 @@ class ServedTokensTest {
 
     private static List<Integer> tokens(HttpResponse<String> answer) {
         assertThat(answer.statusCode()).as(answer.body()).isEqualTo(200);
-        return JsonParser.parseString(answer.body()).getAsJsonObject().getAsJsonArray("choices").get(0).getAsJsonObject()
+        return JsonParser.parseString(answer.body()).getAsJsonObject().getAsJsonArray("choices").get(0)
+                .getAsJsonObject()
                 .getAsJsonArray("token_ids").asList().stream().map(id -> id.getAsInt()).toList();
     }
 }

@@ -65,7 +65,8 @@ class EngineTest {
                     .isEqualTo(ScriptedRank.expected(prompts.get(i), tokens.size()));
         }
         engine.close(LIMIT);
-        assertThat(first.rowsOfSteps).hasSameSizeAs(second.rowsOfSteps).allSatisfy(rows -> assertThat(rows).isLessThan(9));
+        assertThat(first.rowsOfSteps).hasSameSizeAs(second.rowsOfSteps)
+                .allSatisfy(rows -> assertThat(rows).isLessThan(9));
     }
 
     @Test

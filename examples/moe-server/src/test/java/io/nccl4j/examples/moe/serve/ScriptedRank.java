@@ -14,8 +14,8 @@ import java.util.Map;
 import java.util.Set;
 
 /**
- * A rank without a model, which remembers what it was told of each slot: the next token is the sum of all tokens of the sequence so far,
- * so that a row that is missing, twice there or out of order changes it.
+ * A rank without a model, which remembers what it was told of each slot: the next token is the sum of all tokens of the
+ * sequence so far, so that a row that is missing, twice there or out of order changes it.
  */
 final class ScriptedRank implements Rank {
     static final int VOCABULARY = 1009;
