@@ -166,31 +166,11 @@ typedef struct ncclTeam {
   int stride;
 } ncclTeam_t;
 
-typedef NCCL4J_ENUM(ncclGinType) {
-  NCCL_GIN_TYPE_NONE = 0,
-  NCCL_GIN_TYPE_PROXY = 2,
-  NCCL_GIN_TYPE_GDAKI = 3,
-  NCCL_GIN_TYPE_GPI = 4
-} ncclGinType_t;
-
-typedef struct ncclCommProperties {
-  size_t size;
-  unsigned int magic;
-  unsigned int version;
-  int rank;
-  int nRanks;
-  int cudaDev;
-  int nvmlDev;
-  unsigned char deviceApiSupport; /* bool, as the other two */
-  unsigned char multimemSupport;
-  ncclGinType_t ginType;
-  int nLsaTeams;
-  unsigned char hostRmaSupport;
-  ncclGinType_t railedGinType;
-} ncclCommProperties_t;
-
 #define NCCL_COMM_PROPERTIES_INITIALIZER \
-  { sizeof(ncclCommProperties_t), NCCL_API_MAGIC, NCCL_VERSION_CODE, 0, 0, 0, 0, 0, 0, NCCL_GIN_TYPE_NONE, 0, 0, NCCL_GIN_TYPE_NONE }
+  {                                                                                        \
+    sizeof(ncclCommProperties_t), NCCL_API_MAGIC, NCCL_VERSION_CODE, 0, 0, 0, 0, 0, 0,     \
+        NCCL_GIN_TYPE_NONE, 0, 0, NCCL_GIN_TYPE_NONE                                       \
+  }
 
 typedef struct {
   int opCnt;

@@ -46,7 +46,9 @@ cudaError_t load(cudaLibrary_t* library, const void* code) {
 }
 
 cudaError_t find(cudaKernel_t* kernel, cudaLibrary_t library, const char* name) {
-  return given(kernel) && given(name, 1) ? kernels::find(library, name, kernel) : cudaErrorInvalidValue;
+  std::string text;
+  if (!given(kernel) || !host::readText(name, &text)) return cudaErrorInvalidValue;
+  return kernels::find(library, text.c_str(), kernel);
 }
 
 cudaError_t countKernels(unsigned* count, cudaLibrary_t library) {
@@ -123,7 +125,7 @@ cudaError_t launch(const Function& call, const cudaLaunchConfig_t* config, const
   if (config->numAttrs != 0) return cudaErrorNotSupported;
   if (!launchable(*config, *kernel) || !given(arguments, parameters.size())) return refuse(config->stream);
   for (size_t i = 0; i < parameters.size(); i++) {
-    if (arguments[i] == nullptr) return refuse(config->stream);
+    if (!host::readable(arguments[i], parameters[i].size)) return refuse(config->stream);
   }
   return kernels::launch(*config, kernel, arguments);
 }

@@ -25,8 +25,9 @@ public final class NativeLibraries {
     }
 
     /**
-     * Loads all three libraries if that has not happened yet. Each part of nccl4j loads those that it needs by itself on first
-     * use: {@code io.nccl4j.cuda} the CUDA runtime, {@code io.nccl4j.nccl} NCCL too, {@code io.nccl4j.ep} all of them.
+     * Loads all three libraries if that has not happened yet. Each part of nccl4j loads those that it needs by itself
+     * on first use: {@code io.nccl4j.cuda} the CUDA runtime, {@code io.nccl4j.nccl} NCCL too, {@code io.nccl4j.ep} all
+     * of them.
      *
      * @throws NativeLibraryException if they cannot be used; a later call tries again
      */

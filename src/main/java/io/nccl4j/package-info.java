@@ -1,6 +1,6 @@
 /**
- * What every part of nccl4j shares with its users: which native libraries are in use, and the exceptions that carry
- * what they answered.
+ * Shared by every part of nccl4j and its users: the base of all native objects, the choice of the native libraries, and
+ * the exceptions that carry what the libraries answered.
  */
 @NullMarked
 package io.nccl4j;

@@ -224,17 +224,6 @@ public final class CudaDevice {
     }
 
     /**
-     * The PCI bus id, such as {@code 0000:17:00.0}: the device's name across processes, {@code cudaDeviceGetPCIBusId}.
-     */
-    public String pciBusId() {
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(32);
-            check(CudaRuntime.cudaDeviceGetPCIBusId(out, 32, ordinal), "cudaDeviceGetPCIBusId");
-            return out.getString(0);
-        }
-    }
-
-    /**
      * The range of stream priorities: least (a larger number) and greatest, {@code cudaDeviceGetStreamPriorityRange}.
      */
     public PriorityRange priorityRange() {
@@ -297,9 +286,15 @@ public final class CudaDevice {
 
     /** From here on nothing that was made before is used: neither its native objects nor its host memory. */
     private synchronized void beginGeneration() {
-        generation++;
-        hostMemory.forEach(Arena::close);
+        try {
+            hostMemory.forEach(Arena::close);
+        } catch (IllegalStateException e) {
+            hostMemory.removeIf(arena -> !arena.scope().isAlive());
+            throw new IllegalStateException(
+                    "CudaDevice.reset while another thread copies from or to pinned memory of " + this, e);
+        }
         hostMemory.clear();
+        generation++;
     }
 
     /** Pinned memory of the device lives as long as {@code arena}, which a reset closes. */

@@ -9,8 +9,8 @@ import java.lang.foreign.ValueLayout;
 import java.lang.ref.Reference;
 
 /**
- * A kernel of a {@link CudaModule}, {@code cudaKernel_t}. Lives as long as its module. Launches of one kernel may come from
- * several threads, each with {@link KernelArguments} and a stream of its own.
+ * A kernel of a {@link CudaModule}, {@code cudaKernel_t}. Lives as long as its module. Launches of one kernel may come
+ * from several threads, each with {@link KernelArguments} and a stream of its own.
  */
 public final class CudaKernel {
     /** Of all compute capabilities since 3.0. */
@@ -97,11 +97,18 @@ public final class CudaKernel {
      * Blocks that run on one multiprocessor at a time, {@code cudaOccupancyMaxActiveBlocksPerMultiprocessor}: times
      * {@link DeviceAttribute#MULTIPROCESSORS} it is the largest grid that runs at once.
      *
-     * @param threads per block
+     * @param threads per block, 1 to {@link #maxThreadsPerBlock()}
      * @param sharedBytes dynamic shared memory per block
+     * @throws IllegalArgumentException if a block cannot have as many
      */
     public int maxActiveBlocks(int threads, int sharedBytes) {
         module.checkUsable("CudaKernel.maxActiveBlocks");
+        if (threads < 1 || threads > maxThreads || sharedBytes < 0 || sharedBytes > maxDynamicSharedBytes) {
+            throw new IllegalArgumentException("blocks of " + threads + " threads with " + sharedBytes
+                    + " bytes of dynamic shared memory: kernel '" + name() + "' can have 1 to " + maxThreads
+                    + " threads and 0 to "
+                    + maxDynamicSharedBytes + " bytes");
+        }
         return device.call(() -> {
             try (Arena arena = Arena.ofConfined()) {
                 MemorySegment out = arena.allocate(ValueLayout.JAVA_INT);
@@ -119,15 +126,16 @@ public final class CudaKernel {
     }
 
     /**
-     * Enqueues the kernel, {@code cudaLaunchKernelExC}, with the values that the arguments have now. Capturable; allocates
-     * nothing. On a platform thread, the stream's device must be the current one.
+     * Enqueues the kernel, {@code cudaLaunchKernelExC}, with the values that the arguments have now. Capturable;
+     * allocates nothing. On a platform thread, the stream's device must be the current one.
      *
      * @param grid blocks; y and z are at most 65,535
      * @param block threads; at most {@link #maxThreadsPerBlock()} in all, and 64 in z
      * @param sharedBytes dynamic shared memory per block
-     * @throws IllegalArgumentException if the geometry is not possible, or the arguments or the stream are not this kernel's
-     * @throws IllegalStateException if an argument was never set, the module or memory among the arguments is closed or gone with
-     *     a reset, or the stream belongs to another thread
+     * @throws IllegalArgumentException if the geometry is not possible, or the arguments or the stream are not this
+     *     kernel's
+     * @throws IllegalStateException if an argument was never set, the module or memory among the arguments is closed or
+     *     gone with a reset, or the stream belongs to another thread
      * @throws CudaException if CUDA refuses the launch
      */
     public void launch(CudaStream stream, Dim3 grid, Dim3 block, int sharedBytes, KernelArguments arguments) {

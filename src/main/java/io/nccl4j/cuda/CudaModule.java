@@ -16,11 +16,12 @@ import java.util.Map;
 import java.util.TreeMap;
 
 /**
- * Kernels of one's own on one device, {@code cudaLibrary_t}: the answer to how experts are run between dispatch and combine.
+ * Kernels of one's own on one device, {@code cudaLibrary_t}: the answer to how experts are run between dispatch and
+ * combine.
  *
- * <p>All kernels are loaded onto the device with the module, none at its first launch, which could block inside of a capture
- * or while another rank is waited for. A graph that captured a launch keeps the module from being closed. On the emulator,
- * a module has every kernel that was registered with {@code Emulator.kernel}, whatever its image.
+ * <p>All kernels are loaded onto the device with the module, none at its first launch, which could block inside of a
+ * capture or while another rank is waited for. A graph that captured a launch keeps the module from being closed. On
+ * the emulator, a module has every kernel that was registered with {@code Emulator.kernel}, whatever its image.
  */
 public final class CudaModule extends DeviceResource {
     private static final long ALIGNMENT = 64;

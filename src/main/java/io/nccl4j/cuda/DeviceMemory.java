@@ -5,8 +5,6 @@ import io.nccl4j.internal.CaptureScope;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
 
@@ -20,7 +18,6 @@ import org.jspecify.annotations.Nullable;
 public final class DeviceMemory extends DeviceResource {
     private final long byteSize;
     private final Arena descriptors = Arena.ofShared();
-    private final List<Runnable> invalidations = new ArrayList<>();
     private final @Nullable LongConsumer free;
     private final @Nullable DeviceMemory whole;
     private volatile boolean abandoned;
@@ -240,24 +237,8 @@ public final class DeviceMemory extends DeviceResource {
         return descriptors::allocate;
     }
 
-    /**
-     * {@code invalidation} runs when this memory is closed: objects that refer to its descriptors must stop doing so.
-     *
-     * @throws IllegalStateException after close
-     */
-    public void whenClosed(Runnable invalidation) {
-        address();
-        synchronized (invalidations) {
-            invalidations.add(invalidation);
-        }
-    }
-
     @Override
     void released() {
-        synchronized (invalidations) {
-            invalidations.forEach(Runnable::run);
-            invalidations.clear();
-        }
         descriptors.close();
     }
 

@@ -19,8 +19,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The arguments of one kernel: made once by {@link CudaKernel#arguments()}, changed in place, given to any number of
- * launches. A launch takes the values that they have at the call; a captured one keeps those of its capture. Values that
- * change from replay to replay are read from device memory by the kernel.
+ * launches. A launch takes the values that they have at the call; a captured one keeps those of its capture. Values
+ * that change from replay to replay are read from device memory by the kernel.
  *
  * <p>Each setter checks that the parameter has the size of the value. Used by one thread at a time. Setters allocate
  * nothing.
@@ -106,8 +106,8 @@ public final class KernelArguments {
     }
 
     /**
-     * The address of device memory. Launches refuse it after it was closed; a graph that captures a launch keeps it from
-     * being closed.
+     * The address of device memory. Launches refuse it after it was closed; a graph that captures a launch keeps it
+     * from being closed.
      */
     public KernelArguments setAddress(int index, DeviceMemory value) {
         parameters.check(index, Long.BYTES, "setAddress");

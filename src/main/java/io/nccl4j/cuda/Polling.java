@@ -37,17 +37,20 @@ final class Polling {
     /** The same for waits that an interrupt does not end; the thread's flag is set again afterwards. */
     static int uninterruptibly(IntSupplier query, Deadline deadline) {
         boolean interrupted = false;
-        int status = ask(query);
-        for (long pause = FIRST_PAUSE_NANOS; isPending(status, deadline); pause = next(pause)) {
-            // Parking returns at once while the flag is set.
-            interrupted |= Thread.interrupted();
-            LockSupport.parkNanos(pause);
-            status = ask(query);
+        try {
+            int status = ask(query);
+            for (long pause = FIRST_PAUSE_NANOS; isPending(status, deadline); pause = next(pause)) {
+                // Parking returns at once while the flag is set.
+                interrupted |= Thread.interrupted();
+                LockSupport.parkNanos(pause);
+                status = ask(query);
+            }
+            return status;
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
         }
-        if (interrupted) {
-            Thread.currentThread().interrupt();
-        }
-        return status;
     }
 
     /** Does not ask while another thread captures in GLOBAL mode: the question would break that capture. */

@@ -579,7 +579,7 @@ public final class EpGroup extends NativeObject {
                 return group;
             });
             return null;
-        } catch (WaitTimeoutException | NcclException e) {
+        } catch (WaitTimeoutException | NcclException | IllegalStateException e) {
             return e.getMessage();
         }
     }

@@ -11,7 +11,10 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.util.Optional;
 
-/** What the emulator knows of the error that a device was lost with, and CUDA has no call for: which memory, which kernel. */
+/**
+ * What the emulator knows of the error that a device was lost with, and CUDA has no call for: which memory, which
+ * kernel.
+ */
 public final class EmulatorReason {
     private static final long LONGEST = 4096;
 

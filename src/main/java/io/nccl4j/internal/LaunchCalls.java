@@ -12,8 +12,8 @@ import java.util.Arrays;
 import java.util.Objects;
 
 /**
- * The launches of the CUDA runtime that are made per step, with every pointer as a {@code long}, as in {@link HotCalls}. Each
- * is linked when the first graph or module is made, since not everybody has one.
+ * The launches of the CUDA runtime that are made per step, with every pointer as a {@code long}, as in {@link
+ * HotCalls}. Each is linked when the first graph or module is made, since not everybody has one.
  */
 public final class LaunchCalls {
     private static final class Graph {

@@ -14,8 +14,8 @@ import org.slf4j.LoggerFactory;
 /**
  * Loads the libraries, or the emulator in their place, before the first generated class links a function of theirs: the
  * CUDA runtime for {@code cuda}, NCCL with {@code nccl}, NCCL EP with {@code ep}, so that each part works where the
- * others' libraries are absent. Loading is by absolute path with {@link System#load}: it reports the linker's own reason,
- * and the generated classes find the symbols through this class loader.
+ * others' libraries are absent. Loading is by absolute path with {@link System#load}: it reports the linker's own
+ * reason, and the generated classes find the symbols through this class loader.
  */
 public final class LibraryLoader {
     private static final Logger LOG = LoggerFactory.getLogger("io.nccl4j.libraries");

@@ -118,11 +118,6 @@ public final class Ownership {
         }
     }
 
-    /** Refuses if others hold it, as closing it would. */
-    public void checkNotHeld() {
-        node.checkHolders(Set.of());
-    }
-
     /** Whether the caller is the one to close it; false if that was done or is being done. Throws if it is refused. */
     public boolean beginClose() {
         checkClose();

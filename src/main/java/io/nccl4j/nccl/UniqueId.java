@@ -9,8 +9,8 @@ import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 
 /**
- * What the ranks of a communicator to be have in common, {@code ncclUniqueId}: made by one of them, given to all by a
- * {@link Bootstrap} or by other means. Serves one communicator only. Says where that one rank listens, so it is to be
+ * Common to the ranks of a communicator that is to be made, {@code ncclUniqueId}: made by one of them, given to all by
+ * a {@link Bootstrap} or by other means. Serves one communicator only. Says where that one rank listens, so it is to be
  * kept from strangers.
  */
 public final class UniqueId {

@@ -134,7 +134,7 @@ public final class Window extends NativeObject {
                 return window;
             });
             return null;
-        } catch (WaitTimeoutException | NcclException e) {
+        } catch (WaitTimeoutException | NcclException | IllegalStateException e) {
             return e.getMessage();
         }
     }

@@ -236,6 +236,8 @@ class CudaKernelTest {
         assertThatIllegalArgumentException().isThrownBy(() -> kernel.maxDynamicSharedMemory(232_449))
                 .withMessageContaining("0 to 232448");
         assertThat(kernel.maxActiveBlocks(256, 100_000)).isEqualTo(2);
+        assertThatIllegalArgumentException().isThrownBy(() -> kernel.maxActiveBlocks(0, 0))
+                .withMessageContaining("1 to 1024");
         stream.await(LIMIT);
         assertThat(SEEN).containsExactly("none");
     }

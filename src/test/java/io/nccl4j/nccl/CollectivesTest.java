@@ -2,6 +2,7 @@ package io.nccl4j.nccl;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.catchThrowable;
 
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaGraph;
@@ -266,5 +267,14 @@ class CollectivesTest {
             })).isInstanceOf(UnsupportedOperationException.class);
             assertThat(reduced(communicator, stream, ReduceOp.MAX, rank)).isEqualTo(3f);
         });
+    }
+
+    @Test
+    void h4AGroupNeedsAPlatformThread() throws InterruptedException {
+        Throwable[] thrown = new Throwable[1];
+        Thread.ofVirtual().start(() -> thrown[0] = catchThrowable(() -> Communicator.group(() -> {
+        }))).join();
+        assertThat(thrown[0]).isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("Communicator.group on a virtual thread");
     }
 }

@@ -1,6 +1,7 @@
 package io.nccl4j.safety;
 
 import io.nccl4j.cuda.CudaEvent;
+import io.nccl4j.cuda.CudaModule;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PiecewiseGraph;
@@ -45,6 +46,12 @@ enum Made {
         @Override
         AutoCloseable make(MoeRank world, MoeLayer layer) {
             return PinnedMemory.allocate(world.device(), 1024);
+        }
+    },
+    MODULE {
+        @Override
+        AutoCloseable make(MoeRank world, MoeLayer layer) {
+            return CudaModule.load(world.device(), HostileKernel.IMAGE);
         }
     },
     SHARED_MEMORY {

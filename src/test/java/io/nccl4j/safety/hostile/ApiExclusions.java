@@ -26,7 +26,7 @@ final class ApiExclusions {
             Map.entry("Bootstraps.inProcess", MEETING),
             Map.entry("Bootstraps.fromEnvironment", ENVIRONMENT),
             Map.entry("Builder.allocator(long,long,long)", NATIVE_POINTERS),
-            Map.entry("DeviceMemory.abandon", PLUMBING), Map.entry("DeviceMemory.whenClosed", PLUMBING),
+            Map.entry("DeviceMemory.abandon", PLUMBING),
             Map.entry("DeviceMemory.descriptors", PLUMBING), Map.entry("Communicator.callCollectively", PLUMBING),
             Map.entry("Communicator.failed", PLUMBING), Map.entry("NcclException.of", PLUMBING));
 

@@ -1,6 +1,7 @@
 package io.nccl4j.safety.hostile;
 
 import io.nccl4j.cuda.CaptureMode;
+import io.nccl4j.cuda.CudaModule;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.ep.EpAllocator;
 import io.nccl4j.ep.RankMask;
@@ -90,7 +91,9 @@ final class ArgumentSource {
         } else if (type == float[].class) {
             return new float[random.nextInt(5)];
         } else if (type == byte[].class) {
-            return new byte[random.nextInt(3) * 64];
+            return method.getDeclaringClass() == CudaModule.class && random.nextBoolean()
+                    ? HostileKernel.IMAGE
+                    : new byte[random.nextInt(3) * 64];
         } else if (type == long[].class) {
             return shape();
         } else if (type == String.class) {

@@ -6,8 +6,11 @@ import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaEvent;
 import io.nccl4j.cuda.CudaGraphExec;
+import io.nccl4j.cuda.CudaKernel;
+import io.nccl4j.cuda.CudaModule;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.cuda.Dim3;
 import io.nccl4j.cuda.PiecewiseGraph;
 import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.emulator.EmulatedRank;
@@ -108,6 +111,11 @@ final class HostileScene {
                 rank.device().memoryInfo(), rank.device().priorityRange(), UniqueId.create(),
                 new GraphCacheStatistics(1, 2, 3, 4, 5, 6), new NativeLibraryException("none", List.of("nowhere")),
                 NcclException.of("none", NcclResult.INTERNAL_ERROR.code(), communicator))) {
+            pool.add(object);
+        }
+        CudaModule module = CudaModule.load(rank.device(), HostileKernel.IMAGE);
+        CudaKernel kernel = module.kernel(HostileKernel.NAME);
+        for (Object object : List.of(module, kernel, kernel.arguments(), kernel.arguments().setInt(1, 1), Dim3.of(1))) {
             pool.add(object);
         }
         for (CudaDevice device : List.of(rank.device(), rank.device(), foreign)) {

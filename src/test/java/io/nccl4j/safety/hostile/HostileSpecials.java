@@ -69,7 +69,6 @@ final class HostileSpecials {
                         .closeLate(CudaStream.wrap(scene.stream.address(), scene.rank.device()));
                 Communicator borrowed = scene.closeLate(Communicator.borrow(scene.communicator.address(),
                         scene.random.nextInt(4) == 0 ? scene.foreign : scene.rank.device()))) {
-            wrapped.whenClosed(theirs::close);
             part.fillAsync((byte) -1, borrowedStream);
             scene.pool.add(EpTensor.of(wrapped, DataType.FLOAT32, 4));
             borrowed.checkUsable();

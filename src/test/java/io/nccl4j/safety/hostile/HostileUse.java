@@ -23,6 +23,7 @@ public final class HostileUse {
         System.out.println("hostile use, seed " + Long.toHexString(options.seed())
                 + (options.only() == null ? "" : ", only sequence " + Long.toHexString(options.only())));
         Emulator.use();
+        HostileKernel.register();
         HostileStatistics statistics = new HostileStatistics();
         ApiSurface surface = new ApiSurface();
         SplittableRandom seeds = new SplittableRandom(options.seed());
