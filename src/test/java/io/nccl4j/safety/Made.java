@@ -12,6 +12,7 @@ import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.UniqueId;
+import io.nccl4j.safety.hostile.HostileKernel;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import java.util.Objects;
