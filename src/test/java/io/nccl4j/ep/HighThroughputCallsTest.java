@@ -382,7 +382,9 @@ class HighThroughputCallsTest {
         void verifyCombine(ReceiveBudget budget) {
             FlatSlots slots = new FlatSlots(c.inputs().routing(), budget);
             byte[][] expected = HighThroughputFlat.combine(slots, bench.rank.rank(),
-                    (from, source) -> EXPERTS.sum(new int[]{from}, new float[]{1}, c.inputs().token(source), c.format()), c.format(),
+                    (from, source) -> EXPERTS.sum(new int[]{from}, new float[]{1}, c.inputs().token(source),
+                            c.format()),
+                    c.format(),
                     c.hidden());
             CombinedRows.verify(expected, new Rows(LayerOnRank.read(combineOutputs.tokens()).array(), rowBytes));
         }

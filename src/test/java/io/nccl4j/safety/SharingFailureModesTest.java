@@ -286,7 +286,8 @@ class SharingFailureModesTest {
                 for (int turn = 0; turn < 4; turn++) {
                     EpCase batch = world.draw(RoutingKind.UNIFORM, 221 + turn);
                     uncounted.load(batch, world.stream());
-                    uncounted.handle().update(TensorRows.of(uncounted.buffers().routing(), uncounted.count(batch)), null,
+                    uncounted.handle().update(TensorRows.of(uncounted.buffers().routing(), uncounted.count(batch)),
+                            null,
                             world.stream());
                     world.await();
                     counted.runAndVerify(batch, world.stream());
@@ -332,11 +333,12 @@ class SharingFailureModesTest {
                     EpTensor received = EpTensor.inWindow(foreign.whole(), LayerKind.type(model.format()),
                             layer.buffers().received().shape());
                     layer.handle().update(TensorRows.of(layer.buffers().routing(), 0), world.stream());
-                    assertThatThrownBy(() -> layer.handle().dispatch(DispatchInputs.of(TensorRows.of(layer.buffers().tokens(), 0),
-                            TensorRows.of(layer.buffers().weights(), 0)),
-                            DispatchOutputs.of(received, layer.buffers().receivedWeights(),
-                                    layer.buffers().receivedIndices()),
-                            null, DispatchConfig.defaults(), world.stream()))
+                    assertThatThrownBy(() -> layer.handle()
+                            .dispatch(DispatchInputs.of(TensorRows.of(layer.buffers().tokens(), 0),
+                                    TensorRows.of(layer.buffers().weights(), 0)),
+                                    DispatchOutputs.of(received, layer.buffers().receivedWeights(),
+                                            layer.buffers().receivedIndices()),
+                                    null, DispatchConfig.defaults(), world.stream()))
                             .isInstanceOf(IllegalArgumentException.class)
                             .hasMessageContaining("another communicator");
                     foreign.close();
