@@ -20,7 +20,7 @@ import org.slf4j.LoggerFactory;
  * as long as it takes to undo what was going on.
  */
 final class AllocatorHooks {
-    private static final Logger LOG = LoggerFactory.getLogger(EpGroup.class);
+    private static final Logger LOG = LoggerFactory.getLogger("io.nccl4j.ep");
     private static final int ALIGNMENT = 256;
 
     private final EpAllocator allocator;

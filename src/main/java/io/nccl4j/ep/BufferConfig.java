@@ -46,7 +46,7 @@ public final class BufferConfig {
      * @throws IllegalArgumentException for another type
      */
     public BufferConfig routing(DataType integers) {
-        Rule.ROUTING_TYPE.refuseIf(!RoutingRules.isIndex(integers), "the routing is %s: must be INT64 or INT32",
+        Rule.ROUTING_TYPE.refuseIf(integers != DataType.INT64 && integers != DataType.INT32, "the routing is %s: must be INT64 or INT32",
                 integers);
         return new BufferConfig(hidden, type, integers, format, roundScales, combineRecipe);
     }

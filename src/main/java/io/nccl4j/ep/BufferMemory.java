@@ -46,7 +46,7 @@ final class BufferMemory {
         boolean done = false;
         try {
             long shared = Stream.of(dispatch.received(), dispatch.receivedScales(), combine.outputs())
-                    .mapToLong(BufferMemory::windowBytes).reduce(0, (a, b) -> EpSizing.sum("window bytes", a, b));
+                    .mapToLong(BufferMemory::windowBytes).reduce(0, (a, b) -> SizeFormulas.sum("window bytes", a, b));
             if (shared > 0) {
                 DeviceMemory memory = communicator.allocate(shared);
                 memories.add(memory);
@@ -77,7 +77,7 @@ final class BufferMemory {
     }
 
     private static long windowBytes(@Nullable TensorShape shape) {
-        return shape == null || !shape.inWindow() ? 0 : EpSizing.alignUp(shape.bytes(), SLICE_ALIGNMENT);
+        return shape == null || !shape.inWindow() ? 0 : SizeFormulas.alignUp(shape.bytes(), SLICE_ALIGNMENT);
     }
 
     /** New memory holds no routing: a step before the first one is written routes nothing. */

@@ -2,32 +2,30 @@ package io.nccl4j.ep;
 
 import io.nccl4j.internal.CaptureScope;
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.List;
-import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The calls of a group's handles in one capture. Each launch of the graph asks whether it may run now, and leaves the handles routed as
- * the graph routes them; as long as nothing in the group has changed since the launch before, that is one compare.
+ * The calls of a handle in one capture. Each launch of the graph asks whether it may run now, and leaves the handle routed as the graph
+ * routes it; as long as nothing in the group has changed since the launch before, that is one compare.
  */
 final class CapturedCalls {
-    /** A routing as captured. */
-    record Route(@Nullable EpTensor routing, long tokens) {
-    }
-
     /** A graph that must be launched first. */
-    private record Due(CaptureScope capture, Rule rule, String call, Object handle) {
+    private record Due(CaptureScope capture, Rule rule, String call) {
     }
 
+    private final HandleState handle;
     private final GroupState group;
     private final CaptureScope scope;
-    private final Map<HandleState, Route> routes = new HashMap<>();
     private final List<Due> dues = new ArrayList<>();
+    private boolean routes;
+    private @Nullable EpTensor routing;
+    private long tokens;
     private boolean begins;
     private int seen = -1;
 
-    CapturedCalls(GroupState group, CaptureScope scope) {
+    CapturedCalls(HandleState handle, GroupState group, CaptureScope scope) {
+        this.handle = handle;
         this.group = group;
         this.scope = scope;
         scope.whenLaunching(this::launching);
@@ -43,14 +41,16 @@ final class CapturedCalls {
     }
 
     /** A replay will route the handle so, whatever eager calls have made of it since the capture. */
-    void routed(HandleState handle, @Nullable EpTensor routing, long tokens) {
-        routes.put(handle, new Route(routing, tokens));
+    void routed(@Nullable EpTensor source, long count) {
+        routes = true;
+        routing = source;
+        tokens = count;
     }
 
-    /** The call works on what another capture has, so that the graph of that must be launched first. */
-    void after(@Nullable CaptureScope capture, Rule rule, String call, Object handle) {
+    /** The call works on the result of a call in another capture, so that the graph of that must be launched first. */
+    void after(@Nullable CaptureScope capture, Rule rule, String call) {
         if (capture != null) {
-            dues.add(new Due(capture, rule, call, handle));
+            dues.add(new Due(capture, rule, call));
         }
     }
 
@@ -60,16 +60,20 @@ final class CapturedCalls {
         }
         if (begins && group.isPending()) {
             Rule.SEND_PENDING.refuseIf(true,
-                    "launch of a graph with operations of a group while a send half is pending in it (%s): "
+                    "launch of a graph with operations of %s while a send half is pending in its group (%s): "
                             + "complete it first",
-                    group);
+                    handle, group);
         }
-        for (Due due : dues) {
+        // No iterator, which would be allocated.
+        for (int i = 0; i < dues.size(); i++) {
+            Due due = dues.get(i);
             due.rule.refuseIf(!due.capture.wasLaunched(),
                     "launch of a graph with %s of %s before the graph with the call that it works on was launched",
-                    due.call, due.handle);
+                    due.call, handle);
         }
-        routes.forEach((handle, route) -> handle.replayed(route.routing, route.tokens));
+        if (routes) {
+            handle.replayed(routing, tokens);
+        }
         seen = group.changes();
     }
 }

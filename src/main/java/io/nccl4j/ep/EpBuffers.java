@@ -297,7 +297,7 @@ public final class EpBuffers extends NativeObject {
     DeviceMemory save(CudaStream stream) {
         long bytes = 0;
         for (EpTensor tensor : memory.written()) {
-            bytes = EpSizing.sum("saved bytes", bytes, tensor.byteSize());
+            bytes = SizeFormulas.sum("saved bytes", bytes, tensor.byteSize());
         }
         DeviceMemory saved = DeviceMemory.allocate(handle.group().device(), bytes);
         copySaved(saved, false, stream);

@@ -111,10 +111,10 @@ public final class EpGroup extends NativeObject {
 
     private static void checkConfig(EpGroupConfig config, int ranks, DeviceLimits limits) {
         Violations violations = new Violations();
-        GroupRules.checkGroup(config, ranks, limits, violations);
+        GroupRules.checkGroup(config.shape(), ranks, limits, violations);
         Layout layout = config.layout();
         if (layout != null && config.topK() > 0 && config.experts() % ranks == 0) {
-            HandleRules.checkShape(HandleShape.of(config, ranks, layout, config.topK(), 0, limits), violations);
+            HandleRules.checkShape(HandleShape.of(config.shape(), ranks, layout, config.topK(), 0, limits), violations);
         }
         violations.refuse();
     }
@@ -326,7 +326,7 @@ public final class EpGroup extends NativeObject {
 
     /** The shape of a handle, the same object for the same values, once it has passed the rules. */
     private HandleShape shape(Layout layout, int topK, int alignment) {
-        HandleShape shape = HandleShape.of(config, communicator.size(), layout, topK, alignment, limits);
+        HandleShape shape = HandleShape.of(config.shape(), communicator.size(), layout, topK, alignment, limits);
         for (HandleShape known : shapes) {
             if (known.equals(shape)) {
                 return known;

@@ -8,10 +8,22 @@ import org.jspecify.annotations.Nullable;
  * {@link #lowLatency()} or {@link #highThroughput()}. What is not set is left to NCCL EP, unless said otherwise.
  */
 public final class EpGroupConfig {
-    private final Builder values;
+    private final GroupShape shape;
+    private final boolean checked;
+    private final @Nullable EpAllocator allocator;
+    private final long allocateFunction;
+    private final long freeFunction;
+    private final long allocatorContext;
 
-    private EpGroupConfig(Builder values) {
-        this.values = values;
+    private EpGroupConfig(Builder b) {
+        this.shape = new GroupShape(b.algorithm, b.experts, b.maxTokensPerRank, b.maxTokenBytes, b.layout, b.topK,
+                b.alignment, b.receiveRows, b.eager, b.rdmaBufferBytes, b.growing, b.maxSms, b.queuePairs, b.channels,
+                b.mask, b.timeout, b.zeroCopy, b.overflow);
+        this.checked = b.checked;
+        this.allocator = b.allocator;
+        this.allocateFunction = b.allocateFunction;
+        this.freeFunction = b.freeFunction;
+        this.allocatorContext = b.allocatorContext;
     }
 
     /**
@@ -31,7 +43,7 @@ public final class EpGroupConfig {
     }
 
     /** Collects the values. */
-    public static final class Builder implements Cloneable {
+    public static final class Builder {
         private final Algorithm algorithm;
         private int experts;
         private int maxTokensPerRank;
@@ -223,134 +235,130 @@ public final class EpGroupConfig {
          * @throws IllegalArgumentException if something mandatory is missing, or values do not go together; names all that is wrong
          */
         public EpGroupConfig build() {
-            EpGroupConfig config = new EpGroupConfig(copy());
+            EpGroupConfig config = new EpGroupConfig(this);
             Violations violations = new Violations();
-            GroupRules.checkConfig(config, violations);
+            GroupRules.checkConfig(config.shape, violations);
             violations.refuse();
             return config;
         }
+    }
 
-        private Builder copy() {
-            try {
-                return (Builder) clone();
-            } catch (CloneNotSupportedException e) {
-                throw new AssertionError(e);
-            }
-        }
+    GroupShape shape() {
+        return shape;
     }
 
     /** LL or HT. */
     public Algorithm algorithm() {
-        return values.algorithm;
+        return shape.algorithm();
     }
 
     /** Number of experts over all ranks. */
     public int experts() {
-        return values.experts;
+        return shape.experts();
     }
 
     /** Most tokens that a rank dispatches at once. */
     public int maxTokensPerRank() {
-        return values.maxTokensPerRank;
+        return shape.maxTokensPerRank();
     }
 
     /** Most bytes of a token row with its scales. */
     public int maxTokenBytes() {
-        return values.maxTokenBytes;
+        return shape.maxTokenBytes();
     }
 
     /** The layout of the group (LL) or the default of its handles (HT); null if there is none. */
     public @Nullable Layout layout() {
-        return values.layout;
+        return shape.layout();
     }
 
     /** Top-k of the group (LL) or the default of its handles (HT); 0 if there is none. */
     public int topK() {
-        return values.topK;
+        return shape.topK();
     }
 
     /** The default alignment of experts' zones; 0 if there is none. */
     public int alignment() {
-        return values.alignment;
+        return shape.alignment();
     }
 
     /** The receive budget in rows as given; 0 if none was. */
     public int receiveRows() {
-        return values.receiveRows;
+        return shape.receiveRows();
     }
 
     /** Whether outputs are sized from counts instead of a budget. */
     public boolean isEager() {
-        return values.eager;
+        return shape.isEager();
     }
 
     /** Whether the library sizes the RDMA buffer as handles come. */
     public boolean isGrowing() {
-        return values.growing;
+        return shape.isGrowing();
     }
 
     /** Whether ranks can be masked. */
     public boolean hasMask() {
-        return values.mask;
+        return shape.hasMask();
     }
 
     /** Whether the device is looked at before every call. */
     public boolean isChecked() {
-        return values.checked;
+        return checked;
     }
 
     /** Direct use of windows. */
     public ZeroCopy zeroCopy() {
-        return values.zeroCopy;
+        return shape.zeroCopy();
     }
 
     /** What happens to rows beyond the budget. */
     public OverflowPolicy overflow() {
-        return values.overflow;
+        return shape.overflow();
     }
 
     long rdmaBufferBytes() {
-        return values.rdmaBufferBytes;
+        return shape.rdmaBufferBytes();
     }
 
     int maxSms() {
-        return values.maxSms;
+        return shape.maxSms();
     }
 
     int queuePairs() {
-        return values.queuePairs;
+        return shape.queuePairs();
     }
 
     int channels() {
-        return values.channels;
+        return shape.channels();
     }
 
     @Nullable
     Duration timeout() {
-        return values.timeout;
+        return shape.timeout();
     }
 
     @Nullable
     EpAllocator allocator() {
-        return values.allocator;
+        return allocator;
     }
 
     long allocateFunction() {
-        return values.allocateFunction;
+        return allocateFunction;
     }
 
     long freeFunction() {
-        return values.freeFunction;
+        return freeFunction;
     }
 
     long allocatorContext() {
-        return values.allocatorContext;
+        return allocatorContext;
     }
 
     @Override
     public String toString() {
-        return values.algorithm + ", experts " + values.experts + ", maxTokensPerRank " + values.maxTokensPerRank
-                + ", maxTokenBytes " + values.maxTokenBytes + (values.layout == null ? "" : ", layout " + values.layout)
-                + (values.topK == 0 ? "" : ", topK " + values.topK);
+        return shape.algorithm() + ", experts " + shape.experts() + ", maxTokensPerRank " + shape.maxTokensPerRank()
+                + ", maxTokenBytes " + shape.maxTokenBytes() + (shape.layout() == null ? "" : ", layout " + shape.layout())
+                + (shape.topK() == 0 ? "" : ", topK " + shape.topK());
     }
 }

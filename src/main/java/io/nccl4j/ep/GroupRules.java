@@ -16,13 +16,13 @@ final class GroupRules {
     }
 
     /** The rules that need no communicator. */
-    static void checkConfig(EpGroupConfig c, Violations v) {
+    static void checkConfig(GroupShape c, Violations v) {
         v.addIf(Rule.GROUP_SIZES, c.experts() <= 0 || c.maxTokensPerRank() <= 0 || c.maxTokenBytes() <= 0,
                 "experts %d, maxTokensPerRank %d, maxTokenBytes %d: all three must be given and positive", c.experts(),
                 c.maxTokensPerRank(), c.maxTokenBytes());
         v.addIf(Rule.TOKEN_BYTES, c.maxTokenBytes() % VECTOR_BYTES != 0,
                 "maxTokenBytes is %d: must be a multiple of 16, such as %d", c.maxTokenBytes(),
-                EpSizing.alignUp(c.maxTokenBytes(), VECTOR_BYTES));
+                SizeFormulas.alignUp(c.maxTokenBytes(), VECTOR_BYTES));
         v.addIf(Rule.GROUP_TOPK, c.topK() < 0 || c.topK() > c.experts(), "topK is %d: must be from 1 to the %d experts",
                 c.topK(), c.experts());
         Duration timeout = c.timeout();
@@ -49,7 +49,7 @@ final class GroupRules {
         return value > 0 && Integer.bitCount(value) == 1;
     }
 
-    private static void checkLowLatency(EpGroupConfig c, Violations v) {
+    private static void checkLowLatency(GroupShape c, Violations v) {
         v.addIf(Rule.LAYOUT, c.layout() == null,
                 "a low-latency group must name its layout, EXPERT_MAJOR or RANK_MAJOR");
         v.addIf(Rule.TOPK, c.topK() == 0, "a low-latency group must name its topK");
@@ -61,7 +61,7 @@ final class GroupRules {
                 c.maxTokensPerRank(), LL_MAX_TOKENS);
     }
 
-    private static void checkHighThroughput(EpGroupConfig c, Violations v) {
+    private static void checkHighThroughput(GroupShape c, Violations v) {
         v.addIf(Rule.RECEIVE_BUDGET, c.receiveRows() > 0 && c.receiveRows() < c.maxTokensPerRank(),
                 "maxReceiveRows is %d: must be at least the %d tokens of a rank", c.receiveRows(),
                 c.maxTokensPerRank());
@@ -74,8 +74,8 @@ final class GroupRules {
     }
 
     /** The rules that depend on the communicator and its device. */
-    static void checkGroup(EpGroupConfig c, int ranks, DeviceLimits device, Violations v) {
-        int padded = EpSizing.paddedExperts(c.algorithm(), c.experts(), ranks);
+    static void checkGroup(GroupShape c, int ranks, DeviceLimits device, Violations v) {
+        int padded = SizeFormulas.paddedExperts(c.algorithm(), c.experts(), ranks);
         v.addIf(Rule.EXPERTS_PER_RANK, c.experts() % ranks != 0,
                 "%d experts on %d ranks: must be a multiple of the number of ranks; the next number that works is %d",
                 c.experts(), ranks, padded);
@@ -94,9 +94,9 @@ final class GroupRules {
         v.addIf(Rule.HT_TOKENS_BY_FOUR, (long) c.maxTokensPerRank() * ranks % 4 != 0,
                 "maxTokensPerRank %d times %d ranks: a high-throughput group needs a multiple of 4, "
                         + "such as with maxTokensPerRank %d",
-                c.maxTokensPerRank(), ranks, EpSizing.alignUp(c.maxTokensPerRank(), 4));
+                c.maxTokensPerRank(), ranks, SizeFormulas.alignUp(c.maxTokensPerRank(), 4));
         if (c.experts() % ranks == 0) {
-            long bound = EpSizing.of(c, ranks).receiveRows();
+            long bound = SizeFormulas.receiveRows(c, ranks);
             v.addIf(Rule.EAGER_BOUND, c.isEager() && bound > UNSIGNED_INT_MAX,
                     "an eager group could receive %d rows: at most %d", bound, UNSIGNED_INT_MAX);
             v.addIf(Rule.RECEIVE_BUDGET, !c.isEager() && bound > Integer.MAX_VALUE,

@@ -15,7 +15,6 @@ final class GroupState {
     private @Nullable EpStruct outputs;
     private @Nullable LayoutInfo info;
     private @Nullable CaptureScope scope;
-    private @Nullable CapturedCalls latest;
     private int changes;
 
     /** Changes so far. */
@@ -26,16 +25,6 @@ final class GroupState {
     /** Graphs of the group look again at their next launch. */
     void change() {
         changes++;
-    }
-
-    /** The calls of the capture in progress on this thread. */
-    CapturedCalls captured(CaptureScope capture) {
-        CapturedCalls calls = latest;
-        if (calls == null || calls.scope() != capture) {
-            calls = new CapturedCalls(this, capture);
-            latest = calls;
-        }
-        return calls;
     }
 
     boolean isPending() {

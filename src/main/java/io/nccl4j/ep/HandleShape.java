@@ -12,13 +12,13 @@ package io.nccl4j.ep;
  * @param alignment of experts' zones, at least 1
  * @param device that the kernels run on
  */
-record HandleShape(EpGroupConfig config, int ranks, Layout layout, int topK, long receiveRows, ExpertMajorMode mode,
+record HandleShape(GroupShape config, int ranks, Layout layout, int topK, long receiveRows, ExpertMajorMode mode,
         int alignment, DeviceLimits device) {
 
     /** @param alignment of the handle; 0 for the group's default */
-    static HandleShape of(EpGroupConfig config, int ranks, Layout layout, int topK, int alignment,
+    static HandleShape of(GroupShape config, int ranks, Layout layout, int topK, int alignment,
             DeviceLimits device) {
-        return new HandleShape(config, ranks, layout, topK, EpSizing.of(config, ranks).receiveRows(),
+        return new HandleShape(config, ranks, layout, topK, SizeFormulas.receiveRows(config, ranks),
                 ExpertMajorMode.of(config.zeroCopy()), Math.max(1, alignment > 0 ? alignment : config.alignment()),
                 device);
     }

@@ -21,6 +21,7 @@ final class HandleState {
     private long dispatchedTokens = NONE;
     private @Nullable EpTensor dispatchedRouting;
     private long dispatchedRows;
+    private @Nullable CapturedCalls latest;
 
     /** @param handle for messages */
     HandleState(Object handle, GroupState group, boolean lowLatency) {
@@ -43,7 +44,7 @@ final class HandleState {
         route(topkIdx, topkIdx.rows());
         update.enqueued(stream);
         if (!lowLatency && stream.isCapturing()) {
-            captured().routed(this, topkIdx, topkIdx.rows());
+            captured().routed(topkIdx, topkIdx.rows());
         }
     }
 
@@ -70,7 +71,7 @@ final class HandleState {
         dispatchedRouting = routing;
         dispatchedRows = rows;
         if (lowLatency && stream.isCapturing()) {
-            captured().routed(this, routing, tokens);
+            captured().routed(routing, tokens);
         }
     }
 
@@ -79,7 +80,12 @@ final class HandleState {
         if (capture == null) {
             throw new IllegalStateException(handle + ": its stream captures, but not on this thread");
         }
-        return group.captured(capture);
+        CapturedCalls calls = latest;
+        if (calls == null || calls.scope() != capture) {
+            calls = new CapturedCalls(this, group, capture);
+            latest = calls;
+        }
+        return calls;
     }
 
     /**
@@ -137,7 +143,7 @@ final class HandleState {
 
     private void capture(String call, LastCall before, Rule rule) {
         CapturedCalls calls = captured();
-        calls.after(before.due(), rule, call, handle);
+        calls.after(before.due(), rule, call);
         if (lowLatency) {
             calls.begins();
         }
@@ -159,5 +165,10 @@ final class HandleState {
         EpTensor read = routing;
         Rule.UPDATED.refuseIf(read != null && read.isClosed(),
                 "%s of %s: the routing of its last update, %s, is gone; update again", call, handle, read);
+    }
+
+    @Override
+    public String toString() {
+        return handle.toString();
     }
 }

@@ -14,24 +14,24 @@ record LowLatencyRegions(long dispatchSend, long dispatchReceive, long combineSe
         long signalBytes) {
     private static final int ALIGNMENT = 16;
 
-    static LowLatencyRegions of(EpGroupConfig config, int ranks, Layout layout, int topK) {
+    static LowLatencyRegions of(GroupShape config, int ranks, Layout layout, int topK) {
         boolean rankMajor = layout == Layout.RANK_MAJOR;
         long tokens = config.maxTokensPerRank();
         long tokenBytes = config.maxTokenBytes();
-        long header = EpSizing.alignUp(4 + (long) topK * (rankMajor ? 8 : 2), ALIGNMENT);
+        long header = SizeFormulas.alignUp(4 + (long) topK * (rankMajor ? 8 : 2), ALIGNMENT);
         long dispatchMessage = header + tokenBytes;
         long combineMessage = tokenBytes + tokenBytes / 2 / 128 * 4;
-        return new LowLatencyRegions(EpSizing.product("dispatch messages", tokens, dispatchMessage),
-                EpSizing.product("dispatch messages", ranks, tokens, dispatchMessage),
-                EpSizing.product("combine messages", rankMajor ? ranks : config.experts(), tokens, combineMessage),
-                EpSizing.product("combine messages", topK, tokens, combineMessage),
-                EpSizing.alignUp(4L * config.experts(), 128));
+        return new LowLatencyRegions(SizeFormulas.product("dispatch messages", tokens, dispatchMessage),
+                SizeFormulas.product("dispatch messages", ranks, tokens, dispatchMessage),
+                SizeFormulas.product("combine messages", rankMajor ? ranks : config.experts(), tokens, combineMessage),
+                SizeFormulas.product("combine messages", topK, tokens, combineMessage),
+                SizeFormulas.alignUp(4L * config.experts(), 128));
     }
 
     /** Bytes of one of the two halves. */
     long slotBytes() {
-        return Math.max(EpSizing.sum("dispatch messages", dispatchSend, dispatchReceive),
-                EpSizing.sum("combine messages", combineSend, combineReceive));
+        return Math.max(SizeFormulas.sum("dispatch messages", dispatchSend, dispatchReceive),
+                SizeFormulas.sum("combine messages", combineSend, combineReceive));
     }
 
     boolean aligned() {

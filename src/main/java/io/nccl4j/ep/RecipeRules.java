@@ -13,6 +13,10 @@ final class RecipeRules {
     private static final Set<DataType> SCALES = EnumSet.of(DataType.FLOAT32, DataType.FLOAT16, DataType.BFLOAT16,
             DataType.FLOAT8_E4M3, DataType.FLOAT8_E5M2, DataType.UINT8);
     private static final int VECTOR_BYTES = 16;
+    /** A low-latency layer moves rows of so many elements, or a multiple. */
+    static final int LL_PACKET = 512;
+    /** A high-throughput combine adds so many elements at a time. */
+    static final int HT_PACKET = 8;
 
     private RecipeRules() {
     }
@@ -51,7 +55,7 @@ final class RecipeRules {
             case DS_FP8E3M4 -> {
                 v.addIf(Rule.RECIPE_AVAILABLE, !s.isLowLatency(),
                         "DS_FP8E3M4 exists for low latency only: use QUANT_FWD");
-                checkHidden("DS_FP8E3M4", f.elements(), EpSizing.LL_PACKET, v);
+                checkHidden("DS_FP8E3M4", f.elements(), LL_PACKET, v);
                 // The row that goes in is the longer one.
                 checkFits(s, f.tokenBytes(), v);
             }
@@ -61,13 +65,13 @@ final class RecipeRules {
     private static void checkHidden(String call, long hidden, int multiple, Violations v) {
         v.addIf(Rule.ROW_LENGTH, hidden <= 0 || hidden % multiple != 0,
                 "hidden is %d: %s needs a multiple of %d, and a low-latency layer one of %d; pad rows to %d", hidden,
-                call, multiple, EpSizing.LL_PACKET, EpSizing.alignUp(Math.max(1, hidden), EpSizing.LL_PACKET));
+                call, multiple, LL_PACKET, SizeFormulas.alignUp(Math.max(1, hidden), LL_PACKET));
     }
 
     private static void checkVectors(String name, long rowBytes, Violations v) {
         v.addIf(Rule.ROW_LENGTH, rowBytes <= 0 || rowBytes % VECTOR_BYTES != 0,
                 "a row of %s has %d bytes: must be a multiple of %d, such as %d", name, rowBytes, VECTOR_BYTES,
-                EpSizing.alignUp(Math.max(1, rowBytes), VECTOR_BYTES));
+                SizeFormulas.alignUp(Math.max(1, rowBytes), VECTOR_BYTES));
     }
 
     private static void checkFits(HandleShape s, long bytes, Violations v) {
@@ -79,11 +83,11 @@ final class RecipeRules {
     private static void checkCombineRows(HandleShape s, DataType type, long hidden, Violations v) {
         v.addIf(Rule.RECIPE_TYPES, !PLAIN.contains(type), "tokens are %s: combine takes %s", type, PLAIN);
         if (s.isLowLatency()) {
-            checkHidden("combine", hidden, EpSizing.LL_PACKET, v);
+            checkHidden("combine", hidden, LL_PACKET, v);
         } else {
-            v.addIf(Rule.ROW_LENGTH, hidden <= 0 || hidden % EpSizing.HT_PACKET != 0,
-                    "hidden is %d: combine needs a multiple of %d, such as %d", hidden, EpSizing.HT_PACKET,
-                    EpSizing.alignUp(Math.max(1, hidden), EpSizing.HT_PACKET));
+            v.addIf(Rule.ROW_LENGTH, hidden <= 0 || hidden % HT_PACKET != 0,
+                    "hidden is %d: combine needs a multiple of %d, such as %d", hidden, HT_PACKET,
+                    SizeFormulas.alignUp(Math.max(1, hidden), HT_PACKET));
         }
         checkFits(s, hidden * type.byteSize(), v);
     }

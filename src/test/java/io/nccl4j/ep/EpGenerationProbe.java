@@ -3,7 +3,7 @@ package io.nccl4j.ep;
 import io.nccl4j.NativeLibraryException;
 
 /** Asks for the generation of the library that the process was started with. */
-final class EpGenerationProbe {
+public final class EpGenerationProbe {
     private EpGenerationProbe() {
     }
 

@@ -5,9 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.junit.EmulatedRanks;
-import io.nccl4j.processes.ChildJvm;
 import java.util.List;
-import java.util.Map;
 import org.junit.jupiter.api.Test;
 
 /** The generations of the library: how they are told apart, and the structs that are passed. */
@@ -17,19 +15,6 @@ class GenerationTest {
     void theProbeKnowsApiVersion2() {
         assertThat(EpGeneration.ofLibrary()).isEqualTo(EpGeneration.API_V2);
         assertThat(EpGeneration.libraryVersion()).isEqualTo(100);
-    }
-
-    /** F4 and F5 belong to it: one live handle per group, and the parity of captured operations. */
-    @Test
-    void apiVersion1IsRefusedInOneSentence() throws Exception {
-        String emulator = System.getProperty("nccl4j.emulator.library");
-        try (ChildJvm jvm = ChildJvm.start(EpGenerationProbe.class, Map.of("JDK_JAVA_OPTIONS",
-                "-Dnccl4j.cudart.library=" + emulator + " -Dnccl4j.nccl.library=" + emulator
-                        + " -Dnccl4j.nccl_ep.library=" + System.getProperty("nccl4j.test.libraries")
-                        + "/libapi_version_1.so"))) {
-            assertThat(jvm.awaitEnd().lines().filter(line -> line.startsWith("refused: "))).singleElement().asString()
-                    .contains("API version 1", "install NCCL EP of NVIDIA/nccl-extensions");
-        }
     }
 
     @Test

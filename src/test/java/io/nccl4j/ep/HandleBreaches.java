@@ -63,7 +63,7 @@ final class HandleBreaches {
                 Breach.unseen(Rule.EM_ROWS, "2^22 rows in a duplicating mode", "can number at most 4194303",
                         b -> b.group(highThroughput(Layout.EXPERT_MAJOR).zeroCopy(ZeroCopy.ON).maxTokensPerRank(1 << 20)
                                 .maxReceiveRows(1 << 22))),
-                Breach.misuse(Rule.ADDRESS, "a routing that is not aligned", "must be a multiple of 8",
+                Breach.error(Rule.ADDRESS, "a routing that is not aligned", "must be a multiple of 8",
                         b -> {
                             RuleBench.Calls calls = b.calls(highThroughput(Layout.FLAT));
                             calls.routing = EpTensor.of(b.own(b.tensor(DataType.UINT8, 1024).memory().slice(4, 512)),

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
+import io.nccl4j.ep.EpGenerationProbe;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
@@ -146,5 +147,18 @@ class LibraryFailureModesTest {
                 }
             }
         });
+    }
+
+    /** With it go F4, one live handle per group, and F5, the parity of captured operations. */
+    @Test
+    void f05ApiVersion1IsRefusedInOneSentence() throws Exception {
+        String emulator = System.getProperty("nccl4j.emulator.library");
+        try (ChildJvm jvm = ChildJvm.start(EpGenerationProbe.class, Map.of("JDK_JAVA_OPTIONS",
+                "-Dnccl4j.cudart.library=" + emulator + " -Dnccl4j.nccl.library=" + emulator
+                        + " -Dnccl4j.nccl_ep.library=" + System.getProperty("nccl4j.test.libraries")
+                        + "/libapi_version_1.so"))) {
+            assertThat(jvm.awaitEnd().lines().filter(line -> line.startsWith("refused: "))).singleElement().asString()
+                    .contains("API version 1", "install NCCL EP of NVIDIA/nccl-extensions");
+        }
     }
 }

@@ -88,6 +88,8 @@ final class ArgumentSource {
             return (short) random.nextInt();
         } else if (type == float.class) {
             return Float.intBitsToFloat(random.nextInt());
+        } else if (type == double.class) {
+            return random.nextDouble();
         } else if (type == float[].class) {
             return new float[random.nextInt(5)];
         } else if (type == byte[].class) {

@@ -156,7 +156,7 @@ final class HostileRank {
             }
         }
         if (!open.isEmpty()) {
-            throw scene.trail.failure("cannot be closed: " + open, refusals.getFirst());
+            throw scene.trail.failure("cannot be closed: " + open + ": " + refusals, refusals.getFirst());
         }
         scene.last().forEach(resource -> isGone(resource, refusals));
     }
