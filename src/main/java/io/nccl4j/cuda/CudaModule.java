@@ -126,7 +126,8 @@ public final class CudaModule extends DeviceResource {
         } else if (status == CudaRuntime.cudaErrorInvalidKernelImage()) {
             advice = "; the image is damaged";
         } else if (status == CudaRuntime.cudaErrorInvalidPtx()) {
-            advice = "; the driver cannot compile the PTX text: does ptxas accept it, and is the driver as new as the compiler?";
+            advice = "; the driver cannot compile the PTX text: does ptxas accept it, and is the driver as new as the "
+                    + "compiler?";
         }
         return device.failed(status, function, advice);
     }

@@ -64,7 +64,15 @@ abstract class DeviceResource extends NativeObject {
                     : "work that may use it is still pending after " + deadline);
             return;
         }
-        destroy(address);
+        try {
+            destroy(address);
+        } catch (CudaException e) {
+            if (!e.isSticky()) {
+                throw e;
+            }
+            // The failure is that of earlier work, which the destruction was the first to see.
+            LOG.error("{} is abandoned: its device has failed", label());
+        }
     }
 
     /** Java-side bookkeeping, whatever becomes of the native object. */

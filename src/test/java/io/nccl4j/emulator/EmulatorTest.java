@@ -38,7 +38,7 @@ class EmulatorTest {
         assertThat(List.of("misuse", "poison", "shuffle", "api", "compute_capability", "sms", "shared_devices",
                 "device_memory",
                 "wait_limit_ms")).extracting(options::get)
-                .containsExactly("abort", "1", "18446744073709551615", "1", "100", "20", "1", "1073741824", "7000");
+                .containsExactly("abort", "1", "18446744073709551615", "0.2.0", "100", "20", "1", "1073741824", "7000");
         Emulator.reset();
         assertThat(options.get("shuffle")).isEqualTo(before);
         assertThat(options.get("api")).isEqualTo("2");

@@ -57,7 +57,7 @@ class UseAfterCloseTest {
             "rank", "size", "limit", "isUsable", "lost", "collectives", "isSendPending", "isBoundToCurrentThread",
             "communicator", "memory", "config", "generation",
             "dispatchConfig", "combineConfig",
-            "sizing", "group", "layout", "topK", "alignment", "tokens", "isSendPending", "isBoundToCurrentThread",
+            "sizing", "group", "layout", "topK", "alignment", "tokens",
             "handle", "maxTokens", "isCapturing",
             // Does nothing outside of a capture.
             "retain",

@@ -2,7 +2,6 @@ package io.nccl4j.emulator;
 
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
-import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.bindings.emulator.EmulatorControl;
 import io.nccl4j.bindings.emulator.nccl4jEmuKernel_t;
 import io.nccl4j.bindings.emulator.nccl4jEmuLaunch_t;
@@ -23,6 +22,11 @@ import org.slf4j.LoggerFactory;
  * table. An exception must not leave the stub (it would end the VM): it becomes the error of the device.
  */
 final class KernelCalls {
+    /** Of cudaError_t, whose binding the library does not export. */
+    private static final int SUCCESS = 0;
+    private static final int ILLEGAL_ADDRESS = 700;
+    private static final int LAUNCH_FAILURE = 719;
+
     /** Entries stay: a graph may run a kernel whose name was registered anew. */
     private static final Map<Long, Registered> KERNELS = new ConcurrentHashMap<>();
     private static final AtomicLong NUMBERS = new AtomicLong();
@@ -92,9 +96,9 @@ final class KernelCalls {
         try (Arena arena = Arena.ofConfined()) {
             Registered kernel = KERNELS.get(context.address());
             kernel.implementation().run(new KernelLaunch(kernel, launch, arena));
-            return CudaRuntime.cudaSuccess();
+            return SUCCESS;
         } catch (KernelLaunch.IllegalAddressException e) {
-            return CudaRuntime.cudaErrorIllegalAddress();
+            return ILLEGAL_ADDRESS;
         } catch (Throwable e) {
             return failed(launch, e);
         }
@@ -103,13 +107,13 @@ final class KernelCalls {
     private static int failed(MemorySegment launch, Throwable cause) {
         try (Arena arena = Arena.ofConfined()) {
             StackTraceElement[] trace = cause.getStackTrace();
-            EmulatorControl.nccl4jEmuKernelFail(launch, CudaRuntime.cudaErrorLaunchFailure(),
+            EmulatorControl.nccl4jEmuKernelFail(launch, LAUNCH_FAILURE,
                     arena.allocateFrom(cause + (trace.length == 0 ? "" : " at " + trace[0])));
             LOG.error("a kernel failed", cause);
         } catch (Throwable e) {
             // Out of memory, say. The device is lost all the same, with less of a reason.
-            return CudaRuntime.cudaErrorLaunchFailure();
+            return LAUNCH_FAILURE;
         }
-        return CudaRuntime.cudaErrorLaunchFailure();
+        return LAUNCH_FAILURE;
     }
 }

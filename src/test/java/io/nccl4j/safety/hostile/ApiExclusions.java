@@ -21,7 +21,7 @@ final class ApiExclusions {
             Map.entry("Communicator.borrow", PROMISE), Map.entry("Communicator.abort", END),
             Map.entry("Communicator.abandon", END),
             Map.entry("CudaDevice.reset", END), Map.entry("Communicator.init(UniqueId", PARTNER),
-            Map.entry("Communicator.send", PARTNER), Map.entry("Communicator.receive", PARTNER),
+            Map.entry("Collectives.send", PARTNER), Map.entry("Collectives.receive", PARTNER),
             Map.entry("Bootstraps.tcp", MEETING), Map.entry("Bootstraps.file", MEETING),
             Map.entry("Bootstraps.inProcess", MEETING),
             Map.entry("Bootstraps.fromEnvironment", ENVIRONMENT),

@@ -27,7 +27,7 @@ import java.util.stream.Stream;
  * called with random arguments, or {@link ApiExclusions} says why not.
  */
 final class ApiSurface {
-    private static final List<String> PACKAGES = List.of("", "bootstrap", "cuda", "ep", "nccl");
+    private static final List<String> PACKAGES = List.of("", "bootstrap", "cuda", "ep", "ep/graph", "nccl");
 
     private final Map<Class<?>, List<Executable>> byClass = new LinkedHashMap<>();
     private final Map<String, String> excluded = new TreeMap<>();

@@ -10,13 +10,13 @@ import java.nio.charset.StandardCharsets;
 /** A kernel that random launches reach: it touches nothing, so that random addresses among its arguments do no harm. */
 public final class HostileKernel {
     /** One of the random strings. */
-    public static final String NAME = "dispatch";
+    static final String NAME = "dispatch";
     public static final byte[] IMAGE = ".version 9.0".getBytes(StandardCharsets.US_ASCII);
 
     private HostileKernel() {
     }
 
-    static void register() {
+    public static void register() {
         Emulator.kernel(NAME, FunctionDescriptor.ofVoid(ADDRESS, JAVA_INT), launch -> {
         });
     }

@@ -57,7 +57,7 @@ class HostileUseTest {
         ApiSurface surface = new ApiSurface();
         assertThat(surface.called()).hasSizeGreaterThan(400).contains(
                 "EpHandle.dispatch(DispatchInputs,DispatchOutputs,LayoutInfo,CudaStream)",
-                "Communicator.allReduce(DeviceMemory,DeviceMemory,long,DataType,ReduceOp,CudaStream)");
+                "Collectives.allReduce(DeviceMemory,DeviceMemory,long,DataType,ReduceOp,CudaStream)");
         assertThat(ApiExclusions.names()).allSatisfy(
                 name -> assertThat(surface.excluded().keySet()).anyMatch(excluded -> excluded.startsWith(name)));
         surface.excluded()
