@@ -97,8 +97,9 @@ record CompletionRequest(int[] prompt, int maxTokens, float temperature, long se
             tokens = codec.encode(primitive.getAsString());
             for (int token : tokens) {
                 if (token >= model.vocabulary()) {
-                    throw new HttpFailure(400, "the tokenizer makes token " + token + " of the prompt, and the model has "
-                            + model.vocabulary());
+                    throw new HttpFailure(400,
+                            "the tokenizer makes token " + token + " of the prompt, and the model has "
+                                    + model.vocabulary());
                 }
             }
         } else if (prompt instanceof JsonArray array) {
