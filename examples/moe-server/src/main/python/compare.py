@@ -58,7 +58,8 @@ def main():
         same = tokens == first.setdefault(out.parent, tokens)
         widest = max(gaps, default=0)
         print(f"{out.parent.name}/{out.name}: logits differ from float32 by {worst:.4f}, "
-              f"from bfloat16 by {between:.4f}; greedy tokens: {equal} equal, {len(gaps)} near ties, the widest {widest:.4f} in float32; "
+              f"from bfloat16 by {between:.4f}; greedy tokens: {equal} equal, {len(gaps)} near ties, "
+              f"the widest {widest:.4f} in float32; "
               f"same tokens as the first of its folder: {same}")
         failed |= worst > tolerance or widest > tolerance or at != values.size or not same
     sys.exit(1 if failed else 0)

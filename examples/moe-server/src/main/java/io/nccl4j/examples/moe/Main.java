@@ -29,6 +29,11 @@ public final class Main {
 
     static CommandLine commandLine() {
         return new CommandLine(new Main()).setCaseInsensitiveEnumValuesAllowed(true)
+                .setParameterExceptionHandler((e, arguments) -> {
+                    String name = e.getCommandLine().getCommandSpec().qualifiedName();
+                    e.getCommandLine().getErr().println(e.getMessage() + " (" + name + " --help lists the options)");
+                    return REFUSED;
+                })
                 .setExecutionExceptionHandler((e, command, parsed) -> {
                     if (e instanceof ModelException || e instanceof NativeLibraryException) {
                         command.getErr().println(e.getMessage());

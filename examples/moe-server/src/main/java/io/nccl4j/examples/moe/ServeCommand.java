@@ -57,7 +57,7 @@ final class ServeCommand implements Callable<Integer> {
         RankOptions options = model.rankOptions();
         ModelConfig config = options.config();
         check("--port", port, 0, 65_535);
-        check("--queue", queue, 0, 1_000_000);
+        check("--queue", queue, 1, 1_000_000);
         check("--prefill-rows", prefillRows, 1, 1024);
         try (TextCodec codec = options.isNamedShape() ? null : TextCodec.find(Path.of(options.model()));
                 HttpService http = HttpService.bind(new InetSocketAddress(host, port))) {

@@ -29,7 +29,7 @@ final class CompletionHandler implements JsonHandler {
     private final @Nullable TextCodec codec;
     private final Engine engine;
     private final Metrics metrics;
-    private final Gson gson = new Gson();
+    private final Gson gson = HttpAnswers.GSON;
     private final AtomicLong numbers = new AtomicLong();
 
     CompletionHandler(ModelConfig model, int context, @Nullable TextCodec codec, Engine engine, Metrics metrics) {

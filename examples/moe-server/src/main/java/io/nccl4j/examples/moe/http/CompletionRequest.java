@@ -95,6 +95,13 @@ record CompletionRequest(int[] prompt, int maxTokens, float temperature, long se
                 throw new HttpFailure(400, "the model has no tokenizer.json: give the prompt as an array of token ids");
             }
             tokens = codec.encode(primitive.getAsString());
+            for (int token : tokens) {
+                if (token >= model.vocabulary()) {
+                    throw new HttpFailure(400,
+                            "the tokenizer makes token " + token + " of the prompt, and the model has "
+                                    + model.vocabulary());
+                }
+            }
         } else if (prompt instanceof JsonArray array) {
             tokens = new int[array.size()];
             for (int i = 0; i < tokens.length; i++) {

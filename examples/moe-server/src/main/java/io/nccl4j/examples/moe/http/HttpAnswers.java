@@ -1,6 +1,7 @@
 package io.nccl4j.examples.moe.http;
 
 import com.google.gson.Gson;
+import com.google.gson.GsonBuilder;
 import com.google.gson.JsonObject;
 import com.sun.net.httpserver.HttpExchange;
 import java.io.IOException;
@@ -8,11 +9,14 @@ import java.nio.charset.StandardCharsets;
 
 /** Sends whole answers. */
 final class HttpAnswers {
+    /** OpenAI's clients expect fields without a value to be there. */
+    static final Gson GSON = new GsonBuilder().serializeNulls().create();
+
     private HttpAnswers() {
     }
 
     static void json(HttpExchange exchange, int status, JsonObject body) throws IOException {
-        send(exchange, status, "application/json; charset=utf-8", new Gson().toJson(body));
+        send(exchange, status, "application/json; charset=utf-8", GSON.toJson(body));
     }
 
     /** In the shape of OpenAI's errors. */

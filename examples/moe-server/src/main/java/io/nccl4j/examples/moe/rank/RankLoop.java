@@ -1,5 +1,6 @@
 package io.nccl4j.examples.moe.rank;
 
+import io.nccl4j.examples.moe.model.ModelException;
 import io.nccl4j.examples.moe.step.RankModel;
 import io.nccl4j.examples.moe.step.RankOptions;
 import io.nccl4j.nccl.Bootstrap;
@@ -28,6 +29,9 @@ final class RankLoop {
                     }
                 }
             }
+        } catch (ModelException e) {
+            // One sentence, which whoever started the server is told.
+            link.answer(RankAnswer.failed(e));
         } catch (RuntimeException e) {
             LOG.error("rank {} ends", bootstrap.rank(), e);
             link.answer(RankAnswer.failed(e));

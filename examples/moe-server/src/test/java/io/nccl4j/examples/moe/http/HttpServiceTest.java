@@ -92,6 +92,7 @@ class HttpServiceTest {
         assertThat(response.headers().firstValue("Content-Type")).hasValue("text/event-stream; charset=utf-8");
         List<String> events = response.body().lines().filter(line -> line.startsWith("data: ")).toList();
         assertThat(events).hasSize(5).last().isEqualTo("data: [DONE]");
+        assertThat(events.getFirst()).contains("\"finish_reason\":null");
         List<Integer> tokens = new ArrayList<>();
         for (String event : events.subList(0, 4)) {
             tokens.addAll(
