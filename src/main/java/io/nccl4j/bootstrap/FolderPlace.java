@@ -139,8 +139,8 @@ final class FolderPlace implements MeetingPlace {
     public void announce(int port) throws IOException {
         for (InetSocketAddress address : former()) {
             if (TcpPeer.isAnswered(address, key, PROBE_MILLIS)) {
-                throw new IllegalStateException("another process calls itself rank 0 in " + folder + ": it listens at "
-                        + address);
+                throw new IllegalStateException(
+                        "another process calls itself rank 0 in " + folder + ": it listens at " + address);
             }
         }
         key = key(drawn);

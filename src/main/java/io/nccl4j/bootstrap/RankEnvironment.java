@@ -16,8 +16,7 @@ import org.jspecify.annotations.Nullable;
  * @param job tells jobs apart
  */
 record RankEnvironment(String launcher, int rank, int size, @Nullable Integer localRank, @Nullable String host,
-        int port,
-        String job) {
+        int port, String job) {
     private static final String ADDRESS = "NCCL4J_BOOTSTRAP_ADDRESS";
     /** A range in a node list, and its first number. */
     private static final Pattern NODE_RANGES = Pattern.compile("\\[([^,\\]-]+)[^\\]]*]");
@@ -90,8 +89,7 @@ record RankEnvironment(String launcher, int rank, int size, @Nullable Integer lo
         boolean oneMachine = "1".equals(variables.orElse("SLURM_STEP_NUM_NODES", variables.orElse("SLURM_NNODES", "")));
         String first = oneMachine ? "localhost" : nodes.isEmpty() ? null : firstNode(nodes);
         return at(variables, "SLURM", variables.number("SLURM_PROCID"), size, variables.numberOrNull("SLURM_LOCALID"),
-                job, first,
-                0, FIRST_PORT + Math.floorMod(job.hashCode(), PORTS));
+                job, first, 0, FIRST_PORT + Math.floorMod(job.hashCode(), PORTS));
     }
 
     /**
@@ -107,8 +105,7 @@ record RankEnvironment(String launcher, int rank, int size, @Nullable Integer lo
     }
 
     private static RankEnvironment at(LauncherVariables variables, String launcher, int rank, int size,
-            @Nullable Integer localRank,
-            String job, @Nullable String otherHost, int portShift, int otherPort) {
+            @Nullable Integer localRank, String job, @Nullable String otherHost, int portShift, int otherPort) {
         String address = variables.get(ADDRESS);
         if (address != null) {
             int colon = address.lastIndexOf(':');

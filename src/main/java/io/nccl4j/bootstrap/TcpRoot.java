@@ -71,8 +71,8 @@ final class TcpRoot extends Store {
             synchronized (lock) {
                 end(e instanceof IllegalStateException
                         ? e.getMessage()
-                        : "rank 0 cannot listen " + place + ": "
-                                + e.getMessage() + (e instanceof BindException ? "; is another job there?" : ""));
+                        : "rank 0 cannot listen " + place + ": " + e.getMessage()
+                                + (e instanceof BindException ? "; is another job there?" : ""));
             }
         } catch (InterruptedException e) {
             throw new AssertionError("nobody interrupts this thread", e);

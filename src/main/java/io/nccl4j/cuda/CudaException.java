@@ -27,8 +27,8 @@ public final class CudaException extends NativeCallException {
     /** A later call on a device that has failed for good: fails at once, with the first failure as its cause. */
     static CudaException after(CudaException first, Object device) {
         CudaException e = new CudaException(first.function(), first.code(),
-                device + " has failed before and can only be "
-                        + "reset, or given up with its process. First failure: " + first.getMessage());
+                device + " has failed before and can only be " + "reset, or given up with its process. First failure: "
+                        + first.getMessage());
         e.initCause(first);
         return e;
     }
@@ -50,10 +50,9 @@ public final class CudaException extends NativeCallException {
         return code == CudaRuntime.cudaErrorIllegalAddress() || code == CudaRuntime.cudaErrorLaunchFailure()
                 || code == CudaRuntime.cudaErrorLaunchTimeout() || code == CudaRuntime.cudaErrorAssert()
                 || code == CudaRuntime.cudaErrorHardwareStackError()
-                || code == CudaRuntime.cudaErrorIllegalInstruction()
-                || code == CudaRuntime.cudaErrorMisalignedAddress()
-                || code == CudaRuntime.cudaErrorInvalidAddressSpace()
-                || code == CudaRuntime.cudaErrorInvalidPc() || code == CudaRuntime.cudaErrorECCUncorrectable()
-                || code == CudaRuntime.cudaErrorNvlinkUncorrectable() || code == CudaRuntime.cudaErrorContained();
+                || code == CudaRuntime.cudaErrorIllegalInstruction() || code == CudaRuntime.cudaErrorMisalignedAddress()
+                || code == CudaRuntime.cudaErrorInvalidAddressSpace() || code == CudaRuntime.cudaErrorInvalidPc()
+                || code == CudaRuntime.cudaErrorECCUncorrectable() || code == CudaRuntime.cudaErrorNvlinkUncorrectable()
+                || code == CudaRuntime.cudaErrorContained();
     }
 }

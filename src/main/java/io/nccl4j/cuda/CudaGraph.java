@@ -35,8 +35,7 @@ public final class CudaGraph extends ConfinedResource {
         checkThread("CudaGraph.instantiate");
         device().checkUsable();
         MemorySegment self = segment();
-        long address = device().create("cudaGraphInstantiate",
-                out -> CudaRuntime.cudaGraphInstantiate(out, self, 0));
+        long address = device().create("cudaGraphInstantiate", out -> CudaRuntime.cudaGraphInstantiate(out, self, 0));
         return new CudaGraphExec(address, device(), captured);
     }
 

@@ -83,13 +83,14 @@ public final class CudaKernel {
         long limit = device.attribute(DeviceAttribute.MAX_SHARED_MEMORY_PER_BLOCK_BYTES) - staticSharedBytes;
         if (bytes < 0 || bytes > limit) {
             throw new IllegalArgumentException(
-                    bytes + " bytes of dynamic shared memory: kernel '" + name() + "' can have 0 to "
-                            + limit + " on " + device + ", where it has " + staticSharedBytes + " bytes of its own");
+                    bytes + " bytes of dynamic shared memory: kernel '" + name() + "' can have 0 to " + limit + " on "
+                            + device + ", where it has " + staticSharedBytes + " bytes of its own");
         }
-        device.run(() -> device.check(
-                CudaRuntime.cudaFuncSetAttribute(MemorySegment.ofAddress(function),
-                        CudaRuntime.cudaFuncAttributeMaxDynamicSharedMemorySize(), bytes),
-                "cudaFuncSetAttribute"));
+        device.run(
+                () -> device.check(
+                        CudaRuntime.cudaFuncSetAttribute(MemorySegment.ofAddress(function),
+                                CudaRuntime.cudaFuncAttributeMaxDynamicSharedMemorySize(), bytes),
+                        "cudaFuncSetAttribute"));
         maxDynamicSharedBytes = bytes;
     }
 
@@ -106,14 +107,14 @@ public final class CudaKernel {
         if (threads < 1 || threads > maxThreads || sharedBytes < 0 || sharedBytes > maxDynamicSharedBytes) {
             throw new IllegalArgumentException("blocks of " + threads + " threads with " + sharedBytes
                     + " bytes of dynamic shared memory: kernel '" + name() + "' can have 1 to " + maxThreads
-                    + " threads and 0 to "
-                    + maxDynamicSharedBytes + " bytes");
+                    + " threads and 0 to " + maxDynamicSharedBytes + " bytes");
         }
         return device.call(() -> {
             try (Arena arena = Arena.ofConfined()) {
                 MemorySegment out = arena.allocate(ValueLayout.JAVA_INT);
-                device.check(CudaRuntime.cudaOccupancyMaxActiveBlocksPerMultiprocessor(out,
-                        MemorySegment.ofAddress(function), threads, sharedBytes),
+                device.check(
+                        CudaRuntime.cudaOccupancyMaxActiveBlocksPerMultiprocessor(out,
+                                MemorySegment.ofAddress(function), threads, sharedBytes),
                         "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
                 return out.get(ValueLayout.JAVA_INT, 0);
             }
@@ -168,8 +169,8 @@ public final class CudaKernel {
     private boolean isPossible(Dim3 grid, Dim3 block, int sharedBytes) {
         return grid.y() <= MAX_GRID_Y_Z && grid.z() <= MAX_GRID_Y_Z && block.x() <= MAX_BLOCK_X_Y
                 && block.y() <= MAX_BLOCK_X_Y && block.z() <= MAX_BLOCK_Z
-                && block.x() * block.y() * block.z() <= maxThreads
-                && sharedBytes >= 0 && sharedBytes <= maxDynamicSharedBytes;
+                && block.x() * block.y() * block.z() <= maxThreads && sharedBytes >= 0
+                && sharedBytes <= maxDynamicSharedBytes;
     }
 
     private IllegalArgumentException impossible(Dim3 grid, Dim3 block, int sharedBytes) {
@@ -183,9 +184,9 @@ public final class CudaKernel {
             return new IllegalArgumentException(start + "a block has at most " + MAX_BLOCK_Z + " threads in z");
         }
         if ((long) block.x() * block.y() * block.z() > maxThreads) {
-            return new IllegalArgumentException(start + (long) block.x() * block.y() * block.z()
-                    + " threads per block, and with " + registers + " registers per thread it can have at most "
-                    + maxThreads);
+            return new IllegalArgumentException(
+                    start + (long) block.x() * block.y() * block.z() + " threads per block, and with " + registers
+                            + " registers per thread it can have at most " + maxThreads);
         }
         return new IllegalArgumentException(start + "0 to " + maxDynamicSharedBytes
                 + " bytes are allowed; call maxDynamicSharedMemory first for more");

@@ -121,8 +121,7 @@ public final class CudaModule extends DeviceResource {
             int major = device.attribute(DeviceAttribute.COMPUTE_CAPABILITY_MAJOR);
             int minor = device.attribute(DeviceAttribute.COMPUTE_CAPABILITY_MINOR);
             advice = "; compile it for compute capability " + major + "." + minor + " (nvcc -gencode arch=compute_"
-                    + major + minor
-                    + ",code=sm_" + major + minor + ") or add PTX of that or a lower one";
+                    + major + minor + ",code=sm_" + major + minor + ") or add PTX of that or a lower one";
         } else if (status == CudaRuntime.cudaErrorInvalidKernelImage()) {
             advice = "; the image is damaged";
         } else if (status == CudaRuntime.cudaErrorInvalidPtx()) {

@@ -192,8 +192,9 @@ public final class CudaStream extends ConfinedResource {
     public void launchHostFunction(Runnable function) {
         checkThread("CudaStream.launchHostFunction");
         MemorySegment self = segment();
-        device().check(HostFunctions.launch(function, this, this::hostFailure, scope,
-                (stub, number) -> onDevice(() -> CudaRuntime.cudaLaunchHostFunc(self, stub, number))),
+        device().check(
+                HostFunctions.launch(function, this, this::hostFailure, scope,
+                        (stub, number) -> onDevice(() -> CudaRuntime.cudaLaunchHostFunc(self, stub, number))),
                 "cudaLaunchHostFunc");
         retain(this);
     }
@@ -352,8 +353,8 @@ public final class CudaStream extends ConfinedResource {
             MemorySegment to = MemorySegment.ofAddress(target);
             MemorySegment from = MemorySegment.ofAddress(source);
             MemorySegment self = segment();
-            device().check(onDevice(
-                    () -> CudaRuntime.cudaMemcpyAsync(to, from, bytes, CudaRuntime.cudaMemcpyDefault(), self)),
+            device().check(
+                    onDevice(() -> CudaRuntime.cudaMemcpyAsync(to, from, bytes, CudaRuntime.cudaMemcpyDefault(), self)),
                     "cudaMemcpyAsync");
         }
     }

@@ -2,22 +2,16 @@ package io.nccl4j.cuda;
 
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.SegmentAllocator;
 import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
  * A range of device memory. Owned if allocated here, borrowed if wrapped or sliced. From any thread, but for operations
  * on a stream, which belong to the stream's thread.
- *
- * <p>Tensor descriptors that point into it live as long as it does: they are made in its {@link #descriptors()} arena
- * and become invalid when it is closed.
  */
 public final class DeviceMemory extends DeviceResource {
     private final long byteSize;
-    private final Arena descriptors = Arena.ofShared();
     private final @Nullable LongConsumer free;
     private final @Nullable DeviceMemory whole;
     private volatile boolean abandoned;
@@ -49,8 +43,8 @@ public final class DeviceMemory extends DeviceResource {
         CaptureScope.refuse("DeviceMemory.allocate", "allocate before the capture, at maximum capacity");
         device.checkUsable();
         long address = device.create("cudaMalloc(" + bytes + " bytes)", out -> CudaRuntime.cudaMalloc(out, bytes));
-        return new DeviceMemory("DeviceMemory", address, bytes, device, memory -> device.checkCurrent("cudaFree",
-                () -> CudaRuntime.cudaFree(MemorySegment.ofAddress(memory))));
+        return new DeviceMemory("DeviceMemory", address, bytes, device,
+                memory -> device.checkCurrent("cudaFree", () -> CudaRuntime.cudaFree(MemorySegment.ofAddress(memory))));
     }
 
     /**
@@ -70,9 +64,8 @@ public final class DeviceMemory extends DeviceResource {
         MemorySegment queue = stream.segment();
         long address = device.create("cudaMallocAsync(" + bytes + " bytes)",
                 out -> CudaRuntime.cudaMallocAsync(out, bytes, queue));
-        return new DeviceMemory("DeviceMemory", address, bytes, device,
-                memory -> device.checkCurrent("cudaFreeAsync",
-                        () -> CudaRuntime.cudaFreeAsync(MemorySegment.ofAddress(memory), MemorySegment.NULL)));
+        return new DeviceMemory("DeviceMemory", address, bytes, device, memory -> device.checkCurrent("cudaFreeAsync",
+                () -> CudaRuntime.cudaFreeAsync(MemorySegment.ofAddress(memory), MemorySegment.NULL)));
     }
 
     /**
@@ -225,21 +218,6 @@ public final class DeviceMemory extends DeviceResource {
             throw new IllegalArgumentException("range of " + bytes + " bytes from " + offset + " is outside of " + this
                     + ", which has " + byteSize + " bytes");
         }
-    }
-
-    /**
-     * Allocates the native descriptors of this memory, which are freed when it is closed.
-     *
-     * @throws IllegalStateException after close
-     */
-    public SegmentAllocator descriptors() {
-        address();
-        return descriptors::allocate;
-    }
-
-    @Override
-    void released() {
-        descriptors.close();
     }
 
     /**

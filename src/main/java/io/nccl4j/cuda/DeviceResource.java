@@ -44,8 +44,8 @@ abstract class DeviceResource extends NativeObject {
     /** Refuses a use after {@link CudaDevice#reset}: the runtime would read freed memory. */
     final void checkNotReset(String call) {
         if (isOfEarlierGeneration()) {
-            throw new IllegalStateException(call + " of " + label() + ": it is gone since " + device
-                    + " was reset; close it and make it anew");
+            throw new IllegalStateException(
+                    call + " of " + label() + ": it is gone since " + device + " was reset; close it and make it anew");
         }
     }
 
@@ -59,9 +59,10 @@ abstract class DeviceResource extends NativeObject {
             return;
         }
         if (device.failure() != null || !awaitLastUse(deadline)) {
-            LOG.error("{} is abandoned: {}", label(), device.failure() != null
-                    ? "its device has failed"
-                    : "work that may use it is still pending after " + deadline);
+            LOG.error("{} is abandoned: {}", label(),
+                    device.failure() != null
+                            ? "its device has failed"
+                            : "work that may use it is still pending after " + deadline);
             return;
         }
         try {

@@ -55,9 +55,8 @@ final class KernelImage {
 
     private static void checkEnd(String kind, long start, long length, ByteBuffer bytes) {
         if (start < 0 || length < 0 || start > bytes.limit() - length) {
-            throw new IllegalArgumentException(
-                    "a " + kind + " of " + bytes.limit() + " bytes is not complete: its header speaks of " + length
-                            + " bytes from " + start);
+            throw new IllegalArgumentException("a " + kind + " of " + bytes.limit()
+                    + " bytes is not complete: its header speaks of " + length + " bytes from " + start);
         }
     }
 }

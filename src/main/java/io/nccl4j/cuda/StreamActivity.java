@@ -43,9 +43,8 @@ final class StreamActivity {
      */
     synchronized int query() {
         if (closed || capturing) {
-            throw new IllegalStateException(label + (closed
-                    ? " was closed by the thread that owns it"
-                    : " is being captured: ask after the replay"));
+            throw new IllegalStateException(label
+                    + (closed ? " was closed by the thread that owns it" : " is being captured: ask after the replay"));
         }
         return CudaRuntime.cudaStreamQuery(stream);
     }

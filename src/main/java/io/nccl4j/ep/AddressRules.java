@@ -3,8 +3,8 @@ package io.nccl4j.ep;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Where tensors may start: appendix E of the semantics. Rows are moved 16 bytes at a time, everything else by its own size; another
- * address is a fault of the device that nothing mends.
+ * Where tensors may start: appendix E of the semantics. Rows are moved 16 bytes at a time, everything else by its own
+ * size; another address is a fault of the device that nothing mends.
  */
 final class AddressRules {
     private static final int VECTOR_BYTES = 16;

@@ -6,7 +6,9 @@ import io.nccl4j.bindings.ncclep.NcclEp;
 public enum Algorithm {
     /** LL: decode-sized batches, lowest latency. Layouts {@link Layout#EXPERT_MAJOR} and {@link Layout#RANK_MAJOR}. */
     LOW_LATENCY(NcclEp.NCCL_EP_ALGO_LOW_LATENCY()),
-    /** HT: prefill and training batches, highest bandwidth. Layouts {@link Layout#FLAT} and {@link Layout#EXPERT_MAJOR}. */
+    /**
+     * HT: prefill and training batches, highest bandwidth. Layouts {@link Layout#FLAT} and {@link Layout#EXPERT_MAJOR}.
+     */
     HIGH_THROUGHPUT(NcclEp.NCCL_EP_ALGO_HIGH_THROUGHPUT());
 
     private final int code;

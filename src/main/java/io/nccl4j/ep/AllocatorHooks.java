@@ -15,9 +15,9 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * The native side of an {@link EpAllocator}. An exception must not leave an upcall, it would end the VM; nor may an allocation
- * fail, NCCL EP would end the process. So the exception is kept for the caller, and the memory comes from {@code cudaMalloc} for
- * as long as it takes to undo what was going on.
+ * The native side of an {@link EpAllocator}. An exception must not leave an upcall, it would end the VM; nor may an
+ * allocation fail, NCCL EP would end the process. So the exception is kept for the caller, and the memory comes from
+ * {@code cudaMalloc} for as long as it takes to undo what was going on.
  */
 final class AllocatorHooks {
     private static final Logger LOG = LoggerFactory.getLogger("io.nccl4j.ep");

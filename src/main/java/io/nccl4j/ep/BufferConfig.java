@@ -4,11 +4,11 @@ import io.nccl4j.nccl.DataType;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What an {@link EpBuffers} holds: rows of which type and length, and how they are quantised on their way. Immutable: each method
- * returns the changed configuration.
+ * What an {@link EpBuffers} holds: rows of which type and length, and how they are quantised on their way. Immutable:
+ * each method returns the changed configuration.
  *
- * <p>Experts' outputs and combined rows have {@link #hidden()} elements of {@link #type()}. Without a recipe so have tokens; a recipe of
- * dispatch changes what tokens and received rows are and adds scales.
+ * <p>Experts' outputs and combined rows have {@link #hidden()} elements of {@link #type()}. Without a recipe so have
+ * tokens; a recipe of dispatch changes what tokens and received rows are and adds scales.
  */
 public final class BufferConfig {
     private final int hidden;
@@ -35,8 +35,7 @@ public final class BufferConfig {
      * @param type BFLOAT16, FLOAT16 or FLOAT32
      */
     public static BufferConfig of(int hidden, DataType type) {
-        return new BufferConfig(hidden, type, DataType.INT64, RowFormat.plain(type, hidden), false,
-                CombineRecipe.NONE);
+        return new BufferConfig(hidden, type, DataType.INT64, RowFormat.plain(type, hidden), false, CombineRecipe.NONE);
     }
 
     /**
@@ -46,13 +45,14 @@ public final class BufferConfig {
      * @throws IllegalArgumentException for another type
      */
     public BufferConfig routing(DataType integers) {
-        Rule.ROUTING_TYPE.refuseIf(integers != DataType.INT64 && integers != DataType.INT32, "the routing is %s: must be INT64 or INT32",
-                integers);
+        Rule.ROUTING_TYPE.refuseIf(integers != DataType.INT64 && integers != DataType.INT32,
+                "the routing is %s: must be INT64 or INT32", integers);
         return new BufferConfig(hidden, type, integers, format, roundScales, combineRecipe);
     }
 
     /**
-     * {@link DispatchRecipe#QUANT_FWD}: the caller has quantised; rows of tokens and of scales are dispatched together, byte for byte.
+     * {@link DispatchRecipe#QUANT_FWD}: the caller has quantised; rows of tokens and of scales are dispatched together,
+     * byte for byte.
      *
      * @param tokens type of a token's elements: FLOAT8_E4M3, FLOAT8_E5M2, FLOAT4X2 or one of those without a recipe
      * @param tokenElements of a row, a multiple of 16 bytes; a FLOAT4X2 holds two values
@@ -65,8 +65,8 @@ public final class BufferConfig {
     }
 
     /**
-     * {@link DispatchRecipe#DS_FP8E3M4}: tokens are bfloat16; received are FLOAT8_E4M3 with a float32 scale for each 128 elements. Low
-     * latency only.
+     * {@link DispatchRecipe#DS_FP8E3M4}: tokens are bfloat16; received are FLOAT8_E4M3 with a float32 scale for each
+     * 128 elements. Low latency only.
      *
      * @param round whether scales are rounded up to powers of two
      */
@@ -75,8 +75,8 @@ public final class BufferConfig {
     }
 
     /**
-     * {@link CombineRecipe#NVFP4}: experts' outputs, which are bfloat16, come home in four bits, by a scale that the caller writes for
-     * each row. Low latency on devices of compute capability 10.0 and up.
+     * {@link CombineRecipe#NVFP4}: experts' outputs, which are bfloat16, come home in four bits, by a scale that the
+     * caller writes for each row. Low latency on devices of compute capability 10.0 and up.
      */
     public BufferConfig nvfp4Combine() {
         return new BufferConfig(hidden, type, routingType, format, roundScales, CombineRecipe.NVFP4);

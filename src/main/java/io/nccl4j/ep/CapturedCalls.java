@@ -6,8 +6,9 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The calls of a handle in one capture. Each launch of the graph asks whether it may run now, and leaves the handle routed as the graph
- * routes it; as long as nothing in the group has changed since the launch before, that is one compare.
+ * The calls of a handle in one capture. Each launch of the graph asks whether it may run now, and leaves the handle
+ * routed as the graph routes it; as long as nothing in the group has changed since the launch before, that is one
+ * compare.
  */
 final class CapturedCalls {
     /** A graph that must be launched first. */

@@ -3,8 +3,8 @@ package io.nccl4j.ep;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Arguments that have passed the rules of a call together, for handles of one shape. Types, widths and addresses of tensors never
- * change; so a later call compares identities and rows, and needs no rule.
+ * Arguments that have passed the rules of a call together, for handles of one shape. Types, widths and addresses of
+ * tensors never change; so a later call compares identities and rows, and needs no rule.
  */
 final class CheckedArguments {
     private final HandleShape shape;

@@ -8,8 +8,8 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 
 /**
- * How a combine is done, {@code ncclEpCombineConfig_t}. Immutable, one object per combination of values: each method returns the
- * changed one. Thread-safe.
+ * How a combine is done, {@code ncclEpCombineConfig_t}. Immutable, one object per combination of values: each method
+ * returns the changed one. Thread-safe.
  */
 public final class CombineConfig {
     private record Key(boolean sendOnly, PassDirection direction, CombineRecipe recipe) {
@@ -42,8 +42,9 @@ public final class CombineConfig {
     }
 
     /**
-     * Low latency: only the send half; {@link EpHandle#complete()} does the rest. On GPUs the receive half was seen not to wait for the rows
-     * of the other ranks (docs/hardware.md): complete when the send halves of all ranks have run, by a barrier between them.
+     * Low latency: only the send half; {@link EpHandle#complete()} does the rest. On GPUs the receive half was seen not
+     * to wait for the rows of the other ranks (docs/hardware.md): complete when the send halves of all ranks have run,
+     * by a barrier between them.
     */
     public CombineConfig sendOnly() {
         return of(true, key.direction, key.recipe);

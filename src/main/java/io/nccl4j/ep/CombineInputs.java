@@ -5,7 +5,8 @@ import io.nccl4j.bindings.ncclep.ncclEpCombineInputs_t;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the experts of a rank hand back, {@code ncclEpCombineInputs_t}: rows in the places where dispatch put theirs. Made once, not in each step.
+ * What the experts of a rank hand back, {@code ncclEpCombineInputs_t}: rows in the places where dispatch put theirs.
+ * Made once, not in each step.
  */
 public final class CombineInputs extends EpStruct {
     private final EpTensor tokens;
@@ -13,8 +14,7 @@ public final class CombineInputs extends EpStruct {
     private final @Nullable EpTensor scales;
 
     private CombineInputs(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor scales) {
-        super(ncclEpCombineInputs_t.layout(),
-                NcclEp.NCCL_EP_COMBINE_INPUTS_V2_SIZE(), tokens, weights, scales);
+        super(ncclEpCombineInputs_t.layout(), NcclEp.NCCL_EP_COMBINE_INPUTS_V2_SIZE(), tokens, weights, scales);
         this.tokens = tokens;
         this.weights = weights;
         this.scales = scales;
@@ -37,8 +37,8 @@ public final class CombineInputs extends EpStruct {
      * All fields.
      *
      * @param tokens expert outputs; with windows in the modes that duplicate rows, they are changed
-     * @param weights float32 gradients of the weights, {@code [rows, topK]} in FLAT, {@code [rows]} in EXPERT_MAJOR: needed in
-     *     the backward pass, else null
+     * @param weights float32 gradients of the weights, {@code [rows, topK]} in FLAT, {@code [rows]} in
+     *     EXPERT_MAJOR: needed in the backward pass, else null
      * @param scales float32, one per row: needed by {@link CombineRecipe#NVFP4}, else null
      */
     public static CombineInputs of(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor scales) {

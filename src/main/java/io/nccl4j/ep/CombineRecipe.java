@@ -7,7 +7,8 @@ public enum CombineRecipe {
     /** Rows travel as they are; bfloat16, float16 or float32. */
     NONE(NcclEp.NCCL_EP_COMB_QUANT_NONE()),
     /**
-     * Bfloat16 rows travel as 4-bit floats with scales. Low latency, on devices that have the format; experimental in NCCL EP.
+     * Bfloat16 rows travel as 4-bit floats with scales. Low latency, on devices that have the format; experimental in
+     * NCCL EP.
     */
     NVFP4(NcclEp.NCCL_EP_COMB_QUANT_NVFP4());
 

@@ -25,7 +25,6 @@ record DeviceLimits(int sms, int computeCapability, int sharedMemoryBytes) {
     /** Whether there are 4-bit floats. */
     boolean hasFp4() {
         return computeCapability == 100 || computeCapability == 103 || computeCapability == 110
-                || computeCapability == 120
-                || computeCapability == 121;
+                || computeCapability == 120 || computeCapability == 121;
     }
 }

@@ -8,8 +8,8 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 
 /**
- * How a dispatch is done, {@code ncclEpDispatchConfig_t}. Immutable, one object per combination of values: each method returns
- * the changed one. Thread-safe.
+ * How a dispatch is done, {@code ncclEpDispatchConfig_t}. Immutable, one object per combination of values: each method
+ * returns the changed one. Thread-safe.
  */
 public final class DispatchConfig {
     private record Key(boolean sendOnly, boolean roundScales, PassDirection direction, DispatchRecipe recipe) {

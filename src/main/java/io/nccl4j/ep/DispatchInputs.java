@@ -5,7 +5,8 @@ import io.nccl4j.bindings.ncclep.ncclEpDispatchInputs_t;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a rank dispatches, {@code ncclEpDispatchInputs_t}. T is the number of rows of the last update. Made once, not in each step.
+ * What a rank dispatches, {@code ncclEpDispatchInputs_t}. T is the number of rows of the last update. Made once, not in
+ * each step.
  */
 public final class DispatchInputs extends EpStruct {
     private final EpTensor tokens;
@@ -36,7 +37,8 @@ public final class DispatchInputs extends EpStruct {
      * All fields.
      *
      * @param tokens {@code [T, hidden]}
-     * @param weights {@code [T, topK]} float32: needed by RANK_MAJOR and by the forward pass of high throughput, else null
+     * @param weights {@code [T, topK]} float32: needed by RANK_MAJOR and by the forward pass of high throughput,
+     *     else null
      * @param scales {@code [T, scales]}: needed by {@link DispatchRecipe#QUANT_FWD}, else null
      */
     public static DispatchInputs of(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor scales) {

@@ -5,7 +5,8 @@ import io.nccl4j.bindings.ncclep.ncclEpDispatchOutputs_t;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a rank receives, {@code ncclEpDispatchOutputs_t}. Shapes are those of the {@link Layout}. Made once, not in each step.
+ * What a rank receives, {@code ncclEpDispatchOutputs_t}. Shapes are those of the {@link Layout}. Made once, not in each
+ * step.
  */
 public final class DispatchOutputs extends EpStruct {
     private final EpTensor tokens;
@@ -41,10 +42,11 @@ public final class DispatchOutputs extends EpStruct {
      * All fields.
      *
      * @param tokens the received rows
-     * @param weights float32: {@code [ranks, maxTokensPerRank, topK]} in RANK_MAJOR, {@code [rows, topK]} in FLAT, {@code
-     *     [rows]} in EXPERT_MAJOR of high throughput; null in EXPERT_MAJOR of low latency and in the backward pass
-     * @param indices int32 {@code [ranks, maxTokensPerRank, topK]} in RANK_MAJOR, int64 {@code [rows, topK]} in FLAT; null
-     *     otherwise
+     * @param weights float32: {@code [ranks, maxTokensPerRank, topK]} in RANK_MAJOR, {@code [rows, topK]} in FLAT,
+     *     {@code [rows]} in EXPERT_MAJOR of high throughput; null in EXPERT_MAJOR of low latency and in the backward
+     *     pass
+     * @param indices int32 {@code [ranks, maxTokensPerRank, topK]} in RANK_MAJOR, int64 {@code [rows, topK]} in
+     *     FLAT; null otherwise
      * @param scales a row for each row of tokens with a recipe other than {@link DispatchRecipe#NONE}, else null
      */
     public static DispatchOutputs of(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor indices,

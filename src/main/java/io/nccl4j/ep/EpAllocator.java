@@ -1,9 +1,10 @@
 package io.nccl4j.ep;
 
 /**
- * Allocates the device memory that NCCL EP takes from {@code cudaMalloc} otherwise: workspace, counters and handle blocks, not
- * the windows ({@code ncclEpAllocConfig_t}). Called while a group or handle is created or closed, on that thread or, for groups,
- * on one that does it for it, with the device current: must not wait for other ranks, nor take locks that callers hold.
+ * Allocates the device memory that NCCL EP takes from {@code cudaMalloc} otherwise: workspace, counters and handle
+ * blocks, not the windows ({@code ncclEpAllocConfig_t}). Called while a group or handle is created or closed, on that
+ * thread or, for groups, on one that does it for it, with the device current: must not wait for other ranks, nor take
+ * locks that callers hold.
  */
 public interface EpAllocator {
     /**

@@ -12,9 +12,9 @@ import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 
 /**
- * All device tensors of a MoE layer's dispatch and combine, at maximum capacity and at addresses that never change, so that
- * graphs can be captured over them. New tokens, weights and routing are written into the same memory, in stream order. The tensors keep
- * their maximum shape: how many rows one call uses is that call's affair.
+ * All device tensors of a MoE layer's dispatch and combine, at maximum capacity and at addresses that never change, so
+ * that graphs can be captured over them. New tokens, weights and routing are written into the same memory, in stream
+ * order. The tensors keep their maximum shape: how many rows one call uses is that call's affair.
  *
  * <p>Belongs to a handle and its thread. What lies in unused rows is unspecified.
  */
@@ -99,8 +99,8 @@ public final class EpBuffers extends NativeObject {
     }
 
     /**
-     * How dispatch is called on them, with their recipe: what {@link EpHandle#dispatchAsync(EpBuffers, long, DispatchConfig, CudaStream)}
-     * takes for {@code null}. Add {@link DispatchConfig#sendOnly()} to it.
+     * How dispatch is called on them, with their recipe: what {@link EpHandle#dispatchAsync(EpBuffers, long,
+     * DispatchConfig, CudaStream)} takes for {@code null}. Add {@link DispatchConfig#sendOnly()} to it.
      */
     public DispatchConfig dispatchConfig() {
         return config.dispatch();
@@ -116,12 +116,18 @@ public final class EpBuffers extends NativeObject {
         return handle.shape().maxTokens();
     }
 
-    /** {@code topk_idx}, int64 or int32 {@code [maxTokens, topK]}: to be written before dispatch, -1 for none, as which it begins. */
+    /**
+     * {@code topk_idx}, int64 or int32 {@code [maxTokens, topK]}: to be written before dispatch, -1 for none, as which
+     * it begins.
+     */
     public EpTensor routing() {
         return open(memory.routing);
     }
 
-    /** This rank's tokens {@code [maxTokens, hidden]}, with QUANT_FWD {@code [maxTokens, tokenElements]}: to be written before dispatch. */
+    /**
+     * This rank's tokens {@code [maxTokens, hidden]}, with QUANT_FWD {@code [maxTokens, tokenElements]}: to be written
+     * before dispatch.
+     */
     public EpTensor tokens() {
         return open(memory.tokens);
     }
@@ -155,8 +161,8 @@ public final class EpBuffers extends NativeObject {
     }
 
     /**
-     * Weights of received tokens, float32 {@code [ranks, maxTokens, topK]} in RANK_MAJOR, {@code [rows, topK]} in FLAT, {@code
-     * [rows]} in EXPERT_MAJOR of high throughput.
+     * Weights of received tokens, float32 {@code [ranks, maxTokens, topK]} in RANK_MAJOR, {@code [rows, topK]} in FLAT,
+     * {@code [rows]} in EXPERT_MAJOR of high throughput.
      *
      * @throws IllegalStateException if the layout has none
      */
@@ -165,8 +171,8 @@ public final class EpBuffers extends NativeObject {
     }
 
     /**
-     * Local experts of received tokens, -1 for none: int32 {@code [ranks, maxTokens, topK]} in RANK_MAJOR, int64 {@code [rows,
-     * topK]} in FLAT.
+     * Local experts of received tokens, -1 for none: int32 {@code [ranks, maxTokens, topK]} in RANK_MAJOR, int64 {@code
+     * [rows, topK]} in FLAT.
      *
      * @throws IllegalStateException if the layout has none
      */
@@ -210,7 +216,9 @@ public final class EpBuffers extends NativeObject {
         return present("received total", memory.receivedTotal);
     }
 
-    /** What the experts make of {@link #received()}, row by row, {@code [..., hidden]}: to be written before combine. */
+    /**
+     * What the experts make of {@link #received()}, row by row, {@code [..., hidden]}: to be written before combine.
+     */
     public EpTensor expertOutputs() {
         return open(memory.expertOutputs);
     }
@@ -230,8 +238,8 @@ public final class EpBuffers extends NativeObject {
     }
 
     /**
-     * Copies {@link #expertCounts()}, or {@link #sourceRankCounts()}, to the host when the work on {@code stream} is done. For
-     * tests and debugging: it waits, which a decode loop must not do.
+     * Copies {@link #expertCounts()}, or {@link #sourceRankCounts()}, to the host when the work on {@code stream} is
+     * done. For tests and debugging: it waits, which a decode loop must not do.
      */
     public int[] readCountsForDebug(CudaStream stream) {
         CaptureScope.refuse("EpBuffers.readCountsForDebug",
@@ -300,8 +308,16 @@ public final class EpBuffers extends NativeObject {
             bytes = SizeFormulas.sum("saved bytes", bytes, tensor.byteSize());
         }
         DeviceMemory saved = DeviceMemory.allocate(handle.group().device(), bytes);
-        copySaved(saved, false, stream);
-        return saved;
+        boolean done = false;
+        try {
+            copySaved(saved, false, stream);
+            done = true;
+            return saved;
+        } finally {
+            if (!done) {
+                saved.close();
+            }
+        }
     }
 
     /** Puts the contents back. */

@@ -13,7 +13,9 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 
-/** The releases of NCCL EP that nccl4j works with. API version 1, which calls itself 0.1.0 as well, is not among them. */
+/**
+ * The releases of NCCL EP that nccl4j works with. API version 1, which calls itself 0.1.0 as well, is not among them.
+ */
 public enum EpGeneration {
     /** API version 2. */
     API_V2;

@@ -31,12 +31,12 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * The ranks of a communicator as a place for Mixture-of-Experts layers, {@code ncclEpGroup_t}: owns buffers that all handles
- * share.
+ * The ranks of a communicator as a place for Mixture-of-Experts layers, {@code ncclEpGroup_t}: owns buffers that all
+ * handles share.
  *
- * <p>A group, its handles and their buffers belong to one platform thread, which has the group's device current; at first the
- * one that created the group, {@link #bindToCurrentThread()} changes that. Operations of one group are made in the same order by
- * all ranks, and run in that order: on one stream, or on streams ordered by events.
+ * <p>A group, its handles and their buffers belong to one platform thread, which has the group's device current; at
+ * first the one that created the group, {@link #bindToCurrentThread()} changes that. Operations of one group are made
+ * in the same order by all ranks, and run in that order: on one stream, or on streams ordered by events.
  *
  * <p>After a failure of the device or the communicator nothing native is destroyed any more: close then abandons.
  */
@@ -75,8 +75,8 @@ public final class EpGroup extends NativeObject {
     }
 
     /**
-     * Creates the group, {@code ncclEpCreateGroup}. Collective, with the communicator's limit. Makes the device current for this
-     * thread and leaves it so.
+     * Creates the group, {@code ncclEpCreateGroup}. Collective, with the communicator's limit. Makes the device current
+     * for this thread and leaves it so.
      *
      * @param communicator a blocking one
      * @throws IllegalArgumentException if the configuration does not suit the communicator, the device or the library
@@ -150,8 +150,8 @@ public final class EpGroup extends NativeObject {
     }
 
     /**
-     * Makes the calling thread the owner of the group and its handles, and the group's device current for it. The former owner
-     * must be done with them.
+     * Makes the calling thread the owner of the group and its handles, and the group's device current for it. The
+     * former owner must be done with them.
      *
      * @throws IllegalStateException on a virtual thread, or during a capture
      */
@@ -161,11 +161,6 @@ public final class EpGroup extends NativeObject {
         checkPlatformThread("bindToCurrentThread");
         device.makeCurrent();
         owner = DeviceThread.here();
-    }
-
-    /** Whether the group belongs to the calling thread. */
-    public boolean isBoundToCurrentThread() {
-        return owner.thread() == Thread.currentThread();
     }
 
     /**
@@ -180,7 +175,8 @@ public final class EpGroup extends NativeObject {
     /**
      * The same with further settings.
      *
-     * @throws IllegalArgumentException if the configuration names no layout or no top-k, or the group cannot have such a handle
+     * @throws IllegalArgumentException if the configuration names no layout or no top-k, or the group cannot have
+     *     such a handle
      */
     public EpHandle createHandle(HandleConfig handleConfig) {
         Layout layout = config.layout();
@@ -243,7 +239,8 @@ public final class EpGroup extends NativeObject {
     }
 
     /**
-     * A handle that has had its first update, {@code ncclEpCreateHandle}. Collective if the update is: in high throughput.
+     * A handle that has had its first update, {@code ncclEpCreateHandle}. Collective if the update is: in high
+     * throughput.
      *
      * @param topkIdx {@code [T, topK]}; names the top-k
      * @param info as update takes it, or null
@@ -403,8 +400,8 @@ public final class EpGroup extends NativeObject {
     }
 
     /**
-     * Clears signals and activates all ranks again, {@code ncclEpMaskClean}. Collective among the ranks that are not masked;
-     * waits for them, with the communicator's limit.
+     * Clears signals and activates all ranks again, {@code ncclEpMaskClean}. Collective among the ranks that are not
+     * masked; waits for them, with the communicator's limit.
      */
     public void maskClean(CudaStream stream) {
         checkCall(stream);
@@ -551,7 +548,7 @@ public final class EpGroup extends NativeObject {
     /** Destroys natively, {@code ncclEpGroupDestroy}: collective, so with a limit. */
     private void release(long released, Deadline deadline) {
         mask.close();
-        String reason = communicator.lost();
+        String reason = communicator.lostForCollectives();
         if (reason == null && !device.awaitLastUse(deadline.remaining())) {
             reason = "work on its device is still pending after " + deadline + ", or has failed";
         }

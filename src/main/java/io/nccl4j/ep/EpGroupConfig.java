@@ -27,8 +27,8 @@ public final class EpGroupConfig {
     }
 
     /**
-     * A low-latency group. Besides experts, tokens and token bytes it must name its layout and top-k: all handles of the group
-     * have that one shape, and the RDMA buffer is sized for it exactly.
+     * A low-latency group. Besides experts, tokens and token bytes it must name its layout and top-k: all handles of
+     * the group have that one shape, and the RDMA buffer is sized for it exactly.
      */
     public static Builder lowLatency() {
         return new Builder(Algorithm.LOW_LATENCY);
@@ -85,8 +85,8 @@ public final class EpGroupConfig {
         }
 
         /**
-         * Most bytes of a token row with its scales, in dispatch and in combine ({@code max_token_bytes}); a multiple of 16.
-         * Mandatory.
+         * Most bytes of a token row with its scales, in dispatch and in combine ({@code max_token_bytes}); a multiple
+         * of 16. Mandatory.
          */
         public Builder maxTokenBytes(int value) {
             maxTokenBytes = value;
@@ -105,15 +105,18 @@ public final class EpGroupConfig {
             return this;
         }
 
-        /** High throughput, EXPERT_MAJOR: the default for {@link HandleConfig#alignment(int)}; also counts in the worst case. */
+        /**
+         * High throughput, EXPERT_MAJOR: the default for {@link HandleConfig#alignment(int)}; also counts in the worst
+         * case.
+         */
         public Builder alignment(int value) {
             alignment = value;
             return this;
         }
 
         /**
-         * High throughput: the receive budget of a rank in rows ({@code max_recv_tokens_per_rank}), at least the tokens of a
-         * rank. FLAT counts tokens, EXPERT_MAJOR the rows of all zones with their padding.
+         * High throughput: the receive budget of a rank in rows ({@code max_recv_tokens_per_rank}), at least the tokens
+         * of a rank. FLAT counts tokens, EXPERT_MAJOR the rows of all zones with their padding.
          */
         public Builder maxReceiveRows(int value) {
             receiveRows = value;
@@ -122,8 +125,8 @@ public final class EpGroupConfig {
         }
 
         /**
-         * High throughput without a budget ({@code max_recv_tokens_per_rank} AUTO): outputs are sized from the counts that update
-         * writes. Dispatch then reads the count on the host, so that it cannot be captured.
+         * High throughput without a budget ({@code max_recv_tokens_per_rank} AUTO): outputs are sized from the counts
+         * that update writes. Dispatch then reads the count on the host, so that it cannot be captured.
          */
         public Builder eager() {
             receiveRows = 0;
@@ -131,7 +134,9 @@ public final class EpGroupConfig {
             return this;
         }
 
-        /** Low latency: bytes of the RDMA buffer ({@code rdma_buffer_size}), instead of what {@link EpSizing} computes. */
+        /**
+         * Low latency: bytes of the RDMA buffer ({@code rdma_buffer_size}), instead of what {@link EpSizing} computes.
+         */
         public Builder rdmaBufferBytes(long value) {
             rdmaBufferBytes = value;
             growing = false;
@@ -139,10 +144,10 @@ public final class EpGroupConfig {
         }
 
         /**
-         * Low latency: the library allocates the RDMA buffer with the first handle and replaces it by a larger one when a handle
-         * needs that ({@code rdma_buffer_size} AUTO). Creating a handle is then collective, handles may have other shapes than
-         * the configuration's, and growth makes all graphs of the group invalid. Operations of handles of different shapes must
-         * be kept apart by a barrier among the ranks: their buffers overlap.
+         * Low latency: the library allocates the RDMA buffer with the first handle and replaces it by a larger one when
+         * a handle needs that ({@code rdma_buffer_size} AUTO). Creating a handle is then collective, handles may have
+         * other shapes than the configuration's, and growth makes all graphs of the group invalid. Operations of
+         * handles of different shapes must be kept apart by a barrier among the ranks: their buffers overlap.
          */
         public Builder growingRdmaBuffer() {
             rdmaBufferBytes = 0;
@@ -169,8 +174,9 @@ public final class EpGroupConfig {
         }
 
         /**
-         * Looks at the device before every call that enqueues: a fault that nobody has noticed yet is then an exception here. Without
-         * this the next high-throughput call ends the process in the real library. Costs a query per stream and call; off by default.
+         * Looks at the device before every call that enqueues: a fault that nobody has noticed yet is then an exception
+         * here. Without this the next high-throughput call ends the process in the real library. Costs a query per
+         * stream and call; off by default.
          */
         public Builder checked() {
             checked = true;
@@ -184,8 +190,8 @@ public final class EpGroupConfig {
         }
 
         /**
-         * Low latency: how long the device waits for a rank ({@code timeout_ns}), about 100 s by default. Afterwards it masks
-         * the rank, or traps without {@link #mask()}. Whole milliseconds.
+         * Low latency: how long the device waits for a rank ({@code timeout_ns}), about 100 s by default. Afterwards it
+         * masks the rank, or traps without {@link #mask()}. Whole milliseconds.
          */
         public Builder timeout(Duration value) {
             timeout = value;
@@ -232,7 +238,8 @@ public final class EpGroupConfig {
         /**
          * The configuration.
          *
-         * @throws IllegalArgumentException if something mandatory is missing, or values do not go together; names all that is wrong
+         * @throws IllegalArgumentException if something mandatory is missing, or values do not go together; names
+         *     all that is wrong
          */
         public EpGroupConfig build() {
             EpGroupConfig config = new EpGroupConfig(this);
@@ -358,7 +365,8 @@ public final class EpGroupConfig {
     @Override
     public String toString() {
         return shape.algorithm() + ", experts " + shape.experts() + ", maxTokensPerRank " + shape.maxTokensPerRank()
-                + ", maxTokenBytes " + shape.maxTokenBytes() + (shape.layout() == null ? "" : ", layout " + shape.layout())
+                + ", maxTokenBytes " + shape.maxTokenBytes()
+                + (shape.layout() == null ? "" : ", layout " + shape.layout())
                 + (shape.topK() == 0 ? "" : ", topK " + shape.topK());
     }
 }

@@ -13,6 +13,7 @@ import io.nccl4j.internal.FlightRecording;
 import io.nccl4j.internal.HotCalls;
 import io.nccl4j.internal.LifecycleEvent;
 import io.nccl4j.internal.Ownership;
+import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.NcclException;
 import java.lang.foreign.MemorySegment;
@@ -22,15 +23,16 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * The routing of one batch through one MoE layer, {@code ncclEpHandle_t}: update it, dispatch tokens, combine the experts'
- * outputs. Layout, top-k and alignment are fixed for its life; the number of tokens, T, is that of the last update.
+ * The routing of one batch through one MoE layer, {@code ncclEpHandle_t}: update it, dispatch tokens, combine the
+ * experts' outputs. Layout, top-k and alignment are fixed for its life; the number of tokens, T, is that of the last
+ * update.
  *
- * <p>The explicit calls mirror the C functions one to one; null is C's {@code NULL}. {@link #dispatchAsync} and {@link #combineAsync} do
- * the same on an {@link EpBuffers} and are made for graphs. None of them allocates or, unless said, waits. Arguments are checked against
- * the rules when they are first used together; afterwards their rows are compared.
+ * <p>The explicit calls mirror the C functions one to one; null is C's {@code NULL}. {@link #dispatchAsync} and {@link
+ * #combineAsync} do the same on an {@link EpBuffers} and are made for graphs. None of them allocates or, unless said,
+ * waits. Arguments are checked against the rules when they are first used together; afterwards their rows are compared.
  *
- * <p>Belongs to the thread of its group: every method but close, isClosed and toString throws {@link IllegalStateException} on another
- * one, and after close.
+ * <p>Belongs to the thread of its group: every method but close, isClosed and toString throws {@link
+ * IllegalStateException} on another one, and after close.
  */
 public final class EpHandle extends NativeObject {
     private static final Logger LOG = LoggerFactory.getLogger(EpHandle.class);
@@ -74,10 +76,10 @@ public final class EpHandle extends NativeObject {
     }
 
     /**
-     * Sets the routing, {@code ncclEpUpdateHandle}. High throughput: collective, enqueued, captured; the tensor may change once
-     * the stream has passed. Low latency: keeps T and the address of the tensor, whose contents dispatch and combine read when
-     * they run; a capture records nothing of it, so an update between replays changes later eager calls and captures, not the
-     * graph: to route anew, write into the tensor that was captured.
+     * Sets the routing, {@code ncclEpUpdateHandle}. High throughput: collective, enqueued, captured; the tensor may
+     * change once the stream has passed. Low latency: keeps T and the address of the tensor, whose contents dispatch
+     * and combine read when they run; a capture records nothing of it, so an update between replays changes later eager
+     * calls and captures, not the graph: to route anew, write into the tensor that was captured.
      *
      * @param topkIdx int64 or int32 {@code [T, topK]}: experts from 0, or negative for none
      * @param info high throughput: counters to write, or null. Low latency: null
@@ -133,13 +135,14 @@ public final class EpHandle extends NativeObject {
     }
 
     /**
-     * Checks a routing on the host, before it is copied to the device: nothing looks at it there, and an expert that does not
-     * exist corrupts memory. A token may name an expert twice; in EXPERT_MAJOR of low latency each time takes a row of the expert's
-     * zone, which has {@code maxTokensPerRank} for every rank.
+     * Checks a routing on the host, before it is copied to the device: nothing looks at it there, and an expert that
+     * does not exist corrupts memory. A token may name an expert twice; in EXPERT_MAJOR of low latency each time takes
+     * a row of the expert's zone, which has {@code maxTokensPerRank} for every rank.
      *
      * @param host {@code [count, topK]}
      * @param type INT64 or INT32
-     * @throws IllegalArgumentException if an expert is not below the number of experts, or is named more often than its zone has room
+     * @throws IllegalArgumentException if an expert is not below the number of experts, or is named more often than
+     *     its zone has room
      *         for; negative means none
      */
     public void checkRouting(MemorySegment host, DataType type, long count) {
@@ -148,7 +151,8 @@ public final class EpHandle extends NativeObject {
     }
 
     /**
-     * {@link #dispatch(DispatchInputs, DispatchOutputs, LayoutInfo, DispatchConfig, CudaStream)}: forward, without a recipe, all at once.
+     * {@link #dispatch(DispatchInputs, DispatchOutputs, LayoutInfo, DispatchConfig, CudaStream)}: forward, without a
+     * recipe, all at once.
      *
      * @param info low latency: counters to write. High throughput: how experts are numbered, or null
      * @throws IllegalArgumentException if an argument breaks a rule
@@ -158,15 +162,16 @@ public final class EpHandle extends NativeObject {
     }
 
     /**
-     * Sends tokens to the ranks of their experts, {@code ncclEpDispatch}. Collective, enqueued. High throughput without windows,
-     * or eager, waits for this rank's part of the update before it enqueues, unless captured.
+     * Sends tokens to the ranks of their experts, {@code ncclEpDispatch}. Collective, enqueued. High throughput without
+     * windows, or eager, waits for this rank's part of the update before it enqueues, unless captured.
      *
      * @param inputs rows of T tokens
      * @param outputs room for the rows of the layout
      * @param info low latency: counters to write. High throughput: only how experts are numbered, or null
      * @param config null for a forward pass without a recipe, all at once
      * @throws IllegalArgumentException if an argument breaks a rule; nothing has changed then
-     * @throws IllegalStateException before the first update, while a send half is pending, or if memory of the arguments is closed
+     * @throws IllegalStateException before the first update, while a send half is pending, or if memory of the
+     *     arguments is closed
      * @throws NcclException if the library refuses
      */
     public void dispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
@@ -227,7 +232,8 @@ public final class EpHandle extends NativeObject {
     }
 
     /**
-     * {@link #combine(CombineInputs, CombineOutputs, CombineConfig, CudaStream)}: forward, without a recipe, all at once.
+     * {@link #combine(CombineInputs, CombineOutputs, CombineConfig, CudaStream)}: forward, without a recipe, all at
+     * once.
      *
      * @throws IllegalArgumentException if an argument breaks a rule
      */
@@ -236,14 +242,15 @@ public final class EpHandle extends NativeObject {
     }
 
     /**
-     * Brings expert outputs home and adds them up, {@code ncclEpCombine}. Collective, enqueued. Low latency EXPERT_MAJOR weights
-     * them; the others add, so that experts weight them before.
+     * Brings expert outputs home and adds them up, {@code ncclEpCombine}. Collective, enqueued. Low latency
+     * EXPERT_MAJOR weights them; the others add, so that experts weight them before.
      *
      * @param inputs rows in the places where dispatch has put theirs
      * @param outputs rows of T tokens
      * @param config null for a forward pass without a recipe, all at once
      * @throws IllegalArgumentException if an argument breaks a rule; nothing has changed then
-     * @throws IllegalStateException before a dispatch of this routing, while a send half is pending, or if memory is closed
+     * @throws IllegalStateException before a dispatch of this routing, while a send half is pending, or if memory
+     *     is closed
      * @throws NcclException if the library refuses
      */
     public void combine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config,
@@ -261,9 +268,8 @@ public final class EpHandle extends NativeObject {
         group.checkDevices(inputs.tensors());
         group.checkDevices(outputs.tensors());
         CombineConfig how = config == null ? CombineConfig.defaults() : config;
-        LayerTensors.Combine given = new LayerTensors.Combine(inputs.tokens().facts(),
-                EpTensor.facts(inputs.weights()), EpTensor.facts(inputs.scales()), outputs.tokens().facts(),
-                EpTensor.facts(outputs.weights()));
+        LayerTensors.Combine given = new LayerTensors.Combine(inputs.tokens().facts(), EpTensor.facts(inputs.weights()),
+                EpTensor.facts(inputs.scales()), outputs.tokens().facts(), EpTensor.facts(outputs.weights()));
         if (lowLatency) {
             LowLatencyRules.checkCombine(shape, count, given, how);
         } else {
@@ -272,15 +278,15 @@ public final class EpHandle extends NativeObject {
         outputs.checked(new CheckedArguments(shape, inputs, config, null, outputs.tensors(), inputs.tensors()));
     }
 
-    private void enqueueCombine(long self, CombineInputs inputs, CombineOutputs outputs,
-            @Nullable CombineConfig config, CudaStream stream) {
+    private void enqueueCombine(long self, CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config,
+            CudaStream stream) {
         state.checkCombine(stream);
         if (stream.isCapturing()) {
             retain(stream, inputs, outputs);
         }
         CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
-        int status = HotCalls.combine(self, inputs.address(), outputs.address(),
-                config == null ? 0 : config.address(), stream.address());
+        int status = HotCalls.combine(self, inputs.address(), outputs.address(), config == null ? 0 : config.address(),
+                stream.address());
         Reference.reachabilityFence(inputs);
         Reference.reachabilityFence(outputs);
         if (event != null) {
@@ -295,11 +301,12 @@ public final class EpHandle extends NativeObject {
     }
 
     /**
-     * Does the other half of the operation that was {@code sendOnly}, {@code ncclEpComplete}: enqueued on the stream of its
-     * first half. Collective with the other ranks' first halves. Does nothing if none is pending in this handle, and for high
-     * throughput.
+     * Does the other half of the operation that was {@code sendOnly}, {@code ncclEpComplete}: enqueued on the stream of
+     * its first half. Collective with the other ranks' first halves. Does nothing if none is pending in this handle,
+     * and for high throughput.
      *
-     * @throws IllegalStateException if the first half was captured and this is not, or the other way round, or its memory is closed
+     * @throws IllegalStateException if the first half was captured and this is not, or the other way round, or its
+     *     memory is closed
      * @throws NcclException if the library refuses
      */
     public void complete() {
@@ -318,8 +325,9 @@ public final class EpHandle extends NativeObject {
     }
 
     /**
-     * Device buffers at maximum capacity, at addresses that never change, for {@link #dispatchAsync} and {@link #combineAsync}.
-     * High throughput: collective, since received rows lie in windows. A handle may have several, of different recipes too.
+     * Device buffers at maximum capacity, at addresses that never change, for {@link #dispatchAsync} and {@link
+     * #combineAsync}. High throughput: collective, since received rows lie in windows. A handle may have several, of
+     * different recipes too.
      *
      * @throws IllegalArgumentException if the group cannot move such rows; names all that is wrong
      * @throws CudaException if there is not enough memory; nothing stays allocated then
@@ -332,8 +340,8 @@ public final class EpHandle extends NativeObject {
     }
 
     /**
-     * Update and dispatch on {@code buffers}. Capturable; does not wait, allocate or read counts on the host. What a capture fixes is
-     * {@code count}: replays serve as many tokens or fewer, the rest with a routing of -1.
+     * Update and dispatch on {@code buffers}. Capturable; does not wait, allocate or read counts on the host. What a
+     * capture fixes is {@code count}: replays serve as many tokens or fewer, the rest with a routing of -1.
      *
      * @param count tokens of this rank, 0 to {@link EpBuffers#maxTokens()}
      * @throws IllegalArgumentException if the buffers are another handle's, or there are too many tokens
@@ -353,7 +361,8 @@ public final class EpHandle extends NativeObject {
     }
 
     /**
-     * The same with {@link EpBuffers#dispatchConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does the rest then.
+     * The same with {@link EpBuffers#dispatchConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does
+     * the rest then.
      *
      * @throws IllegalArgumentException if the recipe is not that of the buffers
      */
@@ -370,8 +379,8 @@ public final class EpHandle extends NativeObject {
     }
 
     /**
-     * Combine on {@code buffers}: the experts' outputs of the tokens of the last {@link #dispatchAsync}. Capturable; does not
-     * wait or allocate.
+     * Combine on {@code buffers}: the experts' outputs of the tokens of the last {@link #dispatchAsync}. Capturable;
+     * does not wait or allocate.
      *
      * @throws IllegalArgumentException if the buffers are another handle's, or were used for another number of tokens
      * @throws IllegalStateException before a dispatch, or while a send half is pending
@@ -400,7 +409,8 @@ public final class EpHandle extends NativeObject {
     }
 
     /**
-     * The same with {@link EpBuffers#combineConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does the rest then.
+     * The same with {@link EpBuffers#combineConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does
+     * the rest then.
      *
      * @throws IllegalArgumentException if the recipe is not that of the buffers
      */
@@ -415,9 +425,10 @@ public final class EpHandle extends NativeObject {
     }
 
     /**
-     * Makes the library compile and load the kernels that dispatch and combine on {@code buffers} need, which would otherwise happen in
-     * the first capture: runs both once, without a valid token, and waits for them. Collective. Leaves the contents of the buffers as they
-     * were; takes the memory of a routing and of combined tokens for that time.
+     * Makes the library compile and load the kernels that dispatch and combine on {@code buffers} need, which would
+     * otherwise happen in the first capture: runs both once, without a valid token, and waits for them. Collective.
+     * Leaves the contents of the buffers as they were; takes the memory of a routing and of combined tokens for that
+     * time.
      *
      * @param count as for {@link #dispatchAsync}
      * @throws WaitTimeoutException if another rank does not take part within the communicator's limit
@@ -465,11 +476,6 @@ public final class EpHandle extends NativeObject {
         return state.tokens();
     }
 
-    /** Whether a send half of this handle is pending: {@link #complete()} is to follow. */
-    public boolean isSendPending() {
-        return groupState.isPendingOf(this);
-    }
-
     HandleState state() {
         return state;
     }
@@ -494,7 +500,8 @@ public final class EpHandle extends NativeObject {
     /** Destroys natively, {@code ncclEpHandleDestroy}, which does not wait for the device itself; or abandons it. */
     private void release(long released, Deadline deadline) {
         group.handles().remove(this);
-        String reason = group.communicator().lost();
+        Communicator communicator = group.communicator();
+        String reason = group.config().hasMask() ? communicator.lost() : communicator.lostForCollectives();
         if (reason == null && !group.device().awaitLastUse(deadline.remaining())) {
             reason = "work that may use it is still pending after " + deadline + ", or has failed";
         }

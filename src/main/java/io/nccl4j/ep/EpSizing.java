@@ -3,9 +3,9 @@ package io.nccl4j.ep;
 import io.nccl4j.nccl.DataType;
 
 /**
- * What a group takes in memory, before anything is allocated. Pure arithmetic: no library, no device. Handle memory is asked of
- * the library instead: {@link EpGroup#handleMemoryBytes(Layout, int)}. The environment variables by which NCCL EP chooses how
- * EXPERT_MAJOR works count as they do there.
+ * What a group takes in memory, before anything is allocated. Pure arithmetic: no library, no device. Handle memory is
+ * asked of the library instead: {@link EpGroup#handleMemoryBytes(Layout, int)}. The environment variables by which NCCL
+ * EP chooses how EXPERT_MAJOR works count as they do there.
  */
 public final class EpSizing {
 
@@ -29,8 +29,8 @@ public final class EpSizing {
     }
 
     /**
-     * The length to which rows must be padded so that a whole layer can move them: a multiple of 512 elements in low latency, of 16
-     * bytes and 8 elements in high throughput.
+     * The length to which rows must be padded so that a whole layer can move them: a multiple of 512 elements in low
+     * latency, of 16 bytes and 8 elements in high throughput.
      *
      * @param hidden elements of a row of the model
      * @throws IllegalArgumentException if it is not positive
@@ -44,7 +44,8 @@ public final class EpSizing {
     }
 
     /**
-     * The next number of experts, from {@code experts} on, that a group on so many ranks can have; the further ones get no token.
+     * The next number of experts, from {@code experts} on, that a group on so many ranks can have; the further ones get
+     * no token.
      *
      * @throws IllegalArgumentException if a number is not positive
      */
@@ -72,15 +73,16 @@ public final class EpSizing {
     }
 
     /**
-     * Bytes of the window that a high-throughput group registers, if all ranks can reach each other's memory; 0 for low latency.
+     * Bytes of the window that a high-throughput group registers, if all ranks can reach each other's memory; 0 for low
+     * latency.
      */
     public long windowBytes() {
         return config.algorithm() == Algorithm.LOW_LATENCY ? 0 : SizeFormulas.windowBytes(config.shape(), ranks);
     }
 
     /**
-     * The most rows that a rank may receive: the budget of a high-throughput group (in its eager mode the bound on what can
-     * come), all zones or regions of a low-latency one.
+     * The most rows that a rank may receive: the budget of a high-throughput group (in its eager mode the bound on what
+     * can come), all zones or regions of a low-latency one.
      */
     public long receiveRows() {
         return SizeFormulas.receiveRows(config.shape(), ranks);
@@ -97,8 +99,8 @@ public final class EpSizing {
     }
 
     /**
-     * Bytes of {@link EpHandle#allocateBuffers(BufferConfig)} for the layout and top-k of the configuration. The rules for the rows
-     * are checked, so that they are told before a group exists.
+     * Bytes of {@link EpHandle#allocateBuffers(BufferConfig)} for the layout and top-k of the configuration. The rules
+     * for the rows are checked, so that they are told before a group exists.
      *
      * @throws IllegalArgumentException if the group cannot move such rows
      * @throws IllegalStateException if the configuration names no layout or no top-k

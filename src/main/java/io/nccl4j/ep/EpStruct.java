@@ -11,8 +11,8 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A struct of tensors that is passed by pointer. Written once; its memory is freed when it is collected. Using it is refused when the
- * memory of one of its tensors is closed.
+ * A struct of tensors that is passed by pointer. Written once; its memory is freed when it is collected. Using it is
+ * refused when the memory of one of its tensors is closed.
  */
 abstract class EpStruct {
     /** Size and magic come first in every struct. */
@@ -80,8 +80,8 @@ abstract class EpStruct {
     }
 
     /** Whether it was checked last for handles of {@code shape}, together with the rest. */
-    final boolean isChecked(HandleShape shape, @Nullable Object second, @Nullable Object third,
-            @Nullable Object fourth, long tokens) {
+    final boolean isChecked(HandleShape shape, @Nullable Object second, @Nullable Object third, @Nullable Object fourth,
+            long tokens) {
         CheckedArguments last = checked;
         return last != null && last.hold(shape, second, third, fourth, tokens);
     }

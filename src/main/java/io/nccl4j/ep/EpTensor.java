@@ -15,11 +15,12 @@ import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A tensor in device memory, {@code ncclEpTensor_t}: contiguous, rows first. Its descriptor is written once: make a tensor once, and
- * change its {@link #rows(long) rows} from step to step. ({@code ncclEpTensorAlloc} would put the same descriptor into memory of the
- * library.)
+ * A tensor in device memory, {@code ncclEpTensor_t}: contiguous, rows first. Its descriptor is written once: make a
+ * tensor once, and change its {@link #rows(long) rows} from step to step. ({@code ncclEpTensorAlloc} would put the same
+ * descriptor into memory of the library.)
  *
- * <p>Used by one thread at a time. It does not own its memory; after the memory, or its window, is closed every use is refused.
+ * <p>Used by one thread at a time. It does not own its memory; after the memory, or its window, is closed every use is
+ * refused.
  */
 public final class EpTensor {
     private final DeviceMemory memory;
@@ -88,8 +89,8 @@ public final class EpTensor {
     }
 
     /**
-     * A tensor in a window, which the other ranks can read and write directly ({@code win_hdl}, {@code win_offset}). All ranks
-     * must use the same offset.
+     * A tensor in a window, which the other ranks can read and write directly ({@code win_hdl}, {@code win_offset}).
+     * All ranks must use the same offset.
      *
      * @param shape its extents, rows first
      * @throws IllegalArgumentException if an extent is negative, or the slice is too small
@@ -105,8 +106,8 @@ public final class EpTensor {
     }
 
     /**
-     * Sets the number of rows, the first extent, and returns this tensor. A few nanoseconds, nothing allocated. Work that was
-     * enqueued or captured before keeps the number that it was given.
+     * Sets the number of rows, the first extent, and returns this tensor. A few nanoseconds, nothing allocated. Work
+     * that was enqueued or captured before keeps the number that it was given.
      *
      * @param count from 0 to the first extent of the shape
      * @throws IllegalArgumentException if there is no room for so many
@@ -158,7 +159,10 @@ public final class EpTensor {
         return data;
     }
 
-    /** The memory that it lies in: at its start, or in that of its window. Tensors of {@link EpBuffers} start their memory. */
+    /**
+     * The memory that it lies in: at its start, or in that of its window. Tensors of {@link EpBuffers} start their
+     * memory.
+     */
     public DeviceMemory memory() {
         return memory;
     }

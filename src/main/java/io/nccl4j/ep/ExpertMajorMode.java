@@ -6,8 +6,8 @@ import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How a high-throughput group brings a token to several experts of one rank. NCCL EP chooses by its environment variables and by
- * {@link ZeroCopy}; the rules for budgets and expert numbers depend on it.
+ * How a high-throughput group brings a token to several experts of one rank. NCCL EP chooses by its environment
+ * variables and by {@link ZeroCopy}; the rules for budgets and expert numbers depend on it.
  */
 enum ExpertMajorMode {
     /** One row arrives, a kernel copies it to the experts' zones. */

@@ -4,7 +4,10 @@ import static java.lang.foreign.ValueLayout.JAVA_SHORT;
 
 import java.lang.foreign.MemorySegment;
 
-/** Conversion of rows of float16, IEEE 754 binary16. Values round to nearest, ties to even; too large ones become infinite. */
+/**
+ * Conversion of rows of float16, IEEE 754 binary16. Values round to nearest, ties to even; too large ones become
+ * infinite.
+ */
 public final class Float16 {
     private Float16() {
     }

@@ -28,8 +28,7 @@ final class GroupMask {
     private @Nullable Staging staging;
 
     /** @param exists whether the group was created with masks */
-    GroupMask(NativeObject group, Communicator communicator, boolean exists, GroupState state,
-            RdmaBuffer rdmaBuffer) {
+    GroupMask(NativeObject group, Communicator communicator, boolean exists, GroupState state, RdmaBuffer rdmaBuffer) {
         this.group = group;
         this.communicator = communicator;
         this.exists = exists;
@@ -132,7 +131,7 @@ final class GroupMask {
                 state);
         MemorySegment self = segment();
         MemorySegment queue = MemorySegment.ofAddress(stream.address());
-        communicator.callCollectively("ncclEpMaskClean", communicator.limit(), () -> {
+        communicator.callAmongSurvivors("ncclEpMaskClean", communicator.limit(), () -> {
             int status = NcclEp.ncclEpMaskClean(self, queue);
             if (status != 0) {
                 throw communicator.failed("ncclEpMaskClean", status);

@@ -26,11 +26,13 @@ final class GroupRules {
         v.addIf(Rule.GROUP_TOPK, c.topK() < 0 || c.topK() > c.experts(), "topK is %d: must be from 1 to the %d experts",
                 c.topK(), c.experts());
         Duration timeout = c.timeout();
-        v.addIf(Rule.TIMEOUT, timeout != null
-                && (timeout.compareTo(Duration.ofMillis(1)) < 0 || timeout.compareTo(LONGEST_TIMEOUT) > 0),
+        v.addIf(Rule.TIMEOUT,
+                timeout != null
+                        && (timeout.compareTo(Duration.ofMillis(1)) < 0 || timeout.compareTo(LONGEST_TIMEOUT) > 0),
                 "timeout is %s: must be at least a millisecond, and at most 2^63 nanoseconds", timeout);
-        v.addIf(Rule.GROUP_SIZES, c.maxSms() < 0 || c.queuePairs() < 0 || c.channels() < 0 || c.rdmaBufferBytes() < 0
-                || c.receiveRows() < 0,
+        v.addIf(Rule.GROUP_SIZES,
+                c.maxSms() < 0 || c.queuePairs() < 0 || c.channels() < 0 || c.rdmaBufferBytes() < 0
+                        || c.receiveRows() < 0,
                 "maxSms %d, queuePairs %d, channels %d, rdmaBufferBytes %d, maxReceiveRows %d: must not be negative",
                 c.maxSms(), c.queuePairs(), c.channels(), c.rdmaBufferBytes(), c.receiveRows());
         v.addIf(Rule.ALIGNMENT, c.alignment() != 0 && !isPowerOfTwo(c.alignment()),

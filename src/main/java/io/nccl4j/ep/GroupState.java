@@ -5,8 +5,9 @@ import io.nccl4j.internal.CaptureScope;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The state that the handles of a group share: the send half that is pending among them, of which there can be one, since buffers
- * alternate with every operation and the device traps if another begins; and a count of changes that launches of graphs must look at.
+ * The state that the handles of a group share: the send half that is pending among them, of which there can be one,
+ * since buffers alternate with every operation and the device traps if another begins; and a count of changes that
+ * launches of graphs must look at.
  */
 final class GroupState {
     private @Nullable Object handle;

@@ -8,8 +8,8 @@ import java.lang.foreign.SegmentAllocator;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How a handle is made, {@code ncclEpHandleConfig_t} and the {@code handle_mem} argument. Immutable; each method returns a
- * changed one.
+ * How a handle is made, {@code ncclEpHandleConfig_t} and the {@code handle_mem} argument. Immutable; each method
+ * returns a changed one.
  */
 public final class HandleConfig {
     private static final HandleConfig DEFAULTS = new HandleConfig(0, null);
@@ -36,8 +36,8 @@ public final class HandleConfig {
     }
 
     /**
-     * The handle's state lies in this memory of the caller's, which stays the caller's and cannot be closed before the handle.
-     * At least {@link EpGroup#handleMemoryBytes} bytes, at a multiple of 256. One handle at a time.
+     * The handle's state lies in this memory of the caller's, which stays the caller's and cannot be closed before the
+     * handle. At least {@link EpGroup#handleMemoryBytes} bytes, at a multiple of 256. One handle at a time.
      */
     public HandleConfig memory(DeviceMemory block) {
         return new HandleConfig(alignment, block);

@@ -16,8 +16,7 @@ record HandleShape(GroupShape config, int ranks, Layout layout, int topK, long r
         int alignment, DeviceLimits device) {
 
     /** @param alignment of the handle; 0 for the group's default */
-    static HandleShape of(GroupShape config, int ranks, Layout layout, int topK, int alignment,
-            DeviceLimits device) {
+    static HandleShape of(GroupShape config, int ranks, Layout layout, int topK, int alignment, DeviceLimits device) {
         return new HandleShape(config, ranks, layout, topK, SizeFormulas.receiveRows(config, ranks),
                 ExpertMajorMode.of(config.zeroCopy()), Math.max(1, alignment > 0 ? alignment : config.alignment()),
                 device);
@@ -41,7 +40,9 @@ record HandleShape(GroupShape config, int ranks, Layout layout, int topK, long r
         return config.maxTokensPerRank();
     }
 
-    /** Extents of received rows but the last: zones or regions and rows in each, or all rows of a high-throughput group. */
+    /**
+     * Extents of received rows but the last: zones or regions and rows in each, or all rows of a high-throughput group.
+     */
     long[] receivedRows() {
         if (!isLowLatency()) {
             return new long[]{receiveRows};

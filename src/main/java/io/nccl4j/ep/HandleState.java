@@ -5,8 +5,8 @@ import io.nccl4j.internal.CaptureScope;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The routing that the next call of a handle works with: dispatch with that of the last update, combine with that of the last dispatch;
- * and whether those will have run by then.
+ * The routing that the next call of a handle works with: dispatch with that of the last update, combine with that of
+ * the last dispatch; and whether those will have run by then.
  */
 final class HandleState {
     private static final long NONE = -1;
@@ -89,8 +89,8 @@ final class HandleState {
     }
 
     /**
-     * A graph is about to be launched whose last captured update, or low-latency dispatch, had this routing: the state on the device will
-     * be that, and eager calls that were made for another one must not use it.
+     * A graph is about to be launched whose last captured update, or low-latency dispatch, had this routing: the state
+     * on the device will be that, and eager calls that were made for another one must not use it.
      */
     void replayed(@Nullable EpTensor source, long count) {
         if (!lowLatency) {
@@ -104,7 +104,10 @@ final class HandleState {
         }
     }
 
-    /** T of the last update. The library would take it from the tensor if there was none, and read maps that nobody wrote. */
+    /**
+     * T of the last update. The library would take it from the tensor if there was none, and read maps that nobody
+     * wrote.
+     */
     long tokensFor(String call, long rows) {
         Rule.UPDATED.refuseIf(tokens == NONE,
                 "%s of %s before its first update, or after a graph has updated it for another number of tokens: "
@@ -149,7 +152,9 @@ final class HandleState {
         }
     }
 
-    /** Low latency: no other operation is half done, and the routing that the device is going to read is still there. */
+    /**
+     * Low latency: no other operation is half done, and the routing that the device is going to read is still there.
+     */
     private boolean canBegin() {
         EpTensor read = routing;
         return !group.isPending() && read != null && !read.isClosed();

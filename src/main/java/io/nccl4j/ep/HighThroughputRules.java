@@ -61,14 +61,14 @@ final class HighThroughputRules {
                 eager ? "as many as tokens, " : "at least the receive budget, ", needed);
     }
 
-    private static boolean differs(@Nullable TensorShape given,
-            @Nullable TensorShape expected) {
+    private static boolean differs(@Nullable TensorShape given, @Nullable TensorShape expected) {
         return expected == null ? given != null : given == null || !given.isLike(expected);
     }
 
     /**
      * @param tokens of the last update
-     * @param dispatchedRows of the output of the dispatch before, which the library has found sufficient; -1 if there was none
+     * @param dispatchedRows of the output of the dispatch before, which the library has found sufficient; -1 if
+     *     there was none
      */
     static void checkCombine(HandleShape s, long tokens, LayerTensors.Combine given, CombineConfig config,
             long dispatchedRows) {
@@ -98,16 +98,14 @@ final class HighThroughputRules {
     private static void checkBackward(HandleShape s, long tokens, LayerTensors.Combine given) {
         long rows = given.outputs().rows();
         Rule.COMBINE_ROWS.refuseIf(rows > s.receiveRows(),
-                "gradients have %d rows: a backward combine takes at most %d",
-                rows, s.receiveRows());
+                "gradients have %d rows: a backward combine takes at most %d", rows, s.receiveRows());
         TensorShape weights = given.gradients();
         TensorShape outWeights = given.weights();
         Rule.HT_DIRECTION.refuseIf(outWeights == null || !outWeights.has(DataType.FLOAT32, tokens, s.topK()),
                 "weights out are %s: the backward pass needs FLOAT32 [%d, %d]", outWeights, tokens, s.topK());
-        boolean fits = weights != null
-                && (s.isExpertMajor()
-                        ? weights.has(DataType.FLOAT32, rows)
-                        : weights.has(DataType.FLOAT32, rows, s.topK()));
+        boolean fits = weights != null && (s.isExpertMajor()
+                ? weights.has(DataType.FLOAT32, rows)
+                : weights.has(DataType.FLOAT32, rows, s.topK()));
         Rule.HT_DIRECTION.refuseIf(!fits, "weights in are %s: the backward pass needs FLOAT32 [%d%s]", weights, rows,
                 s.isExpertMajor() ? "" : ", " + s.topK());
     }

@@ -5,8 +5,9 @@ import io.nccl4j.internal.CaptureScope;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Whether the last call of a kind has run, or will have run, before work that is enqueued next. A captured call has not until its graph
- * is launched; but for work that is captured after it, in the same graph or in one that may not be launched before, it will have.
+ * Whether the last call of a kind has run, or will have run, before work that is enqueued next. A captured call has not
+ * until its graph is launched; but for work that is captured after it, in the same graph or in one that may not be
+ * launched before, it will have.
  */
 final class LastCall {
     private boolean done;

@@ -6,8 +6,9 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The tensors of a layer's update, dispatch and combine by algorithm and layout; null for one that is not there. The one table of
- * their types and extents: buffers are allocated by it, sizes added up from it, and the arguments of calls compared with it.
+ * The tensors of a layer's update, dispatch and combine by algorithm and layout; null for one that is not there. The
+ * one table of their types and extents: buffers are allocated by it, sizes added up from it, and the arguments of calls
+ * compared with it.
  *
  * @param routing of this rank's tokens, {@code topk_idx}
  * @param dispatch in and out
@@ -45,9 +46,7 @@ record LayerTensors(TensorShape routing, Dispatch dispatch, Counters counters, C
                             ? wide(DataType.FLOAT32, rows, s.topK())
                             : lowLatency ? null : TensorShape.of(DataType.FLOAT32, rows),
                     experts ? null : wide(lowLatency ? DataType.INT32 : DataType.INT64, rows, s.topK()),
-                    scaleType == null
-                            ? null
-                            : window(lowLatency, wide(scaleType, rows, format.scaleElements())));
+                    scaleType == null ? null : window(lowLatency, wide(scaleType, rows, format.scaleElements())));
         }
     }
 
@@ -65,8 +64,7 @@ record LayerTensors(TensorShape routing, Dispatch dispatch, Counters counters, C
         static Counters of(HandleShape s) {
             boolean perRank = s.layout() == Layout.RANK_MAJOR;
             TensorShape perExpert = TensorShape.of(DataType.INT32, s.localExperts());
-            return new Counters(perRank ? null : perExpert,
-                    perRank ? TensorShape.of(DataType.INT32, s.ranks()) : null,
+            return new Counters(perRank ? null : perExpert, perRank ? TensorShape.of(DataType.INT32, s.ranks()) : null,
                     s.isExpertMajor() && !s.isLowLatency() ? perExpert : null,
                     s.isLowLatency() ? null : TensorShape.of(DataType.INT32, 1));
         }
@@ -85,8 +83,7 @@ record LayerTensors(TensorShape routing, Dispatch dispatch, Counters counters, C
             TensorShape combined, @Nullable TensorShape weights) {
 
         /** Of a forward pass. */
-        static Combine of(HandleShape s, DataType type, long hidden, CombineRecipe recipe, long tokens,
-                long... rows) {
+        static Combine of(HandleShape s, DataType type, long hidden, CombineRecipe recipe, long tokens, long... rows) {
             return new Combine(window(s.isLowLatency(), wide(type, rows, hidden)), null,
                     recipe == CombineRecipe.NVFP4 ? wide(DataType.FLOAT32, rows, 1) : null,
                     TensorShape.of(type, tokens, hidden),
@@ -109,9 +106,7 @@ record LayerTensors(TensorShape routing, Dispatch dispatch, Counters counters, C
     }
 
     private static TensorShape wide(DataType type, long[] rows, long width) {
-        return rows.length == 1
-                ? TensorShape.of(type, rows[0], width)
-                : TensorShape.of(type, rows[0], rows[1], width);
+        return rows.length == 1 ? TensorShape.of(type, rows[0], width) : TensorShape.of(type, rows[0], rows[1], width);
     }
 
     /** Routing weights of this rank's tokens, which every layout has: in dispatch, or in combine. */
@@ -120,9 +115,10 @@ record LayerTensors(TensorShape routing, Dispatch dispatch, Counters counters, C
     }
 
     long totalBytes() {
-        return Stream.of(routing, dispatch.tokens, dispatch.scales, weights(), dispatch.received,
-                dispatch.receivedWeights, dispatch.receivedIndices, dispatch.receivedScales, combine.outputs,
-                combine.scales, combine.combined, counters.experts, counters.sourceRanks, counters.offsets,
-                counters.total).filter(Objects::nonNull).mapToLong(TensorShape::bytes).reduce(0, Math::addExact);
+        return Stream
+                .of(routing, dispatch.tokens, dispatch.scales, weights(), dispatch.received, dispatch.receivedWeights,
+                        dispatch.receivedIndices, dispatch.receivedScales, combine.outputs, combine.scales,
+                        combine.combined, counters.experts, counters.sourceRanks, counters.offsets, counters.total)
+                .filter(Objects::nonNull).mapToLong(TensorShape::bytes).reduce(0, Math::addExact);
     }
 }

@@ -5,8 +5,8 @@ import io.nccl4j.bindings.ncclep.NcclEp;
 /** How received tokens lie in the output of dispatch, {@code ncclEpLayout_t}. */
 public enum Layout {
     /**
-     * A zone per local expert; a token is there once for each of its experts. LL: {@code [localExperts, ranks * maxTokensPerRank,
-     * hidden]}; HT: {@code [rows, hidden]}, zones one after the other.
+     * A zone per local expert; a token is there once for each of its experts. LL: {@code [localExperts, ranks *
+     * maxTokensPerRank, hidden]}; HT: {@code [rows, hidden]}, zones one after the other.
      */
     EXPERT_MAJOR(NcclEp.NCCL_EP_LAYOUT_EXPERT_MAJOR()),
     /** A region per source rank; a token is there once: {@code [ranks, maxTokensPerRank, hidden]}. Low latency only. */

@@ -5,8 +5,8 @@ import io.nccl4j.bindings.ncclep.ncclEpLayoutInfo_t;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Where received tokens lie, {@code ncclEpLayoutInfo_t}: counters that the device writes. High throughput takes it in update,
- * low latency in dispatch. Made once, not in each step.
+ * Where received tokens lie, {@code ncclEpLayoutInfo_t}: counters that the device writes. High throughput takes it in
+ * update, low latency in dispatch. Made once, not in each step.
  */
 public final class LayoutInfo extends EpStruct {
     private final @Nullable EpTensor expertCounters;
@@ -16,9 +16,8 @@ public final class LayoutInfo extends EpStruct {
     private final ExpertIds expertIds;
 
     private LayoutInfo(Builder b) {
-        super(ncclEpLayoutInfo_t.layout(),
-                NcclEp.NCCL_EP_LAYOUT_INFO_V2_SIZE(),
-                b.expertCounters, b.sourceRankCounters, b.expertOffsets, b.receivedTotal);
+        super(ncclEpLayoutInfo_t.layout(), NcclEp.NCCL_EP_LAYOUT_INFO_V2_SIZE(), b.expertCounters, b.sourceRankCounters,
+                b.expertOffsets, b.receivedTotal);
         this.expertCounters = b.expertCounters;
         this.sourceRankCounters = b.sourceRankCounters;
         this.expertOffsets = b.expertOffsets;
@@ -64,8 +63,8 @@ public final class LayoutInfo extends EpStruct {
         }
 
         /**
-         * Rows per local expert, {@code [localExperts]}: int32; in EXPERT_MAJOR of high throughput also int64, and padding
-         * counts.
+         * Rows per local expert, {@code [localExperts]}: int32; in EXPERT_MAJOR of high throughput also int64, and
+         * padding counts.
          */
         public Builder expertCounters(EpTensor value) {
             expertCounters = value;
@@ -78,7 +77,10 @@ public final class LayoutInfo extends EpStruct {
             return this;
         }
 
-        /** First row of each local expert's zone, {@code [localExperts]} int32 or int64: EXPERT_MAJOR of high throughput. */
+        /**
+         * First row of each local expert's zone, {@code [localExperts]} int32 or int64: EXPERT_MAJOR of high
+         * throughput.
+         */
         public Builder expertOffsets(EpTensor value) {
             expertOffsets = value;
             return this;

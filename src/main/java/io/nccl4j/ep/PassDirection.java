@@ -2,7 +2,9 @@ package io.nccl4j.ep;
 
 import io.nccl4j.bindings.ncclep.NcclEp;
 
-/** Which way through the model an operation belongs to, {@code ncclEpPassDir_t}. Low latency has the forward pass only. */
+/**
+ * Which way through the model an operation belongs to, {@code ncclEpPassDir_t}. Low latency has the forward pass only.
+ */
 public enum PassDirection {
     /** Tokens to experts, expert outputs home. */
     FORWARD(NcclEp.NCCL_EP_FWD_PASS()),

@@ -6,11 +6,11 @@ import java.lang.foreign.MemorySegment;
 import java.util.BitSet;
 
 /**
- * Which ranks of a low-latency group take part: the host's side of masks. The device's side is a tensor, so that the two cannot
- * be mixed up. Immutable.
+ * Which ranks of a low-latency group take part: the host's side of masks. The device's side is a tensor, so that the
+ * two cannot be mixed up. Immutable.
  *
- * <p>A mask is each rank's own view; nothing makes the ranks agree but their users. A rank that has missed operations can come
- * back only if it missed an even number of them.
+ * <p>A mask is each rank's own view; nothing makes the ranks agree but their users. A rank that has missed operations
+ * can come back only if it missed an even number of them.
  */
 public final class RankMask {
     private final int size;

@@ -5,8 +5,8 @@ import java.util.LinkedHashSet;
 import java.util.Set;
 
 /**
- * The RDMA buffer of a low-latency group: of a fixed size, or growing with its handles. Growth moves it, so that the graphs
- * captured before point to memory that is gone.
+ * The RDMA buffer of a low-latency group: of a fixed size, or growing with its handles. Growth moves it, so that the
+ * graphs captured before point to memory that is gone.
  */
 final class RdmaBuffer {
     private final boolean growing;
@@ -28,8 +28,7 @@ final class RdmaBuffer {
         long needed = sizing.rdmaBufferBytes();
         Rule.LL_BUFFER.refuseIf(config.rdmaBufferBytes() != 0 && config.rdmaBufferBytes() < needed,
                 "rdmaBufferBytes is %d: layout %s with topK %d needs %d", config.rdmaBufferBytes(), config.layout(),
-                config.topK(),
-                needed);
+                config.topK(), needed);
         return config.rdmaBufferBytes() > 0 ? config.rdmaBufferBytes() : needed;
     }
 
@@ -42,9 +41,8 @@ final class RdmaBuffer {
     void grew(HandleShape shape) {
         bytes = sizing.rdmaBufferBytes(shape.layout(), shape.topK());
         synchronized (captures) {
-            captures.forEach(
-                    capture -> capture.invalidate("the RDMA buffer of its EP group was replaced by one of " + bytes
-                            + " bytes; capture again"));
+            captures.forEach(capture -> capture.invalidate(
+                    "the RDMA buffer of its EP group was replaced by one of " + bytes + " bytes; capture again"));
             captures.clear();
         }
     }

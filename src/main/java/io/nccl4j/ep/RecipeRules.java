@@ -44,8 +44,8 @@ final class RecipeRules {
                 checkFits(s, f.tokenBytes(), v);
             }
             case QUANT_FWD -> {
-                v.addIf(Rule.RECIPE_TYPES, !FORWARDED.contains(f.type()), "tokens are %s: QUANT_FWD takes %s",
-                        f.type(), FORWARDED);
+                v.addIf(Rule.RECIPE_TYPES, !FORWARDED.contains(f.type()), "tokens are %s: QUANT_FWD takes %s", f.type(),
+                        FORWARDED);
                 checkVectors("tokens", f.tokenBytes(), v);
                 v.addIf(Rule.RECIPE_TYPES, f.scaleType() == null || !SCALES.contains(f.scaleType()),
                         "scales are %s: QUANT_FWD takes %s", f.scaleType(), SCALES);
@@ -103,8 +103,7 @@ final class RecipeRules {
     static void checkTokenRows(long tokens, LayerTensors.Dispatch given) {
         Rule.DISPATCH_TOKENS.refuseIf(
                 given.tokens().dimensions() != 2 || given.tokens().rows() != tokens
-                        || rowsDiffer(given.weights(), tokens)
-                        || rowsDiffer(given.scales(), tokens),
+                        || rowsDiffer(given.weights(), tokens) || rowsDiffer(given.scales(), tokens),
                 "tokens %s, weights %s, scales %s: must have %d rows each, those of the last update, "
                         + "and tokens be [%d, hidden]",
                 given.tokens(), given.weights(), given.scales(), tokens, tokens);
@@ -141,8 +140,8 @@ final class RecipeRules {
             case DS_FP8E3M4 -> {
                 Rule.RECIPE_SCALES.refuseIf(scales != null || outScales == null,
                         "scales %s in, %s out: DS_FP8E3M4 takes none and makes them", scales, outScales);
-                Rule.RECIPE_TYPES.refuseIf(tokens.type() != DataType.BFLOAT16,
-                        "tokens %s: DS_FP8E3M4 takes BFLOAT16", tokens);
+                Rule.RECIPE_TYPES.refuseIf(tokens.type() != DataType.BFLOAT16, "tokens %s: DS_FP8E3M4 takes BFLOAT16",
+                        tokens);
                 yield RowFormat.fp8(tokens.width());
             }
         };
@@ -158,8 +157,7 @@ final class RecipeRules {
         return format;
     }
 
-    private static void checkReceivedScales(HandleShape s, TensorShape received, TensorShape scales,
-            RowFormat format) {
+    private static void checkReceivedScales(HandleShape s, TensorShape received, TensorShape scales, RowFormat format) {
         Rule.RECIPE_TYPES.refuseIf(scales.type() != format.scaleType(), "received scales are %s: recipe %s gives %s",
                 scales, format.recipe(), format.scaleType());
         if (!s.isLowLatency()) {

@@ -51,8 +51,7 @@ final class RoutingRules {
 
     private static void checkCounter(HandleShape s, String name, @Nullable TensorShape counter, long length) {
         if (counter != null) {
-            Rule.HT_COUNTERS.refuseIf(
-                    counter.dimensions() != 1 || counter.rows() < length || !isIndex(counter.type()),
+            Rule.HT_COUNTERS.refuseIf(counter.dimensions() != 1 || counter.rows() < length || !isIndex(counter.type()),
                     "%s is %s: must be INT32 or INT64 with at least %d elements for %s", name, counter, length,
                     s.layout());
             AddressRules.checkElements(name, counter);
@@ -62,8 +61,7 @@ final class RoutingRules {
     /** A routing on the host, before it is copied to the device. */
     static void checkValues(HandleShape s, MemorySegment host, DataType type, long tokens) {
         Rule.ROUTING_TYPE.refuseIf(!isIndex(type), "the routing is %s: must be INT64 or INT32", type);
-        Rule.ROUTING_SHAPE.refuseIf(
-                tokens < 0 || tokens > host.byteSize() / type.byteSize() / s.topK(),
+        Rule.ROUTING_SHAPE.refuseIf(tokens < 0 || tokens > host.byteSize() / type.byteSize() / s.topK(),
                 "%d tokens: the routing has %d bytes, %d for a token", tokens, host.byteSize(),
                 (long) type.byteSize() * s.topK());
         boolean zones = s.isLowLatency() && s.isExpertMajor();

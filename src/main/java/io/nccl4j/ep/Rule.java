@@ -4,9 +4,9 @@ import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The conditions under which a native call is made. Whatever breaks one would end the process, hang the other ranks or corrupt
- * memory in the library, so it is checked here, before the call, and answered with an exception that says what was given and
- * what is allowed. The numbers are those of the sections of the semantics that state the rule.
+ * The conditions under which a native call is made. Whatever breaks one would end the process, hang the other ranks or
+ * corrupt memory in the library, so it is checked here, before the call, and answered with an exception that says what
+ * was given and what is allowed. The numbers are those of the sections of the semantics that state the rule.
  */
 enum Rule {
     /** A.1: a group and its handles are used by the thread that they are bound to. */

@@ -104,8 +104,9 @@ final class SizeFormulas {
     }
 
     private static IllegalArgumentException tooLarge(String name, String operator, long... values) {
-        return new IllegalArgumentException(name + ": " + LongStream.of(values).mapToObj(Long::toString)
-                .collect(Collectors.joining(operator)) + " is not a number from 0 to 2^63 - 1");
+        return new IllegalArgumentException(
+                name + ": " + LongStream.of(values).mapToObj(Long::toString).collect(Collectors.joining(operator))
+                        + " is not a number from 0 to 2^63 - 1");
     }
 
     static long alignUp(long value, long alignment) {

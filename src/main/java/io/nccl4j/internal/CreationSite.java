@@ -33,7 +33,7 @@ final class CreationSite implements Function<Stream<StackWalker.StackFrame>, Str
 
     private static boolean isOurs(String name) {
         return name.equals("io.nccl4j.NativeObject") || name.startsWith("io.nccl4j.internal.")
-                || name.startsWith("io.nccl4j.cuda.")
-                || name.startsWith("io.nccl4j.nccl.") || name.startsWith("io.nccl4j.ep.");
+                || name.startsWith("io.nccl4j.cuda.") || name.startsWith("io.nccl4j.nccl.")
+                || name.startsWith("io.nccl4j.ep.");
     }
 }

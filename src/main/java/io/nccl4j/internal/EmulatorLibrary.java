@@ -79,8 +79,7 @@ final class EmulatorLibrary {
      */
     private static Path privateFolder() throws IOException {
         Path parent = Path.of(System.getProperty("java.io.tmpdir"));
-        FileAttribute<?> ownerOnly = PosixFilePermissions
-                .asFileAttribute(PosixFilePermissions.fromString("rwx------"));
+        FileAttribute<?> ownerOnly = PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"));
         for (int attempt = 0;; attempt++) {
             try {
                 return Files.createDirectory(parent.resolve("nccl4j-" + Long.toHexString(System.nanoTime())),

@@ -39,8 +39,8 @@ final class LibraryVersion {
 
     private static String check(String file, String name, String symbol, int least, Question question) {
         if (SymbolLookup.loaderLookup().find(symbol).isEmpty()) {
-            throw new NativeLibraryException(
-                    file + " has no " + symbol + "; too old or not what it seems to be", List.of());
+            throw new NativeLibraryException(file + " has no " + symbol + "; too old or not what it seems to be",
+                    List.of());
         }
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(ValueLayout.JAVA_INT);

@@ -104,8 +104,8 @@ public final class Ownership {
     }
 
     /**
-     * Refuses a close: checks what {@link #onClose} has asked for, and that the objects that it {@link #owns} are held
-     * by each other and by this alone, so that either all of them are closed or none.
+     * Refuses a close: checks what {@link #onClose} has asked for; and that the objects that it {@link #owns} may be
+     * closed now too, and are held by each other and by this alone, so that either all of them are closed or none.
      */
     public void checkClose() {
         if (check != null) {
@@ -114,7 +114,11 @@ public final class Ownership {
         if (!owned.isEmpty()) {
             Set<ResourceNode> among = new HashSet<>(Set.of(node));
             owned.forEach(object -> among.add(of(object).node));
-            owned.forEach(object -> of(object).node.checkHolders(among));
+            for (NativeObject object : owned) {
+                Ownership part = of(object);
+                part.node.checkHolders(among);
+                part.checkClose();
+            }
         }
     }
 

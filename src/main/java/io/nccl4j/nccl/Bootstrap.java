@@ -51,8 +51,8 @@ public interface Bootstrap extends AutoCloseable {
             return CudaDevice.of(0);
         }
         throw new IllegalStateException("rank " + rank() + " is number " + local + " on its machine, counted from 0, "
-                + "and its process sees " + count + (count == 1 ? " device" : " devices")
-                + " (CUDA_VISIBLE_DEVICES is " + (visible == null ? "not set" : "'" + visible + "'")
+                + "and its process sees " + count + (count == 1 ? " device" : " devices") + " (CUDA_VISIBLE_DEVICES is "
+                + (visible == null ? "not set" : "'" + visible + "'")
                 + "): show it all devices of the machine, or exactly one with CUDA_VISIBLE_DEVICES");
     }
 

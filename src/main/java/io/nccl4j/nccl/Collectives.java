@@ -39,8 +39,7 @@ public final class Collectives {
      * @param receive {@code [size, count]}
      */
     public void allGather(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
-            DataType type,
-            CudaStream stream) {
+            DataType type, CudaStream stream) {
         enqueue("ncclAllGather", new Operand(send, sendOffset, count),
                 new Operand(receive, receiveOffset, perRank(count)), type, stream,
                 (from, to, self, queue) -> Nccl.ncclAllGather(from, to, count, type.code(), self, queue));
@@ -62,8 +61,7 @@ public final class Collectives {
      * @param receive {@code [count]}
      */
     public void allReduce(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
-            DataType type,
-            ReduceOp op, CudaStream stream) {
+            DataType type, ReduceOp op, CudaStream stream) {
         enqueue("ncclAllReduce", new Operand(send, sendOffset, count), new Operand(receive, receiveOffset, count), type,
                 stream,
                 (from, to, self, queue) -> Nccl.ncclAllReduce(from, to, count, type.code(), op.code(), self, queue));
@@ -86,8 +84,7 @@ public final class Collectives {
      * @param receive {@code [count]}
      */
     public void broadcast(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
-            DataType type,
-            int root, CudaStream stream) {
+            DataType type, int root, CudaStream stream) {
         checkRank("root", root);
         enqueue("ncclBroadcast", new Operand(send, sendOffset, communicator.rank() == root ? count : 0),
                 new Operand(receive, receiveOffset, count), type, stream,
@@ -110,8 +107,7 @@ public final class Collectives {
      * @param receive {@code [count]}
      */
     public void reduce(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
-            DataType type,
-            ReduceOp op, int root, CudaStream stream) {
+            DataType type, ReduceOp op, int root, CudaStream stream) {
         checkRank("root", root);
         enqueue("ncclReduce", new Operand(send, sendOffset, count),
                 new Operand(receive, receiveOffset, communicator.rank() == root ? count : 0), type, stream,
@@ -137,9 +133,8 @@ public final class Collectives {
     public void reduceScatter(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
             DataType type, ReduceOp op, CudaStream stream) {
         enqueue("ncclReduceScatter", new Operand(send, sendOffset, perRank(count)),
-                new Operand(receive, receiveOffset, count), type, stream,
-                (from, to, self, queue) -> Nccl.ncclReduceScatter(from, to, count, type.code(), op.code(), self,
-                        queue));
+                new Operand(receive, receiveOffset, count), type, stream, (from, to, self, queue) -> Nccl
+                        .ncclReduceScatter(from, to, count, type.code(), op.code(), self, queue));
     }
 
     /**
@@ -159,8 +154,7 @@ public final class Collectives {
      * @param receive {@code [size, count]}
      */
     public void allToAll(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
-            DataType type,
-            CudaStream stream) {
+            DataType type, CudaStream stream) {
         long all = perRank(count);
         enqueue("ncclAlltoAll", new Operand(send, sendOffset, all), new Operand(receive, receiveOffset, all), type,
                 stream, (from, to, self, queue) -> Nccl.ncclAlltoAll(from, to, count, type.code(), self, queue));
@@ -248,8 +242,8 @@ public final class Collectives {
     private void checkStream(CudaStream stream) {
         stream.checkThread("a collective");
         if (stream.device() != communicator.device()) {
-            throw new IllegalArgumentException(stream + " is not a stream of " + communicator.device()
-                    + ", the device of " + communicator);
+            throw new IllegalArgumentException(
+                    stream + " is not a stream of " + communicator.device() + ", the device of " + communicator);
         }
     }
 
@@ -261,9 +255,9 @@ public final class Collectives {
         }
         long bytes = type.bytes(operand.count);
         if (operand.offset < 0 || operand.offset > memory.byteSize() - bytes) {
-            throw new IllegalArgumentException(name + " buffer: " + operand.count + " elements of " + type
-                    + " from byte "
-                    + operand.offset + " are outside of " + memory + ", which has " + memory.byteSize() + " bytes");
+            throw new IllegalArgumentException(
+                    name + " buffer: " + operand.count + " elements of " + type + " from byte " + operand.offset
+                            + " are outside of " + memory + ", which has " + memory.byteSize() + " bytes");
         }
         return MemorySegment.ofAddress(memory.address() + operand.offset);
     }

@@ -49,8 +49,7 @@ public final class Communicator extends NativeObject {
     private final int size;
 
     private Communicator(String kind, long address, CudaDevice device, boolean owned, Duration limit, int rank,
-            int size,
-            @Nullable Bootstrap bootstrap) {
+            int size, @Nullable Bootstrap bootstrap) {
         super(kind, address);
         this.device = device;
         this.owned = owned;
@@ -155,9 +154,8 @@ public final class Communicator extends NativeObject {
         }
         int ordinal = query(self, "ncclCommCuDevice", Nccl::ncclCommCuDevice);
         if (ordinal != device.ordinal()) {
-            throw new IllegalArgumentException(
-                    "the communicator at 0x" + Long.toHexString(address) + " is of CUDA device "
-                            + ordinal + ", not of " + device);
+            throw new IllegalArgumentException("the communicator at 0x" + Long.toHexString(address)
+                    + " is of CUDA device " + ordinal + ", not of " + device);
         }
         int rank = query(self, "ncclCommUserRank", Nccl::ncclCommUserRank);
         int size = query(self, "ncclCommCount", Nccl::ncclCommCount);
@@ -269,10 +267,19 @@ public final class Communicator extends NativeObject {
     }
 
     /**
-     * Why nothing native may be done any more to it or to what belongs to it (a failure of it or its device, an abort,
-     * a rank that has gone); null as long as it may. What is built on it asks this before it destroys anything.
+     * Why nothing native may be done any more to it or to what belongs to it (a failure of it or its device, an abort);
+     * null as long as it may. From any thread.
      */
     public @Nullable String lost() {
+        return state.lost();
+    }
+
+    /**
+     * The same for a call that waits for all ranks: also a rank that has gone, for which it would wait in vain. The
+     * communicator is abandoned then. Groups whose ranks can be masked go on without such a rank, and ask {@link
+     * #lost()}.
+     */
+    public @Nullable String lostForCollectives() {
         lookForGoneRanks();
         return state.lost();
     }
@@ -321,8 +328,13 @@ public final class Communicator extends NativeObject {
      * @throws IllegalStateException after close, or if a rank has gone: the call is not made then
      */
     public <T extends @Nullable Object> T callCollectively(String call, Duration longest, Supplier<T> body) {
-        address();
         lookForGoneRanks();
+        return callAmongSurvivors(call, longest, body);
+    }
+
+    /** The same for a call that ranks make without those that have gone: of groups with masks. */
+    public <T extends @Nullable Object> T callAmongSurvivors(String call, Duration longest, Supplier<T> body) {
+        address();
         if (state.isAbandoned()) {
             throw new IllegalStateException(call + " on " + this + " was not made: " + state.lost());
         }
@@ -471,7 +483,7 @@ public final class Communicator extends NativeObject {
             return;
         }
         MemorySegment self = MemorySegment.ofAddress(released);
-        String reason = lost();
+        String reason = lostForCollectives();
         if (reason == null && !device.awaitLastUse(deadline.remaining())) {
             reason = "work that may use it is still pending after " + deadline;
         }

@@ -25,9 +25,8 @@ public final class NcclException extends NativeCallException {
     public static NcclException of(String function, int code, @Nullable Object communicator) {
         NcclResult result = NcclResult.of(code);
         StringBuilder message = new StringBuilder(communicator == null ? function : function + " on " + communicator)
-                .append(" failed with ")
-                .append(result == null ? "an unknown code" : result.cName()).append(" (").append(code).append("): ")
-                .append(string(Nccl.ncclGetErrorString(code)));
+                .append(" failed with ").append(result == null ? "an unknown code" : result.cName()).append(" (")
+                .append(code).append("): ").append(string(Nccl.ncclGetErrorString(code)));
         // NCCL takes a communicator here and does not look at it, so that one that is gone does no harm.
         String last = string(Nccl.ncclGetLastError(MemorySegment.NULL)).strip();
         if (!last.isEmpty()) {
@@ -38,9 +37,8 @@ public final class NcclException extends NativeCallException {
 
     /** A later call on a communicator that has failed for good: fails at once, with the first failure as its cause. */
     static NcclException after(NcclException first, Object communicator) {
-        NcclException e = new NcclException(first.function(), first.code(),
-                communicator + " has failed before and can only be "
-                        + "aborted or closed. First failure: " + first.getMessage());
+        NcclException e = new NcclException(first.function(), first.code(), communicator
+                + " has failed before and can only be " + "aborted or closed. First failure: " + first.getMessage());
         e.initCause(first);
         return e;
     }

@@ -39,8 +39,7 @@ public final class Window extends NativeObject {
         NcclGroup.refuse("Communicator.register");
         if (memory.device() != communicator.device()) {
             throw new IllegalArgumentException(
-                    memory + " is not memory of " + communicator.device() + ", the device of "
-                            + communicator);
+                    memory + " is not memory of " + communicator.device() + ", the device of " + communicator);
         }
         int alignment = Nccl.NCCL_WIN_REQUIRED_ALIGNMENT();
         if (memory.address() % alignment != 0) {
@@ -52,9 +51,8 @@ public final class Window extends NativeObject {
         long window = communicator.callCollectively("ncclCommWindowRegister", communicator.limit(), () -> {
             try (Arena arena = Arena.ofConfined()) {
                 MemorySegment out = arena.allocate(ADDRESS);
-                communicator.check("ncclCommWindowRegister",
-                        Nccl.ncclCommWindowRegister(self, start, memory.byteSize(), out,
-                                Nccl.NCCL_WIN_COLL_SYMMETRIC()));
+                communicator.check("ncclCommWindowRegister", Nccl.ncclCommWindowRegister(self, start, memory.byteSize(),
+                        out, Nccl.NCCL_WIN_COLL_SYMMETRIC()));
                 return out.get(ADDRESS, 0).address();
             }
         });
@@ -89,9 +87,8 @@ public final class Window extends NativeObject {
     public WindowSlice slice(long offsetBytes, long bytes) {
         address();
         if (offsetBytes < 0 || bytes < 1 || offsetBytes > byteSize() - bytes) {
-            throw new IllegalArgumentException(
-                    "range of " + bytes + " bytes from " + offsetBytes + " is outside of " + this
-                            + ", which has " + byteSize() + " bytes");
+            throw new IllegalArgumentException("range of " + bytes + " bytes from " + offsetBytes + " is outside of "
+                    + this + ", which has " + byteSize() + " bytes");
         }
         return new WindowSlice(this, offsetBytes, bytes);
     }
@@ -112,7 +109,7 @@ public final class Window extends NativeObject {
 
     /** Deregisters, {@code ncclCommWindowDeregister}. Collective. */
     private void release(long released, Deadline deadline) {
-        String reason = communicator.lost();
+        String reason = communicator.lostForCollectives();
         if (reason == null && !communicator.device().awaitLastUse(deadline.remaining())) {
             reason = "work that may use it is still pending after " + deadline;
         }

@@ -81,8 +81,7 @@ class AbiAgreementTest {
                 JavaClass owner = call.getTargetOwner();
                 if (owner.getPackageName().startsWith("io.nccl4j.bindings")
                         && call.getTarget().getRawParameterTypes().isEmpty()
-                        && HEADER_CLASSES.contains(owner.getSimpleName())
-                        && !call.getName().contains("$")) {
+                        && HEADER_CLASSES.contains(owner.getSimpleName()) && !call.getName().contains("$")) {
                     Method constant = Class.forName(owner.getName()).getMethod(call.getName());
                     boolean isFunction = Arrays.stream(constant.getDeclaringClass().getMethods())
                             .anyMatch(m -> m.getName().equals(call.getName() + "$descriptor"));
@@ -113,10 +112,10 @@ class AbiAgreementTest {
                 .map(e -> "  std::printf(\"%s\\t%lld\\n\", \"" + e + "\", (long long)" + e + ");")
                 .collect(joining("\n"));
         Path source = folder.resolve("facts.cpp");
-        Files.writeString(source, "#include <cstddef>\n#include <cstdio>\n"
-                + HEADERS.stream().map(h -> "#include \"" + NATIVE.resolve(h).toAbsolutePath() + "\"\n")
-                        .collect(joining())
-                + "int main() {\n" + prints + "\n}\n");
+        Files.writeString(source,
+                "#include <cstddef>\n#include <cstdio>\n" + HEADERS.stream()
+                        .map(h -> "#include \"" + NATIVE.resolve(h).toAbsolutePath() + "\"\n").collect(joining())
+                        + "int main() {\n" + prints + "\n}\n");
         Path program = folder.resolve("facts");
         run(List.of("g++", "-std=c++17", "-w", "-I", NATIVE.resolve("src").toAbsolutePath().toString(), "-I",
                 NATIVE.resolve("include").toAbsolutePath().toString(), "-o", program.toString(), source.toString()));
@@ -147,15 +146,13 @@ class AbiAgreementTest {
     @Test
     void everyStructOfNcclEpIsCovered() throws Exception {
         assertThat(structs().keySet().stream().filter(e -> e.startsWith("sizeof(ncclEp"))
-                .sorted(Comparator.naturalOrder()).toList()).containsExactlyElementsOf(new TreeSet<>(
-                        List.of(
-                                "sizeof(ncclEpAllocConfig_t)", "sizeof(ncclEpCombineConfig_t)",
-                                "sizeof(ncclEpCombineInputs_t)",
-                                "sizeof(ncclEpCombineOutputs_t)", "sizeof(ncclEpCompleteConfig)",
-                                "sizeof(ncclEpCompleteConfig_t)", "sizeof(ncclEpTensor_t)",
-                                "sizeof(ncclEpDispatchConfig_t)", "sizeof(ncclEpDispatchInputs_t)",
-                                "sizeof(ncclEpDispatchOutputs_t)", "sizeof(ncclEpGroupConfig_t)",
-                                "sizeof(ncclEpHandleConfig_t)", "sizeof(ncclEpLayoutInfo_t)", "sizeof(ncclEpTensor)",
-                                "sizeof(ncclEpTensorAllocConfig_t)")));
+                .sorted(Comparator.naturalOrder()).toList())
+                .containsExactlyElementsOf(new TreeSet<>(List.of("sizeof(ncclEpAllocConfig_t)",
+                        "sizeof(ncclEpCombineConfig_t)", "sizeof(ncclEpCombineInputs_t)",
+                        "sizeof(ncclEpCombineOutputs_t)", "sizeof(ncclEpCompleteConfig)",
+                        "sizeof(ncclEpCompleteConfig_t)", "sizeof(ncclEpTensor_t)", "sizeof(ncclEpDispatchConfig_t)",
+                        "sizeof(ncclEpDispatchInputs_t)", "sizeof(ncclEpDispatchOutputs_t)",
+                        "sizeof(ncclEpGroupConfig_t)", "sizeof(ncclEpHandleConfig_t)", "sizeof(ncclEpLayoutInfo_t)",
+                        "sizeof(ncclEpTensor)", "sizeof(ncclEpTensorAllocConfig_t)")));
     }
 }

@@ -64,8 +64,8 @@ class CirclesTest {
     }
 
     private void read() throws IOException {
-        Path classes = Path.of(
-                URI.create(NativeObject.class.getProtectionDomain().getCodeSource().getLocation().toString()));
+        Path classes = Path
+                .of(URI.create(NativeObject.class.getProtectionDomain().getCodeSource().getLocation().toString()));
         try (Stream<Path> files = Files.walk(classes)) {
             for (Path file : files.filter(path -> path.toString().endsWith(".class")).toList()) {
                 String name = classes.relativize(file).toString().replace(".class", "");

@@ -42,15 +42,14 @@ class PackageArrowsTest {
 
     @ArchTest
     static final ArchRule INTERNAL_KNOWS_NO_FLOOR_ABOVE = noClasses().that().resideInAPackage("io.nccl4j.internal")
-            .should().dependOnClassesThat().resideInAnyPackage("io.nccl4j.cuda", "io.nccl4j.nccl", "io.nccl4j.ep",
-                    "io.nccl4j.bootstrap");
+            .should().dependOnClassesThat()
+            .resideInAnyPackage("io.nccl4j.cuda", "io.nccl4j.nccl", "io.nccl4j.ep", "io.nccl4j.bootstrap");
 
     @ArchTest
     static final ArchRule PUBLIC_CLASSES_ARE_FINAL = classes().that()
             .resideInAnyPackage("io.nccl4j", "io.nccl4j.cuda", "io.nccl4j.nccl", "io.nccl4j.ep", "io.nccl4j.bootstrap")
             .and().arePublic().and().areNotInterfaces().and().areNotEnums().and()
-            .doNotHaveModifier(JavaModifier.ABSTRACT)
-            .should().haveModifier(JavaModifier.FINAL);
+            .doNotHaveModifier(JavaModifier.ABSTRACT).should().haveModifier(JavaModifier.FINAL);
 
     @ArchTest
     static final ArchRule RUN_TIME_DEPENDENCIES = noClasses().that().resideInAPackage("io.nccl4j..").should()

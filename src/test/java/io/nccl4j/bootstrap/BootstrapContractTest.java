@@ -172,9 +172,8 @@ class BootstrapContractTest {
             case FOLDER -> "in " + folder;
             case TCP -> "at localhost:";
         };
-        assertThat(lines).allSatisfy(line -> assertThat(line).contains(place).contains(" waits for rank"))
-                .anySatisfy(line -> assertThat(line)
-                        .contains("waits for ranks 1 and 3 in call 0, for 3000 ms at most"));
+        assertThat(lines).allSatisfy(line -> assertThat(line).contains(place).contains(" waits for rank")).anySatisfy(
+                line -> assertThat(line).contains("waits for ranks 1 and 3 in call 0, for 3000 ms at most"));
     }
 
     @ParameterizedTest

@@ -145,8 +145,8 @@ class FileBootstrapTest {
             }
         }));
         assertThat(List.of(outcomes.get(0), outcomes.get(2))).containsOnly(true);
-        assertThat(List.of(outcomes.get(1), outcomes.get(3))).contains(true).anySatisfy(
-                outcome -> assertThat(outcome).isInstanceOfSatisfying(IllegalStateException.class,
+        assertThat(List.of(outcomes.get(1), outcomes.get(3))).contains(true)
+                .anySatisfy(outcome -> assertThat(outcome).isInstanceOfSatisfying(IllegalStateException.class,
                         e -> assertThat(e).hasMessageContaining("rank 0 refuses rank 1: rank 1 is here already")));
     }
 

@@ -72,9 +72,8 @@ class InProcessBootstrapTest {
             }
             return ranks.get(rank).allGather(new byte[0]);
         });
-        assertThat(outcomes.subList(0, 2)).allSatisfy(
-                outcome -> assertThat((Throwable) outcome).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("rank 2 has no device"));
+        assertThat(outcomes.subList(0, 2)).allSatisfy(outcome -> assertThat((Throwable) outcome)
+                .isInstanceOf(IllegalStateException.class).hasMessageContaining("rank 2 has no device"));
         assertThat(System.nanoTime() - start).isLessThan(LIMIT.toNanos());
     }
 
@@ -94,8 +93,7 @@ class InProcessBootstrapTest {
                 .isInstanceOf(IllegalArgumentException.class);
         Bootstrap bootstrap = Bootstraps.inProcess(1).getFirst();
         assertThatThrownBy(() -> bootstrap.allGather(new byte[(1 << 20) + 1]))
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("1048577 bytes are too many");
+                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("1048577 bytes are too many");
         bootstrap.barrier();
         bootstrap.close();
         bootstrap.close();
@@ -118,9 +116,9 @@ class InProcessBootstrapTest {
         List<Bootstrap> ranks = Bootstraps.inProcess(3, Ranks.options(LIMIT));
         List<Object> outcomes = Ranks.outcomes(3, ranks::get, Bootstrap::exchangeUniqueId);
         assertThat((Throwable) outcomes.getFirst()).isInstanceOf(NcclException.class);
-        assertThat(outcomes.subList(1, 3)).allSatisfy(outcome -> assertThat((Throwable) outcome)
-                .isInstanceOf(IllegalStateException.class)
-                .hasMessageStartingWith("rank 0 could not make a unique id: ncclGetUniqueId")
-                .hasMessageContaining("ncclSystemError"));
+        assertThat(outcomes.subList(1, 3))
+                .allSatisfy(outcome -> assertThat((Throwable) outcome).isInstanceOf(IllegalStateException.class)
+                        .hasMessageStartingWith("rank 0 could not make a unique id: ncclGetUniqueId")
+                        .hasMessageContaining("ncclSystemError"));
     }
 }

@@ -30,8 +30,8 @@ class RankEnvironmentTest {
     @Test
     void theAgentOfTorchrunKeepsItsPort() {
         assertThat(parse("RANK=0", "WORLD_SIZE=2", "MASTER_ADDR=n", "MASTER_PORT=29500",
-                "TORCHELASTIC_USE_AGENT_STORE=True",
-                "TORCHELASTIC_RUN_ID=abc")).isEqualTo(new RankEnvironment("torchrun", 0, 2, null, "n", 29501, "abc"));
+                "TORCHELASTIC_USE_AGENT_STORE=True", "TORCHELASTIC_RUN_ID=abc"))
+                .isEqualTo(new RankEnvironment("torchrun", 0, 2, null, "n", 29501, "abc"));
     }
 
     @Test
@@ -61,11 +61,10 @@ class RankEnvironmentTest {
         assertThat(read.port()).isEqualTo(20000);
         assertThat(parse("JOB_COMPLETION_INDEX=3", "WORLD_SIZE=4", "HOSTNAME=other-3").host()).isEqualTo("other-0");
         assertThat(parse("JOB_COMPLETION_INDEX=3", "WORLD_SIZE=4", "HOSTNAME=train-3", "MASTER_ADDR=first",
-                "MASTER_PORT=1234"))
-                .extracting(RankEnvironment::host, RankEnvironment::port).containsExactly("first", 1234);
+                "MASTER_PORT=1234")).extracting(RankEnvironment::host, RankEnvironment::port)
+                .containsExactly("first", 1234);
         assertThatThrownBy(() -> parse("JOB_COMPLETION_INDEX=3", "HOSTNAME=train-3"))
-                .isInstanceOf(IllegalStateException.class)
-                .hasMessage("WORLD_SIZE is not set");
+                .isInstanceOf(IllegalStateException.class).hasMessage("WORLD_SIZE is not set");
     }
 
     @Test
@@ -73,8 +72,7 @@ class RankEnvironmentTest {
         RankEnvironment read = parse("SLURM_PROCID=9", "SLURM_NTASKS=16", "SLURM_LOCALID=1", "SLURM_JOB_ID=4711",
                 "SLURM_STEP_ID=0", "SLURM_JOB_NODELIST=gpu[03-04,7]", "SLURM_NNODES=2");
         assertThat(read).extracting(RankEnvironment::rank, RankEnvironment::size, RankEnvironment::localRank,
-                RankEnvironment::host,
-                RankEnvironment::job).containsExactly(9, 16, 1, "gpu03", "4711.0");
+                RankEnvironment::host, RankEnvironment::job).containsExactly(9, 16, 1, "gpu03", "4711.0");
         assertThat(read.port()).isBetween(20000, 29999);
         assertThat(
                 parse("SLURM_PROCID=1", "SLURM_NTASKS=2", "SLURM_STEP_NUM_NODES=1", "SLURM_JOB_NODELIST=gpu7").host())
@@ -83,8 +81,7 @@ class RankEnvironmentTest {
 
     @ParameterizedTest
     @CsvSource(delimiter = '|', value = {"n1|n1", "n1,n2|n1", "n[1-4]|n1", "n[01-04,07],m1|n01",
-            "a[3,5]b[2-4]-ib|a3b2-ib",
-            "rack1-[10,12]|rack1-10"})
+            "a[3,5]b[2-4]-ib|a3b2-ib", "rack1-[10,12]|rack1-10"})
     void theFirstNodeOfSlurmsLists(String list, String first) {
         assertThat(RankEnvironment.firstNode(list)).isEqualTo(first);
     }
@@ -92,8 +89,7 @@ class RankEnvironmentTest {
     @Test
     void torchrunInsideOfSlurmIsTorchrun() {
         assertThat(parse("RANK=0", "WORLD_SIZE=1", "MASTER_ADDR=a", "MASTER_PORT=1", "SLURM_PROCID=5", "SLURM_NTASKS=9")
-                .launcher())
-                .isEqualTo("torchrun");
+                .launcher()).isEqualTo("torchrun");
     }
 
     @ParameterizedTest
@@ -116,10 +112,12 @@ class RankEnvironmentTest {
     void whatTheLauncherSaysIsUsed() throws Exception {
         int port = Ranks.freePort();
         BootstrapOptions options = Ranks.options(Duration.ofSeconds(20));
-        assertThat(Ranks.outcomes(2,
-                rank -> parse("RANK=" + rank, "WORLD_SIZE=2", "LOCAL_RANK=" + (5 + rank), "MASTER_ADDR=127.0.0.1",
-                        "MASTER_PORT=" + port).connect(options),
-                Bootstrap::localRank)).containsExactly(5, 6);
+        assertThat(
+                Ranks.outcomes(2,
+                        rank -> parse("RANK=" + rank, "WORLD_SIZE=2", "LOCAL_RANK=" + (5 + rank),
+                                "MASTER_ADDR=127.0.0.1", "MASTER_PORT=" + port).connect(options),
+                        Bootstrap::localRank))
+                .containsExactly(5, 6);
         String job = "test-" + ProcessHandle.current().pid() + "-" + port;
         assertThat(Ranks.outcomes(2,
                 rank -> parse("OMPI_COMM_WORLD_RANK=" + rank, "OMPI_COMM_WORLD_SIZE=2", "OMPI_COMM_WORLD_LOCAL_SIZE=2",

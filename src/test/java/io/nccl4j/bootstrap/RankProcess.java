@@ -63,9 +63,8 @@ public final class RankProcess {
             case "environment" -> Bootstraps.fromEnvironment(options);
             case "tcp" -> Bootstraps.tcp(arguments[1], Integer.parseInt(arguments[2]), Integer.parseInt(arguments[3]),
                     Integer.parseInt(arguments[4]), options);
-            case "file" ->
-                Bootstraps.file(Path.of(arguments[1]), Integer.parseInt(arguments[2]), Integer.parseInt(arguments[3]),
-                        options);
+            case "file" -> Bootstraps.file(Path.of(arguments[1]), Integer.parseInt(arguments[2]),
+                    Integer.parseInt(arguments[3]), options);
             default -> throw new IllegalArgumentException(arguments[0]);
         };
     }

@@ -64,8 +64,7 @@ class RankProcessTest {
         String port = Integer.toString(Ranks.freePort());
         for (int rank = 0; rank < 2; rank++) {
             start(Map.of("RANK", "" + rank, "WORLD_SIZE", "2", "LOCAL_RANK", "" + rank, "MASTER_ADDR", "127.0.0.1",
-                    "MASTER_PORT",
-                    port), "environment", "reduce");
+                    "MASTER_PORT", port), "environment", "reduce");
         }
         assertAllSum(3);
     }
@@ -95,8 +94,7 @@ class RankProcessTest {
             child.await("met as rank");
         }
         children.get(0).kill();
-        assertThat(children.get(1).awaitEnd())
-                .containsPattern("failed .*rank 0 is lost: its connection broke");
+        assertThat(children.get(1).awaitEnd()).containsPattern("failed .*rank 0 is lost: its connection broke");
     }
 
     @Test

@@ -52,8 +52,7 @@ class TcpBootstrapTest {
     void ranksOfOneMachineAreNumbered() throws Exception {
         assertThat(Ranks.outcomes(3, rank -> tcp(rank, 3, OPTIONS), Bootstrap::localRank)).containsExactly(0, 1, 2);
         assertThat(Ranks.outcomes(2, rank -> tcp(rank, 2, BootstrapOptions.builder().limit(LIMIT).localRank(7).build()),
-                Bootstrap::localRank))
-                .containsExactly(7, 7);
+                Bootstrap::localRank)).containsExactly(7, 7);
     }
 
     @Test
@@ -359,8 +358,7 @@ class TcpBootstrapTest {
         try (ServerSocket silent = new ServerSocket(port, 8, InetAddress.getLoopbackAddress())) {
             assertThat(silent.isBound()).isTrue();
             assertThatThrownBy(() -> tcp(1, 2, SHORT)).isInstanceOf(WaitTimeoutException.class)
-                    .hasMessageContaining("rank 0 did not come")
-                    .hasMessageContaining("nothing answers there");
+                    .hasMessageContaining("rank 0 did not come").hasMessageContaining("nothing answers there");
         }
     }
 
@@ -389,8 +387,7 @@ class TcpBootstrapTest {
         assertThatThrownBy(() -> tcp(2, 2, OPTIONS)).isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("rank 2 of 2");
         assertThatThrownBy(() -> Bootstraps.tcp("localhost", 0, 0, 2, OPTIONS))
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("port is 0");
+                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("port is 0");
         assertThatThrownBy(() -> Bootstraps.tcp("no.such.host.invalid", 99, 0, 2, OPTIONS))
                 .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("no.such.host.invalid");
     }

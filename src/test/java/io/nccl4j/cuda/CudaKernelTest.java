@@ -45,18 +45,17 @@ class CudaKernelTest {
     static void registerKernels() {
         Emulator.kernel("vectorAdd", FunctionDescriptor.ofVoid(ADDRESS, ADDRESS, ADDRESS, JAVA_INT),
                 CudaKernelTest::vectorAdd);
-        Emulator.kernel("sizes", FunctionDescriptor.ofVoid(JAVA_BYTE, JAVA_SHORT, JAVA_INT, JAVA_DOUBLE, JAVA_FLOAT,
-                MemoryLayout.structLayout(JAVA_INT, JAVA_INT, JAVA_INT)),
-                launch -> SEEN.add(launch.getByte(0) + " "
-                        + launch.getShort(1) + " " + launch.getInt(2) + " " + launch.getDouble(3) + " "
-                        + launch.getFloat(4)
-                        + " " + launch.getBytes(5).getAtIndex(JAVA_INT, 2) + " " + launch.grid() + " " + launch.block()
-                        + " " + launch.sharedBytes() + " " + launch.device() + " " + launch.isReplay()));
+        Emulator.kernel("sizes",
+                FunctionDescriptor.ofVoid(JAVA_BYTE, JAVA_SHORT, JAVA_INT, JAVA_DOUBLE, JAVA_FLOAT,
+                        MemoryLayout.structLayout(JAVA_INT, JAVA_INT, JAVA_INT)),
+                launch -> SEEN.add(launch.getByte(0) + " " + launch.getShort(1) + " " + launch.getInt(2) + " "
+                        + launch.getDouble(3) + " " + launch.getFloat(4) + " "
+                        + launch.getBytes(5).getAtIndex(JAVA_INT, 2) + " " + launch.grid() + " " + launch.block() + " "
+                        + launch.sharedBytes() + " " + launch.device() + " " + launch.isReplay()));
         Emulator.kernel("noParameters", FunctionDescriptor.ofVoid(), launch -> SEEN.add("none"));
         Emulator.kernel("throwing", FunctionDescriptor.ofVoid(JAVA_INT), launch -> SEEN.add("" + 1 / launch.getInt(0)));
         Emulator.kernel("fill", FunctionDescriptor.ofVoid(ADDRESS, JAVA_INT),
-                launch -> launch.memory(0, launch.getInt(1))
-                        .fill((byte) 1));
+                launch -> launch.memory(0, launch.getInt(1)).fill((byte) 1));
         Emulator.kernel("callsCuda", FunctionDescriptor.ofVoid(),
                 launch -> SEEN.add("" + CudaRuntime.cudaDeviceSynchronize()));
     }
@@ -159,8 +158,8 @@ class CudaKernelTest {
             KernelArguments arguments = kernel.arguments().setByte(0, (byte) -1).setShort(1, (short) -2).setInt(2, -3)
                     .setDouble(3, 0.25).setFloat(4, 1.5f).setBytes(5, arena.allocateFrom(JAVA_INT, 7, 8, 9));
             kernel.launch(stream, Dim3.of(2, 3, 4), Dim3.of(5, 6), 1024, arguments);
-            try (CudaGraph graph = stream.capture(
-                    () -> kernel.launch(stream, Dim3.of(1), Dim3.of(1, 2, 3), arguments.setInt(2, 3)));
+            try (CudaGraph graph = stream
+                    .capture(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1, 2, 3), arguments.setInt(2, 3)));
                     CudaGraphExec exec = graph.instantiate()) {
                 exec.launch(stream);
                 stream.await(LIMIT);
@@ -301,9 +300,8 @@ class CudaKernelTest {
     void anExceptionLosesTheDeviceAndSaysWhy() {
         CudaKernel kernel = module.kernel("throwing");
         kernel.launch(stream, Dim3.of(1), Dim3.of(1), kernel.arguments().setInt(0, 0));
-        assertThatThrownBy(() -> stream.await(LIMIT)).isInstanceOf(CudaException.class)
-                .hasMessageContainingAll("cudaErrorLaunchFailure", "throwing", "ArithmeticException: / by zero",
-                        "CudaKernelTest");
+        assertThatThrownBy(() -> stream.await(LIMIT)).isInstanceOf(CudaException.class).hasMessageContainingAll(
+                "cudaErrorLaunchFailure", "throwing", "ArithmeticException: / by zero", "CudaKernelTest");
         assertThat(device.failure()).isNotNull();
     }
 

@@ -23,8 +23,7 @@ class DeviceResetTest {
         device.reset();
         assertThatThrownBy(() -> kept.set(JAVA_BYTE, 0, (byte) 2)).isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("Already closed");
-        assertThatThrownBy(pinned::segment).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("was reset");
+        assertThatThrownBy(pinned::segment).isInstanceOf(IllegalStateException.class).hasMessageContaining("was reset");
         pinned.close();
         assertThat(pinned.isClosed()).isTrue();
     }

@@ -40,10 +40,8 @@ class HostFunctionFailureTest {
                 stream.launchHostFunction(() -> {
                     throw failure;
                 });
-                assertThatThrownBy(() -> stream.await(Duration.ofSeconds(20)))
-                        .isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("a host function on CudaStream#")
-                        .hasCause(failure);
+                assertThatThrownBy(() -> stream.await(Duration.ofSeconds(20))).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("a host function on CudaStream#").hasCause(failure);
             }
             assertThat(logged[0]).isEqualTo(2);
             stream.await(Duration.ofSeconds(20));

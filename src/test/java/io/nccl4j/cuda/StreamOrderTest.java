@@ -40,8 +40,7 @@ class StreamOrderTest {
             memory.copyToAsync(out, 64, stream);
             stream.await(Duration.ofSeconds(10));
             assertThat(out.segment().toArray(JAVA_INT)).containsExactly(0, 1, 4, 9, 16, 25, 36, 49, -1, -1, -1, -1, -1,
-                    -1, -1,
-                    -1);
+                    -1, -1, -1);
         }
     }
 

@@ -26,8 +26,8 @@ class ThreadOwnershipTest {
     private static final Duration LIMIT = Duration.ofSeconds(20);
 
     private final CudaDevice device = CudaDevice.of(6);
-    private final ExecutorService other = Executors.newSingleThreadExecutor(
-            Thread.ofPlatform().name("the other").factory());
+    private final ExecutorService other = Executors
+            .newSingleThreadExecutor(Thread.ofPlatform().name("the other").factory());
     private CudaStream stream;
     private CudaEvent event;
     private DeviceMemory memory;
@@ -139,8 +139,8 @@ class ThreadOwnershipTest {
             try {
                 assertThat(onTheOther(() -> catchThrowable(stream::bindToCurrentThread)))
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("it is being captured");
-                assertThat(onTheOther(() -> catchThrowable(stream::isIdle)))
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("is being captured");
+                assertThat(onTheOther(() -> catchThrowable(stream::isIdle))).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("is being captured");
             } catch (Exception e) {
                 throw new AssertionError(e);
             }

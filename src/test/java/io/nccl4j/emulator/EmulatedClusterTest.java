@@ -73,8 +73,8 @@ class EmulatedClusterTest {
                     rank.bootstrap().barrier();
                 }));
         assertThat(e.getCause()).isInstanceOf(UnsupportedOperationException.class);
-        assertThat(e.failures().get(0)).hasMessageContaining(
-                "rank 2 has failed: java.lang.UnsupportedOperationException: no such expert");
+        assertThat(e.failures().get(0))
+                .hasMessageContaining("rank 2 has failed: java.lang.UnsupportedOperationException: no such expert");
     }
 
     @Test

@@ -33,11 +33,9 @@ class EmulatorTest {
         EmulatorOptions options = Emulator.options();
         String before = options.get("shuffle");
         options.misuse(MisuseMode.ABORT).poison(true).shuffle(-1).api(EpApi.RELEASE_0_2_0).computeCapability(100)
-                .multiprocessors(20)
-                .sharedDevices(true).deviceMemory(1 << 30).waitLimit(Duration.ofSeconds(7));
+                .multiprocessors(20).sharedDevices(true).deviceMemory(1 << 30).waitLimit(Duration.ofSeconds(7));
         assertThat(List.of("misuse", "poison", "shuffle", "api", "compute_capability", "sms", "shared_devices",
-                "device_memory",
-                "wait_limit_ms")).extracting(options::get)
+                "device_memory", "wait_limit_ms")).extracting(options::get)
                 .containsExactly("abort", "1", "18446744073709551615", "0.2.0", "100", "20", "1", "1073741824", "7000");
         Emulator.reset();
         assertThat(options.get("shuffle")).isEqualTo(before);
@@ -56,8 +54,7 @@ class EmulatorTest {
         int devices = CudaDevice.count();
         options.devices(devices);
         assertThatThrownBy(() -> options.devices(devices == 1 ? 2 : devices - 1))
-                .isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("CUDA is in use");
+                .isInstanceOf(IllegalStateException.class).hasMessageContaining("CUDA is in use");
     }
 
     @Test
@@ -174,8 +171,7 @@ class EmulatorTest {
     @Test
     void faultsRefuseWhatMakesNoSense() {
         assertThatThrownBy(() -> Emulator.inject(new Fault.FailAllocation(2, 0)))
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("FailAllocation[device=2, nth=0]");
+                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("FailAllocation[device=2, nth=0]");
         Emulator.inject(new Fault.Delay(Fault.ANY, 1, Duration.ofMillis(1)));
         Emulator.inject(new Fault.Silence(0, 1000));
         Emulator.inject(new Fault.EndProcess(0, 1_000_000));
@@ -211,8 +207,7 @@ class EmulatorTest {
                 PinnedMemory pinned = PinnedMemory.allocate(device, 2000)) {
             assertThat(Emulator.usage().leakedSince(before)).containsExactly(
                     "1 device allocations (" + memory.byteSize() + " bytes)",
-                    "1 pinned allocations (" + pinned.byteSize() + " bytes)",
-                    "1 streams");
+                    "1 pinned allocations (" + pinned.byteSize() + " bytes)", "1 streams");
             assertThat(Emulator.usage(device).streams()).isEqualTo(onDevice.streams() + 1);
             assertThat(stream.device()).isSameAs(device);
         }

@@ -72,8 +72,7 @@ class FaultTest {
     void messagesOfOnePeerCanBeDropped(EmulatedCluster cluster) {
         withFault(cluster, new Fault.DropMessages(0, 1, 1), Duration.ofMillis(200), (layer, rank) -> {
             layer.dispatch();
-            assertThat(layer.mask())
-                    .isEqualTo(rank == 0 ? RankMask.all(3).without(1) : RankMask.all(3));
+            assertThat(layer.mask()).isEqualTo(rank == 0 ? RankMask.all(3).without(1) : RankMask.all(3));
         });
     }
 

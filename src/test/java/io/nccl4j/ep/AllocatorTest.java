@@ -117,8 +117,7 @@ class AllocatorTest {
         cluster.run(rank -> {
             try (RuleBench bench = new RuleBench(rank)) {
                 bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR).allocator(allocate, free, 0)).update().dispatch()
-                        .combine()
-                        .await();
+                        .combine().await();
                 rank.bootstrap().barrier();
             }
         });

@@ -12,15 +12,16 @@ import java.util.Map;
  * @param environment of the library
  * @param body does it, on every rank
  */
-record Breach(Rule rule, String name, Evidence evidence, String message, Map<String, String> environment,
-        Body body) {
+record Breach(Rule rule, String name, Evidence evidence, String message, Map<String, String> environment, Body body) {
     /** What a rule protects from. */
     enum Evidence {
         /** The emulator records what would have ended the process or corrupted memory. */
         MISUSE,
         /** The library answers with an error code, or the device is lost. */
         ERROR,
-        /** Nothing that could be seen in one call: the rule protects threads, memory of others, or what happens later. */
+        /**
+         * Nothing that could be seen in one call: the rule protects threads, memory of others, or what happens later.
+         */
         NONE
     }
 

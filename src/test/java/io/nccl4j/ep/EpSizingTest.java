@@ -11,15 +11,13 @@ import org.junit.jupiter.params.provider.CsvSource;
 class EpSizingTest {
     private static EpGroupConfig lowLatency(Layout layout, int tokens) {
         return EpGroupConfig.lowLatency().experts(256).maxTokensPerRank(tokens).maxTokenBytes(7168 * 2).layout(layout)
-                .topK(8)
-                .build();
+                .topK(8).build();
     }
 
     /** Published figures for hidden 7168 in bfloat16, 256 experts and top-8. */
     @ParameterizedTest
     @CsvSource({"128, 8, EXPERT_MAJOR, 938", "128, 8, RANK_MAJOR, 57", "128, 64, EXPERT_MAJOR, 938",
-            "128, 64, RANK_MAJOR, 256",
-            "512, 8, EXPERT_MAJOR, 3754", "512, 8, RANK_MAJOR, 228"})
+            "128, 64, RANK_MAJOR, 256", "512, 8, EXPERT_MAJOR, 3754", "512, 8, RANK_MAJOR, 228"})
     void rdmaBufferBytes(int tokens, int ranks, Layout layout, long mebibytes) {
         long bytes = EpSizing.of(lowLatency(layout, tokens), ranks).rdmaBufferBytes();
         assertThat(bytes % 128).isZero();

@@ -37,8 +37,9 @@ class FlightRecordingTest {
     private static void layer(EmulatedRank rank, int before, Runnable beforeDispatch) {
         try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
                 CudaStream stream = CudaStream.create(rank.device());
-                EpGroup group = EpGroup.create(communicator, EpGroupConfig.lowLatency().experts(4).maxTokensPerRank(4)
-                        .maxTokenBytes(1024).layout(Layout.EXPERT_MAJOR).topK(2).build());
+                EpGroup group = EpGroup.create(communicator,
+                        EpGroupConfig.lowLatency().experts(4).maxTokensPerRank(4).maxTokenBytes(1024)
+                                .layout(Layout.EXPERT_MAJOR).topK(2).build());
                 EpHandle handle = group.createHandle();
                 EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(512, DataType.BFLOAT16))) {
             Runnable step = () -> {
@@ -67,9 +68,8 @@ class FlightRecordingTest {
     }
 
     private static List<String> lifecycle(List<RecordedEvent> events, String action) {
-        return events.stream()
-                .filter(event -> event.getEventType().getName().equals(LIFECYCLE)
-                        && event.getString("action").equals(action))
+        return events.stream().filter(
+                event -> event.getEventType().getName().equals(LIFECYCLE) && event.getString("action").equals(action))
                 .map(event -> event.getString("object").replaceAll("#.*", "")).toList();
     }
 

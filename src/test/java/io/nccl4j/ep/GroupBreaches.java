@@ -17,20 +17,15 @@ final class GroupBreaches {
     }
 
     static List<Breach> all() {
-        return List.of(
-                Breach.unseen(Rule.THREAD, "another thread updates", "call bindToCurrentThread()", b -> {
-                    RuleBench.Calls calls = b.calls(lowLatency(Layout.EXPERT_MAJOR));
-                    onAnotherThread(Thread.ofPlatform(), calls::update);
-                }),
-                Breach.unseen(Rule.PLATFORM_THREAD, "a virtual thread takes the group over", "on a virtual thread",
-                        b -> {
-                            EpGroup group = b.group(lowLatency(Layout.EXPERT_MAJOR));
-                            onAnotherThread(Thread.ofVirtual(), group::bindToCurrentThread);
-                        }),
-                Breach.unseen(Rule.TENSOR_EXTENTS, "a tensor larger than its memory",
-                        "takes 2048 bytes: the memory has 1024",
-                        b -> EpTensor.of(b.own(DeviceMemory.allocate(b.rank.device(), 1024)), DataType.FLOAT32, 2,
-                                256)),
+        return List.of(Breach.unseen(Rule.THREAD, "another thread updates", "call bindToCurrentThread()", b -> {
+            RuleBench.Calls calls = b.calls(lowLatency(Layout.EXPERT_MAJOR));
+            onAnotherThread(Thread.ofPlatform(), calls::update);
+        }), Breach.unseen(Rule.PLATFORM_THREAD, "a virtual thread takes the group over", "on a virtual thread", b -> {
+            EpGroup group = b.group(lowLatency(Layout.EXPERT_MAJOR));
+            onAnotherThread(Thread.ofVirtual(), group::bindToCurrentThread);
+        }), Breach.unseen(Rule.TENSOR_EXTENTS, "a tensor larger than its memory",
+                "takes 2048 bytes: the memory has 1024",
+                b -> EpTensor.of(b.own(DeviceMemory.allocate(b.rank.device(), 1024)), DataType.FLOAT32, 2, 256)),
                 Breach.unseen(Rule.TENSOR_EXTENTS, "no extents", "must have at least one extent",
                         b -> EpTensor.of(b.own(DeviceMemory.allocate(b.rank.device(), 1024)), DataType.FLOAT32)),
                 Breach.unseen(Rule.TENSOR_ROWS, "more rows than there is room for", "room for 0 to 8",

@@ -20,8 +20,8 @@ final class HandleBreaches {
     static List<Breach> all() {
         return List.of(
                 Breach.misuse(Rule.LAYOUT, "RANK_MAJOR with high throughput", "has no layout RANK_MAJOR",
-                        b -> b.group(highThroughput(Layout.FLAT).maxReceiveRows(64)).createHandle(Layout.RANK_MAJOR,
-                                2, HandleConfig.defaults())),
+                        b -> b.group(highThroughput(Layout.FLAT).maxReceiveRows(64)).createHandle(Layout.RANK_MAJOR, 2,
+                                HandleConfig.defaults())),
                 Breach.error(Rule.TOPK, "topK 32 with low latency", "can do at most 31",
                         b -> b.calls(lowLatency(Layout.EXPERT_MAJOR).experts(64).topK(32))),
                 Breach.error(Rule.TOPK, "topK 0", "from 1 to the 8 experts",
@@ -37,9 +37,8 @@ final class HandleBreaches {
                 Breach.misuse(Rule.DUP_BUDGET, "a small budget in a duplicating mode", "mode LOCAL_DUP needs 32",
                         b -> b.calls(highThroughput(Layout.EXPERT_MAJOR).maxReceiveRows(16))).with(LOCAL_DUP),
                 Breach.misuse(Rule.ALIGNMENT, "an alignment of 3", "must be a power of two",
-                        b -> b.group(highThroughput(Layout.EXPERT_MAJOR).maxReceiveRows(64)).createHandle(
-                                Layout.EXPERT_MAJOR, 2,
-                                HandleConfig.defaults().alignment(3))),
+                        b -> b.group(highThroughput(Layout.EXPERT_MAJOR).maxReceiveRows(64))
+                                .createHandle(Layout.EXPERT_MAJOR, 2, HandleConfig.defaults().alignment(3))),
                 Breach.unseen(Rule.DROP_ALIGNMENT, "a budget of no multiple of the alignment",
                         "must be a multiple of the alignment",
                         b -> b.group(
@@ -51,8 +50,8 @@ final class HandleBreaches {
                 Breach.misuse(Rule.EM_EXPERTS, "258 experts per rank", "can do at most 256",
                         b -> b.calls(highThroughput(Layout.EXPERT_MAJOR).experts(516)).update().dispatch()),
                 Breach.misuse(Rule.HANDLE_MEMORY, "too little handle memory", "the handle needs",
-                        b -> b.group(lowLatency(Layout.EXPERT_MAJOR)).createHandle(HandleConfig.defaults()
-                                .memory(b.own(DeviceMemory.allocate(b.rank.device(), 256))))),
+                        b -> b.group(lowLatency(Layout.EXPERT_MAJOR)).createHandle(
+                                HandleConfig.defaults().memory(b.own(DeviceMemory.allocate(b.rank.device(), 256))))),
                 Breach.unseen(Rule.HANDLE_MEMORY, "two handles on the same memory", "a handle needs memory of its own",
                         b -> {
                             EpGroup group = b.group(lowLatency(Layout.EXPERT_MAJOR));
@@ -63,24 +62,20 @@ final class HandleBreaches {
                 Breach.unseen(Rule.EM_ROWS, "2^22 rows in a duplicating mode", "can number at most 4194303",
                         b -> b.group(highThroughput(Layout.EXPERT_MAJOR).zeroCopy(ZeroCopy.ON).maxTokensPerRank(1 << 20)
                                 .maxReceiveRows(1 << 22))),
-                Breach.error(Rule.ADDRESS, "a routing that is not aligned", "must be a multiple of 8",
-                        b -> {
-                            RuleBench.Calls calls = b.calls(highThroughput(Layout.FLAT));
-                            calls.routing = EpTensor.of(b.own(b.tensor(DataType.UINT8, 1024).memory().slice(4, 512)),
-                                    DataType.INT64, 8, 2);
-                            calls.update().await();
-                        }),
-                Breach.misuse(Rule.ROUTING_SHAPE, "routing of one dimension", "must be [tokens, 2]", b -> {
+                Breach.error(Rule.ADDRESS, "a routing that is not aligned", "must be a multiple of 8", b -> {
+                    RuleBench.Calls calls = b.calls(highThroughput(Layout.FLAT));
+                    calls.routing = EpTensor.of(b.own(b.tensor(DataType.UINT8, 1024).memory().slice(4, 512)),
+                            DataType.INT64, 8, 2);
+                    calls.update().await();
+                }), Breach.misuse(Rule.ROUTING_SHAPE, "routing of one dimension", "must be [tokens, 2]", b -> {
                     RuleBench.Calls calls = b.calls(lowLatency(Layout.EXPERT_MAJOR));
                     calls.routing = b.routing(DataType.INT64, 8);
                     calls.update();
-                }),
-                Breach.misuse(Rule.ROUTING_SHAPE, "routing of three columns", "must be [tokens, 2]", b -> {
+                }), Breach.misuse(Rule.ROUTING_SHAPE, "routing of three columns", "must be [tokens, 2]", b -> {
                     RuleBench.Calls calls = b.calls(highThroughput(Layout.FLAT));
                     calls.routing = b.routing(DataType.INT64, 8, 3);
                     calls.update();
-                }),
-                Breach.misuse(Rule.ROUTING_SHAPE, "more tokens than the group has room for", "at most 8 per rank",
+                }), Breach.misuse(Rule.ROUTING_SHAPE, "more tokens than the group has room for", "at most 8 per rank",
                         b -> {
                             RuleBench.Calls calls = b.calls(highThroughput(Layout.FLAT));
                             calls.routing = b.routing(DataType.INT64, 9, 2);
@@ -90,8 +85,7 @@ final class HandleBreaches {
                     RuleBench.Calls calls = b.calls(lowLatency(Layout.EXPERT_MAJOR));
                     calls.routing = b.tensor(DataType.FLOAT32, 8, 2);
                     calls.update();
-                }),
-                Breach.misuse(Rule.ROUTING_VALUES, "an expert that is not there", "routes to expert 8", b -> {
+                }), Breach.misuse(Rule.ROUTING_VALUES, "an expert that is not there", "routes to expert 8", b -> {
                     RuleBench.Calls calls = b.calls(lowLatency(Layout.EXPERT_MAJOR));
                     try (Arena arena = Arena.ofConfined()) {
                         MemorySegment host = arena.allocateFrom(ValueLayout.JAVA_LONG, 0, -1, 7, -1, 8, 0, -1, -1, 0, 1,
@@ -100,8 +94,7 @@ final class HandleBreaches {
                         calls.routing.memory().copyFrom(host);
                     }
                     calls.update().dispatch().await();
-                }),
-                Breach.misuse(Rule.LL_UPDATE_INFO, "a layout info for a low-latency update",
+                }), Breach.misuse(Rule.LL_UPDATE_INFO, "a layout info for a low-latency update",
                         "low latency takes it in dispatch", b -> {
                             RuleBench.Calls calls = b.calls(lowLatency(Layout.EXPERT_MAJOR));
                             calls.handle.update(calls.routing, calls.info, b.stream);
@@ -110,14 +103,12 @@ final class HandleBreaches {
                     RuleBench.Calls calls = b.calls(highThroughput(Layout.FLAT));
                     calls.updateInfo = LayoutInfo.of(b.tensor(DataType.INT32, 3));
                     calls.update();
-                }),
-                Breach.misuse(Rule.HT_COUNTERS, "counters of two types", "must be of one type", b -> {
+                }), Breach.misuse(Rule.HT_COUNTERS, "counters of two types", "must be of one type", b -> {
                     RuleBench.Calls calls = b.calls(highThroughput(Layout.EXPERT_MAJOR));
                     calls.updateInfo = LayoutInfo.builder().expertCounters(b.tensor(DataType.INT32, 4))
                             .receivedTotal(b.tensor(DataType.INT64, 1)).build();
                     calls.update();
-                }),
-                Breach.misuse(Rule.HT_COUNTERS, "int64 counters for FLAT", "must be INT32 for FLAT", b -> {
+                }), Breach.misuse(Rule.HT_COUNTERS, "int64 counters for FLAT", "must be INT32 for FLAT", b -> {
                     RuleBench.Calls calls = b.calls(highThroughput(Layout.FLAT));
                     calls.updateInfo = LayoutInfo.of(b.tensor(DataType.INT64, 4));
                     calls.update();

@@ -38,72 +38,63 @@ final class HighThroughputBreaches {
     }
 
     static List<Breach> all() {
-        return List.of(
-                Breach.unseen(Rule.UPDATED, "the only update is in a graph that never ran",
-                        "its graph was never launched", b -> {
-                            RuleBench.Calls c = b.calls(highThroughput(Layout.FLAT));
-                            b.own(b.stream.capture(c::update));
-                            c.dispatch();
-                        }),
-                Breach.unseen(Rule.HT_SEND_ONLY, "a send half", "has no send halves", dispatch(Layout.FLAT,
-                        (b, c) -> c.dispatchConfig = DispatchConfig.defaults().sendOnly())),
+        return List.of(Breach.unseen(Rule.UPDATED, "the only update is in a graph that never ran",
+                "its graph was never launched", b -> {
+                    RuleBench.Calls c = b.calls(highThroughput(Layout.FLAT));
+                    b.own(b.stream.capture(c::update));
+                    c.dispatch();
+                }),
+                Breach.unseen(Rule.HT_SEND_ONLY, "a send half", "has no send halves",
+                        dispatch(Layout.FLAT, (b, c) -> c.dispatchConfig = DispatchConfig.defaults().sendOnly())),
                 Breach.misuse(Rule.DISPATCH_TOKENS, "fewer tokens than routed", "must have 8 rows",
-                        dispatch(Layout.FLAT,
-                                (b, c) -> c.inputs.tokens().rows(7))),
+                        dispatch(Layout.FLAT, (b, c) -> c.inputs.tokens().rows(7))),
                 Breach.misuse(Rule.ROW_BYTES, "rows longer than maxTokenBytes", "maxTokenBytes 128",
-                        dispatch(Layout.FLAT,
-                                (b, c) -> {
-                                    c.inputs = DispatchInputs.of(b.tensor(DataType.BFLOAT16, 8, 128), c.weights);
-                                    c.outputs = DispatchOutputs.of(b.tensor(DataType.BFLOAT16, 16, 128),
-                                            c.outputs.weights(),
-                                            c.outputs.indices());
-                                })),
+                        dispatch(Layout.FLAT, (b, c) -> {
+                            c.inputs = DispatchInputs.of(b.tensor(DataType.BFLOAT16, 8, 128), c.weights);
+                            c.outputs = DispatchOutputs.of(b.tensor(DataType.BFLOAT16, 16, 128), c.outputs.weights(),
+                                    c.outputs.indices());
+                        })),
                 Breach.misuse(Rule.ROW_BYTES, "longer rows in combine", "maxTokenBytes 128",
                         combine(Layout.FLAT, (b, c) -> {
                             c.combineInputs = CombineInputs.of(b.tensor(DataType.BFLOAT16, 16, 128));
                             c.combineOutputs = CombineOutputs.of(b.tensor(DataType.BFLOAT16, 8, 128));
                         })),
                 Breach.misuse(Rule.ROW_LENGTH, "rows of no multiple of 16 bytes", "must be a multiple of 16",
-                        dispatch(Layout.FLAT,
-                                (b, c) -> {
-                                    c.inputs = DispatchInputs.of(b.tensor(DataType.BFLOAT16, 8, 12), c.weights);
-                                    c.outputs = DispatchOutputs.of(b.tensor(DataType.BFLOAT16, 16, 12),
-                                            c.outputs.weights(),
-                                            c.outputs.indices());
-                                })),
+                        dispatch(Layout.FLAT, (b, c) -> {
+                            c.inputs = DispatchInputs.of(b.tensor(DataType.BFLOAT16, 8, 12), c.weights);
+                            c.outputs = DispatchOutputs.of(b.tensor(DataType.BFLOAT16, 16, 12), c.outputs.weights(),
+                                    c.outputs.indices());
+                        })),
                 Breach.misuse(Rule.ROW_LENGTH, "combine of 12 float32", "needs a multiple of 8",
                         combine(Layout.FLAT, (b, c) -> {
                             c.combineInputs = CombineInputs.of(b.tensor(DataType.FLOAT32, 16, 12));
                             c.combineOutputs = CombineOutputs.of(b.tensor(DataType.FLOAT32, 8, 12));
                         })),
-                Breach.misuse(Rule.HT_OUTPUTS, "narrower rows out", "like the tokens", dispatch(Layout.FLAT,
-                        (b, c) -> c.outputs = DispatchOutputs.of(b.tensor(DataType.BFLOAT16, 16, 32),
-                                c.outputs.weights(),
-                                c.outputs.indices()))),
-                Breach.misuse(Rule.HT_OUTPUTS, "indices in int32", "FLAT needs FLOAT32 and INT64", dispatch(Layout.FLAT,
-                        (b, c) -> c.outputs = DispatchOutputs.of(c.outputs.tokens(), c.outputs.weights(),
-                                b.tensor(DataType.INT32, 16, 2)))),
-                Breach.error(Rule.HT_OUTPUTS, "no weights out", "EXPERT_MAJOR needs FLOAT32 [rows]",
-                        dispatch(Layout.EXPERT_MAJOR,
-                                (b, c) -> c.outputs = DispatchOutputs.of(c.outputs.tokens()))),
-                Breach.error(Rule.HT_OUTPUT_ROWS, "fewer rows than the budget", "the receive budget is 16",
+                Breach.misuse(Rule.HT_OUTPUTS, "narrower rows out", "like the tokens",
                         dispatch(Layout.FLAT,
-                                (b, c) -> c.outputs.tokens().rows(15))),
+                                (b, c) -> c.outputs = DispatchOutputs.of(b.tensor(DataType.BFLOAT16, 16, 32),
+                                        c.outputs.weights(), c.outputs.indices()))),
+                Breach.misuse(Rule.HT_OUTPUTS, "indices in int32", "FLAT needs FLOAT32 and INT64",
+                        dispatch(Layout.FLAT,
+                                (b, c) -> c.outputs = DispatchOutputs.of(c.outputs.tokens(), c.outputs.weights(),
+                                        b.tensor(DataType.INT32, 16, 2)))),
+                Breach.error(Rule.HT_OUTPUTS, "no weights out", "EXPERT_MAJOR needs FLOAT32 [rows]",
+                        dispatch(Layout.EXPERT_MAJOR, (b, c) -> c.outputs = DispatchOutputs.of(c.outputs.tokens()))),
+                Breach.error(Rule.HT_OUTPUT_ROWS, "fewer rows than the budget", "the receive budget is 16",
+                        dispatch(Layout.FLAT, (b, c) -> c.outputs.tokens().rows(15))),
                 Breach.error(Rule.HT_OUTPUT_ROWS, "fewer weights than tokens in eager mode", "as many as tokens",
-                        dispatch(
-                                highThroughput(Layout.FLAT).eager(),
+                        dispatch(highThroughput(Layout.FLAT).eager(),
                                 (b, c) -> c.outputs = DispatchOutputs.of(c.outputs.tokens(),
                                         b.tensor(DataType.FLOAT32, 2, 2), b.tensor(DataType.INT64, 2, 2)))),
                 Breach.error(Rule.HT_DIRECTION, "no weights in", "the forward pass needs FLOAT32 [8, 2]",
-                        dispatch(Layout.FLAT,
-                                (b, c) -> c.inputs = DispatchInputs.of(c.inputs.tokens()))),
+                        dispatch(Layout.FLAT, (b, c) -> c.inputs = DispatchInputs.of(c.inputs.tokens()))),
                 Breach.error(Rule.HT_DIRECTION, "weights in a backward pass", "the backward pass has none", dispatch(
                         Layout.FLAT,
                         (b, c) -> c.dispatchConfig = DispatchConfig.defaults().direction(PassDirection.BACKWARD))),
-                Breach.error(Rule.HT_DIRECTION, "indices out of EXPERT_MAJOR", "EXPERT_MAJOR has none", dispatch(
-                        Layout.EXPERT_MAJOR,
-                        (b, c) -> c.outputs = DispatchOutputs.of(c.outputs.tokens(), c.outputs.weights(),
-                                b.tensor(DataType.INT64, 32, 2)))),
+                Breach.error(Rule.HT_DIRECTION, "indices out of EXPERT_MAJOR", "EXPERT_MAJOR has none",
+                        dispatch(Layout.EXPERT_MAJOR,
+                                (b, c) -> c.outputs = DispatchOutputs.of(c.outputs.tokens(), c.outputs.weights(),
+                                        b.tensor(DataType.INT64, 32, 2)))),
                 Breach.error(Rule.HT_DIRECTION, "weights in a forward combine", "the forward pass has none",
                         combine(Layout.FLAT,
                                 (b, c) -> c.combineInputs = CombineInputs.of(c.combineInputs.tokens(),
@@ -113,35 +104,31 @@ final class HighThroughputBreaches {
                                 (b, c) -> c.combineConfig = CombineConfig.defaults()
                                         .direction(PassDirection.BACKWARD))),
                 Breach.unseen(Rule.RECIPE_AVAILABLE, "DS_FP8E3M4 with high throughput", "exists for low latency only",
-                        dispatch(
-                                Layout.FLAT,
+                        dispatch(Layout.FLAT,
                                 (b, c) -> c.dispatchConfig = DispatchConfig.defaults()
                                         .recipe(DispatchRecipe.DS_FP8E3M4))),
                 Breach.error(Rule.ZERO_COPY_WINDOWS, "zero copy without a window", "ZeroCopy.ON needs them in a window",
-                        dispatch(
-                                highThroughput(Layout.FLAT).zeroCopy(ZeroCopy.ON), (b, c) -> {
-                                })),
+                        dispatch(highThroughput(Layout.FLAT).zeroCopy(ZeroCopy.ON), (b, c) -> {
+                        })),
                 Breach.error(Rule.EAGER_CAPTURE, "a capture of an eager dispatch",
                         "the group is eager and reads counts", b -> {
                             RuleBench.Calls c = b.calls(highThroughput(Layout.FLAT).eager()).update();
                             b.own(b.stream.capture(c::dispatch));
                         }),
                 Breach.misuse(Rule.COMBINE_SHAPE, "fewer combined rows than tokens", "must be [8, 64]",
-                        combine(Layout.FLAT,
-                                (b, c) -> c.combineOutputs.tokens().rows(7))),
+                        combine(Layout.FLAT, (b, c) -> c.combineOutputs.tokens().rows(7))),
                 Breach.misuse(Rule.COMBINE_TYPE, "another type combined", "must be of one type", combine(Layout.FLAT,
                         (b, c) -> c.combineOutputs = CombineOutputs.of(b.tensor(DataType.FLOAT16, 8, HT_HIDDEN)))),
                 Breach.misuse(Rule.COMBINE_ROWS, "fewer expert outputs than were received",
-                        "dispatch has filled up to 16", combine(
-                                Layout.FLAT, (b, c) -> c.combineInputs.tokens().rows(1))),
+                        "dispatch has filled up to 16",
+                        combine(Layout.FLAT, (b, c) -> c.combineInputs.tokens().rows(1))),
                 Breach.misuse(Rule.COMBINE_ROWS, "more gradients than the budget", "takes at most 16",
-                        combine(Layout.FLAT,
-                                (b, c) -> {
-                                    c.combineInputs = CombineInputs.of(b.tensor(DataType.BFLOAT16, 20, HT_HIDDEN),
-                                            b.tensor(DataType.FLOAT32, 20, 2));
-                                    c.combineOutputs = CombineOutputs.of(c.combineOutputs.tokens(),
-                                            b.tensor(DataType.FLOAT32, 8, 2));
-                                    c.combineConfig = CombineConfig.defaults().direction(PassDirection.BACKWARD);
-                                })));
+                        combine(Layout.FLAT, (b, c) -> {
+                            c.combineInputs = CombineInputs.of(b.tensor(DataType.BFLOAT16, 20, HT_HIDDEN),
+                                    b.tensor(DataType.FLOAT32, 20, 2));
+                            c.combineOutputs = CombineOutputs.of(c.combineOutputs.tokens(),
+                                    b.tensor(DataType.FLOAT32, 8, 2));
+                            c.combineConfig = CombineConfig.defaults().direction(PassDirection.BACKWARD);
+                        })));
     }
 }

@@ -32,7 +32,10 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** The explicit calls of high throughput: staged outputs, eager mode, budgets, modes, the backward pass, forwarded scales. */
+/**
+ * The explicit calls of high throughput: staged outputs, eager mode, budgets, modes, the backward pass, forwarded
+ * scales.
+ */
 @EmulatedRanks(4)
 class HighThroughputCallsTest {
     private static final ExpertFunction EXPERTS = ExpertFunction.scaling();
@@ -119,8 +122,7 @@ class HighThroughputCallsTest {
                 LayerOnRank.write(gradients, gradients(first, layer, layout).array());
                 DispatchConfig dispatch = DispatchConfig.defaults().direction(PassDirection.BACKWARD);
                 layer.handle.dispatch(DispatchInputs.of(buffers.tokens().twin().rows(tokens)),
-                        DispatchOutputs.of(buffers.received()), null,
-                        dispatch, layer.stream);
+                        DispatchOutputs.of(buffers.received()), null, dispatch, layer.stream);
                 layer.enqueueExperts();
                 layer.handle.combine(CombineInputs.of(buffers.expertOutputs(), gradients),
                         CombineOutputs.of(buffers.combined().twin().rows(tokens), weightGradients.rows(tokens)),
@@ -156,8 +158,7 @@ class HighThroughputCallsTest {
         ByteBuffer data = LayerOnRank.bytes(layer.buffers.receivedWeights());
         if (layout == Layout.FLAT) {
             var sources = HighThroughputFlat
-                    .dispatch(c.inputs(), new FlatSlots(c.inputs().routing(), layer.budget()), rank)
-                    .sources();
+                    .dispatch(c.inputs(), new FlatSlots(c.inputs().routing(), layer.budget()), rank).sources();
             for (int row = 0; row < sources.size(); row++) {
                 int[] local = c.inputs().routing().localExperts(sources.get(row), rank);
                 for (int i = 0; i < local.length; i++) {
@@ -190,9 +191,8 @@ class HighThroughputCallsTest {
         EpCase first = draw("eager", SPACE);
         cluster.run(rank -> {
             try (RuleBench bench = new RuleBench(rank)) {
-                EpGroup group = bench.own(EpGroup.create(bench.communicator,
-                        LayerOnRank.config(first, Algorithm.HIGH_THROUGHPUT, Layout.FLAT,
-                                EpGroupConfig.Builder::eager)));
+                EpGroup group = bench.own(EpGroup.create(bench.communicator, LayerOnRank.config(first,
+                        Algorithm.HIGH_THROUGHPUT, Layout.FLAT, EpGroupConfig.Builder::eager)));
                 EpHandle handle = bench.own(group.createHandle());
                 assertThatThrownBy(() -> handle.allocateBuffers(BufferConfig.of(first.hidden(), DataType.BFLOAT16)))
                         .hasMessageContaining("sizes its outputs from counts");
@@ -259,15 +259,13 @@ class HighThroughputCallsTest {
                         DispatchInputs.of(bytes.rows(tokens), explicit.weights.rows(tokens), scales.rows(tokens)),
                         DispatchOutputs.of(received, explicit.outputs.weights(), explicit.outputs.indices(),
                                 receivedScales),
-                        null,
-                        DispatchConfig.defaults().recipe(DispatchRecipe.QUANT_FWD), bench.stream);
+                        null, DispatchConfig.defaults().recipe(DispatchRecipe.QUANT_FWD), bench.stream);
                 bench.stream.await(LayerOnRank.LIMIT);
                 FlatSlots slots = new FlatSlots(first.inputs().routing(), ReceiveBudget.trapping(rows));
                 HighThroughputFlat.dispatch(quantised, slots, rank.rank())
                         .verify(new HighThroughputFlat.Outputs(new Rows(LayerOnRank.read(received).array(), 512),
                                 new Rows(LayerOnRank.read(receivedScales).array(), 16), explicit.indices(),
-                                explicit.weights()), false,
-                                RowsWritten.COUNT, null);
+                                explicit.weights()), false, RowsWritten.COUNT, null);
                 rank.bootstrap().barrier();
             }
         });
@@ -301,8 +299,7 @@ class HighThroughputCallsTest {
                     .receivedTotal(bench.tensor(DataType.INT64, 1)).build();
             this.inputs = DispatchInputs.of(bench.tensor(type, tokens, c.hidden()), weights);
             this.outputs = DispatchOutputs.of(bench.tensor(type, rows, c.hidden()),
-                    bench.tensor(DataType.FLOAT32, rows, topK),
-                    bench.tensor(DataType.INT64, rows, topK));
+                    bench.tensor(DataType.FLOAT32, rows, topK), bench.tensor(DataType.INT64, rows, topK));
             this.combineInputs = CombineInputs.of(bench.tensor(type, rows, c.hidden()));
             this.combineOutputs = CombineOutputs.of(bench.tensor(type, tokens, c.hidden()));
         }
@@ -381,10 +378,8 @@ class HighThroughputCallsTest {
 
         void verifyCombine(ReceiveBudget budget) {
             FlatSlots slots = new FlatSlots(c.inputs().routing(), budget);
-            byte[][] expected = HighThroughputFlat.combine(slots, bench.rank.rank(),
-                    (from, source) -> EXPERTS.sum(new int[]{from}, new float[]{1}, c.inputs().token(source),
-                            c.format()),
-                    c.format(),
+            byte[][] expected = HighThroughputFlat.combine(slots, bench.rank.rank(), (from, source) -> EXPERTS
+                    .sum(new int[]{from}, new float[]{1}, c.inputs().token(source), c.format()), c.format(),
                     c.hidden());
             CombinedRows.verify(expected, new Rows(LayerOnRank.read(combineOutputs.tokens()).array(), rowBytes));
         }

@@ -19,7 +19,10 @@ import java.nio.ByteOrder;
 import java.time.Duration;
 import java.util.function.UnaryOperator;
 
-/** A MoE layer on one rank of an emulated cluster with what tests of this package see of it; every row is compared, unused ones too. */
+/**
+ * A MoE layer on one rank of an emulated cluster with what tests of this package see of it; every row is compared,
+ * unused ones too.
+ */
 final class LayerOnRank implements AutoCloseable {
     static final Duration LIMIT = MoeRank.LIMIT;
 

@@ -21,7 +21,10 @@ import java.util.stream.IntStream;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Dispatch, experts and combine on random shapes and routings, eagerly and captured, compared with the oracle bit by bit. */
+/**
+ * Dispatch, experts and combine on random shapes and routings, eagerly and captured, compared with the oracle bit by
+ * bit.
+ */
 @EmulatedRanks(4)
 class LayerResultsTest {
     /** Layouts of both algorithms. */
@@ -107,8 +110,8 @@ class LayerResultsTest {
     }
 
     /**
-     * Random configurations of 1 to 16 ranks: whole and captured steps mixed, rows in any order, memory that is not zero. More of
-     * them with {@code -Dnccl4j.test.cases=<number>}.
+     * Random configurations of 1 to 16 ranks: whole and captured steps mixed, rows in any order, memory that is not
+     * zero. More of them with {@code -Dnccl4j.test.cases=<number>}.
      */
     @ParameterizedTest
     @EnumSource(Kind.class)

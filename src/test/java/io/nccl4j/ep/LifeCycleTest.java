@@ -98,8 +98,8 @@ class LifeCycleTest {
                 RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
                 CudaGraph graph = bench.stream.capture(() -> calls.update().dispatch().combine());
                 List<EpTensor> used = List.of(calls.routing, calls.weights, calls.inputs.tokens(),
-                        calls.outputs.tokens(),
-                        calls.info.expertCounters(), calls.combineInputs.tokens(), calls.combineOutputs.tokens());
+                        calls.outputs.tokens(), calls.info.expertCounters(), calls.combineInputs.tokens(),
+                        calls.combineOutputs.tokens());
                 for (EpTensor tensor : used) {
                     assertThatThrownBy(tensor.memory()::close).isInstanceOf(IllegalStateException.class)
                             .hasMessageContaining("CudaGraph#");
@@ -238,8 +238,7 @@ class LifeCycleTest {
             try (RuleBench bench = new RuleBench(rank)) {
                 Emulator.presetResult("ncclEpCreateGroup", NcclResult.INVALID_USAGE.code());
                 assertThatThrownBy(() -> bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR)))
-                        .isInstanceOf(NcclException.class)
-                        .hasMessageContaining("ncclEpCreateGroup");
+                        .isInstanceOf(NcclException.class).hasMessageContaining("ncclEpCreateGroup");
                 EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
                 Emulator.presetResult("ncclEpInitHandle", NcclResult.INVALID_USAGE.code());
                 assertThatThrownBy(group::createHandle).isInstanceOf(NcclException.class)
@@ -292,8 +291,7 @@ class LifeCycleTest {
                         .isInstanceOf(CudaException.class);
                 long updates = Emulator.callCount("ncclEpUpdateHandle");
                 assertThatThrownBy(calls::update).isInstanceOf(CudaException.class)
-                        .hasMessageContaining("has failed before")
-                        .hasCauseInstanceOf(CudaException.class);
+                        .hasMessageContaining("has failed before").hasCauseInstanceOf(CudaException.class);
                 assertThat(Emulator.callCount("ncclEpUpdateHandle")).isEqualTo(updates);
             }
             rank.device().reset();

@@ -39,22 +39,20 @@ final class LowLatencyBreaches {
                         b -> b.calls(lowLatency(Layout.EXPERT_MAJOR)).dispatch()),
                 Breach.unseen(Rule.UPDATED, "combine before update", "before its first update",
                         b -> b.calls(lowLatency(Layout.EXPERT_MAJOR)).combine()),
-                Breach.unseen(Rule.UPDATED, "the routing is gone", "update again", dispatch(Layout.EXPERT_MAJOR,
-                        (b, c) -> c.routing.memory().close())),
+                Breach.unseen(Rule.UPDATED, "the routing is gone", "update again",
+                        dispatch(Layout.EXPERT_MAJOR, (b, c) -> c.routing.memory().close())),
                 Breach.error(Rule.DISPATCHED, "combine before dispatch", "before its first dispatch",
                         b -> b.calls(lowLatency(Layout.EXPERT_MAJOR)).update().combine().await()),
                 Breach.misuse(Rule.DISPATCH_TOKENS, "fewer tokens than routed", "must have 8 rows",
-                        dispatch(Layout.EXPERT_MAJOR,
-                                (b, c) -> c.inputs.tokens().rows(7))),
+                        dispatch(Layout.EXPERT_MAJOR, (b, c) -> c.inputs.tokens().rows(7))),
                 Breach.error(Rule.DISPATCH_TOKENS, "tokens of one dimension", "tokens be [8, hidden]",
                         dispatch(Layout.EXPERT_MAJOR,
                                 (b, c) -> c.inputs = DispatchInputs.of(b.tensor(DataType.BFLOAT16, 8, 1, LL_HIDDEN)))),
                 Breach.misuse(Rule.ROW_BYTES, "rows longer than maxTokenBytes", "maxTokenBytes 1024",
-                        dispatch(Layout.EXPERT_MAJOR,
-                                (b, c) -> {
-                                    c.inputs = DispatchInputs.of(b.tensor(DataType.BFLOAT16, 8, 1024));
-                                    c.outputs = DispatchOutputs.of(b.tensor(DataType.BFLOAT16, 4, 16, 1024));
-                                })),
+                        dispatch(Layout.EXPERT_MAJOR, (b, c) -> {
+                            c.inputs = DispatchInputs.of(b.tensor(DataType.BFLOAT16, 8, 1024));
+                            c.outputs = DispatchOutputs.of(b.tensor(DataType.BFLOAT16, 4, 16, 1024));
+                        })),
                 Breach.misuse(Rule.ROW_BYTES, "longer rows in combine", "maxTokenBytes 1024",
                         combine(Layout.EXPERT_MAJOR, (b, c) -> {
                             c.combineInputs = CombineInputs.of(b.tensor(DataType.FLOAT32, 4, 16, LL_HIDDEN));
@@ -82,8 +80,8 @@ final class LowLatencyBreaches {
                             c.outputs = DispatchOutputs.of(b.tensor(DataType.FLOAT8_E4M3, 4, 16, LL_HIDDEN));
                             c.dispatchConfig = DispatchConfig.defaults().recipe(DispatchRecipe.DS_FP8E3M4);
                         })),
-                Breach.error(Rule.ADDRESS, "forwarded scales not aligned", "must be a multiple of 16", dispatch(
-                        Layout.EXPERT_MAJOR, (b, c) -> {
+                Breach.error(Rule.ADDRESS, "forwarded scales not aligned", "must be a multiple of 16",
+                        dispatch(Layout.EXPERT_MAJOR, (b, c) -> {
                             EpTensor scales = EpTensor.of(b.own(b.tensor(DataType.UINT8, 1024).memory().slice(8, 256)),
                                     DataType.FLOAT32, 8, 4);
                             c.inputs = DispatchInputs.of(b.tensor(DataType.FLOAT8_E4M3, 8, LL_HIDDEN), null, scales);
@@ -105,25 +103,21 @@ final class LowLatencyBreaches {
                         Layout.EXPERT_MAJOR,
                         (b, c) -> c.outputs = DispatchOutputs.of(b.tensor(DataType.BFLOAT16, 4, 8, LL_HIDDEN)))),
                 Breach.misuse(Rule.LL_OUTPUTS, "RANK_MAJOR without indices", "needs FLOAT32[2, 8, 2]",
-                        dispatch(
-                                Layout.RANK_MAJOR, (b, c) -> c.outputs = DispatchOutputs.of(c.outputs.tokens()))),
+                        dispatch(Layout.RANK_MAJOR, (b, c) -> c.outputs = DispatchOutputs.of(c.outputs.tokens()))),
                 Breach.misuse(Rule.LL_WEIGHTS, "RANK_MAJOR without weights", "needs FLOAT32[8, 2]",
-                        dispatch(
-                                Layout.RANK_MAJOR, (b, c) -> c.inputs = DispatchInputs.of(c.inputs.tokens()))),
+                        dispatch(Layout.RANK_MAJOR, (b, c) -> c.inputs = DispatchInputs.of(c.inputs.tokens()))),
                 Breach.misuse(Rule.LL_WEIGHTS, "EXPERT_MAJOR with weights", "takes them in combine",
                         dispatch(Layout.EXPERT_MAJOR,
                                 (b, c) -> c.inputs = DispatchInputs.of(c.inputs.tokens(), c.weights))),
-                Breach.misuse(Rule.LL_INFO, "EXPERT_MAJOR without counters", "needs INT32[4]", dispatch(
-                        Layout.EXPERT_MAJOR, (b, c) -> c.info = null)),
+                Breach.misuse(Rule.LL_INFO, "EXPERT_MAJOR without counters", "needs INT32[4]",
+                        dispatch(Layout.EXPERT_MAJOR, (b, c) -> c.info = null)),
                 Breach.misuse(Rule.LL_INFO, "RANK_MAJOR with expert counters", "RANK_MAJOR of low latency has none",
-                        dispatch(Layout.RANK_MAJOR,
-                                (b, c) -> c.info = LayoutInfo.of(b.tensor(DataType.INT32, 4)))),
+                        dispatch(Layout.RANK_MAJOR, (b, c) -> c.info = LayoutInfo.of(b.tensor(DataType.INT32, 4)))),
                 Breach.error(Rule.SEND_PENDING, "a send half after a send half", "complete it first",
-                        dispatch(Layout.EXPERT_MAJOR,
-                                (b, c) -> {
-                                    c.dispatchConfig = DispatchConfig.defaults().sendOnly();
-                                    c.dispatch();
-                                })),
+                        dispatch(Layout.EXPERT_MAJOR, (b, c) -> {
+                            c.dispatchConfig = DispatchConfig.defaults().sendOnly();
+                            c.dispatch();
+                        })),
                 Breach.unseen(Rule.SEND_CAPTURE, "a send half alone in a graph", "complete it in the same capture",
                         b -> {
                             RuleBench.Calls c = b.calls(lowLatency(Layout.EXPERT_MAJOR)).update();
@@ -131,19 +125,17 @@ final class LowLatencyBreaches {
                             b.own(b.stream.capture(c::dispatch));
                         }),
                 Breach.misuse(Rule.COMBINE_WEIGHTS, "EXPERT_MAJOR without weights in combine",
-                        "which EXPERT_MAJOR reads in combine", combine(
-                                Layout.EXPERT_MAJOR,
+                        "which EXPERT_MAJOR reads in combine",
+                        combine(Layout.EXPERT_MAJOR,
                                 (b, c) -> c.combineOutputs = CombineOutputs.of(c.combineOutputs.tokens()))),
                 Breach.misuse(Rule.COMBINE_SHAPE, "zones that are too small in combine", "needs BFLOAT16[4, 16, 512]",
-                        combine(
-                                Layout.EXPERT_MAJOR, (b, c) -> c.combineInputs = CombineInputs
+                        combine(Layout.EXPERT_MAJOR,
+                                (b, c) -> c.combineInputs = CombineInputs
                                         .of(b.tensor(DataType.BFLOAT16, 4, 8, LL_HIDDEN)))),
                 Breach.misuse(Rule.COMBINE_SHAPE, "fewer combined rows than tokens", "needs BFLOAT16[8, 512]",
-                        combine(Layout.EXPERT_MAJOR,
-                                (b, c) -> c.combineOutputs.tokens().rows(7))),
+                        combine(Layout.EXPERT_MAJOR, (b, c) -> c.combineOutputs.tokens().rows(7))),
                 Breach.misuse(Rule.COMBINE_TYPE, "another type combined", "must be of one type",
-                        combine(Layout.EXPERT_MAJOR,
-                                (b, c) -> c.combineOutputs = CombineOutputs.of(b.tensor(DataType.FLOAT16, 8, LL_HIDDEN),
-                                        c.weights))));
+                        combine(Layout.EXPERT_MAJOR, (b, c) -> c.combineOutputs = CombineOutputs
+                                .of(b.tensor(DataType.FLOAT16, 8, LL_HIDDEN), c.weights))));
     }
 }

@@ -107,14 +107,12 @@ class LowLatencyCallsTest {
                 EpHandle other = layer.group.createHandle();
                 other.update(buffers.callRouting(), layer.stream);
                 assertThatThrownBy(() -> other.dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(),
-                        buffers.dispatchInfo(),
-                        layer.stream)).isInstanceOf(IllegalStateException.class)
+                        buffers.dispatchInfo(), layer.stream)).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("send half is pending");
                 other.complete();
                 other.close();
                 assertThatThrownBy(() -> layer.stream.capture(layer.handle::complete))
-                        .isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("outside of");
+                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("outside of");
                 layer.handle.complete();
                 layer.handle.combine(buffers.combineInputs(), buffers.combineOutputs(), layer.stream);
                 layer.stream.await(LayerOnRank.LIMIT);
@@ -131,9 +129,9 @@ class LowLatencyCallsTest {
                 EpBuffers buffers = layer.buffers;
                 buffers.prepare(layer.handle, layer.load(first));
                 layer.handle.update(buffers.callRouting(), layer.stream);
-                assertThatThrownBy(() -> layer.stream.capture(() -> layer.handle.dispatch(buffers.dispatchInputs(),
-                        buffers.dispatchOutputs(), buffers.dispatchInfo(), DispatchConfig.defaults().sendOnly(),
-                        layer.stream)))
+                assertThatThrownBy(() -> layer.stream
+                        .capture(() -> layer.handle.dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(),
+                                buffers.dispatchInfo(), DispatchConfig.defaults().sendOnly(), layer.stream)))
                         .isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("complete it in the same capture");
                 assertThat(layer.stream.isCapturing()).isFalse();
@@ -171,8 +169,7 @@ class LowLatencyCallsTest {
                 layer.stream.await(LayerOnRank.LIMIT);
                 layer.verify(first, RowsWritten.WINDOW);
                 try (EpHandle made = layer.group.createHandle(Layout.EXPERT_MAJOR, routing, null,
-                        HandleConfig.defaults(),
-                        layer.stream)) {
+                        HandleConfig.defaults(), layer.stream)) {
                     assertThat(made.tokens()).isEqualTo(tokens);
                     made.dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(),
                             layer.stream);
@@ -191,9 +188,8 @@ class LowLatencyCallsTest {
     void recipesCarryScales(DispatchRecipe recipe, EmulatedCluster cluster) {
         CaseSeeds seeds = CaseSeeds.fresh();
         System.out.println("LowLatencyCallsTest " + recipe + " seed " + seeds);
-        EpCase first = EpCase
-                .draw(CaseSpace.lowLatency(4).withRanks(4).withFormat(NumberFormat.BFLOAT16).withHidden(512, 1024)
-                        .withRoutings(RoutingKind.UNIFORM, RoutingKind.HOLES), seeds.seed());
+        EpCase first = EpCase.draw(CaseSpace.lowLatency(4).withRanks(4).withFormat(NumberFormat.BFLOAT16)
+                .withHidden(512, 1024).withRoutings(RoutingKind.UNIFORM, RoutingKind.HOLES), seeds.seed());
         boolean round = recipe == DispatchRecipe.DS_FP8E3M4;
         GlobalInputs quantised = BlockScaledFp8.quantise(first.inputs(), round);
         int width = first.hidden() / 128;
@@ -217,8 +213,7 @@ class LowLatencyCallsTest {
                 }
                 layer.handle.update(buffers.routing().twin().rows(tokens), layer.stream);
                 layer.handle.dispatch(inputs, DispatchOutputs.of(received, null, null, scales), buffers.dispatchInfo(),
-                        config,
-                        layer.stream);
+                        config, layer.stream);
                 layer.stream.await(LayerOnRank.LIMIT);
                 LowLatencyExpertMajor.dispatch(quantised, rank.rank()).verify(
                         new Rows(LayerOnRank.read(received).array(), first.hidden()),

@@ -78,8 +78,8 @@ class MaskTest {
     void aSilentRankIsMaskedAndCleanedAgain(EmulatedCluster cluster) {
         cluster.run(rank -> {
             try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR).experts(12).mask()
-                        .timeout(Duration.ofMillis(200)));
+                RuleBench.Calls calls = bench.calls(
+                        RuleBench.lowLatency(Layout.EXPERT_MAJOR).experts(12).mask().timeout(Duration.ofMillis(200)));
                 rank.bootstrap().barrier();
                 if (rank.rank() != 2) {
                     // Rank 2 takes no part in two operations.

@@ -42,14 +42,12 @@ final class RuleBench implements AutoCloseable {
     /** A configuration for bfloat16 rows. */
     static EpGroupConfig.Builder lowLatency(Layout layout) {
         return EpGroupConfig.lowLatency().experts(EXPERTS).maxTokensPerRank(TOKENS).maxTokenBytes(LL_HIDDEN * 2)
-                .layout(layout)
-                .topK(TOPK);
+                .layout(layout).topK(TOPK);
     }
 
     static EpGroupConfig.Builder highThroughput(Layout layout) {
         return EpGroupConfig.highThroughput().experts(EXPERTS).maxTokensPerRank(TOKENS).maxTokenBytes(HT_HIDDEN * 2)
-                .layout(layout)
-                .topK(TOPK);
+                .layout(layout).topK(TOPK);
     }
 
     EpGroup group(EpGroupConfig.Builder config) {
@@ -68,8 +66,8 @@ final class RuleBench implements AutoCloseable {
 
     EpTensor tensor(DataType type, long... shape) {
         return EpTensor.of(
-                own(DeviceMemory.allocate(rank.device(), Math.max(256, TensorShape.of(type, shape).bytes()))),
-                type, shape);
+                own(DeviceMemory.allocate(rank.device(), Math.max(256, TensorShape.of(type, shape).bytes()))), type,
+                shape);
     }
 
     /** Every token goes to the first experts. */

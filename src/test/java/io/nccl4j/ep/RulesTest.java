@@ -21,7 +21,10 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** Every rule refuses what breaks it, and is needed: without it the library would end the process, or answer with an error. */
+/**
+ * Every rule refuses what breaks it, and is needed: without it the library would end the process, or answer with an
+ * error.
+ */
 class RulesTest {
     static Stream<Breach> breaches() {
         return Stream

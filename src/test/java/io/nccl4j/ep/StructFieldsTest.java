@@ -31,7 +31,9 @@ import java.util.Set;
 import java.util.TreeSet;
 import org.junit.jupiter.api.Test;
 
-/** Every field of every struct of NCCL EP can be given a value through the public API; those of padding mean nothing. */
+/**
+ * Every field of every struct of NCCL EP can be given a value through the public API; those of padding mean nothing.
+ */
 class StructFieldsTest {
     private static final long SOME_ADDRESS = 0x1000;
 
@@ -78,8 +80,8 @@ class StructFieldsTest {
         Set<String> given = new TreeSet<>();
         try (Arena arena = Arena.ofConfined()) {
             for (EpGroupConfig config : new EpGroupConfig[]{staged, budget, eager}) {
-                given.addAll(given(ncclEpGroupConfig_t.layout(), GroupStruct
-                        .encode(config, EpSizing.of(config, 1), null, arena).address()));
+                given.addAll(given(ncclEpGroupConfig_t.layout(),
+                        GroupStruct.encode(config, EpSizing.of(config, 1), null, arena).address()));
             }
         }
         assertThat(given).isEqualTo(fields(ncclEpGroupConfig_t.layout())).contains("alloc.context", "num_topk");
@@ -114,9 +116,9 @@ class StructFieldsTest {
                 tensor.addAll(given(ncclEpTensor_t.layout(), b.descriptor()));
                 assertThat(tensor).isEqualTo(fields(ncclEpTensor_t.layout()));
                 EpStruct[] structs = {DispatchInputs.of(a, b, a), DispatchOutputs.of(a, b, a, b),
-                        CombineInputs.of(a, b, a), CombineOutputs.of(a, b), LayoutInfo.builder().expertCounters(a)
-                                .sourceRankCounters(b).expertOffsets(a).receivedTotal(b).expertIds(ExpertIds.GLOBAL)
-                                .build()};
+                        CombineInputs.of(a, b, a), CombineOutputs.of(a, b),
+                        LayoutInfo.builder().expertCounters(a).sourceRankCounters(b).expertOffsets(a).receivedTotal(b)
+                                .expertIds(ExpertIds.GLOBAL).build()};
                 GroupLayout[] layouts = {ncclEpDispatchInputs_t.layout(), ncclEpDispatchOutputs_t.layout(),
                         ncclEpCombineInputs_t.layout(), ncclEpCombineOutputs_t.layout(), ncclEpLayoutInfo_t.layout()};
                 for (int i = 0; i < structs.length; i++) {

@@ -16,8 +16,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * The server in the guide's examples. Its experts give back what they get and its weights add up to 1, so that after any number of layers
- * every token comes home unchanged.
+ * The server in the guide's examples. Its experts give back what they get and its weights add up to 1, so that after
+ * any number of layers every token comes home unchanged.
  */
 final class GuideModel implements AutoCloseable {
     static final int RANKS = 4;

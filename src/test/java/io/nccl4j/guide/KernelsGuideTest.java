@@ -83,8 +83,8 @@ class KernelsGuideTest {
             // Halved once, then row r was in ROWS - r batches.
             assertThat(IntStream.range(0, ROWS * HIDDEN).mapToObj(i -> values.segment().getAtIndex(JAVA_FLOAT, i))
                     .toList())
-                    .isEqualTo(IntStream.range(0, ROWS * HIDDEN)
-                            .mapToObj(i -> (float) Math.pow(3, ROWS - i / HIDDEN)).toList());
+                    .isEqualTo(IntStream.range(0, ROWS * HIDDEN).mapToObj(i -> (float) Math.pow(3, ROWS - i / HIDDEN))
+                            .toList());
         }
     }
 

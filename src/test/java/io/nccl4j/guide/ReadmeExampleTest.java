@@ -31,8 +31,8 @@ class ReadmeExampleTest {
     void theExampleRuns(EmulatedCluster cluster) {
         cluster.run(rank -> {
             try (EchoServer server = new EchoServer(new GuideModel(rank.device(), rank.rank()))) {
-                serve(rank.bootstrap(), server, GuideModel.EXPERTS, GuideModel.MAX_TOKENS,
-                        GuideModel.HIDDEN, GuideModel.TOP_K);
+                serve(rank.bootstrap(), server, GuideModel.EXPERTS, GuideModel.MAX_TOKENS, GuideModel.HIDDEN,
+                        GuideModel.TOP_K);
                 assertThat(server.model.isDone()).isTrue();
             }
         });
@@ -44,9 +44,9 @@ class ReadmeExampleTest {
         CudaDevice device = CudaDevice.of(bootstrap.localRank());
         try (Communicator comm = Communicator.init(bootstrap, device);
                 CudaStream stream = CudaStream.create(device);
-                EpGroup group = EpGroup.create(comm, EpGroupConfig.lowLatency()
-                        .experts(experts).maxTokensPerRank(maxTokens).maxTokenBytes(hidden * 2)
-                        .layout(Layout.EXPERT_MAJOR).topK(topK).build());
+                EpGroup group = EpGroup.create(comm,
+                        EpGroupConfig.lowLatency().experts(experts).maxTokensPerRank(maxTokens)
+                                .maxTokenBytes(hidden * 2).layout(Layout.EXPERT_MAJOR).topK(topK).build());
                 EpHandle handle = group.createHandle();
                 // Maximum capacity, fixed addresses; counts stay on the device.
                 EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(hidden, DataType.BFLOAT16))) {

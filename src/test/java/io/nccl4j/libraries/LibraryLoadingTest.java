@@ -34,8 +34,8 @@ class LibraryLoadingTest {
         assertThat(outcome.lines).contains("backend: NATIVE", "available: false");
         assertThat(outcome.lines.stream().filter(line -> line.startsWith("exception: cannot load lib")))
                 .as("the second use gives the same answer, no NoClassDefFoundError").hasSize(2);
-        assertThat(outcome.all()).contains("-Dnccl4j.library.path", "-Dnccl4j.backend=emulator",
-                folder + ": no lib", "NCCL4J_LIBRARY_PATH: not set", "dynamic linker's path");
+        assertThat(outcome.all()).contains("-Dnccl4j.library.path", "-Dnccl4j.backend=emulator", folder + ": no lib",
+                "NCCL4J_LIBRARY_PATH: not set", "dynamic linker's path");
     }
 
     @Test
@@ -55,9 +55,9 @@ class LibraryLoadingTest {
                 "-Dnccl4j.cudart.library=" + emulator, "-Dnccl4j.nccl.library=" + folder.resolve("none")));
         assertThat(cudaAlone.lines).contains("cuda: replayed 7", "kernels: []", "available: false");
         assertThat(cudaAlone.all()).contains("\nnccl: cannot load libnccl.so.2", "\nep: cannot load libnccl.so.2");
-        Outcome withNccl = run(PartsProbe.class, List.of(allowed, "-Dnccl4j.library.path=" + folder,
-                "-Dnccl4j.cudart.library=" + emulator, "-Dnccl4j.nccl.library=" + emulator,
-                "-Dnccl4j.nccl_ep.library=" + folder.resolve("none")));
+        Outcome withNccl = run(PartsProbe.class,
+                List.of(allowed, "-Dnccl4j.library.path=" + folder, "-Dnccl4j.cudart.library=" + emulator,
+                        "-Dnccl4j.nccl.library=" + emulator, "-Dnccl4j.nccl_ep.library=" + folder.resolve("none")));
         assertThat(withNccl.lines).contains("cuda: replayed 7", "nccl: 128 bytes", "available: false");
         assertThat(withNccl.all()).contains("\nep: cannot load libnccl_ep.so.0");
     }
@@ -79,8 +79,8 @@ class LibraryLoadingTest {
     @Test
     void theNativeAccessFlagIsNamedWhenItIsMissing() throws Exception {
         Outcome outcome = run(LibraryProbe.class, List.of("--illegal-native-access=deny", "-Dnccl4j.backend=emulator"));
-        assertThat(outcome.all()).contains("native access is not allowed: start the JVM with "
-                + "--enable-native-access=ALL-UNNAMED");
+        assertThat(outcome.all())
+                .contains("native access is not allowed: start the JVM with " + "--enable-native-access=ALL-UNNAMED");
     }
 
     @Test

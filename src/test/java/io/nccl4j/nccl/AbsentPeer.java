@@ -74,7 +74,7 @@ public final class AbsentPeer {
         stream.close();
         System.out.println("after reduce: closed " + communicator.isClosed() + ", destroyed "
                 + (Emulator.callCount("ncclCommDestroy") - destroyed) + ", freed "
-                + (Emulator.callCount("cudaFree") - freed)
-                + ", at the limit " + (System.nanoTime() - start < Duration.ofSeconds(20).toNanos()));
+                + (Emulator.callCount("cudaFree") - freed) + ", at the limit "
+                + (System.nanoTime() - start < Duration.ofSeconds(20).toNanos()));
     }
 }

@@ -130,8 +130,7 @@ class CollectivesTest {
     void allToAllTransposes(EmulatedCluster cluster) {
         run(cluster, (communicator, stream, rank) -> {
             try (DeviceMemory send = DeviceArrays.ints(communicator.device(), rank * 10, rank * 10 + 1, rank * 10 + 2,
-                    rank * 10 + 3);
-                    DeviceMemory receive = DeviceArrays.ints(communicator.device(), new int[4])) {
+                    rank * 10 + 3); DeviceMemory receive = DeviceArrays.ints(communicator.device(), new int[4])) {
                 communicator.collectives().allToAll(send, receive, 1, DataType.INT32, stream);
                 stream.await(LIMIT);
                 assertThat(DeviceArrays.ints(receive)).containsExactly(rank, 10 + rank, 20 + rank, 30 + rank);
@@ -160,10 +159,8 @@ class CollectivesTest {
         run(cluster, (communicator, stream, rank) -> {
             CudaDevice device = communicator.device();
             try (DeviceMemory buffer = DeviceMemory.allocate(device, 4);
-                    CudaGraph graph = stream
-                            .capture(() -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32,
-                                    ReduceOp.SUM,
-                                    stream));
+                    CudaGraph graph = stream.capture(() -> communicator.collectives().allReduce(buffer, buffer, 1,
+                            DataType.INT32, ReduceOp.SUM, stream));
                     CudaGraphExec step = graph.instantiate()) {
                 for (int replay = 1; replay <= 3; replay++) {
                     try (DeviceMemory fresh = DeviceArrays.ints(device, replay * (rank + 1))) {
@@ -181,10 +178,8 @@ class CollectivesTest {
     void aGraphKeepsCommunicatorAndMemoryOpen(EmulatedCluster cluster) {
         run(cluster, (communicator, stream, rank) -> {
             try (DeviceMemory buffer = DeviceMemory.allocate(communicator.device(), 4);
-                    CudaGraph graph = stream
-                            .capture(() -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32,
-                                    ReduceOp.SUM,
-                                    stream))) {
+                    CudaGraph graph = stream.capture(() -> communicator.collectives().allReduce(buffer, buffer, 1,
+                            DataType.INT32, ReduceOp.SUM, stream))) {
                 assertThatThrownBy(communicator::close).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("Communicator#").hasMessageContaining("in use by CudaGraph#");
                 assertThatThrownBy(buffer::close).isInstanceOf(IllegalStateException.class)
@@ -207,36 +202,25 @@ class CollectivesTest {
                         .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("receive buffer: 20 elements of INT32 from byte 0")
                         .hasMessageContaining("64 bytes");
-                assertThatThrownBy(
-                        () -> communicator.collectives().allReduce(buffer, 61, buffer, 0, 1, DataType.INT32,
-                                ReduceOp.SUM, stream))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("send buffer: 1 elements");
-                assertThatThrownBy(
-                        () -> communicator.collectives().allReduce(buffer, 0, buffer, -4, 1, DataType.INT32,
-                                ReduceOp.SUM, stream))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("from byte -4");
-                assertThatThrownBy(
-                        () -> communicator.collectives().allReduce(buffer, buffer, -1, DataType.INT32, ReduceOp.SUM,
-                                stream))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("-1 elements");
-                assertThatThrownBy(
-                        () -> communicator.collectives().allReduce(buffer, buffer, Long.MAX_VALUE, DataType.INT32,
-                                ReduceOp.SUM,
-                                stream))
-                        .isInstanceOf(IllegalArgumentException.class);
-                assertThatThrownBy(
-                        () -> communicator.collectives().allGather(buffer, buffer, Long.MAX_VALUE / 2, DataType.UINT8,
-                                stream))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("too many");
-                assertThatThrownBy(
-                        () -> communicator.collectives().allReduce(foreign, buffer, 1, DataType.INT32, ReduceOp.SUM,
-                                stream))
-                        .isInstanceOf(IllegalArgumentException.class)
+                assertThatThrownBy(() -> communicator.collectives().allReduce(buffer, 61, buffer, 0, 1, DataType.INT32,
+                        ReduceOp.SUM, stream)).isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("send buffer: 1 elements");
+                assertThatThrownBy(() -> communicator.collectives().allReduce(buffer, 0, buffer, -4, 1, DataType.INT32,
+                        ReduceOp.SUM, stream)).isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("from byte -4");
+                assertThatThrownBy(() -> communicator.collectives().allReduce(buffer, buffer, -1, DataType.INT32,
+                        ReduceOp.SUM, stream)).isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("-1 elements");
+                assertThatThrownBy(() -> communicator.collectives().allReduce(buffer, buffer, Long.MAX_VALUE,
+                        DataType.INT32, ReduceOp.SUM, stream)).isInstanceOf(IllegalArgumentException.class);
+                assertThatThrownBy(() -> communicator.collectives().allGather(buffer, buffer, Long.MAX_VALUE / 2,
+                        DataType.UINT8, stream)).isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("too many");
+                assertThatThrownBy(() -> communicator.collectives().allReduce(foreign, buffer, 1, DataType.INT32,
+                        ReduceOp.SUM, stream)).isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("is not memory of CUDA device");
-                assertThatThrownBy(
-                        () -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM,
-                                foreignStream))
-                        .isInstanceOf(IllegalArgumentException.class)
+                assertThatThrownBy(() -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32,
+                        ReduceOp.SUM, foreignStream)).isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("is not a stream of CUDA device");
                 assertThatThrownBy(() -> communicator.collectives().broadcast(buffer, 1, DataType.INT32, 4, stream))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("root is rank 4")

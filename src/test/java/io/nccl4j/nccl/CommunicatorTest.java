@@ -291,8 +291,8 @@ class CommunicatorTest {
             try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
                 assertThatThrownBy(() -> communicator.callCollectively("probe", LIMIT, () -> {
                     throw new UnsupportedOperationException("inside");
-                })).isInstanceOf(UnsupportedOperationException.class).hasMessage("inside").satisfies(
-                        e -> assertThat(e.getStackTrace())
+                })).isInstanceOf(UnsupportedOperationException.class).hasMessage("inside")
+                        .satisfies(e -> assertThat(e.getStackTrace())
                                 .anyMatch(frame -> frame.getMethodName().startsWith("callCollectively")));
             }
         });
@@ -305,10 +305,8 @@ class CommunicatorTest {
             try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
                     CudaStream stream = CudaStream.create(rank.device());
                     DeviceMemory buffer = DeviceMemory.allocate(rank.device(), 4)) {
-                assertThatThrownBy(
-                        () -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM,
-                                stream))
-                        .isInstanceOfSatisfying(NcclException.class, e -> {
+                assertThatThrownBy(() -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32,
+                        ReduceOp.SUM, stream)).isInstanceOfSatisfying(NcclException.class, e -> {
                             assertThat(e.function()).isEqualTo("ncclAllReduce");
                             assertThat(e.code()).isEqualTo(4);
                             assertThat(e.result()).isEqualTo(NcclResult.INVALID_ARGUMENT);
@@ -346,8 +344,7 @@ class CommunicatorTest {
     void ranksOutOfRangeAreRefused() {
         UniqueId id = UniqueId.create();
         assertThatThrownBy(() -> Communicator.init(id, 2, 2, CudaDevice.of(0)))
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("rank 2 of 2");
+                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("rank 2 of 2");
         assertThatThrownBy(() -> Communicator.init(id, -1, 2, CudaDevice.of(0)))
                 .isInstanceOf(IllegalArgumentException.class);
         assertThatThrownBy(() -> Communicator.init(id, 0, 0, CudaDevice.of(0)))

@@ -12,15 +12,12 @@ class DataTypeTest {
     @Test
     void codesAreThoseOfTheGeneratedConstants() {
         assertThat(Arrays.stream(DataType.values()).mapToInt(DataType::code)).containsExactly(Nccl.ncclInt8(),
-                Nccl.ncclUint8(),
-                Nccl.ncclInt32(), Nccl.ncclUint32(), Nccl.ncclInt64(), Nccl.ncclUint64(), Nccl.ncclFloat16(),
-                Nccl.ncclFloat32(),
-                Nccl.ncclFloat64(), Nccl.ncclBfloat16(), Nccl.ncclFloat8e4m3(), Nccl.ncclFloat8e5m2(),
-                NcclEp.ncclFloat4x2());
+                Nccl.ncclUint8(), Nccl.ncclInt32(), Nccl.ncclUint32(), Nccl.ncclInt64(), Nccl.ncclUint64(),
+                Nccl.ncclFloat16(), Nccl.ncclFloat32(), Nccl.ncclFloat64(), Nccl.ncclBfloat16(), Nccl.ncclFloat8e4m3(),
+                Nccl.ncclFloat8e5m2(), NcclEp.ncclFloat4x2());
         assertThat(DataType.values()).hasSize(Nccl.ncclNumTypes() + 1);
         assertThat(Arrays.stream(ReduceOp.values()).mapToInt(ReduceOp::code)).containsExactly(Nccl.ncclSum(),
-                Nccl.ncclProd(),
-                Nccl.ncclMax(), Nccl.ncclMin(), Nccl.ncclAvg());
+                Nccl.ncclProd(), Nccl.ncclMax(), Nccl.ncclMin(), Nccl.ncclAvg());
         assertThat(ReduceOp.values()).hasSize(Nccl.ncclNumOps());
         assertThat(NcclResult.values()).hasSize(Nccl.ncclNumResults());
         for (NcclResult result : NcclResult.values()) {

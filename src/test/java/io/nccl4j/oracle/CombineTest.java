@@ -55,8 +55,7 @@ class CombineTest {
                 NumberFormat.BFLOAT16, 1);
         assertThat(value(combined)).isEqualTo(3);
         byte[][] none = LowLatencyRankMajor.combine(routing(-1, -1, -1), 0, (rank, source) -> bf16(9),
-                NumberFormat.BFLOAT16,
-                1);
+                NumberFormat.BFLOAT16, 1);
         assertThat(none[0]).containsOnly(0);
     }
 
@@ -78,7 +77,8 @@ class CombineTest {
 
     @Test
     void nvfp4KeepsWhatFourBitsCanHold() {
-        // With the largest magnitude 6 and scale 448 the block's scale is 448, so that the values come home as they are.
+        // With the largest magnitude 6 and scale 448 the block's scale is 448, so that the values come home as they
+        // are.
         float[] row = {6, -6, 4, 3, 2, 1.5f, 1, 0.5f, 0, -0.5f, 5, 0.25f, 0.75f, -2.5f, 1.25f, 3.5f};
         float[] home = {6, -6, 4, 3, 2, 1.5f, 1, 0.5f, 0, -0.5f, 4, 0, 1, -2, 1, 4};
         byte[][] combined = LowLatencyExpertMajor.combineNvfp4(routing(3, -1, -1), 0, new float[][]{{0.5f, 0, 0}},

@@ -60,8 +60,7 @@ class EpCaseTest {
         int used = received.zones().getFirst().size();
         data[used * rowBytes + 5] = 0;
         assertThatThrownBy(() -> received.verify(rows, null, received.counters(), (byte) 0x5a))
-                .isInstanceOf(Mismatch.class)
-                .hasMessageContaining("row " + used);
+                .isInstanceOf(Mismatch.class).hasMessageContaining("row " + used);
         received.verify(rows, null, received.counters(), null);
     }
 

@@ -32,7 +32,8 @@ class NumberFormatTest {
         for (int bits = 0; bits < finite - 1; bits++) {
             float low = format.decode(bits);
             float high = format.decode(bits + 1);
-            // Exact: neighbours share a binade or touch, so their mean needs one more bit than either, and float has it.
+            // Exact: neighbours share a binade or touch, so their mean needs one more bit than either, and float has
+            // it.
             float middle = low / 2 + high / 2;
             assertThat(format.encode(middle)).as("tie above %x", bits).isEqualTo(bits + (bits & 1));
             assertThat(format.encode(Math.nextDown(middle))).as("below the tie above %x", bits).isEqualTo(bits);
@@ -56,9 +57,8 @@ class NumberFormatTest {
     @ParameterizedTest
     @CsvSource({"BFLOAT16, 1.0, 3f80", "BFLOAT16, 3.4e38, 7f80", "FLOAT16, 65519.0, 7bff", "FLOAT16, 65520.0, 7c00",
             "FLOAT16, 5.9604645e-8, 0001", "FLOAT8_E4M3, 448.0, 7e", "FLOAT8_E4M3, 1e9, 7e",
-            "FLOAT8_E4M3, Infinity, 7e",
-            "FLOAT8_E4M3, 0.001953125, 01", "FLOAT8_E4M3, 1.0, 38", "FLOAT8_E4M3, NaN, 7f", "FLOAT8_E5M2, 57344.0, 7b",
-            "FLOAT8_E5M2, 1e9, 7b", "FLOAT8_E5M2, 1.0, 3c"})
+            "FLOAT8_E4M3, Infinity, 7e", "FLOAT8_E4M3, 0.001953125, 01", "FLOAT8_E4M3, 1.0, 38", "FLOAT8_E4M3, NaN, 7f",
+            "FLOAT8_E5M2, 57344.0, 7b", "FLOAT8_E5M2, 1e9, 7b", "FLOAT8_E5M2, 1.0, 3c"})
     void knownValues(NumberFormat format, float value, String bits) {
         assertThat(format.encode(value)).isEqualTo(Integer.parseInt(bits, 16));
     }

@@ -52,9 +52,10 @@ public final class ChildJvm implements Closeable {
     }
 
     private static String classPath() {
-        return Stream.of(locationOf(NativeLibraries.class), Path.of("target", "test-classes").toAbsolutePath(),
-                locationOf(Logger.class), locationOf(Assertions.class)).map(Path::toString)
-                .collect(Collectors.joining(File.pathSeparator));
+        return Stream
+                .of(locationOf(NativeLibraries.class), Path.of("target", "test-classes").toAbsolutePath(),
+                        locationOf(Logger.class), locationOf(Assertions.class))
+                .map(Path::toString).collect(Collectors.joining(File.pathSeparator));
     }
 
     private static Path locationOf(Class<?> type) {
@@ -86,9 +87,8 @@ public final class ChildJvm implements Closeable {
 
     /** Waits for the end; everything it has said. */
     public String awaitEnd() throws InterruptedException {
-        for (String line = lines.poll(LIMIT_SECONDS, TimeUnit.SECONDS); !END.equals(line); line = lines.poll(
-                LIMIT_SECONDS,
-                TimeUnit.SECONDS)) {
+        for (String line = lines.poll(LIMIT_SECONDS, TimeUnit.SECONDS); !END.equals(line); line = lines
+                .poll(LIMIT_SECONDS, TimeUnit.SECONDS)) {
             assertThat(line).as("the process ends; so far %s", seen).isNotNull();
             seen.add(line);
         }

@@ -18,8 +18,8 @@ import java.util.List;
 import java.util.concurrent.CountDownLatch;
 
 /**
- * Rank 0 does alone what needs rank 1, and closes everything; run in a JVM of its own, in which closing waits a second at most. Prints
- * what happened, a line each.
+ * Rank 0 does alone what needs rank 1, and closes everything; run in a JVM of its own, in which closing waits a second
+ * at most. Prints what happened, a line each.
  */
 public final class BoundedWaitsProcess {
     private static final Duration LIMIT = Duration.ofSeconds(1);

@@ -30,9 +30,8 @@ class BoundedWaitsTest {
                 for (String alone : List.of("create", "warmUp", "await", "destroy")) {
                     assertThat(said).contains(shape + " " + alone + " closed true, destroys 0, within the limits true");
                 }
-                assertThat(said).contains(shape + " leave said nothing")
-                        .contains(shape
-                                + " leave closed true, group destroys 1, communicator destroys 0, within the limits true");
+                assertThat(said).contains(shape + " leave said nothing").contains(shape
+                        + " leave closed true, group destroys 1, communicator destroys 0, within the limits true");
             }
             assertThat(said)
                     .containsPattern("maskClean said WaitTimeoutException: ncclEpMaskClean on .* within 1000 ms")

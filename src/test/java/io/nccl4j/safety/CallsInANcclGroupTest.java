@@ -20,7 +20,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * High-throughput update makes collectives itself, which a group of NCCL would put off: it must not be open while the library is called.
+ * High-throughput update makes collectives itself, which a group of NCCL would put off: it must not be open while the
+ * library is called.
  */
 class CallsInANcclGroupTest {
     private static final int RANKS = 2;

@@ -33,15 +33,15 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * Whatever native call fails while something is made: nothing is half made, nothing native is left, and the next attempt works.
+ * Whatever native call fails while something is made: nothing is half made, nothing native is left, and the next
+ * attempt works.
  */
 class CreateFailureTest {
     /**
-     * The probe of the library's generation asks for an error; how often a stream is asked whether it is idle depends on time; the
-     * last error is asked for to forget it.
+     * The probe of the library's generation asks for an error; how often a stream is asked whether it is idle depends
+     * on time; the last error is asked for to forget it.
      */
-    private static final Set<String> HARMLESS = Set.of("ncclEpTensorDestroy", "cudaStreamQuery",
-            "cudaGetLastError");
+    private static final Set<String> HARMLESS = Set.of("ncclEpTensorDestroy", "cudaStreamQuery", "cudaGetLastError");
 
     @ParameterizedTest
     @EnumSource(LayerKind.class)

@@ -20,8 +20,8 @@ import java.nio.file.Path;
 import java.time.Duration;
 
 /**
- * One of several processes with a rank each, of which the last dies in the middle of a step: arguments are a folder to meet in, the rank,
- * the number of ranks and the layer's shape. Prints what happened, a line each.
+ * One of several processes with a rank each, of which the last dies in the middle of a step: arguments are a folder to
+ * meet in, the rank, the number of ranks and the layer's shape. Prints what happened, a line each.
  */
 public final class DyingRankProcess {
     private static final Duration LIMIT = Duration.ofSeconds(20);

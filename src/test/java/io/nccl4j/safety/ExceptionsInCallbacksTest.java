@@ -29,7 +29,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Exceptions of the caller's own code: in a capture, in an allocator, in a host function, in a group of collectives. */
+/**
+ * Exceptions of the caller's own code: in a capture, in an allocator, in a host function, in a group of collectives.
+ */
 class ExceptionsInCallbacksTest {
     private static final int RANKS = 2;
 
@@ -55,10 +57,8 @@ class ExceptionsInCallbacksTest {
                                 () -> layer.experts(world.stream()),
                                 () -> layer.handle().combineAsync(layer.buffers(), world.stream())));
                 if (shape.isLowLatency()) {
-                    parts.add(
-                            () -> layer.handle().dispatchAsync(layer.buffers(), most,
-                                    DispatchConfig.defaults().sendOnly(),
-                                    world.stream()));
+                    parts.add(() -> layer.handle().dispatchAsync(layer.buffers(), most,
+                            DispatchConfig.defaults().sendOnly(), world.stream()));
                     parts.add(layer.handle()::complete);
                     parts.add(() -> layer.handle().combineAsync(layer.buffers(), CombineConfig.defaults().sendOnly(),
                             world.stream()));

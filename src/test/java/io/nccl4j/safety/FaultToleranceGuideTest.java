@@ -88,7 +88,8 @@ class FaultToleranceGuideTest {
             layer.load(model, world.stream());
             layer.enqueue(layer.count(model), world.stream());
             world.await();
-            // Whoever waits for a rank that waits is late itself: the others may have masked one end of the link or none.
+            // Whoever waits for a rank that waits is late itself: the others may have masked one end of the link or
+            // none.
             RankMask before = world.group().maskQuery(world.stream());
             assertThat(rank.rank() != 0 || !before.isActive(3)).isTrue();
             assertThat(rank.rank() != 3 || !before.isActive(0)).isTrue();

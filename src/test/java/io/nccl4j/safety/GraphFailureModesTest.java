@@ -53,10 +53,10 @@ class GraphFailureModesTest {
             try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 101))) {
                 MoeLayer layer = world.layer();
                 CudaGraphExec exec = capture(world, () -> layer.enqueue(layer.buffers().maxTokens(), world.stream()));
-                List<NativeObject> used = new ArrayList<>(List.of(layer.handle(), layer.buffers(), world.group(),
-                        world.communicator(), world.stream(), layer.buffers().routing().memory(),
-                        layer.buffers().tokens().memory(),
-                        layer.buffers().received().memory(), layer.buffers().combined().memory()));
+                List<NativeObject> used = new ArrayList<>(
+                        List.of(layer.handle(), layer.buffers(), world.group(), world.communicator(), world.stream(),
+                                layer.buffers().routing().memory(), layer.buffers().tokens().memory(),
+                                layer.buffers().received().memory(), layer.buffers().combined().memory()));
                 for (int replay = 0; replay < 5; replay++) {
                     for (NativeObject resource : used) {
                         assertThatThrownBy(resource::close).isInstanceOf(IllegalStateException.class)
@@ -72,7 +72,10 @@ class GraphFailureModesTest {
         });
     }
 
-    /** Memory of another owner cannot be kept: its loss shows at the replay, as an illegal address that names what was there. */
+    /**
+     * Memory of another owner cannot be kept: its loss shows at the replay, as an illegal address that names what was
+     * there.
+     */
     @Test
     @EmulatedRanks(value = 1, allowLeaks = true)
     void f01ForeignMemoryThatIsGoneIsNamedAtTheReplay(EmulatedCluster cluster) {
@@ -126,9 +129,9 @@ class GraphFailureModesTest {
                 other.fillAsync((byte) -1, world.stream());
                 EpTensor elsewhere = EpTensor.of(other, DataType.INT64, most, layer.handle().topK());
                 for (int replay = 0; replay < 6; replay++) {
-                    // Fewer tokens than were captured, other experts, and now and then an update that the graph knows nothing of.
-                    EpCase batch = world.draw(replay % 2 == 0 ? RoutingKind.UNIFORM : RoutingKind.HOLES,
-                            105 + replay);
+                    // Fewer tokens than were captured, other experts, and now and then an update that the graph knows
+                    // nothing of.
+                    EpCase batch = world.draw(replay % 2 == 0 ? RoutingKind.UNIFORM : RoutingKind.HOLES, 105 + replay);
                     if (replay >= 3) {
                         layer.handle().update(elsewhere.rows(replay % most), world.stream());
                     }
@@ -183,8 +186,8 @@ class GraphFailureModesTest {
                 CudaGraphExec exec = capture(world, () -> layer.enqueue(most, world.stream()));
                 exec.launch(world.stream());
                 world.await();
-                EpHandle larger = world.own(world.group().createHandle(Layout.EXPERT_MAJOR, world.shape().topK(),
-                        HandleConfig.defaults()));
+                EpHandle larger = world.own(
+                        world.group().createHandle(Layout.EXPERT_MAJOR, world.shape().topK(), HandleConfig.defaults()));
                 assertThat(larger.layout()).isEqualTo(Layout.EXPERT_MAJOR);
                 assertThatThrownBy(() -> exec.launch(world.stream())).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("RDMA buffer").hasMessageContaining("capture again");
@@ -198,8 +201,7 @@ class GraphFailureModesTest {
             // By default the buffer has its final size from the beginning, and another shape is refused.
             try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 121))) {
                 assertThatThrownBy(() -> world.group().createHandle(Layout.EXPERT_MAJOR, world.shape().topK(),
-                        HandleConfig.defaults()))
-                        .isInstanceOf(IllegalArgumentException.class)
+                        HandleConfig.defaults())).isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("another shape is another group");
             }
         });

@@ -72,9 +72,10 @@ class LeakReportTest {
     }
 
     private static long destructions() {
-        return List.of("cudaFree", "cudaStreamDestroy", "cudaGraphExecDestroy", "ncclEpHandleDestroy",
-                "ncclEpGroupDestroy",
-                "ncclCommDestroy", "ncclCommAbort").stream().mapToLong(Emulator::callCount).sum();
+        return List
+                .of("cudaFree", "cudaStreamDestroy", "cudaGraphExecDestroy", "ncclEpHandleDestroy",
+                        "ncclEpGroupDestroy", "ncclCommDestroy", "ncclCommAbort")
+                .stream().mapToLong(Emulator::callCount).sum();
     }
 
     /** Makes one of each and forgets them. */

@@ -67,25 +67,24 @@ class LibraryFailureModesTest {
                         () -> EpGroup.create(world.communicator(),
                                 shape.config(model).experts(RANKS * topK + 1).build()),
                         () -> world.group().createHandle(shape.layout(), 0, HandleConfig.defaults()),
-                        () -> world.group().createHandle(shape.layout(), topK,
-                                HandleConfig.defaults().memory(small)),
+                        () -> world.group().createHandle(shape.layout(), topK, HandleConfig.defaults().memory(small)),
                         () -> layer.handle().update(EpTensor.of(memory, DataType.INT64, 1, topK + 1), world.stream()),
                         () -> layer.handle().update(EpTensor.of(memory, DataType.FLOAT32, 1, topK), world.stream()),
                         () -> layer.handle().update(EpTensor.of(memory, DataType.INT64, most + 1, topK),
                                 world.stream()),
                         () -> layer.handle().dispatch(DispatchInputs.of(narrow), received, null, world.stream()),
                         () -> layer.handle().dispatch(DispatchInputs.of(TensorRows.of(layer.buffers().tokens(), 0)),
-                                received,
-                                LayoutInfo.of(narrow), world.stream()),
+                                received, LayoutInfo.of(narrow), world.stream()),
                         () -> layer.handle().combine(CombineInputs.of(narrow), CombineOutputs.of(halves),
                                 world.stream()),
                         () -> layer.handle().combine(CombineInputs.of(layer.buffers().expertOutputs()),
                                 CombineOutputs.of(halves), world.stream()));
                 for (Runnable mistake : mistakes) {
                     Throwable thrown = catchThrowable(mistake::run);
-                    assertThat(thrown).as("mistake %d", mistakes.indexOf(mistake)).isInstanceOfAny(
-                            IllegalArgumentException.class, IllegalStateException.class,
-                            UnsupportedOperationException.class).hasMessageMatching("(?s).{20,}");
+                    assertThat(thrown)
+                            .as("mistake %d", mistakes.indexOf(mistake)).isInstanceOfAny(IllegalArgumentException.class,
+                                    IllegalStateException.class, UnsupportedOperationException.class)
+                            .hasMessageMatching("(?s).{20,}");
                 }
                 layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 802), world.stream());
             }
@@ -100,8 +99,8 @@ class LibraryFailureModesTest {
         try (ChildJvm child = ChildJvm.start(LibraryProbe.class,
                 Map.of("JDK_JAVA_OPTIONS", "-Dnccl4j.library.path=" + folder))) {
             String said = child.awaitEnd();
-            assertThat(said).contains("backend: NATIVE", "available: false", broken + ": ",
-                    "dynamic linker's path").containsAnyOf("file too short", "invalid ELF header");
+            assertThat(said).contains("backend: NATIVE", "available: false", broken + ": ", "dynamic linker's path")
+                    .containsAnyOf("file too short", "invalid ELF header");
             assertThat(child.exitCode()).isZero();
         }
     }
@@ -153,10 +152,11 @@ class LibraryFailureModesTest {
     @Test
     void f05ApiVersion1IsRefusedInOneSentence() throws Exception {
         String emulator = System.getProperty("nccl4j.emulator.library");
-        try (ChildJvm jvm = ChildJvm.start(EpGenerationProbe.class, Map.of("JDK_JAVA_OPTIONS",
-                "-Dnccl4j.cudart.library=" + emulator + " -Dnccl4j.nccl.library=" + emulator
-                        + " -Dnccl4j.nccl_ep.library=" + System.getProperty("nccl4j.test.libraries")
-                        + "/libapi_version_1.so"))) {
+        try (ChildJvm jvm = ChildJvm.start(EpGenerationProbe.class,
+                Map.of("JDK_JAVA_OPTIONS",
+                        "-Dnccl4j.cudart.library=" + emulator + " -Dnccl4j.nccl.library=" + emulator
+                                + " -Dnccl4j.nccl_ep.library=" + System.getProperty("nccl4j.test.libraries")
+                                + "/libapi_version_1.so"))) {
             assertThat(jvm.awaitEnd().lines().filter(line -> line.startsWith("refused: "))).singleElement().asString()
                     .contains("API version 1", "install NCCL EP of NVIDIA/nccl-extensions");
         }

@@ -31,9 +31,9 @@ final class MaskAgreement {
     }
 
     /**
-     * A broken link makes both ends mask each other, and leaving out one of them is enough. So of the ranks that have told their
-     * view, the one that most others have masked goes first (of several the last), until those that stay hear each other. Everybody
-     * computes this from the same views, so everybody comes to the same mask.
+     * A broken link makes both ends mask each other, and leaving out one of them is enough. So of the ranks that have
+     * told their view, the one that most others have masked goes first (of several the last), until those that stay
+     * hear each other. Everybody computes this from the same views, so everybody comes to the same mask.
      */
     static RankMask withoutQuarrels(byte[][] views) {
         RankMask staying = RankMask.all(views.length);

@@ -22,7 +22,10 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Orders of right calls that would make ranks wait for ever, as hostile use has found them: refused, and the next step is right. */
+/**
+ * Orders of right calls that would make ranks wait for ever, as hostile use has found them: refused, and the next step
+ * is right.
+ */
 class OrderOfCallsTest {
     private static final int RANKS = 2;
 

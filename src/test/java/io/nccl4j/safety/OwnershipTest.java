@@ -72,9 +72,8 @@ class OwnershipTest {
 
     private static void checkRefused(NativeObject parent, NativeObject child) {
         assertThatThrownBy(parent::close).as("%s before %s", parent, child).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("cannot be closed while it is in use by")
-                .hasMessageContaining(label(child)).hasMessageContaining(".java:")
-                .hasMessageContaining("close those first");
+                .hasMessageContaining("cannot be closed while it is in use by").hasMessageContaining(label(child))
+                .hasMessageContaining(".java:").hasMessageContaining("close those first");
         assertThat(parent.isClosed()).isFalse();
         assertThat(parent.address()).isNotZero();
     }
@@ -96,8 +95,7 @@ class OwnershipTest {
                 DeviceMemory part = world.own(memory.slice(16, 64));
                 DeviceMemory partOfPart = world.own(part.slice(16, 16));
                 EpHandlePool pool = world.own(
-                        EpHandlePool.builder(world.group()).slots(1).build(world.rows().hidden(),
-                                world.rows().type()));
+                        EpHandlePool.builder(world.group()).slots(1).build(world.rows().hidden(), world.rows().type()));
                 try (EpHandlePool.Slot slot = pool.lend()) {
                     EpHandle pooled = slot.handle();
                     checkRefused(pooled, slot.buffers());
@@ -112,8 +110,7 @@ class OwnershipTest {
                         new Edge(world.communicator(), window), new Edge(memory, window), new Edge(memory, part),
                         new Edge(part, partOfPart), new Edge(world.group(), layer.handle()),
                         new Edge(layer.handle(), layer.buffers()), new Edge(block, inBlock),
-                        new Edge(world.group(), pool),
-                        new Edge(layer.buffers().routing().memory(), layer.buffers()),
+                        new Edge(world.group(), pool), new Edge(layer.buffers().routing().memory(), layer.buffers()),
                         new Edge(layer.buffers().received().memory(), layer.buffers()));
                 edges.forEach(edge -> checkRefused(edge.parent, edge.child));
                 layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 23), world.stream());
@@ -161,8 +158,8 @@ class OwnershipTest {
                 EpHandle spare = world.own(world.group().createHandle());
                 for (AutoCloseable bound : List.of(layer.buffers(), spare, layer.handle())) {
                     Throwable thrown = others.submit(() -> catchThrowable(bound::close)).get(20, TimeUnit.SECONDS);
-                    assertThat(thrown).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("it belongs to").hasMessageContaining("bindToCurrentThread");
+                    assertThat(thrown).isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to")
+                            .hasMessageContaining("bindToCurrentThread");
                 }
                 EpGroup group = EpGroup.create(world.communicator(), world.group().config());
                 Throwable thrown = others.submit(() -> catchThrowable(group::close)).get(20, TimeUnit.SECONDS);

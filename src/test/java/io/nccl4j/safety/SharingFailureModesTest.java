@@ -133,9 +133,8 @@ class SharingFailureModesTest {
                 assertThat(world.group().maskQuery(world.stream())).isEqualTo(RankMask.all(RANKS));
                 assertThatThrownBy(() -> world.group().maskUpdate(RankMask.all(RANKS + 1), world.stream()))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("the group has 2 ranks");
-                assertThatThrownBy(
-                        () -> world.stream()
-                                .capture(() -> world.group().maskUpdate(RankMask.all(RANKS), world.stream())))
+                assertThatThrownBy(() -> world.stream()
+                        .capture(() -> world.group().maskUpdate(RankMask.all(RANKS), world.stream())))
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be captured");
                 assertThatThrownBy(() -> world.stream().capture(() -> world.group().maskClean(world.stream())))
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be captured");
@@ -169,8 +168,8 @@ class SharingFailureModesTest {
                         .own(DeviceMemory.allocate(rank.device(), 8L * (most + 1) * layer.handle().topK()));
                 EpTensor routing = EpTensor.of(large, DataType.INT64, most + 1, layer.handle().topK());
                 assertThatThrownBy(() -> layer.handle().update(routing, world.stream()))
-                        .isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining((most + 1) + " tokens").hasMessageContaining("at most " + most);
+                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining((most + 1) + " tokens")
+                        .hasMessageContaining("at most " + most);
                 layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 215), world.stream());
             }
         });
@@ -187,8 +186,8 @@ class SharingFailureModesTest {
                         {Long.MAX_VALUE, 1}};
                 for (long[] range : outside) {
                     assertThatThrownBy(() -> window.slice(range[0], range[1]))
-                            .isInstanceOf(IllegalArgumentException.class)
-                            .hasMessageContaining("is outside of").hasMessageContaining("8192 bytes");
+                            .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("is outside of")
+                            .hasMessageContaining("8192 bytes");
                 }
                 assertThatThrownBy(() -> window.slice(4096, 64).slice(32, 33))
                         .isInstanceOf(IllegalArgumentException.class);
@@ -249,8 +248,7 @@ class SharingFailureModesTest {
                 layer.runAndVerify(batch, world.stream());
                 List<Runnable> uses = List.of(() -> layer.enqueue(1, world.stream()),
                         () -> layer.handle().update(layer.buffers().routing(), world.stream()),
-                        world.group()::createHandle,
-                        spare::close, world.group()::close);
+                        world.group()::createHandle, spare::close, world.group()::close);
                 for (Runnable use : uses) {
                     wrong.makeCurrent();
                     assertThatThrownBy(use::run).isInstanceOf(IllegalStateException.class)
@@ -287,16 +285,14 @@ class SharingFailureModesTest {
                     EpCase batch = world.draw(RoutingKind.UNIFORM, 221 + turn);
                     uncounted.load(batch, world.stream());
                     uncounted.handle().update(TensorRows.of(uncounted.buffers().routing(), uncounted.count(batch)),
-                            null,
-                            world.stream());
+                            null, world.stream());
                     world.await();
                     counted.runAndVerify(batch, world.stream());
                     uncounted.runAndVerify(batch, world.stream());
                 }
                 assertThatThrownBy(() -> counted.handle().update(counted.buffers().routing(),
                         LayoutInfo.of(counted.buffers().receivedTotal()), world.stream()))
-                        .isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("expertCounters");
+                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("expertCounters");
             }
         });
     }
@@ -333,14 +329,13 @@ class SharingFailureModesTest {
                     EpTensor received = EpTensor.inWindow(foreign.whole(), LayerKind.type(model.format()),
                             layer.buffers().received().shape());
                     layer.handle().update(TensorRows.of(layer.buffers().routing(), 0), world.stream());
-                    assertThatThrownBy(() -> layer.handle()
-                            .dispatch(DispatchInputs.of(TensorRows.of(layer.buffers().tokens(), 0),
+                    assertThatThrownBy(() -> layer.handle().dispatch(
+                            DispatchInputs.of(TensorRows.of(layer.buffers().tokens(), 0),
                                     TensorRows.of(layer.buffers().weights(), 0)),
-                                    DispatchOutputs.of(received, layer.buffers().receivedWeights(),
-                                            layer.buffers().receivedIndices()),
-                                    null, DispatchConfig.defaults(), world.stream()))
-                            .isInstanceOf(IllegalArgumentException.class)
-                            .hasMessageContaining("another communicator");
+                            DispatchOutputs.of(received, layer.buffers().receivedWeights(),
+                                    layer.buffers().receivedIndices()),
+                            null, DispatchConfig.defaults(), world.stream()))
+                            .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("another communicator");
                     foreign.close();
                     memory.close();
                 }

@@ -18,8 +18,9 @@ import java.time.Duration;
 import java.util.SplittableRandom;
 
 /**
- * Replays a graph with new routing each time, while handles come and go: arguments are the number of replays, shared by all layouts, and a
- * seed. Prints a line at each tenth of a layout with what is alive; ends with 1 if something is left or a result is wrong.
+ * Replays a graph with new routing each time, while handles come and go: arguments are the number of replays, shared by
+ * all layouts, and a seed. Prints a line at each tenth of a layout with what is alive; ends with 1 if something is left
+ * or a result is wrong.
  */
 public final class SoakProcess {
     private static final int RANKS = 2;

@@ -15,8 +15,8 @@ import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 
 /**
- * Many replays with new routing each, while handles come and go: nothing grows. {@code -Dsoak.replays=100000} for a long run, {@code
- * -Dsoak.seed} to repeat one.
+ * Many replays with new routing each, while handles come and go: nothing grows. {@code -Dsoak.replays=100000} for a
+ * long run, {@code -Dsoak.seed} to repeat one.
  */
 class SoakTest {
     private static final int REPLAYS = 2_000;

@@ -34,17 +34,18 @@ import java.util.TreeSet;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** After a failure of the device or an abort: calls fail at once and say why, and nothing native is destroyed any more. */
+/**
+ * After a failure of the device or an abort: calls fail at once and say why, and nothing native is destroyed any more.
+ */
 class TeardownTest {
     /** What ends the process, or hangs, when it is called after a failure. */
     private static final Set<String> FORBIDDEN = Set.of("ncclEpCreateGroup", "ncclEpGroupDestroy", "ncclEpInitHandle",
             "ncclEpCreateHandle", "ncclEpHandleDestroy", "ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine",
             "ncclCommDestroy", "ncclCommFinalize", "ncclCommAbort", "ncclCommWindowRegister",
-            "ncclCommWindowDeregister",
-            "ncclMemAlloc", "ncclMemFree", "cudaFree", "cudaFreeAsync", "cudaFreeHost", "cudaMalloc", "cudaMallocAsync",
-            "cudaMallocHost", "cudaStreamDestroy", "cudaStreamCreateWithPriority", "cudaGraphDestroy",
-            "cudaGraphExecDestroy",
-            "cudaGraphInstantiate", "cudaEventCreateWithFlags", "cudaEventDestroy", "ncclAllReduce", "ncclCommSplit");
+            "ncclCommWindowDeregister", "ncclMemAlloc", "ncclMemFree", "cudaFree", "cudaFreeAsync", "cudaFreeHost",
+            "cudaMalloc", "cudaMallocAsync", "cudaMallocHost", "cudaStreamDestroy", "cudaStreamCreateWithPriority",
+            "cudaGraphDestroy", "cudaGraphExecDestroy", "cudaGraphInstantiate", "cudaEventCreateWithFlags",
+            "cudaEventDestroy", "ncclAllReduce", "ncclCommSplit");
 
     private static Set<String> forbiddenCalls(Runnable body) {
         Emulator.logCalls(10_000);
@@ -84,21 +85,18 @@ class TeardownTest {
             List<Runnable> uses = new ArrayList<>(List.of(() -> layer.enqueue(1, world.stream()),
                     () -> layer.handle().update(layer.buffers().routing(), world.stream()), world.group()::createHandle,
                     () -> EpGroup.create(world.communicator(), world.group().config()),
-                    () -> world.communicator().allocate(16),
-                    () -> world.communicator().register(shared), () -> world.communicator().split(0, 0),
-                    () -> world.communicator().collectives().allReduce(shared, shared, 1, DataType.INT32, ReduceOp.SUM,
-                            world.stream())));
+                    () -> world.communicator().allocate(16), () -> world.communicator().register(shared),
+                    () -> world.communicator().split(0, 0), () -> world.communicator().collectives().allReduce(shared,
+                            shared, 1, DataType.INT32, ReduceOp.SUM, world.stream())));
             uses.add(() -> layer.handle().allocateBuffers(world.rows()));
             return uses;
         }
 
         List<Runnable> usesOfTheDevice() {
             return List.of(() -> exec.launch(world.stream()), graph::instantiate,
-                    () -> CudaStream.create(world.device()),
-                    () -> DeviceMemory.allocate(world.device(), 16),
-                    () -> PinnedMemory.allocate(world.device(), 16),
-                    () -> CudaEvent.create(world.device()), world.stream()::synchronize, world::await,
-                    () -> world.stream().capture(() -> {
+                    () -> CudaStream.create(world.device()), () -> DeviceMemory.allocate(world.device(), 16),
+                    () -> PinnedMemory.allocate(world.device(), 16), () -> CudaEvent.create(world.device()),
+                    world.stream()::synchronize, world::await, () -> world.stream().capture(() -> {
                     }));
         }
 
@@ -178,8 +176,7 @@ class TeardownTest {
     /** Calls of all ranks that would be the end of a process after an abort. */
     private static long natives() {
         return List.of("ncclEpGroupDestroy", "ncclEpHandleDestroy", "ncclCommDestroy", "ncclCommAbort",
-                "ncclCommWindowDeregister",
-                "ncclMemFree").stream().mapToLong(Emulator::callCount).sum();
+                "ncclCommWindowDeregister", "ncclMemFree").stream().mapToLong(Emulator::callCount).sum();
     }
 
     @ParameterizedTest
@@ -232,8 +229,7 @@ class TeardownTest {
                 for (String function : List.of("ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine")) {
                     Emulator.presetResult(function, io.nccl4j.bindings.nccl.Nccl.ncclInternalError());
                     assertThatThrownBy(() -> layer.enqueue(1, world.stream())).isInstanceOfSatisfying(
-                            NcclException.class,
-                            e -> assertThat(e.function()).isEqualTo(function));
+                            NcclException.class, e -> assertThat(e.function()).isEqualTo(function));
                     assertThat(world.communicator().isUsable()).isTrue();
                     layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 308), world.stream());
                 }

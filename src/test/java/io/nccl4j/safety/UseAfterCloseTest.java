@@ -53,12 +53,10 @@ import org.junit.jupiter.params.provider.EnumSource;
 class UseAfterCloseTest {
     /** What something is can still be asked: its size, its device, its parent. */
     private static final Set<String> STILL_ANSWER = Set.of("close", "isClosed", "toString", "isOwned", "device",
-            "byteSize",
-            "rank", "size", "limit", "isUsable", "lost", "collectives", "isSendPending", "isBoundToCurrentThread",
-            "communicator", "memory", "config", "generation",
-            "dispatchConfig", "combineConfig",
-            "sizing", "group", "layout", "topK", "alignment", "tokens",
-            "handle", "maxTokens", "isCapturing",
+            "byteSize", "rank", "size", "limit", "isUsable", "lost", "collectives", "isSendPending",
+            "isBoundToCurrentThread", "communicator", "memory", "config", "generation", "dispatchConfig",
+            "combineConfig", "sizing", "group", "layout", "topK", "alignment", "tokens", "handle", "maxTokens",
+            "isCapturing",
             // Does nothing outside of a capture.
             "retain",
             // Of memory; has no effect then.
@@ -98,8 +96,7 @@ class UseAfterCloseTest {
         CudaGraphExec exec = graph.instantiate();
         PinnedMemory pinned = PinnedMemory.allocate(world.device(), 64);
         List<NativeObject> all = List.of(exec, graph, event, stream, pinned, window, memory, pool, buffers, handle,
-                group,
-                communicator);
+                group, communicator);
         all.forEach(NativeObject::close);
         return all;
     }
@@ -166,8 +163,8 @@ class UseAfterCloseTest {
                         IllegalArgumentException.class);
             }
             // The words for an error are asked of the library, not of the object.
-            assertThat(made).as("native calls of %s after close", method)
-                    .isSubsetOf("ncclGetErrorString", "ncclGetLastError");
+            assertThat(made).as("native calls of %s after close", method).isSubsetOf("ncclGetErrorString",
+                    "ncclGetLastError");
         }
         assertThat(calls).isPositive();
         assertThat(STILL_ANSWER).as("methods of a closed %s that answer", closed.getClass()).containsAll(answered);

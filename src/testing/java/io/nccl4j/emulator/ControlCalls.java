@@ -45,10 +45,9 @@ final class ControlCalls {
         }
         int version = interfaceVersion();
         if (version != EmulatorControl.NCCL4J_EMU_INTERFACE()) {
-            throw new IllegalStateException(
-                    "this version of nccl4j needs interface " + EmulatorControl.NCCL4J_EMU_INTERFACE()
-                            + " of the emulator, and the library has interface " + version + ":\n"
-                            + NativeLibraries.describe());
+            throw new IllegalStateException("this version of nccl4j needs interface "
+                    + EmulatorControl.NCCL4J_EMU_INTERFACE() + " of the emulator, and the library has interface "
+                    + version + ":\n" + NativeLibraries.describe());
         }
         checked = true;
     }

@@ -70,17 +70,15 @@ public final class Emulator {
     public static void environment(String name, @Nullable String value) {
         ControlCalls.ready();
         try (Arena arena = Arena.ofConfined()) {
-            ControlCalls.check(
-                    EmulatorControl.nccl4jEmuSetEnvironment(arena.allocateFrom(name),
-                            ControlCalls.string(arena, value)),
-                    "environment " + name + "=" + value);
+            ControlCalls.check(EmulatorControl.nccl4jEmuSetEnvironment(arena.allocateFrom(name),
+                    ControlCalls.string(arena, value)), "environment " + name + "=" + value);
         }
         VARIABLES.add(name);
     }
 
     /**
-     * Makes a Java function a kernel: {@link io.nccl4j.cuda.CudaModule}s have it under this name. A name may be registered
-     * anew; kernels that were asked for before stay what they are.
+     * Makes a Java function a kernel: {@link io.nccl4j.cuda.CudaModule}s have it under this name. A name may be
+     * registered anew; kernels that were asked for before stay what they are.
      *
      * <pre>{@code
      * Emulator.kernel("scale", FunctionDescriptor.ofVoid(ADDRESS, JAVA_FLOAT, JAVA_INT), launch -> {
@@ -138,8 +136,7 @@ public final class Emulator {
     /** The calls that were kept with a number of {@code from} or more, oldest first. */
     public static List<EmulatorCall> calls(long from) {
         return ControlCalls.readAll(from, nccl4jEmuCall_t.layout(), EmulatorControl::nccl4jEmuCalls,
-                EmulatorCall::decode,
-                EmulatorCall::sequence);
+                EmulatorCall::decode, EmulatorCall::sequence);
     }
 
     /** How often a C function was called since the emulator was loaded, logged or not. */
@@ -247,8 +244,7 @@ public final class Emulator {
     /** Recorded misuse with a number of {@code from} or more, oldest first. */
     public static List<EmulatorMisuse> misuses(long from) {
         return ControlCalls.readAll(from, nccl4jEmuMisuse_t.layout(), EmulatorControl::nccl4jEmuMisuses,
-                EmulatorMisuse::decode,
-                EmulatorMisuse::sequence);
+                EmulatorMisuse::decode, EmulatorMisuse::sequence);
     }
 
     /** What is alive on all devices of this process. */

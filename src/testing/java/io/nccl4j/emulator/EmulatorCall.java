@@ -19,15 +19,13 @@ import org.jspecify.annotations.Nullable;
  *     cut
  */
 public record EmulatorCall(long sequence, long timeNanos, long durationNanos, int device, int rank, int thread,
-        int result,
-        String function, String arguments) {
+        int result, String function, String arguments) {
 
     static EmulatorCall decode(MemorySegment call) {
         return new EmulatorCall(nccl4jEmuCall_t.sequence(call), nccl4jEmuCall_t.time_ns(call),
-                nccl4jEmuCall_t.duration_ns(call),
-                nccl4jEmuCall_t.device(call), nccl4jEmuCall_t.rank(call), nccl4jEmuCall_t.thread(call),
-                nccl4jEmuCall_t.result(call), ControlCalls.text(nccl4jEmuCall_t.function(call)),
-                ControlCalls.text(nccl4jEmuCall_t.arguments(call)));
+                nccl4jEmuCall_t.duration_ns(call), nccl4jEmuCall_t.device(call), nccl4jEmuCall_t.rank(call),
+                nccl4jEmuCall_t.thread(call), nccl4jEmuCall_t.result(call),
+                ControlCalls.text(nccl4jEmuCall_t.function(call)), ControlCalls.text(nccl4jEmuCall_t.arguments(call)));
     }
 
     /** Whether it returned success, which is 0 in all three libraries. */

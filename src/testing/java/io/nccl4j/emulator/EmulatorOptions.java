@@ -14,8 +14,7 @@ import java.util.Map;
 public final class EmulatorOptions {
     private static final int LONGEST_VALUE = 64;
     private static final String[] NAMES = {"misuse", "poison", "shuffle", "api", "compute_capability", "devices",
-            "device_memory",
-            "sms", "shared_devices", "wait_limit_ms"};
+            "device_memory", "sms", "shared_devices", "wait_limit_ms"};
 
     private final Map<String, String> initial = new LinkedHashMap<>();
 

@@ -25,17 +25,15 @@ import java.util.List;
  */
 public record EmulatorUsage(long deviceAllocations, long deviceBytes, long peakDeviceBytes, long pinnedAllocations,
         long pinnedBytes, long streams, long events, long graphs, long graphExecs, long communicators, long windows,
-        long groups,
-        long handles, long hostWaits) {
+        long groups, long handles, long hostWaits) {
 
     static EmulatorUsage decode(MemorySegment usage) {
         return new EmulatorUsage(nccl4jEmuUsage_t.device_allocations(usage), nccl4jEmuUsage_t.device_bytes(usage),
                 nccl4jEmuUsage_t.peak_device_bytes(usage), nccl4jEmuUsage_t.pinned_allocations(usage),
                 nccl4jEmuUsage_t.pinned_bytes(usage), nccl4jEmuUsage_t.streams(usage), nccl4jEmuUsage_t.events(usage),
                 nccl4jEmuUsage_t.graphs(usage), nccl4jEmuUsage_t.graph_execs(usage),
-                nccl4jEmuUsage_t.communicators(usage),
-                nccl4jEmuUsage_t.windows(usage), nccl4jEmuUsage_t.groups(usage), nccl4jEmuUsage_t.handles(usage),
-                nccl4jEmuUsage_t.host_waits(usage));
+                nccl4jEmuUsage_t.communicators(usage), nccl4jEmuUsage_t.windows(usage), nccl4jEmuUsage_t.groups(usage),
+                nccl4jEmuUsage_t.handles(usage), nccl4jEmuUsage_t.host_waits(usage));
     }
 
     /** What there is more of than before, such as {@code 2 streams}; empty if nothing leaked in between. */

@@ -16,12 +16,11 @@ import java.lang.foreign.MemorySegment;
  * @param operation what it was
  */
 public record EmulatorWork(long startNanos, long endNanos, long stream, int device, int rank, boolean fromGraph,
-        int error,
-        String operation) {
+        int error, String operation) {
     static EmulatorWork decode(MemorySegment work) {
         return new EmulatorWork(nccl4jEmuWork_t.start_ns(work), nccl4jEmuWork_t.end_ns(work),
-                nccl4jEmuWork_t.stream(work),
-                nccl4jEmuWork_t.device(work), nccl4jEmuWork_t.rank(work), nccl4jEmuWork_t.from_graph(work) != 0,
-                nccl4jEmuWork_t.error(work), ControlCalls.text(nccl4jEmuWork_t.operation(work)));
+                nccl4jEmuWork_t.stream(work), nccl4jEmuWork_t.device(work), nccl4jEmuWork_t.rank(work),
+                nccl4jEmuWork_t.from_graph(work) != 0, nccl4jEmuWork_t.error(work),
+                ControlCalls.text(nccl4jEmuWork_t.operation(work)));
     }
 }

@@ -18,8 +18,8 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * The kernels that are Java functions. One native stub serves all of them; the context pointer is the kernel's number in a
- * table. An exception must not leave the stub (it would end the VM): it becomes the error of the device.
+ * The kernels that are Java functions. One native stub serves all of them; the context pointer is the kernel's number
+ * in a table. An exception must not leave the stub (it would end the VM): it becomes the error of the device.
  */
 final class KernelCalls {
     /** Of cudaError_t, whose binding the library does not export. */
@@ -54,9 +54,8 @@ final class KernelCalls {
 
         MemoryLayout parameter(int index) {
             if (index < 0 || index >= parameters.size()) {
-                throw new IllegalArgumentException(
-                        "parameter " + index + ": kernel '" + name + "' has " + parameters.size()
-                                + ", numbered from 0");
+                throw new IllegalArgumentException("parameter " + index + ": kernel '" + name + "' has "
+                        + parameters.size() + ", numbered from 0");
             }
             return parameters.get(index);
         }
@@ -85,8 +84,8 @@ final class KernelCalls {
                 nccl4jEmuParameter_t.size(parameter, kernel.parameter(i).byteSize());
             }
             ControlCalls.check(
-                    EmulatorControl.nccl4jEmuRegisterKernel(arena.allocateFrom(kernel.name()), parameters, count,
-                            STUB, MemorySegment.ofAddress(number)),
+                    EmulatorControl.nccl4jEmuRegisterKernel(arena.allocateFrom(kernel.name()), parameters, count, STUB,
+                            MemorySegment.ofAddress(number)),
                     "kernel '" + kernel.name() + "' with " + kernel.parameters());
         }
     }

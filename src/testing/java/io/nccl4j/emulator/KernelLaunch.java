@@ -17,8 +17,8 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
 /**
- * One run of a kernel: its geometry, its arguments as they were at the launch or its capture, and the memory that they point
- * to. Valid until the kernel returns, on the thread that it runs on.
+ * One run of a kernel: its geometry, its arguments as they were at the launch or its capture, and the memory that they
+ * point to. Valid until the kernel returns, on the thread that it runs on.
  */
 public final class KernelLaunch {
     /** The range is no live memory of the device; the emulator has kept the reason. */
@@ -118,9 +118,9 @@ public final class KernelLaunch {
     }
 
     /**
-     * The memory that an argument points to, to read and write: {@code bytes} of it, which must lie in one live allocation of
-     * the device or in pinned memory. If they do not, the kernel ends as one does on a GPU, with
-     * {@code cudaErrorIllegalAddress}.
+     * The memory that an argument points to, to read and write: {@code bytes} of it, which must lie in one live
+     * allocation of the device or in pinned memory. If they do not, the kernel ends as one does on a GPU, with {@code
+     * cudaErrorIllegalAddress}.
      */
     public MemorySegment memory(int index, long bytes) {
         return memoryAt(getLong(index), bytes);

@@ -1,8 +1,8 @@
 package io.nccl4j.oracle;
 
 /**
- * The quantisation of recipe DS_FP8E3M4: bfloat16 rows become e4m3 with one {@code float} scale per block of 128 elements;
- * an element is about its e4m3 value times the block's scale.
+ * The quantisation of recipe DS_FP8E3M4: bfloat16 rows become e4m3 with one {@code float} scale per block of 128
+ * elements; an element is about its e4m3 value times the block's scale.
  */
 public final class BlockScaledFp8 {
     private static final int BLOCK = 128;

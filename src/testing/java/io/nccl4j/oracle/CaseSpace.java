@@ -18,8 +18,8 @@ import java.util.List;
  * @param powersOfTwo whether experts per rank must be a power of two, as the modes that duplicate rows demand
  */
 public record CaseSpace(int minRanks, int maxRanks, int maxLocalExperts, int maxTopK, int maxTokens,
-        List<Integer> hidden,
-        List<NumberFormat> formats, List<RoutingKind> routings, boolean fours, boolean powersOfTwo) {
+        List<Integer> hidden, List<NumberFormat> formats, List<RoutingKind> routings, boolean fours,
+        boolean powersOfTwo) {
 
     private static final List<NumberFormat> TOKEN_FORMATS = List.of(NumberFormat.BFLOAT16, NumberFormat.FLOAT16,
             NumberFormat.FLOAT32);
@@ -27,8 +27,7 @@ public record CaseSpace(int minRanks, int maxRanks, int maxLocalExperts, int max
     /** Cases of the low-latency algorithm, which combines rows of a multiple of 512 elements. */
     public static CaseSpace lowLatency(int maxRanks) {
         return new CaseSpace(1, maxRanks, 6, 8, 24, List.of(512, 1024, 1536), TOKEN_FORMATS,
-                List.of(RoutingKind.values()),
-                false, false);
+                List.of(RoutingKind.values()), false, false);
     }
 
     /** Cases of the high-throughput algorithm. */
@@ -46,22 +45,19 @@ public record CaseSpace(int minRanks, int maxRanks, int maxLocalExperts, int max
     /** The same range with one token format. */
     public CaseSpace withFormat(NumberFormat format) {
         return new CaseSpace(minRanks, maxRanks, maxLocalExperts, maxTopK, maxTokens, hidden, List.of(format), routings,
-                fours,
-                powersOfTwo);
+                fours, powersOfTwo);
     }
 
     /** The same range with the given row lengths. */
     public CaseSpace withHidden(Integer... lengths) {
         return new CaseSpace(minRanks, maxRanks, maxLocalExperts, maxTopK, maxTokens, List.of(lengths), formats,
-                routings,
-                fours, powersOfTwo);
+                routings, fours, powersOfTwo);
     }
 
     /** The same range with the given kinds of routing. */
     public CaseSpace withRoutings(RoutingKind... kinds) {
         return new CaseSpace(minRanks, maxRanks, maxLocalExperts, maxTopK, maxTokens, hidden, formats, List.of(kinds),
-                fours,
-                powersOfTwo);
+                fours, powersOfTwo);
     }
 
     /** The same range with experts per rank a power of two. */

@@ -34,8 +34,8 @@ public record EpCase(long seed, RoutingKind kind, NumberFormat format, int hidde
     }
 
     /**
-     * A case of a given shape and numbers of tokens per rank. Its routing is what {@code kind} draws from a generator with
-     * that seed.
+     * A case of a given shape and numbers of tokens per rank. Its routing is what {@code kind} draws from a generator
+     * with that seed.
      */
     public static EpCase of(EpShape shape, RoutingKind kind, int[] tokens, NumberFormat format, int hidden, long seed) {
         return draw(shape, kind, tokens, format, hidden, seed, new SplittableRandom(seed));
@@ -108,8 +108,8 @@ public record EpCase(long seed, RoutingKind kind, NumberFormat format, int hidde
     }
 
     /**
-     * The same with one weight for an expert that a token names more than once: which of several survives is open in high
-     * throughput.
+     * The same with one weight for an expert that a token names more than once: which of several survives is open in
+     * high throughput.
      */
     public EpCase withOneWeightPerExpert() {
         float[][][] weights = new float[shape().ranks()][][];

@@ -12,9 +12,8 @@ public record EpShape(int ranks, int experts, int topK, int maxTokens) {
 
     public EpShape {
         if (ranks < 1 || experts < 1 || experts % ranks != 0 || topK < 1 || maxTokens < 1) {
-            throw new IllegalArgumentException(
-                    "ranks " + ranks + ", experts " + experts + ", topK " + topK + ", maxTokens "
-                            + maxTokens + ": all must be positive and experts a multiple of ranks");
+            throw new IllegalArgumentException("ranks " + ranks + ", experts " + experts + ", topK " + topK
+                    + ", maxTokens " + maxTokens + ": all must be positive and experts a multiple of ranks");
         }
     }
 

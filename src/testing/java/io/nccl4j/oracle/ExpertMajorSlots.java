@@ -131,9 +131,9 @@ public final class ExpertMajorSlots {
     }
 
     /**
-     * The slot map of a rank. In mode LOCAL_PERMUTE it is that of layout FLAT; in the others it is {@code [B][K]}: for each of a
-     * token's experts, by rank and local id, the rank in the upper bits and the slot in the lower 22, or -1 if dropped; -1 in
-     * the places left over.
+     * The slot map of a rank. In mode LOCAL_PERMUTE it is that of layout FLAT; in the others it is {@code [B][K]}: for
+     * each of a token's experts, by rank and local id, the rank in the upper bits and the slot in the lower 22, or -1
+     * if dropped; -1 in the places left over.
      */
     public int[][] map(int rank) {
         if (mode == ExpertMajorMode.LOCAL_PERMUTE) {

@@ -14,8 +14,8 @@ public final class HighThroughputExpertMajor {
     }
 
     /**
-     * The combined rows of a rank: the unweighted sum of the experts' rows, by rank and local expert. Unless the mode is
-     * NVLINK_DUP, each rank's part is rounded before the parts are added.
+     * The combined rows of a rank: the unweighted sum of the experts' rows, by rank and local expert. Unless the mode
+     * is NVLINK_DUP, each rank's part is rounded before the parts are added.
      */
     public static byte[][] combine(ExpertMajorSlots slots, int rank, ExpertOutputs outputs, NumberFormat format,
             int hidden) {
@@ -41,7 +41,9 @@ public final class HighThroughputExpertMajor {
         return combined;
     }
 
-    /** {@code outputs.topk_weights} of a backward combine: for every top-k entry the gradient given for it, 0 for none. */
+    /**
+     * {@code outputs.topk_weights} of a backward combine: for every top-k entry the gradient given for it, 0 for none.
+     */
     public static float[][] combineWeights(ExpertMajorSlots slots, int rank, WeightGradients gradients) {
         Routing routing = slots.routing();
         float[][] combined = new float[routing.tokens(rank)][routing.shape().topK()];
@@ -91,7 +93,10 @@ public final class HighThroughputExpertMajor {
             return rows.size();
         }
 
-        /** Compares {@code expert_counters}, {@code expert_offsets} and {@code recv_total_counter}; null for those not asked for. */
+        /**
+         * Compares {@code expert_counters}, {@code expert_offsets} and {@code recv_total_counter}; null for those not
+         * asked for.
+         */
         public void verifyCounters(long @Nullable [] counters, long @Nullable [] offsets, @Nullable Long total) {
             if (counters != null) {
                 Counters.verify("expert_counters", slots.counters(rank), counters);
@@ -108,7 +113,8 @@ public final class HighThroughputExpertMajor {
          * Compares the outputs.
          *
          * @param written which rows the call writes; without meaning in mode LOCAL_PERMUTE, which writes the zones
-         * @param untouched what every output byte was filled with before, to check what must not be written; null for no check
+         * @param untouched what every output byte was filled with before, to check what must not be written; null
+         *     for no check
          */
         public void verify(Outputs actual, RowsWritten written, @Nullable Byte untouched) {
             for (int row = 0; row < rows.size(); row++) {

@@ -14,7 +14,9 @@ public final class HighThroughputFlat {
         return new Received(inputs, slots, rank);
     }
 
-    /** The combined rows of a rank: the unweighted sum of its destination ranks' rows, ranks ascending, rounded once. */
+    /**
+     * The combined rows of a rank: the unweighted sum of its destination ranks' rows, ranks ascending, rounded once.
+     */
     public static byte[][] combine(FlatSlots slots, int rank, RankOutputs outputs, NumberFormat format, int hidden) {
         Routing routing = slots.routing();
         byte[][] combined = new byte[routing.tokens(rank)][];
@@ -30,7 +32,9 @@ public final class HighThroughputFlat {
         return combined;
     }
 
-    /** {@code outputs.topk_weights} of a backward combine: for every top-k entry the gradient given for it, 0 for none. */
+    /**
+     * {@code outputs.topk_weights} of a backward combine: for every top-k entry the gradient given for it, 0 for none.
+     */
     public static float[][] combineWeights(FlatSlots slots, int rank, WeightGradients gradients) {
         Routing routing = slots.routing();
         float[][] combined = new float[routing.tokens(rank)][routing.shape().topK()];
@@ -106,7 +110,8 @@ public final class HighThroughputFlat {
          *
          * @param global whether indices are global expert numbers
          * @param written which rows the call writes
-         * @param untouched what every output byte was filled with before, to check what must not be written; null for no check
+         * @param untouched what every output byte was filled with before, to check what must not be written; null
+         *     for no check
          */
         public void verify(Outputs actual, boolean global, RowsWritten written, @Nullable Byte untouched) {
             for (int row = 0; row < sources.size(); row++) {

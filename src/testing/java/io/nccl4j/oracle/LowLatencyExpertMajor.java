@@ -28,29 +28,27 @@ public final class LowLatencyExpertMajor {
     }
 
     /**
-     * The combined rows of a rank: for every token the experts' rows, weighted and added in the order of its top-k list.
+     * The combined rows of a rank: for every token the experts' rows, weighted and added in the order of its top-k
+     * list.
      *
      * @param weights {@code [T][K]} of that rank
      * @param format the rows' format
      * @param hidden elements per row
      */
     public static byte[][] combine(Routing routing, int rank, float[][] weights, ExpertOutputs outputs,
-            NumberFormat format,
-            int hidden) {
+            NumberFormat format, int hidden) {
         return combine(routing, rank, weights, outputs, format, hidden, RowSum::addScaled);
     }
 
     /** The same with recipe NVFP4: rows are bfloat16 and come home in four bits. */
     public static byte[][] combineNvfp4(Routing routing, int rank, float[][] weights, ExpertOutputs outputs,
-            RowScale scale,
-            int hidden) {
+            RowScale scale, int hidden) {
         return combine(routing, rank, weights, outputs, NumberFormat.BFLOAT16, hidden,
                 (sum, row, weight) -> sum.addNvfp4(row, scale.of(row), weight));
     }
 
     private static byte[][] combine(Routing routing, int rank, float[][] weights, ExpertOutputs outputs,
-            NumberFormat format,
-            int hidden, RowSum.Addition addition) {
+            NumberFormat format, int hidden, RowSum.Addition addition) {
         byte[][] combined = new byte[routing.tokens(rank)][];
         for (Source source : routing.sources(rank)) {
             RowSum sum = new RowSum(format, hidden);
@@ -81,7 +79,8 @@ public final class LowLatencyExpertMajor {
         /**
          * Compares {@code outputs.tokens [L, R*B, ...]}, scales and {@code expert_counters}.
          *
-         * @param untouched what the outputs were filled with before, to check that unused rows still hold it; null for no check
+         * @param untouched what the outputs were filled with before, to check that unused rows still hold it; null
+         *     for no check
          * @return for every zone, the source of each row in the order found
          */
         public List<List<Source>> verify(Rows tokens, @Nullable Rows scales, int[] counters, @Nullable Byte untouched) {

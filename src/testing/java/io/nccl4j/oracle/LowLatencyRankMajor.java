@@ -20,8 +20,8 @@ public final class LowLatencyRankMajor {
     }
 
     /**
-     * The combined rows of a rank: for every token the rows of its destination ranks, each once, added in the order in which
-     * the ranks first occur in its top-k list.
+     * The combined rows of a rank: for every token the rows of its destination ranks, each once, added in the order in
+     * which the ranks first occur in its top-k list.
      */
     public static byte[][] combine(Routing routing, int rank, RankOutputs outputs, NumberFormat format, int hidden) {
         return combine(routing, rank, outputs, format, hidden, RowSum::addScaled);
@@ -66,7 +66,10 @@ public final class LowLatencyRankMajor {
             return regions.stream().mapToInt(List::size).toArray();
         }
 
-        /** {@code outputs.topk_idx} of a received token: local or global ids of the experts here, -1 in the other places. */
+        /**
+         * {@code outputs.topk_idx} of a received token: local or global ids of the experts here, -1 in the other
+         * places.
+         */
         public int[] indices(Source source, boolean global) {
             EpShape shape = inputs.routing().shape();
             int[] indices = new int[shape.topK()];
@@ -85,7 +88,8 @@ public final class LowLatencyRankMajor {
          * @param weights {@code outputs.topk_weights [R, B, K]}
          * @param counters {@code src_rank_counters [R]}, or null if not asked for
          * @param global whether ids are global
-         * @param untouched what tokens and scales were filled with before, to check that unused rows still hold it; null for no
+         * @param untouched what tokens and scales were filled with before, to check that unused rows still hold it;
+         *     null for no
          *        check
          * @return for every source rank, the source of each row in the order found
          */

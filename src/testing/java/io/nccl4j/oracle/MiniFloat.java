@@ -1,8 +1,8 @@
 package io.nccl4j.oracle;
 
 /**
- * A floating-point format of at most eight bits: sign, exponent with the usual bias, mantissa, subnormals. What lies beyond
- * the largest finite value saturates to it.
+ * A floating-point format of at most eight bits: sign, exponent with the usual bias, mantissa, subnormals. What lies
+ * beyond the largest finite value saturates to it.
  *
  * @param exponentBits bits of the exponent
  * @param mantissaBits bits of the mantissa
@@ -32,7 +32,8 @@ record MiniFloat(int exponentBits, int mantissaBits, int largest, int nan) {
         if (magnitude >= decode(largest)) {
             return sign | largest;
         }
-        // In a binade all values are multiples of one unit; rint rounds ties to even. Rounding up to the next binade carries
+        // In a binade all values are multiples of one unit; rint rounds ties to even. Rounding up to the next binade
+        // carries
         // into the exponent by itself, since the encodings of a format are consecutive.
         int exponent = Math.max(Math.getExponent(magnitude), 1 - bias());
         int units = (int) Math.rint(Math.scalb(magnitude, mantissaBits - exponent));

@@ -1,11 +1,11 @@
 package io.nccl4j.oracle;
 
 /**
- * A row as combine recipe NVFP4 sends it: four-bit values, a scale in e4m3 for each block of 16, and the row's own scale, which
- * the caller chooses. A value is {@code value * blockScale * inverseScale}.
+ * A row as combine recipe NVFP4 sends it: four-bit values, a scale in e4m3 for each block of 16, and the row's own
+ * scale, which the caller chooses. A value is {@code value * blockScale * inverseScale}.
  *
- * <p>The device computes reciprocals approximately, this does so exactly: equal to the emulator bit by bit, to a GPU but for
- * values that lie close to a rounding boundary.
+ * <p>The device computes reciprocals approximately, this does so exactly: equal to the emulator bit by bit, to a GPU
+ * but for values that lie close to a rounding boundary.
  */
 final class Nvfp4 {
     private static final int BLOCK = 16;

@@ -1,6 +1,9 @@
 package io.nccl4j.oracle;
 
-/** What the ranks made of the tokens they received, where a token has one row per rank: already reduced over its experts. */
+/**
+ * What the ranks made of the tokens they received, where a token has one row per rank: already reduced over its
+ * experts.
+ */
 @FunctionalInterface
 public interface RankOutputs {
 

@@ -6,8 +6,8 @@ final class RoutedWeights {
     }
 
     /**
-     * Checks the weight received for an expert. A token that names the expert twice has two weights, of which either may
-     * have survived.
+     * Checks the weight received for an expert. A token that names the expert twice has two weights, of which either
+     * may have survived.
      */
     static void verify(GlobalInputs inputs, Source source, int expert, float actual, String what) {
         StringBuilder allowed = new StringBuilder();

@@ -10,7 +10,8 @@ public final class Routing {
 
     /**
      * @param shape the group's shape
-     * @param experts {@code [rank][token][k]}: an expert, or a negative number for "none"; the array is kept, not copied
+     * @param experts {@code [rank][token][k]}: an expert, or a negative number for "none"; the array is kept, not
+     *     copied
      */
     public Routing(EpShape shape, int[][][] experts) {
         if (experts.length != shape.ranks()) {
@@ -58,7 +59,9 @@ public final class Routing {
         return experts[rank];
     }
 
-    /** All tokens of all ranks, by rank, then by index: the order in which the high-throughput algorithm numbers them. */
+    /**
+     * All tokens of all ranks, by rank, then by index: the order in which the high-throughput algorithm numbers them.
+     */
     public List<Source> sources() {
         List<Source> sources = new ArrayList<>();
         for (int rank = 0; rank < shape.ranks(); rank++) {
@@ -95,7 +98,10 @@ public final class Routing {
         return local;
     }
 
-    /** The routing as the other ranks carry it out once they have masked {@code masked}: it sends nothing and owns no expert. */
+    /**
+     * The routing as the other ranks carry it out once they have masked {@code masked}: it sends nothing and owns no
+     * expert.
+     */
     public Routing without(int masked) {
         int[][][] rest = new int[shape.ranks()][][];
         for (int rank = 0; rank < rest.length; rank++) {

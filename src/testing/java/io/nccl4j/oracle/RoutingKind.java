@@ -60,7 +60,9 @@ public enum RoutingKind {
         }
     };
 
-    /** The experts of one token; {@code popularity} is a random order of all experts, the same for all tokens of a case. */
+    /**
+     * The experts of one token; {@code popularity} is a random order of all experts, the same for all tokens of a case.
+     */
     abstract int[] draw(EpShape shape, int[] popularity, SplittableRandom random);
 
     /** Routing of {@code tokens[rank]} tokens on every rank. */
@@ -84,8 +86,8 @@ public enum RoutingKind {
     }
 
     /**
-     * Drops what would give an expert more rows than a zone of low latency has: with tokens that name it twice, the device would
-     * write beyond it.
+     * Drops what would give an expert more rows than a zone of low latency has: with tokens that name it twice, the
+     * device would write beyond it.
      */
     private static void fit(int[] token, int[] rows, int capacity) {
         for (int k = 0; k < token.length; k++) {

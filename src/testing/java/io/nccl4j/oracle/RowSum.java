@@ -46,8 +46,8 @@ final class RowSum {
 
     private void check(byte[] row) {
         if (row.length != sum.length * format.bytes()) {
-            throw new IllegalArgumentException("a row of " + row.length + " bytes, expected " + sum.length + " x "
-                    + format);
+            throw new IllegalArgumentException(
+                    "a row of " + row.length + " bytes, expected " + sum.length + " x " + format);
         }
     }
 }

@@ -16,8 +16,8 @@ import io.nccl4j.ep.LayoutInfo;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The explicit calls of a layer, one method for each C function, on the tensors of its buffers: all rows, those that route
- * nothing included. The structs are made once.
+ * The explicit calls of a layer, one method for each C function, on the tensors of its buffers: all rows, those that
+ * route nothing included. The structs are made once.
  */
 public final class LayerCalls {
     private final EpBuffers buffers;

@@ -62,7 +62,9 @@ public enum LayerKind {
         return layout == Layout.EXPERT_MAJOR;
     }
 
-    /** Kinds of routing with one result: which weight of a token that names an expert twice survives is open elsewhere. */
+    /**
+     * Kinds of routing with one result: which weight of a token that names an expert twice survives is open elsewhere.
+     */
     public RoutingKind[] routings() {
         return Arrays.stream(RoutingKind.values())
                 .filter(routing -> this == LL_RANK_MAJOR || routing != RoutingKind.DUPLICATES)

@@ -17,8 +17,9 @@ import io.nccl4j.oracle.Source;
 import java.util.Arrays;
 
 /**
- * The rows that a layer must give for what all ranks send, with the roundings that NCCL EP documents. Which of its weights
- * survives if a token names an expert twice is open in high throughput, so such tokens are for low latency only.
+ * The rows that a layer must give for what all ranks send, with the roundings that NCCL EP documents. Which of its
+ * weights survives if a token names an expert twice is open in high throughput, so such tokens are for low latency
+ * only.
  *
  * @param inputs as experts see them
  * @param format of the rows

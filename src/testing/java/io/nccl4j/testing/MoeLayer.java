@@ -314,8 +314,8 @@ public final class MoeLayer implements AutoCloseable {
     }
 
     /**
-     * Everything received with the rows in use when the experts ran last, zone by zone, to compare runs by. Sorted where
-     * the order within a zone is open.
+     * Everything received with the rows in use when the experts ran last, zone by zone, to compare runs by. Sorted
+     * where the order within a zone is open.
      */
     public List<List<ByteBuffer>> received() {
         List<List<ByteBuffer>> all = new ArrayList<>();
@@ -323,9 +323,7 @@ public final class MoeLayer implements AutoCloseable {
         for (int zone = 0; zone < zones(); zone++) {
             List<ByteBuffer> rows = new ArrayList<>();
             for (long row = first(zone), end = row + used(zone); row < end; row++) {
-                byte[] with = receivedScales == null
-                        ? new byte[0]
-                        : row(receivedScales, row, recipe.scaleBytes());
+                byte[] with = receivedScales == null ? new byte[0] : row(receivedScales, row, recipe.scaleBytes());
                 ByteBuffer whole = ByteBuffer
                         .allocate(recipe.receivedBytes() + with.length + columns * (Long.BYTES + Float.BYTES));
                 whole.put(row(received, row, recipe.receivedBytes())).put(with);
@@ -372,12 +370,11 @@ public final class MoeLayer implements AutoCloseable {
         switch (kind) {
             case LL_EXPERT_MAJOR -> LowLatencyExpertMajor.dispatch(inputs, rank).verify(rows, with,
                     ints(buffers.expertCounts()), untouched);
-            case LL_RANK_MAJOR -> LowLatencyRankMajor.dispatch(inputs, rank).verify(rows, with,
-                    ints(buffers.receivedIndices()), floats(buffers.receivedWeights()),
-                    ints(buffers.sourceRankCounts()), false, untouched);
+            case LL_RANK_MAJOR ->
+                LowLatencyRankMajor.dispatch(inputs, rank).verify(rows, with, ints(buffers.receivedIndices()),
+                        floats(buffers.receivedWeights()), ints(buffers.sourceRankCounts()), false, untouched);
             case HT_FLAT -> {
-                HighThroughputFlat.Received expected = HighThroughputFlat.dispatch(inputs, oracle.flatSlots(),
-                        rank);
+                HighThroughputFlat.Received expected = HighThroughputFlat.dispatch(inputs, oracle.flatSlots(), rank);
                 expected.verifyCounters(ints(buffers.expertCounts()), (long) ints(buffers.receivedTotal())[0]);
                 expected.verify(new HighThroughputFlat.Outputs(rows, with, longs(buffers.receivedIndices()),
                         floats(buffers.receivedWeights())), false, written, untouched);

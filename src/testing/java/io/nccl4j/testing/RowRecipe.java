@@ -9,8 +9,8 @@ import io.nccl4j.oracle.NumberFormat;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How the rows of a layer change on their way; rows that a caller quantises are e4m3 with a float scale per block, as those
- * that dispatch quantises.
+ * How the rows of a layer change on their way; rows that a caller quantises are e4m3 with a float scale per block, as
+ * those that dispatch quantises.
  *
  * @param rows the buffers' configuration
  * @param rounded whether scales are powers of two

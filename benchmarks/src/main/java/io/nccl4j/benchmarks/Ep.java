@@ -12,7 +12,10 @@ import java.io.IOException;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 
-/** The {@code ep} command. Exit codes: 0 success, 1 a result is wrong, 2 options that make no sense, 3 anything else failed. */
+/**
+ * The {@code ep} command. Exit codes: 0 success, 1 a result is wrong, 2 options that make no sense, 3 anything else
+ * failed.
+ */
 @Command(name = "ep", mixinStandardHelpOptions = true, version = "nccl4j 0.1.0-SNAPSHOT", description = "Mixture-of-Experts dispatch and combine with NCCL EP, from Java.", subcommands = {
         DemoCommand.class, TestCommand.class, JmhCommand.class, BenchCommand.class, PatternsCommand.class,
         LaunchCommand.class, AotCommand.class})
@@ -38,7 +41,8 @@ public final class Ep {
 
     private static int fail(Exception e) {
         System.err.println(ERROR_PREFIX + (e.getMessage() == null ? e.toString() : e.getMessage()));
-        // What is missing and where it was looked for is in the message; anything else is explained by where it happened.
+        // What is missing and where it was looked for is in the message; anything else is explained by where it
+        // happened.
         if (!(e instanceof NativeLibraryException || e instanceof IOException)) {
             (e.getCause() == null ? e : e.getCause()).printStackTrace(System.err);
         }

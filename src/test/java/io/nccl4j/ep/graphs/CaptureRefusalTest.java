@@ -36,7 +36,10 @@ import java.util.List;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Everything that cannot be part of a graph is refused during a capture: by name, with the alternative, before anything native. */
+/**
+ * Everything that cannot be part of a graph is refused during a capture: by name, with the alternative, before anything
+ * native.
+ */
 class CaptureRefusalTest {
     private static final int RANKS = 2;
 
@@ -143,8 +146,7 @@ class CaptureRefusalTest {
                     new Refusal("CudaStream.synchronize", "synchronise after the replay", self.stream()::synchronize),
                     new Refusal("CudaStream.await", "wait after the replay", () -> self.stream().await(MoeRank.LIMIT)),
                     new Refusal("CudaStream.isIdle", "ask after the replay", self.stream()::isIdle),
-                    new Refusal("CudaDevice.synchronize", "synchronise after the capture",
-                            self.device()::synchronize),
+                    new Refusal("CudaDevice.synchronize", "synchronise after the capture", self.device()::synchronize),
                     new Refusal("CudaDevice.reset", "reset outside captures", self.device()::reset),
                     new Refusal("CudaEvent.synchronize", "use CudaStream.waitEvent, or wait after the replay",
                             event::synchronize),
@@ -167,8 +169,7 @@ class CaptureRefusalTest {
             return !group.config().hasMask()
                     ? List.of()
                     : List.of(
-                            new Refusal("EpGroup.maskClean",
-                                    "it waits for the other ranks; clean between launches",
+                            new Refusal("EpGroup.maskClean", "it waits for the other ranks; clean between launches",
                                     () -> group.maskClean(self.stream())),
                             new Refusal("EpGroup.maskUpdate",
                                     "the host's mask would be read at every replay; update before the launch",
@@ -217,8 +218,7 @@ class CaptureRefusalTest {
     private void run(LayerKind kind, EmulatedCluster cluster, Body body) {
         EpCase model = draw(kind);
         cluster.run(rank -> {
-            try (MoeRank self = MoeRank.of(rank, kind, model,
-                    config -> kind.isLowLatency() ? config.mask() : config);
+            try (MoeRank self = MoeRank.of(rank, kind, model, config -> kind.isLowLatency() ? config.mask() : config);
                     MoeLayer layer = self.layer();
                     Things things = new Things(self, layer)) {
                 body.run(things);
@@ -244,11 +244,9 @@ class CaptureRefusalTest {
                 assertThatThrownBy(() -> self.stream().capture(() -> {
                 })).isInstanceOf(IllegalStateException.class).hasMessageContaining("captures cannot be nested");
                 assertThatThrownBy(() -> PiecewiseGraph.on(self.stream()).captured("nested", on -> {
-                }).build()).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("captures cannot be nested");
-                assertThatThrownBy(() -> CudaStream.wrap(0, self.device()))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("legacy default stream")
-                        .hasMessageContaining("stream of your own");
+                }).build()).isInstanceOf(IllegalStateException.class).hasMessageContaining("captures cannot be nested");
+                assertThatThrownBy(() -> CudaStream.wrap(0, self.device())).isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("legacy default stream").hasMessageContaining("stream of your own");
                 bootstrap.barrier();
                 assertThat(Emulator.callCount()).isEqualTo(calls);
                 bootstrap.barrier();

@@ -22,7 +22,10 @@ import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 
-/** A high-throughput group without a budget reads counts on the host, so that its dispatch stays between captured segments. */
+/**
+ * A high-throughput group without a budget reads counts on the host, so that its dispatch stays between captured
+ * segments.
+ */
 class EagerDispatchTest {
     private static final int RANKS = 3;
     private static final int REPLAYS = 50;
@@ -91,8 +94,7 @@ class EagerDispatchTest {
                             .eager("dispatch", layer::dispatch).captured("experts", layer::experts)
                             .eager("combine", layer::combine))) {
                 assertThatThrownBy(() -> cache.capture(rank.rank() == 1 ? most.withTokens(1) : most))
-                        .isInstanceOf(IllegalStateException.class)
-                        .hasMessageStartingWith(
+                        .isInstanceOf(IllegalStateException.class).hasMessageStartingWith(
                                 "the ranks do not agree on which graphs to capture: ranks 0, 2: FLAT T=");
                 cache.capture(most);
                 assertThat(Emulator.usage(rank.device()).graphExecs() - before.graphExecs()).isEqualTo(2);

@@ -169,10 +169,11 @@ final class EagerFlatLayer implements AutoCloseable {
         HighThroughputFlat.Received expected = HighThroughputFlat.dispatch(batch.inputs(),
                 new FlatSlots(batch.inputs().routing(), ReceiveBudget.eager()), of.rank());
         expected.verifyCounters(device(counts).toArray(JAVA_INT), (long) device(total).get(JAVA_INT, 0));
-        expected.verify(new HighThroughputFlat.Outputs(rows(received, rows), null,
-                device(receivedIndices).asSlice(0, rows * topK * Long.BYTES).toArray(JAVA_LONG),
-                device(receivedWeights).asSlice(0, rows * topK * Float.BYTES).toArray(JAVA_FLOAT)), false,
-                RowsWritten.WINDOW, null);
+        expected.verify(
+                new HighThroughputFlat.Outputs(rows(received, rows), null,
+                        device(receivedIndices).asSlice(0, rows * topK * Long.BYTES).toArray(JAVA_LONG),
+                        device(receivedWeights).asSlice(0, rows * topK * Float.BYTES).toArray(JAVA_FLOAT)),
+                false, RowsWritten.WINDOW, null);
         CombinedRows.verify(oracle.combined(of.rank()), rows(combined, count));
     }
 

@@ -13,7 +13,9 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Eight ranks, each a JVM of its own: graphs of every algorithm and layout give what eager runs and the oracle give. */
+/**
+ * Eight ranks, each a JVM of its own: graphs of every algorithm and layout give what eager runs and the oracle give.
+ */
 @Timeout(480)
 class EightProcessesTest {
     private static final int RANKS = 8;
@@ -23,8 +25,7 @@ class EightProcessesTest {
     @Test
     void everyReplayOfEveryRankIsRight(@TempDir Path folder) throws Exception {
         for (LayerKind kind : LayerKind.values()) {
-            System.out.println(
-                    kind + ", series " + seeds + ", " + ReplayingRankProcess.draw(kind, RANKS, seeds));
+            System.out.println(kind + ", series " + seeds + ", " + ReplayingRankProcess.draw(kind, RANKS, seeds));
         }
         List<ChildJvm> ranks = new ArrayList<>();
         try {

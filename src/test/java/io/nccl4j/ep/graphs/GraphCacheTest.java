@@ -205,9 +205,8 @@ class GraphCacheTest {
                 if (rank.rank() == 2) {
                     cache.evict(key(4));
                 }
-                assertThatThrownBy(() -> cache.capture(key(8))).isInstanceOf(IllegalStateException.class)
-                        .hasMessage(
-                                "the ranks do not agree on which graphs they have: ranks 0, 1: RANK_MAJOR T=4; rank 2: none");
+                assertThatThrownBy(() -> cache.capture(key(8))).isInstanceOf(IllegalStateException.class).hasMessage(
+                        "the ranks do not agree on which graphs they have: ranks 0, 1: RANK_MAJOR T=4; rank 2: none");
                 cache.evict(key(4));
                 cache.capture(key(8));
                 launch(cache, 8, stream);
@@ -240,8 +239,7 @@ class GraphCacheTest {
                 cache.capture(key(2), key(3), key(4));
                 assertThat(cache.statistics().captures()).isEqualTo(4);
                 assertThatThrownBy(() -> stream.capture(() -> cache.capture(key(5))))
-                        .isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("captures cannot be nested");
+                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("captures cannot be nested");
             }
         });
     }
@@ -254,8 +252,7 @@ class GraphCacheTest {
             try (CudaStream stream = CudaStream.create(rank.device());
                     GraphCache cache = GraphCache.create(rank.bootstrap(), stream, step).maxGraphs(3)) {
                 assertThatThrownBy(() -> cache.capture(key(1), key(2), key(3), key(4)))
-                        .isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("4 keys for a cache of 3");
+                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("4 keys for a cache of 3");
                 cache.capture(key(1), key(2), key(3));
                 CachedGraph second = cache.find(LIKE, 2);
                 // Rank 0 has used 1 last, the others 3 and 1; in sum 2 is the one to go.

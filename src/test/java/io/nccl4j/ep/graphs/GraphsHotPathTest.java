@@ -18,7 +18,10 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** What a step on a pool, a piecewise graph or a cached graph costs: native calls as promised, no waits, nothing allocated. */
+/**
+ * What a step on a pool, a piecewise graph or a cached graph costs: native calls as promised, no waits, nothing
+ * allocated.
+ */
 class GraphsHotPathTest {
     private final CaseSeeds seeds = CaseSeeds.fresh();
 

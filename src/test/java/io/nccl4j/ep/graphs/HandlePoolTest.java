@@ -106,8 +106,7 @@ class HandlePoolTest {
     void anExhaustedPoolThrows(EmulatedCluster cluster) {
         EpCase model = small();
         cluster.run(rank -> {
-            try (MoeRank self = MoeRank.of(rank, LayerKind.LL_EXPERT_MAJOR, model);
-                    EpHandlePool pool = pool(self, 2)) {
+            try (MoeRank self = MoeRank.of(rank, LayerKind.LL_EXPERT_MAJOR, model); EpHandlePool pool = pool(self, 2)) {
                 EpHandlePool.Slot first = pool.lend();
                 EpHandlePool.Slot second = pool.lend(1);
                 assertThatThrownBy(pool::lend).isInstanceOf(IllegalStateException.class).hasMessageContaining("slot 1")

@@ -197,10 +197,9 @@ class OverlapTest {
             lanes.b.handle().dispatchAsync(lanes.b.buffers(), 1, DispatchConfig.defaults().sendOnly(), lanes.main);
         })).isInstanceOf(IllegalStateException.class).hasMessageContaining("while a send half is pending in its group")
                 .hasMessageContaining("complete it first");
-        assertThatThrownBy(() -> lanes.main.capture(
-                () -> lanes.a.handle().dispatchAsync(lanes.a.buffers(), 1, DispatchConfig.defaults().sendOnly(),
-                        lanes.main)))
-                .isInstanceOf(IllegalStateException.class).hasMessageContaining("complete it in the same capture");
+        assertThatThrownBy(() -> lanes.main.capture(() -> lanes.a.handle().dispatchAsync(lanes.a.buffers(), 1,
+                DispatchConfig.defaults().sendOnly(), lanes.main))).isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("complete it in the same capture");
     }
 
     /** The emulator's record of what ran when on this device. */
@@ -225,13 +224,13 @@ class OverlapTest {
 
     private static void checkTimeline(List<EmulatorWork> work, boolean replay, boolean twoGroups) {
         assertThat(work).allSatisfy(w -> assertThat(w.fromGraph()).isEqualTo(replay));
-        assertThat(work).extracting(EmulatorWork::operation).containsExactly(twoGroups
-                ? new String[]{"ncclEpDispatch send", "ncclEpDispatch send", "ncclEpDispatch receive", COMPUTE,
-                        "ncclEpCombine send",
-                        "ncclEpDispatch receive", COMPUTE, "ncclEpCombine", "ncclEpCombine receive"}
-                : new String[]{"ncclEpDispatch", "ncclEpDispatch send", COMPUTE, "ncclEpDispatch receive",
-                        "ncclEpCombine send",
-                        COMPUTE, "ncclEpCombine receive", "ncclEpCombine"});
+        assertThat(work).extracting(EmulatorWork::operation)
+                .containsExactly(twoGroups
+                        ? new String[]{"ncclEpDispatch send", "ncclEpDispatch send", "ncclEpDispatch receive", COMPUTE,
+                                "ncclEpCombine send", "ncclEpDispatch receive", COMPUTE, "ncclEpCombine",
+                                "ncclEpCombine receive"}
+                        : new String[]{"ncclEpDispatch", "ncclEpDispatch send", COMPUTE, "ncclEpDispatch receive",
+                                "ncclEpCombine send", COMPUTE, "ncclEpCombine receive", "ncclEpCombine"});
         int[][] betweenHalves = twoGroups ? new int[][]{{1, 3, 5}, {4, 6, 8}} : new int[][]{{1, 2, 3}, {4, 5, 6}};
         for (int[] at : betweenHalves) {
             EmulatorWork send = work.get(at[0]);

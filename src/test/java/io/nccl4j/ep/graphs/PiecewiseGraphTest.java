@@ -35,8 +35,7 @@ class PiecewiseGraphTest {
                     .captured("attention", on -> on.launchHostFunction(() -> ran.add("attention")))
                     .eager("dispatch", on -> on.launchHostFunction(() -> ran.add("dispatch")))
                     .captured("experts", on -> on.launchHostFunction(() -> ran.add("experts")))
-                    .captured("norm", on -> on.launchHostFunction(() -> ran.add("norm")))
-                    .eager("host", on -> {
+                    .captured("norm", on -> on.launchHostFunction(() -> ran.add("norm"))).eager("host", on -> {
                         on.await(LIMIT);
                         ran.add("host");
                     }).build()) {

@@ -93,11 +93,12 @@ class QuantisedBuffersTest {
                     EpHandle handle = self.group().createHandle();
                     EpBuffers scaled = handle.allocateBuffers(plain.blockScaledFp8(true));
                     EpBuffers unscaled = handle.allocateBuffers(plain)) {
-                assertThat(scaled.dispatchConfig()).isSameAs(
-                        DispatchConfig.defaults().recipe(DispatchRecipe.DS_FP8E3M4).roundScales(true));
+                assertThat(scaled.dispatchConfig())
+                        .isSameAs(DispatchConfig.defaults().recipe(DispatchRecipe.DS_FP8E3M4).roundScales(true));
                 assertThat(scaled.combineConfig()).isSameAs(CombineConfig.defaults());
-                assertThatThrownBy(() -> handle.dispatchAsync(scaled, 1, DispatchConfig.defaults().sendOnly(),
-                        self.stream())).isInstanceOf(IllegalArgumentException.class).hasMessageContaining("recipe NONE")
+                assertThatThrownBy(
+                        () -> handle.dispatchAsync(scaled, 1, DispatchConfig.defaults().sendOnly(), self.stream()))
+                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("recipe NONE")
                         .hasMessageContaining("DS_FP8E3M4").hasMessageContaining("dispatchConfig()");
                 assertThatThrownBy(() -> handle.dispatchAsync(unscaled, 1, scaled.dispatchConfig(), self.stream()))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("which are for NONE");
@@ -119,11 +120,11 @@ class QuantisedBuffersTest {
                 assertThatThrownBy(() -> handle.allocateBuffers(
                         plain.forwarding(DataType.FLOAT8_E4M3, model.hidden() + 8, DataType.FLOAT32, 4)))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("multiple of 16");
-                assertThatThrownBy(() -> handle.allocateBuffers(
-                        plain.forwarding(DataType.FLOAT8_E4M3, model.hidden(), DataType.INT32, 4)))
+                assertThatThrownBy(() -> handle
+                        .allocateBuffers(plain.forwarding(DataType.FLOAT8_E4M3, model.hidden(), DataType.INT32, 4)))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("scales are INT32");
-                assertThatThrownBy(() -> handle.allocateBuffers(
-                        plain.forwarding(DataType.FLOAT32, model.hidden(), DataType.FLOAT32, 4)))
+                assertThatThrownBy(() -> handle
+                        .allocateBuffers(plain.forwarding(DataType.FLOAT32, model.hidden(), DataType.FLOAT32, 4)))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("maxTokenBytes");
                 assertThat(Emulator.usage(rank.device()).leakedSince(before)).isEmpty();
             }

@@ -19,8 +19,9 @@ import java.util.List;
 import java.util.TreeSet;
 
 /**
- * A layer that is run eagerly and replayed from graphs, batch after batch: both give what the oracle says, and the same bit for bit. Graphs
- * of three T live at once on the same handle and buffers, eager runs stand between their replays, and some ranks replay while others call.
+ * A layer that is run eagerly and replayed from graphs, batch after batch: both give what the oracle says, and the same
+ * bit for bit. Graphs of three T live at once on the same handle and buffers, eager runs stand between their replays,
+ * and some ranks replay while others call.
  */
 final class ReplayProof {
     static final int REPLAYS = 50;
@@ -43,8 +44,7 @@ final class ReplayProof {
         int maxTokens = model.shape().maxTokens();
         TreeSet<Integer> buckets = new TreeSet<>(
                 List.of(Math.ceilDiv(maxTokens, 4), Math.ceilDiv(maxTokens, 2), maxTokens));
-        try (MoeRank self = MoeRank.of(rank, kind, model);
-                MoeLayer layer = self.layer(quantisation.buffers(model))) {
+        try (MoeRank self = MoeRank.of(rank, kind, model); MoeLayer layer = self.layer(quantisation.buffers(model))) {
             layer.handle().warmUp(layer.buffers(), maxTokens, self.stream());
             List<CudaGraphExec> graphs = new ArrayList<>();
             try {

@@ -21,8 +21,9 @@ import java.time.Duration;
 import java.util.List;
 
 /**
- * One rank in a process of its own: replays graphs of every algorithm and layout and compares them with eager runs and the oracle.
- * Arguments are a folder to meet in, the rank, the number of ranks and the seed of the cases. Prints a line for everything that was right.
+ * One rank in a process of its own: replays graphs of every algorithm and layout and compares them with eager runs and
+ * the oracle. Arguments are a folder to meet in, the rank, the number of ranks and the seed of the cases. Prints a line
+ * for everything that was right.
  */
 public final class ReplayingRankProcess {
     private static final Duration LIMIT = Duration.ofSeconds(60);

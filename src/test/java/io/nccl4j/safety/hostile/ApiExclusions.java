@@ -19,16 +19,15 @@ final class ApiExclusions {
     private static final Map<String, String> REASONS = Map.ofEntries(Map.entry("DeviceMemory.wrap", PROMISE),
             Map.entry("DeviceMemory.adopt", PROMISE), Map.entry("CudaStream.wrap", PROMISE),
             Map.entry("Communicator.borrow", PROMISE), Map.entry("Communicator.abort", END),
-            Map.entry("Communicator.abandon", END),
-            Map.entry("CudaDevice.reset", END), Map.entry("Communicator.init(UniqueId", PARTNER),
-            Map.entry("Collectives.send", PARTNER), Map.entry("Collectives.receive", PARTNER),
-            Map.entry("Bootstraps.tcp", MEETING), Map.entry("Bootstraps.file", MEETING),
-            Map.entry("Bootstraps.inProcess", MEETING),
+            Map.entry("Communicator.abandon", END), Map.entry("CudaDevice.reset", END),
+            Map.entry("Communicator.init(UniqueId", PARTNER), Map.entry("Collectives.send", PARTNER),
+            Map.entry("Collectives.receive", PARTNER), Map.entry("Bootstraps.tcp", MEETING),
+            Map.entry("Bootstraps.file", MEETING), Map.entry("Bootstraps.inProcess", MEETING),
             Map.entry("Bootstraps.fromEnvironment", ENVIRONMENT),
             Map.entry("Builder.allocator(long,long,long)", NATIVE_POINTERS),
-            Map.entry("DeviceMemory.abandon", PLUMBING),
-            Map.entry("DeviceMemory.descriptors", PLUMBING), Map.entry("Communicator.callCollectively", PLUMBING),
-            Map.entry("Communicator.failed", PLUMBING), Map.entry("NcclException.of", PLUMBING));
+            Map.entry("DeviceMemory.abandon", PLUMBING), Map.entry("Communicator.callCollectively", PLUMBING),
+            Map.entry("Communicator.callAmongSurvivors", PLUMBING), Map.entry("Communicator.failed", PLUMBING),
+            Map.entry("NcclException.of", PLUMBING));
 
     private ApiExclusions() {
     }
@@ -41,10 +40,8 @@ final class ApiExclusions {
         }
         String name = ApiSurface.name(member);
         String plain = name.substring(0, name.indexOf('('));
-        return REASONS.entrySet().stream()
-                .filter(entry -> entry.getKey().contains("(")
-                        ? name.startsWith(entry.getKey())
-                        : plain.equals(entry.getKey()))
+        return REASONS.entrySet().stream().filter(
+                entry -> entry.getKey().contains("(") ? name.startsWith(entry.getKey()) : plain.equals(entry.getKey()))
                 .map(Map.Entry::getValue).findFirst().orElse(null);
     }
 

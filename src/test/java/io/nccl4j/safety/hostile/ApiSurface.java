@@ -23,8 +23,8 @@ import java.util.TreeSet;
 import java.util.stream.Stream;
 
 /**
- * The public methods and constructors of the library, found in its classes, in an order that does not depend on the VM. Each is
- * called with random arguments, or {@link ApiExclusions} says why not.
+ * The public methods and constructors of the library, found in its classes, in an order that does not depend on the VM.
+ * Each is called with random arguments, or {@link ApiExclusions} says why not.
  */
 final class ApiSurface {
     private static final List<String> PACKAGES = List.of("", "bootstrap", "cuda", "ep", "ep/graph", "nccl");

@@ -23,7 +23,9 @@ import java.util.function.Consumer;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
-/** Random arguments by type: right ones, wrong ones, closed ones, those of another device, and now and then none at all. */
+/**
+ * Random arguments by type: right ones, wrong ones, closed ones, those of another device, and now and then none at all.
+ */
 final class ArgumentSource {
     /** What the callbacks of the generator throw. */
     static final class Broken extends RuntimeException {
@@ -41,8 +43,7 @@ final class ArgumentSource {
     private static final int SHORT = 2;
     /** Operations of a group, and graphs with them, run in one order: all on one stream, as their users promise. */
     private static final Set<String> ORDERED = Set.of("EpGroup", "EpHandle", "EpBuffers", "CudaGraphExec",
-            "CachedGraph",
-            "PiecewiseGraph", "GraphCache");
+            "CachedGraph", "PiecewiseGraph", "GraphCache");
 
     private final SplittableRandom random;
     private final ObjectPool pool;
@@ -54,8 +55,7 @@ final class ArgumentSource {
     private final EpAllocator allocator;
 
     ArgumentSource(SplittableRandom random, ObjectPool pool, EpCase model, CudaStream ordered, Bootstrap bootstrap,
-            Arena arena,
-            EpAllocator allocator, Supplier<Runnable> bodies) {
+            Arena arena, EpAllocator allocator, Supplier<Runnable> bodies) {
         this.random = random;
         this.pool = pool;
         this.model = model;
@@ -142,8 +142,7 @@ final class ArgumentSource {
     private static boolean keepsArguments(Executable method) {
         String name = method.getDeclaringClass().getSimpleName();
         return name.endsWith("Builder") || name.endsWith("Options") || name.endsWith("Config")
-                || name.equals("GraphCache")
-                || name.equals("GraphKey");
+                || name.equals("GraphCache") || name.equals("GraphKey");
     }
 
     private @Nullable Object callback(Class<?> type) {
@@ -196,8 +195,7 @@ final class ArgumentSource {
 
     private long longNumber(Executable method) {
         long[] some = {-1, 0, 1, 2, 8, 64, 256, 4096, 8192, 65536, model.shape().maxTokens(), model.shape().topK(),
-                1L << 40,
-                Long.MAX_VALUE, Long.MIN_VALUE, Long.MAX_VALUE - 7};
+                1L << 40, Long.MAX_VALUE, Long.MIN_VALUE, Long.MAX_VALUE - 7};
         return some[random.nextInt(some.length)];
     }
 
@@ -210,8 +208,7 @@ final class ArgumentSource {
         long hidden = model.hidden();
         long[][] known = {{tokens, topK}, {tokens, hidden}, {local, ranks * tokens, hidden}, {ranks, tokens, hidden},
                 {ranks, tokens, topK}, {local}, {ranks}, {1}, {ranks * tokens, hidden}, {ranks * tokens, topK},
-                {ranks * tokens},
-                {tokens}};
+                {ranks * tokens}, {tokens}};
         if (random.nextInt(3) > 0) {
             return known[random.nextInt(known.length)];
         }

@@ -55,8 +55,8 @@ final class HostileFaults {
     }
 
     /**
-     * Misuse that remains possible after a fault: the library itself runs out of memory, its waits for ranks that are out of step are
-     * ended, or a device has failed since somebody looked.
+     * Misuse that remains possible after a fault: the library itself runs out of memory, its waits for ranks that are
+     * out of step are ended, or a device has failed since somebody looked.
      */
     static boolean explains(EmulatorMisuse misuse) {
         return misuse.text().contains("allocation failed") || misuse.text().contains("were broken")

@@ -11,8 +11,9 @@ import java.util.List;
 import java.util.SplittableRandom;
 
 /**
- * A rank of a hostile sequence. All ranks draw the same numbers, so that they make the same calls with corresponding objects: then
- * nothing makes a rank wait for another for ever, whatever the call. What comes of a call is compared between the ranks.
+ * A rank of a hostile sequence. All ranks draw the same numbers, so that they make the same calls with corresponding
+ * objects: then nothing makes a rank wait for another for ever, whatever the call. What comes of a call is compared
+ * between the ranks.
  */
 final class HostileRank {
     private final HostileSequence sequence;

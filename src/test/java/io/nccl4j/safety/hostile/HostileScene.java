@@ -94,8 +94,7 @@ final class HostileScene {
         for (Object object : List.of(communicator, stream, group, shared, window, rank.device(), foreign, options,
                 CudaStream.create(rank.device()), CudaStream.create(foreign), CudaEvent.create(rank.device()),
                 CudaEvent.createTiming(foreign), PinnedMemory.allocate(rank.device(), 4096), sequence.config(),
-                LayerKind.LL_EXPERT_MAJOR.config(LayerKind.LL_EXPERT_MAJOR.draw(rank.size(), sequence.seed()))
-                        .build(),
+                LayerKind.LL_EXPERT_MAJOR.config(LayerKind.LL_EXPERT_MAJOR.draw(rank.size(), sequence.seed())).build(),
                 window.slice(0, 4096), HandleConfig.defaults(), HandleConfig.defaults().alignment(4),
                 DispatchConfig.defaults(), DispatchConfig.defaults().sendOnly(),
                 DispatchConfig.defaults().recipe(DispatchRecipe.DS_FP8E3M4), CombineConfig.defaults(),
@@ -103,9 +102,8 @@ final class HostileScene {
                 GraphKey.of(model.shape().maxTokens(), shape.layout()), GraphKey.of(1, shape.layout()),
                 BootstrapOptions.defaults(),
                 Bootstraps.inProcess(1, BootstrapOptions.builder().limit(LIMIT).build()).getFirst(),
-                EpGroupConfig.lowLatency(),
-                EpGroupConfig.highThroughput(), LayoutInfo.builder(), EpHandlePool.builder(group),
-                PiecewiseGraph.on(stream), EpSizing.of(sequence.config(), rank.size()),
+                EpGroupConfig.lowLatency(), EpGroupConfig.highThroughput(), LayoutInfo.builder(),
+                EpHandlePool.builder(group), PiecewiseGraph.on(stream), EpSizing.of(sequence.config(), rank.size()),
                 BufferConfig.of(model.hidden(), LayerKind.type(model.format())),
                 BufferConfig.of(512, DataType.BFLOAT16).blockScaledFp8(true), RankMask.all(rank.size()),
                 rank.device().memoryInfo(), rank.device().priorityRange(), UniqueId.create(),
@@ -137,9 +135,8 @@ final class HostileScene {
 
     void addRoutingMemory() {
         // Not among the others: what is a routing holds nothing else.
-        DeviceMemory memory = DeviceMemory.allocate(rank.device(),
-                8L * 2 * model.shape().maxTokens() * model.shape().ranks()
-                        * Math.max(model.shape().topK(), model.shape().experts()));
+        DeviceMemory memory = DeviceMemory.allocate(rank.device(), 8L * 2 * model.shape().maxTokens()
+                * model.shape().ranks() * Math.max(model.shape().topK(), model.shape().experts()));
         routings.add(memory);
         clear(memory);
     }
@@ -184,8 +181,8 @@ final class HostileScene {
     }
 
     /**
-     * A step has failed after it has written the routing of a batch, and perhaps not dispatched it: until the next one there is none,
-     * since a combine would wait for rows that nobody sends.
+     * A step has failed after it has written the routing of a batch, and perhaps not dispatched it: until the next one
+     * there is none, since a combine would wait for rows that nobody sends.
      */
     void forgetRouting() {
         MoeLayer present = layer;

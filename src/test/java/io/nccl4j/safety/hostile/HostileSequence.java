@@ -28,8 +28,7 @@ final class HostileSequence {
             "EpHandlePool.build", "Builder.build", "EpHandle.update", "EpHandle.dispatch", "EpHandle.dispatchAsync",
             "EpHandle.combine", "EpHandle.combineAsync", "EpHandle.warmUp", "EpHandle.complete", "CudaGraphExec.launch",
             "CachedGraph.launch", "PiecewiseGraph.replay", "GraphCache.capture", "CudaStream.synchronize",
-            "CudaDevice.synchronize", "CudaEvent.synchronize",
-            "Communicator.init");
+            "CudaDevice.synchronize", "CudaEvent.synchronize", "Communicator.init");
     /** The outcome of what depends on time, which may differ between ranks. */
     static final String TIMED = "timed";
     private static final Duration LIMIT = Duration.ofSeconds(45);
@@ -114,8 +113,8 @@ final class HostileSequence {
     /** The failure of the first rank that has one; those of the others, which may be its causes, are shown with it. */
     private HostileFailure first(EmulatedClusterException e) {
         HostileFailure first = e.failures().values().stream().filter(HostileFailure.class::isInstance)
-                .map(HostileFailure.class::cast)
-                .findFirst().orElseGet(() -> new HostileFailure(this + ": " + e.getMessage(), e));
+                .map(HostileFailure.class::cast).findFirst()
+                .orElseGet(() -> new HostileFailure(this + ": " + e.getMessage(), e));
         e.failures().values().stream().filter(other -> other != first).forEach(first::addSuppressed);
         return first;
     }

@@ -23,7 +23,10 @@ import java.util.List;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
-/** What needs a promise, a partner or an object of its own: the methods of {@link ApiExclusions} that are called all the same. */
+/**
+ * What needs a promise, a partner or an object of its own: the methods of {@link ApiExclusions} that are called all the
+ * same.
+ */
 final class HostileSpecials {
     private static final long BYTES = 4096;
 
@@ -62,8 +65,8 @@ final class HostileSpecials {
         long[] lengths = {BYTES, BYTES, 0, -1, Long.MAX_VALUE};
         long length = lengths[scene.random.nextInt(lengths.length)];
         DeviceMemory theirs = scene.closeLate(DeviceMemory.allocate(scene.rank.device(), BYTES));
-        try (DeviceMemory wrapped = scene.closeLate(
-                DeviceMemory.wrap(theirs.address(), Math.min(length, BYTES), scene.rank.device()));
+        try (DeviceMemory wrapped = scene
+                .closeLate(DeviceMemory.wrap(theirs.address(), Math.min(length, BYTES), scene.rank.device()));
                 DeviceMemory part = scene.closeLate(wrapped.slice(64, 128));
                 CudaStream borrowedStream = scene
                         .closeLate(CudaStream.wrap(scene.stream.address(), scene.rank.device()));

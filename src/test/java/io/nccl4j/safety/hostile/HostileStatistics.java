@@ -74,9 +74,8 @@ final class HostileStatistics {
         missing.removeAll(calls.keySet());
         return String.join("\n", "sequences " + sequences + ", of which ended by a fault " + broken,
                 "actions " + actions + " of all ranks, calls with random arguments " + calls(),
-                "results verified " + verified,
-                "outcomes " + outcomes, "exceptions " + exceptions, "faults injected " + faults,
-                "native error codes without a fault " + natives, "scripted " + scripts,
+                "results verified " + verified, "outcomes " + outcomes, "exceptions " + exceptions,
+                "faults injected " + faults, "native error codes without a fault " + natives, "scripted " + scripts,
                 "public methods called with random arguments " + calls.size() + " of " + surface.called().size()
                         + ", left out with a reason " + surface.excluded().size(),
                 "rarest " + rarest(), "never called " + missing.size() + " " + missing.stream().limit(20).toList());

@@ -5,9 +5,10 @@ import io.nccl4j.internal.LeakCount;
 import java.util.SplittableRandom;
 
 /**
- * Random sequences of calls of the whole public API by several ranks: right and wrong arguments, orders, threads and devices, closes,
- * captures, faults. On the strict emulator, with poisoned memory and shuffled order. Whatever happens must be a documented exception, a
- * right result, nothing left alive and no misuse of the native library. See {@link HostileOptions} for the arguments.
+ * Random sequences of calls of the whole public API by several ranks: right and wrong arguments, orders, threads and
+ * devices, closes, captures, faults. On the strict emulator, with poisoned memory and shuffled order. Whatever happens
+ * must be a documented exception, a right result, nothing left alive and no misuse of the native library. See {@link
+ * HostileOptions} for the arguments.
  */
 public final class HostileUse {
     private static final long PROGRESS_NANOS = 10_000_000_000L;

@@ -14,8 +14,8 @@ import org.junit.jupiter.api.Test;
 
 /**
  * {@link HostileUse} in a JVM of its own, whose end by anything but an exit would be seen here. About a minute;
- * {@code -Dhostile.minutes=10} makes it ten, {@code -Dhostile.seed} repeats a run, {@code -Dhostile.only} one sequence of it with
- * every call printed.
+ * {@code -Dhostile.minutes=10} makes it ten, {@code -Dhostile.seed} repeats a run, {@code -Dhostile.only} one sequence
+ * of it with every call printed.
  */
 class HostileUseTest {
     private static final int SEQUENCES = 200;

@@ -9,8 +9,8 @@ import java.util.SplittableRandom;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The objects of a rank by class. Ranks of a sequence add alike, so that an index means corresponding objects on all of them. Closed
- * ones stay, to be used again.
+ * The objects of a rank by class. Ranks of a sequence add alike, so that an index means corresponding objects on all of
+ * them. Closed ones stay, to be used again.
  */
 final class ObjectPool {
     private static final int MOST = 24;

@@ -26,8 +26,9 @@ final class RandomCalls {
     private static final int ATTEMPTS = 20;
     private static final Duration THREAD_LIMIT = Duration.ofSeconds(40);
     /** What comes of these depends on time. */
-    private static final Set<String> TIMED = Set.of("isIdle", "isComplete", "elapsedMillisSince", "await",
-            "synchronize", "waitEvent", "memoryInfo", "recapture", "awaitEnqueued", "awaitLastUse", "asyncError");
+    private static final Set<String> TIMED = Set.of("awaitUninterruptibly", "isIdle", "isComplete",
+            "elapsedMillisSince", "await", "synchronize", "waitEvent", "memoryInfo", "recapture", "awaitEnqueued",
+            "awaitLastUse", "asyncError");
     /** What they give is new, and its contents nobody's concern yet. */
     private static final Set<String> MAKERS = Set.of("allocate", "allocateAsync", "slice");
 
@@ -88,7 +89,9 @@ final class RandomCalls {
                 : constants[scene.random.nextInt(constants.length)];
     }
 
-    /** Not more of a kind than memory has room for; and nothing collective beside the others once they are out of step. */
+    /**
+     * Not more of a kind than memory has room for; and nothing collective beside the others once they are out of step.
+     */
     private boolean isWise(Executable member) {
         Class<?> made = ApiSurface.result(member);
         if (NativeObject.class.isAssignableFrom(made) && scene.pool.open(made) >= MOST_OPEN
@@ -144,7 +147,10 @@ final class RandomCalls {
         return values;
     }
 
-    /** A buffer that counts at the root only is the one that counts everywhere, so that a wrong range is refused on all ranks or on none. */
+    /**
+     * A buffer that counts at the root only is the one that counts everywhere, so that a wrong range is refused on all
+     * ranks or on none.
+     */
     private static void giveTheRootWhatAllHave(String member, @Nullable Object[] values) {
         if (member.equals("broadcast") && values.length == 8) {
             System.arraycopy(values, 2, values, 0, 2);

@@ -25,7 +25,10 @@ import java.util.HashMap;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
-/** Steps of a MoE layer as they should be, amid all the mistakes, with their results compared; and steps with one mistake in them. */
+/**
+ * Steps of a MoE layer as they should be, amid all the mistakes, with their results compared; and steps with one
+ * mistake in them.
+ */
 final class RightCalls {
     private static final RoutingKind[] KINDS = {RoutingKind.UNIFORM, RoutingKind.HOLES, RoutingKind.CONCENTRATED,
             RoutingKind.NOTHING};

@@ -15,8 +15,8 @@ import java.util.jar.Manifest;
 import java.util.zip.ZipEntry;
 
 /**
- * What a small server would ship: {@link FirstDispatch}, the library, the emulator and a logger in a jar of their own. Its manifest
- * allows native access; the option for that makes the JVM do without its archived module graph.
+ * What a small server would ship: {@link FirstDispatch}, the library, the emulator and a logger in a jar of their own.
+ * Its manifest allows native access; the option for that makes the JVM do without its archived module graph.
  */
 final class ApplicationJar {
     private static final String BENCHMARKS = "io/nccl4j/benchmarks/";

@@ -14,8 +14,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * How fast the emulator moves rows, and how fast the machine copies as many bytes from as many threads. The three take turns, so
- * that what disturbs one disturbs the others.
+ * How fast the emulator moves rows, and how fast the machine copies as many bytes from as many threads. The three take
+ * turns, so that what disturbs one disturbs the others.
  */
 final class DataPath {
     private static final Duration LIMIT = Duration.ofMinutes(10);

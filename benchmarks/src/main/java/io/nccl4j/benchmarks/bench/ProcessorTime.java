@@ -6,7 +6,10 @@ import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
 import java.lang.invoke.MethodHandle;
 
-/** Processor time of all threads of this process, native ones included; the C library's {@code clock}, finer than the JVM's. */
+/**
+ * Processor time of all threads of this process, native ones included; the C library's {@code clock}, finer than the
+ * JVM's.
+ */
 final class ProcessorTime {
     /** POSIX counts in microseconds, whatever the clock's resolution. */
     private static final long NANOS_PER_CLOCK = 1000;

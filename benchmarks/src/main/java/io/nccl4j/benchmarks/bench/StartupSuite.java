@@ -10,7 +10,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
 
-/** From the start of a JVM to the end of its first dispatch, without and with an AOT cache, and the size of the library. */
+/**
+ * From the start of a JVM to the end of its first dispatch, without and with an AOT cache, and the size of the library.
+ */
 final class StartupSuite implements Suite {
 
     @Override

@@ -7,7 +7,9 @@ import me.tongfei.progressbar.ProgressBarBuilder;
 import me.tongfei.progressbar.ProgressBarStyle;
 import org.jspecify.annotations.Nullable;
 
-/** A progress bar on standard error if that is where a person looks; nothing otherwise. Steps may come from any thread. */
+/**
+ * A progress bar on standard error if that is where a person looks; nothing otherwise. Steps may come from any thread.
+ */
 public final class Progress implements AutoCloseable {
     private static final int WIDTH = 80;
 

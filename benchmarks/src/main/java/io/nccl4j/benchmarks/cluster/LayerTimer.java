@@ -10,8 +10,8 @@ import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.ReduceOp;
 
 /**
- * Times a rank's dispatch and combine with CUDA events around them. Before each iteration all ranks meet in an all-reduce of one
- * float in the same stream, so that no time contains the wait for a rank that was late to begin.
+ * Times a rank's dispatch and combine with CUDA events around them. Before each iteration all ranks meet in an
+ * all-reduce of one float in the same stream, so that no time contains the wait for a rank that was late to begin.
  */
 final class LayerTimer implements AutoCloseable {
     private final RankLayer layer;

@@ -5,7 +5,9 @@ import java.util.Arrays;
 import java.util.EnumMap;
 import java.util.Map;
 
-/** Times of a rank's operations, in nanoseconds, one per iteration. An operation without times could not be measured. */
+/**
+ * Times of a rank's operations, in nanoseconds, one per iteration. An operation without times could not be measured.
+ */
 final class Samples {
     private final Map<Operation, long[]> times = new EnumMap<>(Operation.class);
     private final int iterations;

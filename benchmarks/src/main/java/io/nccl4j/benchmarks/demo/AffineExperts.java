@@ -4,11 +4,12 @@ import io.nccl4j.testing.ExpertFunction;
 import java.util.SplittableRandom;
 
 /**
- * What the experts of one layer compute: an affine map of each element, {@code scale[expert] * x + shift[expert][column]}.
+ * What the experts of one layer compute: an affine map of each element, {@code scale[expert] * x +
+ * shift[expert][column]}.
  *
  * <p>To try another function, change {@link #apply} and, in the same way, {@link #applyExactly}. The demo calls
- * {@link #apply} in two places: in the experts' stage of the running step, on rows that came through dispatch, and in the
- * reference, on rows that did not.
+ * {@link #apply} in two places: in the experts' stage of the running step, on rows that came through dispatch, and in
+ * the reference, on rows that did not.
  */
 final class AffineExperts implements ExpertFunction {
     private final float[] scale;

@@ -15,9 +15,9 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * One decode step of a rank: its tokens through all layers, which take turns on the same buffers. {@link #enqueue} is the
- * whole of it, whether it runs at once or is captured; tokens and their number are read when the work runs, so that a graph
- * serves other tokens at every replay.
+ * One decode step of a rank: its tokens through all layers, which take turns on the same buffers. {@link #enqueue} is
+ * the whole of it, whether it runs at once or is captured; tokens and their number are read when the work runs, so that
+ * a graph serves other tokens at every replay.
  */
 final class DecodeStep implements AutoCloseable {
     private final MoeModel model;
@@ -73,7 +73,9 @@ final class DecodeStep implements AutoCloseable {
         }
     }
 
-    /** Overwrites what a step leaves behind, so that nothing of it can pass for the next one's; no step may be running. */
+    /**
+     * Overwrites what a step leaves behind, so that nothing of it can pass for the next one's; no step may be running.
+     */
     void spoil(CudaStream stream) {
         layer.spoil(stream);
         rows.subList(1, rows.size()).forEach(outputs -> outputs.segment().fill(MoeLayer.UNTOUCHED));

@@ -7,8 +7,8 @@ import io.nccl4j.testing.MoeLayer;
 
 /**
  * The same step without the library: a rank's tokens through all layers in plain Java, with the roundings that NCCL EP
- * documents. Outputs must be equal bit by bit. How far they are from exact arithmetic, which bfloat16 cannot avoid, is only
- * reported.
+ * documents. Outputs must be equal bit by bit. How far they are from exact arithmetic, which bfloat16 cannot avoid, is
+ * only reported.
  *
  * @param layer says what combine gives
  */

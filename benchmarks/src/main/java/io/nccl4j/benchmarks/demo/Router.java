@@ -3,8 +3,8 @@ package io.nccl4j.benchmarks.demo;
 import java.util.SplittableRandom;
 
 /**
- * Chooses the experts of a token: softmax over {@code W x} for a random matrix {@code W [experts, hidden]}, the top-k of it,
- * weights scaled to a sum of one. Among equals the lower expert wins.
+ * Chooses the experts of a token: softmax over {@code W x} for a random matrix {@code W [experts, hidden]}, the top-k
+ * of it, weights scaled to a sum of one. Among equals the lower expert wins.
  *
  * <p>To try another router, change {@link #route}. It runs on the host, in stream order, as a part of the step.
  */

@@ -10,8 +10,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Bytes on the Java heap per call of the public API, exactly: what the thread had allocated before and after many calls, the least of several times. A
- * program, run in a JVM of its own; JMH's profiler counts some of its own.
+ * Bytes on the Java heap per call of the public API, exactly: what the thread had allocated before and after many
+ * calls, the least of several times. A program, run in a JVM of its own; JMH's profiler counts some of its own.
  */
 public final class Allocation {
     private static final int COMPILED_AFTER = 50_000;

@@ -12,8 +12,8 @@ import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
 
 /**
- * The calls made per step as fast as Java can make them: static final handles that take every pointer as a {@code long}, on
- * structs that nobody touches. The measure for the public API.
+ * The calls made per step as fast as Java can make them: static final handles that take every pointer as a {@code
+ * long}, on structs that nobody touches. The measure for the public API.
  */
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.NANOSECONDS)

@@ -8,8 +8,8 @@ import java.util.Map;
 import org.openjdk.jmh.runner.RunnerException;
 
 /**
- * Rounds in which C, the bare handles and the API take turns, call by call, each in a process of its own: a machine that is slower
- * for a while is so for all of them, and the code and data of no two runs of a JVM lie alike.
+ * Rounds in which C, the bare handles and the API take turns, call by call, each in a process of its own: a machine
+ * that is slower for a while is so for all of them, and the code and data of no two runs of a JVM lie alike.
  */
 public final class HostRounds {
     /** The calls that there are benchmarks for. */

@@ -18,8 +18,8 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 
 /**
- * One process per rank, told who it is by torchrun's environment variables. The first that fails takes the others with it, and
- * so does the end of this JVM.
+ * One process per rank, told who it is by torchrun's environment variables. The first that fails takes the others with
+ * it, and so does the end of this JVM.
  */
 public final class ProcessRanks {
     private static final Duration GRACE = Duration.ofSeconds(5);

@@ -49,10 +49,11 @@ public record LayerShape(LayerKind kind, EpShape sizes, BufferConfig rows) {
     }
 
     /**
-     * A routing to as many different experts as top-k says, uniformly at random. Every rank draws the same from the same
-     * seed, so that each knows what it will receive.
+     * A routing to as many different experts as top-k says, uniformly at random. Every rank draws the same from the
+     * same seed, so that each knows what it will receive.
      *
-     * @param full whether all ranks have as many tokens as there is room for; else each has between half of that and all
+     * @param full whether all ranks have as many tokens as there is room for; else each has between half of that
+     *     and all
      */
     public Routing routing(boolean full, long seed) {
         return RoutingKind.UNIFORM.routing(sizes, tokens(full, seed), new SplittableRandom(seed));

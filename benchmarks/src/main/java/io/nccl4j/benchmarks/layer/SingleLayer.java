@@ -12,7 +12,10 @@ import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeRank;
 import java.util.function.UnaryOperator;
 
-/** A low-latency layer of a single rank that routes nothing: the device has next to nothing to do, the time is the host's. */
+/**
+ * A low-latency layer of a single rank that routes nothing: the device has next to nothing to do, the time is the
+ * host's.
+ */
 public final class SingleLayer implements AutoCloseable {
     public static final int TOKENS = 128;
     private static final LayerShape SHAPE = LayerShape.bfloat16(LayerKind.LL_EXPERT_MAJOR, 1, 8, 8, TOKENS, 7168);

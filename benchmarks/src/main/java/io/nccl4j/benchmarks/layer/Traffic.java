@@ -5,10 +5,10 @@ import io.nccl4j.testing.LayerKind;
 import java.util.stream.IntStream;
 
 /**
- * The bytes that a rank's bandwidth is counted by: messages, one for each token and rank that it has experts on, times the
- * bytes of a row with its scales. Low latency counts those that the rank sends, high throughput those that it receives,
- * whatever the layout; but combine in EXPERT_MAJOR of low latency brings home a row for each expert. What a rank sends to
- * itself counts like the rest, routing and counters don't count.
+ * The bytes that a rank's bandwidth is counted by: messages, one for each token and rank that it has experts on, times
+ * the bytes of a row with its scales. Low latency counts those that the rank sends, high throughput those that it
+ * receives, whatever the layout; but combine in EXPERT_MAJOR of low latency brings home a row for each expert. What a
+ * rank sends to itself counts like the rest, routing and counters don't count.
  */
 public record Traffic(LayerShape shape, Routing routing) {
 

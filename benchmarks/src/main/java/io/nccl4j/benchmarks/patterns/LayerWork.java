@@ -5,7 +5,10 @@ import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 
-/** The work of a layer: attention, dispatch, experts, combine. Attention and experts are small memory operations in place of kernels. */
+/**
+ * The work of a layer: attention, dispatch, experts, combine. Attention and experts are small memory operations in
+ * place of kernels.
+ */
 final class LayerWork implements AutoCloseable {
     final SingleLayer layer;
     final CudaStream stream;

@@ -14,7 +14,8 @@ import org.HdrHistogram.Histogram;
  * @param hostMicrosPerLayer median
  * @param hostWaits times per step that the host waits for the device
  * @param deviceAllocations per step
- * @param heapBytes least number of bytes per step on the Java heap, of several rounds: the VM allocates for itself as well
+ * @param heapBytes least number of bytes per step on the Java heap, of several rounds: the VM allocates for itself
+ *     as well
  */
 record PatternCost(String pattern, double nativeCalls, double hostMicrosPerLayer, double hostWaits,
         long deviceAllocations, long heapBytes) {

@@ -18,7 +18,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
 
-/** A random case of a cell: shape, options and the inputs of several rounds. All ranks draw the same from the same seed. */
+/**
+ * A random case of a cell: shape, options and the inputs of several rounds. All ranks draw the same from the same seed.
+ */
 final class CellCase {
     private static final int ROUNDS = 3;
     private static final int NOBODY = -1;
@@ -72,8 +74,8 @@ final class CellCase {
     }
 
     /**
-     * Without a budget there is room for all rows, but for padding only forward and where dispatch permutes: backward, combine takes
-     * no more rows than there can be tokens, and where rows are duplicated dispatch does not either.
+     * Without a budget there is room for all rows, but for padding only forward and where dispatch permutes: backward,
+     * combine takes no more rows than there can be tokens, and where rows are duplicated dispatch does not either.
      */
     private boolean canPad() {
         return cell.budget() != Budget.COUNTED

@@ -10,7 +10,9 @@ import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
-/** High throughput: rows up to a budget, or as many as the counters say; weights come with them, or, backward, go home. */
+/**
+ * High throughput: rows up to a budget, or as many as the counters say; weights come with them, or, backward, go home.
+ */
 abstract class HighThroughputSide extends ReceiveSide {
     final Mirrored total;
     final Mirrored weights;

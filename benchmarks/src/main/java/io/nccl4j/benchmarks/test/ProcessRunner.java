@@ -14,8 +14,8 @@ import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Ranks as processes of this machine, the same for all cases. A rank that fails otherwise than by a difference takes the others
- * with it: its case has failed, and what would have come after is left out.
+ * Ranks as processes of this machine, the same for all cases. A rank that fails otherwise than by a difference takes
+ * the others with it: its case has failed, and what would have come after is left out.
  *
  * @param backend what they run on
  * @param selection the options that choose the cells

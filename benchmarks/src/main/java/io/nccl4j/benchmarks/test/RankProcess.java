@@ -8,7 +8,9 @@ import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.nccl.Bootstrap;
 import org.jspecify.annotations.Nullable;
 
-/** One rank of the matrix as a process: runs all cells in step with the others and prints a line of JSON for each case. */
+/**
+ * One rank of the matrix as a process: runs all cells in step with the others and prints a line of JSON for each case.
+ */
 final class RankProcess {
     /** How its lines begin; everything else is chatter. */
     static final String MARK = "@case ";

@@ -19,8 +19,8 @@ import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The receiving side of a rank in one layout: the tensors that dispatch writes and combine reads, the experts between them, and
- * what the oracle expects.
+ * The receiving side of a rank in one layout: the tensors that dispatch writes and combine reads, the experts between
+ * them, and what the oracle expects.
  */
 abstract class ReceiveSide {
     final CellCase of;

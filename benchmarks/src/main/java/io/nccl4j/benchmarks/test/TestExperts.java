@@ -5,8 +5,8 @@ import java.util.SplittableRandom;
 import java.util.zip.CRC32C;
 
 /**
- * What the experts of the matrix compute: a row that depends on every byte of the received row and on who computes. So combine is
- * right only if each row came back from where it should, wherever it lay.
+ * What the experts of the matrix compute: a row that depends on every byte of the received row and on who computes. So
+ * combine is right only if each row came back from where it should, wherever it lay.
  */
 final class TestExperts {
     /** The largest e4m3 times the largest e2m1. */
@@ -29,7 +29,9 @@ final class TestExperts {
         return row;
     }
 
-    /** The scale for a bfloat16 output that combine quantises: its largest magnitude becomes the largest that it can be. */
+    /**
+     * The scale for a bfloat16 output that combine quantises: its largest magnitude becomes the largest that it can be.
+     */
     static float scale(byte[] output) {
         float largest = 0;
         for (float value : NumberFormat.BFLOAT16.decodeRow(output)) {

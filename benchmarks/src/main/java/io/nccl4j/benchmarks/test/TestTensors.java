@@ -12,7 +12,9 @@ import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
 
-/** The tensors of a case and their host sides. Allocated by all ranks in the same order, since windows are collective. */
+/**
+ * The tensors of a case and their host sides. Allocated by all ranks in the same order, since windows are collective.
+ */
 final class TestTensors implements AutoCloseable {
     /** What outputs are filled with before each round, to see what was written. */
     static final byte UNTOUCHED = 0x5a;

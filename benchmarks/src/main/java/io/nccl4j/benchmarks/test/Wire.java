@@ -9,7 +9,10 @@ import io.nccl4j.oracle.NumberFormat;
 import java.util.SplittableRandom;
 import org.jspecify.annotations.Nullable;
 
-/** What a token is on its way: type and recipe. Combine works on plain rows; bfloat16 ones where dispatch had quantised ones. */
+/**
+ * What a token is on its way: type and recipe. Combine works on plain rows; bfloat16 ones where dispatch had quantised
+ * ones.
+ */
 enum Wire {
     BFLOAT16(DispatchRecipe.NONE, DataType.BFLOAT16, NumberFormat.BFLOAT16, 1, null, 0), FLOAT16(DispatchRecipe.NONE,
             DataType.FLOAT16, NumberFormat.FLOAT16, 1, null,
