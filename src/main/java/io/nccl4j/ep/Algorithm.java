@@ -2,7 +2,7 @@ package io.nccl4j.ep;
 
 import io.nccl4j.bindings.ncclep.NcclEp;
 
-/** What a group is tuned for, {@code ncclEpAlgorithm_t}. */
+/** The batches that a group is tuned for, {@code ncclEpAlgorithm_t}. */
 public enum Algorithm {
     /** LL: decode-sized batches, lowest latency. Layouts {@link Layout#EXPERT_MAJOR} and {@link Layout#RANK_MAJOR}. */
     LOW_LATENCY(NcclEp.NCCL_EP_ALGO_LOW_LATENCY()),

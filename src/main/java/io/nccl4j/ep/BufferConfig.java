@@ -4,7 +4,7 @@ import io.nccl4j.nccl.DataType;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What an {@link EpBuffers} holds: rows of which type and length, and how they are quantised on their way. Immutable:
+ * The rows of an {@link EpBuffers}: type, length, and quantisation on their way. Immutable:
  * each method returns the changed configuration.
  *
  * <p>Experts' outputs and combined rows have {@link #hidden()} elements of {@link #type()}. Without a recipe so have

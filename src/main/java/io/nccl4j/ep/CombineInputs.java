@@ -5,8 +5,8 @@ import io.nccl4j.bindings.ncclep.ncclEpCombineInputs_t;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the experts of a rank hand back, {@code ncclEpCombineInputs_t}: rows in the places where dispatch put theirs.
- * Made once, not in each step.
+ * The rows that the experts of a rank hand back, {@code ncclEpCombineInputs_t}: rows in the places where dispatch put
+ * theirs. Made once, not in each step.
  */
 public final class CombineInputs extends EpStruct {
     private final EpTensor tokens;

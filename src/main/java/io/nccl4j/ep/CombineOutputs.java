@@ -5,8 +5,8 @@ import io.nccl4j.bindings.ncclep.ncclEpCombineOutputs_t;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What comes home, {@code ncclEpCombineOutputs_t}. T is the number of rows of the last update. Made once, not in each
- * step.
+ * The rows that come home, {@code ncclEpCombineOutputs_t}. T is the number of rows of the last update. Made once, not
+ * in each step.
  */
 public final class CombineOutputs extends EpStruct {
     private final EpTensor tokens;

@@ -2,7 +2,7 @@ package io.nccl4j.ep;
 
 import io.nccl4j.bindings.ncclep.NcclEp;
 
-/** What combine does about quantisation, {@code ncclEpCombQuant_t}. */
+/** Quantisation of combine, {@code ncclEpCombQuant_t}. */
 public enum CombineRecipe {
     /** Rows travel as they are; bfloat16, float16 or float32. */
     NONE(NcclEp.NCCL_EP_COMB_QUANT_NONE()),

@@ -4,7 +4,7 @@ import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.DeviceAttribute;
 
 /**
- * What the rules need to know of a device.
+ * The facts about a device that the rules need.
  *
  * @param sms multiprocessors
  * @param computeCapability times ten

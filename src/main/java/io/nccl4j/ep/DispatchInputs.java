@@ -5,8 +5,8 @@ import io.nccl4j.bindings.ncclep.ncclEpDispatchInputs_t;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a rank dispatches, {@code ncclEpDispatchInputs_t}. T is the number of rows of the last update. Made once, not in
- * each step.
+ * The rows that a rank dispatches, {@code ncclEpDispatchInputs_t}. T is the number of rows of the last update. Made
+ * once, not in each step.
  */
 public final class DispatchInputs extends EpStruct {
     private final EpTensor tokens;

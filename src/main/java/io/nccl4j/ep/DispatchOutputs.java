@@ -5,8 +5,8 @@ import io.nccl4j.bindings.ncclep.ncclEpDispatchOutputs_t;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a rank receives, {@code ncclEpDispatchOutputs_t}. Shapes are those of the {@link Layout}. Made once, not in each
- * step.
+ * The rows that a rank receives, {@code ncclEpDispatchOutputs_t}. Shapes are those of the {@link Layout}. Made once,
+ * not in each step.
  */
 public final class DispatchOutputs extends EpStruct {
     private final EpTensor tokens;

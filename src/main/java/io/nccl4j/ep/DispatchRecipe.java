@@ -2,7 +2,7 @@ package io.nccl4j.ep;
 
 import io.nccl4j.bindings.ncclep.NcclEp;
 
-/** What dispatch does about quantisation, {@code ncclEpDispQuant_t}. */
+/** Quantisation of dispatch, {@code ncclEpDispQuant_t}. */
 public enum DispatchRecipe {
     /** Rows travel as they are; bfloat16, float16 or float32. */
     NONE(NcclEp.NCCL_EP_DISP_QUANT_NONE()),

@@ -93,7 +93,7 @@ public final class EpBuffers extends NativeObject {
         return handle;
     }
 
-    /** What rows they hold and how those are quantised. */
+    /** Type, length and quantisation of the rows. */
     public BufferConfig config() {
         return config;
     }
@@ -217,7 +217,8 @@ public final class EpBuffers extends NativeObject {
     }
 
     /**
-     * What the experts make of {@link #received()}, row by row, {@code [..., hidden]}: to be written before combine.
+     * The outputs of the experts for {@link #received()}, row by row, {@code [..., hidden]}: to be written before
+     * combine.
      */
     public EpTensor expertOutputs() {
         return open(memory.expertOutputs);

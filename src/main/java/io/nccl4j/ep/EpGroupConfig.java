@@ -4,8 +4,9 @@ import java.time.Duration;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What all ranks of a group agree on, {@code ncclEpGroupConfig_t}; all must use the same values. Immutable; made by
- * {@link #lowLatency()} or {@link #highThroughput()}. What is not set is left to NCCL EP, unless said otherwise.
+ * The configuration that all ranks of a group agree on, {@code ncclEpGroupConfig_t}; all must use the same values.
+ * Immutable; made by {@link #lowLatency()} or {@link #highThroughput()}. What is not set is left to NCCL EP, unless
+ * said otherwise.
  */
 public final class EpGroupConfig {
     private final GroupShape shape;
@@ -198,13 +199,13 @@ public final class EpGroupConfig {
             return this;
         }
 
-        /** Direct use of windows ({@code zero_copy}).  */
+        /** Direct use of windows ({@code zero_copy}). */
         public Builder zeroCopy(ZeroCopy value) {
             zeroCopy = value;
             return this;
         }
 
-        /** What happens to rows beyond the budget ({@code overflow_policy}).  */
+        /** The treatment of rows beyond the budget ({@code overflow_policy}). */
         public Builder overflow(OverflowPolicy value) {
             overflow = value;
             return this;
@@ -319,7 +320,7 @@ public final class EpGroupConfig {
         return shape.zeroCopy();
     }
 
-    /** What happens to rows beyond the budget. */
+    /** The treatment of rows beyond the budget. */
     public OverflowPolicy overflow() {
         return shape.overflow();
     }

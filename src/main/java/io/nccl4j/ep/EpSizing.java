@@ -3,7 +3,7 @@ package io.nccl4j.ep;
 import io.nccl4j.nccl.DataType;
 
 /**
- * What a group takes in memory, before anything is allocated. Pure arithmetic: no library, no device. Handle memory is
+ * The memory that a group takes, before anything is allocated. Pure arithmetic: no library, no device. Handle memory is
  * asked of the library instead: {@link EpGroup#handleMemoryBytes(Layout, int)}. The environment variables by which NCCL
  * EP chooses how EXPERT_MAJOR works count as they do there.
  */

@@ -1,7 +1,7 @@
 package io.nccl4j.ep;
 
 /**
- * What the rules need to know of a handle and its group.
+ * The facts about a handle and its group that the rules need.
  *
  * @param config of the group
  * @param ranks R

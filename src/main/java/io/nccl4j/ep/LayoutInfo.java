@@ -35,7 +35,7 @@ public final class LayoutInfo extends EpStruct {
         return builder().expertCounters(expertCounters).build();
     }
 
-    /** What is there of all four. */
+    /** The counters that are not null. */
     static LayoutInfo of(@Nullable EpTensor expertCounters, @Nullable EpTensor sourceRankCounters,
             @Nullable EpTensor expertOffsets, @Nullable EpTensor receivedTotal) {
         Builder builder = builder();

@@ -1,7 +1,7 @@
 package io.nccl4j.ep;
 
 /**
- * What lies in the RDMA buffer of a low-latency group: two halves, each with room for the messages of a dispatch or of
+ * The parts of the RDMA buffer of a low-latency group: two halves, each with room for the messages of a dispatch or of
  * a combine, sent and received, and the signals of each.
  *
  * @param dispatchSend bytes of outgoing dispatch messages

@@ -2,7 +2,7 @@ package io.nccl4j.ep;
 
 import io.nccl4j.bindings.ncclep.NcclEp;
 
-/** What happens to rows beyond the receive budget of a high-throughput group, {@code ncclEpOverflowPolicy_t}. */
+/** The treatment of rows beyond the receive budget of a high-throughput group, {@code ncclEpOverflowPolicy_t}. */
 public enum OverflowPolicy {
     /** The library's default, which is {@link #TRAP}. */
     AUTO(NcclEp.NCCL_EP_OVERFLOW_AUTO()),

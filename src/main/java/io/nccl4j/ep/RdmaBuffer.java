@@ -20,7 +20,7 @@ final class RdmaBuffer {
         this.bytes = explicitBytes(config, sizing);
     }
 
-    /** What the group is created with; 0 leaves it to the library. */
+    /** The size that the group is created with; 0 leaves it to the library. */
     static long explicitBytes(EpGroupConfig config, EpSizing sizing) {
         if (config.isGrowing()) {
             return 0;

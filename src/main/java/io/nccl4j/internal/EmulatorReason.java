@@ -12,7 +12,7 @@ import java.lang.foreign.SymbolLookup;
 import java.util.Optional;
 
 /**
- * What the emulator knows of the error that a device was lost with, and CUDA has no call for: which memory, which
+ * The emulator's knowledge of the error that a device was lost with, for which CUDA has no call: which memory, which
  * kernel.
  */
 public final class EmulatorReason {

@@ -91,7 +91,7 @@ class GraphsGuideTest {
     private static void serve(Bootstrap bootstrap, GuideModel server, int layers, int hidden) {
         EpGroupConfig config = CONFIG;
         // example server
-        CudaDevice device = CudaDevice.of(bootstrap.localRank());
+        CudaDevice device = bootstrap.device();
         // 1. Create, from the outside in, on the thread that will make the steps. Collective.
         try (Communicator comm = Communicator.init(bootstrap, device);
                 CudaStream stream = CudaStream.create(device);

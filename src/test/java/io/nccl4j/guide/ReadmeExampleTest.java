@@ -41,7 +41,7 @@ class ReadmeExampleTest {
     private static void serve(Bootstrap bootstrap, EchoServer server, int experts, int maxTokens, int hidden,
             int topK) {
         // example
-        CudaDevice device = CudaDevice.of(bootstrap.localRank());
+        CudaDevice device = bootstrap.device();
         try (Communicator comm = Communicator.init(bootstrap, device);
                 CudaStream stream = CudaStream.create(device);
                 EpGroup group = EpGroup.create(comm,

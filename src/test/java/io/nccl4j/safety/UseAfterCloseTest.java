@@ -53,10 +53,9 @@ import org.junit.jupiter.params.provider.EnumSource;
 class UseAfterCloseTest {
     /** What something is can still be asked: its size, its device, its parent. */
     private static final Set<String> STILL_ANSWER = Set.of("close", "isClosed", "toString", "isOwned", "device",
-            "byteSize", "rank", "size", "limit", "isUsable", "lost", "collectives", "isSendPending",
-            "isBoundToCurrentThread", "communicator", "memory", "config", "generation", "dispatchConfig",
-            "combineConfig", "sizing", "group", "layout", "topK", "alignment", "tokens", "handle", "maxTokens",
-            "isCapturing",
+            "byteSize", "rank", "size", "limit", "isUsable", "lost", "lostForCollectives", "collectives",
+            "communicator", "memory", "config", "generation", "dispatchConfig", "combineConfig", "sizing", "group",
+            "layout", "topK", "alignment", "tokens", "handle", "maxTokens", "isCapturing",
             // Does nothing outside of a capture.
             "retain",
             // Of memory; has no effect then.

@@ -20,8 +20,8 @@ public final class EmulatedClusterException extends RuntimeException {
     }
 
     /**
-     * What each failed rank threw, by rank; for one that did not end in time an exception whose trace shows where it
-     * was.
+     * The exception of each failed rank, by rank; for one that did not end in time an exception whose trace shows where
+     * it was.
      */
     public SortedMap<Integer, Throwable> failures() {
         return failures;

@@ -247,12 +247,12 @@ public final class Emulator {
                 EmulatorMisuse::decode, EmulatorMisuse::sequence);
     }
 
-    /** What is alive on all devices of this process. */
+    /** Counts of live objects on all devices of this process. */
     public static EmulatorUsage usage() {
         return usage(ALL_DEVICES);
     }
 
-    /** What is alive on one device. */
+    /** Counts of live objects on one device. */
     public static EmulatorUsage usage(CudaDevice device) {
         return usage(device.ordinal());
     }
@@ -266,7 +266,7 @@ public final class Emulator {
         }
     }
 
-    /** What is or was at an address: the allocation, its age, who freed it. */
+    /** Describes what is or was at an address: the allocation, its age, who freed it. */
     public static String describeAddress(long address) {
         ControlCalls.ready();
         try (Arena arena = Arena.ofConfined()) {
@@ -278,7 +278,7 @@ public final class Emulator {
         }
     }
 
-    /** What is known of the error that a device was lost with; empty if it works. */
+    /** The reason of the error that a device was lost with; empty if it works. */
     public static String errorText(CudaDevice device) {
         ControlCalls.ready();
         try (Arena arena = Arena.ofConfined()) {

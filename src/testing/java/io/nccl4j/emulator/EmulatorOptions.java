@@ -24,7 +24,7 @@ public final class EmulatorOptions {
         }
     }
 
-    /** What happens where the real library would end the process ({@code misuse}). */
+    /** The answer where the real library would end the process ({@code misuse}). */
     public EmulatorOptions misuse(MisuseMode mode) {
         return set("misuse", mode == MisuseMode.REPORT ? "report" : "abort");
     }

@@ -6,7 +6,7 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * What is alive in the emulator.
+ * Counts of live objects of the emulator.
  *
  * @param deviceAllocations allocations of device memory
  * @param deviceBytes bytes of them
@@ -36,7 +36,10 @@ public record EmulatorUsage(long deviceAllocations, long deviceBytes, long peakD
                 nccl4jEmuUsage_t.handles(usage), nccl4jEmuUsage_t.host_waits(usage));
     }
 
-    /** What there is more of than before, such as {@code 2 streams}; empty if nothing leaked in between. */
+    /**
+     * Lists the objects that there are more of than before, such as {@code 2 streams}; empty if nothing leaked in
+     * between.
+     */
     public List<String> leakedSince(EmulatorUsage before) {
         List<String> leaks = new ArrayList<>();
         add(leaks, deviceAllocations - before.deviceAllocations, "device allocations",

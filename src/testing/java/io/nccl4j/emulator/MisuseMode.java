@@ -1,7 +1,7 @@
 package io.nccl4j.emulator;
 
 /**
- * What the emulator does where the real library would end the process: an assertion, a C++ exception, an exit, a
+ * The emulator's answer where the real library would end the process: an assertion, a C++ exception, an exit, a
  * device trap.
  */
 public enum MisuseMode {

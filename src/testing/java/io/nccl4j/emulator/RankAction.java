@@ -1,6 +1,6 @@
 package io.nccl4j.emulator;
 
-/** What a rank does. */
+/** The body of a rank. */
 @FunctionalInterface
 public interface RankAction {
     /** Runs on the rank's thread; what it throws makes the cluster fail. */

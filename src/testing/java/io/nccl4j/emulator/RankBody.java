@@ -3,7 +3,7 @@ package io.nccl4j.emulator;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a rank does and gives back.
+ * The body of a rank that gives a result.
  *
  * @param <T> type of the result
  */

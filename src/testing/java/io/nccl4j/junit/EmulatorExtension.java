@@ -35,7 +35,7 @@ public final class EmulatorExtension
     private static final ExtensionContext.Namespace NAMESPACE = ExtensionContext.Namespace
             .create(EmulatorExtension.class);
 
-    /** What was there before the test. */
+    /** The state before the test. */
     private record Before(EmulatorUsage usage, long misuses) {
     }
 
@@ -124,7 +124,7 @@ public final class EmulatorExtension
         return settings.allowLeaks ? cluster.allowLeaks() : cluster;
     }
 
-    /** What the annotation says. */
+    /** The values of the annotation. */
     private record Settings(int ranks, Duration limit, boolean allowMisuse, boolean allowLeaks) {
     }
 

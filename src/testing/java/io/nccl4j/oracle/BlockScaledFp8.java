@@ -12,7 +12,7 @@ public final class BlockScaledFp8 {
     }
 
     /**
-     * What travels instead of the tokens of {@code inputs}, which are bfloat16.
+     * The rows that travel instead of the tokens of {@code inputs}, which are bfloat16.
      *
      * @param powersOfTwo whether scales are rounded up to powers of two ({@code round_scales})
      */

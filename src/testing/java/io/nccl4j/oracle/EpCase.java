@@ -139,7 +139,7 @@ public record EpCase(long seed, RoutingKind kind, NumberFormat format, int hidde
         return new SplittableRandom(~seed);
     }
 
-    /** What a failure's message should name. */
+    /** The text that a failure's message should name. */
     @Override
     public String toString() {
         int[] tokens = Arrays.stream(inputs.tokens()).mapToInt(rank -> rank.length).toArray();

@@ -1,7 +1,7 @@
 package io.nccl4j.oracle;
 
 /**
- * What all ranks of a group agree on.
+ * The shape that all ranks of a group agree on.
  *
  * @param ranks number of ranks, R
  * @param experts number of experts over all ranks, E; expert {@code e} lives on rank {@code e / (E / R)}

@@ -1,6 +1,6 @@
 package io.nccl4j.oracle;
 
-/** What the experts made of the tokens they received, where every (token, expert) pair has a row of its own. */
+/** The outputs of the experts for the tokens they received, where every (token, expert) pair has a row of its own. */
 @FunctionalInterface
 public interface ExpertOutputs {
 

@@ -3,7 +3,7 @@ package io.nccl4j.oracle;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What all ranks pass to one dispatch.
+ * The inputs of all ranks to one dispatch.
  *
  * @param routing the experts of every token
  * @param tokens {@code [rank][token]}: token rows

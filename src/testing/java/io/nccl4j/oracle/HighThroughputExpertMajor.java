@@ -8,7 +8,7 @@ public final class HighThroughputExpertMajor {
     private HighThroughputExpertMajor() {
     }
 
-    /** What a rank receives. */
+    /** The rows that a rank receives. */
     public static Received dispatch(GlobalInputs inputs, ExpertMajorSlots slots, int rank) {
         return new Received(inputs, slots, rank);
     }
@@ -68,7 +68,7 @@ public final class HighThroughputExpertMajor {
     public record Outputs(Rows tokens, @Nullable Rows scales, float @Nullable [] weights) {
     }
 
-    /** What a rank receives. */
+    /** The rows that a rank receives. */
     public static final class Received {
         private final GlobalInputs inputs;
         private final ExpertMajorSlots slots;

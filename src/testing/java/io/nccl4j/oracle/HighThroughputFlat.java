@@ -9,7 +9,7 @@ public final class HighThroughputFlat {
     private HighThroughputFlat() {
     }
 
-    /** What a rank receives. */
+    /** The rows that a rank receives. */
     public static Received dispatch(GlobalInputs inputs, FlatSlots slots, int rank) {
         return new Received(inputs, slots, rank);
     }
@@ -60,7 +60,7 @@ public final class HighThroughputFlat {
     public record Outputs(Rows tokens, @Nullable Rows scales, long @Nullable [] indices, float @Nullable [] weights) {
     }
 
-    /** What a rank receives. */
+    /** The rows that a rank receives. */
     public static final class Received {
         private final GlobalInputs inputs;
         private final FlatSlots slots;

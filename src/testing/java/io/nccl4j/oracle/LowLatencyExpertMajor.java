@@ -9,7 +9,7 @@ public final class LowLatencyExpertMajor {
     private LowLatencyExpertMajor() {
     }
 
-    /** What a rank receives. */
+    /** The rows that a rank receives. */
     public static Received dispatch(GlobalInputs inputs, int rank) {
         EpShape shape = inputs.routing().shape();
         List<List<Source>> zones = new ArrayList<>();
@@ -64,7 +64,7 @@ public final class LowLatencyExpertMajor {
     }
 
     /**
-     * What a rank receives.
+     * The rows that a rank receives.
      *
      * @param inputs what all ranks sent
      * @param zones for every local expert, the tokens in its zone; their order is open

@@ -10,7 +10,7 @@ public final class LowLatencyRankMajor {
     private LowLatencyRankMajor() {
     }
 
-    /** What a rank receives. */
+    /** The rows that a rank receives. */
     public static Received dispatch(GlobalInputs inputs, int rank) {
         List<List<Source>> regions = new ArrayList<>();
         for (int from = 0; from < inputs.routing().shape().ranks(); from++) {
@@ -53,7 +53,7 @@ public final class LowLatencyRankMajor {
     }
 
     /**
-     * What a rank receives.
+     * The rows that a rank receives.
      *
      * @param inputs what all ranks sent
      * @param rank the receiving rank

@@ -1,7 +1,7 @@
 package io.nccl4j.oracle;
 
 /**
- * What the ranks made of the tokens they received, where a token has one row per rank: already reduced over its
+ * The outputs of the ranks for the tokens they received, where a token has one row per rank: already reduced over its
  * experts.
  */
 @FunctionalInterface

@@ -8,7 +8,7 @@ package io.nccl4j.oracle;
  */
 public record ReceiveBudget(int rows, Overflow overflow) {
 
-    /** What happens to rows beyond the budget. */
+    /** The treatment of rows beyond the budget. */
     public enum Overflow {
         /** There is no budget: outputs are sized from the counters. */
         EAGER,

@@ -2,7 +2,7 @@ package io.nccl4j.testing;
 
 import io.nccl4j.oracle.NumberFormat;
 
-/** What experts compute, element by element. */
+/** The function that experts compute, element by element. */
 @FunctionalInterface
 public interface ExpertFunction {
 

@@ -65,7 +65,7 @@ public record LayerOracle(LayerKind kind, GlobalInputs inputs, NumberFormat form
         return new ExpertMajorSlots(inputs.routing(), budget, mode, alignment);
     }
 
-    /** What experts make of a token, by its weights. */
+    /** The output of the experts for a token, by its weights. */
     private byte[] sum(Source source, int[] chosen) {
         float[] weights = new float[chosen.length];
         boolean[] taken = new boolean[inputs.routing().shape().topK()];

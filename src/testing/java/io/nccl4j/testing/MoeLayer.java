@@ -396,7 +396,7 @@ public final class MoeLayer implements AutoCloseable {
         mode = value;
     }
 
-    /** What must come of inputs that pass through this layer with some experts. */
+    /** The expected results of inputs that pass through this layer with some experts. */
     public LayerOracle oracle(GlobalInputs inputs, ExpertFunction function) {
         EpHandle handle = handle();
         int most = kind.isLowLatency() ? 0 : (int) handle.group().sizing().receiveRows();

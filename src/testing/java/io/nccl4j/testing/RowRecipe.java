@@ -46,12 +46,12 @@ record RowRecipe(BufferConfig rows, boolean rounded) {
         return hasScales() ? rows.scaleElements() * Float.BYTES : 0;
     }
 
-    /** What is received of a batch. */
+    /** The rows that are received of a batch. */
     GlobalInputs received(GlobalInputs batch) {
         return hasScales() ? BlockScaledFp8.quantise(batch, rounded) : batch;
     }
 
-    /** What the caller gives to dispatch. */
+    /** The inputs that the caller gives to dispatch. */
     GlobalInputs sent(GlobalInputs batch) {
         return sendsScales() ? received(batch) : batch;
     }

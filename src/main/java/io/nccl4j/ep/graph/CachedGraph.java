@@ -18,7 +18,7 @@ public final class CachedGraph {
         this.bytes = bytes;
     }
 
-    /** What it was captured for. Routing rows beyond the present batch, up to its {@code tokens}, must be -1. */
+    /** The key it was captured for. Routing rows beyond the present batch, up to its {@code tokens}, must be -1. */
     public GraphKey key() {
         return key;
     }

@@ -7,7 +7,7 @@ import io.nccl4j.cuda.PiecewiseGraph;
 import java.util.function.Consumer;
 
 /**
- * What the capture of a cached step has given: one graph, or several with eager segments between.
+ * The result of the capture of a cached step: one graph, or several with eager segments between.
  *
  * @param launch enqueues the step
  * @param close waits for launches in flight and gives back what was captured

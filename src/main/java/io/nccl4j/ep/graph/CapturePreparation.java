@@ -3,7 +3,7 @@ package io.nccl4j.ep.graph;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.ep.EpHandle;
 
-/** What a step that {@link GraphCache} captures does around its captures. */
+/** The part of a step that {@link GraphCache} runs around its captures. */
 public interface CapturePreparation {
     /**
      * Runs on every rank before the capture, outside of it: allocates what this key needs for itself, and makes every

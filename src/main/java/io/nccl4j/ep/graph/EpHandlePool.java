@@ -28,7 +28,7 @@ import java.util.function.Function;
  *
  * <p>Buffers and groups are made and closed collectively, slot by slot: all ranks build the pool with the same values.
  * All ranks lend in the same order too, since a slot's windows and groups belong to the same slot of the other ranks.
- * What a captured graph uses of a slot stays as long as the graph.
+ * A captured graph keeps the handle and buffers of a slot open.
  */
 public final class EpHandlePool extends NativeObject {
     /**
@@ -113,7 +113,7 @@ public final class EpHandlePool extends NativeObject {
         return new Builder(group);
     }
 
-    /** What the pool is made of. */
+    /** Collects the values of a pool. */
     public static final class Builder {
         private final EpGroup group;
         private int slots = 2;

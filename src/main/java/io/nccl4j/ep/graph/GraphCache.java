@@ -310,7 +310,7 @@ public final class GraphCache implements AutoCloseable {
         }
     }
 
-    /** What it has done so far. */
+    /** Counts since it was made. */
     public GraphCacheStatistics statistics() {
         return new GraphCacheStatistics(graphs.length, bytes(), hits, misses, captures, evictions);
     }

@@ -1,7 +1,7 @@
 package io.nccl4j.ep.graph;
 
 /**
- * What a {@link GraphCache} has done since it was made.
+ * Counts of a {@link GraphCache} since it was made.
  *
  * @param graphs graphs in it
  * @param bytes device memory that those took

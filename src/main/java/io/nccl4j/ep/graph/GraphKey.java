@@ -6,7 +6,7 @@ import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.Layout;
 
 /**
- * What the capture of a step has fixed, so that anything else needs another graph. Tokens, weights and routing are not
+ * The values that the capture of a step has fixed: others need another graph. Tokens, weights and routing are not
  * among that.
  *
  * @param tokens T: the graph serves as many tokens or fewer

@@ -11,8 +11,7 @@ import picocli.CommandLine.Parameters;
 
 /** {@code ep aot}. */
 @Command(name = "aot", description = "Make an AOT cache for the JVM, with which a program starts in two thirds of the time or less.", footer = {
-        "",
-        "Without a program: a cache for this command, made from one dispatch on the emulator. With one, such as",
+        "", "Without a program: a cache for this command, made from one dispatch on the emulator. With one, such as",
         "  ./ep aot --output app.aot -- -jar app.jar",
         "the arguments of a JVM that runs it to its end; what it does in that run will start fast. The JVM that uses the "
                 + "cache needs the same class path, of jars only, and -XX:AOTCache=FILE. A cache of another JVM or class "
@@ -29,9 +28,10 @@ public final class AotCommand implements Callable<Integer> {
         Path file = output == null
                 ? Path.of(System.getProperty("nccl4j.ep.home", "."), "target", "ep.aot")
                 : output.toAbsolutePath();
-        AotCache.make(file, arguments.isEmpty()
-                ? FreshJvm.java(FirstDispatch.class)
-                : FreshJvm.java(arguments.toArray(String[]::new)));
+        AotCache.make(file,
+                arguments.isEmpty()
+                        ? FreshJvm.java(FirstDispatch.class)
+                        : FreshJvm.java(arguments.toArray(String[]::new)));
         System.out.println(AotCache.option(file));
         return 0;
     }

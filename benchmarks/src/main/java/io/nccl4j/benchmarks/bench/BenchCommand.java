@@ -74,9 +74,10 @@ public final class BenchCommand implements Callable<Integer> {
         if (output.isJson()) {
             System.err.println(result.text());
         }
-        output.print(Map.of("ratios", result.ratios()), () -> result.text() + result.ratios().entrySet().stream()
-                .map(ratio -> String.format("%n%-28s %.2f", ratio.getKey(), ratio.getValue()))
-                .collect(Collectors.joining()));
+        output.print(Map.of("ratios", result.ratios()),
+                () -> result.text() + result.ratios().entrySet().stream()
+                        .map(ratio -> String.format("%n%-28s %.2f", ratio.getKey(), ratio.getValue()))
+                        .collect(Collectors.joining()));
         return 0;
     }
 }

@@ -86,9 +86,8 @@ final class DataPath {
             List<Round> measured = new ArrayList<>();
             for (int round = 0; round <= rounds; round++) {
                 Span dispatch = time(layer, layer::dispatch);
-                Span memcpy = time(layer,
-                        () -> MemoryCopy.copy(layer.buffers().expertOutputs().address(),
-                                layer.buffers().received().address(), bytes));
+                Span memcpy = time(layer, () -> MemoryCopy.copy(layer.buffers().expertOutputs().address(),
+                        layer.buffers().received().address(), bytes));
                 Span combine = time(layer, layer::combine);
                 if (round > 0) {
                     measured.add(new Round(memcpy, dispatch, combine));

@@ -52,15 +52,14 @@ final class EmulatorSuite implements Suite {
     }
 
     private static String table(List<DataPath.Result> results) {
-        return AsciiTable.getTable(results, List.of(
-                new Column().header(RANKS + " ranks as threads").dataAlign(HorizontalAlign.LEFT)
-                        .with(EmulatorSuite::name),
-                column("MB per dispatch", result -> result.payload() / 1e6, "%.1f"),
-                column("memcpy GB/s", result -> result.memcpy() / 1e9, "%.2f"),
-                column("dispatch GB/s", result -> result.dispatch() / 1e9, "%.2f"),
-                column("combine GB/s", result -> result.combine() / 1e9, "%.2f"),
-                column("dispatch / memcpy", DataPath.Result::dispatchVsMemcpy, "%.2f"),
-                column("combine / memcpy", DataPath.Result::combineVsMemcpy, "%.2f")));
+        return AsciiTable.getTable(results,
+                List.of(new Column().header(RANKS + " ranks as threads").dataAlign(HorizontalAlign.LEFT)
+                        .with(EmulatorSuite::name), column("MB per dispatch", result -> result.payload() / 1e6, "%.1f"),
+                        column("memcpy GB/s", result -> result.memcpy() / 1e9, "%.2f"),
+                        column("dispatch GB/s", result -> result.dispatch() / 1e9, "%.2f"),
+                        column("combine GB/s", result -> result.combine() / 1e9, "%.2f"),
+                        column("dispatch / memcpy", DataPath.Result::dispatchVsMemcpy, "%.2f"),
+                        column("combine / memcpy", DataPath.Result::combineVsMemcpy, "%.2f")));
     }
 
     private static String name(DataPath.Result result) {

@@ -40,10 +40,10 @@ final class HostSuite implements Suite {
         Map<String, Double> python = PythonLoop.run(PYTHON_SECONDS);
         Map<String, Double> compiled = Allocation.measure(List.of());
         Map<String, Double> interpreted = Allocation.measure(List.of("-Xint"));
-        String text = String.join(System.lineSeparator(), HostCost.table(costs),
-                "with " + BARRIER + ":", HostCost.table(List.of(barrier)),
-                "bytes on the heap per call: " + compiled + ", with -Xint " + interpreted,
-                others(others, python), steps(others));
+        String text = String.join(System.lineSeparator(), HostCost.table(costs), "with " + BARRIER + ":",
+                HostCost.table(List.of(barrier)),
+                "bytes on the heap per call: " + compiled + ", with -Xint " + interpreted, others(others, python),
+                steps(others));
         return new Result(text, ratios(costs, barrier, python, Math.max(most(compiled), most(interpreted))));
     }
 
@@ -55,9 +55,15 @@ final class HostSuite implements Suite {
             double bytes) {
         Map<String, HostCost> byCall = costs.stream().collect(Collectors.toMap(HostCost::call, cost -> cost));
         Map<String, Double> ratios = new LinkedHashMap<>();
-        for (String call : List.of("dispatch", "update", "combine", "async", "launch")) {
-            ratios.put(call + "_vs_bare", byCall.get(call).apiToBare());
-        }
+        ratios.put("dispatch_vs_bare", byCall.get("dispatch").apiToBare());
+        ratios.put("dispatch_alternating_vs_bare", byCall.get("dispatchAlternating").apiToBare());
+        ratios.put("update_vs_bare", byCall.get("update").apiToBare());
+        ratios.put("combine_vs_bare", byCall.get("combine").apiToBare());
+        ratios.put("async_vs_bare", byCall.get("async").apiToBare());
+        ratios.put("async_varying_t_vs_bare", byCall.get("asyncVarying").apiToBare());
+        ratios.put("layers_fixed_vs_bare", byCall.get("layersFixed").apiToBare());
+        ratios.put("layers_varying_vs_bare", byCall.get("layersVarying").apiToBare());
+        ratios.put("launch_vs_bare", byCall.get("launch").apiToBare());
         HostCost dispatch = byCall.get("dispatch");
         ratios.put("dispatch_vs_c", dispatch.apiToC());
         ratios.put("dispatch_vs_c_smb", barrier.apiToC());
@@ -82,11 +88,11 @@ final class HostSuite implements Suite {
                         scores.get(STEP + "handlePerLayer")),
                 new StepLine("update, dispatch, combine", 3 * layers, scores.get(STEP + "reusedHandle")),
                 new StepLine("one graph launch", 1, scores.get(STEP + "graphLaunch")));
-        return AsciiTable.getTable(lines, List.of(
-                new Column().header("a decode step of " + layers + " layers").dataAlign(HorizontalAlign.LEFT)
+        return AsciiTable.getTable(lines,
+                List.of(new Column().header("a decode step of " + layers + " layers").dataAlign(HorizontalAlign.LEFT)
                         .with(StepLine::pattern),
-                new Column().header("native calls").with(line -> Integer.toString(line.calls())),
-                new Column().header("ns").with(line -> String.format("%.0f", line.score().nanos())),
-                new Column().header("garbage B").with(line -> String.format("%.1f", line.score().bytes()))));
+                        new Column().header("native calls").with(line -> Integer.toString(line.calls())),
+                        new Column().header("ns").with(line -> String.format("%.0f", line.score().nanos())),
+                        new Column().header("garbage B").with(line -> String.format("%.1f", line.score().bytes()))));
     }
 }

@@ -55,11 +55,11 @@ final class ScaleSuite implements Suite {
     }
 
     private static String table(List<Line> lines) {
-        return AsciiTable.getTable(lines, List.of(
-                new Column().header("ranks as threads").dataAlign(HorizontalAlign.RIGHT)
+        return AsciiTable.getTable(lines,
+                List.of(new Column().header("ranks as threads").dataAlign(HorizontalAlign.RIGHT)
                         .with(line -> Integer.toString(line.ranks())),
-                new Column().header("CPU ns per delivered row, dispatch and combine")
-                        .with(line -> String.format("%.0f", line.nanosPerRow())),
-                new Column().header("vs 8 ranks").with(line -> String.format("%.2f", line.vsFewest()))));
+                        new Column().header("CPU ns per delivered row, dispatch and combine")
+                                .with(line -> String.format("%.0f", line.nanosPerRow())),
+                        new Column().header("vs 8 ranks").with(line -> String.format("%.2f", line.vsFewest()))));
     }
 }

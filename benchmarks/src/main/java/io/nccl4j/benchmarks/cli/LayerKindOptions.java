@@ -45,8 +45,8 @@ public final class LayerKindOptions {
 
     /** The same options, for another process. */
     public List<String> arguments() {
-        List<String> arguments = new ArrayList<>(List.of("--algorithm",
-                algorithms.stream().map(AlgorithmName::name).collect(Collectors.joining(","))));
+        List<String> arguments = new ArrayList<>(
+                List.of("--algorithm", algorithms.stream().map(AlgorithmName::name).collect(Collectors.joining(","))));
         if (layout != null) {
             arguments.addAll(List.of("--layout", layout.name()));
         }

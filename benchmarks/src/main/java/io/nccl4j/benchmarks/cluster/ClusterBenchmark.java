@@ -49,8 +49,7 @@ public final class ClusterBenchmark {
     public int run(Usage usage) {
         String worldSize = System.getenv("WORLD_SIZE");
         boolean isProcess = worldSize != null && System.getenv("RANK") != null;
-        List<LayerShape> shapes = options.shapes(usage,
-                isProcess ? Integer.parseInt(worldSize) : options.ranks());
+        List<LayerShape> shapes = options.shapes(usage, isProcess ? Integer.parseInt(worldSize) : options.ranks());
         if (options.needsFp4(backend)) {
             Emulator.options().computeCapability(100);
         }
@@ -65,8 +64,7 @@ public final class ClusterBenchmark {
             return 0;
         } catch (RuntimeException e) {
             Mismatch wrong = Stream.<Throwable>iterate(e, cause -> cause != null, Throwable::getCause)
-                    .filter(Mismatch.class::isInstance).map(Mismatch.class::cast).findFirst()
-                    .orElseThrow(() -> e);
+                    .filter(Mismatch.class::isInstance).map(Mismatch.class::cast).findFirst().orElseThrow(() -> e);
             System.err.println("wrong result: " + wrong.getMessage());
             return 1;
         }
@@ -76,8 +74,7 @@ public final class ClusterBenchmark {
         try (Bootstrap bootstrap = Bootstraps.fromEnvironment()) {
             CudaDevice device = CudaDevice.of(bootstrap.localRank());
             device.makeCurrent();
-            List<Figures> figures = measure(
-                    new Rank(bootstrap.rank(), bootstrap.size(), device, bootstrap), shapes);
+            List<Figures> figures = measure(new Rank(bootstrap.rank(), bootstrap.size(), device, bootstrap), shapes);
             if (bootstrap.rank() == 0) {
                 print(figures);
             }

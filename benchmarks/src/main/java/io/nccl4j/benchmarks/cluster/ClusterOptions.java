@@ -97,8 +97,8 @@ public final class ClusterOptions {
         List<LayerKind> chosen = kinds.kinds(usage).stream()
                 .filter(kind -> kinds.hasLayout() || kind == LayerKind.LL_EXPERT_MAJOR || kind == LayerKind.HT_FLAT)
                 .toList();
-        usage.require(recipe == Recipe.NONE || recipe == Recipe.FORWARD
-                || chosen.stream().allMatch(LayerKind::isLowLatency),
+        usage.require(
+                recipe == Recipe.NONE || recipe == Recipe.FORWARD || chosen.stream().allMatch(LayerKind::isLowLatency),
                 "--recipe %s: low latency only; add --algorithm ll", recipe);
         BufferConfig rows = recipe.rows(BufferConfig.of(sizes.hidden(), type.type));
         return chosen.stream().map(kind -> new LayerShape(kind, shape, rows)).toList();

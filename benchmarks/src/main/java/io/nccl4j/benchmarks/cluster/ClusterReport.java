@@ -28,14 +28,15 @@ final class ClusterReport {
     }
 
     private static String table(List<Figures> figures) {
-        return AsciiTable.getTable(figures, List.of(text("", Figures::algorithm), text("layout", Figures::layout),
-                text("calls", Figures::mode), text("operation", Figures::operation),
-                number("p50 us", Figures::p50Micros, "%.1f"), number("p90 us", Figures::p90Micros, "%.1f"),
-                number("p99 us", Figures::p99Micros, "%.1f"), number("max us", Figures::maxMicros, "%.1f"),
-                number("mean us", Figures::meanMicros, "%.1f"), number("MB/rank", Figures::megabytes, "%.2f"),
-                number("GB/s/rank", Figures::gigabytesPerSecond, "%.2f"),
-                number("slowest", Figures::slowestGigabytesPerSecond, "%.2f"),
-                number("fastest", Figures::fastestGigabytesPerSecond, "%.2f")));
+        return AsciiTable.getTable(figures,
+                List.of(text("", Figures::algorithm), text("layout", Figures::layout), text("calls", Figures::mode),
+                        text("operation", Figures::operation), number("p50 us", Figures::p50Micros, "%.1f"),
+                        number("p90 us", Figures::p90Micros, "%.1f"), number("p99 us", Figures::p99Micros, "%.1f"),
+                        number("max us", Figures::maxMicros, "%.1f"), number("mean us", Figures::meanMicros, "%.1f"),
+                        number("MB/rank", Figures::megabytes, "%.2f"),
+                        number("GB/s/rank", Figures::gigabytesPerSecond, "%.2f"),
+                        number("slowest", Figures::slowestGigabytesPerSecond, "%.2f"),
+                        number("fastest", Figures::fastestGigabytesPerSecond, "%.2f")));
     }
 
     private static ColumnData<Figures> text(String header, Function<Figures, String> value) {
@@ -43,8 +44,7 @@ final class ClusterReport {
     }
 
     private static ColumnData<Figures> number(String header, ToDoubleFunction<Figures> value, String format) {
-        return new Column().header(header)
-                .with(line -> String.format(Locale.ROOT, format, value.applyAsDouble(line)));
+        return new Column().header(header).with(line -> String.format(Locale.ROOT, format, value.applyAsDouble(line)));
     }
 
     /** All components under their names. */
@@ -54,8 +54,9 @@ final class ClusterReport {
                 Arrays.stream(components).map(RecordComponent::getName).collect(Collectors.joining(",")));
         text.append(System.lineSeparator());
         for (Figures line : figures) {
-            text.append(Arrays.stream(components).map(component -> value(component, line))
-                    .collect(Collectors.joining(","))).append(System.lineSeparator());
+            text.append(
+                    Arrays.stream(components).map(component -> value(component, line)).collect(Collectors.joining(",")))
+                    .append(System.lineSeparator());
         }
         return text.toString();
     }

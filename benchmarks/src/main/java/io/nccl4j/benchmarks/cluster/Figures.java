@@ -53,11 +53,11 @@ record Figures(String algorithm, String layout, String mode, String operation, i
             bandwidth[rank] = rankBytes / Arrays.stream(of).average().orElseThrow();
         }
         return new Figures(shape.kind().isLowLatency() ? "ll" : "ht", lower(shape.kind().layout()), lower(mode),
-                lower(operation),
-                bandwidth.length, micros(times.getValueAtPercentile(50)), micros(times.getValueAtPercentile(90)),
-                micros(times.getValueAtPercentile(99)), micros(times.getMaxValue()), times.getMean() / 1e3,
-                bytes / bandwidth.length / 1e6, Arrays.stream(bandwidth).average().orElseThrow(),
-                Arrays.stream(bandwidth).min().orElseThrow(), Arrays.stream(bandwidth).max().orElseThrow());
+                lower(operation), bandwidth.length, micros(times.getValueAtPercentile(50)),
+                micros(times.getValueAtPercentile(90)), micros(times.getValueAtPercentile(99)),
+                micros(times.getMaxValue()), times.getMean() / 1e3, bytes / bandwidth.length / 1e6,
+                Arrays.stream(bandwidth).average().orElseThrow(), Arrays.stream(bandwidth).min().orElseThrow(),
+                Arrays.stream(bandwidth).max().orElseThrow());
     }
 
     private static double micros(long nanos) {

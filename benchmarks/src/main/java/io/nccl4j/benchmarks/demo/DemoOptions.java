@@ -98,7 +98,7 @@ final class DemoOptions {
     /** Of all ranks: buffers on the device, received rows and the experts' outputs as pinned memory too. */
     private static double memoryNeeded(LayerKind kind, Plan plan) {
         EpSizing sizing = EpSizing.of(plan.config(kind), plan.shape().ranks());
-        return (double) plan.shape().ranks() * (sizing.buffersBytes(plan.rows())
-                + 2 * sizing.receivedBytes(plan.hidden(), DataType.BFLOAT16));
+        return (double) plan.shape().ranks()
+                * (sizing.buffersBytes(plan.rows()) + 2 * sizing.receivedBytes(plan.hidden(), DataType.BFLOAT16));
     }
 }

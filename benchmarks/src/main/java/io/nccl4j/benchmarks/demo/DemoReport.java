@@ -19,9 +19,7 @@ final class DemoReport {
      * @param stepMicros median time of a step
      */
     private record Line(String algorithm, String layout, String mode, int steps, double hostMicrosPerLayer,
-            double stepMicros,
-            long rows,
-            long wrong, double maxError) {
+            double stepMicros, long rows, long wrong, double maxError) {
     }
 
     /** The same for machines. */
@@ -80,16 +78,13 @@ final class DemoReport {
     }
 
     private String table() {
-        return AsciiTable.getTable(lines,
-                List.of(column("algorithm", HorizontalAlign.LEFT, Line::algorithm),
-                        column("layout", HorizontalAlign.LEFT, Line::layout),
-                        column("mode", HorizontalAlign.LEFT, Line::mode),
-                        column("steps", HorizontalAlign.RIGHT, line -> Integer.toString(line.steps)),
-                        column("host us/layer", HorizontalAlign.RIGHT,
-                                line -> String.format("%.1f", line.hostMicrosPerLayer)),
-                        column("step us", HorizontalAlign.RIGHT, line -> String.format("%.0f", line.stepMicros)),
-                        column("rows verified", HorizontalAlign.RIGHT, line -> Long.toString(line.rows - line.wrong)),
-                        column("max abs error", HorizontalAlign.RIGHT, line -> String.format("%.3g", line.maxError))));
+        return AsciiTable.getTable(lines, List.of(column("algorithm", HorizontalAlign.LEFT, Line::algorithm),
+                column("layout", HorizontalAlign.LEFT, Line::layout), column("mode", HorizontalAlign.LEFT, Line::mode),
+                column("steps", HorizontalAlign.RIGHT, line -> Integer.toString(line.steps)),
+                column("host us/layer", HorizontalAlign.RIGHT, line -> String.format("%.1f", line.hostMicrosPerLayer)),
+                column("step us", HorizontalAlign.RIGHT, line -> String.format("%.0f", line.stepMicros)),
+                column("rows verified", HorizontalAlign.RIGHT, line -> Long.toString(line.rows - line.wrong)),
+                column("max abs error", HorizontalAlign.RIGHT, line -> String.format("%.3g", line.maxError))));
     }
 
     private static ColumnData<Line> column(String header, HorizontalAlign align, Function<Line, String> value) {

@@ -24,8 +24,8 @@ record Verification(long rows, long wrong, double maxError, List<String> example
         int at = Arrays.mismatch(expected, actual);
         return at < 0
                 ? new Verification(1, 0, error, List.of())
-                : new Verification(1, 1, error, List.of(what + ": byte " + at + " is " + element(actual, at)
-                        + ", expected " + element(expected, at)));
+                : new Verification(1, 1, error, List.of(
+                        what + ": byte " + at + " is " + element(actual, at) + ", expected " + element(expected, at)));
     }
 
     private static String element(byte[] row, int at) {

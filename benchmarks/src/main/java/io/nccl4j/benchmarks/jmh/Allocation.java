@@ -44,6 +44,9 @@ public final class Allocation {
         calls.put("staged", api::staged);
         calls.put("async", api::async);
         calls.put("launch", api::launch);
+        calls.put("dispatchAlternating", api::dispatchAlternating);
+        calls.put("asyncVarying", api::asyncVarying);
+        calls.put("layersVarying", api::layersVarying);
         calls.forEach((name, call) -> System.out.println(name + " " + bytesPerCall(call, warmUp)));
         api.close();
     }

@@ -4,8 +4,10 @@ import io.nccl4j.benchmarks.layer.SingleLayer;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpHandle;
+import io.nccl4j.nccl.DataType;
 import io.nccl4j.testing.LayerCalls;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
@@ -22,12 +24,19 @@ import org.openjdk.jmh.annotations.TearDown;
 @OutputTimeUnit(TimeUnit.NANOSECONDS)
 @State(Scope.Thread)
 public class ApiCallBenchmark {
+    private static final BufferConfig SMALL = BufferConfig.of(512, DataType.BFLOAT16);
+    private static final int FEWER = SingleLayer.TOKENS / 2;
+
     private SingleLayer layer;
     private EpHandle handle;
     private CudaStream stream;
     private EpBuffers buffers;
     private LayerCalls calls;
     private CudaGraphExec replay;
+    private LayerCalls other;
+    private boolean odd;
+    private EpHandle[] handles;
+    private EpBuffers[] buffersOf;
 
     @Setup
     public void create() {
@@ -39,7 +48,14 @@ public class ApiCallBenchmark {
         try (CudaGraph graph = stream.capture(this::async)) {
             replay = graph.instantiate();
         }
-        // What combine then refers to; what was captured has not run.
+        other = new LayerCalls(layer.own(handle.allocateBuffers(SMALL)));
+        handles = new EpHandle[DecodeStepBenchmark.LAYERS];
+        buffersOf = new EpBuffers[handles.length];
+        for (int i = 0; i < handles.length; i++) {
+            handles[i] = layer.own(layer.group().createHandle());
+            buffersOf[i] = layer.own(handles[i].allocateBuffers(SMALL));
+        }
+        // Combine refers to this one: the captured dispatch has not run.
         handle.dispatchAsync(buffers, SingleLayer.TOKENS, stream);
     }
 
@@ -59,6 +75,13 @@ public class ApiCallBenchmark {
         calls.dispatch(handle, stream);
     }
 
+    /** Two buffers in turn, as of two micro-batches. */
+    @Benchmark
+    public void dispatchAlternating() {
+        odd = !odd;
+        (odd ? calls : other).dispatch(handle, stream);
+    }
+
     @Benchmark
     public void combine() {
         calls.combine(handle, stream);
@@ -75,6 +98,34 @@ public class ApiCallBenchmark {
     public void async() {
         handle.dispatchAsync(buffers, SingleLayer.TOKENS, stream);
         handle.combineAsync(buffers, stream);
+    }
+
+    /** The same with another number of tokens each time. */
+    @Benchmark
+    public void asyncVarying() {
+        odd = !odd;
+        handle.dispatchAsync(buffers, odd ? SingleLayer.TOKENS : FEWER, stream);
+        handle.combineAsync(buffers, stream);
+    }
+
+    /** A step of 58 layers, a handle with its buffers each. */
+    @Benchmark
+    public void layersFixed() {
+        step(SingleLayer.TOKENS);
+    }
+
+    /** The same with another number of tokens in each step. */
+    @Benchmark
+    public void layersVarying() {
+        odd = !odd;
+        step(odd ? SingleLayer.TOKENS : FEWER);
+    }
+
+    private void step(int tokens) {
+        for (int i = 0; i < handles.length; i++) {
+            handles[i].dispatchAsync(buffersOf[i], tokens, stream);
+            handles[i].combineAsync(buffersOf[i], stream);
+        }
     }
 
     @Benchmark

@@ -35,8 +35,8 @@ public class BareCallBenchmark {
     @Benchmark
     public int dispatch() {
         BareStructs s = structs;
-        return BareStructs.succeed(
-                HotCalls.dispatch(s.object, s.dispatchInputs, s.dispatchOutputs, s.layoutInfo, 0, s.object));
+        return BareStructs
+                .succeed(HotCalls.dispatch(s.object, s.dispatchInputs, s.dispatchOutputs, s.layoutInfo, 0, s.object));
     }
 
     @Benchmark
@@ -55,6 +55,30 @@ public class BareCallBenchmark {
     @Benchmark
     public int async() {
         return update() | dispatch() | combine();
+    }
+
+    @Benchmark
+    public int dispatchAlternating() {
+        return dispatch();
+    }
+
+    @Benchmark
+    public int asyncVarying() {
+        return async();
+    }
+
+    @Benchmark
+    public int layersFixed() {
+        int status = 0;
+        for (int i = 0; i < DecodeStepBenchmark.LAYERS; i++) {
+            status |= async();
+        }
+        return status;
+    }
+
+    @Benchmark
+    public int layersVarying() {
+        return layersFixed();
     }
 
     @Benchmark

@@ -15,9 +15,8 @@ public final class CheckingLibraries {
         String home = System.getProperty("nccl4j.ep.home", ".");
         Path folder = Path.of(System.getProperty(FOLDER, home + "/benchmarks/target/native")).toAbsolutePath();
         if (!Files.exists(folder.resolve("libnccl_ep.so.0"))) {
-            throw new IllegalStateException(
-                    "no benchmark libraries in " + folder + ": start with ./ep, which builds them, or "
-                            + "name their folder with -D" + FOLDER);
+            throw new IllegalStateException("no benchmark libraries in " + folder
+                    + ": start with ./ep, which builds them, or " + "name their folder with -D" + FOLDER);
         }
         return folder;
     }
@@ -26,7 +25,7 @@ public final class CheckingLibraries {
     static String[] jvmOptions() {
         return new String[]{"--enable-native-access=ALL-UNNAMED",
                 // JMH's own.
-                "--sun-misc-unsafe-memory-access=allow", "-Dnccl4j.backend=native",
-                "-Dnccl4j.library.path=" + folder(), "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"};
+                "--sun-misc-unsafe-memory-access=allow", "-Dnccl4j.backend=native", "-Dnccl4j.library.path=" + folder(),
+                "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"};
     }
 }

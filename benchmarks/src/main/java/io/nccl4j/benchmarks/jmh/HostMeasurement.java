@@ -53,8 +53,7 @@ public final class HostMeasurement {
         builder.include("\\.(" + pattern + ")$").addProfiler(GCProfiler.class)
                 .jvmArgsAppend(jvmOptions.toArray(String[]::new)).forks(1).shouldFailOnError(true)
                 .warmupIterations(WARM_UP).warmupTime(WARM_UP_TIME).measurementIterations(ITERATIONS)
-                .measurementTime(ITERATION_TIME)
-                .verbosity(silent ? VerboseMode.SILENT : VerboseMode.NORMAL);
+                .measurementTime(ITERATION_TIME).verbosity(silent ? VerboseMode.SILENT : VerboseMode.NORMAL);
         Map<String, Score> scores = new HashMap<>();
         for (RunResult result : new Runner(builder.build()).run()) {
             String name = result.getParams().getBenchmark();

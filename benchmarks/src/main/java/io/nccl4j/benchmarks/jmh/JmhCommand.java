@@ -18,8 +18,7 @@ import picocli.CommandLine.Spec;
 
 /** {@code ep jmh}. */
 @Command(name = "jmh", description = "Host cost of the calls made per step: from C, through bare handles, through the API.", footer = {
-        "",
-        "The libraries called check size and magic of each struct and return, so the time is the caller's own. "
+        "", "The libraries called check size and magic of each struct and return, so the time is the caller's own. "
                 + "Times are nanoseconds per call; garbage is bytes per call through the API."})
 public final class JmhCommand implements Callable<Integer> {
     private static final int ROUNDS = 5;
@@ -46,8 +45,7 @@ public final class JmhCommand implements Callable<Integer> {
         List<String> calls = HostRounds.CALLS.stream().filter(call -> call.contains(pattern)).toList();
         new Usage(spec).require(!calls.isEmpty(), "%s: no call has this in its name; they are %s", pattern,
                 HostRounds.CALLS);
-        List<HostCost> costs = new HostRounds(new HostMeasurement(jvmOptions, output.isJson()),
-                quick.choose(1, ROUNDS))
+        List<HostCost> costs = new HostRounds(new HostMeasurement(jvmOptions, output.isJson()), quick.choose(1, ROUNDS))
                 .measure(calls);
         output.print(Map.of("costs", costs, "jvm", jvmOptions), () -> HostCost.table(costs));
         return 0;

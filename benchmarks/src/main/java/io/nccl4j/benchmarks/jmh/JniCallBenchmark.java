@@ -28,7 +28,7 @@ public class JniCallBenchmark {
     @Benchmark
     public int dispatch() {
         BareStructs s = structs;
-        return BareStructs.succeed(
-                JniCalls.dispatch(s.object, s.dispatchInputs, s.dispatchOutputs, s.layoutInfo, 0, s.object));
+        return BareStructs
+                .succeed(JniCalls.dispatch(s.object, s.dispatchInputs, s.dispatchOutputs, s.layoutInfo, 0, s.object));
     }
 }

@@ -68,9 +68,8 @@ public record LayerShape(LayerKind kind, EpShape sizes, BufferConfig rows) {
     private int[] tokens(boolean full, long seed) {
         int[] tokens = new int[sizes.ranks()];
         SplittableRandom random = new SplittableRandom(~seed);
-        Arrays.setAll(tokens, rank -> full
-                ? sizes.maxTokens()
-                : random.nextInt((sizes.maxTokens() + 1) / 2, sizes.maxTokens() + 1));
+        Arrays.setAll(tokens,
+                rank -> full ? sizes.maxTokens() : random.nextInt((sizes.maxTokens() + 1) / 2, sizes.maxTokens() + 1));
         return tokens;
     }
 }

@@ -47,9 +47,9 @@ public record Traffic(LayerShape shape, Routing routing) {
 
     /** Rows that arrive at a rank: one per token, or per token and expert, as the layout has it. */
     public long received(int rank) {
-        return ranks().mapToLong(source -> shape.kind().hasRowPerExpert()
-                ? selections(source, rank)
-                : messages(source, rank)).sum();
+        return ranks()
+                .mapToLong(source -> shape.kind().hasRowPerExpert() ? selections(source, rank) : messages(source, rank))
+                .sum();
     }
 
     /** Rows that arrive at all ranks. */

@@ -14,8 +14,8 @@ enum Patterns {
     CREATE_DESTROY("create and destroy a handle", (work, layers) -> () -> {
         for (int layer = 0; layer < layers; layer++) {
             work.compute(work.stream);
-            try (EpHandle handle = work.layer.group().createHandle(Layout.EXPERT_MAJOR,
-                    work.layer.buffers().routing(), null, HandleConfig.defaults(), work.stream)) {
+            try (EpHandle handle = work.layer.group().createHandle(Layout.EXPERT_MAJOR, work.layer.buffers().routing(),
+                    null, HandleConfig.defaults(), work.stream)) {
                 work.layer.calls().dispatch(handle, work.stream);
                 work.compute(work.stream);
                 work.layer.calls().combine(handle, work.stream);

@@ -62,8 +62,7 @@ public final class PatternsCommand implements Callable<Integer> {
                 column("host us/layer", HorizontalAlign.RIGHT,
                         cost -> String.format("%.2f", cost.hostMicrosPerLayer())),
                 column("host waits", HorizontalAlign.RIGHT, cost -> String.format("%.1f", cost.hostWaits())),
-                column("device allocations", HorizontalAlign.RIGHT,
-                        cost -> Long.toString(cost.deviceAllocations())),
+                column("device allocations", HorizontalAlign.RIGHT, cost -> Long.toString(cost.deviceAllocations())),
                 column("heap bytes", HorizontalAlign.RIGHT, cost -> Long.toString(cost.heapBytes()))));
     }
 

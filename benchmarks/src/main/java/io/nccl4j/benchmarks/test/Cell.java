@@ -88,8 +88,7 @@ record Cell(LayerKind shape, Wire wire, Budget budget, RunMode mode, PassDirecti
     @Override
     public String toString() {
         String name = String.join(" ", shape.name().replaceFirst("_", " "), wire.name(), wire.recipeName(),
-                budget.name(),
-                mode.name(), direction.name());
+                budget.name(), mode.name(), direction.name());
         return (setting == Setting.STANDARD ? name : name + " " + setting).toLowerCase(Locale.ROOT);
     }
 }

@@ -47,8 +47,8 @@ final class CellCase {
         zeroCopy = random.nextInt(3) == 0 && canInsistOnWindows(cell);
         CaseSpace space = space(cell, ranks);
         // Then high throughput duplicates rows, for which experts per rank must be a power of two.
-        drawn = EpCase.draw(
-                zeroCopy || cell.setting().duplicates() ? space.withPowersOfTwo() : space, random.nextLong());
+        drawn = EpCase.draw(zeroCopy || cell.setting().duplicates() ? space.withPowersOfTwo() : space,
+                random.nextLong());
         hidden = drawn.hidden() * drawnPacking();
         wideRouting = random.nextBoolean();
         wideCounters = random.nextBoolean();
@@ -123,8 +123,7 @@ final class CellCase {
                 ? EpGroupConfig.lowLatency()
                 : EpGroupConfig.highThroughput();
         builder.experts(shape.experts()).maxTokensPerRank(shape.maxTokens())
-                .maxTokenBytes(cell.wire().maxTokenBytes(hidden))
-                .layout(cell.shape().layout()).topK(shape.topK());
+                .maxTokenBytes(cell.wire().maxTokenBytes(hidden)).layout(cell.shape().layout()).topK(shape.topK());
         if (!cell.shape().isLowLatency()) {
             switch (cell.budget()) {
                 case WORST_CASE -> builder.maxReceiveRows(budget.rows());
@@ -222,7 +221,6 @@ final class CellCase {
                 + (globalIds ? ", global ids" : "") + (zeroCopy ? ", zero copy" : windows ? ", windows" : "")
                 + ", alignment " + alignment + ", " + handles + (handles == 1 ? " handle" : " handles")
                 + (callersMemory ? " in the caller's memory" : "")
-                + (masked == NOBODY ? "" : ", rank " + masked + " masked")
-                + ", " + budget;
+                + (masked == NOBODY ? "" : ", rank " + masked + " masked") + ", " + budget;
     }
 }

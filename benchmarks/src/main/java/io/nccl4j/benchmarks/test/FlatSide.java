@@ -70,10 +70,11 @@ final class FlatSide extends HighThroughputSide {
     void verify(Round round, RowsWritten written) {
         HighThroughputFlat.Received expected = HighThroughputFlat.dispatch(round.received(), slots(round), rank);
         expected.verifyCounters(counters.mirror().host().toArray(JAVA_INT), total());
-        expected.verify(new HighThroughputFlat.Outputs(receivedTokens(), receivedScales(),
-                indices == null ? null : indices.mirror().host().toArray(JAVA_LONG),
-                indices == null ? null : weights.mirror().host().toArray(JAVA_FLOAT)), of.globalIds(), written,
-                TestTensors.UNTOUCHED);
+        expected.verify(
+                new HighThroughputFlat.Outputs(receivedTokens(), receivedScales(),
+                        indices == null ? null : indices.mirror().host().toArray(JAVA_LONG),
+                        indices == null ? null : weights.mirror().host().toArray(JAVA_FLOAT)),
+                of.globalIds(), written, TestTensors.UNTOUCHED);
     }
 
     @Override

@@ -68,8 +68,10 @@ final class PaddedZoneSide extends HighThroughputSide {
         HighThroughputExpertMajor.Received expected = HighThroughputExpertMajor.dispatch(round.received(), slots(round),
                 rank);
         expected.verifyCounters(read(counters), read(offsets), total());
-        expected.verify(new HighThroughputExpertMajor.Outputs(receivedTokens(), receivedScales(),
-                isForward() ? weights.mirror().host().toArray(JAVA_FLOAT) : null), written, TestTensors.UNTOUCHED);
+        expected.verify(
+                new HighThroughputExpertMajor.Outputs(receivedTokens(), receivedScales(),
+                        isForward() ? weights.mirror().host().toArray(JAVA_FLOAT) : null),
+                written, TestTensors.UNTOUCHED);
     }
 
     @Override

@@ -38,8 +38,7 @@ record ProcessRunner(Backend backend, List<String> selection) implements Matrix.
             command.add("-Dnccl4j.emulator.library=" + library);
         }
         command.addAll(List.of("-cp", System.getProperty("java.class.path"), Ep.class.getName(), "test", "--as-rank",
-                "--ranks",
-                Integer.toString(matrix.ranks()), "--cases", Integer.toString(matrix.cases()), "--seed",
+                "--ranks", Integer.toString(matrix.ranks()), "--cases", Integer.toString(matrix.cases()), "--seed",
                 Long.toHexString(matrix.seed()), "--backend", backend.name().toLowerCase(Locale.ROOT)));
         command.addAll(selection);
         return command;

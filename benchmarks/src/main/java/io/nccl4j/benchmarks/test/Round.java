@@ -31,8 +31,9 @@ record Round(GlobalInputs sent, GlobalInputs received) {
         int[][][] left = new int[shape.ranks()][][];
         for (int from = 0; from < left.length; from++) {
             boolean silent = from == rank;
-            left[from] = Arrays.stream(sent.routing().of(from)).map(token -> Arrays.stream(token)
-                    .map(expert -> silent || expert / shape.localExperts() == rank ? -1 : expert).toArray())
+            left[from] = Arrays.stream(sent.routing().of(from))
+                    .map(token -> Arrays.stream(token)
+                            .map(expert -> silent || expert / shape.localExperts() == rank ? -1 : expert).toArray())
                     .toArray(int[][]::new);
         }
         return new GlobalInputs(new Routing(shape, left), sent.tokens(), sent.scales(), sent.weights());

@@ -109,8 +109,9 @@ public final class TestCommand implements Callable<Integer> {
         long passed = count(outcomes, Outcome.Status.PASS);
         long failed = count(outcomes, Outcome.Status.FAIL);
         long skipped = count(outcomes, Outcome.Status.SKIP);
-        output.print(Map.of("passed", passed, "failed", failed, "skipped", skipped, "seed", Long.toHexString(chosen),
-                "outcomes", outcomes),
+        output.print(
+                Map.of("passed", passed, "failed", failed, "skipped", skipped, "seed", Long.toHexString(chosen),
+                        "outcomes", outcomes),
                 () -> passed + " passed, " + failed + " failed, " + skipped + " skipped");
         return failed == 0 ? 0 : 1;
     }

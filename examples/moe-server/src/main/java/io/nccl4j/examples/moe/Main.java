@@ -11,9 +11,8 @@ import picocli.CommandLine.Command;
 
 /** The server's command line. */
 @Command(name = "moe-server", mixinStandardHelpOptions = true, description = "A decode server for Qwen3-MoE "
-        + "models.", subcommands = {
-                ServeCommand.class, LoadCommand.class, StepBenchCommand.class, GemmBenchCommand.class,
-                LogitsCommand.class, RankCommandLine.class})
+        + "models.", subcommands = {ServeCommand.class, LoadCommand.class, StepBenchCommand.class,
+                GemmBenchCommand.class, LogitsCommand.class, RankCommandLine.class})
 public final class Main {
     /** What a model, a machine or an option does not allow. */
     private static final int REFUSED = 2;
@@ -33,8 +32,7 @@ public final class Main {
                     String name = e.getCommandLine().getCommandSpec().qualifiedName();
                     e.getCommandLine().getErr().println(e.getMessage() + " (" + name + " --help lists the options)");
                     return REFUSED;
-                })
-                .setExecutionExceptionHandler((e, command, parsed) -> {
+                }).setExecutionExceptionHandler((e, command, parsed) -> {
                     if (e instanceof ModelException || e instanceof NativeLibraryException) {
                         command.getErr().println(e.getMessage());
                         return REFUSED;

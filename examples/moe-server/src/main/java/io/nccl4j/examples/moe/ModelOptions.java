@@ -13,8 +13,7 @@ public final class ModelOptions {
     private static final int FEW_ROWS = 32;
 
     @Option(names = "--model", defaultValue = "tiny", description = "Folder of a Qwen3-MoE checkpoint, or "
-            + "tiny, qwen3-30b-a3b, qwen3-235b-a22b with seeded weights "
-            + "(default: ${DEFAULT-VALUE}).")
+            + "tiny, qwen3-30b-a3b, qwen3-235b-a22b with seeded weights " + "(default: ${DEFAULT-VALUE}).")
     private String model;
 
     @Option(names = "--layers", defaultValue = "0", description = "How many of the model's layers; 0 for all.")
@@ -35,8 +34,7 @@ public final class ModelOptions {
     private StepMode mode;
 
     @Option(names = "--dense", description = "Dense products: KERNELS, the server's own, or CUBLAS, faster "
-            + "for many rows (default: by --max-rows, "
-            + "and KERNELS on the emulator).")
+            + "for many rows (default: by --max-rows, " + "and KERNELS on the emulator).")
     private @Nullable Dense dense;
 
     @Option(names = "--max-rows", defaultValue = "0", description = "Most rows of a step on a rank (default: "
@@ -70,15 +68,13 @@ public final class ModelOptions {
         int sequences = slots != 0 ? slots : rows;
         if (sequences > rows) {
             throw new ModelException(
-                    "--slots " + sequences + ": a sequence needs a row in each step, at most --max-rows "
-                            + rows);
+                    "--slots " + sequences + ": a sequence needs a row in each step, at most --max-rows " + rows);
         }
         boolean cublas = dense == null ? backend() == Backend.NATIVE && rows > FEW_ROWS : dense == Dense.CUBLAS;
         if (backend() == Backend.EMULATOR && cublas) {
             throw new ModelException("--dense cublas: there is no cuBLAS on the emulator, take kernels");
         }
-        return new RankOptions(model, layers, seed, ranks, rows, sequences, context, with, cublas,
-                timeoutMillis);
+        return new RankOptions(model, layers, seed, ranks, rows, sequences, context, with, cublas, timeoutMillis);
     }
 
     public Backend backend() {

@@ -63,8 +63,9 @@ final class ServeCommand implements Callable<Integer> {
                 HttpService http = HttpService.bind(new InetSocketAddress(host, port))) {
             List<Rank> ranks = start(options);
             Metrics metrics = new Metrics();
-            Engine engine = new Engine(options, new ServeLimits(queue, prefillRows, Duration.ofSeconds(60)
-                    .plusMillis(options.timeoutMillis())), ranks, metrics);
+            Engine engine = new Engine(options,
+                    new ServeLimits(queue, prefillRows, Duration.ofSeconds(60).plusMillis(options.timeoutMillis())),
+                    ranks, metrics);
             CountDownLatch ended = new CountDownLatch(1);
             Runtime.getRuntime().addShutdownHook(new Thread(() -> {
                 engine.close(Duration.ofSeconds(drainSeconds));

@@ -52,8 +52,7 @@ public final class GemmBenchCommand implements Callable<Integer> {
                 double full = experts.time(() -> experts.full(cublas, count));
                 double bytes = 2.0 * 3 * touched * config.expertWidth() * config.hidden();
                 System.out.printf(Locale.ROOT, "| %4d | %7d | %9.1f | %10.1f%% | %9.1f | %15.2f |%n", count, touched,
-                        masked,
-                        100 * bytes / MEMORY_BYTES_PER_SECOND / (masked / 1e6), full, full / masked);
+                        masked, 100 * bytes / MEMORY_BYTES_PER_SECOND / (masked / 1e6), full, full / masked);
             }
         }
         return 0;

@@ -61,8 +61,8 @@ public final class StepBenchCommand implements Callable<Integer> {
         }
         int widest = batches.stream().mapToInt(Integer::intValue).max().orElseThrow();
         if (widest > options.slots() || length + compared > options.context() || length < 1) {
-            throw new ModelException("--batches " + widest + ", --length " + length
-                    + ": more than --slots or --context allow");
+            throw new ModelException(
+                    "--batches " + widest + ", --length " + length + ": more than --slots or --context allow");
         }
         BackendChoice.use(model.backend());
         System.out.printf("%s, %d layers, %d positions, busy threads %d%n", config.name(), config.layers(), length,
@@ -96,8 +96,7 @@ public final class StepBenchCommand implements Callable<Integer> {
         double p50 = micros.getValueAtPercentile(50) / 1e3;
         double p99 = micros.getValueAtPercentile(99) / 1e3;
         System.out.printf(Locale.ROOT, "| %-9s | %5d | %6.2f | %6.2f | %7.3f | %8.0f | %-14s |%n", mode, batch, p50,
-                p99,
-                p99 / p50, batch / p50 * 1e3, agreement);
+                p99, p99 / p50, batch / p50 * 1e3, agreement);
         return !agreement.startsWith("DIFFERS");
     }
 

@@ -36,8 +36,8 @@ record CompletionRequest(int[] prompt, int maxTokens, float temperature, long se
             throws HttpFailure {
         JsonObject json = object(body);
         if (has(json, "model") && !model.name().equals(text(json, "model"))) {
-            throw new HttpFailure(404, "there is no model \"" + text(json, "model") + "\" here: this is "
-                    + model.name());
+            throw new HttpFailure(404,
+                    "there is no model \"" + text(json, "model") + "\" here: this is " + model.name());
         }
         refuseOthers(json);
         int[] prompt = prompt(json, model, codec);
@@ -47,10 +47,9 @@ record CompletionRequest(int[] prompt, int maxTokens, float temperature, long se
                     + ": together at most " + context + " fit");
         }
         boolean ignoreEnd = bool(json, "ignore_eos");
-        return new CompletionRequest(prompt, maxTokens, (float) number(json, "temperature", 1, 0, HOTTEST, false),
-                (long) number(json, "seed", ThreadLocalRandom.current().nextInt(1 << 30), Long.MIN_VALUE,
-                        Long.MAX_VALUE,
-                        true),
+        return new CompletionRequest(
+                prompt, maxTokens, (float) number(json, "temperature", 1, 0, HOTTEST, false), (long) number(json,
+                        "seed", ThreadLocalRandom.current().nextInt(1 << 30), Long.MIN_VALUE, Long.MAX_VALUE, true),
                 bool(json, "stream"), ignoreEnd ? Set.of() : model.endTokens());
     }
 
@@ -97,9 +96,8 @@ record CompletionRequest(int[] prompt, int maxTokens, float temperature, long se
             tokens = codec.encode(primitive.getAsString());
             for (int token : tokens) {
                 if (token >= model.vocabulary()) {
-                    throw new HttpFailure(400,
-                            "the tokenizer makes token " + token + " of the prompt, and the model has "
-                                    + model.vocabulary());
+                    throw new HttpFailure(400, "the tokenizer makes token " + token
+                            + " of the prompt, and the model has " + model.vocabulary());
                 }
             }
         } else if (prompt instanceof JsonArray array) {
@@ -123,8 +121,8 @@ record CompletionRequest(int[] prompt, int maxTokens, float temperature, long se
                 return (int) value;
             }
         }
-        throw new HttpFailure(400, "prompt[" + index + "] is " + element + ": a token id is an integer from 0 to "
-                + (vocabulary - 1));
+        throw new HttpFailure(400,
+                "prompt[" + index + "] is " + element + ": a token id is an integer from 0 to " + (vocabulary - 1));
     }
 
     private static boolean has(JsonObject json, String field) {
@@ -149,8 +147,7 @@ record CompletionRequest(int[] prompt, int maxTokens, float temperature, long se
     }
 
     private static double number(JsonObject json, String field, double missing, double least, double most,
-            boolean whole)
-            throws HttpFailure {
+            boolean whole) throws HttpFailure {
         if (!has(json, field)) {
             return missing;
         }
@@ -161,8 +158,8 @@ record CompletionRequest(int[] prompt, int maxTokens, float temperature, long se
             }
         }
         String allowed = least == most ? plain(least) : "from " + plain(least) + " to " + plain(most);
-        throw new HttpFailure(400, field + " is " + json.get(field) + ": must be " + (whole ? "an integer " : "")
-                + allowed);
+        throw new HttpFailure(400,
+                field + " is " + json.get(field) + ": must be " + (whole ? "an integer " : "") + allowed);
     }
 
     private static String plain(double value) {

@@ -39,8 +39,8 @@ public final class HttpService implements AutoCloseable {
         try {
             return new HttpService(HttpServer.create(address, 1024));
         } catch (BindException e) {
-            throw new ModelException("port " + address.getPort() + " of " + address.getHostString()
-                    + " cannot be had: " + e.getMessage(), e);
+            throw new ModelException("port " + address.getPort() + " of " + address.getHostString() + " cannot be had: "
+                    + e.getMessage(), e);
         } catch (IOException e) {
             throw new ModelException(address + " cannot be served: " + e.getMessage(), e);
         }

@@ -27,8 +27,8 @@ public final class TextCodec implements AutoCloseable {
         System.setProperty("OPT_OUT_TRACKING", "true");
         System.setProperty("RUST_FLAVOR", "cpu");
         try {
-            return new TextCodec(HuggingFaceTokenizer.newInstance(file, Map.of("addSpecialTokens", "false",
-                    "truncation", "false", "padding", "false")));
+            return new TextCodec(HuggingFaceTokenizer.newInstance(file,
+                    Map.of("addSpecialTokens", "false", "truncation", "false", "padding", "false")));
         } catch (IOException | RuntimeException e) {
             throw new ModelException(file + " cannot be read: " + e.getMessage(), e);
         }

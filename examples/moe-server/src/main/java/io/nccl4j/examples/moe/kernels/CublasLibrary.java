@@ -71,8 +71,10 @@ final class CublasLibrary {
         try {
             return SymbolLookup.libraryLookup(name, Arena.global());
         } catch (IllegalArgumentException e) {
-            throw new ModelException(name + " is missing; tried the loader's own path and " + tried
-                    + ": install CUDA's toolkit, name its folder in CUDA_HOME, or serve with --dense kernels", e);
+            throw new ModelException(
+                    name + " is missing; tried the loader's own path and " + tried
+                            + ": install CUDA's toolkit, name its folder in CUDA_HOME, or serve with --dense kernels",
+                    e);
         }
     }
 

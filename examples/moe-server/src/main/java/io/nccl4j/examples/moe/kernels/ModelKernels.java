@@ -125,8 +125,7 @@ public final class ModelKernels implements AutoCloseable {
     }
 
     private static void dense(Launch launch, CudaStream stream, int rows, DeviceMemory in, DeviceMemory weight,
-            int columns,
-            int k, DeviceMemory out) {
+            int columns, int k, DeviceMemory out) {
         launch.arguments.setInt(0, rows).setAddress(1, in).setAddress(2, weight).setInt(3, columns).setInt(4, k)
                 .setAddress(5, out);
         launch.run(stream, Dim3.of(columns / TILE), DENSE_BLOCK);
@@ -164,8 +163,7 @@ public final class ModelKernels implements AutoCloseable {
 
     /** {@code activated = silu(received * gate^T) * (received * up^T)} for the rows in use of each expert. */
     public void expertGateUp(CudaStream stream, DeviceMemory counts, DeviceMemory received, int localExperts,
-            int capacity,
-            DeviceMemory gate, DeviceMemory up, DeviceMemory activated) {
+            int capacity, DeviceMemory gate, DeviceMemory up, DeviceMemory activated) {
         expertGateUp.arguments.setAddress(0, counts).setAddress(1, received).setInt(2, capacity).setAddress(3, gate)
                 .setAddress(4, up).setInt(5, model.expertWidth()).setInt(6, model.hidden()).setAddress(7, activated);
         expertGateUp.run(stream, Dim3.of(model.expertWidth() / TILE, localExperts), EXPERT_BLOCK);
@@ -173,8 +171,7 @@ public final class ModelKernels implements AutoCloseable {
 
     /** {@code outputs = activated * down^T} for the rows in use of each expert. */
     public void expertDown(CudaStream stream, DeviceMemory counts, DeviceMemory activated, int localExperts,
-            int capacity,
-            DeviceMemory down, DeviceMemory outputs) {
+            int capacity, DeviceMemory down, DeviceMemory outputs) {
         expertDown.arguments.setAddress(0, counts).setAddress(1, activated).setInt(2, capacity).setAddress(3, down)
                 .setInt(4, model.hidden()).setInt(5, model.expertWidth()).setAddress(6, outputs);
         expertDown.run(stream, Dim3.of(model.hidden() / (2 * TILE), localExperts), EXPERT_BLOCK);

@@ -21,9 +21,9 @@ public record LoadPlan(URI url, int clients, int requests, double rate, int prom
     public LoadPlan {
         if (clients < 1 || requests < 1 || prompt < 1 || output < 1 || vocabulary < 1 || rate < 0) {
             throw new ModelException(
-                    "clients, requests, prompt, output and vocabulary must be at least 1, the rate at least "
-                            + "0: " + clients + ", " + requests + ", " + prompt + ", " + output + ", " + vocabulary
-                            + ", " + rate);
+                    "clients, requests, prompt, output and vocabulary must be at least 1, the rate at least " + "0: "
+                            + clients + ", " + requests + ", " + prompt + ", " + output + ", " + vocabulary + ", "
+                            + rate);
         }
     }
 

@@ -46,8 +46,8 @@ public final class CheckpointConfig {
     private void checkArchitecture() {
         JsonElement architectures = json.get("architectures");
         if (architectures == null || !architectures.toString().contains('"' + ARCHITECTURE + '"')) {
-            throw new ModelException(file + " is of architecture " + architectures + ": only " + ARCHITECTURE
-                    + " is served");
+            throw new ModelException(
+                    file + " is of architecture " + architectures + ": only " + ARCHITECTURE + " is served");
         }
         require("hidden_act", text("hidden_act", "silu"), "silu");
         require("attention_bias", text("attention_bias", "false"), "false");
@@ -76,9 +76,8 @@ public final class CheckpointConfig {
         int heads = integer("num_attention_heads");
         int headSize = has("head_dim") ? integer("head_dim") : hidden / heads;
         return new ModelConfig(name, integer("num_hidden_layers"), hidden, heads, integer("num_key_value_heads"),
-                headSize,
-                integer(has("num_experts") ? "num_experts" : "num_local_experts"), integer("num_experts_per_tok"),
-                integer("moe_intermediate_size"),
+                headSize, integer(has("num_experts") ? "num_experts" : "num_local_experts"),
+                integer("num_experts_per_tok"), integer("moe_intermediate_size"),
                 Boolean.parseBoolean(text("norm_topk_prob", "false")), integer("vocab_size"),
                 Boolean.parseBoolean(text("tie_word_embeddings", "false")), (float) number("rms_norm_eps", json),
                 ropeTheta(), integer("max_position_embeddings"), endTokens);

@@ -23,8 +23,7 @@ import java.util.Set;
  * @param endTokens tokens that end a sequence
  */
 public record ModelConfig(String name, int layers, int hidden, int heads, int kvHeads, int headSize, int experts,
-        int topK,
-        int expertWidth, boolean renormalise, int vocabulary, boolean tied, float epsilon, double ropeTheta,
+        int topK, int expertWidth, boolean renormalise, int vocabulary, boolean tied, float epsilon, double ropeTheta,
         int maxPositions, Set<Integer> endTokens) {
     public ModelConfig {
         endTokens = Set.copyOf(endTokens);

@@ -21,8 +21,8 @@ public final class ModelLimits {
         unit("number of experts", model.experts(), COLUMN_UNIT, "the router takes them");
         unit("vocabulary", model.vocabulary(), COLUMN_UNIT, "the head takes tokens");
         if (model.headSize() != HEAD) {
-            throw new ModelException("head size " + model.headSize() + " of " + model.name() + ": the kernels take "
-                    + HEAD);
+            throw new ModelException(
+                    "head size " + model.headSize() + " of " + model.name() + ": the kernels take " + HEAD);
         }
         if (model.heads() % model.kvHeads() != 0) {
             throw new ModelException(model.heads() + " query heads of " + model.name() + " cannot share "

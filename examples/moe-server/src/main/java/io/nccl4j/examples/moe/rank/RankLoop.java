@@ -15,8 +15,7 @@ final class RankLoop {
     private RankLoop() {
     }
 
-    static void run(RankOptions options, Bootstrap bootstrap, RankLink link)
-            throws IOException, InterruptedException {
+    static void run(RankOptions options, Bootstrap bootstrap, RankLink link) throws IOException, InterruptedException {
         try (RankModel model = new RankModel(options, bootstrap)) {
             link.answer(RankAnswer.READY);
             while (true) {

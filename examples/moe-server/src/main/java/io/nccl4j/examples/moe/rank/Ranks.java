@@ -36,8 +36,8 @@ public final class Ranks {
     /** Ranks as threads of this process, rank r on device r. */
     public static List<Rank> threads(RankOptions options, Duration limit) {
         if (options.ranks() > CudaDevice.count()) {
-            throw new ModelException(options.ranks() + " ranks need as many devices, and there are "
-                    + CudaDevice.count());
+            throw new ModelException(
+                    options.ranks() + " ranks need as many devices, and there are " + CudaDevice.count());
         }
         List<Bootstrap> bootstraps = Bootstraps.inProcess(options.ranks());
         List<Rank> ranks = new ArrayList<>();
@@ -74,9 +74,9 @@ public final class Ranks {
 
     /** This JVM's own program with another sub-command, and what it was told about libraries. */
     private static List<String> command(Backend backend) {
-        List<String> command = new ArrayList<>(List.of(
-                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"));
+        List<String> command = new ArrayList<>(
+                List.of(Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                        "--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"));
         System.getProperties().stringPropertyNames().stream().filter(name -> name.startsWith("nccl4j.")).sorted()
                 .forEach(name -> command.add("-D" + name + "=" + System.getProperty(name)));
         command.addAll(
@@ -133,8 +133,8 @@ public final class Ranks {
             } catch (SocketTimeoutException e) {
                 for (int rank = 0; rank < ranks.length; rank++) {
                     if (!started.get(rank).isAlive()) {
-                        throw new IOException("rank " + rank + " ended with exit code "
-                                + started.get(rank).exitValue());
+                        throw new IOException(
+                                "rank " + rank + " ended with exit code " + started.get(rank).exitValue());
                     }
                 }
                 if (System.nanoTime() > deadline) {

@@ -67,8 +67,7 @@ final class Wire {
         write(answer.lost(), out);
         out.writeUTF(answer.failure() == null
                 ? ""
-                : answer.failure().substring(0, Math.min(4096,
-                        answer.failure().length())));
+                : answer.failure().substring(0, Math.min(4096, answer.failure().length())));
         out.flush();
     }
 

@@ -22,9 +22,9 @@ final class ReferenceExperts {
     float[] apply(int layer, float[] x) {
         float[] router = weights.read(WeightNames.layer(layer, "mlp.gate"), model.experts(), model.hidden());
         float[] probabilities = softmax(Arithmetic.product(x, router, model.experts()));
-        List<Integer> chosen = IntStream.range(0, model.experts()).boxed()
-                .sorted(Comparator.<Integer>comparingDouble(expert -> -probabilities[expert])
-                        .thenComparingInt(expert -> expert))
+        List<Integer> chosen = IntStream
+                .range(0, model.experts()).boxed().sorted(Comparator
+                        .<Integer>comparingDouble(expert -> -probabilities[expert]).thenComparingInt(expert -> expert))
                 .limit(model.topK()).toList();
         float sum = 0;
         for (int expert : chosen) {

@@ -71,9 +71,8 @@ public final class Engine {
                 throw new EngineException(EngineException.Reason.NO_RANKS, "no rank is left: " + lost);
             }
             if (waiting.size() >= limits.queue()) {
-                throw new EngineException(EngineException.Reason.QUEUE_FULL,
-                        waiting.size() + " requests wait already, the limit is " + limits.queue()
-                                + ": try again later");
+                throw new EngineException(EngineException.Reason.QUEUE_FULL, waiting.size()
+                        + " requests wait already, the limit is " + limits.queue() + ": try again later");
             }
             waiting.add(sequence);
             changed.signalAll();
@@ -155,8 +154,8 @@ public final class Engine {
                 RankAnswer answer = member.rank().await(limits.stepLimit());
                 sampled += finish(member.schedule(), answer.sampled());
                 for (int other : answer.lost()) {
-                    missing.putIfAbsent(other, "rank " + member.rank().number() + " waited for rank " + other
-                            + " in vain");
+                    missing.putIfAbsent(other,
+                            "rank " + member.rank().number() + " waited for rank " + other + " in vain");
                 }
             } catch (RankLostException e) {
                 missing.put(member.rank().number(), e.getMessage());

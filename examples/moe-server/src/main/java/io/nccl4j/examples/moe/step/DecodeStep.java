@@ -29,8 +29,7 @@ final class DecodeStep implements AutoCloseable {
     private final int capacity;
 
     DecodeStep(ModelConfig model, ModelWeights weights, ModelKernels kernels, Projections projections,
-            EpBuffers buffers,
-            RowInputs inputs, StepMemory memory, KeyValueCache cache) {
+            EpBuffers buffers, RowInputs inputs, StepMemory memory, KeyValueCache cache) {
         this.model = model;
         this.weights = weights;
         this.kernels = kernels;

@@ -33,11 +33,9 @@ final class MemoryNeed {
         }
         if (sum > free - Math.min(REST, free / 16)) {
             throw new ModelException(
-                    "%s needs %s on each of %d ranks (weights %s, cache %s, rows %s), and %s has %s free: "
-                            .formatted(model.name(), gib(sum), options.ranks(), gib(weights), gib(cache), gib(rows),
-                                    device,
-                                    gib(free))
-                            + "lower --slots, --context or --layers, or take more ranks");
+                    "%s needs %s on each of %d ranks (weights %s, cache %s, rows %s), and %s has %s free: ".formatted(
+                            model.name(), gib(sum), options.ranks(), gib(weights), gib(cache), gib(rows), device,
+                            gib(free)) + "lower --slots, --context or --layers, or take more ranks");
         }
     }
 

@@ -111,8 +111,8 @@ public final class RankModel implements AutoCloseable {
     public int[] run(StepBatch batch) {
         int rows = batch.rows();
         for (int row = 0; row < rows; row++) {
-            inputs.set(row, batch.tokens()[row], batch.slots()[row], batch.positions()[row],
-                    batch.temperatures()[row], batch.seeds()[row]);
+            inputs.set(row, batch.tokens()[row], batch.slots()[row], batch.positions()[row], batch.temperatures()[row],
+                    batch.seeds()[row]);
         }
         inputs.clearFrom(rows);
         runner.enqueue(rows);

@@ -23,8 +23,7 @@ import java.nio.file.Path;
  * @param timeoutMillis how long a rank is waited for before it is masked
  */
 public record RankOptions(String model, int layers, long seed, int ranks, int maxRows, int slots, int context,
-        StepMode mode,
-        boolean cublas, int timeoutMillis) {
+        StepMode mode, boolean cublas, int timeoutMillis) {
     /** Most rows of a step for which the experts' kernels were made. */
     private static final int MOST_ROWS = 128;
 

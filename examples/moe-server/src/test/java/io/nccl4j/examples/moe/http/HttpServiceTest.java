@@ -95,9 +95,8 @@ class HttpServiceTest {
         assertThat(events.getFirst()).contains("\"finish_reason\":null");
         List<Integer> tokens = new ArrayList<>();
         for (String event : events.subList(0, 4)) {
-            tokens.addAll(
-                    ids(JsonParser.parseString(event.substring(6)).getAsJsonObject().getAsJsonArray("choices").get(0)
-                            .getAsJsonObject()));
+            tokens.addAll(ids(JsonParser.parseString(event.substring(6)).getAsJsonObject().getAsJsonArray("choices")
+                    .get(0).getAsJsonObject()));
         }
         assertThat(tokens).containsExactly(6, 12, 24, 48);
     }

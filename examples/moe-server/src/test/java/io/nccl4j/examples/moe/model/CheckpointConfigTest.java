@@ -39,8 +39,9 @@ class CheckpointConfigTest {
 
     @Test
     void readsWhatTransformersWritesNow() throws Exception {
-        ModelConfig read = read(CONFIG.replace("\"rope_theta\": 1000000.0",
-                "\"rope_parameters\": {\"rope_theta\": 10000.0, \"rope_type\": \"default\"}")
+        ModelConfig read = read(CONFIG
+                .replace("\"rope_theta\": 1000000.0",
+                        "\"rope_parameters\": {\"rope_theta\": 10000.0, \"rope_type\": \"default\"}")
                 .replace("\"num_experts\"", "\"num_local_experts\"").replace("151645", "null"));
         assertThat(read.ropeTheta()).isEqualTo(10_000);
         assertThat(read.experts()).isEqualTo(128);

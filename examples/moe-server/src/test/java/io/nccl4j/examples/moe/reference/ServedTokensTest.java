@@ -49,9 +49,8 @@ class ServedTokensTest {
         List<List<Integer>> served = new ArrayList<>();
         try (EmulatedServer server = new EmulatedServer("tiny", ranks, mode);
                 HttpClient client = HttpClient.newHttpClient()) {
-            List<CompletableFuture<HttpResponse<String>>> answers = PROMPTS.stream()
-                    .map(prompt -> client.sendAsync(request(server.uri(), prompt),
-                            HttpResponse.BodyHandlers.ofString()))
+            List<CompletableFuture<HttpResponse<String>>> answers = PROMPTS.stream().map(
+                    prompt -> client.sendAsync(request(server.uri(), prompt), HttpResponse.BodyHandlers.ofString()))
                     .toList();
             for (CompletableFuture<HttpResponse<String>> answer : answers) {
                 served.add(tokens(answer.join()));
@@ -61,14 +60,15 @@ class ServedTokensTest {
     }
 
     private static HttpRequest request(URI server, int[] prompt) {
-        return HttpRequest.newBuilder(server.resolve("/v1/completions")).POST(HttpRequest.BodyPublishers.ofString(
-                "{\"temperature\":0,\"max_tokens\":" + COUNT + ",\"prompt\":" + Arrays.toString(prompt) + "}")).build();
+        return HttpRequest.newBuilder(server.resolve("/v1/completions"))
+                .POST(HttpRequest.BodyPublishers.ofString(
+                        "{\"temperature\":0,\"max_tokens\":" + COUNT + ",\"prompt\":" + Arrays.toString(prompt) + "}"))
+                .build();
     }
 
     private static List<Integer> tokens(HttpResponse<String> answer) {
         assertThat(answer.statusCode()).as(answer.body()).isEqualTo(200);
         return JsonParser.parseString(answer.body()).getAsJsonObject().getAsJsonArray("choices").get(0)
-                .getAsJsonObject()
-                .getAsJsonArray("token_ids").asList().stream().map(id -> id.getAsInt()).toList();
+                .getAsJsonObject().getAsJsonArray("token_ids").asList().stream().map(id -> id.getAsInt()).toList();
     }
 }
