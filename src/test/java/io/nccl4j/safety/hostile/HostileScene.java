@@ -33,6 +33,7 @@ import io.nccl4j.ep.graph.GraphKey;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.CommunicatorOptions;
 import io.nccl4j.nccl.DataType;
+import io.nccl4j.nccl.Departure;
 import io.nccl4j.nccl.NcclException;
 import io.nccl4j.nccl.NcclResult;
 import io.nccl4j.nccl.UniqueId;
@@ -91,9 +92,10 @@ final class HostileScene {
         DeviceMemory shared = communicator.allocate(65536);
         clear(shared);
         Window window = communicator.register(shared);
-        for (Object object : List.of(communicator, stream, group, shared, window, rank.device(), foreign, options,
-                CudaStream.create(rank.device()), CudaStream.create(foreign), CudaEvent.create(rank.device()),
-                CudaEvent.createTiming(foreign), PinnedMemory.allocate(rank.device(), 4096), sequence.config(),
+        for (Object object : List.of(communicator, communicator.collectives(), new Departure(true, "left"), stream,
+                group, shared, window, rank.device(), foreign, options, CudaStream.create(rank.device()),
+                CudaStream.create(foreign), CudaEvent.create(rank.device()), CudaEvent.createTiming(foreign),
+                PinnedMemory.allocate(rank.device(), 4096), sequence.config(),
                 LayerKind.LL_EXPERT_MAJOR.config(LayerKind.LL_EXPERT_MAJOR.draw(rank.size(), sequence.seed())).build(),
                 window.slice(0, 4096), HandleConfig.defaults(), HandleConfig.defaults().alignment(4),
                 DispatchConfig.defaults(), DispatchConfig.defaults().sendOnly(),
