@@ -80,6 +80,7 @@ public final class EpGroup extends NativeObject {
      *
      * @param communicator a blocking one
      * @throws IllegalArgumentException if the configuration does not suit the communicator, the device or the library
+     * @throws IllegalStateException if the device has too little memory free for it
      * @throws WaitTimeoutException if another rank does not create the group in time
      * @throws NcclException if the library refuses
      */

@@ -81,6 +81,14 @@ public final class EpSizing {
     }
 
     /**
+     * Bytes of device memory that creating the group takes on every rank: its workspace, and the RDMA buffer or the window. Handles
+     * and buffers come on top: {@link EpGroup#handleMemoryBytes}, {@link #buffersBytes(BufferConfig)}.
+     */
+    public long groupBytes() {
+        return SizeFormulas.groupBytes(config.shape(), ranks);
+    }
+
+    /**
      * The most rows that a rank may receive: the budget of a high-throughput group (in its eager mode the bound on what
      * can come), all zones or regions of a low-latency one.
      */

@@ -82,6 +82,13 @@ final class GroupRules {
                 "%d experts on %d ranks: must be a multiple of the number of ranks; the next number that works is %d",
                 c.experts(), ranks, padded);
         v.addIf(Rule.SMS, c.maxSms() > device.sms(), "maxSms is %d: the device has %d", c.maxSms(), device.sms());
+        if (c.experts() % ranks == 0) {
+            long needed = SizeFormulas.groupBytes(c, ranks);
+            v.addIf(Rule.DEVICE_MEMORY, needed > device.freeBytes(),
+                    "the group takes %d bytes of device memory: the device has %d of %d free; fewer maxTokensPerRank, "
+                            + "or RANK_MAJOR instead of EXPERT_MAJOR, take less",
+                    needed, device.freeBytes(), device.totalBytes());
+        }
         if (c.algorithm() == Algorithm.LOW_LATENCY) {
             int sms = c.maxSms() > 0 ? c.maxSms() : device.sms();
             v.addIf(Rule.LL_EXPERTS_PER_SM, Math.ceilDiv(c.experts(), sms) > LL_EXPERTS_PER_SM,

@@ -19,6 +19,8 @@ enum Rule {
     TENSOR_ROWS(Kind.ARGUMENT),
     /** Appendix E: rows start at multiples of 16 bytes, other tensors at multiples of their element. */
     ADDRESS(Kind.ARGUMENT),
+    /** 3.1, appendix E: the device has room for a group; without, the library ends the process. */
+    DEVICE_MEMORY(Kind.STATE),
     /** A.8: streams, memory and windows belong to the device of the group. */
     DEVICE(Kind.ARGUMENT),
 

@@ -6,6 +6,7 @@ import org.jspecify.annotations.Nullable;
 
 /** The formulas behind {@link EpSizing}, and arithmetic that names the product that is no number. */
 final class SizeFormulas {
+    private static final long WORKSPACE_BYTES = 32L << 20;
     private static final int WINDOW_ALIGNMENT = 256;
     private static final int BUFFER_ALIGNMENT = 128;
 
@@ -26,6 +27,17 @@ final class SizeFormulas {
         LowLatencyRegions regions = LowLatencyRegions.of(group, ranks, layout, topK);
         return alignUp(product("bytes of the RDMA buffer", 2, regions.slotBytes() + regions.signalBytes()),
                 BUFFER_ALIGNMENT);
+    }
+
+    /** Bytes of device memory that creating a group takes. */
+    static long groupBytes(GroupShape group, int ranks) {
+        if (!group.isLowLatency()) {
+            return sum("bytes of the group", WORKSPACE_BYTES, windowBytes(group, ranks));
+        }
+        Layout layout = group.layout();
+        long exact = layout == null ? 0 : rdmaBufferBytes(group, ranks, layout, group.topK());
+        return sum("bytes of the group", WORKSPACE_BYTES,
+                group.isGrowing() ? 0 : Math.max(exact, group.rdmaBufferBytes()));
     }
 
     /** Bytes of the window of a high-throughput group. */

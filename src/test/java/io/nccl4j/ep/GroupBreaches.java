@@ -36,6 +36,8 @@ final class GroupBreaches {
                     CudaStream stream = b.own(CudaStream.create(other));
                     calls.handle.dispatch(calls.inputs, calls.outputs, calls.info, stream);
                 }),
+                Breach.misuse(Rule.DEVICE_MEMORY, "a group larger than the device", "bytes of device memory",
+                        b -> b.calls(lowLatency(Layout.EXPERT_MAJOR).maxTokensPerRank(16_000).maxTokenBytes(1 << 20))),
                 Breach.unseen(Rule.GROUP_SIZES, "no experts", "must be given and positive",
                         b -> b.group(lowLatency(Layout.EXPERT_MAJOR).experts(0))),
                 Breach.misuse(Rule.EXPERTS_PER_RANK, "9 experts on 2 ranks", "9 experts on 2 ranks",
@@ -50,7 +52,7 @@ final class GroupBreaches {
                 Breach.misuse(Rule.EAGER_DROP, "drop without a budget",
                         "has no receive budget beyond which it could DROP",
                         b -> b.group(highThroughput(Layout.FLAT).eager().overflow(OverflowPolicy.DROP))),
-                Breach.misuse(Rule.EAGER_BOUND, "an eager group of 2^31 tokens", "could receive",
+                Breach.unseen(Rule.EAGER_BOUND, "an eager group of 2^31 tokens", "could receive",
                         b -> b.group(highThroughput(Layout.FLAT).eager().maxTokensPerRank(1 << 30).topK(8))),
                 Breach.error(Rule.SMS, "more SMs than there are", "maxSms is 1000",
                         b -> b.group(lowLatency(Layout.EXPERT_MAJOR).maxSms(1000))),
