@@ -1,4 +1,7 @@
-/* Stands for an NCCL EP library of API version 1 in a test of the binding: it destroys a tensor without a look at its size. */
+/*
+ * Stands for an NCCL EP library of API version 1 in a test of the binding: it destroys a tensor without a look at its
+ * size. It stands for the CUDA runtime and NCCL beneath as well, as far as a loader asks them.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -7,6 +10,25 @@ typedef struct {
     uint32_t magic;
     char rest[40];
 } tensor;
+
+int cudaRuntimeGetVersion(int* version) {
+    *version = 13000;
+    return 0;
+}
+
+void cudaGraphLaunch(void) {
+}
+
+int ncclGetVersion(int* version) {
+    *version = 23007;
+    return 0;
+}
+
+void ncclCommWindowRegister(void) {
+}
+
+void ncclEpUpdateHandle(void) {
+}
 
 int ncclEpGetVersion(int* version) {
     *version = 100;

@@ -151,12 +151,10 @@ class LibraryFailureModesTest {
     /** With it go F4, one live handle per group, and F5, the parity of captured operations. */
     @Test
     void f05ApiVersion1IsRefusedInOneSentence() throws Exception {
-        String emulator = System.getProperty("nccl4j.emulator.library");
+        String library = System.getProperty("nccl4j.test.libraries") + "/libapi_version_1.so";
         try (ChildJvm jvm = ChildJvm.start(EpGenerationProbe.class,
-                Map.of("JDK_JAVA_OPTIONS",
-                        "-Dnccl4j.cudart.library=" + emulator + " -Dnccl4j.nccl.library=" + emulator
-                                + " -Dnccl4j.nccl_ep.library=" + System.getProperty("nccl4j.test.libraries")
-                                + "/libapi_version_1.so"))) {
+                Map.of("JDK_JAVA_OPTIONS", "-Dnccl4j.cudart.library=" + library + " -Dnccl4j.nccl.library=" + library
+                        + " -Dnccl4j.nccl_ep.library=" + library))) {
             assertThat(jvm.awaitEnd().lines().filter(line -> line.startsWith("refused: "))).singleElement().asString()
                     .contains("API version 1", "install NCCL EP of NVIDIA/nccl-extensions");
         }
