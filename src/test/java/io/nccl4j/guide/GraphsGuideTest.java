@@ -28,13 +28,6 @@ import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.testing.MoeRank;
 import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.List;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
-import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 
 /** The examples of docs/graphs.md as programs: they run on the emulator, and they are what the guide shows. */
@@ -266,23 +259,6 @@ class GraphsGuideTest {
 
     @Test
     void theGuideShowsTheseExamples() throws IOException {
-        String source = Files.readString(Path.of("src/test/java/io/nccl4j/guide/GraphsGuideTest.java"));
-        String guide = Files.readString(Path.of("docs/graphs.md"));
-        List<String> examples = new ArrayList<>();
-        Matcher example = Pattern
-                .compile("^( *)// example (\\w+)\\n(.*?)^ *// end\\n", Pattern.MULTILINE | Pattern.DOTALL)
-                .matcher(source);
-        while (example.find()) {
-            int indent = example.group(1).length();
-            String code = example.group(3).lines().map(line -> line.isEmpty() ? line : line.substring(indent))
-                    .collect(Collectors.joining("\n", "```java\n", "\n```"));
-            assertThat(guide).as("example %s", example.group(2)).contains(code);
-            examples.add(code);
-        }
-        assertThat(examples).hasSize(6);
-        Matcher shown = Pattern.compile("```java\\n.*?\\n```", Pattern.DOTALL).matcher(guide);
-        while (shown.find()) {
-            assertThat(examples).contains(shown.group());
-        }
+        GuideExamples.assertShown(GraphsGuideTest.class, "docs/graphs.md", 6);
     }
 }

@@ -20,14 +20,7 @@ import java.io.IOException;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.MemorySegment;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
-import java.util.List;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
-import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
@@ -115,23 +108,6 @@ class KernelsGuideTest {
 
     @Test
     void theGuideShowsTheseExamples() throws IOException {
-        String source = Files.readString(Path.of("src/test/java/io/nccl4j/guide/KernelsGuideTest.java"));
-        String guide = Files.readString(Path.of("docs/kernels.md"));
-        List<String> examples = new ArrayList<>();
-        Matcher example = Pattern
-                .compile("^( *)// example (\\w+)\\n(.*?)^ *// end\\n", Pattern.MULTILINE | Pattern.DOTALL)
-                .matcher(source);
-        while (example.find()) {
-            int indent = example.group(1).length();
-            String code = example.group(3).lines().map(line -> line.isEmpty() ? line : line.substring(indent))
-                    .collect(Collectors.joining("\n", "```java\n", "\n```"));
-            assertThat(guide).as("example %s", example.group(2)).contains(code);
-            examples.add(code);
-        }
-        assertThat(examples).hasSize(2);
-        Matcher shown = Pattern.compile("```java\\n.*?\\n```", Pattern.DOTALL).matcher(guide);
-        while (shown.find()) {
-            assertThat(examples).contains(shown.group());
-        }
+        GuideExamples.assertShown(KernelsGuideTest.class, "docs/kernels.md", 2);
     }
 }
