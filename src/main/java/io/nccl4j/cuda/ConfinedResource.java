@@ -1,6 +1,7 @@
 package io.nccl4j.cuda;
 
 import io.nccl4j.NativeObject;
+import io.nccl4j.internal.DeviceChanges;
 import java.util.function.IntSupplier;
 
 /**
@@ -25,6 +26,7 @@ abstract class ConfinedResource extends DeviceResource {
         address();
         checkBind();
         owner = Thread.currentThread();
+        DeviceChanges.of(device().ordinal()).add();
     }
 
     /** Throws if it cannot change its thread now. */

@@ -9,6 +9,7 @@ import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
+import io.nccl4j.internal.DeviceChanges;
 import io.nccl4j.internal.DeviceThread;
 import io.nccl4j.internal.EmulatorReason;
 import io.nccl4j.internal.LibraryLoader;
@@ -37,6 +38,7 @@ public final class CudaDevice {
     private static final Map<Integer, CudaDevice> DEVICES = new ConcurrentHashMap<>();
 
     private final int ordinal;
+    private final DeviceChanges changes;
     private final Set<StreamActivity> streams = ConcurrentHashMap.newKeySet();
     /** Of pinned memory. */
     private final Set<Arena> hostMemory = new HashSet<>();
@@ -47,6 +49,7 @@ public final class CudaDevice {
 
     private CudaDevice(int ordinal) {
         this.ordinal = ordinal;
+        this.changes = DeviceChanges.of(ordinal);
     }
 
     /**
@@ -295,6 +298,7 @@ public final class CudaDevice {
         }
         hostMemory.clear();
         generation++;
+        changes.add();
     }
 
     /** Pinned memory of the device lives as long as {@code arena}, which a reset closes. */
@@ -348,6 +352,7 @@ public final class CudaDevice {
             synchronized (this) {
                 if (failure == null) {
                     failure = e;
+                    changes.add();
                     LOG.error("{} is lost: {}", this, e.getMessage());
                 }
             }

@@ -279,13 +279,16 @@ public final class EpBuffers extends NativeObject {
             checkOwner(user);
         }
         if (count != callTokens) {
-            routing.rows(count);
-            tokens.rows(count);
-            if (scales != null) {
-                scales.rows(count);
+            if (count < 0 || count > maxTokens()) {
+                routing.rows(count);
             }
-            weights.rows(count);
-            combined.rows(count);
+            routing.setRows(count);
+            tokens.setRows(count);
+            if (scales != null) {
+                scales.setRows(count);
+            }
+            weights.setRows(count);
+            combined.setRows(count);
             callTokens = count;
         }
     }

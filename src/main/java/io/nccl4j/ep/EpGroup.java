@@ -12,6 +12,7 @@ import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
+import io.nccl4j.internal.DeviceChanges;
 import io.nccl4j.internal.DeviceThread;
 import io.nccl4j.internal.HotCalls;
 import io.nccl4j.internal.LibraryLoader;
@@ -42,11 +43,16 @@ import org.slf4j.LoggerFactory;
  */
 public final class EpGroup extends NativeObject {
     private static final Logger LOG = LoggerFactory.getLogger(EpGroup.class);
+    private static final int NEVER = -1;
 
     private final Communicator communicator;
     private final CudaDevice device;
     private final EpGroupConfig config;
     private final boolean checked;
+    private final DeviceChanges changes;
+    /** Changes of the device when the group was last found usable, on the stream below. */
+    private int usableAt = NEVER;
+    private @Nullable CudaStream usableOn;
     private final DeviceLimits limits;
     private final EpSizing sizing;
     private final @Nullable AllocatorHooks hooks;
@@ -65,6 +71,7 @@ public final class EpGroup extends NativeObject {
         this.device = communicator.device();
         this.config = config;
         this.checked = config.isChecked();
+        this.changes = DeviceChanges.of(device.ordinal());
         this.limits = limits;
         this.sizing = EpSizing.of(config, communicator.size());
         this.hooks = hooks;
@@ -433,30 +440,38 @@ public final class EpGroup extends NativeObject {
         }
     }
 
-    /** The first question of every call: the right thread, and nothing that has failed before. */
+    /** Refuses a use by another thread, or after something has failed. */
     void checkUse() {
         address();
-        if (!owner.isHereWith(device)) {
-            checkThread("use");
-        }
-        if (!communicator.isUsable()) {
-            communicator.checkUsable();
-        }
-        if (hooks != null && hooks.hasFailed()) {
-            hooks.rethrow();
-        }
+        checkThread("use");
+        communicator.checkUsable();
+        rethrowAllocatorFailure();
     }
 
-    /** The same for a call that enqueues. */
-    void checkCall(CudaStream stream) {
-        checkUse();
-        if (stream.device() != device) {
-            checkDevice(stream, stream.device());
+    /**
+     * The first question of every call that enqueues: whether this thread may use the group and the stream now. Asked
+     * again only when something has changed. Returns the changes of the device so far.
+     */
+    int checkCall(CudaStream stream) {
+        int now = changes.count();
+        if (now != usableAt || stream != usableOn || !owner.isHereWith(device)) {
+            checkUse(stream);
+            // An allocator may fail in any call, and only the runtime knows what another library does to the device.
+            boolean mayChangeUnseen = hooks != null || checked || CaptureScope.isOpen();
+            usableAt = mayChangeUnseen ? NEVER : now;
+            usableOn = stream;
         }
+        return now;
+    }
+
+    private void checkUse(CudaStream stream) {
+        checkUse();
+        checkDevice(stream, stream.device());
+        stream.checkThread("a call of " + label());
         if (checked) {
             checkDeviceNow();
         }
-        if (!stream.isCapturing() && CaptureScope.isOpen()) {
+        if (!stream.isCapturing()) {
             CaptureScope.refuse("an operation of " + label() + " on " + stream,
                     "the stream takes no part in the capture; use the stream that captures, or let this one wait for "
                             + "an event of it");
@@ -475,7 +490,13 @@ public final class EpGroup extends NativeObject {
         Rule.DEVICE.refuseIf(other != device, "%s is of %s: %s works on %s", what, other, this, device);
     }
 
-    void checkDevices(EpTensor... tensors) {
+    /** The memory of all of them is open, and of this device and communicator. */
+    void checkTensors(EpStruct struct) {
+        struct.checkOpen();
+        checkDevices(struct.tensors());
+    }
+
+    private void checkDevices(EpTensor... tensors) {
         for (EpTensor tensor : tensors) {
             checkDevice(tensor, tensor.memory().device());
             Window window = tensor.window();
@@ -490,7 +511,7 @@ public final class EpGroup extends NativeObject {
         RoutingRules.checkRouting(shape, topkIdx.facts());
         RoutingRules.checkInfo(shape, info == null ? null : info.facts());
         if (info != null) {
-            checkDevices(info.tensors());
+            checkTensors(info);
         }
     }
 
@@ -548,6 +569,7 @@ public final class EpGroup extends NativeObject {
 
     /** Destroys natively, {@code ncclEpGroupDestroy}: collective, so with a limit. */
     private void release(long released, Deadline deadline) {
+        usableAt = NEVER;
         mask.close();
         String reason = communicator.lostForCollectives();
         if (reason == null && !device.awaitLastUse(deadline.remaining())) {

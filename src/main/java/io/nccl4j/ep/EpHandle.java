@@ -88,13 +88,14 @@ public final class EpHandle extends NativeObject {
      */
     public void update(EpTensor topkIdx, @Nullable LayoutInfo info, CudaStream stream) {
         long self = address();
-        group.checkCall(stream);
+        int changes = group.checkCall(stream);
         if (topkIdx.rows() > maxTokens || !topkIdx.isChecked(shape)
-                || info != null && !info.isChecked(shape, null, null, null, 0)) {
+                || info != null && !info.isChecked(shape, null, null, null, 0, changes)) {
             group.checkUpdate(shape, topkIdx, info);
             topkIdx.checked(shape);
             if (info != null) {
-                info.checked(new CheckedArguments(shape, null, null, null, new EpTensor[0], info.tensors()));
+                info.checked(
+                        new CheckedArguments(shape, null, null, null, 0, changes, new EpTensor[0], info.tensors()));
             }
         }
         enqueueUpdate(self, topkIdx, info, stream);
@@ -177,20 +178,20 @@ public final class EpHandle extends NativeObject {
     public void dispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
             @Nullable DispatchConfig config, CudaStream stream) {
         long self = address();
-        group.checkCall(stream);
-        if (eager || !inputs.isChecked(shape, outputs, info, config, state.tokens())) {
-            checkDispatch(inputs, outputs, info, config, stream);
+        int changes = group.checkCall(stream);
+        if (!inputs.isChecked(shape, outputs, info, config, state.tokens(), changes)) {
+            checkDispatch(inputs, outputs, info, config, stream, changes);
         }
         enqueueDispatch(self, inputs, outputs, info, config, stream);
     }
 
     private void checkDispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
-            @Nullable DispatchConfig config, CudaStream stream) {
+            @Nullable DispatchConfig config, CudaStream stream, int changes) {
         long count = state.tokensFor("dispatch", inputs.tokens().rows());
-        group.checkDevices(inputs.tensors());
-        group.checkDevices(outputs.tensors());
+        group.checkTensors(inputs);
+        group.checkTensors(outputs);
         if (info != null) {
-            group.checkDevices(info.tensors());
+            group.checkTensors(info);
         }
         DispatchConfig how = config == null ? DispatchConfig.defaults() : config;
         LayerTensors.Dispatch given = new LayerTensors.Dispatch(inputs.tokens().facts(),
@@ -204,8 +205,11 @@ public final class EpHandle extends NativeObject {
         Rule.EAGER_CAPTURE.refuseIf(eager && stream.isCapturing(),
                 "dispatch cannot be captured into a graph: the group is eager and reads counts on the host; give it "
                         + "maxReceiveRows, or leave dispatch between captured segments");
-        inputs.checked(new CheckedArguments(shape, outputs, info, config, inputs.tensors(), outputs.tensors(),
-                info == null ? new EpTensor[0] : info.tensors()));
+        // An eager group's outputs fit the counts of one update only.
+        if (!eager) {
+            inputs.checked(new CheckedArguments(shape, outputs, info, config, count, changes, inputs.tensors(),
+                    outputs.tensors(), info == null ? new EpTensor[0] : info.tensors()));
+        }
     }
 
     private void enqueueDispatch(long self, DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info,
@@ -256,17 +260,18 @@ public final class EpHandle extends NativeObject {
     public void combine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config,
             CudaStream stream) {
         long self = address();
-        group.checkCall(stream);
-        if (eager || !outputs.isChecked(shape, inputs, config, null, state.tokens())) {
-            checkCombine(inputs, outputs, config);
+        int changes = group.checkCall(stream);
+        if (!outputs.isChecked(shape, inputs, config, null, state.tokens(), changes)) {
+            checkCombine(inputs, outputs, config, changes);
         }
         enqueueCombine(self, inputs, outputs, config, stream);
     }
 
-    private void checkCombine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config) {
+    private void checkCombine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config,
+            int changes) {
         long count = state.tokensFor("combine", outputs.tokens().rows());
-        group.checkDevices(inputs.tensors());
-        group.checkDevices(outputs.tensors());
+        group.checkTensors(inputs);
+        group.checkTensors(outputs);
         CombineConfig how = config == null ? CombineConfig.defaults() : config;
         LayerTensors.Combine given = new LayerTensors.Combine(inputs.tokens().facts(), EpTensor.facts(inputs.weights()),
                 EpTensor.facts(inputs.scales()), outputs.tokens().facts(), EpTensor.facts(outputs.weights()));
@@ -275,7 +280,10 @@ public final class EpHandle extends NativeObject {
         } else {
             HighThroughputRules.checkCombine(shape, count, given, how, state.dispatchedRows());
         }
-        outputs.checked(new CheckedArguments(shape, inputs, config, null, outputs.tensors(), inputs.tensors()));
+        if (!eager) {
+            outputs.checked(new CheckedArguments(shape, inputs, config, null, count, changes, outputs.tensors(),
+                    inputs.tensors()));
+        }
     }
 
     private void enqueueCombine(long self, CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config,

@@ -53,16 +53,16 @@ abstract class EpStruct {
         return tensor == null ? MemorySegment.NULL : MemorySegment.ofAddress(tensor.descriptor());
     }
 
-    /**
-     * Its address, for as long as it is reachable.
-     *
-     * @throws IllegalStateException if the memory or window of one of the tensors is closed
-     */
+    /** Its address, for as long as it is reachable. */
     final long address() {
+        return address;
+    }
+
+    /** @throws IllegalStateException if the memory or window of one of the tensors is closed */
+    final void checkOpen() {
         if (isClosed()) {
             throw new IllegalStateException(this + " cannot be used: memory or a window of it is closed");
         }
-        return address;
     }
 
     final boolean isClosed() {
@@ -81,9 +81,9 @@ abstract class EpStruct {
 
     /** Whether it was checked last for handles of {@code shape}, together with the rest. */
     final boolean isChecked(HandleShape shape, @Nullable Object second, @Nullable Object third, @Nullable Object fourth,
-            long tokens) {
+            long tokens, int changes) {
         CheckedArguments last = checked;
-        return last != null && last.hold(shape, second, third, fourth, tokens);
+        return last != null && last.hold(shape, second, third, fourth, tokens, changes);
     }
 
     final void checked(CheckedArguments arguments) {

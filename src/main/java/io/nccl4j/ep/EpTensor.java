@@ -6,6 +6,7 @@ import io.nccl4j.NativeObject;
 import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.bindings.ncclep.ncclEpTensor;
 import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.internal.DeviceChanges;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
 import io.nccl4j.nccl.WindowSlice;
@@ -32,6 +33,7 @@ public final class EpTensor {
     /** The descriptor; the extents stand behind it. Freed when this tensor is collected. */
     private final MemorySegment struct;
     private final long descriptor;
+    private final DeviceChanges changes;
     private long rows;
     private boolean fixed;
     private @Nullable Object checked;
@@ -62,6 +64,7 @@ public final class EpTensor {
         ncclEpTensor.sizes(struct, struct.asSlice(size));
         MemorySegment.copy(shape, 0, struct, JAVA_LONG, size, shape.length);
         this.descriptor = struct.address();
+        this.changes = DeviceChanges.of(memory.device().ordinal());
     }
 
     private static void checkExtents(long[] shape, DataType type, long bytes) {
@@ -120,9 +123,17 @@ public final class EpTensor {
         if (holder.isClosed()) {
             throw closed();
         }
+        if (rows != count) {
+            setRows(count);
+            changes.add();
+        }
+        return this;
+    }
+
+    /** The same without a check, for the descriptors that {@link EpBuffers} keeps for its calls. */
+    void setRows(long count) {
         rows = count;
         struct.set(JAVA_LONG, ncclEpTensor.sizeof(), count);
-        return this;
     }
 
     private void refuseRows(long count) {

@@ -54,21 +54,20 @@ final class HandleState {
     }
 
     private void route(@Nullable EpTensor topkIdx, long count) {
-        if (tokens != count || routing != topkIdx) {
+        if (tokens != count) {
+            tokens = count;
             group.change();
         }
-        tokens = count;
-        routing = topkIdx;
+        if (routing != topkIdx) {
+            routing = topkIdx;
+            group.change();
+        }
     }
 
     /** @param rows of the outputs */
     void dispatched(CudaStream stream, long rows) {
         dispatch.enqueued(stream);
-        if (dispatchedTokens != tokens || dispatchedRouting != routing) {
-            group.change();
-        }
-        dispatchedTokens = tokens;
-        dispatchedRouting = routing;
+        dispatchedAs(routing, tokens);
         dispatchedRows = rows;
         if (lowLatency && stream.isCapturing()) {
             captured().routed(routing, tokens);
@@ -97,8 +96,17 @@ final class HandleState {
             if (count != tokens && tokens != NONE) {
                 route(null, NONE);
             }
-        } else if (dispatchedTokens != count || dispatchedRouting != source) {
+        } else {
+            dispatchedAs(source, count);
+        }
+    }
+
+    private void dispatchedAs(@Nullable EpTensor source, long count) {
+        if (dispatchedTokens != count) {
             dispatchedTokens = count;
+            group.change();
+        }
+        if (dispatchedRouting != source) {
             dispatchedRouting = source;
             group.change();
         }

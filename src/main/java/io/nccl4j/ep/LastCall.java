@@ -15,7 +15,15 @@ final class LastCall {
 
     /** It was enqueued on, or captured from, the stream. */
     void enqueued(CudaStream stream) {
-        CaptureScope capture = stream.isCapturing() ? CaptureScope.current() : null;
+        if (stream.isCapturing()) {
+            captured(CaptureScope.current());
+        } else if (!done || captured != null) {
+            captured = null;
+            done = true;
+        }
+    }
+
+    private void captured(@Nullable CaptureScope capture) {
         captured = capture;
         done = capture == null;
         if (capture != null) {

@@ -47,6 +47,7 @@ public final class CaptureScope {
         CaptureScope scope = new CaptureScope(global);
         CURRENT.set(scope);
         OPEN.incrementAndGet();
+        DeviceChanges.addToAll();
         if (global) {
             GLOBAL.add(Thread.currentThread());
         }
@@ -58,6 +59,7 @@ public final class CaptureScope {
         ends.forEach(Runnable::run);
         CURRENT.remove();
         OPEN.decrementAndGet();
+        DeviceChanges.addToAll();
         if (global) {
             GLOBAL.remove(Thread.currentThread());
         }

@@ -7,6 +7,7 @@ import io.nccl4j.bindings.nccl.Nccl;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.Deadline;
+import io.nccl4j.internal.DeviceChanges;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
@@ -40,6 +41,7 @@ final class CommunicatorState {
 
     private final CudaDevice device;
     private final int generation;
+    private final DeviceChanges changes;
     private final List<UnderWay> underWay = new ArrayList<>();
     private volatile @Nullable NcclException failure;
     private volatile @Nullable String abandoned;
@@ -48,6 +50,7 @@ final class CommunicatorState {
     CommunicatorState(CudaDevice device) {
         this.device = device;
         this.generation = device.generation();
+        this.changes = DeviceChanges.of(device.ordinal());
     }
 
     /** Why nothing native must happen to it and to what belongs to it any more; null if it may. */
@@ -77,6 +80,7 @@ final class CommunicatorState {
     synchronized void abandon(String reason) {
         if (abandoned == null) {
             abandoned = reason;
+            changes.add();
         }
     }
 
@@ -110,6 +114,7 @@ final class CommunicatorState {
         if (failure == null) {
             LOG.error("{} is lost: {}", communicator, e.getMessage());
             failure = e;
+            changes.add();
         }
     }
 
@@ -136,6 +141,7 @@ final class CommunicatorState {
             ended = false;
             // It may be at work in there at any time from now on, so nothing else must be.
             stuck = call + " has not returned in time";
+            changes.add();
             throw e;
         } finally {
             if (ended) {

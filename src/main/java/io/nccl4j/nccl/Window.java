@@ -8,6 +8,7 @@ import io.nccl4j.bindings.nccl.Nccl;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
+import io.nccl4j.internal.DeviceChanges;
 import io.nccl4j.internal.Ownership;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -109,6 +110,7 @@ public final class Window extends NativeObject {
 
     /** Deregisters, {@code ncclCommWindowDeregister}. Collective. */
     private void release(long released, Deadline deadline) {
+        DeviceChanges.of(communicator.device().ordinal()).add();
         String reason = communicator.lostForCollectives();
         if (reason == null && !communicator.device().awaitLastUse(deadline.remaining())) {
             reason = "work that may use it is still pending after " + deadline;

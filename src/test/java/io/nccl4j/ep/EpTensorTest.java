@@ -69,7 +69,7 @@ class EpTensorTest {
                         .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("takes 1280 bytes: the memory has 1024");
                 window.close();
-                assertThatThrownBy(outputs::address).isInstanceOf(IllegalStateException.class)
+                assertThatThrownBy(outputs::checkOpen).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("closed");
                 assertThatThrownBy(tensor::address).isInstanceOf(IllegalStateException.class);
             }

@@ -1,0 +1,135 @@
+package io.nccl4j.ep;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.nccl4j.cuda.CudaGraph;
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.nccl.DataType;
+import java.util.concurrent.CompletableFuture;
+import org.junit.jupiter.api.Test;
+
+/** A call that was right is refused once something has changed, though its arguments are the same objects. */
+@EmulatedRanks(1)
+class CheckedCallTest {
+    /** A layer whose three calls have been made twice, so that all is checked. */
+    private static RuleBench.Calls checkedCalls(RuleBench bench, Layout layout) {
+        RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(layout));
+        return calls.update().dispatch().combine().update().dispatch().combine().await();
+    }
+
+    @Test
+    void anotherNumberOfRowsOfAnOutput(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                RuleBench.Calls calls = checkedCalls(bench, Layout.EXPERT_MAJOR);
+                calls.outputs.tokens().rows(calls.outputs.tokens().rows() - 1);
+                assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalArgumentException.class);
+                calls.outputs.tokens().rows(calls.outputs.tokens().rows() + 1);
+                calls.dispatch();
+                calls.combineOutputs.tokens().rows(RuleBench.TOKENS - 1);
+                assertThatThrownBy(calls::combine).isInstanceOf(IllegalArgumentException.class);
+                calls.combineOutputs.tokens().rows(RuleBench.TOKENS);
+                calls.combine().await();
+            }
+        });
+    }
+
+    @Test
+    void anotherNumberOfTokensOfTheUpdate(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                RuleBench.Calls calls = checkedCalls(bench, Layout.RANK_MAJOR);
+                calls.routing.rows(RuleBench.TOKENS / 2);
+                calls.update();
+                assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalArgumentException.class);
+                calls.inputs.tokens().rows(RuleBench.TOKENS / 2);
+                assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalArgumentException.class);
+                calls.weights.rows(RuleBench.TOKENS / 2);
+                calls.dispatch().await();
+            }
+        });
+    }
+
+    @Test
+    void aClosedWindow(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT));
+                EpTensor tokens = bench.windowed(DataType.BFLOAT16, RuleBench.TOKENS, RuleBench.HT_HIDDEN);
+                calls.inputs = DispatchInputs.of(tokens, calls.weights);
+                calls.update().dispatch().update().dispatch().await();
+                tokens.window().close();
+                assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("memory or a window of it is closed");
+            }
+        });
+    }
+
+    @Test
+    void aClosedStream(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                RuleBench.Calls calls = checkedCalls(bench, Layout.EXPERT_MAJOR);
+                CudaStream other = CudaStream.create(rank.device());
+                calls.handle.update(calls.routing, other);
+                other.await(LayerOnRank.LIMIT);
+                other.close();
+                assertThatThrownBy(() -> calls.handle.update(calls.routing, other))
+                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("is closed");
+            }
+        });
+    }
+
+    @Test
+    void aStreamOfAnotherThread(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                RuleBench.Calls calls = checkedCalls(bench, Layout.EXPERT_MAJOR);
+                CudaStream foreign = CompletableFuture.supplyAsync(() -> CudaStream.create(rank.device())).join();
+                assertThatThrownBy(() -> calls.handle.update(calls.routing, foreign))
+                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to thread");
+                foreign.bindToCurrentThread();
+                calls.handle.update(calls.routing, foreign);
+                foreign.await(LayerOnRank.LIMIT);
+                CompletableFuture.runAsync(foreign::bindToCurrentThread).join();
+                assertThatThrownBy(() -> calls.handle.update(calls.routing, foreign))
+                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to thread");
+                foreign.bindToCurrentThread();
+                foreign.close();
+            }
+        });
+    }
+
+    @Test
+    void aCaptureOnAnotherStream(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank); CudaStream capturing = CudaStream.create(rank.device())) {
+                RuleBench.Calls calls = checkedCalls(bench, Layout.EXPERT_MAJOR);
+                try (CudaGraph graph = capturing.capture(() -> {
+                    assertThatThrownBy(calls::update).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("takes no part in the capture");
+                    calls.handle.update(calls.routing, capturing);
+                })) {
+                    assertThat(graph.isClosed()).isFalse();
+                }
+                calls.update().dispatch().combine().await();
+            }
+        });
+    }
+
+    @Test
+    @EmulatedRanks(value = 1, allowLeaks = true)
+    void aLostCommunicator(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            RuleBench bench = new RuleBench(rank);
+            RuleBench.Calls calls = checkedCalls(bench, Layout.EXPERT_MAJOR);
+            bench.communicator.abandon("the test says so");
+            assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("the test says so");
+            bench.close();
+        });
+    }
+}
