@@ -24,7 +24,8 @@ import org.slf4j.Logger;
 
 /** A JVM that runs a main class of the tests; ended with the test at the latest. */
 public final class ChildJvm implements Closeable {
-    private static final long LIMIT_SECONDS = 60;
+    /** Against hangs alone: on a busy machine a minute is not enough for eight JVMs to start. */
+    private static final long LIMIT_SECONDS = 600;
     private static final String END = "(end of output)";
 
     private final Process process;

@@ -16,7 +16,7 @@ import org.junit.jupiter.api.io.TempDir;
 /**
  * Eight ranks, each a JVM of its own: graphs of every algorithm and layout give what eager runs and the oracle give.
  */
-@Timeout(480)
+@Timeout(1800)
 class EightProcessesTest {
     private static final int RANKS = 8;
 

@@ -26,7 +26,7 @@ import java.util.List;
  * for everything that was right.
  */
 public final class ReplayingRankProcess {
-    private static final Duration LIMIT = Duration.ofSeconds(60);
+    private static final Duration LIMIT = Duration.ofSeconds(600);
     private static final int ODD_RANK = 3;
 
     private ReplayingRankProcess() {

@@ -19,8 +19,8 @@ import org.junit.jupiter.api.Test;
  */
 class HostileUseTest {
     private static final int SEQUENCES = 200;
-    /** Of all sequences together, beyond the minutes that were asked for. */
-    private static final int LIMIT_MINUTES = 8;
+    /** Of all sequences together, beyond the minutes that were asked for; against hangs alone. */
+    private static final int LIMIT_MINUTES = 30;
 
     @Test
     void noMistakeIsFatalAndEveryFailureIsDocumented() throws Exception {
