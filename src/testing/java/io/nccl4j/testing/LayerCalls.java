@@ -21,6 +21,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class LayerCalls {
     private final EpBuffers buffers;
+    private final EpTensor routing;
     private final @Nullable LayoutInfo updateInfo;
     private final @Nullable LayoutInfo dispatchInfo;
     private final DispatchInputs dispatchInputs;
@@ -36,6 +37,7 @@ public final class LayerCalls {
     /** Makes the structs for the buffers of a handle. */
     public LayerCalls(EpBuffers buffers) {
         this.buffers = buffers;
+        routing = buffers.routing();
         LayerKind kind = LayerKind.of(buffers.handle().group().config().algorithm(), buffers.handle().layout());
         LayoutInfo info = info(kind);
         updateInfo = kind.isLowLatency() ? null : info;
@@ -72,7 +74,7 @@ public final class LayerCalls {
 
     /** {@code ncclEpUpdateHandle}. */
     public void update(EpHandle handle, CudaStream stream) {
-        handle.update(buffers.routing(), updateInfo, stream);
+        handle.update(routing, updateInfo, stream);
     }
 
     /** {@code ncclEpDispatch}. */
