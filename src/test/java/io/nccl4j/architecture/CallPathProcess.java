@@ -42,9 +42,9 @@ final class CallPathProcess {
             EmulatedCluster.run(1, rank -> {
                 try (MoeRank moe = MoeRank.of(rank, kind, model)) {
                     MoeLayer other = moe.layer();
-                    step(other, new LayerCalls(other.buffers()), UNWATCHED, model, moe.stream());
+                    step(other, other.calls(), UNWATCHED, model, moe.stream());
                     MoeLayer layer = moe.layer();
-                    LayerCalls calls = new LayerCalls(layer.buffers());
+                    LayerCalls calls = layer.calls();
                     step(layer, calls, FIRST + kind + " ", model, moe.stream());
                     step(layer, calls, kind + " ", model, moe.stream());
                     if (kind == LayerKind.HT_EXPERT_MAJOR) {

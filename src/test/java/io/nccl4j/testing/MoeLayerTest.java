@@ -30,7 +30,7 @@ class MoeLayerTest {
         cluster.run(rank -> {
             try (MoeRank moe = MoeRank.of(rank, kind, model)) {
                 MoeLayer layer = moe.layer();
-                LayerCalls calls = new LayerCalls(layer.buffers());
+                LayerCalls calls = layer.calls();
                 EpHandle handle = layer.handle();
                 try (CudaGraphExec graph = layer.capture(model.shape().maxTokens(), moe.stream())) {
                     for (RoutingKind routing : ROUTINGS) {

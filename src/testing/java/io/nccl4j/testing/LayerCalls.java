@@ -13,55 +13,42 @@ import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.LayoutInfo;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The explicit calls of a layer, one method for each C function, on the tensors of its buffers: all rows, those that
- * route nothing included. The structs are made once.
+ * The arguments of a layer's explicit calls, made once, and the calls: one method for each C function.
+ *
+ * @param weights of routing, wherever the kind takes them
+ * @param updateInfo counters that update writes; null in low latency
+ * @param dispatchInfo counters that dispatch writes, or how it numbers experts
  */
-public final class LayerCalls {
-    private final EpBuffers buffers;
-    private final EpTensor routing;
-    private final @Nullable LayoutInfo updateInfo;
-    private final @Nullable LayoutInfo dispatchInfo;
-    private final DispatchInputs dispatchInputs;
-    private final DispatchOutputs dispatchOutputs;
-    private final CombineInputs combineInputs;
-    private final CombineOutputs combineOutputs;
-    /** Null for C's {@code NULL}. */
-    private final @Nullable DispatchConfig dispatchConfig;
-    private final @Nullable CombineConfig combineConfig;
-    private final DispatchConfig sendOnlyDispatch;
-    private final CombineConfig sendOnlyCombine;
+public record LayerCalls(EpTensor routing, EpTensor weights, @Nullable LayoutInfo updateInfo,
+        @Nullable LayoutInfo dispatchInfo, DispatchInputs inputs, DispatchOutputs outputs, CombineInputs combineInputs,
+        CombineOutputs combineOutputs, @Nullable DispatchConfig dispatchConfig, @Nullable CombineConfig combineConfig) {
 
-    /** Makes the structs for the buffers of a handle. */
-    public LayerCalls(EpBuffers buffers) {
-        this.buffers = buffers;
-        routing = buffers.routing();
+    /** On the tensors of buffers: all rows, those that route nothing included. */
+    public static LayerCalls of(EpBuffers buffers) {
         LayerKind kind = LayerKind.of(buffers.handle().group().config().algorithm(), buffers.handle().layout());
-        LayoutInfo info = info(kind);
-        updateInfo = kind.isLowLatency() ? null : info;
-        dispatchInfo = kind.isLowLatency() ? info : null;
+        LayoutInfo info = info(buffers, kind);
         // This kind takes the weights in combine, the others in dispatch.
         boolean home = kind == LayerKind.LL_EXPERT_MAJOR;
-        EpTensor indices = kind.hasRowPerExpert() ? null : buffers.receivedIndices();
-        boolean forwarded = buffers.config().dispatchRecipe() == DispatchRecipe.QUANT_FWD;
+        EpTensor weights = home ? null : buffers.weights();
         boolean scaled = buffers.config().dispatchRecipe() != DispatchRecipe.NONE;
+        boolean forwarded = buffers.config().dispatchRecipe() == DispatchRecipe.QUANT_FWD;
         boolean quantised = buffers.config().combineRecipe() != CombineRecipe.NONE;
-        dispatchInputs = DispatchInputs.of(buffers.tokens(), home ? null : buffers.weights(),
-                forwarded ? buffers.scales() : null);
-        dispatchOutputs = DispatchOutputs.of(buffers.received(), home ? null : buffers.receivedWeights(), indices,
-                scaled ? buffers.receivedScales() : null);
-        combineInputs = CombineInputs.of(buffers.expertOutputs(), null,
-                quantised ? buffers.expertOutputScales() : null);
-        combineOutputs = CombineOutputs.of(buffers.combined(), home ? buffers.weights() : null);
-        dispatchConfig = scaled ? buffers.dispatchConfig() : null;
-        combineConfig = quantised ? buffers.combineConfig() : null;
-        sendOnlyDispatch = buffers.dispatchConfig().sendOnly();
-        sendOnlyCombine = buffers.combineConfig().sendOnly();
+        return new LayerCalls(buffers.routing(), buffers.weights(), kind.isLowLatency() ? null : info,
+                kind.isLowLatency() ? info : null,
+                DispatchInputs.of(buffers.tokens(), weights, forwarded ? buffers.scales() : null),
+                DispatchOutputs.of(buffers.received(), home ? null : buffers.receivedWeights(),
+                        kind.hasRowPerExpert() ? null : buffers.receivedIndices(),
+                        scaled ? buffers.receivedScales() : null),
+                CombineInputs.of(buffers.expertOutputs(), null, quantised ? buffers.expertOutputScales() : null),
+                CombineOutputs.of(buffers.combined(), home ? buffers.weights() : null),
+                scaled ? buffers.dispatchConfig() : null, quantised ? buffers.combineConfig() : null);
     }
 
-    private LayoutInfo info(LayerKind kind) {
+    private static LayoutInfo info(EpBuffers buffers, LayerKind kind) {
         if (kind == LayerKind.LL_RANK_MAJOR) {
             return LayoutInfo.builder().sourceRankCounters(buffers.sourceRankCounts()).build();
         }
@@ -72,30 +59,46 @@ public final class LayerCalls {
         return kind.isLowLatency() ? info.build() : info.receivedTotal(buffers.receivedTotal()).build();
     }
 
+    /** The same with the halves of each call one after the other; low latency only. */
+    public LayerCalls staged() {
+        return new LayerCalls(routing, weights, updateInfo, dispatchInfo, inputs, outputs, combineInputs,
+                combineOutputs, (dispatchConfig == null ? DispatchConfig.defaults() : dispatchConfig).sendOnly(),
+                (combineConfig == null ? CombineConfig.defaults() : combineConfig).sendOnly());
+    }
+
+    /** The counters. */
+    public LayoutInfo counters() {
+        return updateInfo != null ? updateInfo : Objects.requireNonNull(dispatchInfo);
+    }
+
+    /** Sets T on tensors of the caller; those of buffers keep their shape. */
+    public void rows(long tokens) {
+        for (EpTensor tensor : new EpTensor[]{routing, weights, inputs.tokens(), inputs.scales(),
+                combineOutputs.tokens(), combineOutputs.weights()}) {
+            if (tensor != null) {
+                tensor.rows(tokens);
+            }
+        }
+    }
+
     /** {@code ncclEpUpdateHandle}. */
     public void update(EpHandle handle, CudaStream stream) {
         handle.update(routing, updateInfo, stream);
     }
 
-    /** {@code ncclEpDispatch}. */
+    /** {@code ncclEpDispatch}, and {@code ncclEpComplete} if that has sent only. */
     public void dispatch(EpHandle handle, CudaStream stream) {
-        handle.dispatch(dispatchInputs, dispatchOutputs, dispatchInfo, dispatchConfig, stream);
+        handle.dispatch(inputs, outputs, dispatchInfo, dispatchConfig, stream);
+        if (dispatchConfig != null && dispatchConfig.isSendOnly()) {
+            handle.complete();
+        }
     }
 
-    /** {@code ncclEpCombine}. */
+    /** {@code ncclEpCombine}, and {@code ncclEpComplete} if that has sent only. */
     public void combine(EpHandle handle, CudaStream stream) {
         handle.combine(combineInputs, combineOutputs, combineConfig, stream);
-    }
-
-    /** The send half of dispatch and {@code ncclEpComplete}; low latency only. */
-    public void stagedDispatch(EpHandle handle, CudaStream stream) {
-        handle.dispatch(dispatchInputs, dispatchOutputs, dispatchInfo, sendOnlyDispatch, stream);
-        handle.complete();
-    }
-
-    /** The send half of combine and {@code ncclEpComplete}; low latency only. */
-    public void stagedCombine(EpHandle handle, CudaStream stream) {
-        handle.combine(combineInputs, combineOutputs, sendOnlyCombine, stream);
-        handle.complete();
+        if (combineConfig != null && combineConfig.isSendOnly()) {
+            handle.complete();
+        }
     }
 }

@@ -13,63 +13,117 @@ import io.nccl4j.oracle.LowLatencyRankMajor;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RankOutputs;
 import io.nccl4j.oracle.ReceiveBudget;
+import io.nccl4j.oracle.Rows;
+import io.nccl4j.oracle.RowsWritten;
 import io.nccl4j.oracle.Source;
+import io.nccl4j.oracle.WeightGradients;
 import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The rows that a layer must give for what all ranks send, with the roundings that NCCL EP documents. Which of its
  * weights survives if a token names an expert twice is open in high throughput, so such tokens are for low latency
  * only.
  *
- * @param inputs as experts see them
- * @param format of the rows
+ * @param inputs as they are received
+ * @param format of combined rows, {@code hidden} elements each
  * @param budget of received rows in high throughput
  * @param mode of high throughput with {@code hasRowPerExpert}
  * @param alignment of the experts' zones there
- * @param fourBits whether rows come home in four bits, by the scales of {@link MoeLayer}; low latency only
+ * @param fourBits whether rows come home in four bits, by {@link #outputScale}; low latency only
  */
-public record LayerOracle(LayerKind kind, GlobalInputs inputs, NumberFormat format, int hidden, ExpertFunction experts,
+public record LayerOracle(LayerKind kind, GlobalInputs inputs, NumberFormat format, int hidden, RowFunction experts,
         ReceiveBudget budget, ExpertMajorMode mode, int alignment, boolean fourBits) {
+    /** The largest product of a value in four bits and a block's scale. */
+    private static final float LARGEST = 2688;
+
+    /**
+     * All that a rank's dispatch gives; null and 0 for what the kind does not have.
+     *
+     * @param counters of experts, or of source ranks
+     */
+    public record Received(Rows tokens, @Nullable Rows scales, long @Nullable [] indices, float @Nullable [] weights,
+            long[] counters, long @Nullable [] offsets, long total) {
+    }
+
+    /**
+     * Compares what a rank has received.
+     *
+     * @param global whether received indices are experts' global numbers
+     * @param written which rows a dispatch of high throughput writes
+     * @param untouched what outputs were filled with before; null for no check of rows that are not in use
+     */
+    public void verify(int rank, Received actual, boolean global, RowsWritten written, @Nullable Byte untouched) {
+        switch (kind) {
+            case LL_EXPERT_MAJOR -> LowLatencyExpertMajor.dispatch(inputs, rank).verify(actual.tokens, actual.scales,
+                    ints(actual.counters), untouched);
+            case LL_RANK_MAJOR -> LowLatencyRankMajor.dispatch(inputs, rank).verify(actual.tokens, actual.scales,
+                    ints(actual.indices), actual.weights, ints(actual.counters), global, untouched);
+            case HT_FLAT -> {
+                HighThroughputFlat.Received expected = HighThroughputFlat.dispatch(inputs, flatSlots(), rank);
+                expected.verifyCounters(ints(actual.counters), actual.total);
+                expected.verify(new HighThroughputFlat.Outputs(actual.tokens, actual.scales, actual.indices,
+                        actual.weights), global, written, untouched);
+            }
+            case HT_EXPERT_MAJOR -> {
+                HighThroughputExpertMajor.Received expected = HighThroughputExpertMajor.dispatch(inputs, zoneSlots(),
+                        rank);
+                expected.verifyCounters(actual.counters, actual.offsets, actual.total);
+                expected.verify(new HighThroughputExpertMajor.Outputs(actual.tokens, actual.scales, actual.weights),
+                        written, untouched);
+            }
+        }
+    }
+
+    private static int[] ints(long[] values) {
+        return Arrays.stream(values).mapToInt(Math::toIntExact).toArray();
+    }
 
     /** The combined rows of a rank's tokens. */
     public byte[][] combined(int rank) {
+        ExpertOutputs unweighted = (expert, source) -> experts.output(new int[]{expert}, new float[]{1},
+                inputs.token(source), inputs.scales(source));
+        RankOutputs summed = (at, source) -> output(source, inTopKOrder(source, at));
         return switch (kind) {
             case LL_EXPERT_MAJOR -> {
                 float[][] weights = inputs.weights()[rank];
-                ExpertOutputs outputs = (expert, source) -> experts.sum(new int[]{expert}, new float[]{1},
-                        inputs.token(source), format);
                 yield fourBits
-                        ? LowLatencyExpertMajor.combineNvfp4(inputs.routing(), rank, weights, outputs,
-                                RowRecipe::outputScale, hidden)
-                        : LowLatencyExpertMajor.combine(inputs.routing(), rank, weights, outputs, format, hidden);
+                        ? LowLatencyExpertMajor.combineNvfp4(inputs.routing(), rank, weights, unweighted,
+                                LayerOracle::outputScale, hidden)
+                        : LowLatencyExpertMajor.combine(inputs.routing(), rank, weights, unweighted, format, hidden);
             }
-            case LL_RANK_MAJOR -> {
-                RankOutputs outputs = (at, source) -> sum(source, inTopKOrder(source, at));
-                yield fourBits
-                        ? LowLatencyRankMajor.combineNvfp4(inputs.routing(), rank, outputs, RowRecipe::outputScale,
-                                hidden)
-                        : LowLatencyRankMajor.combine(inputs.routing(), rank, outputs, format, hidden);
-            }
+            case LL_RANK_MAJOR -> fourBits
+                    ? LowLatencyRankMajor.combineNvfp4(inputs.routing(), rank, summed, LayerOracle::outputScale, hidden)
+                    : LowLatencyRankMajor.combine(inputs.routing(), rank, summed, format, hidden);
             case HT_FLAT -> HighThroughputFlat.combine(flatSlots(), rank,
-                    (at, source) -> sum(source, ascending(source, at)), format, hidden);
+                    (at, source) -> output(source, ascending(source, at)), format, hidden);
             case HT_EXPERT_MAJOR -> HighThroughputExpertMajor.combine(zoneSlots(), rank,
-                    (expert, source) -> sum(source, new int[]{expert}), format, hidden);
+                    (expert, source) -> output(source, new int[]{expert}), format, hidden);
         };
     }
 
-    FlatSlots flatSlots() {
+    /** The combined gradients of weights of a rank's tokens, backward. */
+    public float[][] combinedWeights(int rank, WeightGradients gradients) {
+        return kind == LayerKind.HT_FLAT
+                ? HighThroughputFlat.combineWeights(flatSlots(), rank, gradients)
+                : HighThroughputExpertMajor.combineWeights(zoneSlots(), rank, gradients);
+    }
+
+    /** Where rows lie in HT_FLAT. */
+    public FlatSlots flatSlots() {
         return new FlatSlots(inputs.routing(), budget);
     }
 
-    ExpertMajorSlots zoneSlots() {
+    /** Where rows lie in HT_EXPERT_MAJOR. */
+    public ExpertMajorSlots zoneSlots() {
         return new ExpertMajorSlots(inputs.routing(), budget, mode, alignment);
     }
 
-    /** The output of the experts for a token, by its weights. */
-    private byte[] sum(Source source, int[] chosen) {
+    /** The output of a rank's experts for a token, by its weights if it has any. */
+    private byte[] output(Source source, int[] chosen) {
         float[] weights = new float[chosen.length];
         boolean[] taken = new boolean[inputs.routing().shape().topK()];
-        for (int i = 0; i < chosen.length; i++) {
+        for (int i = 0; i < chosen.length && inputs.weights() != null; i++) {
             int k = 0;
             while (inputs.routing().expert(source, k) != chosen[i] || taken[k]) {
                 k++;
@@ -77,7 +131,7 @@ public record LayerOracle(LayerKind kind, GlobalInputs inputs, NumberFormat form
             taken[k] = true;
             weights[i] = inputs.weights(source)[k];
         }
-        return experts.sum(chosen, weights, inputs.token(source), format);
+        return experts.output(chosen, weights, inputs.token(source), inputs.scales(source));
     }
 
     private int[] inTopKOrder(Source source, int rank) {
@@ -89,5 +143,14 @@ public record LayerOracle(LayerKind kind, GlobalInputs inputs, NumberFormat form
     private int[] ascending(Source source, int rank) {
         int first = rank * inputs.routing().shape().localExperts();
         return Arrays.stream(inputs.routing().localExperts(source, rank)).map(local -> first + local).toArray();
+    }
+
+    /** The scale that experts give to a bfloat16 row that comes home in four bits. */
+    public static float outputScale(byte[] row) {
+        float largest = 0;
+        for (float value : NumberFormat.BFLOAT16.decodeRow(row)) {
+            largest = Math.max(largest, Math.abs(value));
+        }
+        return largest == 0 ? 1 : LARGEST / largest;
     }
 }

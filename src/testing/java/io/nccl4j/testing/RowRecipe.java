@@ -17,8 +17,6 @@ import org.jspecify.annotations.Nullable;
  */
 record RowRecipe(BufferConfig rows, boolean rounded) {
     private static final int BLOCK = 128;
-    /** The largest product of a value in four bits and a block's scale. */
-    private static final float LARGEST = 2688;
 
     boolean hasScales() {
         return rows.dispatchRecipe() != DispatchRecipe.NONE;
@@ -34,18 +32,6 @@ record RowRecipe(BufferConfig rows, boolean rounded) {
         return rows.combineRecipe() == CombineRecipe.NVFP4;
     }
 
-    int sentBytes() {
-        return rows.tokenElements() * rows.tokenType().byteSize();
-    }
-
-    int receivedBytes() {
-        return rows.tokenElements() * rows.receivedType().byteSize();
-    }
-
-    int scaleBytes() {
-        return hasScales() ? rows.scaleElements() * Float.BYTES : 0;
-    }
-
     /** The rows that are received of a batch. */
     GlobalInputs received(GlobalInputs batch) {
         return hasScales() ? BlockScaledFp8.quantise(batch, rounded) : batch;
@@ -57,7 +43,7 @@ record RowRecipe(BufferConfig rows, boolean rounded) {
     }
 
     /** A received row as experts see it. */
-    byte[] seen(byte[] row, byte @Nullable [] scales) {
+    private byte[] seen(byte[] row, byte @Nullable [] scales) {
         if (scales == null || !hasScales()) {
             return row;
         }
@@ -65,31 +51,16 @@ record RowRecipe(BufferConfig rows, boolean rounded) {
         for (int i = 0; i < values.length; i++) {
             values[i] *= NumberFormat.FLOAT32.get(scales, i / BLOCK);
         }
-        return NumberFormat.valueOf(rows.type().name()).encodeRow(values);
+        return format().encodeRow(values);
     }
 
-    /** The same for all tokens of a batch. */
-    GlobalInputs seen(GlobalInputs batch) {
-        if (!hasScales()) {
-            return batch;
-        }
-        GlobalInputs received = received(batch);
-        byte[][][] seen = new byte[received.tokens().length][][];
-        for (int rank = 0; rank < seen.length; rank++) {
-            seen[rank] = new byte[received.tokens()[rank].length][];
-            for (int token = 0; token < seen[rank].length; token++) {
-                seen[rank][token] = seen(received.tokens()[rank][token], received.scales()[rank][token]);
-            }
-        }
-        return new GlobalInputs(received.routing(), seen, null, received.weights());
+    /** Experts that see received rows as values. */
+    RowFunction experts(ExpertFunction function) {
+        return (chosen, weights, row, scales) -> function.sum(chosen, weights, seen(row, scales), format());
     }
 
-    /** The scale that experts give to a bfloat16 row that comes home in four bits. */
-    static float outputScale(byte[] row) {
-        float largest = 0;
-        for (float value : NumberFormat.BFLOAT16.decodeRow(row)) {
-            largest = Math.max(largest, Math.abs(value));
-        }
-        return largest == 0 ? 1 : LARGEST / largest;
+    /** The format of experts' outputs and combined rows. */
+    NumberFormat format() {
+        return NumberFormat.valueOf(rows.type().name());
     }
 }

@@ -50,10 +50,10 @@ class EagerDispatchTest {
                 PiecewiseGraph step = PiecewiseGraph.on(self.stream()).captured("attention", layer::attention)
                         .eager("route", layer::route).eager("dispatch", layer::dispatch)
                         .captured("experts", layer::experts).eager("combine", layer::combine).build()) {
-            layer.count = model.shape().maxTokens();
+            layer.rows(model.shape().maxTokens());
             assertThatThrownBy(() -> self.stream().capture(() -> {
                 layer.route(self.stream());
-                handle.dispatch(layer.inputs, layer.outputs, null, self.stream());
+                handle.dispatch(layer.inputs(), layer.outputs(), null, self.stream());
             })).isInstanceOf(IllegalStateException.class).hasMessageContaining("dispatch cannot be captured")
                     .hasMessageContaining("maxReceiveRows").hasMessageContaining("between captured segments");
             rank.bootstrap().barrier();

@@ -48,7 +48,7 @@ public class ApiCallBenchmark {
         try (CudaGraph graph = stream.capture(this::async)) {
             replay = graph.instantiate();
         }
-        other = new LayerCalls(layer.own(handle.allocateBuffers(SMALL)));
+        other = LayerCalls.of(layer.own(handle.allocateBuffers(SMALL)));
         handles = new EpHandle[DecodeStepBenchmark.LAYERS];
         buffersOf = new EpBuffers[handles.length];
         for (int i = 0; i < handles.length; i++) {

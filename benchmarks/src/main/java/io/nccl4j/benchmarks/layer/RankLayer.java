@@ -21,13 +21,15 @@ public final class RankLayer implements AutoCloseable {
     private final EpHandle handle;
     private final EpBuffers buffers;
     private final LayerCalls calls;
+    private final LayerCalls staged;
 
     public RankLayer(Rank rank, LayerShape shape, Routing routing) {
         this.rank = rank;
         moe = new MoeRank(rank.bootstrap(), rank.device(), shape.groupConfig(), shape.rows());
         handle = moe.own(moe.group().createHandle());
         buffers = moe.own(handle.allocateBuffers(shape.rows()));
-        calls = new LayerCalls(buffers);
+        calls = LayerCalls.of(buffers);
+        staged = calls.staged();
         load(routing.of(rank.number()));
         if (shape.rows().combineRecipe() == CombineRecipe.NVFP4) {
             fillScales();
@@ -90,12 +92,12 @@ public final class RankLayer implements AutoCloseable {
 
     /** Dispatch in two halves. */
     public void stagedDispatch() {
-        calls.stagedDispatch(handle, stream());
+        staged.dispatch(handle, stream());
     }
 
     /** Combine in two halves. */
     public void stagedCombine() {
-        calls.stagedCombine(handle, stream());
+        staged.combine(handle, stream());
     }
 
     /** Waits for the device; in one native call, since a wait with a limit polls. */

@@ -36,7 +36,7 @@ public final class SingleLayer implements AutoCloseable {
                 SHAPE.rows());
         handle = rank.own(rank.group().createHandle());
         buffers = rank.own(handle.allocateBuffers(SHAPE.rows()));
-        calls = new LayerCalls(buffers);
+        calls = LayerCalls.of(buffers);
     }
 
     public EpGroup group() {

@@ -6,17 +6,24 @@ import io.nccl4j.benchmarks.ranks.Rank;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
-import io.nccl4j.ep.CombineConfig;
-import io.nccl4j.ep.DispatchConfig;
-import io.nccl4j.ep.DispatchRecipe;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
+import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.PassDirection;
 import io.nccl4j.ep.RankMask;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.oracle.Mismatch;
+import io.nccl4j.oracle.Routing;
+import io.nccl4j.oracle.Rows;
 import io.nccl4j.oracle.RowsWritten;
+import io.nccl4j.oracle.Source;
+import io.nccl4j.testing.HostMirror;
+import io.nccl4j.testing.LayerCalls;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.LayerOracle;
+import io.nccl4j.testing.MoeLayer;
 import java.time.Duration;
+import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /** A rank's part in one case: several rounds of dispatch, experts and combine on one handle, each verified. */
@@ -27,18 +34,16 @@ final class CaseRun {
     private final int rank;
     private final TestHandles handles;
     private final CudaStream stream;
-    private final SendSide send;
-    private final ReceiveSide receive;
-    private final TestTensors tensors;
+    private final LayerCalls calls;
+    private final MoeLayer layer;
 
-    private CaseRun(CellCase of, int rank, TestHandles handles, CudaStream stream, TestTensors tensors) {
+    private CaseRun(CellCase of, int rank, TestHandles handles, CudaStream stream, MoeLayer layer) {
         this.of = of;
         this.rank = rank;
         this.handles = handles;
         this.stream = stream;
-        this.tensors = tensors;
-        send = new SendSide(of, rank, tensors);
-        receive = ReceiveSide.of(of, rank, tensors);
+        this.layer = layer;
+        calls = layer.calls();
     }
 
     /**
@@ -51,8 +56,9 @@ final class CaseRun {
                 CudaStream stream = CudaStream.create(rank.device());
                 EpGroup group = EpGroup.create(communicator, of.groupConfig());
                 TestHandles handles = new TestHandles(of, group);
-                TestTensors tensors = new TestTensors(communicator)) {
-            CaseRun run = new CaseRun(of, rank.number(), handles, stream, tensors);
+                CellTensors tensors = new CellTensors(of, communicator);
+                MoeLayer layer = new MoeLayer(handles.next(), tensors.calls(), of.rows(), of.experts())) {
+            CaseRun run = new CaseRun(of, rank.number(), handles, stream, layer);
             if (of.masked() >= 0) {
                 group.maskUpdate(RankMask.all(of.shape().ranks()).without(of.masked()), stream);
                 stream.await(LIMIT);
@@ -92,6 +98,10 @@ final class CaseRun {
         return of.masked() == rank;
     }
 
+    private boolean isForward() {
+        return of.cell().direction() == PassDirection.FORWARD;
+    }
+
     private @Nullable String replays(Rank peers) {
         String failure = null;
         if (isMasked()) {
@@ -113,57 +123,71 @@ final class CaseRun {
 
     /** Puts a round's inputs into place; windows may be written by peers afterwards. */
     private void load(Round round, Rank peers) {
-        tensors.fillOutputs(stream);
-        send.load(round, stream);
-        if (of.cell().direction() == PassDirection.BACKWARD) {
-            receive.prepareBackward(round);
+        layer.spoil(stream);
+        layer.load(round.sent(), stream);
+        if (!isForward()) {
+            putGradients(of.oracle(round));
         }
         stream.await(LIMIT);
         peers.bootstrap().barrier();
     }
 
+    /** Backward: the experts' rows and the gradients of their weights, where the rows of the round will be. */
+    private void putGradients(LayerOracle oracle) {
+        HostMirror rows = layer.mirror(calls.combineInputs().tokens());
+        HostMirror gradients = layer.mirror(calls.combineInputs().weights());
+        Routing routing = oracle.inputs().routing();
+        boolean flat = of.cell().shape() == LayerKind.HT_FLAT;
+        for (Source source : routing.sources()) {
+            byte[] received = oracle.inputs().token(source);
+            int column = 0;
+            for (int local : routing.localExperts(source, rank)) {
+                int expert = rank * of.shape().localExperts() + local;
+                long slot = flat
+                        ? oracle.flatSlots().slot(source, rank)
+                        : oracle.zoneSlots().slot(source, expert);
+                if (slot >= 0) {
+                    rows.row(slot, of.experts().output(new int[]{expert}, new float[1], received, null));
+                    gradients.floats(flat ? slot * of.shape().topK() + column++ : slot,
+                            TestExperts.gradient(expert, received));
+                }
+            }
+        }
+    }
+
     private void enqueue(EpHandle handle, int count, Rank peers) {
-        send.rows(count);
-        handle.update(send.routing(), receive.updateInfo, stream);
+        calls.rows(count);
+        calls.update(handle, stream);
         if (of.cell().budget() == Budget.COUNTED) {
-            tensors.readOutputs(stream);
             stream.await(LIMIT);
-            receive.sizeFromCounters();
+            sizeFromCounters();
         }
-        handle.dispatch(send.inputs(), receive.dispatchOutputs, receive.dispatchInfo, dispatchConfig(), stream);
+        handle.dispatch(calls.inputs(), calls.outputs(), calls.dispatchInfo(), calls.dispatchConfig(), stream);
         handle.complete();
-        tensors.readOutputs(stream);
-        if (of.cell().direction() == PassDirection.FORWARD) {
-            stream.launchHostFunction(receive::compute);
+        if (isForward()) {
+            layer.experts(stream);
         } else {
-            receive.uploadGradients(stream);
+            layer.mirror(calls.combineInputs().tokens()).toDevice(stream);
+            layer.mirror(calls.combineInputs().weights()).toDevice(stream);
         }
-        receive.uploadExpertRows(stream);
-        handle.combine(receive.combineInputs, send.outputs(), combineConfig(), stream);
+        handle.combine(calls.combineInputs(), calls.combineOutputs(), calls.combineConfig(), stream);
         if (meetsBetweenHalves()) {
             stream.await(LIMIT);
             peers.bootstrap().barrier();
         }
         handle.complete();
-        send.readCombined(stream);
     }
 
-    /** Null where everything is as C's NULL has it, so that both ways are used. */
-    private @Nullable DispatchConfig dispatchConfig() {
-        DispatchConfig config = DispatchConfig.defaults().direction(of.cell().direction())
-                .recipe(of.cell().wire().recipe());
-        if (of.cell().wire().recipe() == DispatchRecipe.DS_FP8E3M4) {
-            config = config.roundScales(of.roundScales());
+    /** Without a budget the tensors of received rows get as many as there are. */
+    private void sizeFromCounters() {
+        long total = layer.mirror(calls.counters().receivedTotal()).fetch().integer(0);
+        for (EpTensor sized : Arrays.asList(calls.outputs().tokens(), calls.outputs().scales(),
+                calls.outputs().weights(), calls.outputs().indices(), calls.combineInputs().tokens(),
+                calls.combineInputs().weights())) {
+            if (sized != null) {
+                sized.rows(total);
+            }
         }
-        config = of.cell().mode() == RunMode.STAGED ? config.sendOnly() : config;
-        return config == DispatchConfig.defaults() ? null : config;
-    }
-
-    private @Nullable CombineConfig combineConfig() {
-        CombineConfig config = CombineConfig.defaults().direction(of.cell().direction())
-                .recipe(of.cell().wire().combineRecipe());
-        config = of.cell().mode() == RunMode.STAGED ? config.sendOnly() : config;
-        return config == CombineConfig.defaults() ? null : config;
     }
 
     private RowsWritten written() {
@@ -176,12 +200,33 @@ final class CaseRun {
     }
 
     private @Nullable String difference(Round round, int count) {
+        LayerOracle oracle = of.oracle(round);
         try {
-            receive.verify(round, written());
-            send.verify(round, count, receive);
+            layer.verify(oracle, written(), MoeLayer.UNTOUCHED);
+            Rows combined = layer.combined();
+            combined.verifyFilled(round.tokens(rank), count, (byte) 0, "combined, tokens without experts");
+            combined.verifyFilled(count, combined.count(), MoeLayer.UNTOUCHED, "combined, unused rows");
+            if (!isForward()) {
+                verifyGradients(oracle, count);
+            }
             return null;
         } catch (Mismatch e) {
             return "rank " + rank + ", round " + of.rounds().indexOf(round) + ": " + e.getMessage();
+        }
+    }
+
+    private void verifyGradients(LayerOracle oracle, int count) {
+        float[] gradients = layer.mirror(calls.combineOutputs().weights()).fetch().floats();
+        int topK = of.shape().topK();
+        float[][] expected = oracle.combinedWeights(rank,
+                (expert, source) -> TestExperts.gradient(expert, oracle.inputs().token(source)));
+        for (int token = 0; token < count; token++) {
+            float[] wanted = token < expected.length ? expected[token] : new float[topK];
+            float[] found = Arrays.copyOfRange(gradients, token * topK, (token + 1) * topK);
+            if (!Arrays.equals(wanted, found)) {
+                throw new Mismatch("gradients of the weights of token " + token + ": " + Arrays.toString(found)
+                        + ", expected " + Arrays.toString(wanted));
+            }
         }
     }
 }

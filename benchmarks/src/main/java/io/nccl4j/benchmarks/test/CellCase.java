@@ -1,5 +1,7 @@
 package io.nccl4j.benchmarks.test;
 
+import io.nccl4j.ep.BufferConfig;
+import io.nccl4j.ep.CombineRecipe;
 import io.nccl4j.ep.DispatchRecipe;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.HandleConfig;
@@ -7,13 +9,17 @@ import io.nccl4j.ep.Layout;
 import io.nccl4j.ep.OverflowPolicy;
 import io.nccl4j.ep.PassDirection;
 import io.nccl4j.ep.ZeroCopy;
+import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.EpShape;
 import io.nccl4j.oracle.ExpertMajorMode;
+import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.ReceiveBudget;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.LayerOracle;
+import io.nccl4j.testing.RowFunction;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
@@ -49,7 +55,7 @@ final class CellCase {
         // Then high throughput duplicates rows, for which experts per rank must be a power of two.
         drawn = EpCase.draw(zeroCopy || cell.setting().duplicates() ? space.withPowersOfTwo() : space,
                 random.nextLong());
-        hidden = drawn.hidden() * drawnPacking();
+        hidden = drawn.hidden() * cell.wire().packed();
         wideRouting = random.nextBoolean();
         wideCounters = random.nextBoolean();
         globalIds = random.nextBoolean();
@@ -86,13 +92,8 @@ final class CellCase {
     private static CaseSpace space(Cell cell, int ranks) {
         CaseSpace space = cell.shape().isLowLatency() ? CaseSpace.lowLatency(ranks) : CaseSpace.highThroughput(ranks);
         space = space.withRanks(ranks).withFormat(cell.wire().drawnFormat());
-        return cell.wire().scaleType() == null
-                ? space
-                : space.withHidden(cell.wire().elements(512), cell.wire().elements(1024));
-    }
-
-    private int drawnPacking() {
-        return 512 / cell.wire().elements(512);
+        int packed = cell.wire().packed();
+        return cell.wire().isQuantised() ? space.withHidden(512 / packed, 1024 / packed) : space;
     }
 
     private ReceiveBudget budget(SplittableRandom random) {
@@ -118,12 +119,7 @@ final class CellCase {
     }
 
     EpGroupConfig groupConfig() {
-        EpShape shape = drawn.shape();
-        EpGroupConfig.Builder builder = cell.shape().isLowLatency()
-                ? EpGroupConfig.lowLatency()
-                : EpGroupConfig.highThroughput();
-        builder.experts(shape.experts()).maxTokensPerRank(shape.maxTokens())
-                .maxTokenBytes(cell.wire().maxTokenBytes(hidden)).layout(cell.shape().layout()).topK(shape.topK());
+        EpGroupConfig.Builder builder = cell.shape().config(drawn.shape(), maxTokenBytes());
         if (!cell.shape().isLowLatency()) {
             switch (cell.budget()) {
                 case WORST_CASE -> builder.maxReceiveRows(budget.rows());
@@ -135,6 +131,42 @@ final class CellCase {
             builder.mask();
         }
         return builder.zeroCopy(zeroCopy ? ZeroCopy.ON : ZeroCopy.AUTO).build();
+    }
+
+    /** Bytes of the longest row with its scales, in either direction. */
+    private int maxTokenBytes() {
+        BufferConfig rows = rows();
+        DataType scales = rows.scaleType();
+        int scaleBytes = scales == null ? 0 : rows.scaleElements() * scales.byteSize();
+        return Math.max(rows.hidden() * rows.type().byteSize(), scaleBytes
+                + rows.tokenElements() * Math.max(rows.tokenType().byteSize(), rows.receivedType().byteSize()));
+    }
+
+    /** Rows that a rank of high throughput has room for. */
+    long capacity() {
+        EpShape shape = drawn.shape();
+        long tokens = (long) shape.ranks() * shape.maxTokens();
+        return budget.fixed()
+                ? budget.rows()
+                : cell.shape() == LayerKind.HT_FLAT
+                        ? tokens
+                        : tokens * shape.topK() + (long) shape.localExperts() * alignment;
+    }
+
+    /** Type, length and quantisation of rows. */
+    BufferConfig rows() {
+        return cell.wire().rows(hidden, roundScales);
+    }
+
+    RowFunction experts() {
+        return TestExperts.of(cell.shape(), drawn.shape(), rows());
+    }
+
+    /** What a round must give. */
+    LayerOracle oracle(Round round) {
+        NumberFormat format = NumberFormat.valueOf(rows().type().name());
+        return new LayerOracle(cell.shape(), round.received(), format, hidden, experts(), budget, expertMajorMode(),
+                alignment, rows().combineRecipe() == CombineRecipe.NVFP4);
     }
 
     HandleConfig handleConfig() {
@@ -150,11 +182,6 @@ final class CellCase {
 
     EpShape shape() {
         return drawn.shape();
-    }
-
-    /** Values of a token. */
-    int hidden() {
-        return hidden;
     }
 
     List<Round> rounds() {

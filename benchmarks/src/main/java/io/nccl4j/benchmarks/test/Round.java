@@ -15,7 +15,7 @@ import java.util.Arrays;
 record Round(GlobalInputs sent, GlobalInputs received) {
 
     Round(CellCase of, EpCase drawn) {
-        this(of, of.cell().wire().sent(drawn.inputs(), of.hidden(), drawn.random().split()));
+        this(of, of.cell().wire().sent(drawn.inputs(), of.rows(), drawn.random().split()));
     }
 
     private Round(CellCase of, GlobalInputs sent) {

@@ -1,6 +1,10 @@
 package io.nccl4j.benchmarks.test;
 
+import io.nccl4j.ep.BufferConfig;
+import io.nccl4j.oracle.EpShape;
 import io.nccl4j.oracle.NumberFormat;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.RowFunction;
 import java.util.SplittableRandom;
 import java.util.zip.CRC32C;
 
@@ -9,35 +13,21 @@ import java.util.zip.CRC32C;
  * combine is right only if each row came back from where it should, wherever it lay.
  */
 final class TestExperts {
-    /** The largest e4m3 times the largest e2m1. */
-    private static final float LARGEST_SCALED = 448f * 6;
-
     private TestExperts() {
     }
 
-    /**
-     * The output for a received row.
-     *
-     * @param owner the expert, or the rank where a row stands for all experts of a rank
-     */
-    static byte[] row(int owner, byte[] received, NumberFormat format, int hidden) {
-        SplittableRandom random = new SplittableRandom(seed(owner, received));
-        byte[] row = new byte[hidden * format.bytes()];
-        for (int i = 0; i < hidden; i++) {
-            format.set(row, i, (float) random.nextDouble(-4, 4));
-        }
-        return row;
-    }
-
-    /**
-     * The scale for a bfloat16 output that combine quantises: its largest magnitude becomes the largest that it can be.
-     */
-    static float scale(byte[] output) {
-        float largest = 0;
-        for (float value : NumberFormat.BFLOAT16.decodeRow(output)) {
-            largest = Math.max(largest, Math.abs(value));
-        }
-        return largest == 0 ? 0 : LARGEST_SCALED / largest;
+    /** By the expert, or by the rank where a row stands for all experts of a rank. */
+    static RowFunction of(LayerKind kind, EpShape shape, BufferConfig rows) {
+        NumberFormat format = NumberFormat.valueOf(rows.type().name());
+        return (experts, weights, received, scales) -> {
+            int owner = kind.hasRowPerExpert() ? experts[0] : shape.rankOf(experts[0]);
+            SplittableRandom random = new SplittableRandom(seed(owner, received));
+            byte[] row = new byte[rows.hidden() * format.bytes()];
+            for (int i = 0; i < rows.hidden(); i++) {
+                format.set(row, i, (float) random.nextDouble(-4, 4));
+            }
+            return row;
+        };
     }
 
     /** The gradient of an expert's weight for a received row. */

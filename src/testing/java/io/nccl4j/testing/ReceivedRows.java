@@ -1,0 +1,119 @@
+package io.nccl4j.testing;
+
+import io.nccl4j.ep.EpTensor;
+import io.nccl4j.ep.ExpertIds;
+import io.nccl4j.ep.LayoutInfo;
+import io.nccl4j.oracle.EpShape;
+import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Objects;
+import java.util.function.Function;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The rows in use of what a rank has received, as they are on the host. They lie in zones: one for each expert, or for
+ * each source rank, or a single one.
+ *
+ * @param counts rows of each zone
+ * @param offsets where zones begin, if they are not of one size
+ */
+record ReceivedRows(LayerKind kind, EpShape shape, int rank, boolean global, HostMirror tokens,
+        @Nullable HostMirror scales, @Nullable HostMirror weights, @Nullable HostMirror indices, HostMirror counts,
+        @Nullable HostMirror offsets) {
+
+    static ReceivedRows of(LayerKind kind, EpShape shape, int rank, LayerCalls calls,
+            Function<@Nullable EpTensor, @Nullable HostMirror> mirrors) {
+        LayoutInfo info = calls.counters();
+        boolean global = calls.dispatchInfo() != null && calls.dispatchInfo().expertIds() == ExpertIds.GLOBAL;
+        EpTensor counts = switch (kind) {
+            case LL_RANK_MAJOR -> info.sourceRankCounters();
+            case HT_FLAT -> info.receivedTotal();
+            case LL_EXPERT_MAJOR, HT_EXPERT_MAJOR -> info.expertCounters();
+        };
+        return new ReceivedRows(kind, shape, rank, global, mirrors.apply(calls.outputs().tokens()),
+                mirrors.apply(calls.outputs().scales()), mirrors.apply(calls.outputs().weights()),
+                mirrors.apply(calls.outputs().indices()), mirrors.apply(counts), mirrors.apply(info.expertOffsets()));
+    }
+
+    Stream<HostMirror> mirrors() {
+        return Stream.of(tokens, scales, weights, indices, counts, offsets).filter(Objects::nonNull);
+    }
+
+    /** What is done with a row of a zone. */
+    @FunctionalInterface
+    interface Visitor {
+        void row(int zone, long row);
+    }
+
+    void forEach(Visitor visitor) {
+        int zones = kind == LayerKind.HT_FLAT ? 1 : counts.integers().length;
+        for (int zone = 0; zone < zones; zone++) {
+            long first = offsets == null
+                    ? zone * (tokens.rowCount() / zones)
+                    : Math.clamp(offsets.integer(zone), 0, tokens.rowCount());
+            // A count that is not right yet must not be believed.
+            long end = first + Math.clamp(counts.integer(zone), 0, tokens.rowCount() - first);
+            for (long row = first; row < end; row++) {
+                visitor.row(zone, row);
+            }
+        }
+    }
+
+    /** The output of the experts for a row. */
+    byte[] output(int zone, long row, RowFunction experts) {
+        int first = rank * shape.localExperts();
+        int[] chosen = new int[columns()];
+        float[] factors = new float[columns()];
+        int count = 0;
+        for (int column = 0; column < columns(); column++) {
+            long at = row * columns() + column;
+            long local = indices == null ? zone : indices.integer(at) - (global ? first : 0);
+            if (local >= 0 && local < shape.localExperts()) {
+                chosen[count] = first + (int) local;
+                factors[count++] = weights == null ? 1 : weights.floats(at);
+            }
+        }
+        return experts.output(Arrays.copyOf(chosen, count), Arrays.copyOf(factors, count), tokens.row(row),
+                scales == null ? null : scales.row(row));
+    }
+
+    /** All bytes of the rows, zone by zone; sorted where the order within a zone is open. */
+    List<List<ByteBuffer>> bytes() {
+        List<List<ByteBuffer>> all = new ArrayList<>();
+        forEach((zone, row) -> {
+            while (all.size() <= zone) {
+                all.add(new ArrayList<>());
+            }
+            byte[] with = scales == null ? new byte[0] : scales.row(row);
+            ByteBuffer whole = ByteBuffer
+                    .allocate(tokens.rowBytes() + with.length + columns() * (Long.BYTES + Float.BYTES))
+                    .put(tokens.row(row)).put(with);
+            for (long at = row * columns(); at < (row + 1) * columns(); at++) {
+                whole.putLong(indices == null ? 0 : indices.integer(at))
+                        .putFloat(weights == null ? 1 : weights.floats(at));
+            }
+            all.get(zone).add(whole.flip());
+        });
+        if (kind.isLowLatency()) {
+            all.forEach(zone -> zone.sort(null));
+        }
+        return all;
+    }
+
+    /** All of it, with all rows of the tensors; no work may write them. */
+    LayerOracle.Received fetch(@Nullable HostMirror experts, @Nullable HostMirror total) {
+        mirrors().forEach(HostMirror::fetch);
+        HostMirror counters = experts == null ? counts : experts.fetch();
+        return new LayerOracle.Received(tokens.rows(), scales == null ? null : scales.rows(),
+                indices == null ? null : indices.integers(), weights == null ? null : weights.floats(),
+                counters.integers(), offsets == null ? null : offsets.integers(),
+                total == null ? 0 : total.fetch().integer(0));
+    }
+
+    private int columns() {
+        return kind.hasRowPerExpert() ? 1 : shape.topK();
+    }
+}
