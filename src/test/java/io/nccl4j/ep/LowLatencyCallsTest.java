@@ -9,16 +9,17 @@ import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
-import io.nccl4j.oracle.BlockScaledFp8;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
-import io.nccl4j.oracle.GlobalInputs;
-import io.nccl4j.oracle.LowLatencyExpertMajor;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
-import io.nccl4j.oracle.Rows;
 import io.nccl4j.oracle.RowsWritten;
+import io.nccl4j.testing.ExpertFunction;
+import io.nccl4j.testing.LayerCalls;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.nio.ByteBuffer;
 import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.Test;
@@ -183,89 +184,52 @@ class LowLatencyCallsTest {
         });
     }
 
+    /** A step of explicit calls on tensors of the caller. */
+    private static void explicit(EmulatedCluster cluster, LayerKind kind, EpCase batch,
+            UnaryOperator<EpGroupConfig.Builder> config, UnaryOperator<BufferConfig> rows, boolean windows) {
+        cluster.run(rank -> {
+            try (MoeRank moe = MoeRank.of(rank, kind, batch, config)) {
+                EpHandle handle = moe.own(moe.group().createHandle());
+                BufferConfig with = rows.apply(moe.rows());
+                LayerCalls calls = moe
+                        .own(new io.nccl4j.testing.LayerTensors(handle, with).windows(windows).roundScales(true))
+                        .calls();
+                MoeLayer layer = moe.own(new MoeLayer(handle, calls, with, ExpertFunction.scaling()));
+                layer.spoil(moe.stream());
+                layer.load(batch, moe.stream());
+                moe.await();
+                // Peers write into windows.
+                rank.bootstrap().barrier();
+                calls.rows(layer.count(batch));
+                calls.update(handle, moe.stream());
+                calls.dispatch(handle, moe.stream());
+                layer.experts(moe.stream());
+                calls.combine(handle, moe.stream());
+                moe.await();
+                layer.verify(batch, RowsWritten.WINDOW, MoeLayer.UNTOUCHED);
+                rank.bootstrap().barrier();
+            }
+        });
+    }
+
     @ParameterizedTest
     @EnumSource(value = DispatchRecipe.class, names = {"QUANT_FWD", "DS_FP8E3M4"})
     void recipesCarryScales(DispatchRecipe recipe, EmulatedCluster cluster) {
         CaseSeeds seeds = CaseSeeds.fresh();
         System.out.println("LowLatencyCallsTest " + recipe + " seed " + seeds);
-        EpCase first = EpCase.draw(CaseSpace.lowLatency(4).withRanks(4).withFormat(NumberFormat.BFLOAT16)
+        EpCase batch = EpCase.draw(CaseSpace.lowLatency(4).withRanks(4).withFormat(NumberFormat.BFLOAT16)
                 .withHidden(512, 1024).withRoutings(RoutingKind.UNIFORM, RoutingKind.HOLES), seeds.seed());
-        boolean round = recipe == DispatchRecipe.DS_FP8E3M4;
-        GlobalInputs quantised = BlockScaledFp8.quantise(first.inputs(), round);
-        int width = first.hidden() / 128;
-        DispatchConfig config = DispatchConfig.defaults().recipe(recipe).roundScales(round);
-        cluster.run(rank -> {
-            try (LayerOnRank layer = layer(rank, first, EXPERTS); RuleBench bench = new RuleBench(rank)) {
-                int tokens = layer.load(first);
-                EpBuffers buffers = layer.buffers;
-                long[] zones = layer.handle.shape().receivedRows();
-                EpTensor received = bench.tensor(DataType.FLOAT8_E4M3, zones[0], zones[1], first.hidden());
-                EpTensor scales = bench.tensor(DataType.FLOAT32, zones[0], zones[1], width);
-                DispatchInputs inputs;
-                if (recipe == DispatchRecipe.QUANT_FWD) {
-                    EpTensor rows = bench.tensor(DataType.FLOAT8_E4M3, first.shape().maxTokens(), first.hidden());
-                    EpTensor rowScales = bench.tensor(DataType.FLOAT32, first.shape().maxTokens(), width);
-                    writeRows(rows, quantised.tokens()[rank.rank()]);
-                    writeRows(rowScales, quantised.scales()[rank.rank()]);
-                    inputs = DispatchInputs.of(rows.rows(tokens), null, rowScales.rows(tokens));
-                } else {
-                    inputs = DispatchInputs.of(buffers.tokens().twin().rows(tokens));
-                }
-                layer.handle.update(buffers.routing().twin().rows(tokens), layer.stream);
-                layer.handle.dispatch(inputs, DispatchOutputs.of(received, null, null, scales), buffers.dispatchInfo(),
-                        config, layer.stream);
-                layer.stream.await(LayerOnRank.LIMIT);
-                LowLatencyExpertMajor.dispatch(quantised, rank.rank()).verify(
-                        new Rows(LayerOnRank.read(received).array(), first.hidden()),
-                        new Rows(LayerOnRank.read(scales).array(), width * Float.BYTES),
-                        layer.ints(buffers.expertCounts()), null);
-                rank.bootstrap().barrier();
-            }
-        });
-    }
-
-    private static void writeRows(EpTensor tensor, byte[][] rows) {
-        ByteBuffer data = LayerOnRank.bytes(tensor);
-        for (byte[] row : rows) {
-            data.put(row);
-        }
-        LayerOnRank.write(tensor, data.array());
+        int hidden = batch.hidden();
+        explicit(cluster, LayerKind.LL_EXPERT_MAJOR, batch, config -> config,
+                rows -> recipe == DispatchRecipe.QUANT_FWD
+                        ? rows.forwarding(DataType.FLOAT8_E4M3, hidden, DataType.FLOAT32, hidden / 128)
+                        : rows.blockScaledFp8(true),
+                false);
     }
 
     @Test
     void zeroCopyWritesIntoTheWindow(EmulatedCluster cluster) {
-        LayerResultsTest.Kind kind = LayerResultsTest.Kind.LL_RANK_MAJOR;
-        EpCase first = draw(kind);
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                EpGroup group = bench.own(EpGroup.create(bench.communicator,
-                        LayerOnRank.config(first, kind.algorithm, kind.layout, more -> more.zeroCopy(ZeroCopy.ON))));
-                EpHandle handle = bench.own(group.createHandle());
-                long[] zones = handle.shape().receivedRows();
-                DataType type = LayerOnRank.type(first.format());
-                int topK = first.shape().topK();
-                EpTensor routing = bench.routing(DataType.INT64, first.shape().maxTokens(), topK);
-                EpTensor tokens = bench.tensor(type, first.shape().maxTokens(), first.hidden());
-                EpTensor weights = bench.tensor(DataType.FLOAT32, first.shape().maxTokens(), topK);
-                EpTensor received = bench.windowed(type, zones[0], zones[1], first.hidden());
-                DispatchOutputs outputs = DispatchOutputs.of(received,
-                        bench.tensor(DataType.FLOAT32, zones[0], zones[1], topK),
-                        bench.tensor(DataType.INT32, zones[0], zones[1], topK));
-                tokens.memory().fillAsync((byte) (rank.rank() + 1), bench.stream);
-                handle.update(routing, bench.stream);
-                handle.dispatch(DispatchInputs.of(tokens, weights), outputs, null, bench.stream);
-                bench.stream.await(LayerOnRank.LIMIT);
-                // Every token goes to the first experts, all of rank 0 or of it and its neighbours.
-                byte[] data = LayerOnRank.read(received).array();
-                if (rank.rank() == 0) {
-                    int region = data.length / 4;
-                    for (int source = 0; source < 4; source++) {
-                        assertThat(data[source * region]).isEqualTo((byte) (source + 1));
-                        assertThat(data[(source + 1) * region - 1]).isEqualTo((byte) (source + 1));
-                    }
-                }
-                rank.bootstrap().barrier();
-            }
-        });
+        explicit(cluster, LayerKind.LL_RANK_MAJOR, draw(LayerResultsTest.Kind.LL_RANK_MAJOR),
+                more -> more.zeroCopy(ZeroCopy.ON), rows -> rows, true);
     }
 }

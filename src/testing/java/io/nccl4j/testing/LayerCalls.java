@@ -81,6 +81,16 @@ public record LayerCalls(EpTensor routing, EpTensor weights, @Nullable LayoutInf
         }
     }
 
+    /** Sets the number of received rows on tensors of the caller, as an eager group wants it. */
+    public void receivedRows(long rows) {
+        for (EpTensor tensor : new EpTensor[]{outputs.tokens(), outputs.scales(), outputs.weights(), outputs.indices(),
+                combineInputs.tokens(), combineInputs.weights()}) {
+            if (tensor != null) {
+                tensor.rows(rows);
+            }
+        }
+    }
+
     /** {@code ncclEpUpdateHandle}. */
     public void update(EpHandle handle, CudaStream stream) {
         handle.update(routing, updateInfo, stream);

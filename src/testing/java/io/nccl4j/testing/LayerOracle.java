@@ -3,7 +3,6 @@ package io.nccl4j.testing;
 import io.nccl4j.oracle.EpShape;
 import io.nccl4j.oracle.ExpertMajorMode;
 import io.nccl4j.oracle.ExpertMajorSlots;
-import io.nccl4j.oracle.ExpertOutputs;
 import io.nccl4j.oracle.FlatSlots;
 import io.nccl4j.oracle.GlobalInputs;
 import io.nccl4j.oracle.HighThroughputExpertMajor;
@@ -62,8 +61,9 @@ public record LayerOracle(LayerKind kind, GlobalInputs inputs, NumberFormat form
             case HT_FLAT -> {
                 HighThroughputFlat.Received expected = HighThroughputFlat.dispatch(inputs, flatSlots(), rank);
                 expected.verifyCounters(ints(actual.counters), actual.total);
-                expected.verify(new HighThroughputFlat.Outputs(actual.tokens, actual.scales, actual.indices,
-                        actual.weights), global, written, untouched);
+                expected.verify(
+                        new HighThroughputFlat.Outputs(actual.tokens, actual.scales, actual.indices, actual.weights),
+                        global, written, untouched);
             }
             case HT_EXPERT_MAJOR -> {
                 HighThroughputExpertMajor.Received expected = HighThroughputExpertMajor.dispatch(inputs, zoneSlots(),
@@ -81,24 +81,21 @@ public record LayerOracle(LayerKind kind, GlobalInputs inputs, NumberFormat form
 
     /** The combined rows of a rank's tokens. */
     public byte[][] combined(int rank) {
-        ExpertOutputs unweighted = (expert, source) -> experts.output(new int[]{expert}, new float[]{1},
-                inputs.token(source), inputs.scales(source));
         RankOutputs summed = (at, source) -> output(source, inTopKOrder(source, at));
         return switch (kind) {
             case LL_EXPERT_MAJOR -> {
                 float[][] weights = inputs.weights()[rank];
                 yield fourBits
-                        ? LowLatencyExpertMajor.combineNvfp4(inputs.routing(), rank, weights, unweighted,
+                        ? LowLatencyExpertMajor.combineNvfp4(inputs.routing(), rank, weights, this::unweighted,
                                 LayerOracle::outputScale, hidden)
-                        : LowLatencyExpertMajor.combine(inputs.routing(), rank, weights, unweighted, format, hidden);
+                        : LowLatencyExpertMajor.combine(inputs.routing(), rank, weights, this::unweighted, format,
+                                hidden);
             }
             case LL_RANK_MAJOR -> fourBits
                     ? LowLatencyRankMajor.combineNvfp4(inputs.routing(), rank, summed, LayerOracle::outputScale, hidden)
                     : LowLatencyRankMajor.combine(inputs.routing(), rank, summed, format, hidden);
-            case HT_FLAT -> HighThroughputFlat.combine(flatSlots(), rank,
-                    (at, source) -> output(source, ascending(source, at)), format, hidden);
-            case HT_EXPERT_MAJOR -> HighThroughputExpertMajor.combine(zoneSlots(), rank,
-                    (expert, source) -> output(source, new int[]{expert}), format, hidden);
+            case HT_FLAT -> HighThroughputFlat.combine(flatSlots(), rank, this::output, format, hidden);
+            case HT_EXPERT_MAJOR -> HighThroughputExpertMajor.combine(zoneSlots(), rank, this::output, format, hidden);
         };
     }
 
@@ -119,7 +116,16 @@ public record LayerOracle(LayerKind kind, GlobalInputs inputs, NumberFormat form
         return new ExpertMajorSlots(inputs.routing(), budget, mode, alignment);
     }
 
-    /** The output of a rank's experts for a token, by its weights if it has any. */
+    private byte[] unweighted(int expert, Source source) {
+        return experts.output(new int[]{expert}, new float[]{1}, inputs.token(source), inputs.scales(source));
+    }
+
+    /** The row of high throughput for a token: of an expert, or in HT_FLAT of a rank's. */
+    byte[] output(int owner, Source source) {
+        return output(source, kind == LayerKind.HT_FLAT ? ascending(source, owner) : new int[]{owner});
+    }
+
+    /** The output of experts of a rank for a token, by its weights if it has any. */
     private byte[] output(Source source, int[] chosen) {
         float[] weights = new float[chosen.length];
         boolean[] taken = new boolean[inputs.routing().shape().topK()];

@@ -20,6 +20,7 @@ import io.nccl4j.oracle.ReceiveBudget;
 import io.nccl4j.oracle.Rows;
 import io.nccl4j.oracle.RowsWritten;
 import io.nccl4j.oracle.Source;
+import io.nccl4j.oracle.WeightGradients;
 import java.nio.ByteBuffer;
 import java.util.Arrays;
 import java.util.IdentityHashMap;
@@ -53,6 +54,7 @@ public final class MoeLayer implements AutoCloseable {
     private final HostMirror outputs;
     private final @Nullable HostMirror outputScales;
     private ExpertMajorMode mode;
+    private @Nullable Gradients gradients;
 
     /** A layer with buffers of its own and {@link ExpertFunction#scaling()}. */
     public MoeLayer(EpHandle handle, BufferConfig rows) {
@@ -65,21 +67,22 @@ public final class MoeLayer implements AutoCloseable {
     }
 
     private MoeLayer(EpBuffers buffers, boolean owner, ExpertFunction experts) {
-        this(buffers, owner, new RowRecipe(buffers.config(), buffers.dispatchConfig().hasRoundScales()), experts);
+        this(buffers, owner, LayerCalls.of(buffers), experts);
     }
 
-    private MoeLayer(EpBuffers buffers, boolean owner, RowRecipe recipe, ExpertFunction experts) {
-        this(buffers.handle(), buffers, owner, LayerCalls.of(buffers), recipe, recipe.experts(experts));
+    private MoeLayer(EpBuffers buffers, boolean owner, LayerCalls calls, ExpertFunction experts) {
+        this(buffers.handle(), buffers, owner, calls, RowRecipe.of(buffers.config(), calls),
+                RowRecipe.of(buffers.config(), calls).experts(experts));
     }
 
     /** A layer on tensors of the caller, for its explicit calls. */
     public MoeLayer(EpHandle handle, LayerCalls calls, BufferConfig rows, RowFunction experts) {
-        this(handle, null, false, calls, new RowRecipe(rows, false), experts);
+        this(handle, null, false, calls, RowRecipe.of(rows, calls), experts);
     }
 
     /** The same with experts that see values. */
     public MoeLayer(EpHandle handle, LayerCalls calls, BufferConfig rows, ExpertFunction experts) {
-        this(handle, calls, rows, new RowRecipe(rows, false).experts(experts));
+        this(handle, calls, rows, RowRecipe.of(rows, calls).experts(experts));
     }
 
     private MoeLayer(EpHandle handle, @Nullable EpBuffers buffers, boolean owner, LayerCalls calls, RowRecipe recipe,
@@ -192,7 +195,20 @@ public final class MoeLayer implements AutoCloseable {
                 weights.floats(at, sent.weights(source)[k]);
             }
         }
-        for (HostMirror mirror : Arrays.asList(routing, weights, tokens, scales)) {
+        toDevice(stream, routing, weights, tokens, scales);
+    }
+
+    /**
+     * Backward: puts the experts' rows of a batch where they will be expected, with gradients of their weights. {@link
+     * #experts} copies them to the device; they are compared after combine.
+     */
+    public void gradients(LayerOracle oracle, WeightGradients values) {
+        gradients = new Gradients(oracle, rank, values);
+        gradients.put(outputs, mirror(calls.combineInputs().weights()));
+    }
+
+    private static void toDevice(CudaStream stream, @Nullable HostMirror... mirrors) {
+        for (HostMirror mirror : mirrors) {
             if (mirror != null) {
                 mirror.toDevice(stream);
             }
@@ -239,12 +255,12 @@ public final class MoeLayer implements AutoCloseable {
     }
 
     private void experts(RowFunction function, CudaStream stream) {
-        received.mirrors().forEach(mirror -> mirror.toHost(stream));
-        stream.launchHostFunction(() -> compute(function));
-        outputs.toDevice(stream);
-        if (outputScales != null) {
-            outputScales.toDevice(stream);
+        HostMirror weights = mirror(calls.combineInputs().weights());
+        if (weights == null) {
+            received.mirrors().forEach(mirror -> mirror.toHost(stream));
+            stream.launchHostFunction(() -> compute(function));
         }
+        toDevice(stream, outputs, outputScales, weights);
     }
 
     private void compute(RowFunction function) {
@@ -288,7 +304,7 @@ public final class MoeLayer implements AutoCloseable {
      * @param untouched what outputs were filled with before; null for no check
      */
     public void verify(EpCase batch, RowsWritten written, @Nullable Byte untouched) {
-        verify(oracle(recipe.received(batch.inputs()), experts), written, untouched);
+        verify(oracle(batch), written, untouched);
     }
 
     /** Compares what the last step has given with an oracle of the caller's. */
@@ -297,12 +313,28 @@ public final class MoeLayer implements AutoCloseable {
         HostMirror counters = kind == LayerKind.HT_FLAT ? mirror(info.expertCounters()) : null;
         oracle.verify(rank, received.fetch(counters, mirror(info.receivedTotal())), received.global(), written,
                 untouched);
-        CombinedRows.verify(oracle.combined(rank), combined());
+        byte[][] expected = oracle.combined(rank);
+        Rows combined = combined();
+        CombinedRows.verify(expected, combined);
+        if (untouched != null && buffers == null) {
+            int count = (int) calls.combineOutputs().tokens().rows();
+            combined.verifyFilled(expected.length, count, (byte) 0, "combined, tokens that route nothing");
+            combined.verifyFilled(count, combined.count(), untouched, "combined, unused rows");
+        }
+        if (gradients != null) {
+            EpTensor weights = Objects.requireNonNull(calls.combineOutputs().weights());
+            gradients.verify(mirror(weights).fetch().floats(), weights.rows());
+        }
     }
 
     /** The expected results of inputs that are received so and pass through some experts. */
     public LayerOracle oracle(GlobalInputs inputs, ExpertFunction function) {
         return oracle(inputs, recipe.experts(function));
+    }
+
+    /** The expected results of a batch. */
+    public LayerOracle oracle(EpCase batch) {
+        return oracle(recipe.received(batch.inputs()), experts);
     }
 
     private LayerOracle oracle(GlobalInputs inputs, RowFunction function) {

@@ -18,6 +18,10 @@ import org.jspecify.annotations.Nullable;
 record RowRecipe(BufferConfig rows, boolean rounded) {
     private static final int BLOCK = 128;
 
+    static RowRecipe of(BufferConfig rows, LayerCalls calls) {
+        return new RowRecipe(rows, calls.dispatchConfig() != null && calls.dispatchConfig().hasRoundScales());
+    }
+
     boolean hasScales() {
         return rows.dispatchRecipe() != DispatchRecipe.NONE;
     }

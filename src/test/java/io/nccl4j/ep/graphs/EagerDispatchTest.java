@@ -53,7 +53,7 @@ class EagerDispatchTest {
             layer.rows(model.shape().maxTokens());
             assertThatThrownBy(() -> self.stream().capture(() -> {
                 layer.route(self.stream());
-                handle.dispatch(layer.inputs(), layer.outputs(), null, self.stream());
+                layer.calls.dispatch(handle, self.stream());
             })).isInstanceOf(IllegalStateException.class).hasMessageContaining("dispatch cannot be captured")
                     .hasMessageContaining("maxReceiveRows").hasMessageContaining("between captured segments");
             rank.bootstrap().barrier();

@@ -4,6 +4,8 @@ import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.CombineRecipe;
 import io.nccl4j.ep.DispatchRecipe;
 import io.nccl4j.ep.EpGroupConfig;
+import io.nccl4j.ep.EpHandle;
+import io.nccl4j.ep.ExpertIds;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.Layout;
 import io.nccl4j.ep.OverflowPolicy;
@@ -17,8 +19,10 @@ import io.nccl4j.oracle.ExpertMajorMode;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.ReceiveBudget;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerCalls;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.LayerOracle;
+import io.nccl4j.testing.LayerTensors;
 import io.nccl4j.testing.RowFunction;
 import java.util.ArrayList;
 import java.util.List;
@@ -143,7 +147,7 @@ final class CellCase {
     }
 
     /** Rows that a rank of high throughput has room for. */
-    long capacity() {
+    private long capacity() {
         EpShape shape = drawn.shape();
         long tokens = (long) shape.ranks() * shape.maxTokens();
         return budget.fixed()
@@ -155,7 +159,19 @@ final class CellCase {
 
     /** Type, length and quantisation of rows. */
     BufferConfig rows() {
-        return cell.wire().rows(hidden, roundScales);
+        return cell.wire().rows(hidden, roundScales).routing(wideRouting ? DataType.INT64 : DataType.INT32);
+    }
+
+    /** The tensors that it has drawn, for a handle like others. */
+    LayerTensors tensors(EpHandle handle) {
+        LayerTensors tensors = new LayerTensors(handle, rows()).direction(cell.direction()).windows(windows)
+                .counterType(wideCounters ? DataType.INT64 : DataType.INT32)
+                .expertIds(globalIds ? ExpertIds.GLOBAL : ExpertIds.AUTO).roundScales(roundScales);
+        return cell.shape().isLowLatency() ? tensors : tensors.receiveRows(capacity());
+    }
+
+    LayerCalls calls(LayerTensors tensors) {
+        return cell.mode() == RunMode.STAGED ? tensors.calls().staged() : tensors.calls();
     }
 
     RowFunction experts() {
@@ -188,21 +204,6 @@ final class CellCase {
         return rounds;
     }
 
-    /** Whether routing is int64 instead of int32. */
-    boolean wideRouting() {
-        return wideRouting;
-    }
-
-    /** Whether counters that may be int64 are. */
-    boolean wideCounters() {
-        return wideCounters;
-    }
-
-    /** Whether received indices are global expert numbers. */
-    boolean globalIds() {
-        return globalIds;
-    }
-
     /** Whether received rows and the experts' outputs lie in windows. */
     boolean windows() {
         return windows;
@@ -216,15 +217,6 @@ final class CellCase {
     /** Whether scales are rounded to powers of two, where the sender makes them. */
     boolean roundScales() {
         return roundScales;
-    }
-
-    /** Rows that zones are padded to. */
-    int alignment() {
-        return alignment;
-    }
-
-    ReceiveBudget budget() {
-        return budget;
     }
 
     /** Whether handles live in memory of the caller. */

@@ -14,10 +14,8 @@ import java.util.SplittableRandom;
  * ones.
  */
 enum Wire {
-    BFLOAT16(NumberFormat.BFLOAT16),
-    FLOAT16(NumberFormat.FLOAT16),
-    FLOAT32(NumberFormat.FLOAT32),
-    FLOAT8_E4M3(NumberFormat.FLOAT8_E4M3),
+    BFLOAT16(NumberFormat.BFLOAT16), FLOAT16(NumberFormat.FLOAT16), FLOAT32(NumberFormat.FLOAT32), FLOAT8_E4M3(
+            NumberFormat.FLOAT8_E4M3),
     /** Two values in a byte: any bytes will do, since they are only passed on. */
     FLOAT4X2(NumberFormat.FLOAT8_E4M3),
     /** bfloat16 that the sender turns into e4m3 with scales. */
