@@ -9,6 +9,7 @@
 
 #include "base/call_log.h"
 #include "base/host_access.h"
+#include "base/never_destroyed.h"
 #include "base/ring_log.h"
 #include "base/thread.h"
 
@@ -145,17 +146,10 @@ class Registry {
   std::map<std::string, std::vector<Preset>> presets_;
 };
 
-Registry& registry() {
-  static Registry& instance = *new Registry;
-  return instance;
-}
+Registry& registry() { return neverDestroyed<Registry>(); }
 
-RingLog<nccl4jEmuCall_t>& log() {
-  static RingLog<nccl4jEmuCall_t>& instance = *new RingLog<nccl4jEmuCall_t>;
-  return instance;
-}
+RingLog<nccl4jEmuCall_t>& log() { return neverDestroyed<RingLog<nccl4jEmuCall_t>>(); }
 
-std::atomic<bool> loggingOn{false};
 thread_local int currentRank = -1;
 
 }  // namespace
@@ -164,7 +158,7 @@ Function::Function(const char* functionName) : name(functionName) { registry().a
 
 namespace calls {
 
-bool logging() { return loggingOn.load(std::memory_order_relaxed); }
+bool logging() { return log().on(); }
 
 bool takePreset(Function& function, int* result) { return registry().take(function, result); }
 
@@ -198,10 +192,7 @@ void setRank(int rank) { currentRank = rank; }
 
 int rank() { return currentRank; }
 
-void setLogCapacity(size_t capacity) {
-  log().setCapacity(capacity);
-  loggingOn.store(capacity != 0, std::memory_order_relaxed);
-}
+void setLogCapacity(size_t capacity) { log().setCapacity(capacity); }
 
 size_t copyLog(uint64_t from, nccl4jEmuCall_t* out, size_t capacity) { return log().copy(from, out, capacity); }
 

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <vector>
 
+#include "base/never_destroyed.h"
 #include "nccl4j_emulator.h"
 
 namespace emu::faults {
@@ -98,10 +99,7 @@ class Faults {
   std::vector<Fault> faults_;
 };
 
-Faults& all() {
-  static Faults& instance = *new Faults;
-  return instance;
-}
+Faults& all() { return neverDestroyed<Faults>(); }
 
 }  // namespace
 

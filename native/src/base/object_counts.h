@@ -4,24 +4,34 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/options.h"
+
 namespace emu::objects {
 
 // One kind of object, counted per device. Whoever makes the object calls add(device, 1), whoever ends it add(device,
 // -1) with the same device.
 class Counter {
  public:
-  void add(int device, int64_t change);
+  void add(int device, int64_t change) {
+    if (device >= 0 && device < options::kMostDevices) counts_[device].fetch_add(change, std::memory_order_relaxed);
+  }
+
   // device -1 = all devices.
-  uint64_t count(int device) const;
+  uint64_t count(int device) const {
+    int64_t sum = 0;
+    for (int i = 0; i < options::kMostDevices; ++i) {
+      if (device < 0 || device == i) sum += counts_[i].load(std::memory_order_relaxed);
+    }
+    return sum > 0 ? static_cast<uint64_t>(sum) : 0;
+  }
 
  private:
-  static constexpr int kDevices = 64;
-  std::atomic<int64_t> counts_[kDevices] = {};
+  std::atomic<int64_t> counts_[options::kMostDevices] = {};
 };
 
-extern Counter communicators;
-extern Counter windows;
-extern Counter groups;   // ncclEpGroup
-extern Counter handles;  // ncclEpHandle
+inline Counter communicators;
+inline Counter windows;
+inline Counter groups;   // ncclEpGroup
+inline Counter handles;  // ncclEpHandle
 
 }  // namespace emu::objects

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/never_destroyed.h"
 #include "base/visible_devices.h"
 #include "nccl4j_emulator.h"
 
@@ -46,7 +47,7 @@ constexpr Option kOptions[kCount] = {
     {"shuffle", "NCCL4J_EMU_SHUFFLE", 0, 0, UINT64_MAX},
     {"api", "NCCL4J_EMU_API", 100, 100, 200},
     {"compute_capability", "NCCL4J_EMU_COMPUTE_CAPABILITY", 90, 90, 100},
-    {"devices", "NCCL4J_EMU_DEVICES", 64, 1, 64},
+    {"devices", "NCCL4J_EMU_DEVICES", kMostDevices, 1, kMostDevices},
     {"device_memory", "NCCL4J_EMU_DEVICE_MEMORY", 85899345920ULL, 1, 1ULL << 46},
     {"sms", "NCCL4J_EMU_SMS", 132, 1, 1024},
     {"shared_devices", "NCCL4J_EMU_SHARED_DEVICES", 0, 0, 1},
@@ -185,10 +186,7 @@ class Store {
   std::map<std::string, std::string> environment_;
 };
 
-Store& store() {
-  static Store& instance = *new Store;
-  return instance;
-}
+Store& store() { return neverDestroyed<Store>(); }
 
 }  // namespace
 

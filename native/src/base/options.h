@@ -6,6 +6,8 @@
 
 namespace emu::options {
 
+constexpr int kMostDevices = 64;
+
 bool reportMisuse();
 bool poison();
 uint64_t shuffleSeed();  // 0 = off

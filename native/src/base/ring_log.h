@@ -62,16 +62,19 @@ class RingLog {
   uint64_t next_ = 1;
 };
 
-// Copies text into a fixed array of a record, cut to fit and terminated.
-template <size_t N>
-void copyText(char (&to)[N], const char* from) {
+// Copies text, terminated, and cut to fit between UTF-8 characters.
+inline void copyText(char* to, size_t capacity, const char* from) {
   size_t i = 0;
-  for (; i + 1 < N && from[i] != '\0'; ++i) to[i] = from[i];
-  // Never end in the middle of a UTF-8 character.
+  for (; i + 1 < capacity && from[i] != '\0'; ++i) to[i] = from[i];
   if (from[i] != '\0') {
     while (i > 0 && (static_cast<unsigned char>(from[i]) & 0xC0) == 0x80) --i;
   }
   to[i] = '\0';
+}
+
+template <size_t N>
+void copyText(char (&to)[N], const char* from) {
+  copyText(to, N, from);
 }
 
 }  // namespace emu

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <string>
 
+#include "base/never_destroyed.h"
 #include "base/options.h"
 
 namespace emu {
@@ -22,12 +23,13 @@ constexpr uint32_t kNotification = 2;
 constexpr uint64_t kSlice = 50'000'000;
 
 std::atomic<bool> broken{false};
-std::mutex reasonMutex;
 
-std::string& reasonText() {
-  static std::string& text = *new std::string;
-  return text;
-}
+struct Reason {
+  std::mutex mutex;
+  std::string text;
+};
+
+Reason& reason() { return neverDestroyed<Reason>(); }
 
 void futexWait(std::atomic<uint32_t>& word, uint32_t expected, uint64_t nanoseconds) {
   timespec timeout;
@@ -37,9 +39,6 @@ void futexWait(std::atomic<uint32_t>& word, uint32_t expected, uint64_t nanoseco
   syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT, expected,
           nanoseconds == kNoDeadline ? nullptr : &timeout, nullptr, 0);
 }
-
-// Announces a waiter; the value to sleep on. The state must be looked at again between this and the sleep.
-uint32_t announce(EventCount& changed) { return changed.count.fetch_or(kWaiting, std::memory_order_acq_rel) | kWaiting; }
 
 }  // namespace
 
@@ -63,7 +62,7 @@ WaitEnd waitUntil(EventCount& changed, const std::function<bool()>& ready, uint6
                   const std::function<bool()>& cancelled) {
   while (true) {
     if (ready()) return WaitEnd::Ready;
-    const uint32_t seen = announce(changed);
+    const uint32_t seen = prepareWait(changed);
     if (ready()) return WaitEnd::Ready;
     if (broken.load(std::memory_order_acquire) || (cancelled && cancelled())) return WaitEnd::Broken;
     const uint64_t time = now();
@@ -75,7 +74,8 @@ WaitEnd waitUntil(EventCount& changed, const std::function<bool()>& ready, uint6
 
 void commitWait(EventCount& changed, uint32_t seen) { futexWait(changed.count, seen, kNoDeadline); }
 
-uint32_t prepareWait(EventCount& changed) { return announce(changed); }
+// Announces a waiter; answers the value to sleep on.
+uint32_t prepareWait(EventCount& changed) { return changed.count.fetch_or(kWaiting, std::memory_order_acq_rel) | kWaiting; }
 
 uint64_t waitLimit() {
   const uint64_t milliseconds = options::waitLimitMs();
@@ -85,17 +85,17 @@ uint64_t waitLimit() {
   return time + (milliseconds < most ? milliseconds : most) * 1'000'000;
 }
 
-void breakWaits(const char* reason) {
-  const std::lock_guard<std::mutex> lock(reasonMutex);
-  reasonText() = reason != nullptr ? reason : "";
-  broken.store(reason != nullptr, std::memory_order_release);
+void breakWaits(const char* text) {
+  const std::lock_guard<std::mutex> lock(reason().mutex);
+  reason().text = text != nullptr ? text : "";
+  broken.store(text != nullptr, std::memory_order_release);
 }
 
 bool waitsBroken() { return broken.load(std::memory_order_acquire); }
 
 std::string brokenReason() {
-  const std::lock_guard<std::mutex> lock(reasonMutex);
-  return reasonText();
+  const std::lock_guard<std::mutex> lock(reason().mutex);
+  return reason().text;
 }
 
 }  // namespace emu

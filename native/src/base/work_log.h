@@ -1,17 +1,12 @@
 // Record of executed work, for the control interface.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-
+#include "base/never_destroyed.h"
+#include "base/ring_log.h"
 #include "nccl4j_emulator.h"
 
-namespace emu::work_log {
+namespace emu {
 
-void setCapacity(size_t capacity);  // 0 = off
-bool on();
-void add(const nccl4jEmuWork_t& work);
-void copyName(const char* name, nccl4jEmuWork_t* work);
-size_t copy(uint64_t from, nccl4jEmuWork_t* out, size_t capacity);
+inline RingLog<nccl4jEmuWork_t>& workLog() { return neverDestroyed<RingLog<nccl4jEmuWork_t>>(); }
 
-}  // namespace emu::work_log
+}  // namespace emu

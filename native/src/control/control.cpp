@@ -1,5 +1,4 @@
 // The control interface, nccl4j_emulator.h.
-#include <cstring>
 #include <string>
 
 #include "base/call_log.h"
@@ -22,13 +21,9 @@ namespace emu {
 
 namespace {
 
-// Cut to fit, between characters, and terminated.
 int copyOut(const std::string& text, char* to, size_t capacity) {
   if (to == nullptr || capacity == 0) return NCCL4J_EMU_BAD_VALUE;
-  size_t length = text.size() < capacity ? text.size() : capacity - 1;
-  while (length > 0 && length < text.size() && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80) --length;
-  std::memcpy(to, text.data(), length);
-  to[length] = '\0';
+  copyText(to, capacity, text.c_str());
   return NCCL4J_EMU_OK;
 }
 
@@ -74,12 +69,12 @@ EMU_API int nccl4jEmuClearPresets() {
 }
 
 EMU_API int nccl4jEmuTimeline(size_t capacity) {
-  work_log::setCapacity(capacity);
+  workLog().setCapacity(capacity);
   return NCCL4J_EMU_OK;
 }
 
 EMU_API size_t nccl4jEmuWork(uint64_t from, nccl4jEmuWork_t* work, size_t capacity) {
-  return work_log::copy(from, work, capacity);
+  return workLog().copy(from, work, capacity);
 }
 
 EMU_API int nccl4jEmuInjectFault(nccl4jEmuFault_t kind, int subject, uint64_t nth, int64_t value) {
@@ -110,9 +105,9 @@ EMU_API int nccl4jEmuUsage(int device, nccl4jEmuUsage_t* usage) {
   usage->pinned_allocations = memory.pinnedAllocations;
   usage->pinned_bytes = memory.pinnedBytes;
   usage->streams = streams::created(device);
-  usage->events = events::count(device);
-  usage->graphs = graphs::count(device);
-  usage->graph_execs = graphs::countExecs(device);
+  usage->events = events().count(device);
+  usage->graphs = graphs().count(device);
+  usage->graph_execs = graphExecs().count(device);
   usage->communicators = objects::communicators.count(device);
   usage->windows = objects::windows.count(device);
   usage->groups = objects::groups.count(device);

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/never_destroyed.h"
 #include "base/options.h"
 
 namespace emu {
@@ -100,10 +101,7 @@ AddressRange::~AddressRange() {
   AddressSpace::instance().give(base_);
 }
 
-AddressSpace& AddressSpace::instance() {
-  static AddressSpace& space = *new AddressSpace;
-  return space;
-}
+AddressSpace& AddressSpace::instance() { return neverDestroyed<AddressSpace>(); }
 
 size_t AddressSpace::pageSize() {
   static const auto size = static_cast<size_t>(sysconf(_SC_PAGESIZE));

@@ -52,7 +52,6 @@ class AddressSpace {
     std::map<uintptr_t, uintptr_t> taken;  // base -> end, guard page included
   };
 
-  AddressSpace() = default;
   bool addRegion(size_t least);
   static uintptr_t takeFrom(Region& region, size_t bytes);
   static uintptr_t firstFit(Region& region, uintptr_t from, uintptr_t to, size_t bytes);

@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <mutex>
 
-#include "base/options.h"
 #include "base/thread.h"
 #include "base/wait.h"
 
@@ -16,17 +15,9 @@ namespace {
 // How far beyond the end of a block an address is still told as an overrun of that block.
 constexpr uintptr_t kNear = uintptr_t{1} << 20;
 
-bool isDeviceMemory(Kind kind) { return kind == Kind::Device || kind == Kind::Symmetric || kind == Kind::Declared; }
-
-const char* kindName(Kind kind) {
-  switch (kind) {
-    case Kind::Device: return "device memory";
-    case Kind::Pinned: return "pinned host memory";
-    case Kind::Registered: return "registered host memory";
-    case Kind::Declared: return "declared device memory";
-    default: return "symmetric device memory";
-  }
-}
+// In the order of Kind.
+constexpr const char* kKindNames[] = {"device memory", "pinned host memory", "registered host memory",
+                                      "symmetric device memory", "declared device memory"};
 
 std::string hex(uintptr_t address) {
   char text[24];
@@ -42,7 +33,8 @@ std::string place(uintptr_t address, const Block& block) {
     text += std::to_string(address - block.base - block.bytes) + " bytes beyond the end of ";
   }
   if (address != block.base) text += hex(block.base) + ", ";
-  return text + std::to_string(block.bytes) + " bytes of " + kindName(block.kind) + " of device " + std::to_string(block.device);
+  return text + std::to_string(block.bytes) + " bytes of " + kKindNames[static_cast<size_t>(block.kind)] +
+         " of device " + std::to_string(block.device);
 }
 
 // The block that holds `address`, or ends shortly below it.
@@ -66,15 +58,10 @@ std::string Mark::text() const {
   return text;
 }
 
-Blocks& Blocks::instance() {
-  static Blocks& blocks = *new Blocks;
-  return blocks;
-}
-
 cudaError_t Blocks::add(const std::shared_ptr<LiveBlock>& added) {
   const Block& block = added->block;
   const std::lock_guard<std::shared_mutex> lock(mutex_);
-  if (isDeviceMemory(block.kind)) {
+  if (!onHost(block.kind)) {
     const uint64_t total = options::deviceMemory();
     const uint64_t used = usage_[block.device].deviceBytes;
     if (used > total || block.bytes > total - used) return cudaErrorMemoryAllocation;
@@ -143,19 +130,11 @@ void Blocks::remember(const LiveBlock& live, const char* function) {
 
 void Blocks::account(const Block& block, int64_t sign) {
   Usage& usage = usage_[block.device];
-  const bool device = isDeviceMemory(block.kind);
-  uint64_t& allocations = device ? usage.deviceAllocations : usage.pinnedAllocations;
-  uint64_t& bytes = device ? usage.deviceBytes : usage.pinnedBytes;
-  const uint64_t pooled = block.pooled ? block.bytes : 0;
-  if (sign > 0) {
-    ++allocations;
-    bytes += block.bytes;
-    usage.pooledBytes += pooled;
-  } else {
-    --allocations;
-    bytes -= block.bytes;
-    usage.pooledBytes -= pooled;
-  }
+  const bool host = onHost(block.kind);
+  const auto change = static_cast<uint64_t>(sign);  // unsigned numbers wrap around
+  (host ? usage.pinnedAllocations : usage.deviceAllocations) += change;
+  (host ? usage.pinnedBytes : usage.deviceBytes) += change * block.bytes;
+  if (block.pooled) usage.pooledBytes += change * block.bytes;
   usage.peakDeviceBytes = std::max(usage.peakDeviceBytes, usage.deviceBytes);
   usage.peakPooledBytes = std::max(usage.peakPooledBytes, usage.pooledBytes);
 }
@@ -163,7 +142,7 @@ void Blocks::account(const Block& block, int64_t sign) {
 Usage Blocks::usage(int device) const {
   const std::shared_lock<std::shared_mutex> lock(mutex_);
   Usage sum;
-  for (int i = 0; i < kDevices; ++i) {
+  for (int i = 0; i < options::kMostDevices; ++i) {
     if (device >= 0 && device != i) continue;
     sum.deviceAllocations += usage_[i].deviceAllocations;
     sum.deviceBytes += usage_[i].deviceBytes;

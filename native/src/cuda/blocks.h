@@ -8,6 +8,8 @@
 #include <shared_mutex>
 #include <string>
 
+#include "base/never_destroyed.h"
+#include "base/options.h"
 #include "cuda/address_space.h"
 #include "cuda/memory.h"
 
@@ -24,23 +26,22 @@ struct Mark {
 };
 
 struct LiveBlock {
-  Block block;
-  Mark allocated;
+  LiveBlock(const Block& live, const char* function) : block(live), allocated(Mark::by(function)) {}
+
+  const Block block;
+  const Mark allocated;
   std::shared_ptr<AddressRange> range;  // NULL for memory that is the caller's
   std::atomic<bool> freeing{false};     // cudaFreeAsync was called, its work has not run
 };
 
 class Blocks {
  public:
-  static Blocks& instance();
-
   // An error if it overlaps a live block (memory of the caller only) or exceeds the device's memory.
   cudaError_t add(const std::shared_ptr<LiveBlock>& block);
   // Takes out the block that starts at `base`; NULL if there is none.
   std::shared_ptr<LiveBlock> remove(uintptr_t base, const char* function);
   std::shared_ptr<LiveBlock> at(uintptr_t address) const;  // that holds the address
   std::string describe(uintptr_t address) const;
-  uint64_t nextSerial() { return serial_.fetch_add(1, std::memory_order_relaxed) + 1; }
 
   Usage usage(int device) const;
   std::deque<std::shared_ptr<LiveBlock>> ofDevice(int device) const;
@@ -54,20 +55,19 @@ class Blocks {
     Mark freed;
   };
 
-  Blocks() = default;
   std::shared_ptr<LiveBlock> holding(uintptr_t address) const;
   void account(const Block& block, int64_t sign);
   void remember(const LiveBlock& block, const char* function);
 
-  static constexpr int kDevices = 64;
   static constexpr size_t kHistory = 16384;
 
   mutable std::shared_mutex mutex_;
   std::map<uintptr_t, std::shared_ptr<LiveBlock>> live_;
   std::map<uintptr_t, FreedBlock> freed_;
   std::deque<uintptr_t> freedOrder_;
-  Usage usage_[kDevices];
-  std::atomic<uint64_t> serial_{0};
+  Usage usage_[options::kMostDevices];
 };
+
+inline Blocks& blocks() { return neverDestroyed<Blocks>(); }
 
 }  // namespace emu::memory

@@ -17,10 +17,7 @@ namespace capture {
 
 namespace {
 
-std::vector<std::shared_ptr<Capture>>& active() {
-  static auto& captures = *new std::vector<std::shared_ptr<Capture>>;
-  return captures;
-}
+std::vector<std::shared_ptr<Capture>>& active() { return neverDestroyed<std::vector<std::shared_ptr<Capture>>>(); }
 
 // How many captures are active: while it is zero, no call has to take the lock.
 std::atomic<int> activeCount{0};
@@ -61,32 +58,32 @@ std::shared_ptr<Graph> finish(const std::shared_ptr<Capture>& capture) {
 std::shared_ptr<Graph> discard(const std::shared_ptr<Capture>& capture) {
   capture->valid = false;
   std::shared_ptr<Graph> graph = finish(capture);
-  graphs::take(graph->handle());
+  graphs().take(graph->handle());
   return graph;
 }
 
-// The captures that use of the legacy default stream of the device would become part of: those with a blocking stream
-// there.
-template <class Visit>
-bool forImplicit(int device, Visit&& visit) {
+// Makes the captures invalid for which concerned(capture) holds; whether there are any.
+template <class Concerned>
+bool invalidateEach(Concerned&& concerned) {
   bool found = false;
   for (const std::shared_ptr<Capture>& capture : active()) {
-    const bool concerned = std::any_of(capture->streams.begin(), capture->streams.end(), [&](const auto& stream) {
-      return stream->device() == device && stream->blocking();
-    });
-    if (!concerned) continue;
+    if (!concerned(*capture)) continue;
+    capture->valid = false;
     found = true;
-    visit(*capture);
   }
   return found;
 }
 
-cudaError_t forbidImplicit(int device) {
-  const bool found = forImplicit(device, [](Capture& capture) { capture.valid = false; });
-  return found ? cudaErrorStreamCaptureImplicit : cudaSuccess;
+// Whether use of the device's legacy default stream would become part of the capture: it has a blocking stream there.
+bool implicit(const Capture& capture, int device) {
+  return std::any_of(capture.streams.begin(), capture.streams.end(),
+                     [&](const auto& stream) { return stream->device() == device && stream->blocking(); });
 }
 
-cudaError_t forbidLegacyLocked(Stream& stream) { return stream.legacy() ? forbidImplicit(stream.device()) : cudaSuccess; }
+cudaError_t forbidLegacyLocked(Stream& stream) {
+  const auto concerned = [&](const Capture& capture) { return implicit(capture, stream.device()); };
+  return stream.legacy() && invalidateEach(concerned) ? cudaErrorStreamCaptureImplicit : cudaSuccess;
+}
 
 cudaError_t forbidCapturingLocked(Stream& stream) {
   if (stream.capture == nullptr) return forbidLegacyLocked(stream);
@@ -96,23 +93,26 @@ cudaError_t forbidCapturingLocked(Stream& stream) {
 
 cudaError_t forbidUnsafeLocked() {
   if (threadMode == cudaStreamCaptureModeRelaxed) return cudaSuccess;
-  bool found = false;
-  for (const std::shared_ptr<Capture>& capture : active()) {
-    const bool own = capture->thread == thread::id() && capture->mode != cudaStreamCaptureModeRelaxed;
-    const bool global = threadMode == cudaStreamCaptureModeGlobal && capture->mode == cudaStreamCaptureModeGlobal;
-    if (!own && !global) continue;
-    capture->valid = false;
-    found = true;
-  }
+  const bool found = invalidateEach([](const Capture& capture) {
+    const bool own = capture.thread == thread::id() && capture.mode != cudaStreamCaptureModeRelaxed;
+    return own || (threadMode == cudaStreamCaptureModeGlobal && capture.mode == cudaStreamCaptureModeGlobal);
+  });
   return found ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
 }
 
+// The answer that `forbid` gives under the lock; while there is no capture, nothing is forbidden.
+template <class Forbid>
+cudaError_t whileAnyActive(Forbid&& forbid) {
+  if (!anyActive()) return cudaSuccess;
+  const std::lock_guard<std::mutex> lock(graphLock());
+  return forbid();
+}
+
 // Adds a node behind the stream's last ones.
-template <class Add>
-cudaError_t append(Stream& stream, Add&& add) {
+cudaError_t append(Stream& stream, Work work) {
   StreamCapture& state = *stream.capture;
   if (!state.capture->valid) return cudaErrorStreamCaptureInvalidated;
-  GraphNode* node = add(*state.capture->graph, state.last);
+  GraphNode* node = state.capture->graph->add(std::move(work), stream.device(), state.last);
   state.last.assign(1, node);
   return cudaSuccess;
 }
@@ -124,21 +124,15 @@ void join(std::vector<GraphNode*>* last, const std::vector<GraphNode*>& others) 
 }
 
 Work externalRecord(const std::shared_ptr<Event>& event) {
-  Work work;
-  work.name = "cudaEventRecord";
-  work.kind = WorkKind::Event;
-  work.run = [event](WorkContext&) {
+  return Work("cudaEventRecord", WorkKind::Event, [event](WorkContext&) {
     event->recordNow();
     return cudaSuccess;
-  };
-  return work;
+  });
 }
 
 // Has nothing to run: the launch of the graph waits for what the event was last recorded behind.
 Work externalWait(const std::shared_ptr<Event>& event) {
-  Work work;
-  work.name = "cudaStreamWaitEvent";
-  work.kind = WorkKind::EventWait;
+  Work work("cudaStreamWaitEvent", WorkKind::EventWait);
   work.event = event;
   return work;
 }
@@ -146,9 +140,7 @@ Work externalWait(const std::shared_ptr<Event>& event) {
 cudaError_t waitCaptured(Stream& stream, const std::shared_ptr<Event>& event, bool external) {
   StreamCapture& state = *stream.capture;
   if (!state.capture->valid) return cudaErrorStreamCaptureInvalidated;
-  if (external) {
-    return append(stream, [&](Graph& graph, const auto& last) { return graph.add(externalWait(event), stream.device(), last); });
-  }
+  if (external) return append(stream, externalWait(event));
   if (event->captured == state.capture) {
     join(&state.last, event->capturedNodes);
     return cudaSuccess;
@@ -191,7 +183,7 @@ cudaError_t begin(const std::shared_ptr<Stream>& stream, cudaStreamCaptureMode m
   if (stream->legacy()) return cudaErrorStreamCaptureUnsupported;
   const std::lock_guard<std::mutex> lock(graphLock());
   if (stream->capture != nullptr) return cudaErrorIllegalState;
-  const std::shared_ptr<Graph> graph = graphs::create(stream->device());
+  const std::shared_ptr<Graph> graph = graphs().create(stream->device());
   graph->capturing = true;
   const auto capture = std::make_shared<Capture>();
   capture->id = ++lastId;
@@ -236,7 +228,9 @@ cudaError_t info(Stream& stream, Info* info) {
   if (!anyActive()) return cudaSuccess;
   const std::lock_guard<std::mutex> lock(graphLock());
   if (stream.legacy()) {
-    return forImplicit(stream.device(), [](Capture&) {}) ? cudaErrorStreamCaptureImplicit : cudaSuccess;
+    const bool found = std::any_of(active().begin(), active().end(),
+                                   [&](const auto& capture) { return implicit(*capture, stream.device()); });
+    return found ? cudaErrorStreamCaptureImplicit : cudaSuccess;
   }
   if (stream.capture == nullptr) return cudaSuccess;
   StreamCapture& state = *stream.capture;
@@ -263,48 +257,33 @@ bool anyActive() { return activeCount.load(std::memory_order_acquire) != 0; }
 
 cudaError_t record(Stream& stream, Work* work, bool* captured) {
   *captured = false;
-  if (!anyActive()) return cudaSuccess;
-  const std::lock_guard<std::mutex> lock(graphLock());
-  if (stream.capture == nullptr) return forbidLegacyLocked(stream);
-  *captured = true;
-  return append(stream, [&](Graph& graph, const auto& last) { return graph.add(std::move(*work), stream.device(), last); });
+  return whileAnyActive([&] {
+    if (stream.capture == nullptr) return forbidLegacyLocked(stream);
+    *captured = true;
+    return append(stream, std::move(*work));
+  });
 }
 
 cudaError_t forbidLegacy(Stream& stream) {
-  if (!stream.legacy() || !anyActive()) return cudaSuccess;
-  const std::lock_guard<std::mutex> lock(graphLock());
-  return forbidLegacyLocked(stream);
+  return stream.legacy() ? whileAnyActive([&] { return forbidLegacyLocked(stream); }) : cudaSuccess;
 }
 
-cudaError_t forbidCapturing(Stream& stream) {
-  if (!anyActive()) return cudaSuccess;
-  const std::lock_guard<std::mutex> lock(graphLock());
-  return forbidCapturingLocked(stream);
-}
+cudaError_t forbidCapturing(Stream& stream) { return whileAnyActive([&] { return forbidCapturingLocked(stream); }); }
 
-cudaError_t forbidUnsafe() {
-  if (!anyActive()) return cudaSuccess;
-  const std::lock_guard<std::mutex> lock(graphLock());
-  return forbidUnsafeLocked();
-}
+cudaError_t forbidUnsafe() { return whileAnyActive(forbidUnsafeLocked); }
 
 cudaError_t forbidUnsafe(Stream& stream) {
-  if (!anyActive()) return cudaSuccess;
-  const std::lock_guard<std::mutex> lock(graphLock());
-  const cudaError_t capturing = forbidCapturingLocked(stream);
-  return capturing != cudaSuccess ? capturing : forbidUnsafeLocked();
+  return whileAnyActive([&]() -> cudaError_t {
+    EMU_TRY(forbidCapturingLocked(stream));
+    return forbidUnsafeLocked();
+  });
 }
 
 cudaError_t forbidDeviceWait(int device) {
-  if (!anyActive()) return cudaSuccess;
-  const std::lock_guard<std::mutex> lock(graphLock());
-  bool found = false;
-  for (const std::shared_ptr<Capture>& capture : active()) {
-    if (!capture->concerns(device)) continue;
-    capture->valid = false;
-    found = true;
-  }
-  return found ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+  return whileAnyActive([&] {
+    const bool found = invalidateEach([&](const Capture& capture) { return capture.concerns(device); });
+    return found ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+  });
 }
 
 cudaError_t forbidAsking(Event& event) {
@@ -324,11 +303,7 @@ cudaError_t recordEvent(Stream& stream, const std::shared_ptr<Event>& event, boo
   if (stream.capture != nullptr) {
     const StreamCapture& state = *stream.capture;
     if (!state.capture->valid) return cudaErrorStreamCaptureInvalidated;
-    if (external) {
-      return append(stream, [&](Graph& graph, const auto& last) {
-        return graph.add(externalRecord(event), stream.device(), last);
-      });
-    }
+    if (external) return append(stream, externalRecord(event));
     event->captured = state.capture;
     event->capturedNodes = state.last;
     return cudaSuccess;

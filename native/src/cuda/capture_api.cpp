@@ -9,21 +9,21 @@ namespace {
 
 cudaError_t begin(cudaStream_t handle, cudaStreamCaptureMode mode) {
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolve(handle, &stream);
-  return resolved != cudaSuccess ? resolved : capture::begin(stream, mode);
+  EMU_TRY(streams::resolve(handle, &stream));
+  return capture::begin(stream, mode);
 }
 
 cudaError_t end(cudaStream_t handle, cudaGraph_t* graph) {
   if (!givenOrNull(graph)) return cudaErrorInvalidValue;
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolve(handle, &stream);
-  return resolved != cudaSuccess ? resolved : capture::end(*stream, graph);
+  EMU_TRY(streams::resolve(handle, &stream));
+  return capture::end(*stream, graph);
 }
 
 cudaError_t info(cudaStream_t handle, capture::Info* info) {
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolve(handle, &stream);
-  return resolved != cudaSuccess ? resolved : capture::info(*stream, info);
+  EMU_TRY(streams::resolve(handle, &stream));
+  return capture::info(*stream, info);
 }
 
 template <class Value>
@@ -34,9 +34,9 @@ void assign(Value* out, Value value) {
 cudaError_t isCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
   if (!given(status)) return cudaErrorInvalidValue;
   capture::Info found;
-  const cudaError_t result = info(stream, &found);
-  if (result == cudaSuccess) *status = found.status;
-  return result;
+  EMU_TRY(info(stream, &found));
+  *status = found.status;
+  return cudaSuccess;
 }
 
 cudaError_t captureInfo(cudaStream_t stream, cudaStreamCaptureStatus* status, unsigned long long* id, cudaGraph_t* graph,

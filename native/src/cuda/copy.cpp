@@ -21,24 +21,21 @@ struct Side {
   int device = -1;        // of device memory
 };
 
-// Where the direction wants an address to lie; the device reaches what it says is the host's wherever that is.
-enum class Expected { Device, Anywhere };
-
 bool fits(const memory::Block& block, const void* address, size_t bytes) {
   return bytes <= block.base + block.bytes - reinterpret_cast<uintptr_t>(address);
 }
 
 // cudaErrorInvalidValue: an address that cannot be what the direction says, or memory that is too small. What was
-// device memory once and is freed passes: it is found when the copy runs.
-cudaError_t classify(const void* address, size_t bytes, Expected expected, Side* side) {
+// device memory once and is freed passes: it is found when the copy runs. The device reaches what the direction says is the
+// host's wherever that is.
+cudaError_t classify(const void* address, size_t bytes, bool onDevice, Side* side) {
   memory::Block block;
   const bool known = memory::find(address, &block);
-  const bool onDevice = known && block.kind != memory::Kind::Pinned && block.kind != memory::Kind::Registered;
   side->checked = known || AddressSpace::instance().contains(address);
   side->pageable = !side->checked;
-  if (onDevice) side->device = block.device;
+  if (known && !memory::onHost(block.kind)) side->device = block.device;
   if (address == nullptr || (known && !fits(block, address, bytes))) return cudaErrorInvalidValue;
-  return expected == Expected::Device && side->pageable ? cudaErrorInvalidValue : cudaSuccess;
+  return onDevice && side->pageable ? cudaErrorInvalidValue : cudaSuccess;
 }
 
 struct Copy {
@@ -59,19 +56,10 @@ bool hostMemoryThere(const Copy& copy) {
 cudaError_t prepare(const char* name, void* to, const void* from, size_t bytes, cudaMemcpyKind kind, Copy* copy) {
   *copy = Copy{name, to, from, bytes, {}, {}};
   if (bytes == 0) return cudaSuccess;
-  Expected toExpected = Expected::Anywhere;
-  Expected fromExpected = Expected::Anywhere;
-  switch (kind) {
-    case cudaMemcpyHostToDevice: toExpected = Expected::Device; break;
-    case cudaMemcpyDeviceToHost: fromExpected = Expected::Device; break;
-    case cudaMemcpyDeviceToDevice: toExpected = fromExpected = Expected::Device; break;
-    case cudaMemcpyHostToHost:
-    case cudaMemcpyDefault: break;
-    default: return cudaErrorInvalidMemcpyDirection;
-  }
-  const cudaError_t target = classify(to, bytes, toExpected, &copy->toSide);
-  const cudaError_t source = classify(from, bytes, fromExpected, &copy->fromSide);
-  if (target != cudaSuccess || source != cudaSuccess) return cudaErrorInvalidValue;
+  if (kind < cudaMemcpyHostToHost || kind > cudaMemcpyDefault) return cudaErrorInvalidMemcpyDirection;
+  const bool onDevices = kind == cudaMemcpyDeviceToDevice;
+  EMU_TRY(classify(to, bytes, onDevices || kind == cudaMemcpyHostToDevice, &copy->toSide));
+  EMU_TRY(classify(from, bytes, onDevices || kind == cudaMemcpyDeviceToHost, &copy->fromSide));
   return hostMemoryThere(*copy) ? cudaSuccess : cudaErrorInvalidValue;
 }
 
@@ -85,29 +73,18 @@ cudaError_t runCopy(const Copy& copy, const void* from, WorkContext& context) {
 }
 
 Work makeWork(const Copy& copy) {
-  Work work;
-  work.name = copy.name;
-  work.kind = WorkKind::Memcpy;
+  Work work(copy.name, WorkKind::Memcpy, [copy](WorkContext& context) { return runCopy(copy, copy.from, context); });
   work.places = {copy.toSide.device, copy.fromSide.device};
-  work.run = [copy](WorkContext& context) { return runCopy(copy, copy.from, context); };
   return work;
 }
 
 // The caller may change pageable memory as soon as the call returns: the copy runs from a snapshot.
 Work makeStagedWork(const Copy& copy) {
   const auto* first = static_cast<const unsigned char*>(copy.from);
-  Work work;
-  work.name = copy.name;
-  work.kind = WorkKind::Memcpy;
-  work.run = [copy, staged = std::vector<unsigned char>(first, first + copy.bytes)](WorkContext& context) {
-    return runCopy(copy, staged.data(), context);
-  };
-  return work;
-}
-
-cudaError_t waitFor(const std::shared_ptr<Stream>& stream, const Submitted& submitted) {
-  streams::hostWait(submitted.point);
-  return device::sticky(stream->device());
+  return Work(copy.name, WorkKind::Memcpy,
+              [copy, staged = std::vector<unsigned char>(first, first + copy.bytes)](WorkContext& context) {
+                return runCopy(copy, staged.data(), context);
+              });
 }
 
 // Puts the copy on the stream. The host waits if it must: always for a synchronous call unless both sides are device
@@ -119,9 +96,10 @@ cudaError_t enqueue(const Copy& copy, cudaStream_t handle, bool synchronous) {
   const bool eager = !stream->capturing.load(std::memory_order_acquire);
   const bool stage = eager && !synchronous && copy.fromSide.pageable;
   Submitted submitted;
-  const cudaError_t error = submitOn(stream, stage ? makeStagedWork(copy) : makeWork(copy), &submitted);
-  if (error != cudaSuccess || submitted.captured) return error;
-  return synchronous || copy.toSide.pageable ? waitFor(stream, submitted) : cudaSuccess;
+  EMU_TRY(submitOn(stream, stage ? makeStagedWork(copy) : makeWork(copy), &submitted));
+  if (submitted.captured || !(synchronous || copy.toSide.pageable)) return cudaSuccess;
+  streams::hostWait(submitted.point);
+  return device::sticky(stream->device());
 }
 
 // A synchronous call uses the legacy default stream, whatever its other arguments are worth.
@@ -131,19 +109,17 @@ cudaError_t forbidSynchronous(size_t bytes) {
 
 // Cannot be captured.
 cudaError_t copyPeer(void* to, int toDevice, const void* from, int fromDevice, size_t bytes, cudaStream_t handle) {
-  for (const int device : {toDevice, fromDevice}) {
-    if (device < 0 || device >= device::count()) return cudaErrorInvalidDevice;
-  }
+  if (!device::exists(toDevice) || !device::exists(fromDevice)) return cudaErrorInvalidDevice;
   Copy copy;
   EMU_TRY(prepare("cudaMemcpyPeerAsync", to, from, bytes, cudaMemcpyDeviceToDevice, &copy));
   memory::Block block;
   if (memory::find(to, &block) && block.device != toDevice) return cudaErrorInvalidValue;
   if (memory::find(from, &block) && block.device != fromDevice) return cudaErrorInvalidValue;
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolveForLaunch(handle, &stream);
-  if (resolved != cudaSuccess || bytes == 0) return resolved;
-  const cudaError_t allowed = capture::forbidCapturing(*stream);
-  return allowed != cudaSuccess ? allowed : enqueue(copy, handle, false);
+  EMU_TRY(streams::resolveForLaunch(handle, &stream));
+  if (bytes == 0) return cudaSuccess;
+  EMU_TRY(capture::forbidCapturing(*stream));
+  return enqueue(copy, handle, false);
 }
 
 cudaError_t set(const char* name, void* to, int value, size_t bytes, cudaStream_t handle) {
@@ -154,33 +130,29 @@ cudaError_t set(const char* name, void* to, int value, size_t bytes, cudaStream_
     const bool known = memory::find(to, &block);
     if (known ? !fits(block, to, bytes) : !AddressSpace::instance().contains(to)) return cudaErrorInvalidValue;
   }
-  Work work;
-  work.name = name;
-  work.kind = WorkKind::Memset;
-  work.run = [to, value, bytes](WorkContext& context) {
-    if (!context.touchAnywhere("destination", to, bytes)) return cudaErrorIllegalAddress;
-    std::memset(to, value, bytes);
-    return cudaSuccess;
-  };
-  return submit(handle, std::move(work));
+  return submit(handle, Work(name, WorkKind::Memset, [to, value, bytes](WorkContext& context) {
+                  if (!context.touchAnywhere("destination", to, bytes)) return cudaErrorIllegalAddress;
+                  std::memset(to, value, bytes);
+                  return cudaSuccess;
+                }));
 }
 
 cudaError_t copyNow(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   EMU_TRY(forbidSynchronous(bytes));
   Copy copy;
-  const cudaError_t prepared = prepare("cudaMemcpy", to, from, bytes, kind, &copy);
-  return prepared != cudaSuccess ? prepared : enqueue(copy, cudaStreamLegacy, true);
+  EMU_TRY(prepare("cudaMemcpy", to, from, bytes, kind, &copy));
+  return enqueue(copy, cudaStreamLegacy, true);
 }
 
 cudaError_t copyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   Copy copy;
-  const cudaError_t prepared = prepare("cudaMemcpyAsync", to, from, bytes, kind, &copy);
-  return prepared != cudaSuccess ? prepared : enqueue(copy, stream, false);
+  EMU_TRY(prepare("cudaMemcpyAsync", to, from, bytes, kind, &copy));
+  return enqueue(copy, stream, false);
 }
 
 cudaError_t setNow(void* to, int value, size_t bytes) {
-  const cudaError_t allowed = forbidSynchronous(bytes);
-  return allowed != cudaSuccess ? allowed : set("cudaMemset", to, value, bytes, cudaStreamLegacy);
+  EMU_TRY(forbidSynchronous(bytes));
+  return set("cudaMemset", to, value, bytes, cudaStreamLegacy);
 }
 
 }  // namespace

@@ -6,14 +6,11 @@
 #include <mutex>
 #include <utility>
 
-#include "base/options.h"
 #include "base/thread.h"
 
 namespace emu::device {
 
 namespace {
-
-constexpr int kMost = 64;
 
 struct State {
   std::atomic<int> sticky{cudaSuccess};
@@ -22,10 +19,7 @@ struct State {
   std::atomic<uint64_t> peers{0};  // bit p: may touch memory of device p
 };
 
-State& state(int device) {
-  static State* states = new State[kMost];
-  return states[device];
-}
+State& state(int device) { return perDevice<State>(device); }
 
 uint64_t bit(int device) { return uint64_t{1} << device; }
 
@@ -39,10 +33,12 @@ std::atomic<bool> lost{false};
 
 int count() { return options::devices(); }
 
+bool exists(int device) { return device >= 0 && device < count(); }
+
 int current() { return thread::device(); }
 
 cudaError_t setCurrent(int device) {
-  if (device < 0 || device >= count()) return cudaErrorInvalidDevice;
+  if (!exists(device)) return cudaErrorInvalidDevice;
   thread::setDevice(device);
   return cudaSuccess;
 }

@@ -1,14 +1,24 @@
 // Emulated devices: the current one per thread, and the sticky error of each.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 
 #include "abi/cuda_runtime.h"
+#include "base/never_destroyed.h"
+#include "base/options.h"
 
 namespace emu::device {
 
+// What is kept of each device; T is a type of the caller's own.
+template <class T>
+T& perDevice(int device) {
+  return neverDestroyed<std::array<T, options::kMostDevices>>()[static_cast<size_t>(device)];
+}
+
 int count();
+bool exists(int device);
 int current();                    // of the calling thread; 0 at first
 cudaError_t setCurrent(int device);
 

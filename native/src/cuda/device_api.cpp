@@ -15,18 +15,15 @@ namespace emu {
 
 namespace {
 
-constexpr int kVersion = CUDART_VERSION;
 // Devices sit on buses of one domain, one each, like the boards of a server.
 constexpr int kPciDomain = 0;
 constexpr int kFirstBus = 0x10;
-
-bool valid(int device) { return device >= 0 && device < device::count(); }
 
 // What a board of the compute capability (H200, B200) reports; an attribute that the emulator does not know is an
 // error.
 cudaError_t attribute(int* value, cudaDeviceAttr attr, int device) {
   if (!given(value)) return cudaErrorInvalidValue;
-  if (!valid(device)) return cudaErrorInvalidDevice;
+  if (!device::exists(device)) return cudaErrorInvalidDevice;
   const bool blackwell = options::computeCapability() == 100;
   switch (attr) {
     case cudaDevAttrMaxThreadsPerBlock: *value = 1024; break;
@@ -91,9 +88,9 @@ cudaError_t deviceOfBusId(int* device, const char* text) {
 cudaError_t reset(int device) {
   capture::abandon(device);
   streams::destroyAll(device);
-  graphs::destroyAllExecs(device);
-  graphs::destroyAll(device);
-  events::destroyAll(device);
+  graphExecs().removeOf(device);
+  graphs().removeOf(device);
+  events().removeOf(device);
   memory::forgetDevice(device);
   device::forgetPeers(device);
   device::clearSticky(device);
@@ -102,7 +99,7 @@ cudaError_t reset(int device) {
 
 cudaError_t writeBusId(char* out, int length, int device) {
   if (out == nullptr || length < 0 || !room(out, static_cast<size_t>(length))) return cudaErrorInvalidValue;
-  if (!valid(device)) return cudaErrorInvalidDevice;
+  if (!device::exists(device)) return cudaErrorInvalidDevice;
   const std::string text = pciBusId(device);
   if (static_cast<size_t>(length) < text.size() + 1) return cudaErrorInvalidValue;
   std::memcpy(out, text.c_str(), text.size() + 1);
@@ -118,21 +115,21 @@ cudaError_t priorityRange(int* least, int* greatest) {
 
 cudaError_t canAccessPeer(int* out, int device, int peer) {
   if (!given(out)) return cudaErrorInvalidValue;
-  if (!valid(device) || !valid(peer)) return cudaErrorInvalidDevice;
+  if (!device::exists(device) || !device::exists(peer)) return cudaErrorInvalidDevice;
   *out = device != peer ? 1 : 0;
   return cudaSuccess;
 }
 
 cudaError_t enablePeerAccess(int peer, unsigned flags) {
   if (flags != 0) return cudaErrorInvalidValue;
-  if (!valid(peer)) return cudaErrorInvalidDevice;
+  if (!device::exists(peer)) return cudaErrorInvalidDevice;
   if (peer == device::current()) return cudaErrorPeerAccessUnsupported;
   return device::enablePeer(device::current(), peer) ? cudaSuccess : cudaErrorPeerAccessAlreadyEnabled;
 }
 
 cudaError_t synchronize(int device) {
-  const cudaError_t allowed = capture::forbidDeviceWait(device);
-  return allowed != cudaSuccess ? allowed : drainDevice(device);
+  EMU_TRY(capture::forbidDeviceWait(device));
+  return drainDevice(device);
 }
 
 }  // namespace
@@ -182,11 +179,11 @@ EMU_API cudaError_t cudaDeviceReset() {
 }
 
 EMU_API cudaError_t cudaDriverGetVersion(int* driverVersion) {
-  return EMU_CALL(entry<Needs::Nothing>, (), answer(driverVersion, kVersion));
+  return EMU_CALL(entry<Needs::Nothing>, (), answer(driverVersion, CUDART_VERSION));
 }
 
 EMU_API cudaError_t cudaRuntimeGetVersion(int* runtimeVersion) {
-  return EMU_CALL(entry<Needs::Nothing>, (), answer(runtimeVersion, kVersion));
+  return EMU_CALL(entry<Needs::Nothing>, (), answer(runtimeVersion, CUDART_VERSION));
 }
 
 // Profilers do not attach to the emulator; the calls are only seen in the log.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "abi/cuda_runtime.h"
+#include "cuda/handle_table.h"
 #include "cuda/stream.h"
 
 namespace emu {
@@ -47,14 +48,7 @@ class Event {
   Recording last_;
 };
 
-namespace events {
-
-std::shared_ptr<Event> create(int device, unsigned flags);
-std::shared_ptr<Event> find(cudaEvent_t handle);
-std::shared_ptr<Event> take(cudaEvent_t handle);
-void destroyAll(int device);
-size_t count(int device);  // -1 = all
-
-}  // namespace events
+using EventTable = HandleTable<cudaEvent_t, Event, 0x52>;
+inline EventTable& events() { return neverDestroyed<EventTable>(); }
 
 }  // namespace emu

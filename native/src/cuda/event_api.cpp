@@ -14,13 +14,14 @@ cudaError_t create(cudaEvent_t* out, unsigned flags) {
   if (!given(out) || (flags & ~kEventFlags) != 0) return cudaErrorInvalidValue;
   // There are no handles here to open such events with in another process; in this one they are like others.
   if ((flags & cudaEventInterprocess) != 0 && (flags & cudaEventDisableTiming) == 0) return cudaErrorInvalidValue;
-  *out = events::create(device::current(), flags)->handle();
+  const auto make = [&](cudaEvent_t handle) { return std::make_shared<Event>(handle, device::current(), flags); };
+  *out = events().insert(make)->handle();
   return cudaSuccess;
 }
 
 cudaError_t record(cudaEvent_t handle, cudaStream_t streamHandle, unsigned flags) {
   if ((flags & ~unsigned{cudaEventRecordExternal}) != 0) return cudaErrorInvalidValue;
-  const std::shared_ptr<Event> event = events::find(handle);
+  const std::shared_ptr<Event> event = events().find(handle);
   if (event == nullptr) return cudaErrorInvalidResourceHandle;
   std::shared_ptr<Stream> stream;
   EMU_TRY(streams::resolveForLaunch(streamHandle, &stream));
@@ -30,7 +31,7 @@ cudaError_t record(cudaEvent_t handle, cudaStream_t streamHandle, unsigned flags
 
 cudaError_t wait(cudaStream_t streamHandle, cudaEvent_t handle, unsigned flags) {
   if ((flags & ~unsigned{cudaEventWaitExternal}) != 0) return cudaErrorInvalidValue;
-  const std::shared_ptr<Event> event = events::find(handle);
+  const std::shared_ptr<Event> event = events().find(handle);
   if (event == nullptr) return cudaErrorInvalidResourceHandle;
   std::shared_ptr<Stream> stream;
   EMU_TRY(streams::resolve(streamHandle, &stream));
@@ -39,7 +40,7 @@ cudaError_t wait(cudaStream_t streamHandle, cudaEvent_t handle, unsigned flags) 
 
 // The event's last eager recording, or why it cannot be asked: `forbid` is what a capture says of it.
 cudaError_t lastRecording(cudaEvent_t handle, cudaError_t (*forbid)(Event&), Recording* recording) {
-  const std::shared_ptr<Event> event = events::find(handle);
+  const std::shared_ptr<Event> event = events().find(handle);
   if (event == nullptr) return cudaErrorInvalidResourceHandle;
   EMU_TRY(forbid(*event));
   *recording = event->last();
@@ -52,7 +53,7 @@ cudaError_t elapsed(float* ms, cudaEvent_t start, cudaEvent_t end) {
   cudaError_t result = cudaSuccess;
   const cudaEvent_t handles[2] = {start, end};
   for (int i = 0; i < 2; ++i) {
-    const std::shared_ptr<Event> event = events::find(handles[i]);
+    const std::shared_ptr<Event> event = events().find(handles[i]);
     if (event == nullptr || !event->timed()) return cudaErrorInvalidResourceHandle;
     Recording recording;
     EMU_TRY(lastRecording(handles[i], capture::forbidTiming, &recording));
@@ -89,7 +90,7 @@ EMU_API cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned int fl
 
 EMU_API cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return EMU_CALL(entry<Needs::Device>, (event),
-                  events::take(event) != nullptr ? cudaSuccess : cudaErrorInvalidResourceHandle);
+                  events().take(event) != nullptr ? cudaSuccess : cudaErrorInvalidResourceHandle);
 }
 
 EMU_API cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {

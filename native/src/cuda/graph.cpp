@@ -4,48 +4,31 @@
 #include <functional>
 #include <queue>
 
-#include "cuda/handle_table.h"
-
 namespace emu {
 
 namespace {
 
-constexpr unsigned kGraphTag = 0x53;
-constexpr unsigned kNodeTag = 0x54;
-using GraphTable = HandleTable<cudaGraph_t, Graph, kGraphTag>;
-using NodeTable = HandleTable<cudaGraphNode_t, GraphNode, kNodeTag>;
+struct NodeType {
+  cudaGraphNodeType type;
+  const char* name;
+};
 
-GraphTable& graphTable() {
-  static GraphTable& instance = *new GraphTable;
-  return instance;
-}
+// In the order of WorkKind.
+constexpr NodeType kNodeTypes[] = {
+    {cudaGraphNodeTypeKernel, "KERNEL"},    {cudaGraphNodeTypeMemcpy, "MEMCPY"},
+    {cudaGraphNodeTypeMemset, "MEMSET"},    {cudaGraphNodeTypeHost, "HOST"},
+    {cudaGraphNodeTypeEventRecord, "EVENT_RECORD"}, {cudaGraphNodeTypeEmpty, "EMPTY"},
+    {cudaGraphNodeTypeGraph, "GRAPH"},      {cudaGraphNodeTypeWaitEvent, "EVENT_WAIT"},
+    {cudaGraphNodeTypeMemAlloc, "MEM_ALLOC"}, {cudaGraphNodeTypeMemFree, "MEM_FREE"},
+};
 
-NodeTable& nodeTable() {
-  static NodeTable& instance = *new NodeTable;
-  return instance;
-}
-
-const char* typeName(cudaGraphNodeType type) {
-  switch (type) {
-    case cudaGraphNodeTypeKernel: return "KERNEL";
-    case cudaGraphNodeTypeMemcpy: return "MEMCPY";
-    case cudaGraphNodeTypeMemset: return "MEMSET";
-    case cudaGraphNodeTypeHost: return "HOST";
-    case cudaGraphNodeTypeGraph: return "GRAPH";
-    case cudaGraphNodeTypeEmpty: return "EMPTY";
-    case cudaGraphNodeTypeWaitEvent: return "EVENT_WAIT";
-    case cudaGraphNodeTypeEventRecord: return "EVENT_RECORD";
-    case cudaGraphNodeTypeMemAlloc: return "MEM_ALLOC";
-    case cudaGraphNodeTypeMemFree: return "MEM_FREE";
-    default: return "UNKNOWN";
-  }
-}
+const NodeType& typeOf(WorkKind kind) { return kNodeTypes[static_cast<size_t>(kind)]; }
 
 // Nodes as dot statements; those of child graphs in boxes of their own.
 void writeDot(const Graph& graph, const std::string& prefix, bool verbose, std::string* text) {
   for (const auto& node : graph.nodes()) {
     const std::string name = prefix + std::to_string(node->index);
-    *text += "  \"" + name + "\" [shape=box label=\"" + std::to_string(node->index) + "\\n" + typeName(node->type());
+    *text += "  \"" + name + "\" [shape=box label=\"" + std::to_string(node->index) + "\\n" + node->typeName();
     if (node->work.name[0] != '\0') *text += std::string("\\n") + node->work.name;
     if (verbose) *text += "\\ndevice " + std::to_string(node->device) + ", rank " + std::to_string(node->work.rank);
     *text += "\"];\n";
@@ -67,27 +50,16 @@ std::mutex& graphLock() {
   return lock;
 }
 
-cudaGraphNodeType GraphNode::type() const {
-  switch (work.kind) {
-    case WorkKind::Memcpy: return cudaGraphNodeTypeMemcpy;
-    case WorkKind::Memset: return cudaGraphNodeTypeMemset;
-    case WorkKind::Host: return cudaGraphNodeTypeHost;
-    case WorkKind::Event: return cudaGraphNodeTypeEventRecord;
-    case WorkKind::EventWait: return cudaGraphNodeTypeWaitEvent;
-    case WorkKind::Empty: return cudaGraphNodeTypeEmpty;
-    case WorkKind::ChildGraph: return cudaGraphNodeTypeGraph;
-    case WorkKind::MemAlloc: return cudaGraphNodeTypeMemAlloc;
-    case WorkKind::MemFree: return cudaGraphNodeTypeMemFree;
-    default: return cudaGraphNodeTypeKernel;
-  }
-}
+cudaGraphNodeType GraphNode::type() const { return typeOf(work.kind).type; }
+
+const char* GraphNode::typeName() const { return typeOf(work.kind).name; }
 
 Graph::~Graph() {
-  for (const auto& node : nodes_) nodeTable().take(node->handle);
+  for (const auto& node : nodes_) graphNodes().take(node->handle);
 }
 
 GraphNode* Graph::add(Work work, int device, const std::vector<GraphNode*>& dependencies) {
-  nodes_.push_back(nodeTable().insert([&](cudaGraphNode_t handle) {
+  nodes_.push_back(graphNodes().insert([&](cudaGraphNode_t handle) {
     auto node = std::make_shared<GraphNode>();
     node->handle = handle;
     node->graph = this;
@@ -101,9 +73,7 @@ GraphNode* Graph::add(Work work, int device, const std::vector<GraphNode*>& depe
 }
 
 GraphNode* Graph::addChild(std::shared_ptr<Graph> child, int device, const std::vector<GraphNode*>& dependencies) {
-  Work work;
-  work.kind = WorkKind::ChildGraph;
-  GraphNode* node = add(std::move(work), device, dependencies);
+  GraphNode* node = add(Work("", WorkKind::ChildGraph), device, dependencies);
   node->child = std::move(child);
   return node;
 }
@@ -136,16 +106,19 @@ bool Graph::order(std::vector<const GraphNode*>* ordered) const {
 void Graph::copyTo(Graph* copy) const {
   for (const auto& node : nodes_) {
     GraphNode* copied = copy->add(node->work, node->device, {});
-    if (node->child != nullptr) {
-      copied->child = std::make_shared<Graph>(nullptr, node->child->device());
-      node->child->copyTo(copied->child.get());
-    }
+    if (node->child != nullptr) copied->child = node->child->copy();
   }
   for (const auto& node : nodes_) {
     for (const GraphNode* before : node->dependencies) {
       copy->nodes_[node->index]->dependencies.push_back(copy->nodes_[before->index].get());
     }
   }
+}
+
+std::shared_ptr<Graph> Graph::copy() const {
+  const auto result = std::make_shared<Graph>(nullptr, device_);
+  copyTo(result.get());
+  return result;
 }
 
 bool Graph::hasMemoryNodes() const {
@@ -168,36 +141,10 @@ bool Graph::precede(const std::vector<GraphNode*>& wanted, const std::vector<Gra
   return std::all_of(wanted.begin(), wanted.end(), [&](const GraphNode* node) { return seen[node->index] != 0; });
 }
 
-namespace graphs {
-
-std::shared_ptr<Graph> create(int device) {
-  return graphTable().insert([&](cudaGraph_t handle) { return std::make_shared<Graph>(handle, device); });
-}
-
-std::shared_ptr<Graph> find(cudaGraph_t handle) { return graphTable().find(handle); }
-
-std::shared_ptr<Graph> take(cudaGraph_t handle) { return graphTable().take(handle); }
-
-std::shared_ptr<GraphNode> findNode(cudaGraphNode_t handle) { return nodeTable().find(handle); }
-
-void destroyAll(int device) {
-  for (const std::shared_ptr<Graph>& graph : graphTable().all()) {
-    if (graph->device() == device) graphTable().take(graph->handle());
-  }
-}
-
-size_t count(int device) {
-  const auto all = graphTable().all();
-  return static_cast<size_t>(std::count_if(all.begin(), all.end(), [&](const auto& graph) {
-    return device < 0 || graph->device() == device;
-  }));
-}
-
-std::string dot(const Graph& graph, bool verbose) {
+std::string Graph::dot(bool verbose) const {
   std::string text = "digraph \"graph\" {\n";
-  writeDot(graph, "node_", verbose, &text);
+  writeDot(*this, "node_", verbose, &text);
   return text + "}\n";
 }
 
-}  // namespace graphs
 }  // namespace emu

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "abi/cuda_runtime.h"
+#include "cuda/handle_table.h"
 #include "cuda/work.h"
 
 namespace emu {
@@ -28,6 +29,7 @@ struct GraphNode {
   std::shared_ptr<Graph> child;  // of a child graph node: a copy of its own
 
   cudaGraphNodeType type() const;
+  const char* typeName() const;
 };
 
 // All members are to be used under graphLock().
@@ -47,11 +49,14 @@ class Graph {
   // An order that respects the dependencies and follows the order of creation where they leave a choice; empty and
   // false if they form a circle.
   bool order(std::vector<const GraphNode*>* nodes) const;
-  // Copies nodes and dependencies, child graphs included.
+  // Copies nodes and dependencies, child graphs included: into an empty graph, or a new one that has no handle.
   void copyTo(Graph* copy) const;
+  std::shared_ptr<Graph> copy() const;
   bool hasMemoryNodes() const;
   // Whether all of `nodes` are among `ends` or before them.
   bool precede(const std::vector<GraphNode*>& nodes, const std::vector<GraphNode*>& ends) const;
+
+  std::string dot(bool verbose) const;
 
   bool capturing = false;               // a capture still adds to it
   std::weak_ptr<GraphExec> memoryExec;  // the executable form of a graph with memory nodes: there is only ever one
@@ -62,16 +67,15 @@ class Graph {
   std::vector<std::shared_ptr<GraphNode>> nodes_;
 };
 
-namespace graphs {
+class GraphTable : public HandleTable<cudaGraph_t, Graph, 0x53> {
+ public:
+  std::shared_ptr<Graph> create(int device) {
+    return insert([&](cudaGraph_t handle) { return std::make_shared<Graph>(handle, device); });
+  }
+};
+inline GraphTable& graphs() { return neverDestroyed<GraphTable>(); }
 
-std::shared_ptr<Graph> create(int device);
-std::shared_ptr<Graph> find(cudaGraph_t handle);
-std::shared_ptr<Graph> take(cudaGraph_t handle);
-std::shared_ptr<GraphNode> findNode(cudaGraphNode_t handle);
-void destroyAll(int device);
-size_t count(int device);  // -1 = all
-std::string dot(const Graph& graph, bool verbose);
-
-}  // namespace graphs
+using GraphNodeTable = HandleTable<cudaGraphNode_t, GraphNode, 0x54>;
+inline GraphNodeTable& graphNodes() { return neverDestroyed<GraphNodeTable>(); }
 
 }  // namespace emu

@@ -12,17 +12,17 @@ namespace {
 
 cudaError_t create(cudaGraph_t* out, unsigned flags) {
   if (!given(out) || flags != 0) return cudaErrorInvalidValue;
-  *out = graphs::create(device::current())->handle();
+  *out = graphs().create(device::current())->handle();
   return cudaSuccess;
 }
 
 cudaError_t destroy(cudaGraph_t handle) {
   std::shared_ptr<Graph> graph;  // destroyed after the lock is released
   const std::lock_guard<std::mutex> lock(graphLock());
-  graph = graphs::find(handle);
+  graph = graphs().find(handle);
   if (graph == nullptr) return cudaErrorInvalidValue;
   if (graph->capturing) return cudaErrorIllegalState;
-  graphs::take(handle);
+  graphs().take(handle);
   return cudaSuccess;
 }
 
@@ -30,7 +30,7 @@ cudaError_t destroy(cudaGraph_t handle) {
 bool nodesOf(const Graph& graph, const cudaGraphNode_t* handles, size_t count, std::vector<GraphNode*>* nodes) {
   if (!given(handles, count)) return false;
   for (size_t i = 0; i < count; ++i) {
-    const std::shared_ptr<GraphNode> node = graphs::findNode(handles[i]);
+    const std::shared_ptr<GraphNode> node = graphNodes().find(handles[i]);
     if (node == nullptr || node->graph != &graph) return false;
     if (std::find(nodes->begin(), nodes->end(), node.get()) != nodes->end()) return false;
     nodes->push_back(node.get());
@@ -40,27 +40,23 @@ bool nodesOf(const Graph& graph, const cudaGraphNode_t* handles, size_t count, s
 
 cudaError_t addEmpty(cudaGraphNode_t* out, cudaGraph_t handle, const cudaGraphNode_t* dependencies, size_t count) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const std::shared_ptr<Graph> graph = graphs::find(handle);
+  const std::shared_ptr<Graph> graph = graphs().find(handle);
   std::vector<GraphNode*> nodes;
   if (!given(out) || graph == nullptr || !nodesOf(*graph, dependencies, count, &nodes)) return cudaErrorInvalidValue;
-  Work work;
-  work.kind = WorkKind::Empty;
-  *out = graph->add(std::move(work), device::current(), nodes)->handle;
+  *out = graph->add(Work("", WorkKind::Empty), device::current(), nodes)->handle;
   return cudaSuccess;
 }
 
 cudaError_t addChild(cudaGraphNode_t* out, cudaGraph_t handle, const cudaGraphNode_t* dependencies, size_t count,
                      cudaGraph_t childHandle) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const std::shared_ptr<Graph> graph = graphs::find(handle);
-  const std::shared_ptr<Graph> child = graphs::find(childHandle);
+  const std::shared_ptr<Graph> graph = graphs().find(handle);
+  const std::shared_ptr<Graph> child = graphs().find(childHandle);
   if (!given(out) || graph == nullptr || child == nullptr || graph == child) return cudaErrorInvalidValue;
   std::vector<GraphNode*> nodes;
   if (!nodesOf(*graph, dependencies, count, &nodes)) return cudaErrorInvalidValue;
   if (child->hasMemoryNodes()) return cudaErrorNotSupported;
-  const auto copy = std::make_shared<Graph>(nullptr, child->device());
-  child->copyTo(copy.get());
-  *out = graph->addChild(copy, device::current(), nodes)->handle;
+  *out = graph->addChild(child->copy(), device::current(), nodes)->handle;
   return cudaSuccess;
 }
 
@@ -72,7 +68,7 @@ bool plainEdge(const cudaGraphEdgeData& edge) {
 cudaError_t addDependencies(cudaGraph_t handle, const cudaGraphNode_t* from, const cudaGraphNode_t* to,
                             const cudaGraphEdgeData* edges, size_t count) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const std::shared_ptr<Graph> graph = graphs::find(handle);
+  const std::shared_ptr<Graph> graph = graphs().find(handle);
   if (graph == nullptr || !given(from, count) || !given(to, count)) return cudaErrorInvalidValue;
   std::vector<std::pair<GraphNode*, GraphNode*>> added;
   for (size_t i = 0; i < count; ++i) {
@@ -99,7 +95,7 @@ void fill(const std::vector<Element>& all, Element* out, size_t count) {
 
 cudaError_t getNodes(cudaGraph_t handle, cudaGraphNode_t* out, size_t* count) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const std::shared_ptr<Graph> graph = graphs::find(handle);
+  const std::shared_ptr<Graph> graph = graphs().find(handle);
   if (graph == nullptr || !given(count) || (out != nullptr && !room(out, *count))) return cudaErrorInvalidValue;
   std::vector<cudaGraphNode_t> all;
   for (const auto& node : graph->nodes()) all.push_back(node->handle);
@@ -110,7 +106,7 @@ cudaError_t getNodes(cudaGraph_t handle, cudaGraphNode_t* out, size_t* count) {
 
 cudaError_t getEdges(cudaGraph_t handle, cudaGraphNode_t* from, cudaGraphNode_t* to, cudaGraphEdgeData* edges, size_t* count) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const std::shared_ptr<Graph> graph = graphs::find(handle);
+  const std::shared_ptr<Graph> graph = graphs().find(handle);
   if (graph == nullptr || !given(count) || (from == nullptr) != (to == nullptr)) return cudaErrorInvalidValue;
   if (from != nullptr && (!room(from, *count) || !room(to, *count))) return cudaErrorInvalidValue;
   if (edges != nullptr && !room(edges, *count)) return cudaErrorInvalidValue;
@@ -132,7 +128,7 @@ cudaError_t getEdges(cudaGraph_t handle, cudaGraphNode_t* from, cudaGraphNode_t*
 
 cudaError_t getType(cudaGraphNode_t handle, cudaGraphNodeType* type) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const std::shared_ptr<GraphNode> node = graphs::findNode(handle);
+  const std::shared_ptr<GraphNode> node = graphNodes().find(handle);
   if (node == nullptr || !given(type)) return cudaErrorInvalidValue;
   *type = node->type();
   return cudaSuccess;
@@ -140,10 +136,10 @@ cudaError_t getType(cudaGraphNode_t handle, cudaGraphNodeType* type) {
 
 cudaError_t cloneGraph(cudaGraph_t* out, cudaGraph_t handle) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const std::shared_ptr<Graph> graph = graphs::find(handle);
+  const std::shared_ptr<Graph> graph = graphs().find(handle);
   if (!given(out) || graph == nullptr) return cudaErrorInvalidValue;
   if (graph->hasMemoryNodes()) return cudaErrorNotSupported;
-  const std::shared_ptr<Graph> copy = graphs::create(graph->device());
+  const std::shared_ptr<Graph> copy = graphs().create(graph->device());
   graph->copyTo(copy.get());
   *out = copy->handle();
   return cudaSuccess;
@@ -154,9 +150,9 @@ cudaError_t print(cudaGraph_t handle, const char* path, unsigned flags) {
   std::string file;
   {
     const std::lock_guard<std::mutex> lock(graphLock());
-    const std::shared_ptr<Graph> graph = graphs::find(handle);
+    const std::shared_ptr<Graph> graph = graphs().find(handle);
     if (graph == nullptr || !host::readText(path, &file)) return cudaErrorInvalidValue;
-    text = graphs::dot(*graph, (flags & cudaGraphDebugDotFlagsVerbose) != 0);
+    text = graph->dot((flags & cudaGraphDebugDotFlagsVerbose) != 0);
   }
   std::FILE* out = std::fopen(file.c_str(), "w");
   if (out == nullptr) return cudaErrorOperatingSystem;

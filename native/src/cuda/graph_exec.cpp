@@ -5,19 +5,10 @@
 #include "cuda/device.h"
 #include "cuda/event.h"
 #include "cuda/graph_memory.h"
-#include "cuda/handle_table.h"
 
 namespace emu {
 
 namespace {
-
-constexpr unsigned kTag = 0x55;
-using Table = HandleTable<cudaGraphExec_t, GraphExec, kTag>;
-
-Table& table() {
-  static Table& instance = *new Table;
-  return instance;
-}
 
 class GraphTask final : public Task {
  public:
@@ -80,12 +71,6 @@ std::shared_ptr<const GraphPlan> makePlan(const Graph& graph) {
   return appendSteps(graph, plan.get()) ? plan : nullptr;
 }
 
-std::shared_ptr<Graph> copyOf(const Graph& graph) {
-  auto copy = std::make_shared<Graph>(nullptr, graph.device());
-  graph.copyTo(copy.get());
-  return copy;
-}
-
 bool dependsOn(const GraphNode& node, size_t index) {
   return std::any_of(node.dependencies.begin(), node.dependencies.end(),
                      [&](const GraphNode* before) { return before->index == index; });
@@ -130,8 +115,8 @@ cudaError_t GraphExec::instantiate(Graph& graph, int device, unsigned flags, std
   if (memoryNodes && !graph.memoryExec.expired()) return cudaErrorNotSupported;
   std::shared_ptr<const GraphPlan> plan = makePlan(graph);
   if (plan == nullptr) return cudaErrorInvalidValue;
-  *out = table().insert([&](cudaGraphExec_t handle) {
-    return std::make_shared<GraphExec>(handle, device, flags, copyOf(graph), std::move(plan));
+  *out = graphExecs().insert([&](cudaGraphExec_t handle) {
+    return std::make_shared<GraphExec>(handle, device, flags, graph.copy(), std::move(plan));
   });
   if (memoryNodes) graph.memoryExec = *out;
   return cudaSuccess;
@@ -176,7 +161,7 @@ cudaError_t GraphExec::update(const Graph& graph, cudaGraphExecUpdateResultInfo*
   if (info->result == cudaGraphExecUpdateSuccess) {
     plan = makePlan(graph);
     if (plan != nullptr) {
-      origin = copyOf(graph);
+      origin = graph.copy();
       origin.swap(origin_);
       const std::lock_guard<std::mutex> ownLock(mutex_);
       plan.swap(plan_);
@@ -189,24 +174,4 @@ cudaError_t GraphExec::update(const Graph& graph, cudaGraphExecUpdateResultInfo*
   return cudaErrorGraphExecUpdateFailure;
 }
 
-namespace graphs {
-
-std::shared_ptr<GraphExec> findExec(cudaGraphExec_t handle) { return table().find(handle); }
-
-std::shared_ptr<GraphExec> takeExec(cudaGraphExec_t handle) { return table().take(handle); }
-
-void destroyAllExecs(int device) {
-  for (const std::shared_ptr<GraphExec>& exec : table().all()) {
-    if (exec->device() == device) table().take(exec->handle());
-  }
-}
-
-size_t countExecs(int device) {
-  const auto all = table().all();
-  return static_cast<size_t>(std::count_if(all.begin(), all.end(), [&](const auto& exec) {
-    return device < 0 || exec->device() == device;
-  }));
-}
-
-}  // namespace graphs
 }  // namespace emu

@@ -50,13 +50,7 @@ class GraphExec {
   Point lastLaunch_;  // launches of one executable graph run one after the other
 };
 
-namespace graphs {
-
-std::shared_ptr<GraphExec> findExec(cudaGraphExec_t handle);
-std::shared_ptr<GraphExec> takeExec(cudaGraphExec_t handle);
-void destroyAllExecs(int device);
-size_t countExecs(int device);  // -1 = all
-
-}  // namespace graphs
+using GraphExecTable = HandleTable<cudaGraphExec_t, GraphExec, 0x55>;
+inline GraphExecTable& graphExecs() { return neverDestroyed<GraphExecTable>(); }
 
 }  // namespace emu

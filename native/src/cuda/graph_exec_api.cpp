@@ -16,37 +16,37 @@ constexpr unsigned long long kFlags = cudaGraphInstantiateFlagAutoFreeOnLaunch |
 cudaError_t instantiate(cudaGraphExec_t* out, cudaGraph_t handle, unsigned long long flags) {
   if (!given(out) || (flags & ~kFlags) != 0) return cudaErrorInvalidValue;
   EMU_TRY(capture::forbidUnsafe());
-  const std::shared_ptr<Graph> graph = graphs::find(handle);
+  const std::shared_ptr<Graph> graph = graphs().find(handle);
   if (graph == nullptr) return cudaErrorInvalidValue;
   // There is no device code here that could launch a graph.
   if ((flags & cudaGraphInstantiateFlagDeviceLaunch) != 0) return cudaErrorNotSupported;
   std::shared_ptr<GraphExec> exec;
-  const cudaError_t result = GraphExec::instantiate(*graph, device::current(), static_cast<unsigned>(flags), &exec);
-  if (result == cudaSuccess) *out = exec->handle();
-  return result;
+  EMU_TRY(GraphExec::instantiate(*graph, device::current(), static_cast<unsigned>(flags), &exec));
+  *out = exec->handle();
+  return cudaSuccess;
 }
 
 cudaError_t launch(cudaGraphExec_t handle, cudaStream_t streamHandle) {
-  const std::shared_ptr<GraphExec> exec = graphs::findExec(handle);
+  const std::shared_ptr<GraphExec> exec = graphExecs().find(handle);
   if (exec == nullptr) return cudaErrorInvalidValue;
   std::shared_ptr<Stream> stream;
   EMU_TRY(streams::resolveForLaunch(streamHandle, &stream));
   EMU_TRY(capture::forbidCapturing(*stream));
-  const cudaError_t launched = launchFault(stream->device(), "cudaGraphLaunch");
-  return launched != cudaSuccess ? launched : exec->launch(stream);
+  EMU_TRY(launchFault(stream->device(), "cudaGraphLaunch"));
+  return exec->launch(stream);
 }
 
 // Nothing has to be moved to a device; only the arguments are looked at.
 cudaError_t upload(cudaGraphExec_t handle, cudaStream_t streamHandle) {
-  if (graphs::findExec(handle) == nullptr) return cudaErrorInvalidValue;
+  if (graphExecs().find(handle) == nullptr) return cudaErrorInvalidValue;
   std::shared_ptr<Stream> stream;
-  const cudaError_t resolved = streams::resolveForLaunch(streamHandle, &stream);
-  return resolved != cudaSuccess ? resolved : capture::forbidCapturing(*stream);
+  EMU_TRY(streams::resolveForLaunch(streamHandle, &stream));
+  return capture::forbidCapturing(*stream);
 }
 
 cudaError_t update(cudaGraphExec_t handle, cudaGraph_t graphHandle, cudaGraphExecUpdateResultInfo* info) {
-  const std::shared_ptr<GraphExec> exec = graphs::findExec(handle);
-  const std::shared_ptr<Graph> graph = graphs::find(graphHandle);
+  const std::shared_ptr<GraphExec> exec = graphExecs().find(handle);
+  const std::shared_ptr<Graph> graph = graphs().find(graphHandle);
   if (exec == nullptr || graph == nullptr || !givenOrNull(info)) return cudaErrorInvalidValue;
   cudaGraphExecUpdateResultInfo unasked;
   return exec->update(*graph, info != nullptr ? info : &unasked);
@@ -54,7 +54,7 @@ cudaError_t update(cudaGraphExec_t handle, cudaGraph_t graphHandle, cudaGraphExe
 
 cudaError_t destroy(cudaGraphExec_t handle) {
   EMU_TRY(capture::forbidUnsafe());
-  return graphs::takeExec(handle) != nullptr ? cudaSuccess : cudaErrorInvalidValue;
+  return graphExecs().take(handle) != nullptr ? cudaSuccess : cudaErrorInvalidValue;
 }
 
 }  // namespace

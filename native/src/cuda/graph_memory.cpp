@@ -4,7 +4,6 @@
 #include <mutex>
 
 #include "base/faults.h"
-#include "base/options.h"
 #include "cuda/blocks.h"
 
 namespace emu {
@@ -16,10 +15,7 @@ struct Registry {
   std::map<uintptr_t, std::weak_ptr<GraphMemory>> byAddress;
 };
 
-Registry& registry() {
-  static Registry& instance = *new Registry;
-  return instance;
-}
+Registry& registry() { return neverDestroyed<Registry>(); }
 
 }  // namespace
 
@@ -54,18 +50,16 @@ GraphMemory::~GraphMemory() {
 }
 
 cudaError_t GraphMemory::allocate() {
-  auto live = std::make_shared<memory::LiveBlock>();
-  const uint64_t serial = memory::Blocks::instance().nextSerial();
-  live->block = memory::Block{range_->base(), bytes_, device_, memory::Kind::Device, serial, false, 0};
-  live->allocated = memory::Mark::by("a graph");
+  const memory::Block block{range_->base(), bytes_, device_, memory::Kind::Device, false, 0};
+  const auto live = std::make_shared<memory::LiveBlock>(block, "a graph");
   live->range = range_;
-  if (memory::Blocks::instance().at(range_->base()) != nullptr) return cudaErrorIllegalState;
+  if (memory::blocks().at(range_->base()) != nullptr) return cudaErrorIllegalState;
   if (!range_->open()) return cudaErrorMemoryAllocation;
-  return memory::Blocks::instance().add(live);
+  return memory::blocks().add(live);
 }
 
 void GraphMemory::free(const char* function) {
-  const std::shared_ptr<memory::LiveBlock> live = memory::Blocks::instance().remove(range_->base(), function);
+  const std::shared_ptr<memory::LiveBlock> live = memory::blocks().remove(range_->base(), function);
   // Work that still uses the block keeps its pages; otherwise they go.
   if (live != nullptr && live.use_count() == 1) range_->close();
 }

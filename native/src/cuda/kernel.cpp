@@ -16,10 +16,9 @@ namespace emu {
 
 // A library. Work that was captured before it was unloaded finds out.
 struct KernelImage {
-  enum class Kind { Code, Garbage };
+  explicit KernelImage(bool isCode) : code(isCode) {}
 
-  cudaLibrary_t handle = nullptr;
-  Kind kind = Kind::Garbage;
+  const bool code;  // or no image at all, of which nothing is said before a kernel is asked for, as on a GPU
   std::atomic<bool> loaded{true};
   std::mutex mutex;
   std::map<std::string, cudaKernel_t> kernels;  // that were asked for
@@ -40,28 +39,21 @@ struct Registry {
   std::map<std::string, std::shared_ptr<const KernelFunction>> functions;
 };
 
-Registry& registry() {
-  static Registry& instance = *new Registry;
-  return instance;
-}
+Registry& registry() { return neverDestroyed<Registry>(); }
 
-HandleTable<cudaLibrary_t, KernelImage, 0x4c>& libraries() {
-  static auto& table = *new HandleTable<cudaLibrary_t, KernelImage, 0x4c>;
-  return table;
-}
+using LibraryTable = HandleTable<cudaLibrary_t, KernelImage, 0x4c>;
+LibraryTable& libraries() { return neverDestroyed<LibraryTable>(); }
 
-HandleTable<cudaKernel_t, Kernel, 0x4b>& table() {
-  static auto& kernels = *new HandleTable<cudaKernel_t, Kernel, 0x4b>;
-  return kernels;
-}
+using KernelTable = HandleTable<cudaKernel_t, Kernel, 0x4b>;
+KernelTable& table() { return neverDestroyed<KernelTable>(); }
 
 // Cubins are ELF files, fatbins have a number of their own, PTX is text that names its version.
-KernelImage::Kind kindOf(const void* image) {
+bool isCode(const void* image) {
   const auto* bytes = static_cast<const unsigned char*>(image);
-  if (!readable(bytes, 4)) return KernelImage::Kind::Garbage;
+  if (!readable(bytes, 4)) return false;
   static const unsigned char elf[] = {0x7f, 'E', 'L', 'F'};
   static const unsigned char fatbin[] = {0x50, 0xed, 0x55, 0xba};
-  if (std::memcmp(bytes, elf, sizeof elf) == 0 || std::memcmp(bytes, fatbin, sizeof fatbin) == 0) return KernelImage::Kind::Code;
+  if (std::memcmp(bytes, elf, sizeof elf) == 0 || std::memcmp(bytes, fatbin, sizeof fatbin) == 0) return true;
   // The text ends with a NUL; comments may come first.
   static const char version[] = ".version";
   size_t matched = 0;
@@ -71,9 +63,9 @@ KernelImage::Kind kindOf(const void* image) {
   };
   for (size_t i = 0; there(i) && bytes[i] != 0 && bytes[i] < 0x80; i++) {
     matched = bytes[i] == static_cast<unsigned char>(version[matched]) ? matched + 1 : (bytes[i] == '.' ? 1 : 0);
-    if (version[matched] == 0) return KernelImage::Kind::Code;
+    if (version[matched] == 0) return true;
   }
-  return KernelImage::Kind::Garbage;
+  return false;
 }
 
 cudaKernel_t handleOf(const std::shared_ptr<KernelImage>& image, const std::shared_ptr<const KernelFunction>& function) {
@@ -121,17 +113,13 @@ int add(const char* name, const nccl4jEmuParameter_t* parameters, size_t count, 
   return NCCL4J_EMU_OK;
 }
 
-cudaError_t load(const void* data, cudaLibrary_t* out) {
-  *out = libraries()
-             .insert([&](cudaLibrary_t handle) {
-               auto image = std::make_shared<KernelImage>();
-               image->handle = handle;
-               // As on a GPU, nothing is said of an image that is none before a kernel is asked for.
-               image->kind = kindOf(data);
-               return image;
-             })
-             ->handle;
-  return cudaSuccess;
+cudaLibrary_t load(const void* image) {
+  cudaLibrary_t handle = nullptr;
+  libraries().insert([&](cudaLibrary_t made) {
+    handle = made;
+    return std::make_shared<KernelImage>(isCode(image));
+  });
+  return handle;
 }
 
 cudaError_t unload(cudaLibrary_t library) {
@@ -149,7 +137,7 @@ cudaError_t unload(cudaLibrary_t library) {
 cudaError_t find(cudaLibrary_t library, const char* name, cudaKernel_t* out) {
   const std::shared_ptr<KernelImage> image = libraries().find(library);
   if (image == nullptr) return cudaErrorInvalidResourceHandle;
-  if (image->kind == KernelImage::Kind::Garbage) return cudaErrorInvalidKernelImage;
+  if (!image->code) return cudaErrorInvalidKernelImage;
   std::shared_ptr<const KernelFunction> function;
   {
     Registry& all = registry();
@@ -165,7 +153,7 @@ cudaError_t find(cudaLibrary_t library, const char* name, cudaKernel_t* out) {
 cudaError_t all(cudaLibrary_t library, std::vector<cudaKernel_t>* out) {
   const std::shared_ptr<KernelImage> image = libraries().find(library);
   if (image == nullptr) return cudaErrorInvalidResourceHandle;
-  if (image->kind == KernelImage::Kind::Garbage) return cudaSuccess;
+  if (!image->code) return cudaSuccess;
   std::vector<std::shared_ptr<const KernelFunction>> functions;
   {
     Registry& registered = registry();
@@ -188,33 +176,27 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const std::shared_ptr<Kerne
     if (!readable(value, parameters[i].size)) return cudaErrorInvalidValue;
     std::memcpy(values.data() + parameters[i].offset, value, parameters[i].size);
   }
-  Work work;
-  // The function lives as long as the work does, and its name with it.
-  work.name = kernel->function->name.c_str();
-  work.kind = WorkKind::Kernel;
-  work.run = [function = kernel->function, image = kernel->image, values = std::move(values), config](WorkContext& context) {
+  auto run = [function = kernel->function, image = kernel->image, values = std::move(values), config](WorkContext& context) {
     if (!image->loaded.load(std::memory_order_acquire)) {
       return context.fail(cudaErrorIllegalInstruction, "the library of the kernel has been unloaded");
     }
-    nccl4jEmuLaunch_t launch{};
-    launch.grid[0] = config.gridDim.x;
-    launch.grid[1] = config.gridDim.y;
-    launch.grid[2] = config.gridDim.z;
-    launch.block[0] = config.blockDim.x;
-    launch.block[1] = config.blockDim.y;
-    launch.block[2] = config.blockDim.z;
-    launch.shared_bytes = config.dynamicSmemBytes;
-    launch.arguments = values.data();
-    launch.stream = reinterpret_cast<uintptr_t>(context.stream);
-    launch.device = context.device;
-    launch.from_graph = context.fromGraph ? 1 : 0;
-    launch.work = &context;
+    const dim3 grid = config.gridDim;
+    const dim3 block = config.blockDim;
+    const nccl4jEmuLaunch_t launch{{grid.x, grid.y, grid.z},
+                                   {block.x, block.y, block.z},
+                                   config.dynamicSmemBytes,
+                                   values.data(),
+                                   reinterpret_cast<uintptr_t>(context.stream),
+                                   context.device,
+                                   context.fromGraph ? 1 : 0,
+                                   &context};
     const HostFunctionScope scope;
     const int result = function->run(&launch, function->context);
     if (result != cudaSuccess && context.text().empty()) context.fail(cudaErrorLaunchFailure, "the kernel returned %d", result);
     return static_cast<cudaError_t>(result);
   };
-  return submit(config.stream, std::move(work));
+  // The function lives as long as the work does, and its name with it.
+  return submit(config.stream, Work(kernel->function->name.c_str(), WorkKind::Kernel, std::move(run)));
 }
 
 }  // namespace kernels

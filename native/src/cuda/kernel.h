@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "abi/cuda_runtime.h"
+#include "base/options.h"
 #include "nccl4j_emulator.h"
 
 namespace emu {
@@ -31,7 +32,7 @@ struct Kernel {
   std::shared_ptr<const KernelFunction> function;
   std::shared_ptr<const KernelImage> image;
   // More than the default, per device, after cudaFuncSetAttribute.
-  std::array<std::atomic<int>, 64> dynamicShared{};
+  std::array<std::atomic<int>, options::kMostDevices> dynamicShared{};
 };
 
 namespace kernels {
@@ -48,7 +49,7 @@ int add(const char* name, const nccl4jEmuParameter_t* parameters, size_t count, 
 
 // ---- libraries ----
 
-cudaError_t load(const void* image, cudaLibrary_t* out);
+cudaLibrary_t load(const void* image);
 cudaError_t unload(cudaLibrary_t library);
 cudaError_t find(cudaLibrary_t library, const char* name, cudaKernel_t* out);
 cudaError_t all(cudaLibrary_t library, std::vector<cudaKernel_t>* out);

@@ -42,7 +42,7 @@ cudaError_t ask(const Function& function, const void* handle, Body&& body) {
 }
 
 cudaError_t load(cudaLibrary_t* library, const void* code) {
-  return given(library) && code != nullptr ? kernels::load(code, library) : cudaErrorInvalidValue;
+  return given(library) && code != nullptr ? answer(library, kernels::load(code)) : cudaErrorInvalidValue;
 }
 
 cudaError_t find(cudaKernel_t* kernel, cudaLibrary_t library, const char* name) {
@@ -53,21 +53,21 @@ cudaError_t find(cudaKernel_t* kernel, cudaLibrary_t library, const char* name) 
 
 cudaError_t countKernels(unsigned* count, cudaLibrary_t library) {
   std::vector<cudaKernel_t> all;
-  const cudaError_t error = kernels::all(library, &all);
-  return error == cudaSuccess ? answer(count, static_cast<unsigned>(all.size())) : error;
+  EMU_TRY(kernels::all(library, &all));
+  return answer(count, static_cast<unsigned>(all.size()));
 }
 
 cudaError_t enumerate(cudaKernel_t* out, unsigned capacity, cudaLibrary_t library) {
   std::vector<cudaKernel_t> all;
   if (!room(out, capacity)) return cudaErrorInvalidValue;
-  const cudaError_t error = kernels::all(library, &all);
-  if (error == cudaSuccess) std::copy_n(all.begin(), std::min<size_t>(capacity, all.size()), out);
-  return error;
+  EMU_TRY(kernels::all(library, &all));
+  std::copy_n(all.begin(), std::min<size_t>(capacity, all.size()), out);
+  return cudaSuccess;
 }
 
 cudaError_t parameter(size_t* offset, size_t* size, size_t index, const Kernel& kernel) {
   const std::vector<nccl4jEmuParameter_t>& parameters = kernel.function->parameters;
-  if (!given(offset) || (size != nullptr && !given(size)) || index >= parameters.size()) return cudaErrorInvalidValue;
+  if (!given(offset) || !givenOrNull(size) || index >= parameters.size()) return cudaErrorInvalidValue;
   *offset = parameters[index].offset;
   if (size != nullptr) *size = parameters[index].size;
   return cudaSuccess;

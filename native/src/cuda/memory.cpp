@@ -16,42 +16,35 @@ namespace emu::memory {
 
 namespace {
 
-const char* allocator(Kind kind) {
-  switch (kind) {
-    case Kind::Device: return "cudaMalloc";
-    case Kind::Pinned: return "cudaMallocHost";
-    case Kind::Registered: return "cudaHostRegister";
-    case Kind::Declared: return "a declaration";
-    default: return "ncclMemAlloc";
-  }
-}
-
-const char* releaser(Kind kind) {
-  switch (kind) {
-    case Kind::Device: return "cudaFree";
-    case Kind::Pinned: return "cudaFreeHost";
-    case Kind::Registered: return "cudaHostUnregister";
-    case Kind::Declared: return "a withdrawal";
-    default: return "ncclMemFree";
-  }
-}
+// Who makes and ends memory of a kind, in the order of Kind.
+struct Functions {
+  const char* allocator;
+  const char* releaser;
+};
+constexpr Functions kFunctions[] = {{"cudaMalloc", "cudaFree"},
+                                    {"cudaMallocHost", "cudaFreeHost"},
+                                    {"cudaHostRegister", "cudaHostUnregister"},
+                                    {"ncclMemAlloc", "ncclMemFree"},
+                                    {"a declaration", "a withdrawal"}};
+const Functions& functionsOf(Kind kind) { return kFunctions[static_cast<size_t>(kind)]; }
 
 uintptr_t number(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer); }
 
-std::shared_ptr<LiveBlock> makeBlock(const Block& block, const char* function) {
-  auto live = std::make_shared<LiveBlock>();
-  live->block = block;
-  live->block.serial = Blocks::instance().nextSerial();
-  live->allocated = Mark::by(function);
-  return live;
+// Memory of the caller's becomes a block.
+cudaError_t adopt(const Block& block) {
+  return blocks().add(std::make_shared<LiveBlock>(block, functionsOf(block.kind).allocator));
 }
 
-bool hostMemory(Kind kind) { return kind == Kind::Pinned || kind == Kind::Registered; }
+// The live block of the kind that begins at the address; NULL if there is none.
+std::shared_ptr<LiveBlock> beginningAt(const void* pointer, Kind kind) {
+  std::shared_ptr<LiveBlock> live = blocks().at(number(pointer));
+  return live != nullptr && live->block.base == number(pointer) && live->block.kind == kind ? live : nullptr;
+}
 
 // More than this is refused before anything is mapped: on its way to failing, mapping would use up the entries that the
 // process has.
 uint64_t available(Kind kind) {
-  if (!hostMemory(kind)) return options::deviceMemory();
+  if (!onHost(kind)) return options::deviceMemory();
   static const uint64_t physical = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * AddressSpace::pageSize();
   return physical;
 }
@@ -63,44 +56,50 @@ cudaError_t allocateBlock(Block block, const char* function, void** out) {
   if (block.bytes > available(block.kind) || faults::failAllocation(block.device)) return cudaErrorMemoryAllocation;
   block.base = AddressSpace::instance().take(block.bytes);
   if (block.base == 0) return cudaErrorMemoryAllocation;
-  const std::shared_ptr<LiveBlock> live = makeBlock(block, function);
+  const auto live = std::make_shared<LiveBlock>(block, function);
   live->range = std::make_shared<AddressRange>(block.base, AddressSpace::wholePages(block.bytes));
   if (!live->range->open()) return cudaErrorMemoryAllocation;
-  const cudaError_t added = Blocks::instance().add(live);
-  if (added == cudaSuccess) *out = reinterpret_cast<void*>(block.base);
-  return added;
+  EMU_TRY(blocks().add(live));
+  *out = reinterpret_cast<void*>(block.base);
+  return cudaSuccess;
 }
 
 bool mayTouch(const Block& block, int device) {
-  return device < 0 || block.device == device || hostMemory(block.kind) || (block.devices >> device & 1) != 0 ||
+  return device < 0 || block.device == device || onHost(block.kind) || (block.devices >> device & 1) != 0 ||
          device::peerEnabled(device, block.device);
+}
+
+// Ends a block of memory that is the caller's.
+cudaError_t forget(void* pointer, Kind kind) {
+  const std::shared_ptr<LiveBlock> live = beginningAt(pointer, kind);
+  if (live == nullptr) return cudaErrorInvalidValue;
+  EMU_TRY(drainDevice(live->block.device));
+  blocks().remove(number(pointer), functionsOf(kind).releaser);
+  return cudaSuccess;
 }
 
 }  // namespace
 
 cudaError_t allocate(size_t bytes, Kind kind, void** out) {
-  return allocateBlock(Block{0, bytes, device::current(), kind, 0, false, 0}, allocator(kind), out);
+  return allocateBlock(Block{0, bytes, device::current(), kind, false, 0}, functionsOf(kind).allocator, out);
 }
 
 cudaError_t allocatePooled(size_t bytes, int device, void** out) {
-  return allocateBlock(Block{0, bytes, device, Kind::Device, 0, true, 0}, "cudaMallocAsync", out);
+  return allocateBlock(Block{0, bytes, device, Kind::Device, true, 0}, "cudaMallocAsync", out);
 }
 
 cudaError_t release(void* pointer, Kind kind) {
   if (pointer == nullptr) return cudaSuccess;
-  const std::shared_ptr<LiveBlock> live = Blocks::instance().at(number(pointer));
-  if (live == nullptr || live->block.base != number(pointer) || live->block.kind != kind || live->freeing) {
-    return cudaErrorInvalidValue;
-  }
+  const std::shared_ptr<LiveBlock> live = beginningAt(pointer, kind);
+  if (live == nullptr || live->freeing) return cudaErrorInvalidValue;
   EMU_TRY(drainDevice(live->block.device));
-  const std::shared_ptr<LiveBlock> removed = Blocks::instance().remove(number(pointer), releaser(kind));
-  if (removed == nullptr) return cudaErrorInvalidValue;
+  if (blocks().remove(number(pointer), functionsOf(kind).releaser) == nullptr) return cudaErrorInvalidValue;
   GraphMemory::freed(pointer);
   return cudaSuccess;
 }
 
 bool find(const void* address, Block* block) {
-  const std::shared_ptr<LiveBlock> live = Blocks::instance().at(number(address));
+  const std::shared_ptr<LiveBlock> live = blocks().at(number(address));
   if (live == nullptr) return false;
   *block = live->block;
   return true;
@@ -113,76 +112,55 @@ bool accessible(const void* address, size_t bytes, int device, std::string* why)
 
 bool pin(const void* address, size_t bytes, int device, std::string* why, Pin* pinned) {
   if (bytes == 0) return true;
-  const std::shared_ptr<LiveBlock> live = Blocks::instance().at(number(address));
-  if (live != nullptr) {
-    const Block& block = live->block;
-    const bool fits = bytes <= block.base + block.bytes - number(address);
-    // What is the caller's may be unmapped meanwhile.
-    if (fits && live->range == nullptr && !host::readable(address, bytes)) {
-      if (why != nullptr) *why = describe(address) + ", whose pages are gone";
-      return false;
-    }
-    if (fits && mayTouch(block, device)) {
-      *pinned = live;
-      return true;
-    }
-    if (why != nullptr) {
-      *why = fits ? "device " + std::to_string(device) + " has no access: " + describe(address)
-                  : std::to_string(bytes) + " bytes do not fit: " + describe(address);
-    }
-    return false;
+  const std::shared_ptr<LiveBlock> live = blocks().at(number(address));
+  if (live == nullptr) {
+    *why = describe(address);
+  } else if (bytes > live->block.base + live->block.bytes - number(address)) {
+    *why = std::to_string(bytes) + " bytes do not fit: " + describe(address);
+  } else if (live->range == nullptr && !host::readable(address, bytes)) {
+    *why = describe(address) + ", whose pages are gone";  // memory of the caller's
+  } else if (!mayTouch(live->block, device)) {
+    *why = "device " + std::to_string(device) + " has no access: " + describe(address);
+  } else {
+    *pinned = live;
+    return true;
   }
-  if (why != nullptr) *why = describe(address);
   return false;
 }
 
-std::string describe(const void* address) { return Blocks::instance().describe(number(address)); }
+std::string describe(const void* address) { return blocks().describe(number(address)); }
 
 cudaError_t beginFree(void* pointer) {
-  const std::shared_ptr<LiveBlock> live = Blocks::instance().at(number(pointer));
-  if (live == nullptr || live->block.base != number(pointer) || live->block.kind != Kind::Device) return cudaErrorInvalidValue;
-  return live->freeing.exchange(true) ? cudaErrorInvalidValue : cudaSuccess;
+  const std::shared_ptr<LiveBlock> live = beginningAt(pointer, Kind::Device);
+  return live == nullptr || live->freeing.exchange(true) ? cudaErrorInvalidValue : cudaSuccess;
 }
 
-void endFree(void* pointer) { Blocks::instance().remove(number(pointer), "cudaFreeAsync"); }
+void endFree(void* pointer) { blocks().remove(number(pointer), "cudaFreeAsync"); }
 
 cudaError_t registerHost(void* pointer, size_t bytes) {
-  return Blocks::instance().add(
-      makeBlock(Block{number(pointer), bytes, device::current(), Kind::Registered, 0, false, 0}, allocator(Kind::Registered)));
+  return adopt(Block{number(pointer), bytes, device::current(), Kind::Registered, false, 0});
 }
 
-namespace {
-
-// Ends a block of memory that is the caller's. `unknown` answers for an address that no block holds.
-cudaError_t forget(void* pointer, Kind kind, cudaError_t unknown) {
-  const std::shared_ptr<LiveBlock> live = Blocks::instance().at(number(pointer));
-  if (live == nullptr) return unknown;
-  if (live->block.base != number(pointer) || live->block.kind != kind) return cudaErrorInvalidValue;
-  EMU_TRY(drainDevice(live->block.device));
-  Blocks::instance().remove(number(pointer), releaser(kind));
-  return cudaSuccess;
+cudaError_t unregisterHost(void* pointer) {
+  if (blocks().at(number(pointer)) == nullptr) return cudaErrorHostMemoryNotRegistered;
+  return forget(pointer, Kind::Registered);
 }
-
-}  // namespace
-
-cudaError_t unregisterHost(void* pointer) { return forget(pointer, Kind::Registered, cudaErrorHostMemoryNotRegistered); }
 
 cudaError_t declare(void* pointer, size_t bytes, int device, uint64_t devices) {
-  const Block block{number(pointer), bytes, device, Kind::Declared, 0, false, devices};
-  return Blocks::instance().add(makeBlock(block, allocator(Kind::Declared)));
+  return adopt(Block{number(pointer), bytes, device, Kind::Declared, false, devices});
 }
 
-cudaError_t withdraw(void* pointer) { return forget(pointer, Kind::Declared, cudaErrorInvalidValue); }
+cudaError_t withdraw(void* pointer) { return forget(pointer, Kind::Declared); }
 
-Usage usage(int device) { return Blocks::instance().usage(device); }
+Usage usage(int device) { return blocks().usage(device); }
 
-void resetPooledPeak(int device) { Blocks::instance().resetPooledPeak(device); }
+void resetPooledPeak(int device) { blocks().resetPooledPeak(device); }
 
 void forgetDevice(int device) {
-  for (const std::shared_ptr<LiveBlock>& live : Blocks::instance().ofDevice(device)) {
-    Blocks::instance().remove(live->block.base, "cudaDeviceReset");
+  for (const std::shared_ptr<LiveBlock>& live : blocks().ofDevice(device)) {
+    blocks().remove(live->block.base, "cudaDeviceReset");
   }
-  Blocks::instance().resetPeak(device);
+  blocks().resetPeak(device);
 }
 
 }  // namespace emu::memory

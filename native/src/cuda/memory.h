@@ -13,12 +13,14 @@ namespace emu::memory {
 
 enum class Kind { Device, Pinned, Registered, Symmetric /* ncclMemAlloc */, Declared /* device memory of others */ };
 
+// Memory of the host that devices reach, not of a device.
+constexpr bool onHost(Kind kind) { return kind == Kind::Pinned || kind == Kind::Registered; }
+
 struct Block {
   uintptr_t base = 0;
   size_t bytes = 0;
   int device = -1;
   Kind kind = Kind::Device;
-  uint64_t serial = 0;  // rises with every allocation
   bool pooled = false;  // made by cudaMallocAsync
   uint64_t devices = 0; // bit d: device d has access, too
 };

@@ -23,7 +23,7 @@ cudaError_t attributes(cudaPointerAttributes* out, const void* pointer) {
     out->hostPointer = address;
     return cudaSuccess;
   }
-  const bool host = block.kind == memory::Kind::Pinned || block.kind == memory::Kind::Registered;
+  const bool host = memory::onHost(block.kind);
   out->type = host ? cudaMemoryTypeHost : cudaMemoryTypeDevice;
   out->device = block.device;
   out->devicePointer = address;
@@ -34,8 +34,7 @@ cudaError_t attributes(cudaPointerAttributes* out, const void* pointer) {
 cudaError_t devicePointer(void** out, void* host, unsigned flags) {
   if (!given(out) || flags != 0) return cudaErrorInvalidValue;
   memory::Block block;
-  const bool known = memory::find(host, &block);
-  if (!known || (block.kind != memory::Kind::Pinned && block.kind != memory::Kind::Registered)) return cudaErrorInvalidValue;
+  if (!memory::find(host, &block) || !memory::onHost(block.kind)) return cudaErrorInvalidValue;
   *out = host;
   return cudaSuccess;
 }
@@ -43,8 +42,8 @@ cudaError_t devicePointer(void** out, void* host, unsigned flags) {
 // Nothing is asked for with 0 bytes, which no capture and no failed device forbids.
 cudaError_t allocate(void** out, size_t bytes, memory::Kind kind) {
   if (!given(out)) return cudaErrorInvalidValue;
-  const cudaError_t allowed = bytes != 0 ? admit(Needs::NoCapture) : cudaSuccess;
-  return allowed != cudaSuccess ? allowed : memory::allocate(bytes, kind, out);
+  if (bytes != 0) EMU_TRY(admit(Needs::NoCapture));
+  return memory::allocate(bytes, kind, out);
 }
 
 cudaError_t registerHost(void* pages, size_t bytes, unsigned flags) {
@@ -97,8 +96,7 @@ EMU_API cudaError_t cudaHostGetDevicePointer(void** pDevice, void* pHost, unsign
 }
 
 EMU_API cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* pointerAttributes, const void* ptr) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (ptr),
-                  attributes(pointerAttributes, ptr));
+  return EMU_CALL(entry<Needs::OwnDevices>, (ptr), attributes(pointerAttributes, ptr));
 }
 
 EMU_API cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {

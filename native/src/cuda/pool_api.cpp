@@ -16,7 +16,6 @@ namespace emu {
 
 namespace {
 
-constexpr int kDevices = 64;
 constexpr uintptr_t kPoolTag = uintptr_t{0x56} << 40;
 constexpr uintptr_t kPoolStep = 64;
 constexpr uint64_t kChunk = uint64_t{32} << 20;  // what a pool reserves memory in
@@ -27,10 +26,7 @@ struct PoolSettings {
   std::atomic<int> reuse[3] = {{1}, {1}, {1}};
 };
 
-PoolSettings& settings(int device) {
-  static PoolSettings* pools = new PoolSettings[kDevices];
-  return pools[device];
-}
+PoolSettings& settings(int device) { return device::perDevice<PoolSettings>(device); }
 
 cudaMemPool_t poolOf(int device) {
   return reinterpret_cast<cudaMemPool_t>(kPoolTag + kPoolStep * static_cast<uintptr_t>(device + 1));
@@ -99,14 +95,11 @@ cudaError_t setAttribute(cudaMemPool_t pool, cudaMemPoolAttr attr, const void* v
 cudaError_t captureAllocation(const std::shared_ptr<Stream>& stream, size_t bytes, void** out) {
   std::shared_ptr<GraphMemory> memory;
   EMU_TRY(GraphMemory::reserve(bytes, stream->device(), &memory));
-  Work work;
-  work.name = "cudaMallocAsync";
-  work.kind = WorkKind::MemAlloc;
-  work.memory = memory;
-  work.run = [memory](WorkContext& context) {
+  Work work("cudaMallocAsync", WorkKind::MemAlloc, [memory](WorkContext& context) {
     const cudaError_t allocated = memory->allocate();
     return allocated == cudaSuccess ? allocated : context.fail(allocated, "the graph's memory could not be allocated");
-  };
+  });
+  work.memory = memory;
   bool captured = false;
   EMU_TRY(capture::record(*stream, &work, &captured));
   // Another thread may have ended the capture meanwhile.
@@ -123,20 +116,17 @@ cudaError_t allocate(void** out, size_t bytes, cudaStream_t handle) {
   if (stream->capturing.load(std::memory_order_acquire)) {
     return bytes == 0 ? cudaSuccess : captureAllocation(stream, bytes, out);
   }
-  const cudaError_t allowed = capture::forbidUnsafe(*stream);
-  return allowed != cudaSuccess ? allowed : memory::allocatePooled(bytes, stream->device(), out);
+  EMU_TRY(capture::forbidUnsafe(*stream));
+  return memory::allocatePooled(bytes, stream->device(), out);
 }
 
 cudaError_t freeGraphMemory(const std::shared_ptr<Stream>& stream, const std::shared_ptr<GraphMemory>& memory, bool capturing) {
   if (!capturing && !memory->allocated.exchange(false)) return cudaErrorInvalidValue;
-  Work work;
-  work.name = "cudaFreeAsync";
-  work.kind = WorkKind::MemFree;
-  work.memory = memory;
-  work.run = [memory](WorkContext&) {
+  Work work("cudaFreeAsync", WorkKind::MemFree, [memory](WorkContext&) {
     memory->free("cudaFreeAsync");
     return cudaSuccess;
-  };
+  });
+  work.memory = memory;
   Submitted submitted;
   return submitOn(stream, std::move(work), &submitted);
 }
@@ -151,20 +141,17 @@ cudaError_t release(void* pointer, cudaStream_t handle) {
   // A graph can only free what a graph allocates.
   if (capturing) return cudaErrorInvalidValue;
   EMU_TRY(memory::beginFree(pointer));
-  Work work;
-  work.name = "cudaFreeAsync";
-  work.kind = WorkKind::MemFree;
-  work.run = [pointer](WorkContext&) {
+  Work work("cudaFreeAsync", WorkKind::MemFree, [pointer](WorkContext&) {
     memory::endFree(pointer);
     return cudaSuccess;
-  };
+  });
   Submitted submitted;
   return submitOn(stream, std::move(work), &submitted);
 }
 
 cudaError_t defaultPool(cudaMemPool_t* out, int device) {
   if (!given(out)) return cudaErrorInvalidValue;
-  if (device < 0 || device >= device::count()) return cudaErrorInvalidDevice;
+  if (!device::exists(device)) return cudaErrorInvalidDevice;
   *out = poolOf(device);
   return cudaSuccess;
 }

@@ -20,9 +20,9 @@ cudaError_t inspect(cudaStream_t handle, Value* out, Getter getter) {
   std::shared_ptr<Stream> stream;
   if (!given(out)) return cudaErrorInvalidValue;
   EMU_TRY(streams::resolve(handle, &stream));
-  const cudaError_t allowed = capture::forbidLegacy(*stream);
-  if (allowed == cudaSuccess) *out = ((*stream).*getter)();
-  return allowed;
+  EMU_TRY(capture::forbidLegacy(*stream));
+  *out = ((*stream).*getter)();
+  return cudaSuccess;
 }
 
 cudaError_t query(cudaStream_t handle) {
@@ -35,15 +35,11 @@ cudaError_t query(cudaStream_t handle) {
 
 cudaError_t launchHostFunction(cudaStream_t stream, cudaHostFn_t hostFunction, void* userData) {
   if (hostFunction == nullptr) return cudaErrorInvalidValue;
-  Work work;
-  work.name = "cudaLaunchHostFunc";
-  work.kind = WorkKind::Host;
-  work.run = [hostFunction, userData](WorkContext&) {
-    const HostFunctionScope scope;
-    hostFunction(userData);
-    return cudaSuccess;
-  };
-  return submit(stream, std::move(work));
+  return submit(stream, Work("cudaLaunchHostFunc", WorkKind::Host, [hostFunction, userData](WorkContext&) {
+                  const HostFunctionScope scope;
+                  hostFunction(userData);
+                  return cudaSuccess;
+                }));
 }
 
 cudaError_t destroy(cudaStream_t handle) {

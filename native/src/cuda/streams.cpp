@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "base/options.h"
 #include "base/try.h"
 #include "cuda/device.h"
 #include "cuda/handle_table.h"
@@ -10,9 +11,6 @@
 namespace emu::streams {
 
 namespace {
-
-constexpr int kDevices = 64;
-constexpr unsigned kTag = 0x51;
 
 struct OfDevice {
   std::mutex mutex;
@@ -22,17 +20,10 @@ struct OfDevice {
   uint64_t generation = 0;  // rises with every reset: per-thread streams of before are gone
 };
 
-OfDevice& of(int device) {
-  static OfDevice* devices = new OfDevice[kDevices];
-  return devices[device];
-}
+OfDevice& of(int device) { return device::perDevice<OfDevice>(device); }
 
-using Table = HandleTable<cudaStream_t, Stream, kTag>;
-
-Table& table() {
-  static Table& instance = *new Table;
-  return instance;
-}
+using Table = HandleTable<cudaStream_t, Stream, 0x51>;
+Table& table() { return neverDestroyed<Table>(); }
 
 uint64_t nextId() {
   static std::atomic<uint64_t> last{2};
@@ -75,7 +66,7 @@ class ThreadStreams {
     std::shared_ptr<Stream> stream;
     uint64_t generation = 0;
   };
-  PerDevice entries_[kDevices];
+  PerDevice entries_[options::kMostDevices];
 };
 
 thread_local ThreadStreams threadStreams;
@@ -167,12 +158,7 @@ void workerEnded(Stream& stream) {
   home.all.erase(found);
 }
 
-size_t created(int device) {
-  const auto all = table().all();
-  return static_cast<size_t>(std::count_if(all.begin(), all.end(), [&](const auto& stream) {
-    return device < 0 || stream->device() == device;
-  }));
-}
+size_t created(int device) { return table().count(device); }
 
 void hostWait(const Point& point) {
   if (point.reached() || Stream::onWorker()) return;

@@ -43,17 +43,14 @@ struct Space {
   std::map<uintptr_t, Mapping> mappings;
 };
 
-Space& space() {
-  static Space& instance = *new Space;
-  return instance;
-}
+Space& space() { return neverDestroyed<Space>(); }
 
 void* pointer(uintptr_t address) { return reinterpret_cast<void*>(address); }
 
 bool whole(size_t bytes) { return bytes != 0 && bytes % kGranularity == 0; }
 
 bool onDevice(const CUmemLocation& location) {
-  return location.type == CU_MEM_LOCATION_TYPE_DEVICE && location.id >= 0 && location.id < device::count();
+  return location.type == CU_MEM_LOCATION_TYPE_DEVICE && device::exists(location.id);
 }
 
 bool reserve(uintptr_t at, size_t bytes) {
@@ -195,8 +192,7 @@ CUresult setAccess(CUdeviceptr at, size_t bytes, const CUmemAccessDesc* access, 
   const Found found = mappingsOf(all, at, bytes);
   if (bytes == 0 || found.first == all.mappings.end()) return CUDA_ERROR_INVALID_VALUE;
   for (auto mapping = found.first; mapping != found.second; ++mapping) {
-    const CUresult opened = openMapping(mapping->first, mapping->second, devices);
-    if (opened != CUDA_SUCCESS) return opened;
+    EMU_TRY(openMapping(mapping->first, mapping->second, devices));
   }
   return CUDA_SUCCESS;
 }

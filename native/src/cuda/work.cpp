@@ -32,9 +32,6 @@ class WorkTask final : public Task {
   const Work work_;
 };
 
-// A sticky error is worth more than success: the caller learns of it where it waits.
-cudaError_t deviceResult(int device) { return device::sticky(device); }
-
 }  // namespace
 
 bool WorkContext::touch(const char* what, const void* address, size_t bytes) { return touchOn(device, what, address, bytes); }
@@ -71,7 +68,7 @@ void WorkContext::clear() {
 }
 
 cudaError_t execute(const Work& work, WorkContext& context) {
-  const bool timed = work_log::on();
+  const bool timed = workLog().on();
   nccl4jEmuWork_t record{};
   if (timed) record.start_ns = now();
   cudaError_t error = cudaSuccess;
@@ -87,8 +84,8 @@ cudaError_t execute(const Work& work, WorkContext& context) {
     record.rank = work.rank;
     record.from_graph = context.fromGraph ? 1 : 0;
     record.error = error;
-    work_log::copyName(work.name, &record);
-    work_log::add(record);
+    copyText(record.operation, work.name);
+    workLog().add([&](nccl4jEmuWork_t& kept, uint64_t) { kept = record; });
   }
   if (error != cudaSuccess) {
     std::string text = work.name;
@@ -133,12 +130,12 @@ cudaError_t drain(cudaStream_t handle) {
   EMU_TRY(streams::resolve(handle, &stream));
   EMU_TRY(capture::forbidUnsafe(*stream));
   streams::hostWait(stream->tail());
-  return deviceResult(stream->device());
+  return device::sticky(stream->device());
 }
 
 cudaError_t drainDevice(int device) {
   for (const std::shared_ptr<Stream>& stream : streams::ofDevice(device)) streams::hostWait(stream->tail());
-  return deviceResult(device);
+  return device::sticky(device);
 }
 
 }  // namespace emu

@@ -44,6 +44,10 @@ class WorkContext {
 enum class WorkKind { Kernel, Memcpy, Memset, Host, Event, Empty, ChildGraph, EventWait, MemAlloc, MemFree };
 
 struct Work {
+  Work() = default;
+  Work(const char* what, WorkKind sort, std::function<cudaError_t(WorkContext&)> body = nullptr)
+      : name(what), kind(sort), run(std::move(body)) {}
+
   const char* name = "";  // static storage
   WorkKind kind = WorkKind::Kernel;
   int rank = -1;
