@@ -43,8 +43,8 @@ public final class CombineConfig {
 
     /**
      * Low latency: only the send half; {@link EpHandle#complete()} does the rest. On GPUs the receive half was seen not
-     * to wait for the rows of the other ranks (docs/hardware.md): complete when the send halves of all ranks have run,
-     * by a barrier between them.
+     * to wait for the rows of the other ranks (docs/evidence/hardware.md): complete when the send halves of all ranks
+     * have run, by a barrier between them.
     */
     public CombineConfig sendOnly() {
         return of(true, key.direction, key.recipe);

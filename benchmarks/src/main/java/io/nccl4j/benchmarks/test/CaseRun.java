@@ -81,7 +81,8 @@ final class CaseRun {
     }
 
     /**
-     * The receive half of the real library's combine does not wait for the rows of the other ranks: docs/hardware.md.
+     * The receive half of the real library's combine does not wait for the rows of the other ranks:
+     * docs/evidence/hardware.md.
      */
     private boolean meetsBetweenHalves() {
         return of.cell().mode() == RunMode.STAGED && NativeLibraries.backend() == Backend.NATIVE;
