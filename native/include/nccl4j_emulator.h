@@ -36,6 +36,8 @@ int nccl4jEmuInterface(int* version);
  *   device_memory       bytes per device
  *   sms                 multiprocessors per device
  *   shared_devices      0 | 1               allow two ranks of a communicator on one device
+ *   host_devices        devices of each emulated host, 0 = all are in one; ranks on different hosts are in different
+ *                       LSA teams, which NCCL_LSA_TEAM_SIZE may make smaller still; read when a communicator is made
  *   wait_limit_ms       0 = none            end of every wait among ranks that the real library would never end
  */
 int nccl4jEmuSetOption(const char* name, const char* value);
@@ -93,7 +95,8 @@ typedef enum {
     NCCL4J_EMU_FAULT_END_PROCESS = 2,    /* the process ends by SIGKILL at the rank's n-th EP operation */
     NCCL4J_EMU_FAULT_ALLOCATION = 3,     /* the device's n-th device or pinned allocation fails */
     NCCL4J_EMU_FAULT_LAUNCH = 4,         /* the device's n-th enqueued operation fails at launch (cudaErrorLaunchFailure) */
-    NCCL4J_EMU_FAULT_DROP_MESSAGES = 5   /* from its n-th EP operation on, the rank does not see what peer `value` sends */
+    NCCL4J_EMU_FAULT_DROP_MESSAGES = 5,  /* from its n-th EP operation on, the rank does not see what peer `value` sends */
+    NCCL4J_EMU_FAULT_SLOW_LINK = 6       /* from its n-th EP operation on, other LSA teams' data reach the rank value milliseconds late */
 } nccl4jEmuFault_t;
 
 /* `subject` is a rank or a device as the kind says, -1 = any; `nth` counts from 1, from this call on. */
@@ -204,6 +207,8 @@ int nccl4jEmuDeclareMemory(void* address, size_t bytes, int device);
 int nccl4jEmuWithdrawMemory(void* address);
 /* What is or was at an address: the allocation, its age, who freed it. */
 int nccl4jEmuDescribeAddress(const void* address, char* text, size_t capacity);
+/* Number of the emulated host that the device is in, from 0; see the option host_devices. */
+int nccl4jEmuHostOf(int device, int* host);
 /* The text of the device's sticky error, empty if it has none. */
 int nccl4jEmuErrorText(int device, char* text, size_t capacity);
 

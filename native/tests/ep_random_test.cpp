@@ -97,7 +97,8 @@ void runScenario(const Scenario& scenario) {
       misuse("misuse", "report");
   const Option shuffle("shuffle", std::to_string(scenario.shuffle).c_str());
   std::optional<EnvironmentVariable> mode;
-  if (facts.mode == Mode::LocalDup && !facts.zeroCopy) mode.emplace("NCCL_EP_HT_EM_LOCAL_DUP", "1");
+  const Option hosts("host_devices", std::to_string(facts.teams == 1 ? 0 : facts.ranks / facts.teams).c_str());
+  if (facts.mode == Mode::LocalDup && (!facts.zeroCopy || facts.teams > 1)) mode.emplace("NCCL_EP_HT_EM_LOCAL_DUP", "1");
   if (facts.mode == Mode::NvlinkDup) mode.emplace("NCCL_EP_HT_EM_NVLINK_DUP", "1");
   Barrier barrier(facts.ranks);
   asThreads(facts.ranks, [&](Rank& rank) {
@@ -134,6 +135,7 @@ void run(Family family, uint64_t scenarios) {
 TEST(EpRandom, LowLatency) { run(Family::LowLatency, 1200); }
 TEST(EpRandom, HighThroughput) { run(Family::HighThroughput, 1200); }
 TEST(EpRandom, G1Release020) { run(Family::Release020, 400); }
+TEST(EpRandom, T2SeveralTeams) { run(Family::SeveralTeams, 600); }
 
 // The largest number of ranks, on every layout.
 TEST(EpRandom, SixtyFourRanks) {

@@ -15,7 +15,8 @@ std::string Case::describe() const {
   const char* const layouts[] = {"unset", "EM", "RM", "FLAT"};
   const char* const modes[] = {"permute", "local-dup", "nvlink-dup"};
   return std::string(ll ? "LL " : "HT ") + layouts[layout] + " " + modes[static_cast<int>(mode)] +
-         " R=" + std::to_string(ranks) + " E=" + std::to_string(experts) + " K=" + std::to_string(topk) +
+         " R=" + std::to_string(ranks) + (teams == 1 ? "" : "/" + std::to_string(teams)) +
+         " E=" + std::to_string(experts) + " K=" + std::to_string(topk) +
          " B=" + std::to_string(maxTokens) + " M=" + std::to_string(maxReceive) + " H=" + std::to_string(hidden) +
          " type=" + std::to_string(type) + " id=" + std::to_string(idType) + " align=" + std::to_string(alignment) +
          (drop ? " drop" : "") + (globalIds ? " global" : "") +
@@ -288,26 +289,34 @@ std::vector<float> htCombined(const World& world, const std::vector<HtLayout>& l
   }
   std::vector<Arrival> at(static_cast<size_t>(facts.ranks));
   for (int d = 0; d < facts.ranks && !facts.expertMajor(); ++d) at[d] = arrivalAt(world, rank, token, d);
+  // What a rank's rows add to a sum.
+  const auto add = [&](int d, float x, float sum) {
+    if (kept[d].empty()) return sum;
+    if (!facts.expertMajor()) return sum + preReduced(facts, at[d], x);
+    float here = 0.0f;
+    for (const auto& [expert, weight] : kept[d]) {
+      const float row = rounded(facts.type, weight * expertValue(facts, expert, x));
+      if (facts.mode == Mode::NvlinkDup) {
+        sum += row;
+      } else {
+        here += row;
+      }
+    }
+    return facts.mode == Mode::NvlinkDup ? sum : sum + rounded(facts.type, here);
+  };
+  const int size = facts.ranks / facts.teams;
+  const auto addTeam = [&](int team, float x, float sum) {
+    for (int d = team * size; d < (team + 1) * size; ++d) sum = add(d, x, sum);
+    return sum;
+  };
+  const int own = facts.teamOf(rank);
   std::vector<float> result(facts.hidden);
   for (size_t h = 0; h < facts.hidden; ++h) {
     const float x = world.x(rank, token, h);
-    float sum = 0.0f;
-    for (int d = 0; d < facts.ranks; ++d) {
-      if (kept[d].empty()) continue;
-      if (!facts.expertMajor()) {
-        sum += preReduced(facts, at[d], x);
-        continue;
-      }
-      float here = 0.0f;
-      for (const auto& [expert, weight] : kept[d]) {
-        const float row = rounded(facts.type, weight * expertValue(facts, expert, x));
-        if (facts.mode == Mode::NvlinkDup) {
-          sum += row;
-        } else {
-          here += row;
-        }
-      }
-      if (facts.mode != Mode::NvlinkDup) sum += rounded(facts.type, here);
+    float sum = addTeam(own, x, 0.0f);
+    // Each other team sends its own sum, rounded; they come in falling order from the own team on, round the end.
+    for (int n = 1; n < facts.teams; ++n) {
+      sum += rounded(facts.type, addTeam((own - n + facts.teams) % facts.teams, x, 0.0f));
     }
     result[h] = rounded(facts.type, sum);
   }
@@ -325,7 +334,7 @@ bool overflows(const World& world, int rank) {
   };
   if (facts.mode == Mode::Permute || !facts.expertMajor()) return tooMany(rank);
   for (int r = 0; r < facts.ranks; ++r) {
-    if (tooMany(r)) return true;
+    if (facts.teamOf(r) == facts.teamOf(rank) && tooMany(r)) return true;
   }
   return false;
 }

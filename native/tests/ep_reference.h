@@ -21,6 +21,7 @@ struct Case {
   ncclEpLayout_t layout = NCCL_EP_LAYOUT_EXPERT_MAJOR;
   Mode mode = Mode::Permute;
   int ranks = 2;
+  int teams = 1;              // of consecutive ranks; others are reached over the network
   int experts = 8;
   int topk = 2;
   size_t maxTokens = 16;      // B
@@ -43,6 +44,7 @@ struct Case {
   bool release020 = false;    // the emulator plays release 0.2.0
 
   int local() const { return experts / ranks; }
+  int teamOf(int rank) const { return rank / (ranks / teams); }
   ncclDataType_t sentType() const { return recipe == NCCL_EP_DISP_QUANT_FWD ? wire : type; }
   ncclDataType_t receivedType() const { return recipe == NCCL_EP_DISP_QUANT_DS_FP8E3M4 ? ncclFloat8e4m3 : sentType(); }
   size_t sentBytes() const { return hidden * bytesOf(sentType()); }

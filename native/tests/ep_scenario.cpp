@@ -28,16 +28,17 @@ bool allowed(const Case& facts) {
   const auto tokens = static_cast<int>(facts.maxTokens);
   if (facts.topk > facts.experts) return false;
   if (facts.ll) return facts.experts >= 2 && facts.topk <= 31;
-  if (facts.experts % 4 != 0 || tokens * facts.ranks % 4 != 0) return false;
+  if (facts.experts / facts.teams % 4 != 0 || tokens * facts.ranks / facts.teams % 4 != 0) return false;
   if (facts.mode == Mode::Permute) return true;
   // At most 8 experts per token and rank are added up by the receiver.
   const bool fits = facts.mode != Mode::LocalDup || std::min(facts.topk, facts.local()) <= 8;
   return !facts.expertMajor() || (powerOfTwo(facts.local()) && tokens * facts.topk % 4 == 0 && fits);
 }
 
-void drawShape(Random& random, Case& facts) {
+void drawShape(Random& random, Case& facts, bool several) {
   do {
-    facts.ranks = few(random, 16);
+    if (several) facts.teams = pick(random, {2, 2, 3, 4});
+    facts.ranks = several ? facts.teams * few(random, 16 / facts.teams) : few(random, 16);
     facts.experts = facts.ranks * few(random, 12);
     facts.topk = few(random, 10);
     facts.maxTokens = static_cast<size_t>(few(random, facts.ranks > 8 ? 12 : 30));
@@ -142,16 +143,17 @@ Scenario drawScenario(Family family, uint64_t seed) {
   Scenario scenario;
   Case& facts = scenario.facts;
   facts.release020 = family == Family::Release020;
-  facts.ll = family == Family::LowLatency || (facts.release020 && chance(random, 4));
+  const bool several = family == Family::SeveralTeams;
+  facts.ll = family == Family::LowLatency || ((facts.release020 || several) && chance(random, 4));
   facts.layout = facts.ll ? pick(random, {NCCL_EP_LAYOUT_EXPERT_MAJOR, NCCL_EP_LAYOUT_RANK_MAJOR})
                           : pick(random, {NCCL_EP_LAYOUT_EXPERT_MAJOR, NCCL_EP_LAYOUT_FLAT});
   scenario.window = facts.ll ? !facts.expertMajor() && chance(random, 3) : chance(random, 3);
-  facts.zeroCopy = scenario.window && chance(random, 2);
+  facts.zeroCopy = scenario.window && chance(random, 2) && !(several && facts.ll);
   if (!facts.ll) {
     facts.mode = pick(random, {Mode::Permute, Mode::Permute, Mode::LocalDup, Mode::NvlinkDup});
-    if (facts.zeroCopy && facts.mode == Mode::Permute) facts.mode = Mode::LocalDup;
+    if (facts.zeroCopy && facts.mode == Mode::Permute) facts.mode = several ? Mode::NvlinkDup : Mode::LocalDup;
   }
-  drawShape(random, facts);
+  drawShape(random, facts, several);
   facts.idType = pick(random, {ncclInt32, ncclInt64});
   facts.hidden = facts.ll ? pick<size_t>(random, {512, 512, 512, 1024}) : pick<size_t>(random, {16, 32, 48, 112, 256});
   facts.globalIds = chance(random, 2);

@@ -5,7 +5,7 @@
 
 namespace ep_test {
 
-enum class Family { LowLatency, HighThroughput, Release020 };
+enum class Family { LowLatency, HighThroughput, Release020, SeveralTeams };
 
 enum class Manner {
   Whole,

@@ -47,6 +47,64 @@ TEST(N4CommProperties, TellWhatTheCommunicatorIs) {
   });
 }
 
+// Runs of ranks on one host have a common divisor, which NCCL_LSA_TEAM_SIZE makes smaller.
+TEST(N4Teams, FollowTheHosts) {
+  const auto sizes = [](const char* devicesPerHost, int ranks, int size) {
+    const Option hosts("host_devices", devicesPerHost);
+    asThreads(ranks, [size](Rank& self) {
+      const ncclTeam_t world = ncclTeamWorld(self.comm), lsa = ncclTeamLsa(self.comm), rail = ncclTeamRail(self.comm);
+      EXPECT_EQ(self.size, world.nRanks);
+      EXPECT_EQ(size, lsa.nRanks);
+      EXPECT_EQ(self.rank % size, lsa.rank);
+      EXPECT_EQ(1, lsa.stride);
+      EXPECT_EQ(self.size / size, rail.nRanks);
+      EXPECT_EQ(self.rank / size, rail.rank);
+      EXPECT_EQ(size, rail.stride);
+      ncclCommProperties_t properties = NCCL_COMM_PROPERTIES_INITIALIZER;
+      ASSERT_NCCL(ncclSuccess, ncclCommQueryProperties(self.comm, &properties));
+      EXPECT_EQ(self.size / size, properties.nLsaTeams);
+      const auto gin = size == self.size ? NCCL_GIN_TYPE_NONE : NCCL_GIN_TYPE_GDAKI;
+      EXPECT_EQ(gin, properties.ginType);
+      EXPECT_EQ(gin, properties.railedGinType);
+    });
+  };
+  sizes("4", 4, 4);
+  sizes("2", 4, 2);
+  sizes("1", 3, 1);
+  sizes("4", 6, 2);  // hosts of 4 and 2
+  sizes("4", 5, 1);
+  EXPECT_EQ(0, nccl4jEmuSetEnvironment("NCCL_LSA_TEAM_SIZE", "2"));
+  sizes("4", 4, 2);
+  EXPECT_EQ(0, nccl4jEmuSetEnvironment("NCCL_LSA_TEAM_SIZE", "3"));
+  sizes("4", 4, 1);
+  sizes("0", 6, 3);
+  EXPECT_EQ(0, nccl4jEmuSetEnvironment("NCCL_LSA_TEAM_SIZE", nullptr));
+}
+
+TEST(N4PeerPointers, EndWithTheTeam) {
+  const Option hosts("host_devices", "2");
+  asThreads(4, [](Rank& self) {
+    void* memory = nullptr;
+    ncclWindow_t window = nullptr;
+    ASSERT_NCCL(ncclSuccess, ncclMemAlloc(&memory, kPage));
+    ASSERT_NCCL(ncclSuccess, ncclCommWindowRegister(self.comm, memory, kPage, &window, NCCL_WIN_COLL_SYMMETRIC));
+    const int team = self.rank / 2;
+    for (int peer = 0; peer < 4; ++peer) {
+      void* found = &found;
+      EXPECT_NCCL(ncclSuccess, ncclGetPeerDevicePointer(window, 8, peer, &found));
+      EXPECT_EQ(peer / 2 == team, found != nullptr);
+      if (peer / 2 != team) continue;
+      void* same = nullptr;
+      EXPECT_NCCL(ncclSuccess, ncclGetLsaDevicePointer(window, 8, peer % 2, &same));
+      EXPECT_EQ(found, same);
+    }
+    void* unread = nullptr;
+    EXPECT_NCCL(ncclInvalidArgument, ncclGetLsaDevicePointer(window, 8, 2, &unread));
+    EXPECT_NCCL(ncclSuccess, ncclCommWindowDeregister(self.comm, window));
+    EXPECT_NCCL(ncclSuccess, ncclMemFree(memory));
+  });
+}
+
 // Both kinds of windows: N6, default flags reach the peers as well.
 TEST(N4PeerPointers, LeadToTheWindowsOfOtherRanks) {
   static std::array<void*, 3> memory;

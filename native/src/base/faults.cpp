@@ -79,12 +79,13 @@ class Faults {
 
   static bool isOperationFault(int kind) {
     return kind == NCCL4J_EMU_FAULT_DELAY || kind == NCCL4J_EMU_FAULT_SILENCE || kind == NCCL4J_EMU_FAULT_END_PROCESS ||
-           kind == NCCL4J_EMU_FAULT_DROP_MESSAGES;
+           kind == NCCL4J_EMU_FAULT_DROP_MESSAGES || kind == NCCL4J_EMU_FAULT_SLOW_LINK;
   }
 
   static void apply(const Fault& fault, Operation* operation) {
     switch (fault.kind) {
       case NCCL4J_EMU_FAULT_DELAY: operation->delayMs += static_cast<uint64_t>(fault.value); break;
+      case NCCL4J_EMU_FAULT_SLOW_LINK: operation->linkDelayMs += static_cast<uint64_t>(fault.value); break;
       case NCCL4J_EMU_FAULT_SILENCE: operation->silent = true; break;
       case NCCL4J_EMU_FAULT_DROP_MESSAGES:
         operation->deafTo = static_cast<int>(fault.value);
@@ -110,9 +111,10 @@ bool failLaunch(int device) { return all().any() && all().strike(NCCL4J_EMU_FAUL
 Operation onOperation(int rank) { return all().any() ? all().operation(rank) : Operation{}; }
 
 int inject(int kind, int subject, uint64_t nth, int64_t value) {
-  if (kind < NCCL4J_EMU_FAULT_DELAY || kind > NCCL4J_EMU_FAULT_DROP_MESSAGES) return NCCL4J_EMU_UNKNOWN_NAME;
+  if (kind < NCCL4J_EMU_FAULT_DELAY || kind > NCCL4J_EMU_FAULT_SLOW_LINK) return NCCL4J_EMU_UNKNOWN_NAME;
   if (subject < -1 || nth == 0) return NCCL4J_EMU_BAD_VALUE;
-  if (kind == NCCL4J_EMU_FAULT_DELAY && value < 0) return NCCL4J_EMU_BAD_VALUE;
+  const bool delays = kind == NCCL4J_EMU_FAULT_DELAY || kind == NCCL4J_EMU_FAULT_SLOW_LINK;
+  if (delays && value < 0) return NCCL4J_EMU_BAD_VALUE;
   if (kind == NCCL4J_EMU_FAULT_DROP_MESSAGES && (value < 0 || value >= kMaxPeers)) return NCCL4J_EMU_BAD_VALUE;
   all().inject(Fault{kind, subject, nth, value});
   return NCCL4J_EMU_OK;

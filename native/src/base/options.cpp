@@ -30,6 +30,7 @@ enum Index {
   kSms,
   kSharedDevices,
   kWaitLimit,
+  kHostDevices,
   kCount
 };
 
@@ -52,6 +53,7 @@ constexpr Option kOptions[kCount] = {
     {"sms", "NCCL4J_EMU_SMS", 132, 1, 1024},
     {"shared_devices", "NCCL4J_EMU_SHARED_DEVICES", 0, 0, 1},
     {"wait_limit_ms", "NCCL4J_EMU_WAIT_LIMIT_MS", 0, 0, UINT64_MAX},
+    {"host_devices", "NCCL4J_EMU_HOST_DEVICES", 0, 0, 64},
 };
 
 constexpr const char* kVisibleDevices = "CUDA_VISIBLE_DEVICES";
@@ -197,6 +199,10 @@ int epVersion() { return static_cast<int>(store().value(kApi)); }
 int computeCapability() { return static_cast<int>(store().value(kComputeCapability)); }
 int devices() { return static_cast<int>(store().devices().size()); }
 int devicesSoFar() { return static_cast<int>(store().devicesSoFar()); }
+int hostOf(int machineDevice) {
+  const auto size = static_cast<int>(store().value(kHostDevices));
+  return size == 0 ? 0 : machineDevice / size;
+}
 int machineDevice(int device) { return store().devices()[static_cast<size_t>(device)]; }
 uint64_t deviceMemory() { return store().value(kDeviceMemory); }
 int multiprocessors() { return static_cast<int>(store().value(kSms)); }

@@ -15,6 +15,7 @@ int epVersion();         // what ncclEpGetVersion answers: 100 = API v2, 200 = r
 int computeCapability(); // 90 or 100
 int devices();           // that this process sees (CUDA_VISIBLE_DEVICES); from the first call on that stays
 int devicesSoFar();      // without fixing it
+int hostOf(int machineDevice);  // option host_devices
 int machineDevice(int device);  // the number of a device that this process sees, among all of the machine
 uint64_t deviceMemory();
 int multiprocessors();

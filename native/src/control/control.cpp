@@ -129,6 +129,12 @@ EMU_API int nccl4jEmuDescribeAddress(const void* address, char* text, size_t cap
   return copyOut(memory::describe(address), text, capacity);
 }
 
+EMU_API int nccl4jEmuHostOf(int device, int* host) {
+  if (host == nullptr || !validDevice(device)) return NCCL4J_EMU_BAD_VALUE;
+  *host = options::hostOf(options::machineDevice(device));
+  return NCCL4J_EMU_OK;
+}
+
 EMU_API int nccl4jEmuErrorText(int device, char* text, size_t capacity) {
   if (!validDevice(device)) return NCCL4J_EMU_BAD_VALUE;
   return copyOut(device::stickyText(device), text, capacity);

@@ -4,11 +4,17 @@
 #include <cstdint>
 
 #include "base/faults.h"
+#include "ep/group.h"
 
 namespace emu::ep {
 
 // Counts one operation of the rank and sits out its delay.
 faults::Operation applyFaults(int rank);
+
+// Until when a slow link keeps from an operation that starts now what other teams send; 0 = not at all.
+uint64_t slowUntil(const faults::Operation& met);
+// Sits out a slow link to the source. Here, unless the deadline comes first or the waits end.
+Arrival awaitLink(const Group& group, int source, uint64_t slowUntil, uint64_t deadline);
 
 // A small generator for orders that the real library leaves open.
 class Shuffle {

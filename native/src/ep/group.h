@@ -11,6 +11,7 @@
 #include "ep/registry.h"
 #include "ep/sizing.h"
 #include "ep/tensor.h"
+#include "nccl/topology.h"
 
 namespace emu::ep {
 
@@ -33,6 +34,7 @@ struct Group {
   int device = 0;
   int rank = 0;
   int ranks = 1;
+  Topology topology;
 
   bool lowLatency = true;
   Shape shape;
@@ -43,6 +45,7 @@ struct Group {
   bool masks = false;
   uint64_t timeoutNs = 0;       // of LL waits
   ExpertMode mode = ExpertMode::LocalPermute;
+  unsigned queuePairs = 0;      // per rank, as given; 0 = automatic
   unsigned multiprocessors = 1; // that communication kernels use
   size_t rdmaBytes = 0;         // explicit LL buffer size, 0 = automatic
 

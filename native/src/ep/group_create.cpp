@@ -23,6 +23,8 @@ constexpr size_t kWorkspaceBytes = size_t{32} << 20;
 constexpr size_t kCounterBytes = 32;
 constexpr size_t kMostMapped = size_t{1} << 45;  // of address space for one rank's exchange
 constexpr unsigned kHtMultiprocessors = 16;
+constexpr int kMostTeams = 33;  // that HT kernels are made for
+
 
 // What all ranks must agree on for their buffers to have the same shape.
 struct Agreement {
@@ -52,6 +54,7 @@ class Creation {
     group_->device = comm_.device;
     group_->rank = comm_.rank();
     group_->ranks = comm_.size();
+    group_->topology = comm_.topology;
   }
 
   ncclResult_t run() {
@@ -102,6 +105,8 @@ class Creation {
     }
     if (config_.max_dispatch_tokens_per_rank == 0) return call_.aborts("max_dispatch_tokens_per_rank is 0");
     group.shape.ranks = static_cast<size_t>(group.ranks);
+    group.shape.team = static_cast<size_t>(group.topology.teamSize);
+    group.queuePairs = config_.num_qp_per_rank;
     group.shape.experts = config_.num_experts;
     group.shape.maxDispatch = config_.max_dispatch_tokens_per_rank;
     group.shape.maxTokenBytes = config_.max_token_bytes;
@@ -132,10 +137,12 @@ class Creation {
       const auto budget = [&](const char* variable, unsigned given) {
         return environment::multiprocessors(variable, given != 0 ? given : group.multiprocessors, present);
       };
-      group.multiprocessors = std::min(budget("NCCL_EP_DISPATCH_SMS", more_.dispatchMultiprocessors),
-                                       budget("NCCL_EP_COMBINE_SMS", more_.combineMultiprocessors));
+      dispatchMultiprocessors_ = budget("NCCL_EP_DISPATCH_SMS", more_.dispatchMultiprocessors);
+      group.multiprocessors =
+          std::min(dispatchMultiprocessors_, budget("NCCL_EP_COMBINE_SMS", more_.combineMultiprocessors));
     } else {
       group.multiprocessors = environment::multiprocessors("NCCL_EP_COMM_SMS", group.multiprocessors, present);
+      dispatchMultiprocessors_ = group.multiprocessors;
     }
     // These tune what has no counterpart here; a value that makes no sense is reported all the same.
     (void)environment::multiprocessors("NCCL_EP_SHUFFLE_SMS", present, present);
@@ -190,6 +197,8 @@ class Creation {
     nvlinkDup_ = environment::flag("NCCL_EP_HT_EM_NVLINK_DUP");
     localDup_ = environment::flag("NCCL_EP_HT_EM_LOCAL_DUP");
     if (nvlinkDup_) {
+      group.mode = ExpertMode::NvlinkDup;
+    } else if (!localDup_ && group.zeroCopyOn && group.topology.teams() > 1) {
       group.mode = ExpertMode::NvlinkDup;
     } else if (localDup_ || group.zeroCopyOn) {
       group.mode = ExpertMode::LocalDup;
@@ -253,6 +262,7 @@ class Creation {
       return call_.throws("the device has failed: %s", device::stickyText(group.device).c_str());
     }
     if (auto failure = obtain("workspace", kWorkspaceBytes, &group.workspace)) return failure;
+    if (auto failure = connectTeams()) return failure;
     size_t payload = 0;
     if (group.lowLatency) {
       if (auto failure = provideWindowMemory(call_, group, group.rdmaBytes)) return failure;
@@ -264,7 +274,7 @@ class Creation {
         for (size_t r = 0; r < group.shape.ranks; ++r) group.ll.mask[r] = 1;
       }
     } else {
-      const size_t mapRow = (group.shape.ranks * group.shape.local() + 7) / 8;
+      const size_t mapRow = htMapRowBytes(group.shape);
       const size_t mapBytes = product(product(group.shape.ranks, group.shape.maxDispatch), std::max<size_t>(1, mapRow));
       if (auto failure = obtain("counter block", kCounterBytes, &group.counterBlock)) return failure;
       if (auto failure = obtain("routing map", mapBytes, &group.routingMap)) return failure;
@@ -276,6 +286,32 @@ class Creation {
     if (payload > kMostMapped) return call_.exits("the group's buffers take more memory than there is");
     if (group.exchange.open(group.team, payload, waitLimit()) != TeamResult::Ok) {
       return call_.exits("the ranks could not share their buffers: %s", group.team->explain().c_str());
+    }
+    return ncclSuccess;
+  }
+
+  // What several teams need of the network, which one does not.
+  ncclResult_t connectTeams() {
+    Group& group = *group_;
+    const Topology& topology = group.topology;
+    if (topology.teams() == 1) return ncclSuccess;
+    if (group.lowLatency) {
+      if (topology.gin != NCCL_GIN_TYPE_NONE) return ncclSuccess;
+      return call_.invalidUsage("%d LSA teams need GIN between all ranks, there is none", topology.teams());
+    }
+    // The real library ends the process where it cannot set up HT.
+    const unsigned least = 1 + 2 * dispatchMultiprocessors_;
+    if (group.queuePairs != 0 && group.queuePairs < least) {
+      return call_.exits("num_qp_per_rank %u, HT over %d LSA teams on %u multiprocessors needs %u", group.queuePairs,
+                         topology.teams(), dispatchMultiprocessors_, least);
+    }
+    if (topology.railedGin == NCCL_GIN_TYPE_NONE) {
+      return call_.exits("%d LSA teams need GIN between them, there is none", topology.teams());
+    }
+    if (topology.teams() > kMostTeams) return call_.aborts("%d LSA teams, HT takes %d", topology.teams(), kMostTeams);
+    uint64_t chunk = 0;
+    if (environment::number("NCCL_EP_TOKENS_PER_CHUNK", &chunk) && chunk > 0) {
+      group.shape.chunk = (std::min<uint64_t>(chunk, INT32_MAX) + 31) / 32 * 32;
     }
     return ncclSuccess;
   }
@@ -298,6 +334,7 @@ class Creation {
   const ncclEpGroupConfig_t& config_;
   const GroupConfig020 more_;
   std::shared_ptr<Group> group_;
+  unsigned dispatchMultiprocessors_ = 1;
   bool nvlinkDup_ = false;
   bool localDup_ = false;
 };

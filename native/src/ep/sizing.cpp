@@ -61,13 +61,15 @@ HtBlock htBlock(const Shape& s, ExpertMode mode, bool expertMajor, size_t topk, 
   const size_t maxDispatch = s.maxDispatch;
   HtBlock block;
   Parts parts;
-  parts.take(aligned(maxDispatch, 16));                     // per-token flags of the one LSA team
-  parts.take(ep::product(s.maxReceive, s.local()));         // experts of each received row
+  const size_t allTokens = ep::product(s.teams(), maxDispatch);  // of the ranks in the same place of each team
+  parts.take(ep::product(s.teams(), aligned(maxDispatch, 16)));  // which of them are needed here
+  if (s.teams() > 1) parts.take(ep::product(s.teams() - 1, maxDispatch));  // which own tokens other teams need
+  parts.take(ep::product(s.maxReceive, s.local()));              // experts of each received row
   block.counters = parts.take(256);
-  block.slotMap = parts.take(product(maxDispatch, dup ? topk : s.ranks, 4));
-  parts.take(product(ep::product(maxDispatch, s.ranks), (s.ranks + 63) / 64, 8));  // ranks of each token
-  parts.take(product(multiprocessors, s.ranks, 8));                                // scan scratch
-  parts.take(product(maxDispatch, s.experts, 4));                                  // dense weights
+  block.slotMap = parts.take(product(allTokens, dup ? topk : s.teamSize(), 4));
+  parts.take(product(ep::product(allTokens, s.teamSize()), (s.teamSize() + 63) / 64, 8));  // ranks of each token
+  parts.take(product(multiprocessors, s.teamSize(), 8));                                   // scan scratch
+  if (s.teams() == 1) parts.take(product(maxDispatch, s.experts, 4));                      // dense weights
   block.topk = parts.take(product(maxDispatch, topk, 8));
   if (expertMajor) {
     block.expertCounts = parts.take(ep::product(s.local(), 4));
@@ -90,12 +92,34 @@ size_t htStagingRows(const Shape& s, ExpertMode mode) {
   return mode == ExpertMode::LocalPermute ? ep::product(s.ranks, s.maxDispatch) : s.maxReceive;
 }
 
+namespace {
+
+// What goes to and comes from other teams. Each part begins at a page.
+size_t interTeamBytes(const Shape& s) {
+  const size_t others = s.teams() - 1;
+  if (others == 0) return 0;
+  constexpr size_t kPage = 4096;
+  const size_t tokens = ep::product(others, aligned(s.maxDispatch, s.chunk));
+  const size_t chunks = ep::product(others, (s.maxDispatch + s.chunk - 1) / s.chunk);
+  const size_t weights = ep::product(s.teamExperts(), 4);
+  const size_t packed = aligned(product(others, s.maxDispatch, sum(s.maxTokenBytes, weights)), kPage);
+  const size_t twice = sum(sum(aligned(ep::product(tokens, s.maxTokenBytes), kPage),  // partial sums and their arrival
+                               aligned(ep::product(tokens, weights), kPage)),         // gradients likewise
+                           sum(aligned(ep::product(chunks, 8), kPage),                // arrival flags
+                               sum(aligned(ep::product(s.teams(), 8), kPage), packed)));  // readiness; rows to send
+  const size_t own = sum(aligned(ep::product(s.maxDispatch, s.maxTokenBytes), kPage),
+                         aligned(product(s.maxDispatch, s.experts, 4), kPage));
+  return sum(ep::product(2, twice), own);
+}
+
+}  // namespace
+
 size_t htGroupBytes(const Shape& s, ExpertMode mode, bool zeroCopyOn) {
   const size_t tokens = aligned(ep::product(htStagingRows(s, mode), s.maxTokenBytes), 256);
-  const size_t weights = aligned(product(s.maxReceive, s.experts, 4), 256);  // L experts for each of R ranks
+  const size_t weights = aligned(product(s.maxReceive, s.teamExperts(), 4), 256);
   const size_t scales = aligned(ep::product(s.maxReceive, s.maxTokenBytes), 256);
   const size_t both = ep::product(2, sum(weights, zeroCopyOn ? 0 : tokens));
-  return sum(both, scales);
+  return sum(sum(both, scales), interTeamBytes(s));
 }
 
 }  // namespace emu::ep

@@ -45,6 +45,7 @@ struct FailureRecord {
 struct alignas(64) RankState {
   std::atomic<uint32_t> presence;
   int32_t device;
+  int32_t host;  // number of the emulated host that the device is in
   ProcessIdentity process;
   std::atomic<uint64_t> hostRound;    // the last that this rank posted
   std::atomic<uint64_t> deviceRound;

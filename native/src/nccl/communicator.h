@@ -8,6 +8,7 @@
 
 #include "abi/nccl.h"
 #include "nccl/team.h"
+#include "nccl/topology.h"
 
 // A window of registered memory. Windows of a communicator carry an ordinal, so that the ranks' registrations can be
 // matched.
@@ -26,6 +27,7 @@ struct ncclComm {
   int device;
   bool blocking;
   std::shared_ptr<emu::Team> team;
+  emu::Topology topology;
 
   int rank() const { return team->rank(); }
   int size() const { return team->size(); }

@@ -160,6 +160,7 @@ class Arrival {
       return false;
     }
     state.device = options::machineDevice(device);
+    state.host = options::hostOf(state.device);
     state.process = self();
     state.presence.store(static_cast<uint32_t>(Presence::Present), std::memory_order_release);
     if (control_.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {

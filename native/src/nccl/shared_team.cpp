@@ -193,6 +193,12 @@ bool SharedTeam::alive(int rank) const {
 
 std::string SharedTeam::explain() const { return lastEnd; }
 
+std::vector<int> SharedTeam::hosts() const {
+  std::vector<int> hosts;
+  for (int r = 0; r < size_; ++r) hosts.push_back(control_.ranks[r].host);
+  return hosts;
+}
+
 void SharedTeam::abort() {
   aborted_.store(true, std::memory_order_release);
   depart(arena::Presence::Aborted);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "nccl/arena.h"
 #include "nccl/team.h"
@@ -47,6 +48,8 @@ class SharedTeam final : public Team {
   // Likewise, because the ranks called different operations: a failure of them all.
   void failCrossed(const std::string& text);
   bool crossed() const { return control_.crossed.load(std::memory_order_acquire) != 0 && failed(); }
+
+  std::vector<int> hosts() const;  // of every rank
 
   arena::Control& control() { return control_; }
   arena::RankArea& area(int rank) { return arena::area(memory_->data(), rank); }

@@ -67,6 +67,7 @@ CommState::~CommState() { joinBackground(); }
 void CommState::attach(std::shared_ptr<SharedTeam> ranks) {
   ranks_ = std::move(ranks);
   team = ranks_;
+  topology = Topology(ranks_->hosts());
   // Either this sees an abort, or abort() sees the ranks: the order of both is sequentially consistent.
   stage.store(Stage::Ready);
   if (abort_.load()) ranks_->abort();

@@ -1,5 +1,4 @@
-// Teams of ranks and their memory: the host side of NCCL's device interface. All ranks are one LSA team here, on one
-// node.
+// Teams of ranks and their memory: the host side of NCCL's device interface.
 #include <algorithm>
 #include <cstring>
 
@@ -22,15 +21,25 @@ ncclTeam_t team(Function& function, Describe&& describe, Body&& body) {
   return answer;
 }
 
-ncclTeam_t whole(ncclComm_t comm) {
+// describe(topology, rank) of a communicator that can be used.
+template <class Describe>
+ncclTeam_t teamOf(ncclComm_t comm, const Describe& describe) {
   nccl::Comm state;
-  return nccl::ready(comm, &state) == ncclSuccess ? ncclTeam_t{state->size(), state->rank(), 1} : ncclTeam_t{0, 0, 0};
+  if (nccl::ready(comm, &state) != ncclSuccess) return ncclTeam_t{0, 0, 0};
+  return describe(state->topology, state->rank());
 }
 
-// The ranks in the same place of each LSA team: this one alone.
+ncclTeam_t whole(ncclComm_t comm) {
+  return teamOf(comm, [](const Topology& t, int rank) { return ncclTeam_t{t.ranks, rank, 1}; });
+}
+
+ncclTeam_t lsa(ncclComm_t comm) {
+  return teamOf(comm, [](const Topology& t, int rank) { return ncclTeam_t{t.teamSize, t.placeOf(rank), 1}; });
+}
+
+// The ranks in the same place of each LSA team.
 ncclTeam_t rail(ncclComm_t comm) {
-  const ncclTeam_t all = whole(comm);
-  return all.nRanks != 0 ? ncclTeam_t{1, 0, all.nRanks} : all;
+  return teamOf(comm, [](const Topology& t, int rank) { return ncclTeam_t{t.teams(), t.teamOf(rank), t.teamSize}; });
 }
 
 ncclResult_t properties(ncclComm_t comm, ncclCommProperties_t* out) {
@@ -48,13 +57,15 @@ ncclResult_t properties(ncclComm_t comm, ncclCommProperties_t* out) {
   all.cudaDev = state->device;
   all.nvmlDev = options::machineDevice(state->device);
   all.deviceApiSupport = 1;
-  all.nLsaTeams = 1;
+  all.ginType = state->topology.gin;
+  all.nLsaTeams = state->topology.teams();
+  all.railedGinType = state->topology.railedGin;
   memcpy(out, &all, std::min(out->size, sizeof all));
   return ncclSuccess;
 }
 
-// As all ranks are one LSA team, their numbers in it are those in the communicator.
-ncclResult_t peerPointer(ncclWindow_t window, size_t offset, int peer, void** out) {
+// By the peer's number in the communicator, or in this rank's LSA team.
+ncclResult_t peerPointer(ncclWindow_t window, size_t offset, int peer, bool inTeam, void** out) {
   const auto comm = nccl::ownerOf(window);
   if (comm == nullptr) return nccl::fail(ncclInvalidArgument, "window %p is not live", static_cast<void*>(window));
   calls::setRank(comm->rank());
@@ -63,11 +74,19 @@ ncclResult_t peerPointer(ncclWindow_t window, size_t offset, int peer, void** ou
   const auto found = comm->windows.find(window);
   if (found == comm->windows.end()) return nccl::fail(ncclInvalidArgument, "window %p is not live", static_cast<void*>(window));
   const ncclWindow_vidmem& known = *found->second;
-  if (peer < 0 || peer >= comm->size()) {
-    return nccl::fail(ncclInvalidArgument, "rank %d does not exist, the communicator has %d", peer, comm->size());
+  const Topology& topology = comm->topology;
+  const int ranks = inTeam ? topology.teamSize : topology.ranks;
+  if (peer < 0 || peer >= ranks) {
+    return nccl::fail(ncclInvalidArgument, "rank %d does not exist, the %s has %d", peer,
+                      inTeam ? "LSA team" : "communicator", ranks);
   }
+  if (inTeam) peer += topology.teamOf(comm->rank()) * topology.teamSize;
   if (offset >= known.bytes) {
     return nccl::fail(ncclInvalidArgument, "offset %zu lies outside of a window of %zu bytes", offset, known.bytes);
+  }
+  if (topology.teamOf(peer) != topology.teamOf(comm->rank())) {
+    *out = nullptr;  // only the network reaches it
+    return ncclSuccess;
   }
   unsigned char* const part = known.parts[static_cast<size_t>(peer)];
   if (part == nullptr) return nccl::fail(ncclInvalidUsage, "rank %d is in another process: its memory has no address here", peer);
@@ -79,7 +98,7 @@ ncclResult_t peerPointer(ncclWindow_t window, size_t offset, int peer, void** ou
 
 EMU_API ncclTeam_t ncclTeamWorld(ncclComm_t comm) { return EMU_CALL(team, (comm), whole(comm)); }
 
-EMU_API ncclTeam_t ncclTeamLsa(ncclComm_t comm) { return EMU_CALL(team, (comm), whole(comm)); }
+EMU_API ncclTeam_t ncclTeamLsa(ncclComm_t comm) { return EMU_CALL(team, (comm), lsa(comm)); }
 
 EMU_API ncclTeam_t ncclTeamRail(ncclComm_t comm) { return EMU_CALL(team, (comm), rail(comm)); }
 
@@ -88,9 +107,11 @@ EMU_API ncclResult_t ncclCommQueryProperties(ncclComm_t comm, ncclCommProperties
 }
 
 EMU_API ncclResult_t ncclGetLsaDevicePointer(ncclWindow_t window, size_t offset, int lsaRank, void** outPtr) {
-  return EMU_CALL(nccl::entry, (window, offset, lsaRank, outPtr), peerPointer(window, offset, lsaRank, outPtr));
+  return EMU_CALL(nccl::entry, (window, offset, lsaRank, outPtr),
+                  peerPointer(window, offset, lsaRank, true, outPtr));
 }
 
 EMU_API ncclResult_t ncclGetPeerDevicePointer(ncclWindow_t window, size_t offset, int peer, void** outPtr) {
-  return EMU_CALL(nccl::entry, (window, offset, peer, outPtr), peerPointer(window, offset, peer, outPtr));
+  return EMU_CALL(nccl::entry, (window, offset, peer, outPtr),
+                  peerPointer(window, offset, peer, false, outPtr));
 }

@@ -1,5 +1,7 @@
 #include "ep/ht/combine_run.h"
 
+#include <numeric>
+
 #include "ep/address_check.h"
 #include "ep/ht/execution.h"
 #include "ep/ht/lists.h"
@@ -154,13 +156,17 @@ cudaError_t HtCombine::addUpGroups(WorkContext& context, HtExecution& execution,
   return cudaSuccess;
 }
 
-// The staged rows that make up a token, in the order in which they are added.
-size_t HtCombine::contributions(const HtExecution& execution, size_t token, const void** rows) const {
+// The staged rows that make up a token, by rank ascending; how many of them each team has.
+size_t HtCombine::contributions(const HtExecution& execution, size_t token, const void** rows, size_t* ofTeam) const {
   size_t n = 0;
+  const Topology& topology = plan.group->topology;
+  std::fill(ofTeam, ofTeam + topology.teams(), size_t{0});
   const auto add = [&](size_t source, size_t slot) {
     if (!execution.present(source)) return;
     const Region from = execution.region(static_cast<int>(source));
-    if (slot < from.move().tokens) rows[n++] = from.combineRow(slot);
+    if (slot >= from.move().tokens) return;
+    rows[n++] = from.combineRow(slot);
+    ++ofTeam[topology.teamOf(static_cast<int>(source))];
   };
   const size_t columns = plan.slotColumns();
   const int32_t* const slots = plan.slotMap() + token * columns;
@@ -181,12 +187,38 @@ size_t HtCombine::contributions(const HtExecution& execution, size_t token, cons
   return n;
 }
 
+// Every other team sends one row, the rounded sum of its own. The own team's rows come first, then the teams before
+// this one, then those behind it, downwards.
+size_t HtCombine::addUpTeams(HtState::Scratch& scratch) const {
+  const auto teams = static_cast<size_t>(plan.group->topology.teams());
+  const auto own = static_cast<size_t>(plan.group->topology.teamOf(plan.group->rank));
+  scratch.partials.resize(teams * rowBytes);
+  scratch.terms.clear();
+  const void** const rows = scratch.rows.data();
+  const auto ofTeam = [&](size_t team) {
+    return rows + std::accumulate(scratch.ofTeam.begin(), scratch.ofTeam.begin() + static_cast<std::ptrdiff_t>(team),
+                                  size_t{0});
+  };
+  scratch.terms.assign(ofTeam(own), ofTeam(own) + scratch.ofTeam[own]);
+  for (size_t n = 1; n < teams; ++n) {
+    const size_t team = (own + teams - n) % teams;
+    if (scratch.ofTeam[team] == 0) continue;
+    unsigned char* const partial = scratch.partials.data() + team * rowBytes;
+    sumRows(type, ofTeam(team), scratch.ofTeam[team], elements, partial);
+    scratch.terms.push_back(partial);
+  }
+  std::copy(scratch.terms.begin(), scratch.terms.end(), rows);
+  return scratch.terms.size();
+}
+
 void HtCombine::reduce(const HtExecution& execution) const {
-  std::vector<const void*>& rows = execution.scratch().rows;
-  rows.resize(plan.slotColumns());
+  HtState::Scratch& scratch = execution.scratch();
+  scratch.rows.resize(plan.slotColumns());
+  scratch.ofTeam.resize(static_cast<size_t>(plan.group->topology.teams()));
   for (size_t t = 0; t < plan.tokens; ++t) {
-    const size_t n = plan.hasMaps() ? contributions(execution, t, rows.data()) : 0;
-    sumRows(type, rows.data(), n, elements, out + t * rowBytes);
+    size_t n = plan.hasMaps() ? contributions(execution, t, scratch.rows.data(), scratch.ofTeam.data()) : 0;
+    if (n > 0 && scratch.ofTeam.size() > 1) n = addUpTeams(scratch);
+    sumRows(type, scratch.rows.data(), n, elements, out + t * rowBytes);
   }
 }
 

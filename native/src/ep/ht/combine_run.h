@@ -34,7 +34,8 @@ struct HtCombine {
   cudaError_t addUpGroups(WorkContext& context, HtExecution& execution, const Region& region, size_t rows) const;
   cudaError_t tooFewRows(WorkContext& context, size_t needed) const;
   void reduce(const HtExecution& execution) const;
-  size_t contributions(const HtExecution& execution, size_t token, const void** rows) const;
+  size_t contributions(const HtExecution& execution, size_t token, const void** rows, size_t* ofTeam) const;
+  size_t addUpTeams(HtState::Scratch& scratch) const;
   cudaError_t returnGradients(WorkContext& context, HtExecution& execution) const;
 };
 

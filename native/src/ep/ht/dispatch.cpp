@@ -62,8 +62,8 @@ class Launch {
                                 {"inputs.topk_weights", &inWeights_}}) {
       if (auto failure = resolveWindow(call_, name, group_.comm, tensor)) return failure;
     }
-    if (shape.local() * shape.ranks % 4 != 0) {
-      return call_.aborts("%zu experts are no multiple of 4", shape.local() * shape.ranks);
+    if (shape.teamExperts() % 4 != 0) {
+      return call_.aborts("%zu experts of an LSA team are no multiple of 4", shape.teamExperts());
     }
     if (rowBytes % 16 != 0) return call_.aborts("rows of %zu bytes are no multiple of 16", rowBytes);
     return ncclSuccess;
@@ -159,13 +159,13 @@ class Launch {
 
   ncclResult_t checkKernel() {
     const Shape& shape = group_.shape;
-    const size_t columns = handle_.duplicates() ? handle_.topk : shape.ranks;
+    const size_t columns = handle_.duplicates() ? handle_.topk : shape.teamSize();
     if (product(shape.maxDispatch, columns) % 4 != 0) {
       return call_.aborts("max_dispatch_tokens_per_rank * %zu slot columns is no multiple of 4", columns);
     }
     if (auto failure = checkDispatchStages(call_, group_, a_.tokens.rowBytes() + a_.wireScaleBytes())) return failure;
     if (handle_.duplicates() && group_.mode == ExpertMode::LocalDup) {
-      const size_t weights = a_.backward ? 0 : shape.experts * sizeof(float);
+      const size_t weights = a_.backward ? 0 : shape.teamExperts() * sizeof(float);
       const size_t bytes = 8 * (a_.tokens.rowBytes() + weights + a_.wireScaleBytes()) + 136;
       const auto limit = static_cast<size_t>(group_.sharedMemoryLimit.load());
       if (bytes > limit) return call_.aborts("rows need %zu bytes of shared memory, there are %zu", bytes, limit);

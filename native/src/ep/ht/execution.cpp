@@ -44,6 +44,7 @@ cudaError_t HtExecution::start(bool countsForFaults) {
     const faults::Operation met = applyFaults(group_.rank);
     if (met.silent) group_.ht.silent = true;
     deaf_ = met.deaf | (met.deafTo >= 0 ? uint64_t{1} << met.deafTo : 0);
+    slowUntil_ = slowUntil(met);
   }
   silent_ = group_.ht.silent;
   deadline_ = silent_ ? 0 : waitLimit();
@@ -86,7 +87,11 @@ cudaError_t HtExecution::checkSource(int source) {
     return context_.fail(cudaErrorLaunchFailure, "%s: ranks %d and %d differ in top-k, layout, row bytes, or direction",
                          plan_.function, group_.rank, source);
   }
-  if (theirs.tokensWindow == ours.tokensWindow && theirs.scalesWindow == ours.scalesWindow) return cudaSuccess;
+  // Only peers of the own team are addressed through windows.
+  const bool addressed = group_.topology.teamOf(source) == group_.topology.teamOf(group_.rank);
+  if (!addressed || (theirs.tokensWindow == ours.tokensWindow && theirs.scalesWindow == ours.scalesWindow)) {
+    return cudaSuccess;
+  }
   return context_.fail(cudaErrorLaunchFailure,
                        "%s: the windows of ranks %d and %d differ in registration order or offset", plan_.function,
                        group_.rank, source);
@@ -94,7 +99,10 @@ cudaError_t HtExecution::checkSource(int source) {
 
 cudaError_t HtExecution::receive(int source, bool* here) {
   uint64_t value = 0;
-  const Arrival arrival = group_.exchange.receive(channel_, source, deadline_, (deaf_ >> source & 1) != 0, &value);
+  Arrival arrival = awaitLink(group_, source, slowUntil_, deadline_);
+  if (arrival == Arrival::Here) {
+    arrival = group_.exchange.receive(channel_, source, deadline_, (deaf_ >> source & 1) != 0, &value);
+  }
   *here = arrival == Arrival::Here;
   if (*here || (silent_ && arrival != Arrival::Broken)) return cudaSuccess;
   return ended(arrival, "the data", source);

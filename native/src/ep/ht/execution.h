@@ -62,6 +62,7 @@ class HtExecution {
   bool silent_ = false;
   uint64_t deaf_ = 0;
   uint64_t present_ = 0;
+  uint64_t slowUntil_ = 0;  // before that nothing of other teams arrives
   uint64_t deadline_ = 0;
 };
 

@@ -30,6 +30,9 @@ struct HtState {
     std::vector<int64_t> slots;
     std::vector<int64_t> totals;
     std::vector<const void*> rows;
+    std::vector<size_t> ofTeam;               // how many of `rows` are of ranks of each LSA team
+    std::vector<const void*> terms;           // rows, and sums of other teams' rows
+    std::vector<unsigned char> partials;      // those sums
     std::vector<unsigned char> marks;
   };
   Scratch scratch[2];

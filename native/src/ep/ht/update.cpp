@@ -76,7 +76,7 @@ ncclResult_t updateRouting(Call& call, const std::shared_ptr<Handle>& handle, co
   const ncclResult_t late = takeCounters(call, *handle, info, op.get());
   if (late != ncclSuccess) op->expertCounters = op->expertOffsets = op->total = CounterTarget{};
   // The routing goes around in an all-gather of the communicator, whose order the ranks must share.
-  const size_t bytes = shape.maxDispatch * ((shape.ranks * shape.local() + 7) / 8);
+  const size_t bytes = shape.maxDispatch * htMapRowBytes(shape);
   const auto note = [comm = handle->group->comm,
                      text = "ncclEpUpdateHandle of group " + std::to_string(handle->group->number) + ", all-gather of " +
                             std::to_string(bytes) + " bytes"] {

@@ -22,6 +22,7 @@ cudaError_t HtUpdate::run(WorkContext& context) const {
   HtExecution execution(plan, Operation::Update, Channel::Routing, context);
   if (const cudaError_t error = execution.start(false)) return error;
   if (const cudaError_t error = checkAddresses(context)) return error;
+  if (const cudaError_t error = checkHosts(context)) return error;
 
   plan.counters() = HtCounters{};
   std::memset(plan.slotMap(), 0xff, plan.shape().maxDispatch * plan.slotColumns() * sizeof(int32_t));
@@ -65,6 +66,15 @@ cudaError_t HtUpdate::checkAddresses(WorkContext& context) const {
   }
   if (total.data != nullptr) check.elements("recv_total_counter", total.data, 1, total.elementBytes());
   return check.error();
+}
+
+// The real library counts hosts by their names and teams by NCCL: several teams on one host write through a map that
+// only several hosts have.
+cudaError_t HtUpdate::checkHosts(WorkContext& context) const {
+  const Topology& topology = plan.group->topology;
+  if (topology.teams() == 1 || topology.hosts > 1) return cudaSuccess;
+  return context.fail(cudaErrorIllegalAddress, "%s on rank %d: %d LSA teams, but all hosts have one name",
+                      plan.function, plan.group->rank, topology.teams());
 }
 
 // Writes this rank's routing into its region, listed by destination, and tells everybody.
@@ -118,6 +128,7 @@ bool HtUpdate::assignExpertSlots(HtExecution& execution) const {
       if (source < plan.group->rank) next[e] += tokensOf[e];
     }
   });
+  const size_t ownTeam = shape.teamOf(static_cast<size_t>(plan.group->rank));
   bool fits = true;
   for (size_t d = 0; d < shape.ranks; ++d) {
     int64_t zone = 0;
@@ -125,7 +136,7 @@ bool HtUpdate::assignExpertSlots(HtExecution& execution) const {
       next[e] += zone;
       zone += padded(scratch.totals[e], plan.alignment);
     }
-    if (zone > budget) fits = false;
+    if (zone > budget && shape.teamOf(d) == ownTeam) fits = false;  // other teams see to themselves
   }
   int32_t* const map = plan.slotMap();
   for (size_t t = 0; t < plan.tokens; ++t) {

@@ -32,6 +32,7 @@ struct HtUpdate {
 
  private:
   cudaError_t checkAddresses(WorkContext& context) const;
+  cudaError_t checkHosts(WorkContext& context) const;
   void publish(HtExecution& execution) const;
   void assignFlatSlots(HtExecution& execution) const;
   bool assignExpertSlots(HtExecution& execution) const;

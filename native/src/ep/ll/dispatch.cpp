@@ -96,7 +96,7 @@ ncclResult_t resolveWindows(Call& call, const Handle& handle, DispatchArguments&
   for (Tensor* tensor : {&a.outTokens, &a.outScales}) {
     if (auto failure = resolveWindow(call, "outputs", group.comm, tensor)) return failure;
   }
-  const bool eligible = !handle.expertMajor() && !a.makesScales();
+  const bool eligible = !handle.expertMajor() && !a.makesScales() && group.topology.teams() == 1;
   if (eligible) {
     op->tokensWindow = windowPlace(group.comm, a.outTokens);
     op->scalesWindow = windowPlace(group.comm, a.outScales);
@@ -115,7 +115,7 @@ ncclResult_t checkStrictly(Call& call, const Handle& handle, const DispatchArgum
       return call.undefined("window-only outputs do not outlive a send_only call");
     }
   }
-  if (handle.expertMajor() || a.makesScales()) return ncclSuccess;
+  if (handle.expertMajor() || a.makesScales() || handle.group->topology.teams() > 1) return ncclSuccess;
   if (auto failure = checkWindow(call, "outputs.tokens", handle.group->comm, a.outTokens)) return failure;
   return checkWindow(call, "outputs.scales", handle.group->comm, a.outScales);
 }

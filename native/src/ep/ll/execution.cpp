@@ -46,6 +46,7 @@ cudaError_t LlExecution::startSend() {
   // what a masked or deaf rank never took is still there.
   for (int r = 0; r < group_.ranks; ++r) group_.exchange.retract(channel(), r);
   deadline_ = now() + group_.timeoutNs;
+  slowUntil_ = slowUntil(ll.pendingFaults);
   return cudaSuccess;
 }
 
@@ -57,6 +58,7 @@ cudaError_t LlExecution::startReceive() {
                          launch_.function, group_.rank);
   }
   deadline_ = now() + group_.timeoutNs;
+  slowUntil_ = slowUntil(ll.pendingFaults);
   return cudaSuccess;
 }
 
@@ -96,7 +98,10 @@ cudaError_t LlExecution::receive(int source, bool* present, uint32_t* count) {
   uint64_t value = 0;
   // A silent rank waits for nobody: the others do not know that it is there.
   const uint64_t deadline = ll.silent ? 0 : deadline_;
-  const Arrival arrival = group_.exchange.receive(channel(), source, deadline, deaf(source), &value);
+  Arrival arrival = awaitLink(group_, source, slowUntil_, deadline);
+  if (arrival == Arrival::Here) {
+    arrival = group_.exchange.receive(channel(), source, deadline, deaf(source), &value);
+  }
   if (arrival == Arrival::Here) {
     if (value >> 32 != static_cast<uint64_t>(launch_.operation)) {
       release(source);

@@ -58,6 +58,7 @@ class LlExecution {
   int buffer_ = 0;
   bool entered_ = false;
   uint64_t deadline_ = 0;
+  uint64_t slowUntil_ = 0;  // before that nothing of other teams arrives
 };
 
 }  // namespace emu::ep

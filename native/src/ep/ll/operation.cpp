@@ -6,6 +6,8 @@ namespace emu::ep {
 
 namespace {
 
+constexpr unsigned kLlContexts = 4;  // that the kernels use if there are several LSA teams
+
 const char* workName(Operation operation, LlOperation::Part part) {
   static const char* const names[][3] = {{"ncclEpDispatch", "ncclEpDispatch send", "ncclEpDispatch receive"},
                                          {"ncclEpCombine", "ncclEpCombine send", "ncclEpCombine receive"}};
@@ -59,6 +61,10 @@ cudaError_t LlOperation::checkSource(WorkContext& context, int source, const Sen
 
 ncclResult_t submitLl(Call& call, const std::shared_ptr<const LlOperation>& op, LlOperation::Part part,
                       cudaStream_t stream) {
+  const Group& group = *op->group;
+  if (group.topology.teams() > 1 && group.queuePairs != 0 && group.queuePairs < kLlContexts) {
+    return call.undefined("num_qp_per_rank %u, LL kernels use the contexts of %u", group.queuePairs, kLlContexts);
+  }
   Work work;
   work.name = workName(op->launch.operation, part);
   work.rank = op->group->rank;

@@ -791,6 +791,15 @@ public class EmulatorControl extends EmulatorControlSymbols {
     public static int NCCL4J_EMU_FAULT_DROP_MESSAGES() {
         return NCCL4J_EMU_FAULT_DROP_MESSAGES;
     }
+    private static final int NCCL4J_EMU_FAULT_SLOW_LINK = (int)6L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.NCCL4J_EMU_FAULT_SLOW_LINK = 6
+     * }
+     */
+    public static int NCCL4J_EMU_FAULT_SLOW_LINK() {
+        return NCCL4J_EMU_FAULT_SLOW_LINK;
+    }
 
     private static class nccl4jEmuInjectFault {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(

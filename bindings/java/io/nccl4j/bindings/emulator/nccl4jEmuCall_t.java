@@ -43,7 +43,7 @@ public class nccl4jEmuCall_t {
         EmulatorControl.C_INT.withName("result"),
         MemoryLayout.sequenceLayout(48, EmulatorControl.C_CHAR).withName("function"),
         MemoryLayout.sequenceLayout(456, EmulatorControl.C_CHAR).withName("arguments")
-    ).withName("$anon$49:9");
+    ).withName("$anon$51:9");
 
     /**
      * The layout of this struct

@@ -41,7 +41,7 @@ public class nccl4jEmuLaunch_t {
         EmulatorControl.C_INT.withName("device"),
         EmulatorControl.C_INT.withName("from_graph"),
         EmulatorControl.C_POINTER.withName("work")
-    ).withName("$anon$119:9");
+    ).withName("$anon$122:9");
 
     /**
      * The layout of this struct

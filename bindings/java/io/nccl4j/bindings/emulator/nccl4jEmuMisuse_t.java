@@ -39,7 +39,7 @@ public class nccl4jEmuMisuse_t {
         EmulatorControl.C_INT.withName("reserved"),
         MemoryLayout.sequenceLayout(48, EmulatorControl.C_CHAR).withName("function"),
         MemoryLayout.sequenceLayout(512, EmulatorControl.C_CHAR).withName("text")
-    ).withName("$anon$163:9");
+    ).withName("$anon$166:9");
 
     /**
      * The layout of this struct

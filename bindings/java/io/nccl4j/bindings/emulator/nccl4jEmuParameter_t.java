@@ -29,7 +29,7 @@ public class nccl4jEmuParameter_t {
     private static final GroupLayout $LAYOUT = MemoryLayout.structLayout(
         EmulatorControl.C_LONG.withName("offset"),
         EmulatorControl.C_LONG.withName("size")
-    ).withName("$anon$114:9");
+    ).withName("$anon$117:9");
 
     /**
      * The layout of this struct

@@ -53,7 +53,7 @@ public class nccl4jEmuUsage_t {
         EmulatorControl.C_LONG.withName("groups"),
         EmulatorControl.C_LONG.withName("handles"),
         EmulatorControl.C_LONG.withName("host_waits")
-    ).withName("$anon$178:9");
+    ).withName("$anon$181:9");
 
     /**
      * The layout of this struct

@@ -41,7 +41,7 @@ public class nccl4jEmuWork_t {
         EmulatorControl.C_INT.withName("from_graph"),
         EmulatorControl.C_INT.withName("error"),
         MemoryLayout.sequenceLayout(48, EmulatorControl.C_CHAR).withName("operation")
-    ).withName("$anon$74:9");
+    ).withName("$anon$76:9");
 
     /**
      * The layout of this struct
