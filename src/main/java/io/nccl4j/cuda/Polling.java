@@ -7,8 +7,16 @@ import java.util.concurrent.CancellationException;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.IntSupplier;
 
-/** Waiting with a limit, which the CUDA runtime does not have: asks at growing intervals, a millisecond at most. */
+/**
+ * Waiting with a limit, which the CUDA runtime does not have: asks without a pause first, then at growing intervals, a
+ * millisecond at most.
+ */
 final class Polling {
+    /**
+     * How long it asks without a pause: the shortest sleep takes Linux some 55 µs, as long as a layer takes the device,
+     * and a handle that is closed waits for its layer.
+     */
+    private static final long BUSY_NANOS = 200_000;
     private static final long FIRST_PAUSE_NANOS = 2_000;
     private static final long LONGEST_PAUSE_NANOS = 1_000_000;
 
@@ -23,7 +31,7 @@ final class Polling {
      * @throws CancellationException if this thread is interrupted; its flag stays set
      */
     static int until(IntSupplier query, Deadline deadline, Object what) {
-        int status = ask(query);
+        int status = askBusily(query, deadline);
         for (long pause = FIRST_PAUSE_NANOS; isPending(status, deadline); pause = next(pause)) {
             if (Thread.currentThread().isInterrupted()) {
                 throw new CancellationException("interrupted while waiting for " + what + ", which goes on");
@@ -38,7 +46,7 @@ final class Polling {
     static int uninterruptibly(IntSupplier query, Deadline deadline) {
         boolean interrupted = false;
         try {
-            int status = ask(query);
+            int status = askBusily(query, deadline);
             for (long pause = FIRST_PAUSE_NANOS; isPending(status, deadline); pause = next(pause)) {
                 // Parking returns at once while the flag is set.
                 interrupted |= Thread.interrupted();
@@ -51,6 +59,16 @@ final class Polling {
                 Thread.currentThread().interrupt();
             }
         }
+    }
+
+    private static int askBusily(IntSupplier query, Deadline deadline) {
+        long begin = System.nanoTime();
+        int status = ask(query);
+        while (isPending(status, deadline) && System.nanoTime() - begin < BUSY_NANOS) {
+            Thread.onSpinWait();
+            status = ask(query);
+        }
+        return status;
     }
 
     /** Does not ask while another thread captures in GLOBAL mode: the question would break that capture. */
