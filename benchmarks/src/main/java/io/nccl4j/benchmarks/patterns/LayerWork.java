@@ -1,31 +1,61 @@
 package io.nccl4j.benchmarks.patterns;
 
+import io.nccl4j.benchmarks.layer.RankLayer;
 import io.nccl4j.benchmarks.layer.SingleLayer;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.ep.EpBuffers;
+import io.nccl4j.ep.EpHandle;
+import io.nccl4j.testing.LayerCalls;
 
 /**
  * The work of a layer: attention, dispatch, experts, combine. Attention and experts are small memory operations in
  * place of kernels.
  */
 final class LayerWork implements AutoCloseable {
-    final SingleLayer layer;
     final CudaStream stream;
+    final EpBuffers buffers;
+    /** The explicit calls on the buffers. */
+    final LayerCalls calls;
     private final DeviceMemory scratch;
     private final int kernels;
+    private final Runnable end;
+
+    private LayerWork(CudaStream stream, EpBuffers buffers, int kernels, Runnable end) {
+        this.stream = stream;
+        this.buffers = buffers;
+        this.kernels = kernels;
+        this.end = end;
+        calls = new LayerCalls(buffers);
+        scratch = DeviceMemory.allocate(stream.device(), 256);
+        handle().warmUp(buffers, buffers.maxTokens(), stream);
+    }
 
     /**
+     * A layer of one rank that routes nothing, whose time is the host's.
+     *
      * @param kernels of attention, and as many of the experts
      * @param visible whether the emulator's log shows what the library allocates, which takes longer
      */
-    LayerWork(int kernels, boolean visible) {
-        this.kernels = kernels;
+    static LayerWork empty(int kernels, boolean visible) {
         CudaDevice device = CudaDevice.of(0);
-        layer = new SingleLayer(config -> visible ? config.allocator(new VisibleAllocator(device)) : config);
-        stream = layer.stream();
-        scratch = layer.own(DeviceMemory.allocate(device, 256));
-        layer.handle().warmUp(layer.buffers(), SingleLayer.TOKENS, stream);
+        SingleLayer layer = new SingleLayer(
+                config -> visible ? config.allocator(new VisibleAllocator(device)) : config);
+        return new LayerWork(layer.stream(), layer.buffers(), kernels, layer::close);
+    }
+
+    /**
+     * A rank's part in a layer whose tokens are routed; closes it as well.
+     *
+     * @param kernels of attention, and as many of the experts
+     */
+    static LayerWork routed(RankLayer layer, int kernels) {
+        return new LayerWork(layer.stream(), layer.buffers(), kernels, layer::close);
+    }
+
+    EpHandle handle() {
+        return buffers.handle();
     }
 
     /** Attention, or the experts. */
@@ -36,15 +66,16 @@ final class LayerWork implements AutoCloseable {
     }
 
     void dispatch(CudaStream on) {
-        layer.handle().dispatchAsync(layer.buffers(), SingleLayer.TOKENS, on);
+        handle().dispatchAsync(buffers, buffers.maxTokens(), on);
     }
 
     void combine(CudaStream on) {
-        layer.handle().combineAsync(layer.buffers(), on);
+        handle().combineAsync(buffers, on);
     }
 
     @Override
     public void close() {
-        layer.close();
+        scratch.close();
+        end.run();
     }
 }

@@ -14,25 +14,26 @@ enum Patterns {
     CREATE_DESTROY("create and destroy a handle", (work, layers) -> () -> {
         for (int layer = 0; layer < layers; layer++) {
             work.compute(work.stream);
-            try (EpHandle handle = work.layer.group().createHandle(Layout.EXPERT_MAJOR, work.layer.buffers().routing(),
-                    null, HandleConfig.defaults(), work.stream)) {
-                work.layer.calls().dispatch(handle, work.stream);
+            try (EpHandle handle = work.handle().group().createHandle(Layout.EXPERT_MAJOR, work.buffers.routing(), null,
+                    HandleConfig.defaults(), work.stream)) {
+                work.calls.dispatch(handle, work.stream);
                 work.compute(work.stream);
-                work.layer.calls().combine(handle, work.stream);
+                work.calls.combine(handle, work.stream);
             }
         }
     }),
     /** One handle, the explicit calls. */
     EXPLICIT("update, dispatch, combine", (work, layers) -> () -> {
-        EpHandle handle = work.layer.handle();
         for (int layer = 0; layer < layers; layer++) {
             work.compute(work.stream);
-            work.layer.calls().update(handle, work.stream);
-            work.layer.calls().dispatch(handle, work.stream);
+            work.calls.update(work.handle(), work.stream);
+            work.calls.dispatch(work.handle(), work.stream);
             work.compute(work.stream);
-            work.layer.calls().combine(handle, work.stream);
+            work.calls.combine(work.handle(), work.stream);
         }
     }),
+    /** One handle, the calls on its buffers, none of them captured. */
+    ASYNC("async calls", (work, layers) -> () -> enqueue(work, layers)),
     /** Attention and experts captured, dispatch and combine eager. */
     PIECEWISE("piecewise graph", (work, layers) -> {
         PiecewiseGraph.Builder builder = PiecewiseGraph.on(work.stream);
@@ -56,14 +57,7 @@ enum Patterns {
     /** All of the step in one graph. */
     GRAPH("async calls in one graph", (work, layers) -> {
         CudaGraphExec step;
-        try (CudaGraph graph = work.stream.capture(() -> {
-            for (int layer = 0; layer < layers; layer++) {
-                work.compute(work.stream);
-                work.dispatch(work.stream);
-                work.compute(work.stream);
-                work.combine(work.stream);
-            }
-        })) {
+        try (CudaGraph graph = work.stream.capture(() -> enqueue(work, layers))) {
             step = graph.instantiate();
         }
         return new StepPattern() {
@@ -78,6 +72,15 @@ enum Patterns {
             }
         };
     });
+
+    private static void enqueue(LayerWork work, int layers) {
+        for (int layer = 0; layer < layers; layer++) {
+            work.compute(work.stream);
+            work.dispatch(work.stream);
+            work.compute(work.stream);
+            work.combine(work.stream);
+        }
+    }
 
     private final String title;
     private final BiFunction<LayerWork, Integer, StepPattern> maker;

@@ -4,10 +4,14 @@ import com.github.freva.asciitable.AsciiTable;
 import com.github.freva.asciitable.Column;
 import com.github.freva.asciitable.ColumnData;
 import com.github.freva.asciitable.HorizontalAlign;
+import io.nccl4j.Backend;
+import io.nccl4j.benchmarks.cli.BackendOption;
 import io.nccl4j.benchmarks.cli.OutputOption;
+import io.nccl4j.benchmarks.cli.RanksOption;
 import io.nccl4j.benchmarks.cli.Usage;
 import io.nccl4j.emulator.Emulator;
 import java.util.ArrayList;
+import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
@@ -19,22 +23,41 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 /** {@code ep patterns}. */
-@Command(name = "patterns", description = "What a decode step costs the host on the emulator, by the way in which it is made.", footer = {
-        "",
-        "One rank, no token routed. A launch costs less on the emulator than on a GPU: read the native calls, and the "
-                + "times as ratios."})
+@Command(name = "patterns", description = "What a decode step costs, by the way in which it is made.", footer = {"",
+        "Counts the host's work on the emulator: one rank, no token routed. A launch costs less there than on a GPU: "
+                + "read the native calls, and the times as ratios.",
+        "With --timed, which --backend native implies: every token routed at random, steps back to back."})
 public final class PatternsCommand implements Callable<Integer> {
+    private static final int DEFAULT_LAYERS = 48;
+    private static final int MOST_TOKENS = 1024;
+
     @Spec
     private CommandSpec spec;
 
-    @Option(names = "--layers", defaultValue = "48", description = "Layers of a step (default: ${DEFAULT-VALUE}).")
+    @Mixin
+    private final BackendOption backend = new BackendOption();
+
+    @Option(names = "--timed", description = "Time whole steps on --ranks devices.")
+    private boolean timed;
+
+    @Mixin
+    private final RanksOption ranks = new RanksOption(1);
+
+    @Option(names = "--model", split = ",", paramLabel = "NAME", defaultValue = "DEEPSEEK_V3,QWEN3_30B_A3B", description = "With --timed: whose expert layers, ${COMPLETION-CANDIDATES} (default: both).")
+    private List<PatternShape.Model> models = List.of();
+
+    @Option(names = "--tokens", split = ",", paramLabel = "N", defaultValue = "1,8,32,128", description = "With --timed: tokens of a rank (default: ${DEFAULT-VALUE}).")
+    private List<Integer> tokens = List.of();
+
+    @Option(names = "--layers", paramLabel = "N", defaultValue = "0", description = "Layers of a step (default: the model's, "
+            + DEFAULT_LAYERS + " without --timed).")
     private int layers;
 
-    @Option(names = "--kernels", defaultValue = "5", description = "Kernels of attention in a layer, and as many of its experts "
+    @Option(names = "--kernels", paramLabel = "N", defaultValue = "5", description = "Kernels of attention in a layer, and as many of its experts "
             + "(default: ${DEFAULT-VALUE}).")
     private int kernels;
 
-    @Option(names = "--steps", defaultValue = "200", description = "Steps measured (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--steps", paramLabel = "N", defaultValue = "200", description = "Steps measured (default: ${DEFAULT-VALUE}).")
     private int steps;
 
     @Mixin
@@ -43,20 +66,76 @@ public final class PatternsCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         Usage usage = new Usage(spec);
-        usage.require(layers > 0 && kernels > 0 && steps > 0, "--layers, --kernels and --steps must be positive");
-        Emulator.use();
-        List<PatternCost> costs = new ArrayList<>();
-        try (LayerWork work = new LayerWork(kernels, false); LayerWork counted = new LayerWork(kernels, true)) {
-            for (Patterns pattern : Patterns.values()) {
-                long allocations = PatternCost.deviceAllocations(pattern, counted, layers);
-                costs.add(PatternCost.measure(pattern, work, layers, steps, allocations));
-            }
+        usage.require(layers >= 0 && kernels > 0 && steps > 0, "--layers, --kernels and --steps must be positive");
+        ranks.check(usage);
+        tokens.forEach(count -> usage.requireIn("--tokens", count, MOST_TOKENS));
+        boolean whole = timed || backend.backend() == Backend.NATIVE;
+        usage.require(whole || ranks.count() == 1, "--ranks %d: only with --timed", ranks.count());
+        for (PatternShape.Model model : models) {
+            usage.require(model.shape().experts() % ranks.count() == 0,
+                    "--ranks %d: the %d experts of %s cannot be divided by it", ranks.count(), model.shape().experts(),
+                    model);
         }
-        output.print(Map.of("costs", costs), () -> table(costs));
+        backend.use();
+        if (whole) {
+            List<PatternTime> times = times();
+            output.print(Map.of("times", times), () -> timeTable(times));
+        } else {
+            List<PatternCost> costs = costs();
+            output.print(Map.of("costs", costs), () -> costTable(costs));
+        }
         return 0;
     }
 
-    private static String table(List<PatternCost> costs) {
+    private List<PatternTime> times() {
+        List<PatternTime> times = new ArrayList<>();
+        for (PatternShape.Model model : models) {
+            PatternShape shape = layers == 0 ? model.shape() : model.shape().withLayers(layers);
+            for (int count : tokens) {
+                times.addAll(PatternTime.measure(backend.backend(), ranks.count(), shape, count, kernels, steps));
+            }
+        }
+        return times;
+    }
+
+    private List<PatternCost> costs() {
+        Emulator.use();
+        int count = layers == 0 ? DEFAULT_LAYERS : layers;
+        List<PatternCost> costs = new ArrayList<>();
+        try (LayerWork work = LayerWork.empty(kernels, false); LayerWork counted = LayerWork.empty(kernels, true)) {
+            for (Patterns pattern : Patterns.values()) {
+                long allocations = PatternCost.deviceAllocations(pattern, counted, count);
+                costs.add(PatternCost.measure(pattern, work, count, steps, allocations));
+            }
+        }
+        return costs;
+    }
+
+    /** A row per shape and number of tokens, a column per pattern: microseconds of a layer, of the host in brackets. */
+    private static String timeTable(List<PatternTime> times) {
+        List<Map<Patterns, PatternTime>> rows = new ArrayList<>();
+        for (PatternTime time : times) {
+            if (time.pattern().ordinal() == 0) {
+                rows.add(new EnumMap<>(Patterns.class));
+            }
+            rows.getLast().put(time.pattern(), time);
+        }
+        List<ColumnData<Map<Patterns, PatternTime>>> columns = new ArrayList<>();
+        columns.add(
+                column("us per layer (host)", HorizontalAlign.LEFT, row -> row.get(Patterns.GRAPH).shape().toString()));
+        columns.add(column("tokens", HorizontalAlign.RIGHT, row -> Integer.toString(row.get(Patterns.GRAPH).tokens())));
+        for (Patterns pattern : Patterns.values()) {
+            columns.add(column(pattern.title(), HorizontalAlign.RIGHT, row -> String.format("%.1f (%.1f)",
+                    row.get(pattern).microsPerLayer(), row.get(pattern).hostMicrosPerLayer())));
+        }
+        for (Patterns slower : List.of(Patterns.CREATE_DESTROY, Patterns.EXPLICIT)) {
+            columns.add(column(slower.title() + " / graph", HorizontalAlign.RIGHT, row -> String.format("%.2f",
+                    row.get(slower).microsPerLayer() / row.get(Patterns.GRAPH).microsPerLayer())));
+        }
+        return AsciiTable.getTable(rows, columns);
+    }
+
+    private static String costTable(List<PatternCost> costs) {
         return AsciiTable.getTable(costs, List.of(column("step", HorizontalAlign.LEFT, PatternCost::pattern),
                 column("native calls", HorizontalAlign.RIGHT, cost -> String.format("%.0f", cost.nativeCalls())),
                 column("host us/layer", HorizontalAlign.RIGHT,
@@ -66,8 +145,7 @@ public final class PatternsCommand implements Callable<Integer> {
                 column("heap bytes", HorizontalAlign.RIGHT, cost -> Long.toString(cost.heapBytes()))));
     }
 
-    private static ColumnData<PatternCost> column(String header, HorizontalAlign align,
-            Function<PatternCost, String> value) {
+    private static <T> ColumnData<T> column(String header, HorizontalAlign align, Function<T, String> value) {
         return new Column().header(header).dataAlign(align).with(value);
     }
 }
