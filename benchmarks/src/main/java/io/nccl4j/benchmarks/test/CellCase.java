@@ -30,10 +30,15 @@ import java.util.SplittableRandom;
 
 /**
  * A random case of a cell: shape, options and the inputs of several rounds. All ranks draw the same from the same seed.
+ * The real library compiles its kernels at their first use, for some seconds for each row length, top-k, type of
+ * routing, and for some each number of tokens: there these are the same for all cases of a kind of layer.
  */
 final class CellCase {
     private static final int ROUNDS = 3;
     private static final int NOBODY = -1;
+    private static final int FIXED_LOCAL_EXPERTS = 4;
+    private static final int FIXED_TOP_K = 4;
+    private static final int FIXED_TOKENS = 24;
 
     private final Cell cell;
     private final EpCase drawn;
@@ -51,16 +56,15 @@ final class CellCase {
     private final int handles;
     private final int masked;
 
-    CellCase(Cell cell, int ranks, long seed) {
+    /** @param fixedShapes whether the shape is the same for all seeds */
+    CellCase(Cell cell, int ranks, long seed, boolean fixedShapes) {
         this.cell = cell;
         SplittableRandom random = new SplittableRandom(seed);
         zeroCopy = random.nextInt(3) == 0 && canInsistOnWindows(cell);
-        CaseSpace space = space(cell, ranks);
-        // Then high throughput duplicates rows, for which experts per rank must be a power of two.
-        drawn = EpCase.draw(zeroCopy || cell.setting().duplicates() ? space.withPowersOfTwo() : space,
-                random.nextLong());
+        drawn = fixedShapes ? fixed(cell, ranks, random) : draw(cell, ranks, random);
         hidden = drawn.hidden() * cell.wire().packed();
-        wideRouting = random.nextBoolean();
+        boolean wide = random.nextBoolean();
+        wideRouting = fixedShapes ? cell.shape().ordinal() % 2 == 0 : wide;
         wideCounters = random.nextBoolean();
         globalIds = random.nextBoolean();
         // Low latency expert-major has no use for windows.
@@ -75,6 +79,18 @@ final class CellCase {
             RoutingKind kind = RoutingKind.values()[random.nextInt(RoutingKind.values().length)];
             rounds.add(new Round(this, i == 0 ? drawn : drawn.redraw(kind, random.nextLong())));
         }
+    }
+
+    private EpCase draw(Cell of, int ranks, SplittableRandom random) {
+        CaseSpace space = space(of, ranks);
+        // Then high throughput duplicates rows, for which experts per rank must be a power of two.
+        return EpCase.draw(zeroCopy || of.setting().duplicates() ? space.withPowersOfTwo() : space, random.nextLong());
+    }
+
+    private static EpCase fixed(Cell cell, int ranks, SplittableRandom random) {
+        EpShape shape = new EpShape(ranks, FIXED_LOCAL_EXPERTS * ranks, FIXED_TOP_K, FIXED_TOKENS);
+        RoutingKind kind = RoutingKind.values()[random.nextInt(RoutingKind.values().length)];
+        return EpCase.of(shape, kind, cell.wire().drawnFormat(), 512 / cell.wire().packed(), random.nextLong());
     }
 
     /** Whether a group of zero copy mode ON can do this. */

@@ -11,8 +11,9 @@ import java.util.function.Consumer;
  * @param ranks number of ranks
  * @param cases random cases per cell
  * @param seed where the cases come from
+ * @param fixedShapes whether all cases of a kind of layer have one shape
  */
-record Matrix(List<Cell> cells, int ranks, int cases, long seed) {
+record Matrix(List<Cell> cells, int ranks, int cases, long seed, boolean fixedShapes) {
 
     /** A way to run it, which reports the outcome of each cell as soon as it is known, in order. */
     @FunctionalInterface
@@ -20,10 +21,10 @@ record Matrix(List<Cell> cells, int ranks, int cases, long seed) {
         void run(Matrix matrix, Consumer<Outcome> report) throws Exception;
     }
 
-    /** The seed of a cell's case; it does not depend on what else is run. */
-    long seed(Cell cell, int index) {
+    /** A cell's case; it does not depend on what else is run. */
+    CellCase draw(Cell cell, int index) {
         SplittableRandom random = new SplittableRandom(seed ^ (long) cell.toString().hashCode() * 0x9e3779b97f4a7c15L);
-        return random.longs(index + 1L).skip(index).findFirst().orElseThrow();
+        return new CellCase(cell, ranks, random.longs(index + 1L).skip(index).findFirst().orElseThrow(), fixedShapes);
     }
 
     static Outcome skipped(Cell cell, String reason) {

@@ -4,8 +4,8 @@ import com.google.gson.Gson;
 import io.nccl4j.Backend;
 import io.nccl4j.benchmarks.Ep;
 import io.nccl4j.benchmarks.launch.ProcessRanks;
+import io.nccl4j.benchmarks.launch.ThisProgram;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
@@ -31,15 +31,9 @@ record ProcessRunner(Backend backend, List<String> selection) implements Matrix.
     }
 
     private List<String> command(Matrix matrix) {
-        List<String> command = new ArrayList<>(List.of(System.getProperty("java.home") + "/bin/java",
-                "--enable-native-access=ALL-UNNAMED", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"));
-        String library = System.getProperty("nccl4j.emulator.library");
-        if (library != null) {
-            command.add("-Dnccl4j.emulator.library=" + library);
-        }
-        command.addAll(List.of("-cp", System.getProperty("java.class.path"), Ep.class.getName(), "test", "--as-rank",
-                "--ranks", Integer.toString(matrix.ranks()), "--cases", Integer.toString(matrix.cases()), "--seed",
-                Long.toHexString(matrix.seed()), "--backend", backend.name().toLowerCase(Locale.ROOT)));
+        List<String> command = ThisProgram.command("test", "--as-rank", "--ranks", Integer.toString(matrix.ranks()),
+                "--cases", Integer.toString(matrix.cases()), "--seed", Long.toHexString(matrix.seed()), "--backend",
+                backend.name().toLowerCase(Locale.ROOT));
         command.addAll(selection);
         return command;
     }
@@ -100,8 +94,7 @@ record ProcessRunner(Backend backend, List<String> selection) implements Matrix.
         }
 
         private CellCase drawn(int index, int number) {
-            Cell of = matrix.cells().get(index);
-            return new CellCase(of, matrix.ranks(), matrix.seed(of, number));
+            return matrix.draw(matrix.cells().get(index), number);
         }
 
         /** Reports the rest: all of it skipped, but for the cell at which the ranks ended too early. */

@@ -40,7 +40,7 @@ final class RankProcess {
                 }
                 next.prepare(backend);
                 for (int i = 0; i < matrix.cases(); i++) {
-                    String failure = CaseRun.run(new CellCase(next, matrix.ranks(), matrix.seed(next, i)), rank);
+                    String failure = CaseRun.run(matrix.draw(next, i), rank);
                     System.out.println(MARK + Json.of(new Report(cell, i, failure)));
                 }
             }

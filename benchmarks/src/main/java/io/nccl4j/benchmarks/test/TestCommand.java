@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -23,7 +24,8 @@ import picocli.CommandLine.Spec;
 /** {@code ep test}. */
 @Command(name = "test", description = "Run the correctness matrix: every algorithm, layout, type, recipe, budget, mode and direction, "
         + "on random shapes and routings, every row against a reference in plain Java.", footer = {"",
-                "Prints PASS, FAIL or SKIP for each. Exit code 0 if nothing failed, else 1; 2 if the options make no sense."})
+                "Prints PASS, FAIL or SKIP for each. Exit code 0 if nothing failed, else 1; 2 if the options make no sense.",
+                "The real library compiles a kernel for every shape: with --backend native there is one shape for each kind of layer."})
 public final class TestCommand implements Callable<Integer> {
     @Mixin
     private final RanksOption ranks = new RanksOption(4);
@@ -37,8 +39,8 @@ public final class TestCommand implements Callable<Integer> {
     @Option(names = "--only", paramLabel = "TEXT", defaultValue = "", description = "Only lines that contain this text, such as \"ht flat bfloat16\".")
     private String only = "";
 
-    @Option(names = "--cases", paramLabel = "N", defaultValue = "3", description = "Random cases per line (default: ${DEFAULT-VALUE}).")
-    private int cases;
+    @Option(names = "--cases", paramLabel = "N", description = "Random cases per line (default: 3, 1 with --backend native).")
+    private @Nullable Integer cases;
 
     @Mixin
     private final SeedOption seed = new SeedOption();
@@ -59,12 +61,14 @@ public final class TestCommand implements Callable<Integer> {
     public Integer call() throws Exception {
         Usage usage = new Usage(spec);
         ranks.check(usage);
-        usage.requireIn("--cases", cases, Integer.MAX_VALUE);
+        boolean real = backend.backend() == Backend.NATIVE;
+        int each = cases != null ? cases : real ? 1 : 3;
+        usage.requireIn("--cases", each, Integer.MAX_VALUE);
         List<Cell> cells = Cell.matrix(kinds.kinds(usage)).stream().filter(cell -> cell.toString().contains(only))
                 .toList();
         usage.require(!cells.isEmpty(), "--only '%s': there is no such line", only);
         long chosen = seed.orNew();
-        Matrix matrix = new Matrix(cells, ranks.count(), cases, chosen);
+        Matrix matrix = new Matrix(cells, ranks.count(), each, chosen, real);
         if (asRank) {
             prepare(chosen);
             RankProcess.run(matrix, backend.backend());

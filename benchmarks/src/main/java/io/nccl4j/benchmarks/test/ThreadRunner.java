@@ -31,7 +31,7 @@ record ThreadRunner(Backend backend) implements Matrix.Runner {
         }
         cell.prepare(backend);
         for (int i = 0; i < matrix.cases(); i++) {
-            CellCase of = new CellCase(cell, matrix.ranks(), matrix.seed(cell, i));
+            CellCase of = matrix.draw(cell, i);
             Optional<String> failure = run(matrix, of);
             if (failure.isPresent()) {
                 return Matrix.failed(cell, failure.get() + "; " + of);
