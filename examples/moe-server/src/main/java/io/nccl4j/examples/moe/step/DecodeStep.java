@@ -17,6 +17,13 @@ import io.nccl4j.examples.moe.weights.ModelWeights;
  * before that. Nothing here waits, allocates or reads on the host, so that all of it can be captured.
  */
 final class DecodeStep implements AutoCloseable {
+    /** How the tokens of a layer reach their experts, and the experts' outputs come home. */
+    interface Exchange {
+        void dispatch(CudaStream stream);
+
+        void combine(CudaStream stream);
+    }
+
     private final ModelConfig model;
     private final ModelWeights weights;
     private final ModelKernels kernels;
@@ -47,13 +54,13 @@ final class DecodeStep implements AutoCloseable {
     }
 
     /** All of it. */
-    void enqueue(int rows, CudaStream stream) {
+    void enqueue(int rows, Exchange exchange, CudaStream stream) {
         begin(rows, stream);
         for (int layer = 0; layer < model.layers(); layer++) {
             attention(layer, rows, stream);
-            dispatch(rows, stream);
+            exchange.dispatch(stream);
             experts(layer, stream);
-            combine(stream);
+            exchange.combine(stream);
         }
         end(rows, stream);
     }
@@ -82,8 +89,24 @@ final class DecodeStep implements AutoCloseable {
                 buffers.weights().memory());
     }
 
-    void dispatch(int rows, CudaStream stream) {
-        buffers.handle().dispatchAsync(buffers, rows, stream);
+    /** By the one handle that all layers share. */
+    Exchange exchange(int rows) {
+        return new Exchange() {
+            @Override
+            public void dispatch(CudaStream stream) {
+                buffers.handle().dispatchAsync(buffers, rows, stream);
+            }
+
+            @Override
+            public void combine(CudaStream stream) {
+                buffers.handle().combineAsync(buffers, stream);
+            }
+        };
+    }
+
+    /** By a handle for every layer. */
+    HandlePerLayer handlePerLayer(int rows) {
+        return new HandlePerLayer(buffers, rows);
     }
 
     /** The local experts on the rows that they have received; how many those are is read on the device. */
@@ -94,10 +117,6 @@ final class DecodeStep implements AutoCloseable {
                 w.up(), memory.activated);
         kernels.expertDown(stream, counts, memory.activated, weights.localExperts(), capacity, w.down(),
                 buffers.expertOutputs().memory());
-    }
-
-    void combine(CudaStream stream) {
-        buffers.handle().combineAsync(buffers, stream);
     }
 
     /** The head and the next tokens, which are all that the host reads. */

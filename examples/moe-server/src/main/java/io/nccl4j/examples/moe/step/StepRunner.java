@@ -20,7 +20,7 @@ final class StepRunner implements AutoCloseable {
 
     private final CudaStream stream;
     private final TreeMap<Integer, Replay> replays = new TreeMap<>();
-    private final Deque<AutoCloseable> graphs = new ArrayDeque<>();
+    private final Deque<AutoCloseable> owned = new ArrayDeque<>();
 
     StepRunner(DecodeStep step, StepMode mode, int maxRows, CudaStream stream) {
         this.stream = stream;
@@ -39,24 +39,30 @@ final class StepRunner implements AutoCloseable {
     }
 
     private Replay replay(DecodeStep step, StepMode mode, int rows) {
+        DecodeStep.Exchange exchange = step.exchange(rows);
         return switch (mode) {
-            case EAGER -> on -> step.enqueue(rows, on);
+            case HANDLE_PER_LAYER -> {
+                HandlePerLayer handles = step.handlePerLayer(rows);
+                owned.push(handles);
+                yield on -> step.enqueue(rows, handles, on);
+            }
+            case EAGER -> on -> step.enqueue(rows, exchange, on);
             case PIECEWISE -> {
-                PiecewiseGraph graph = pieces(step, rows);
-                graphs.push(graph);
+                PiecewiseGraph graph = pieces(step, exchange, rows);
+                owned.push(graph);
                 yield graph::replay;
             }
             case GRAPH -> {
-                try (CudaGraph graph = stream.capture(() -> step.enqueue(rows, stream))) {
+                try (CudaGraph graph = stream.capture(() -> step.enqueue(rows, exchange, stream))) {
                     CudaGraphExec exec = graph.instantiate();
-                    graphs.push(exec);
+                    owned.push(exec);
                     yield exec::launch;
                 }
             }
         };
     }
 
-    private PiecewiseGraph pieces(DecodeStep step, int rows) {
+    private PiecewiseGraph pieces(DecodeStep step, DecodeStep.Exchange exchange, int rows) {
         PiecewiseGraph.Builder pieces = PiecewiseGraph.on(stream);
         int last = step.layers() - 1;
         for (int i = 0; i <= last; i++) {
@@ -66,9 +72,9 @@ final class StepRunner implements AutoCloseable {
                     step.begin(rows, on);
                 }
                 step.attention(layer, rows, on);
-            }).eager("dispatch " + layer, on -> step.dispatch(rows, on))
+            }).eager("dispatch " + layer, exchange::dispatch)
                     .captured("experts " + layer, on -> step.experts(layer, on))
-                    .eager("combine " + layer, step::combine);
+                    .eager("combine " + layer, exchange::combine);
         }
         return pieces.captured("head", on -> step.end(rows, on)).build();
     }
@@ -80,9 +86,9 @@ final class StepRunner implements AutoCloseable {
 
     @Override
     public void close() {
-        while (!graphs.isEmpty()) {
+        while (!owned.isEmpty()) {
             try {
-                graphs.pop().close();
+                owned.pop().close();
             } catch (RuntimeException e) {
                 throw e;
             } catch (Exception e) {

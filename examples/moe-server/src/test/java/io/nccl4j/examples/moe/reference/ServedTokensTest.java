@@ -44,7 +44,7 @@ class ServedTokensTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"1, GRAPH", "2, EAGER", "2, PIECEWISE", "4, GRAPH"})
+    @CsvSource({"1, GRAPH", "2, EAGER", "2, PIECEWISE", "2, HANDLE_PER_LAYER", "4, GRAPH"})
     void equalTheReference(int ranks, StepMode mode) {
         List<List<Integer>> served = new ArrayList<>();
         try (EmulatedServer server = new EmulatedServer("tiny", ranks, mode);
