@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Compiles the kernels into a fatbin (sm_90 and PTX for what comes after) beside the classes, if there is an nvcc.
-# No GPU is needed. Without it the jar serves the emulator only, and says so when asked for a GPU.
+# No GPU is needed. Without it the jar compiles its kernels by NVRTC when it is started on a GPU.
 set -euo pipefail
 folder=$(cd "$(dirname "$0")" && pwd)
 target=$1/io/nccl4j/examples/moe/kernels/moe.fatbin
 nvcc=$(command -v nvcc || echo "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc")
 if [[ ! -x $nvcc ]]; then
-    echo "nvcc is missing: the jar will have no kernels for GPUs" >&2
+    echo "nvcc is missing: the jar will compile its kernels for GPUs at each start" >&2
     exit 0
 fi
 for source in "$folder"/*.cu "$folder"/*.cuh "$folder/build.sh"; do

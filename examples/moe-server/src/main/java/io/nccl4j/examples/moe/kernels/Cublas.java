@@ -37,6 +37,8 @@ public final class Cublas implements Projections {
      */
     public Cublas(CudaStream stream, int maxRows) {
         this.maxRows = maxRows;
+        // Here, so that a missing library is told as itself, not as the error of a class that cannot be initialised.
+        ToolkitLibrary.cublas();
         stream.device().makeCurrent();
         try {
             MemorySegment out = arena.allocate(ADDRESS);
@@ -49,7 +51,7 @@ public final class Cublas implements Projections {
                     (int) CublasLibrary.SET_WORKSPACE.invokeExact(handle, workspace.address(), WORKSPACE_BYTES),
                     "cublasSetWorkspace");
         } catch (Throwable e) {
-            throw CublasLibrary.unexpected(e);
+            throw ToolkitLibrary.unexpected(e);
         }
     }
 
@@ -77,7 +79,7 @@ public final class Cublas implements Projections {
                     weight.address(), BF16, k, in.address(), BF16, k, zero, out.address(), type, columns, COMPUTE_F32,
                     DEFAULT_ALGORITHM);
         } catch (Throwable e) {
-            throw CublasLibrary.unexpected(e);
+            throw ToolkitLibrary.unexpected(e);
         }
         CublasLibrary.check(status, "cublasGemmEx");
         stream.retain(in);
@@ -96,7 +98,7 @@ public final class Cublas implements Projections {
                     one, weight.address(), BF16, k, (long) columns * k, in.address(), BF16, k, (long) rows * k, zero,
                     out.address(), BF16, columns, (long) rows * columns, count, COMPUTE_F32, DEFAULT_ALGORITHM);
         } catch (Throwable e) {
-            throw CublasLibrary.unexpected(e);
+            throw ToolkitLibrary.unexpected(e);
         }
         CublasLibrary.check(status, "cublasGemmStridedBatchedEx");
     }
@@ -106,7 +108,7 @@ public final class Cublas implements Projections {
         try {
             CublasLibrary.check((int) CublasLibrary.DESTROY.invokeExact(handle), "cublasDestroy");
         } catch (Throwable e) {
-            throw CublasLibrary.unexpected(e);
+            throw ToolkitLibrary.unexpected(e);
         }
         workspace.close();
         arena.close();

@@ -4,16 +4,23 @@ import io.nccl4j.Backend;
 import io.nccl4j.NativeLibraries;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaModule;
+import io.nccl4j.cuda.DeviceAttribute;
 import io.nccl4j.examples.moe.emulated.EmulatedKernels;
-import io.nccl4j.examples.moe.model.ModelException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
-/** Loads the kernels: the fatbin of this jar on a GPU, Java functions of the same names on the emulator. */
+/**
+ * Loads the kernels. On a GPU: the fatbin of this jar, or, if it was built where nvcc is missing, what NVRTC makes of
+ * the sources in it. On the emulator: Java functions of the same names.
+ */
 final class KernelImage {
-    private static final String RESOURCE = "moe.fatbin";
+    private static final Logger LOG = LoggerFactory.getLogger(KernelImage.class);
 
     private KernelImage() {
     }
@@ -23,12 +30,32 @@ final class KernelImage {
             EmulatedKernels.register();
             return CudaModule.load(device, ".version of no image: kernels in Java".getBytes(StandardCharsets.US_ASCII));
         }
-        try (InputStream image = KernelImage.class.getResourceAsStream(RESOURCE)) {
-            if (image == null) {
-                throw new ModelException("this jar was built where nvcc is missing and has no kernels for GPUs: "
-                        + "build it with CUDA's toolkit, or run on the emulator");
-            }
-            return CudaModule.load(device, image.readAllBytes());
+        byte[] image = resource("moe.fatbin");
+        return CudaModule.load(device, image == null ? compiled(device) : image);
+    }
+
+    private static byte[] compiled(CudaDevice device) {
+        long begin = System.nanoTime();
+        byte[] image = new RuntimeCompiler().compile(source("moe.cu"),
+                Map.of("attention.cuh", source("attention.cuh"), "gemm.cuh", source("gemm.cuh"), "numbers.cuh",
+                        source("numbers.cuh")),
+                10 * device.attribute(DeviceAttribute.COMPUTE_CAPABILITY_MAJOR)
+                        + device.attribute(DeviceAttribute.COMPUTE_CAPABILITY_MINOR));
+        LOG.info("the kernels were compiled for {} in {} ms", device, (System.nanoTime() - begin) / 1_000_000);
+        return image;
+    }
+
+    private static String source(String name) {
+        byte[] bytes = resource(name);
+        if (bytes == null) {
+            throw new IllegalStateException("this jar lacks " + name);
+        }
+        return new String(bytes, StandardCharsets.UTF_8);
+    }
+
+    private static byte @Nullable [] resource(String name) {
+        try (InputStream stream = KernelImage.class.getResourceAsStream(name)) {
+            return stream == null ? null : stream.readAllBytes();
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
