@@ -4,6 +4,7 @@ import io.nccl4j.NativeLibraryException;
 import io.nccl4j.benchmarks.bench.AotCommand;
 import io.nccl4j.benchmarks.bench.BenchCommand;
 import io.nccl4j.benchmarks.demo.DemoCommand;
+import io.nccl4j.benchmarks.faults.FaultsCommand;
 import io.nccl4j.benchmarks.jmh.JmhCommand;
 import io.nccl4j.benchmarks.launch.LaunchCommand;
 import io.nccl4j.benchmarks.patterns.PatternsCommand;
@@ -18,7 +19,7 @@ import picocli.CommandLine.Command;
  */
 @Command(name = "ep", mixinStandardHelpOptions = true, version = "nccl4j 0.1.0-SNAPSHOT", description = "Mixture-of-Experts dispatch and combine with NCCL EP, from Java.", subcommands = {
         DemoCommand.class, TestCommand.class, JmhCommand.class, BenchCommand.class, PatternsCommand.class,
-        LaunchCommand.class, AotCommand.class})
+        FaultsCommand.class, LaunchCommand.class, AotCommand.class})
 public final class Ep {
     /** How the line on standard error begins that says why the command failed. */
     public static final String ERROR_PREFIX = "ep: ";

@@ -47,6 +47,7 @@ public final class ProcessRanks {
     private final List<String> command;
     private final int count;
     private final Lines lines;
+    private int doomed = -1;
     private final List<Process> processes = new ArrayList<>();
     private final List<Thread> readers = new ArrayList<>();
 
@@ -54,6 +55,12 @@ public final class ProcessRanks {
         this.count = count;
         this.command = List.copyOf(command);
         this.lines = lines;
+    }
+
+    /** The end of this rank does not end the others, whatever its exit code. */
+    public ProcessRanks expectingTheDeathOf(int rank) {
+        doomed = rank;
+        return this;
     }
 
     /**
@@ -127,7 +134,7 @@ public final class ProcessRanks {
                 return new Result(124, -1);
             }
             int exitCode = processes.get(rank).exitValue();
-            if (exitCode != 0) {
+            if (exitCode != 0 && rank != doomed) {
                 return new Result(exitCode, rank);
             }
         }
