@@ -11,6 +11,7 @@ import java.io.InputStreamReader;
 import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -84,6 +85,16 @@ public final class ChildJvm implements Closeable {
                 return line;
             }
         }
+    }
+
+    /** Of its process. */
+    public long pid() {
+        return process.pid();
+    }
+
+    /** Whether it ends within a time; {@link #awaitEnd} tells what it said. */
+    public boolean endsWithin(Duration time) throws InterruptedException {
+        return process.waitFor(time.toNanos(), TimeUnit.NANOSECONDS);
     }
 
     /** Waits for the end; everything it has said. */

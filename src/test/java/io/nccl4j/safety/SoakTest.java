@@ -33,7 +33,8 @@ class SoakTest {
         int replays = Integer.getInteger("soak.replays", REPLAYS);
         String seed = System.getProperty("soak.seed", Long.toHexString(new SplittableRandom().nextLong()));
         System.out.println("soak of " + replays + " replays, seed " + seed);
-        assertTimeoutPreemptively(Duration.ofMinutes(LIMIT_MINUTES + replays / REPLAYS_PER_MINUTE), () -> run(replays, seed));
+        assertTimeoutPreemptively(Duration.ofMinutes(LIMIT_MINUTES + replays / REPLAYS_PER_MINUTE),
+                () -> run(replays, seed));
     }
 
     private static void run(int replays, String seed) throws Exception {
