@@ -39,17 +39,15 @@ final class CallPathProcess {
     public static void main(String[] arguments) {
         for (LayerKind kind : LayerKind.values()) {
             EpCase model = kind.draw(1, 1);
-            EmulatedCluster.run(1, rank -> {
-                try (MoeRank moe = MoeRank.of(rank, kind, model)) {
-                    MoeLayer other = moe.layer();
-                    step(other, other.calls(), UNWATCHED, model, moe.stream());
-                    MoeLayer layer = moe.layer();
-                    LayerCalls calls = layer.calls();
-                    step(layer, calls, FIRST + kind + " ", model, moe.stream());
-                    step(layer, calls, kind + " ", model, moe.stream());
-                    if (kind == LayerKind.HT_EXPERT_MAJOR) {
-                        watched(CAPTURE, () -> layer.capture(1, moe.stream()).close());
-                    }
+            MoeRank.run(EmulatedCluster.of(1), kind, model, moe -> {
+                MoeLayer other = moe.layer();
+                step(other, other.calls(), UNWATCHED, model, moe.stream());
+                MoeLayer layer = moe.layer();
+                LayerCalls calls = layer.calls();
+                step(layer, calls, FIRST + kind + " ", model, moe.stream());
+                step(layer, calls, kind + " ", model, moe.stream());
+                if (kind == LayerKind.HT_EXPERT_MAJOR) {
+                    watched(CAPTURE, () -> layer.capture(1, moe.stream()).close());
                 }
             });
         }

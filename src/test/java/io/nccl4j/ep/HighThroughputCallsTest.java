@@ -5,7 +5,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.emulator.EmulatedCluster;
-import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
@@ -44,11 +43,6 @@ class HighThroughputCallsTest {
         return EpCase.draw(space, seeds.seed());
     }
 
-    private static LayerOnRank layer(EmulatedRank rank, EpCase c, Layout layout,
-            UnaryOperator<EpGroupConfig.Builder> more) {
-        return LayerOnRank.of(rank, c, Algorithm.HIGH_THROUGHPUT, layout, more);
-    }
-
     @AfterEach
     void restore() {
         ExpertMajorMode.environment = System::getenv;
@@ -64,21 +58,17 @@ class HighThroughputCallsTest {
             ExpertMajorMode.environment = name -> name.equals(variable) ? "1" : null;
         }
         for (OverflowPolicy policy : new OverflowPolicy[]{OverflowPolicy.AUTO, OverflowPolicy.DROP}) {
-            cluster.run(rank -> {
-                try (LayerOnRank layer = layer(rank, first, Layout.EXPERT_MAJOR, more -> {
-                    EpGroupConfig.Builder padded = more.alignment(8).overflow(policy);
-                    int least = (first.shape().maxTokens() + 7) / 8 * 8;
-                    return policy == OverflowPolicy.DROP && !mode.duplicates() ? padded.maxReceiveRows(least) : padded;
-                })) {
-                    assertThat(layer.handle.alignment()).isEqualTo(8);
-                    assertThat(layer.handle.shape().mode()).isEqualTo(mode);
-                    for (int step = 0; step < 3; step++) {
-                        EpCase now = step == 0 ? first : first.redraw(RoutingKind.SKEWED, first.seed() + step);
-                        layer.enqueueStep(layer.load(now));
-                        layer.stream.await(LayerOnRank.LIMIT);
-                        layer.verify(now, RowsWritten.WINDOW);
-                        rank.bootstrap().barrier();
-                    }
+            MoeRank.run(cluster, LayerKind.HT_EXPERT_MAJOR, first, more -> {
+                EpGroupConfig.Builder padded = more.alignment(8).overflow(policy);
+                int least = (first.shape().maxTokens() + 7) / 8 * 8;
+                return policy == OverflowPolicy.DROP && !mode.duplicates() ? padded.maxReceiveRows(least) : padded;
+            }, moe -> {
+                MoeLayer layer = moe.layer();
+                layer.mode(io.nccl4j.oracle.ExpertMajorMode.valueOf(mode.name()));
+                assertThat(layer.handle().alignment()).isEqualTo(8);
+                assertThat(layer.handle().shape().mode()).isEqualTo(mode);
+                for (int step = 0; step < 3; step++) {
+                    moe.checkStep(layer, step == 0 ? first : first.redraw(RoutingKind.SKEWED, first.seed() + step));
                 }
             });
         }
@@ -87,15 +77,9 @@ class HighThroughputCallsTest {
     @Test
     void droppedTokensCombineToZeros(EmulatedCluster cluster) {
         EpCase first = draw("FLAT with drops", SPACE);
-        cluster.run(rank -> {
-            try (LayerOnRank layer = layer(rank, first, Layout.FLAT,
-                    more -> more.maxReceiveRows(first.shape().maxTokens()).overflow(OverflowPolicy.DROP))) {
-                layer.enqueueStep(layer.load(first));
-                layer.stream.await(LayerOnRank.LIMIT);
-                layer.verify(first, RowsWritten.WINDOW);
-                rank.bootstrap().barrier();
-            }
-        });
+        MoeRank.run(cluster, LayerKind.HT_FLAT, first,
+                more -> more.maxReceiveRows(first.shape().maxTokens()).overflow(OverflowPolicy.DROP),
+                moe -> moe.checkStep(moe.layer(), first));
     }
 
     /** Explicit calls on tensors of the caller; {@code prepare} comes before the dispatch. */
@@ -103,26 +87,24 @@ class HighThroughputCallsTest {
             UnaryOperator<EpGroupConfig.Builder> config, UnaryOperator<BufferConfig> rows,
             UnaryOperator<io.nccl4j.testing.LayerTensors> options, BiConsumer<MoeLayer, CudaStream> prepare) {
         LayerKind kind = LayerKind.of(Algorithm.HIGH_THROUGHPUT, layout);
-        cluster.run(rank -> {
-            try (MoeRank moe = MoeRank.of(rank, kind, batch, config)) {
-                EpHandle handle = moe.own(moe.group().createHandle());
-                io.nccl4j.testing.LayerTensors tensors = moe
-                        .own(options.apply(new io.nccl4j.testing.LayerTensors(handle, rows.apply(moe.rows()))));
-                LayerCalls calls = tensors.calls();
-                MoeLayer layer = moe.own(new MoeLayer(handle, calls, rows.apply(moe.rows()), EXPERTS));
-                layer.spoil(moe.stream());
-                layer.load(batch, moe.stream());
-                moe.await();
-                calls.rows(layer.count(batch));
-                calls.update(handle, moe.stream());
-                prepare.accept(layer, moe.stream());
-                calls.dispatch(handle, moe.stream());
-                layer.experts(moe.stream());
-                calls.combine(handle, moe.stream());
-                moe.await();
-                layer.verify(batch, RowsWritten.COUNT, MoeLayer.UNTOUCHED);
-                rank.bootstrap().barrier();
-            }
+        MoeRank.run(cluster, kind, batch, config, moe -> {
+            EpHandle handle = moe.own(moe.group().createHandle());
+            io.nccl4j.testing.LayerTensors tensors = moe
+                    .own(options.apply(new io.nccl4j.testing.LayerTensors(handle, rows.apply(moe.rows()))));
+            LayerCalls calls = tensors.calls();
+            MoeLayer layer = moe.own(new MoeLayer(handle, calls, rows.apply(moe.rows()), EXPERTS));
+            layer.spoil(moe.stream());
+            layer.load(batch, moe.stream());
+            moe.await();
+            calls.rows(layer.count(batch));
+            calls.update(handle, moe.stream());
+            prepare.accept(layer, moe.stream());
+            calls.dispatch(handle, moe.stream());
+            layer.experts(moe.stream());
+            calls.combine(handle, moe.stream());
+            moe.await();
+            layer.verify(batch, RowsWritten.COUNT, MoeLayer.UNTOUCHED);
+            moe.bootstrap().barrier();
         });
     }
 

@@ -5,12 +5,15 @@ import static org.assertj.core.api.Assertions.assertThat;
 import com.sun.management.ThreadMXBean;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
+import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.lang.management.ManagementFactory;
-import java.util.function.UnaryOperator;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -21,68 +24,66 @@ class HotPathTest {
 
     private final ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
 
-    private static EpCase draw(LayerResultsTest.Kind kind) {
-        return kind.draw(kind.ordinal(), 2);
+    private static EpCase draw(LayerKind kind) {
+        return EpCase.draw(kind.space(2), kind.ordinal());
     }
 
     @ParameterizedTest
-    @EnumSource(LayerResultsTest.Kind.class)
-    void aStepAllocatesNothingOnTheHeap(LayerResultsTest.Kind kind, EmulatedCluster cluster) {
+    @EnumSource
+    void aStepAllocatesNothingOnTheHeap(LayerKind kind, EmulatedCluster cluster) {
         EpCase drawn = draw(kind);
-        cluster.run(rank -> {
-            try (LayerOnRank layer = LayerOnRank.of(rank, drawn, kind.algorithm, kind.layout,
-                    UnaryOperator.identity())) {
-                layer.load(drawn);
-                long least = Long.MAX_VALUE;
-                // The VM itself allocates now and then, when it links or compiles something.
-                for (int round = 0; round < 8; round++) {
-                    long before = threads.getCurrentThreadAllocatedBytes();
-                    steps(layer, STEPS);
-                    least = Math.min(least, threads.getCurrentThreadAllocatedBytes() - before);
-                    layer.stream.await(LayerOnRank.LIMIT);
-                }
-                rank.bootstrap().barrier();
-                assertThat(least).isZero();
+        MoeRank.run(cluster, kind, drawn, rank -> {
+            MoeLayer layer = rank.layer();
+            layer.load(drawn, rank.stream());
+            long least = Long.MAX_VALUE;
+            // The VM itself allocates now and then, when it links or compiles something.
+            for (int round = 0; round < 8; round++) {
+                long before = threads.getCurrentThreadAllocatedBytes();
+                steps(layer, STEPS, rank.stream());
+                least = Math.min(least, threads.getCurrentThreadAllocatedBytes() - before);
+                rank.await();
             }
+            rank.bootstrap().barrier();
+            assertThat(least).isZero();
         });
     }
 
     /** Batches of all sizes. */
-    private static void steps(LayerOnRank layer, int count) {
+    private static void steps(MoeLayer layer, int count, CudaStream stream) {
         for (int i = 0; i < count; i++) {
-            layer.handle.dispatchAsync(layer.buffers, i % (layer.buffers.maxTokens() + 1), layer.stream);
-            layer.handle.combineAsync(layer.buffers, layer.stream);
+            layer.handle().dispatchAsync(layer.buffers(), i % (layer.buffers().maxTokens() + 1), stream);
+            layer.handle().combineAsync(layer.buffers(), stream);
         }
     }
 
     @ParameterizedTest
-    @EnumSource(LayerResultsTest.Kind.class)
-    void aStepIsThreeNativeCallsWithoutAWaitAndAReplayIsOne(LayerResultsTest.Kind kind, EmulatedCluster cluster) {
+    @EnumSource
+    void aStepIsThreeNativeCallsWithoutAWaitAndAReplayIsOne(LayerKind kind, EmulatedCluster cluster) {
         EpCase drawn = draw(kind);
-        cluster.run(rank -> {
-            try (LayerOnRank layer = LayerOnRank.of(rank, drawn, kind.algorithm, kind.layout, UnaryOperator.identity());
-                    CudaGraph graph = layer.stream.capture(() -> steps(layer, 2));
+        MoeRank.run(cluster, kind, drawn, rank -> {
+            MoeLayer layer = rank.layer();
+            try (CudaGraph graph = rank.stream().capture(() -> steps(layer, 2, rank.stream()));
                     CudaGraphExec exec = graph.instantiate()) {
-                layer.load(drawn);
-                steps(layer, 2);
-                layer.stream.await(LayerOnRank.LIMIT);
-                exec.launch(layer.stream);
+                layer.load(drawn, rank.stream());
+                steps(layer, 2, rank.stream());
+                rank.await();
+                exec.launch(rank.stream());
                 rank.bootstrap().barrier();
                 long calls = Emulator.callCount();
                 long waits = Emulator.usage().hostWaits();
                 long allocations = Emulator.usage().deviceAllocations();
                 rank.bootstrap().barrier();
-                steps(layer, STEPS);
+                steps(layer, STEPS, rank.stream());
                 rank.bootstrap().barrier();
                 assertThat(Emulator.callCount() - calls).isEqualTo(rank.size() * STEPS * 3L);
                 rank.bootstrap().barrier();
-                exec.launch(layer.stream);
+                exec.launch(rank.stream());
                 rank.bootstrap().barrier();
                 assertThat(Emulator.callCount() - calls).isEqualTo(rank.size() * (STEPS * 3L + 1));
                 assertThat(Emulator.usage().hostWaits()).isEqualTo(waits);
                 assertThat(Emulator.usage().deviceAllocations()).isEqualTo(allocations);
                 rank.bootstrap().barrier();
-                layer.stream.await(LayerOnRank.LIMIT);
+                rank.await();
                 rank.bootstrap().barrier();
             }
         });

@@ -8,15 +8,15 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
-import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.LowLatencyExpertMajor;
 import io.nccl4j.oracle.RoutingKind;
-import io.nccl4j.oracle.RowsWritten;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.function.UnaryOperator;
 import java.util.stream.IntStream;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -27,83 +27,54 @@ import org.junit.jupiter.params.provider.EnumSource;
  */
 @EmulatedRanks(4)
 class LayerResultsTest {
-    /** Layouts of both algorithms. */
-    enum Kind {
-        LL_EXPERT_MAJOR(Algorithm.LOW_LATENCY, Layout.EXPERT_MAJOR), LL_RANK_MAJOR(Algorithm.LOW_LATENCY,
-                Layout.RANK_MAJOR), HT_FLAT(Algorithm.HIGH_THROUGHPUT,
-                        Layout.FLAT), HT_EXPERT_MAJOR(Algorithm.HIGH_THROUGHPUT, Layout.EXPERT_MAJOR);
+    private static EpCase draw(LayerKind kind, long seed, int ranks) {
+        EpCase drawn = EpCase.draw(kind.space(ranks).withRoutings(RoutingKind.values()), seed);
+        return fits(kind, drawn) ? drawn : draw(kind, seed + 1, ranks);
+    }
 
-        final Algorithm algorithm;
-        final Layout layout;
+    private static EpCase redraw(LayerKind kind, EpCase first, int step) {
+        RoutingKind[] kinds = RoutingKind.values();
+        EpCase drawn = first.redraw(kinds[step % kinds.length], first.seed() + step);
+        return fits(kind, drawn) ? drawn : redraw(kind, first, step + 1);
+    }
 
-        Kind(Algorithm algorithm, Layout layout) {
-            this.algorithm = algorithm;
-            this.layout = layout;
-        }
-
-        EpCase draw(long seed, int ranks) {
-            CaseSpace space = algorithm == Algorithm.LOW_LATENCY
-                    ? CaseSpace.lowLatency(ranks)
-                    : CaseSpace.highThroughput(ranks);
-            EpCase drawn = EpCase.draw(space.withRanks(ranks), seed);
-            return fits(drawn) ? drawn : draw(seed + 1, ranks);
-        }
-
-        EpCase redraw(EpCase first, int step) {
-            RoutingKind[] kinds = RoutingKind.values();
-            EpCase drawn = first.redraw(kinds[step % kinds.length], first.seed() + step);
-            return fits(drawn) ? drawn : redraw(first, step + 1);
-        }
-
-        /** A low-latency zone has room for every token once: tokens that name an expert twice can exceed it. */
-        private boolean fits(EpCase drawn) {
-            return this != LL_EXPERT_MAJOR || IntStream.range(0, drawn.shape().ranks())
-                    .allMatch(rank -> Arrays.stream(LowLatencyExpertMajor.dispatch(drawn.inputs(), rank).counters())
-                            .allMatch(count -> count <= drawn.shape().ranks() * drawn.shape().maxTokens()));
-        }
+    /** A low-latency zone has room for every token once: tokens that name an expert twice can exceed it. */
+    private static boolean fits(LayerKind kind, EpCase drawn) {
+        return kind != LayerKind.LL_EXPERT_MAJOR || IntStream.range(0, drawn.shape().ranks())
+                .allMatch(rank -> Arrays.stream(LowLatencyExpertMajor.dispatch(drawn.inputs(), rank).counters())
+                        .allMatch(count -> count <= drawn.shape().ranks() * drawn.shape().maxTokens()));
     }
 
     @ParameterizedTest
-    @EnumSource(Kind.class)
-    void eagerStepsGiveWhatTheOracleSays(Kind kind, EmulatedCluster cluster) {
+    @EnumSource
+    void eagerStepsGiveWhatTheOracleSays(LayerKind kind, EmulatedCluster cluster) {
         CaseSeeds seeds = CaseSeeds.fresh();
         System.out.println("LayerResultsTest " + kind + " seed " + seeds);
         List<EpCase> firsts = new ArrayList<>();
-        seeds.first(12).forEach(seed -> firsts.add(kind.draw(seed, 4)));
+        seeds.first(12).forEach(seed -> firsts.add(draw(kind, seed, 4)));
         for (EpCase first : firsts) {
-            cluster.run(rank -> {
-                try (LayerOnRank layer = LayerOnRank.of(rank, first, kind.algorithm, kind.layout,
-                        UnaryOperator.identity())) {
-                    for (int step = 0; step < 3; step++) {
-                        EpCase now = step == 0 ? first : kind.redraw(first, step);
-                        layer.enqueueStep(layer.load(now));
-                        layer.stream.await(LayerOnRank.LIMIT);
-                        layer.verify(now, RowsWritten.WINDOW);
-                        rank.bootstrap().barrier();
-                    }
+            MoeRank.run(cluster, kind, first, moe -> {
+                MoeLayer layer = moe.layer();
+                for (int step = 0; step < 3; step++) {
+                    moe.checkStep(layer, step == 0 ? first : redraw(kind, first, step));
                 }
             });
         }
     }
 
     @ParameterizedTest
-    @EnumSource(Kind.class)
-    void oneGraphServesEveryRoutingAndBatch(Kind kind, EmulatedCluster cluster) {
+    @EnumSource
+    void oneGraphServesEveryRoutingAndBatch(LayerKind kind, EmulatedCluster cluster) {
         CaseSeeds seeds = CaseSeeds.fresh();
         System.out.println("LayerResultsTest graph " + kind + " seed " + seeds);
-        EpCase first = kind.draw(seeds.seed(), 4);
-        cluster.run(rank -> {
-            try (LayerOnRank layer = LayerOnRank.of(rank, first, kind.algorithm, kind.layout, UnaryOperator.identity());
-                    CudaGraph graph = layer.stream.capture(() -> layer.enqueueStep(layer.buffers.maxTokens()));
+        EpCase first = draw(kind, seeds.seed(), 4);
+        MoeRank.run(cluster, kind, first, moe -> {
+            MoeLayer layer = moe.layer();
+            try (CudaGraph graph = moe.stream().capture(() -> layer.enqueue(layer.buffers().maxTokens(), moe.stream()));
                     CudaGraphExec exec = graph.instantiate()) {
                 assertThat(graph.nodeCount()).isPositive();
                 for (int step = 0; step < 50; step++) {
-                    EpCase now = kind.redraw(first, step);
-                    layer.load(now);
-                    exec.launch(layer.stream);
-                    layer.stream.await(LayerOnRank.LIMIT);
-                    layer.verify(now, RowsWritten.WINDOW);
-                    rank.bootstrap().barrier();
+                    moe.checkStep(layer, redraw(kind, first, step), tokens -> exec.launch(moe.stream()));
                 }
             }
         });
@@ -114,30 +85,26 @@ class LayerResultsTest {
      * zero. More of them with {@code -Dnccl4j.test.cases=<number>}.
      */
     @ParameterizedTest
-    @EnumSource(Kind.class)
-    void anyConfigurationGivesWhatTheOracleSays(Kind kind) {
+    @EnumSource
+    void anyConfigurationGivesWhatTheOracleSays(LayerKind kind) {
         CaseSeeds seeds = CaseSeeds.fresh();
         System.out.println("LayerResultsTest any " + kind + " seed " + seeds);
         Emulator.options().poison(true).shuffle(seeds.seed() == 0 ? 1 : seeds.seed());
         seeds.first(Integer.getInteger("nccl4j.test.cases", 25)).forEach(seed -> {
             int ranks = 1 + (int) Long.remainderUnsigned(seed, 16);
-            EpCase first = kind.draw(seed, ranks);
-            EmulatedCluster.run(ranks, rank -> {
-                try (LayerOnRank layer = LayerOnRank.of(rank, first, kind.algorithm, kind.layout,
-                        UnaryOperator.identity());
-                        CudaGraph graph = layer.stream.capture(() -> layer.enqueueStep(layer.buffers.maxTokens()));
-                        CudaGraphExec exec = graph.instantiate()) {
+            EpCase first = draw(kind, seed, ranks);
+            MoeRank.run(EmulatedCluster.of(ranks), kind, first, moe -> {
+                MoeLayer layer = moe.layer();
+                try (CudaGraphExec exec = layer.capture(layer.buffers().maxTokens(), moe.stream())) {
                     for (int step = 0; step < 4; step++) {
-                        EpCase now = step == 0 ? first : kind.redraw(first, step);
-                        int tokens = layer.load(now);
-                        if ((seed >> 16 + step & 1) == 0) {
-                            layer.enqueueStep(tokens);
-                        } else {
-                            exec.launch(layer.stream);
-                        }
-                        layer.stream.await(LayerOnRank.LIMIT);
-                        layer.verify(now, RowsWritten.WINDOW);
-                        rank.bootstrap().barrier();
+                        boolean whole = (seed >> 16 + step & 1) == 0;
+                        moe.checkStep(layer, step == 0 ? first : redraw(kind, first, step), tokens -> {
+                            if (whole) {
+                                layer.enqueue(tokens, moe.stream());
+                            } else {
+                                exec.launch(moe.stream());
+                            }
+                        });
                     }
                 }
             });

@@ -15,6 +15,7 @@ import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.NcclException;
 import io.nccl4j.nccl.NcclResult;
+import io.nccl4j.testing.MoeRank;
 import java.util.List;
 import java.util.concurrent.FutureTask;
 import org.junit.jupiter.api.Test;
@@ -80,7 +81,7 @@ class LifeCycleTest {
                 }
                 assertThatThrownBy(group::close).isInstanceOf(IllegalStateException.class);
                 exec.launch(bench.stream);
-                bench.stream.await(LayerOnRank.LIMIT);
+                bench.stream.await(MoeRank.LIMIT);
                 rank.bootstrap().barrier();
                 exec.close();
                 buffers.close();
@@ -115,7 +116,7 @@ class LifeCycleTest {
         cluster.run(rank -> {
             try (RuleBench bench = new RuleBench(rank)) {
                 RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR)).update().dispatch();
-                bench.stream.await(LayerOnRank.LIMIT);
+                bench.stream.await(MoeRank.LIMIT);
                 calls.outputs.tokens().memory().close();
                 assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("DispatchOutputs")
@@ -180,7 +181,7 @@ class LifeCycleTest {
     private static Throwable onAnotherThread(Runnable body) throws InterruptedException {
         FutureTask<Throwable> task = new FutureTask<>(() -> catchThrowable(body::run));
         Thread thread = Thread.ofPlatform().start(task);
-        thread.join(LayerOnRank.LIMIT);
+        thread.join(MoeRank.LIMIT);
         return task.resultNow();
     }
 
@@ -220,7 +221,8 @@ class LifeCycleTest {
                 // As allocated, the routing is "none".
                 assertThat(buffers.readCountsForDebug(bench.stream)).containsExactly(0, 0, 0, 0);
                 rank.bootstrap().barrier();
-                LayerOnRank.write(buffers.routing(), LayerOnRank.read(calls.routing).array());
+                buffers.routing().memory().copyFromAsync(calls.routing.memory(), calls.routing.byteSize(),
+                        bench.stream);
                 calls.handle.dispatchAsync(buffers, 8, bench.stream);
                 // All eight tokens of both ranks go to the first expert of each rank.
                 assertThat(buffers.readCountsForDebug(bench.stream)).containsExactly(16, 0, 0, 0);

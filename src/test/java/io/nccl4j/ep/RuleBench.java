@@ -7,6 +7,7 @@ import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
+import io.nccl4j.testing.MoeRank;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -177,7 +178,7 @@ final class RuleBench implements AutoCloseable {
 
         /** What was enqueued has run; a trap shows now. */
         Calls await() {
-            stream.await(LayerOnRank.LIMIT);
+            stream.await(MoeRank.LIMIT);
             return this;
         }
     }

@@ -30,31 +30,29 @@ class CallsInANcclGroupTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
     void callsOfAnEpGroupAreNotPutOff(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 811))) {
-                MoeLayer layer = world.layer();
-                EpCase batch = world.draw(RoutingKind.UNIFORM, 812);
-                DeviceMemory memory = world.own(DeviceMemory.allocate(rank.device(), 64));
-                memory.fillAsync((byte) 1, world.stream());
-                layer.load(batch, world.stream());
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 811), world -> {
+            MoeLayer layer = world.layer();
+            EpCase batch = world.draw(RoutingKind.UNIFORM, 812);
+            DeviceMemory memory = world.own(DeviceMemory.allocate(world.device(), 64));
+            memory.fillAsync((byte) 1, world.stream());
+            layer.load(batch, world.stream());
+            world.await();
+            world.bootstrap().barrier();
+            long groups = Emulator.callCount("ncclGroupStart");
+            world.bootstrap().barrier();
+            Communicator.group(() -> {
+                world.communicator().collectives().allReduce(memory, memory, 16, DataType.INT32, ReduceOp.SUM,
+                        world.stream());
+                layer.enqueue(layer.count(batch), world.stream());
+                assertThat(Emulator.callCount("ncclGroupStart")).isEqualTo(groups);
                 world.await();
-                rank.bootstrap().barrier();
-                long groups = Emulator.callCount("ncclGroupStart");
-                rank.bootstrap().barrier();
-                Communicator.group(() -> {
-                    world.communicator().collectives().allReduce(memory, memory, 16, DataType.INT32, ReduceOp.SUM,
-                            world.stream());
-                    layer.enqueue(layer.count(batch), world.stream());
-                    assertThat(Emulator.callCount("ncclGroupStart")).isEqualTo(groups);
-                    world.await();
-                    layer.verify(batch);
-                    rank.bootstrap().barrier();
-                });
-                world.await();
-                assertThat(MoeLayer.ints(EpTensor.of(memory, DataType.INT32, 16))).containsOnly(RANKS * 0x01010101);
-                assertThatThrownBy(() -> Communicator.group(() -> world.communicator().split(0, 0)))
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be part of a group");
-            }
+                layer.verify(batch);
+                world.bootstrap().barrier();
+            });
+            world.await();
+            assertThat(MoeLayer.ints(EpTensor.of(memory, DataType.INT32, 16))).containsOnly(RANKS * 0x01010101);
+            assertThatThrownBy(() -> Communicator.group(() -> world.communicator().split(0, 0)))
+                    .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be part of a group");
         });
     }
 }

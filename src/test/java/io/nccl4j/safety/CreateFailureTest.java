@@ -49,16 +49,14 @@ class CreateFailureTest {
     void noNativeFailureLeavesAnythingBehind(LayerKind shape, EmulatedCluster cluster) {
         long leaks = LeakCount.total();
         long misuses = Emulator.misuses().size();
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 11))) {
-                MoeLayer layer = world.layer();
-                layer.handle().warmUp(layer.buffers(), 1, world.stream());
-                for (Made made : Made.values()) {
-                    failEveryCall(made, world, layer);
-                    failEveryAllocation(made, world, layer);
-                }
-                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 12), world.stream());
+        MoeRank.run(cluster, shape, shape.draw(1, 11), world -> {
+            MoeLayer layer = world.layer();
+            layer.handle().warmUp(layer.buffers(), 1, world.stream());
+            for (Made made : Made.values()) {
+                failEveryCall(made, world, layer);
+                failEveryAllocation(made, world, layer);
             }
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 12), world.stream());
         });
         assertThat(LeakCount.total()).isEqualTo(leaks);
         // What the library allocates itself: out of memory there is the end of a process that has not looked before.
@@ -71,23 +69,20 @@ class CreateFailureTest {
     @EmulatedRanks(1)
     void whatAMaskNeedsIsMadeWholeOrNotAtAll(EmulatedCluster cluster) {
         LayerKind shape = LayerKind.LL_EXPERT_MAJOR;
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 13), EpGroupConfig.Builder::mask)) {
-                world.layer();
-                EmulatorUsage before = Emulator.usage();
-                Map<String, Integer> calls = Map.of("cudaMalloc", 1, "cudaMallocHost", 2, "cudaEventCreateWithFlags",
-                        1);
-                calls.forEach((function, count) -> {
-                    for (int nth = 0; nth < count; nth++) {
-                        Emulator.presetResult(function, code(function), nth, 1);
-                        assertThat(catchThrowable(() -> world.group().maskQuery(world.stream())))
-                                .isInstanceOf(NativeCallException.class).hasMessageContaining(function);
-                        Emulator.clearPresets();
-                        assertThat(Emulator.usage().leakedSince(before)).as("call %d of %s", nth, function).isEmpty();
-                    }
-                });
-                assertThat(world.group().maskQuery(world.stream())).isEqualTo(RankMask.all(1));
-            }
+        MoeRank.run(cluster, shape, shape.draw(1, 13), EpGroupConfig.Builder::mask, world -> {
+            world.layer();
+            EmulatorUsage before = Emulator.usage();
+            Map<String, Integer> calls = Map.of("cudaMalloc", 1, "cudaMallocHost", 2, "cudaEventCreateWithFlags", 1);
+            calls.forEach((function, count) -> {
+                for (int nth = 0; nth < count; nth++) {
+                    Emulator.presetResult(function, code(function), nth, 1);
+                    assertThat(catchThrowable(() -> world.group().maskQuery(world.stream())))
+                            .isInstanceOf(NativeCallException.class).hasMessageContaining(function);
+                    Emulator.clearPresets();
+                    assertThat(Emulator.usage().leakedSince(before)).as("call %d of %s", nth, function).isEmpty();
+                }
+            });
+            assertThat(world.group().maskQuery(world.stream())).isEqualTo(RankMask.all(1));
         });
     }
 

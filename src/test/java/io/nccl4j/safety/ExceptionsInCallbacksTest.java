@@ -47,44 +47,42 @@ class ExceptionsInCallbacksTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
     void aCaptureThatThrowsLeavesNothing(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 41))) {
-                MoeLayer layer = world.layer();
-                int most = layer.buffers().maxTokens();
-                layer.handle().warmUp(layer.buffers(), most, world.stream());
-                List<Runnable> parts = new ArrayList<>(
-                        List.of(() -> layer.handle().dispatchAsync(layer.buffers(), most, world.stream()),
-                                () -> layer.experts(world.stream()),
-                                () -> layer.handle().combineAsync(layer.buffers(), world.stream())));
-                if (shape.isLowLatency()) {
-                    parts.add(() -> layer.handle().dispatchAsync(layer.buffers(), most,
-                            DispatchConfig.defaults().sendOnly(), world.stream()));
-                    parts.add(layer.handle()::complete);
-                    parts.add(() -> layer.handle().combineAsync(layer.buffers(), CombineConfig.defaults().sendOnly(),
-                            world.stream()));
-                }
-                for (int done = 0; done <= parts.size(); done++) {
-                    int until = done;
-                    // What is alive is counted for all ranks together, so they count at the same time.
-                    rank.bootstrap().barrier();
-                    EmulatorUsage before = Emulator.usage();
-                    rank.bootstrap().barrier();
-                    assertThatThrownBy(() -> world.stream().capture(() -> {
-                        parts.subList(0, until).forEach(Runnable::run);
-                        throw new Broken("after " + until + " parts");
-                    })).isInstanceOf(Broken.class).hasMessage("after " + until + " parts").hasNoSuppressedExceptions();
-                    assertThat(world.stream().isCapturing()).isFalse();
-                    rank.bootstrap().barrier();
-                    assertThat(Emulator.usage().leakedSince(before)).isEmpty();
-                    rank.bootstrap().barrier();
-                    EpCase batch = world.draw(RoutingKind.HOLES, 42 + done);
-                    layer.runAndVerify(batch, world.stream());
-                    try (CudaGraphExec exec = layer.capture(most, world.stream())) {
-                        layer.load(batch, world.stream());
-                        exec.launch(world.stream());
-                        world.await();
-                        layer.verify(batch);
-                    }
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 41), world -> {
+            MoeLayer layer = world.layer();
+            int most = layer.buffers().maxTokens();
+            layer.handle().warmUp(layer.buffers(), most, world.stream());
+            List<Runnable> parts = new ArrayList<>(
+                    List.of(() -> layer.handle().dispatchAsync(layer.buffers(), most, world.stream()),
+                            () -> layer.experts(world.stream()),
+                            () -> layer.handle().combineAsync(layer.buffers(), world.stream())));
+            if (shape.isLowLatency()) {
+                parts.add(() -> layer.handle().dispatchAsync(layer.buffers(), most,
+                        DispatchConfig.defaults().sendOnly(), world.stream()));
+                parts.add(layer.handle()::complete);
+                parts.add(() -> layer.handle().combineAsync(layer.buffers(), CombineConfig.defaults().sendOnly(),
+                        world.stream()));
+            }
+            for (int done = 0; done <= parts.size(); done++) {
+                int until = done;
+                // What is alive is counted for all ranks together, so they count at the same time.
+                world.bootstrap().barrier();
+                EmulatorUsage before = Emulator.usage();
+                world.bootstrap().barrier();
+                assertThatThrownBy(() -> world.stream().capture(() -> {
+                    parts.subList(0, until).forEach(Runnable::run);
+                    throw new Broken("after " + until + " parts");
+                })).isInstanceOf(Broken.class).hasMessage("after " + until + " parts").hasNoSuppressedExceptions();
+                assertThat(world.stream().isCapturing()).isFalse();
+                world.bootstrap().barrier();
+                assertThat(Emulator.usage().leakedSince(before)).isEmpty();
+                world.bootstrap().barrier();
+                EpCase batch = world.draw(RoutingKind.HOLES, 42 + done);
+                layer.runAndVerify(batch, world.stream());
+                try (CudaGraphExec exec = layer.capture(most, world.stream())) {
+                    layer.load(batch, world.stream());
+                    exec.launch(world.stream());
+                    world.await();
+                    layer.verify(batch);
                 }
             }
         });
@@ -125,39 +123,37 @@ class ExceptionsInCallbacksTest {
     @EmulatedRanks(1)
     void anAllocatorThatThrowsUndoesTheCall(LayerKind shape, EmulatedCluster cluster) {
         EpCase model = shape.draw(1, 43);
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, model)) {
-                Allocator allocator = new Allocator(world);
-                var config = shape.config(model).allocator(allocator).build();
-                int failures = 0;
-                for (int nth = 0;; nth++) {
-                    EmulatorUsage before = Emulator.usage();
-                    allocator.untilFailure = nth;
-                    try (EpGroup group = EpGroup.create(world.communicator(), config);
-                            EpHandle handle = group.createHandle()) {
-                        allocator.untilFailure = Integer.MAX_VALUE;
-                        assertThat(handle.topK()).isEqualTo(world.shape().topK());
-                        break;
-                    } catch (IllegalStateException e) {
-                        failures++;
-                        assertThat(e).hasMessageContaining("the allocator of the EP group threw")
-                                .hasRootCauseInstanceOf(Broken.class);
-                    }
-                    assertThat(Emulator.usage().leakedSince(before)).as("allocation %d failed", nth).isEmpty();
-                    assertThat(allocator.given).isEmpty();
+        MoeRank.run(cluster, shape, model, world -> {
+            Allocator allocator = new Allocator(world);
+            var config = shape.config(model).allocator(allocator).build();
+            int failures = 0;
+            for (int nth = 0;; nth++) {
+                EmulatorUsage before = Emulator.usage();
+                allocator.untilFailure = nth;
+                try (EpGroup group = EpGroup.create(world.communicator(), config);
+                        EpHandle handle = group.createHandle()) {
+                    allocator.untilFailure = Integer.MAX_VALUE;
+                    assertThat(handle.topK()).isEqualTo(world.shape().topK());
+                    break;
+                } catch (IllegalStateException e) {
+                    failures++;
+                    assertThat(e).hasMessageContaining("the allocator of the EP group threw")
+                            .hasRootCauseInstanceOf(Broken.class);
                 }
-                assertThat(failures).isPositive();
-                EpGroup group = EpGroup.create(world.communicator(), config);
-                EpHandle handle = group.createHandle();
-                allocator.failFree = true;
-                assertThatThrownBy(handle::close).isInstanceOf(IllegalStateException.class)
-                        .hasRootCauseMessage("never mind");
-                assertThat(handle.isClosed()).isTrue();
-                assertThatThrownBy(group::close).isInstanceOf(IllegalStateException.class)
-                        .hasRootCauseMessage("never mind");
-                assertThat(group.isClosed()).isTrue();
+                assertThat(Emulator.usage().leakedSince(before)).as("allocation %d failed", nth).isEmpty();
                 assertThat(allocator.given).isEmpty();
             }
+            assertThat(failures).isPositive();
+            EpGroup group = EpGroup.create(world.communicator(), config);
+            EpHandle handle = group.createHandle();
+            allocator.failFree = true;
+            assertThatThrownBy(handle::close).isInstanceOf(IllegalStateException.class)
+                    .hasRootCauseMessage("never mind");
+            assertThat(handle.isClosed()).isTrue();
+            assertThatThrownBy(group::close).isInstanceOf(IllegalStateException.class)
+                    .hasRootCauseMessage("never mind");
+            assertThat(group.isClosed()).isTrue();
+            assertThat(allocator.given).isEmpty();
         });
     }
 
@@ -166,34 +162,32 @@ class ExceptionsInCallbacksTest {
     @EmulatedRanks(RANKS)
     void aHostFunctionThatThrowsIsHeardOfAtTheNextWait(boolean captured, EmulatedCluster cluster) {
         LayerKind shape = LayerKind.LL_EXPERT_MAJOR;
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 44))) {
-                MoeLayer layer = world.layer();
-                int most = layer.buffers().maxTokens();
-                Runnable step = () -> {
-                    layer.handle().dispatchAsync(layer.buffers(), most, world.stream());
-                    world.stream().launchHostFunction(() -> {
-                        throw new Broken("an expert has failed");
-                    });
-                    layer.experts(world.stream());
-                    layer.handle().combineAsync(layer.buffers(), world.stream());
-                };
-                CudaGraph graph = captured ? world.own(world.stream().capture(step)) : null;
-                CudaGraphExec exec = graph == null ? null : world.own(graph.instantiate());
-                for (int turn = 0; turn < 3; turn++) {
-                    EpCase batch = world.draw(RoutingKind.UNIFORM, 45 + turn);
-                    layer.load(batch, world.stream());
-                    if (exec == null) {
-                        step.run();
-                    } else {
-                        exec.launch(world.stream());
-                    }
-                    assertThatThrownBy(world::await).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("host function").hasCauseInstanceOf(Broken.class);
-                    // The work around it is done all the same, so that the ranks stay in step.
-                    world.await();
-                    layer.verify(batch);
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 44), world -> {
+            MoeLayer layer = world.layer();
+            int most = layer.buffers().maxTokens();
+            Runnable step = () -> {
+                layer.handle().dispatchAsync(layer.buffers(), most, world.stream());
+                world.stream().launchHostFunction(() -> {
+                    throw new Broken("an expert has failed");
+                });
+                layer.experts(world.stream());
+                layer.handle().combineAsync(layer.buffers(), world.stream());
+            };
+            CudaGraph graph = captured ? world.own(world.stream().capture(step)) : null;
+            CudaGraphExec exec = graph == null ? null : world.own(graph.instantiate());
+            for (int turn = 0; turn < 3; turn++) {
+                EpCase batch = world.draw(RoutingKind.UNIFORM, 45 + turn);
+                layer.load(batch, world.stream());
+                if (exec == null) {
+                    step.run();
+                } else {
+                    exec.launch(world.stream());
                 }
+                assertThatThrownBy(world::await).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("host function").hasCauseInstanceOf(Broken.class);
+                // The work around it is done all the same, so that the ranks stay in step.
+                world.await();
+                layer.verify(batch);
             }
         });
     }
@@ -203,23 +197,21 @@ class ExceptionsInCallbacksTest {
     @EmulatedRanks(RANKS)
     void aGroupOfCollectivesThatThrowsEndsTheGroup(boolean before, EmulatedCluster cluster) {
         LayerKind shape = LayerKind.HT_FLAT;
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 46))) {
-                DeviceMemory memory = world.own(DeviceMemory.allocate(rank.device(), 64));
-                int peer = 1 - rank.rank();
-                assertThatThrownBy(() -> Communicator.group(() -> {
-                    if (!before) {
-                        world.communicator().collectives().send(memory, 0, 4, io.nccl4j.nccl.DataType.INT32, peer,
-                                world.stream());
-                        world.communicator().collectives().receive(memory, 32, 4, io.nccl4j.nccl.DataType.INT32, peer,
-                                world.stream());
-                    }
-                    throw new Broken("in a group");
-                })).isInstanceOf(Broken.class);
-                world.await();
-                MoeLayer layer = world.layer();
-                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 47), world.stream());
-            }
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 46), world -> {
+            DeviceMemory memory = world.own(DeviceMemory.allocate(world.device(), 64));
+            int peer = 1 - world.rank();
+            assertThatThrownBy(() -> Communicator.group(() -> {
+                if (!before) {
+                    world.communicator().collectives().send(memory, 0, 4, io.nccl4j.nccl.DataType.INT32, peer,
+                            world.stream());
+                    world.communicator().collectives().receive(memory, 32, 4, io.nccl4j.nccl.DataType.INT32, peer,
+                            world.stream());
+                }
+                throw new Broken("in a group");
+            })).isInstanceOf(Broken.class);
+            world.await();
+            MoeLayer layer = world.layer();
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 47), world.stream());
         });
     }
 }

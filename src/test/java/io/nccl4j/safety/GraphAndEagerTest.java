@@ -21,32 +21,30 @@ class GraphAndEagerTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
     void combineBelongsToTheRoutingThatALaunchHasLeft(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 701))) {
-                MoeLayer layer = world.layer();
-                int most = layer.buffers().maxTokens();
-                EpCase batch = world.draw(RoutingKind.UNIFORM, 702);
-                try (CudaGraphExec exec = layer.capture(most, world.stream())) {
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 701), world -> {
+            MoeLayer layer = world.layer();
+            int most = layer.buffers().maxTokens();
+            EpCase batch = world.draw(RoutingKind.UNIFORM, 702);
+            try (CudaGraphExec exec = layer.capture(most, world.stream())) {
+                layer.load(batch, world.stream());
+                layer.handle().dispatchAsync(layer.buffers(), most - 1, world.stream());
+                exec.launch(world.stream());
+                assertThatThrownBy(() -> layer.handle().combineAsync(layer.buffers(), world.stream()))
+                        .isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining(shape.isLowLatency() ? "was not dispatched" : "update again");
+                // The same number of tokens goes on where the graph has left off.
+                layer.handle().dispatchAsync(layer.buffers(), most, world.stream());
+                layer.experts(world.stream());
+                exec.launch(world.stream());
+                layer.handle().combineAsync(layer.buffers(), world.stream());
+                world.await();
+                layer.verify(batch);
+                for (int count : new int[]{most - 1, most}) {
                     layer.load(batch, world.stream());
-                    layer.handle().dispatchAsync(layer.buffers(), most - 1, world.stream());
                     exec.launch(world.stream());
-                    assertThatThrownBy(() -> layer.handle().combineAsync(layer.buffers(), world.stream()))
-                            .isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining(shape.isLowLatency() ? "was not dispatched" : "update again");
-                    // The same number of tokens goes on where the graph has left off.
-                    layer.handle().dispatchAsync(layer.buffers(), most, world.stream());
-                    layer.experts(world.stream());
-                    exec.launch(world.stream());
+                    layer.handle().dispatchAsync(layer.buffers(), count, world.stream());
                     layer.handle().combineAsync(layer.buffers(), world.stream());
                     world.await();
-                    layer.verify(batch);
-                    for (int count : new int[]{most - 1, most}) {
-                        layer.load(batch, world.stream());
-                        exec.launch(world.stream());
-                        layer.handle().dispatchAsync(layer.buffers(), count, world.stream());
-                        layer.handle().combineAsync(layer.buffers(), world.stream());
-                        world.await();
-                    }
                 }
             }
         });

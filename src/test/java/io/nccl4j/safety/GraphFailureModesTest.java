@@ -49,25 +49,23 @@ class GraphFailureModesTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
     void f01WhatAGraphUsesCannotBeFreedBeforeAReplay(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 101))) {
-                MoeLayer layer = world.layer();
-                CudaGraphExec exec = capture(world, () -> layer.enqueue(layer.buffers().maxTokens(), world.stream()));
-                List<NativeObject> used = new ArrayList<>(
-                        List.of(layer.handle(), layer.buffers(), world.group(), world.communicator(), world.stream(),
-                                layer.buffers().routing().memory(), layer.buffers().tokens().memory(),
-                                layer.buffers().received().memory(), layer.buffers().combined().memory()));
-                for (int replay = 0; replay < 5; replay++) {
-                    for (NativeObject resource : used) {
-                        assertThatThrownBy(resource::close).isInstanceOf(IllegalStateException.class)
-                                .hasMessageContaining("in use by");
-                    }
-                    EpCase batch = world.draw(RoutingKind.UNIFORM, 102 + replay);
-                    layer.load(batch, world.stream());
-                    exec.launch(world.stream());
-                    world.await();
-                    layer.verify(batch);
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 101), world -> {
+            MoeLayer layer = world.layer();
+            CudaGraphExec exec = capture(world, () -> layer.enqueue(layer.buffers().maxTokens(), world.stream()));
+            List<NativeObject> used = new ArrayList<>(
+                    List.of(layer.handle(), layer.buffers(), world.group(), world.communicator(), world.stream(),
+                            layer.buffers().routing().memory(), layer.buffers().tokens().memory(),
+                            layer.buffers().received().memory(), layer.buffers().combined().memory()));
+            for (int replay = 0; replay < 5; replay++) {
+                for (NativeObject resource : used) {
+                    assertThatThrownBy(resource::close).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("in use by");
                 }
+                EpCase batch = world.draw(RoutingKind.UNIFORM, 102 + replay);
+                layer.load(batch, world.stream());
+                exec.launch(world.stream());
+                world.await();
+                layer.verify(batch);
             }
         });
     }
@@ -119,30 +117,27 @@ class GraphFailureModesTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
     void f02NewRoutingIsWhatLiesInTheCapturedTensorAtTheReplay(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 104))) {
-                MoeLayer layer = world.layer();
-                int most = layer.buffers().maxTokens();
-                CudaGraphExec exec = capture(world, () -> layer.enqueue(most, world.stream()));
-                DeviceMemory other = world
-                        .own(DeviceMemory.allocate(rank.device(), layer.buffers().routing().byteSize()));
-                other.fillAsync((byte) -1, world.stream());
-                EpTensor elsewhere = EpTensor.of(other, DataType.INT64, most, layer.handle().topK());
-                for (int replay = 0; replay < 6; replay++) {
-                    // Fewer tokens than were captured, other experts, and now and then an update that the graph knows
-                    // nothing of.
-                    EpCase batch = world.draw(replay % 2 == 0 ? RoutingKind.UNIFORM : RoutingKind.HOLES, 105 + replay);
-                    if (replay >= 3) {
-                        layer.handle().update(elsewhere.rows(replay % most), world.stream());
-                    }
-                    layer.load(batch, world.stream());
-                    exec.launch(world.stream());
-                    world.await();
-                    layer.verify(batch);
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 104), world -> {
+            MoeLayer layer = world.layer();
+            int most = layer.buffers().maxTokens();
+            CudaGraphExec exec = capture(world, () -> layer.enqueue(most, world.stream()));
+            DeviceMemory other = world.own(DeviceMemory.allocate(world.device(), layer.buffers().routing().byteSize()));
+            other.fillAsync((byte) -1, world.stream());
+            EpTensor elsewhere = EpTensor.of(other, DataType.INT64, most, layer.handle().topK());
+            for (int replay = 0; replay < 6; replay++) {
+                // Fewer tokens than were captured, other experts, and now and then an update that the graph knows
+                // nothing of.
+                EpCase batch = world.draw(replay % 2 == 0 ? RoutingKind.UNIFORM : RoutingKind.HOLES, 105 + replay);
+                if (replay >= 3) {
+                    layer.handle().update(elsewhere.rows(replay % most), world.stream());
                 }
-                assertThatThrownBy(() -> layer.handle().dispatchAsync(layer.buffers(), most + 1, world.stream()))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("room for 0 to " + most);
+                layer.load(batch, world.stream());
+                exec.launch(world.stream());
+                world.await();
+                layer.verify(batch);
             }
+            assertThatThrownBy(() -> layer.handle().dispatchAsync(layer.buffers(), most + 1, world.stream()))
+                    .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("room for 0 to " + most);
         });
     }
 
@@ -150,27 +145,25 @@ class GraphFailureModesTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
     void f03WhatCannotBeCapturedIsRefusedByNameAndTheCaptureGoesOn(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 111))) {
-                MoeLayer layer = world.layer();
-                DeviceMemory memory = world.own(world.communicator().allocate(4096));
-                List<Runnable> control = List.of(world.group()::createHandle,
-                        () -> io.nccl4j.ep.EpGroup.create(world.communicator(), world.group().config()),
-                        () -> layer.handle().allocateBuffers(world.rows()),
-                        () -> DeviceMemory.allocate(rank.device(), 16), () -> world.communicator().allocate(4096),
-                        () -> world.communicator().register(memory), () -> world.communicator().split(0, 0),
-                        () -> layer.handle().warmUp(layer.buffers(), 1, world.stream()));
-                CudaGraphExec exec = capture(world, () -> {
-                    control.forEach(call -> assertThatThrownBy(call::run).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("cannot be captured into a graph"));
-                    layer.enqueue(layer.buffers().maxTokens(), world.stream());
-                });
-                EpCase batch = world.draw(RoutingKind.UNIFORM, 112);
-                layer.load(batch, world.stream());
-                exec.launch(world.stream());
-                world.await();
-                layer.verify(batch);
-            }
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 111), world -> {
+            MoeLayer layer = world.layer();
+            DeviceMemory memory = world.own(world.communicator().allocate(4096));
+            List<Runnable> control = List.of(world.group()::createHandle,
+                    () -> io.nccl4j.ep.EpGroup.create(world.communicator(), world.group().config()),
+                    () -> layer.handle().allocateBuffers(world.rows()), () -> DeviceMemory.allocate(world.device(), 16),
+                    () -> world.communicator().allocate(4096), () -> world.communicator().register(memory),
+                    () -> world.communicator().split(0, 0),
+                    () -> layer.handle().warmUp(layer.buffers(), 1, world.stream()));
+            CudaGraphExec exec = capture(world, () -> {
+                control.forEach(call -> assertThatThrownBy(call::run).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("cannot be captured into a graph"));
+                layer.enqueue(layer.buffers().maxTokens(), world.stream());
+            });
+            EpCase batch = world.draw(RoutingKind.UNIFORM, 112);
+            layer.load(batch, world.stream());
+            exec.launch(world.stream());
+            world.await();
+            layer.verify(batch);
         });
     }
 
@@ -211,31 +204,29 @@ class GraphFailureModesTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
     void f07AnOperationBesideTheCaptureIsRefused(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 123))) {
-                MoeLayer layer = world.layer();
-                CudaStream side = world.own(CudaStream.create(rank.device()));
-                int most = layer.buffers().maxTokens();
-                assertThatThrownBy(
-                        () -> world.stream().capture(() -> layer.handle().dispatchAsync(layer.buffers(), most, side)))
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("takes no part in the capture");
-                // Forked from the captured stream by an event it is part of the graph.
-                try (var fork = io.nccl4j.cuda.CudaEvent.create(rank.device());
-                        var join = io.nccl4j.cuda.CudaEvent.create(rank.device())) {
-                    CudaGraphExec exec = capture(world, () -> {
-                        fork.record(world.stream());
-                        side.waitEvent(fork);
-                        layer.enqueue(most, side);
-                        join.record(side);
-                        world.stream().waitEvent(join);
-                    });
-                    EpCase batch = world.draw(RoutingKind.UNIFORM, 124);
-                    layer.load(batch, world.stream());
-                    exec.launch(world.stream());
-                    world.await();
-                    layer.verify(batch);
-                    exec.close();
-                }
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 123), world -> {
+            MoeLayer layer = world.layer();
+            CudaStream side = world.own(CudaStream.create(world.device()));
+            int most = layer.buffers().maxTokens();
+            assertThatThrownBy(
+                    () -> world.stream().capture(() -> layer.handle().dispatchAsync(layer.buffers(), most, side)))
+                    .isInstanceOf(IllegalStateException.class).hasMessageContaining("takes no part in the capture");
+            // Forked from the captured stream by an event it is part of the graph.
+            try (var fork = io.nccl4j.cuda.CudaEvent.create(world.device());
+                    var join = io.nccl4j.cuda.CudaEvent.create(world.device())) {
+                CudaGraphExec exec = capture(world, () -> {
+                    fork.record(world.stream());
+                    side.waitEvent(fork);
+                    layer.enqueue(most, side);
+                    join.record(side);
+                    world.stream().waitEvent(join);
+                });
+                EpCase batch = world.draw(RoutingKind.UNIFORM, 124);
+                layer.load(batch, world.stream());
+                exec.launch(world.stream());
+                world.await();
+                layer.verify(batch);
+                exec.close();
             }
         });
     }
@@ -245,23 +236,21 @@ class GraphFailureModesTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(1)
     void f13DescriptorsStayWhereTheyAre(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 125))) {
-                MoeLayer layer = world.layer();
-                List<String> seen = new ArrayList<>();
-                for (int count = 0; count <= layer.buffers().maxTokens(); count += 3) {
-                    Emulator.logCalls(100_000);
-                    layer.enqueue(count, world.stream());
-                    world.await();
-                    seen.add(Emulator.calls().stream().filter(call -> call.function().startsWith("ncclEp"))
-                            .map(call -> call.function() + " " + call.arguments().replaceAll("\\[[0-9,]+]", ""))
-                            .toList().toString());
-                    Emulator.logCalls(0);
-                    System.gc();
-                }
-                assertThat(seen).hasSizeGreaterThan(1).allMatch(seen.getFirst()::equals).first().asString()
-                        .containsPattern("ncclEpDispatch .*inputs=\\{tokens=bf16@0x.*ncclEpCombine ");
+        MoeRank.run(cluster, shape, shape.draw(1, 125), world -> {
+            MoeLayer layer = world.layer();
+            List<String> seen = new ArrayList<>();
+            for (int count = 0; count <= layer.buffers().maxTokens(); count += 3) {
+                Emulator.logCalls(100_000);
+                layer.enqueue(count, world.stream());
+                world.await();
+                seen.add(Emulator.calls().stream().filter(call -> call.function().startsWith("ncclEp"))
+                        .map(call -> call.function() + " " + call.arguments().replaceAll("\\[[0-9,]+]", "")).toList()
+                        .toString());
+                Emulator.logCalls(0);
+                System.gc();
             }
+            assertThat(seen).hasSizeGreaterThan(1).allMatch(seen.getFirst()::equals).first().asString()
+                    .containsPattern("ncclEpDispatch .*inputs=\\{tokens=bf16@0x.*ncclEpCombine ");
         });
     }
 
@@ -269,29 +258,27 @@ class GraphFailureModesTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
     void f18GraphsOfSeveralSizesShareOneSetOfBuffers(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 126))) {
-                MoeLayer layer = world.layer();
-                int most = layer.buffers().maxTokens();
-                List<Integer> sizes = List.of(most, Math.max(1, most / 2), 1);
-                List<CudaGraphExec> graphs = sizes.stream()
-                        .map(size -> capture(world, () -> layer.enqueue(size, world.stream()))).toList();
-                for (int turn = 0; turn < 9; turn++) {
-                    EpCase batch = world.draw(RoutingKind.UNIFORM, 127 + turn);
-                    // Ranks may choose different graphs: the smallest that holds their tokens.
-                    int count = layer.count(batch);
-                    int choice = 0;
-                    while (choice + 1 < sizes.size() && sizes.get(choice + 1) >= count) {
-                        choice++;
-                    }
-                    layer.load(batch, world.stream());
-                    graphs.get(choice).launch(world.stream());
-                    world.await();
-                    layer.verify(batch);
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 126), world -> {
+            MoeLayer layer = world.layer();
+            int most = layer.buffers().maxTokens();
+            List<Integer> sizes = List.of(most, Math.max(1, most / 2), 1);
+            List<CudaGraphExec> graphs = sizes.stream()
+                    .map(size -> capture(world, () -> layer.enqueue(size, world.stream()))).toList();
+            for (int turn = 0; turn < 9; turn++) {
+                EpCase batch = world.draw(RoutingKind.UNIFORM, 127 + turn);
+                // Ranks may choose different graphs: the smallest that holds their tokens.
+                int count = layer.count(batch);
+                int choice = 0;
+                while (choice + 1 < sizes.size() && sizes.get(choice + 1) >= count) {
+                    choice++;
                 }
-                assertThatThrownBy(() -> layer.enqueue(most + 1, world.stream()))
-                        .isInstanceOf(IllegalArgumentException.class);
+                layer.load(batch, world.stream());
+                graphs.get(choice).launch(world.stream());
+                world.await();
+                layer.verify(batch);
             }
+            assertThatThrownBy(() -> layer.enqueue(most + 1, world.stream()))
+                    .isInstanceOf(IllegalArgumentException.class);
         });
     }
 
@@ -299,17 +286,15 @@ class GraphFailureModesTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
     void f21AnExceptionInACaptureEndsTheCapture(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 136))) {
-                MoeLayer layer = world.layer();
-                assertThatThrownBy(() -> world.stream().capture(() -> {
-                    layer.handle().dispatchAsync(layer.buffers(), 1, world.stream());
-                    throw new ArithmeticException("in the middle");
-                })).isInstanceOf(ArithmeticException.class);
-                assertThat(world.stream().isCapturing()).isFalse();
-                // The eager fallback.
-                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 137), world.stream());
-            }
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 136), world -> {
+            MoeLayer layer = world.layer();
+            assertThatThrownBy(() -> world.stream().capture(() -> {
+                layer.handle().dispatchAsync(layer.buffers(), 1, world.stream());
+                throw new ArithmeticException("in the middle");
+            })).isInstanceOf(ArithmeticException.class);
+            assertThat(world.stream().isCapturing()).isFalse();
+            // The eager fallback.
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 137), world.stream());
         });
     }
 }

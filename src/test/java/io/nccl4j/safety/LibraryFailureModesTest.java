@@ -51,43 +51,38 @@ class LibraryFailureModesTest {
     void f11WhatWouldEndTheProcessIsAnException(LayerKind shape, EmulatedCluster cluster) {
         int before = Emulator.misuses().size();
         EpCase model = shape.draw(RANKS, 801);
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, model)) {
-                MoeLayer layer = world.layer();
-                int most = layer.buffers().maxTokens();
-                int topK = layer.handle().topK();
-                int hidden = world.rows().hidden();
-                DeviceMemory memory = world.own(DeviceMemory.allocate(rank.device(), 1 << 16));
-                DeviceMemory small = world.own(memory.slice(8, 256));
-                EpTensor narrow = EpTensor.of(memory, DataType.BFLOAT16, 1, hidden / 2 + 1);
-                EpTensor halves = EpTensor.of(memory, DataType.FLOAT16, 1, hidden);
-                DispatchOutputs received = DispatchOutputs.of(layer.buffers().received());
-                layer.handle().update(TensorRows.of(layer.buffers().routing(), 1), world.stream());
-                List<Runnable> mistakes = List.of(
-                        () -> EpGroup.create(world.communicator(),
-                                shape.config(model).experts(RANKS * topK + 1).build()),
-                        () -> world.group().createHandle(shape.layout(), 0, HandleConfig.defaults()),
-                        () -> world.group().createHandle(shape.layout(), topK, HandleConfig.defaults().memory(small)),
-                        () -> layer.handle().update(EpTensor.of(memory, DataType.INT64, 1, topK + 1), world.stream()),
-                        () -> layer.handle().update(EpTensor.of(memory, DataType.FLOAT32, 1, topK), world.stream()),
-                        () -> layer.handle().update(EpTensor.of(memory, DataType.INT64, most + 1, topK),
-                                world.stream()),
-                        () -> layer.handle().dispatch(DispatchInputs.of(narrow), received, null, world.stream()),
-                        () -> layer.handle().dispatch(DispatchInputs.of(TensorRows.of(layer.buffers().tokens(), 0)),
-                                received, LayoutInfo.of(narrow), world.stream()),
-                        () -> layer.handle().combine(CombineInputs.of(narrow), CombineOutputs.of(halves),
-                                world.stream()),
-                        () -> layer.handle().combine(CombineInputs.of(layer.buffers().expertOutputs()),
-                                CombineOutputs.of(halves), world.stream()));
-                for (Runnable mistake : mistakes) {
-                    Throwable thrown = catchThrowable(mistake::run);
-                    assertThat(thrown)
-                            .as("mistake %d", mistakes.indexOf(mistake)).isInstanceOfAny(IllegalArgumentException.class,
-                                    IllegalStateException.class, UnsupportedOperationException.class)
-                            .hasMessageMatching("(?s).{20,}");
-                }
-                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 802), world.stream());
+        MoeRank.run(cluster, shape, model, world -> {
+            MoeLayer layer = world.layer();
+            int most = layer.buffers().maxTokens();
+            int topK = layer.handle().topK();
+            int hidden = world.rows().hidden();
+            DeviceMemory memory = world.own(DeviceMemory.allocate(world.device(), 1 << 16));
+            DeviceMemory small = world.own(memory.slice(8, 256));
+            EpTensor narrow = EpTensor.of(memory, DataType.BFLOAT16, 1, hidden / 2 + 1);
+            EpTensor halves = EpTensor.of(memory, DataType.FLOAT16, 1, hidden);
+            DispatchOutputs received = DispatchOutputs.of(layer.buffers().received());
+            layer.handle().update(TensorRows.of(layer.buffers().routing(), 1), world.stream());
+            List<Runnable> mistakes = List.of(
+                    () -> EpGroup.create(world.communicator(), shape.config(model).experts(RANKS * topK + 1).build()),
+                    () -> world.group().createHandle(shape.layout(), 0, HandleConfig.defaults()),
+                    () -> world.group().createHandle(shape.layout(), topK, HandleConfig.defaults().memory(small)),
+                    () -> layer.handle().update(EpTensor.of(memory, DataType.INT64, 1, topK + 1), world.stream()),
+                    () -> layer.handle().update(EpTensor.of(memory, DataType.FLOAT32, 1, topK), world.stream()),
+                    () -> layer.handle().update(EpTensor.of(memory, DataType.INT64, most + 1, topK), world.stream()),
+                    () -> layer.handle().dispatch(DispatchInputs.of(narrow), received, null, world.stream()),
+                    () -> layer.handle().dispatch(DispatchInputs.of(TensorRows.of(layer.buffers().tokens(), 0)),
+                            received, LayoutInfo.of(narrow), world.stream()),
+                    () -> layer.handle().combine(CombineInputs.of(narrow), CombineOutputs.of(halves), world.stream()),
+                    () -> layer.handle().combine(CombineInputs.of(layer.buffers().expertOutputs()),
+                            CombineOutputs.of(halves), world.stream()));
+            for (Runnable mistake : mistakes) {
+                Throwable thrown = catchThrowable(mistake::run);
+                assertThat(thrown)
+                        .as("mistake %d", mistakes.indexOf(mistake)).isInstanceOfAny(IllegalArgumentException.class,
+                                IllegalStateException.class, UnsupportedOperationException.class)
+                        .hasMessageMatching("(?s).{20,}");
             }
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 802), world.stream());
         });
         assertThat(Emulator.misuses()).hasSize(before);
     }
@@ -110,17 +105,15 @@ class LibraryFailureModesTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(1)
     void f16AKernelThatCannotBeCompiledIsAnExceptionBeforeTheCapture(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 803))) {
-                MoeLayer layer = world.layer();
-                Emulator.presetResult("ncclEpDispatch", NcclResult.INTERNAL_ERROR.code());
-                assertThatThrownBy(() -> layer.handle().warmUp(layer.buffers(), 1, world.stream()))
-                        .isInstanceOfSatisfying(NcclException.class,
-                                e -> assertThat(e.result()).isEqualTo(NcclResult.INTERNAL_ERROR))
-                        .hasMessageContaining("ncclEpDispatch").hasMessageContaining("ncclInternalError");
-                world.await();
-                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 804), world.stream());
-            }
+        MoeRank.run(cluster, shape, shape.draw(1, 803), world -> {
+            MoeLayer layer = world.layer();
+            Emulator.presetResult("ncclEpDispatch", NcclResult.INTERNAL_ERROR.code());
+            assertThatThrownBy(() -> layer.handle().warmUp(layer.buffers(), 1, world.stream()))
+                    .isInstanceOfSatisfying(NcclException.class,
+                            e -> assertThat(e.result()).isEqualTo(NcclResult.INTERNAL_ERROR))
+                    .hasMessageContaining("ncclEpDispatch").hasMessageContaining("ncclInternalError");
+            world.await();
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 804), world.stream());
         });
     }
 
@@ -128,22 +121,20 @@ class LibraryFailureModesTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(1)
     void f22AReplayIsOneNativeCallThatNeitherWaitsNorAllocates(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 805))) {
-                MoeLayer layer = world.layer();
-                try (CudaGraphExec exec = layer.capture(layer.buffers().maxTokens(), world.stream())) {
+        MoeRank.run(cluster, shape, shape.draw(1, 805), world -> {
+            MoeLayer layer = world.layer();
+            try (CudaGraphExec exec = layer.capture(layer.buffers().maxTokens(), world.stream())) {
+                exec.launch(world.stream());
+                world.await();
+                EmulatorUsage before = Emulator.usage();
+                long calls = Emulator.callCount();
+                for (int replay = 0; replay < REPLAYS; replay++) {
                     exec.launch(world.stream());
-                    world.await();
-                    EmulatorUsage before = Emulator.usage();
-                    long calls = Emulator.callCount();
-                    for (int replay = 0; replay < REPLAYS; replay++) {
-                        exec.launch(world.stream());
-                    }
-                    assertThat(Emulator.callCount() - calls).isEqualTo(REPLAYS);
-                    assertThat(Emulator.usage().hostWaits()).isEqualTo(before.hostWaits());
-                    assertThat(Emulator.usage().leakedSince(before)).isEmpty();
-                    world.await();
                 }
+                assertThat(Emulator.callCount() - calls).isEqualTo(REPLAYS);
+                assertThat(Emulator.usage().hostWaits()).isEqualTo(before.hostWaits());
+                assertThat(Emulator.usage().leakedSince(before)).isEmpty();
+                world.await();
             }
         });
     }

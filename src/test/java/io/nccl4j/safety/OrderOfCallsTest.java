@@ -33,22 +33,20 @@ class OrderOfCallsTest {
     @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
     @EmulatedRanks(RANKS)
     void combineReturnsWhatTheLastDispatchBrought(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 901))) {
-                MoeLayer layer = world.layer();
-                int most = layer.buffers().maxTokens();
-                DeviceMemory memory = world
-                        .own(DeviceMemory.allocate(rank.device(), layer.buffers().routing().byteSize()));
-                memory.fillAsync((byte) -1, world.stream());
-                EpTensor other = EpTensor.of(memory, DataType.INT64, most, layer.handle().topK());
-                for (EpTensor routing : new EpTensor[]{other, other.rows(0)}) {
-                    layer.handle().dispatchAsync(layer.buffers(), most, world.stream());
-                    layer.handle().update(routing, world.stream());
-                    assertThatThrownBy(() -> layer.handle().combineAsync(layer.buffers(), world.stream()))
-                            .isInstanceOfAny(IllegalStateException.class, IllegalArgumentException.class);
-                }
-                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 902), world.stream());
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 901), world -> {
+            MoeLayer layer = world.layer();
+            int most = layer.buffers().maxTokens();
+            DeviceMemory memory = world
+                    .own(DeviceMemory.allocate(world.device(), layer.buffers().routing().byteSize()));
+            memory.fillAsync((byte) -1, world.stream());
+            EpTensor other = EpTensor.of(memory, DataType.INT64, most, layer.handle().topK());
+            for (EpTensor routing : new EpTensor[]{other, other.rows(0)}) {
+                layer.handle().dispatchAsync(layer.buffers(), most, world.stream());
+                layer.handle().update(routing, world.stream());
+                assertThatThrownBy(() -> layer.handle().combineAsync(layer.buffers(), world.stream()))
+                        .isInstanceOfAny(IllegalStateException.class, IllegalArgumentException.class);
             }
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 902), world.stream());
         });
     }
 
@@ -56,20 +54,18 @@ class OrderOfCallsTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
     void whatWasCapturedHasNotRun(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 903))) {
-                MoeLayer layer = world.layer();
-                int most = layer.buffers().maxTokens();
-                try (CudaGraphExec exec = layer.capture(most, world.stream())) {
-                    assertThatThrownBy(() -> layer.handle().combineAsync(layer.buffers(), world.stream()))
-                            .isInstanceOf(IllegalStateException.class).hasMessageContaining("captured");
-                    EpCase batch = world.draw(RoutingKind.UNIFORM, 904);
-                    layer.load(batch, world.stream());
-                    exec.launch(world.stream());
-                    layer.handle().combineAsync(layer.buffers(), world.stream());
-                    world.await();
-                    layer.verify(batch);
-                }
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 903), world -> {
+            MoeLayer layer = world.layer();
+            int most = layer.buffers().maxTokens();
+            try (CudaGraphExec exec = layer.capture(most, world.stream())) {
+                assertThatThrownBy(() -> layer.handle().combineAsync(layer.buffers(), world.stream()))
+                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("captured");
+                EpCase batch = world.draw(RoutingKind.UNIFORM, 904);
+                layer.load(batch, world.stream());
+                exec.launch(world.stream());
+                layer.handle().combineAsync(layer.buffers(), world.stream());
+                world.await();
+                layer.verify(batch);
             }
         });
     }
@@ -78,27 +74,25 @@ class OrderOfCallsTest {
     @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
     @EmulatedRanks(RANKS)
     void nothingBeginsWhileASendHalfIsPending(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 905), EpGroupConfig.Builder::mask)) {
-                MoeLayer layer = world.layer();
-                int most = layer.buffers().maxTokens();
-                try (CudaGraphExec exec = layer.capture(most, world.stream())) {
-                    layer.handle().dispatchAsync(layer.buffers(), most, DispatchConfig.defaults().sendOnly(),
-                            world.stream());
-                    for (Runnable call : new Runnable[]{() -> exec.launch(world.stream()),
-                            () -> layer.handle().warmUp(layer.buffers(), 1, world.stream()),
-                            () -> world.group().maskClean(world.stream()), layer.handle()::close,
-                            () -> layer.handle().combineAsync(layer.buffers(), world.stream())}) {
-                        assertThatThrownBy(call::run).isInstanceOf(IllegalStateException.class);
-                    }
-                    layer.handle().complete();
-                    layer.handle().combineAsync(layer.buffers(), world.stream());
-                    EpCase batch = world.draw(RoutingKind.UNIFORM, 906);
-                    layer.load(batch, world.stream());
-                    exec.launch(world.stream());
-                    world.await();
-                    layer.verify(batch);
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 905), EpGroupConfig.Builder::mask, world -> {
+            MoeLayer layer = world.layer();
+            int most = layer.buffers().maxTokens();
+            try (CudaGraphExec exec = layer.capture(most, world.stream())) {
+                layer.handle().dispatchAsync(layer.buffers(), most, DispatchConfig.defaults().sendOnly(),
+                        world.stream());
+                for (Runnable call : new Runnable[]{() -> exec.launch(world.stream()),
+                        () -> layer.handle().warmUp(layer.buffers(), 1, world.stream()),
+                        () -> world.group().maskClean(world.stream()), layer.handle()::close,
+                        () -> layer.handle().combineAsync(layer.buffers(), world.stream())}) {
+                    assertThatThrownBy(call::run).isInstanceOf(IllegalStateException.class);
                 }
+                layer.handle().complete();
+                layer.handle().combineAsync(layer.buffers(), world.stream());
+                EpCase batch = world.draw(RoutingKind.UNIFORM, 906);
+                layer.load(batch, world.stream());
+                exec.launch(world.stream());
+                world.await();
+                layer.verify(batch);
             }
         });
     }

@@ -39,28 +39,26 @@ class OwnershipTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(1)
     void closingTwiceIsClosingOnce(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 21))) {
-                MoeLayer layer = world.layer();
-                layer.handle().warmUp(layer.buffers(), 1, world.stream());
-                for (Made made : Made.values()) {
-                    EmulatorUsage before = Emulator.usage();
-                    AutoCloseable it = made.make(world, layer);
-                    it.close();
-                    rank.device().synchronize();
-                    assertThat(Emulator.usage().leakedSince(before)).as("%s", made).isEmpty();
-                    Emulator.logCalls(100);
-                    it.close();
-                    assertThat(Emulator.calls()).as("second close of %s", made).extracting(EmulatorCall::function)
-                            .isEmpty();
-                    Emulator.logCalls(0);
-                    assertThat(it.toString()).as("%s", made).isNotEmpty();
-                    if (it instanceof NativeObject resource) {
-                        assertThat(resource.isClosed()).isTrue();
-                        assertThat(resource.toString()).contains("(closed)");
-                        assertThatThrownBy(resource::address).isInstanceOf(IllegalStateException.class)
-                                .hasMessageContaining("is closed").hasMessageContaining("Made.java");
-                    }
+        MoeRank.run(cluster, shape, shape.draw(1, 21), world -> {
+            MoeLayer layer = world.layer();
+            layer.handle().warmUp(layer.buffers(), 1, world.stream());
+            for (Made made : Made.values()) {
+                EmulatorUsage before = Emulator.usage();
+                AutoCloseable it = made.make(world, layer);
+                it.close();
+                world.device().synchronize();
+                assertThat(Emulator.usage().leakedSince(before)).as("%s", made).isEmpty();
+                Emulator.logCalls(100);
+                it.close();
+                assertThat(Emulator.calls()).as("second close of %s", made).extracting(EmulatorCall::function)
+                        .isEmpty();
+                Emulator.logCalls(0);
+                assertThat(it.toString()).as("%s", made).isNotEmpty();
+                if (it instanceof NativeObject resource) {
+                    assertThat(resource.isClosed()).isTrue();
+                    assertThat(resource.toString()).contains("(closed)");
+                    assertThatThrownBy(resource::address).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("is closed").hasMessageContaining("Made.java");
                 }
             }
         });
@@ -87,34 +85,32 @@ class OwnershipTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
     void aParentStaysAsLongAsItsChild(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 22))) {
-                MoeLayer layer = world.layer();
-                DeviceMemory memory = world.own(world.communicator().allocate(8192));
-                Window window = world.own(world.communicator().register(memory));
-                DeviceMemory part = world.own(memory.slice(16, 64));
-                DeviceMemory partOfPart = world.own(part.slice(16, 16));
-                EpHandlePool pool = world.own(
-                        EpHandlePool.builder(world.group()).slots(1).build(world.rows().hidden(), world.rows().type()));
-                try (EpHandlePool.Slot slot = pool.lend()) {
-                    EpHandle pooled = slot.handle();
-                    checkRefused(pooled, slot.buffers());
-                    assertThatThrownBy(pool::close).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("is lent");
-                }
-                long bytes = world.group().handleMemoryBytes(shape.layout(), layer.handle().topK());
-                DeviceMemory block = world.own(DeviceMemory.allocate(rank.device(), bytes));
-                EpHandle inBlock = world.own(world.group().createHandle(shape.layout(), layer.handle().topK(),
-                        HandleConfig.defaults().memory(block)));
-                List<Edge> edges = List.of(new Edge(world.communicator(), world.group()),
-                        new Edge(world.communicator(), window), new Edge(memory, window), new Edge(memory, part),
-                        new Edge(part, partOfPart), new Edge(world.group(), layer.handle()),
-                        new Edge(layer.handle(), layer.buffers()), new Edge(block, inBlock),
-                        new Edge(world.group(), pool), new Edge(layer.buffers().routing().memory(), layer.buffers()),
-                        new Edge(layer.buffers().received().memory(), layer.buffers()));
-                edges.forEach(edge -> checkRefused(edge.parent, edge.child));
-                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 23), world.stream());
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 22), world -> {
+            MoeLayer layer = world.layer();
+            DeviceMemory memory = world.own(world.communicator().allocate(8192));
+            Window window = world.own(world.communicator().register(memory));
+            DeviceMemory part = world.own(memory.slice(16, 64));
+            DeviceMemory partOfPart = world.own(part.slice(16, 16));
+            EpHandlePool pool = world.own(
+                    EpHandlePool.builder(world.group()).slots(1).build(world.rows().hidden(), world.rows().type()));
+            try (EpHandlePool.Slot slot = pool.lend()) {
+                EpHandle pooled = slot.handle();
+                checkRefused(pooled, slot.buffers());
+                assertThatThrownBy(pool::close).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("is lent");
             }
+            long bytes = world.group().handleMemoryBytes(shape.layout(), layer.handle().topK());
+            DeviceMemory block = world.own(DeviceMemory.allocate(world.device(), bytes));
+            EpHandle inBlock = world.own(world.group().createHandle(shape.layout(), layer.handle().topK(),
+                    HandleConfig.defaults().memory(block)));
+            List<Edge> edges = List.of(new Edge(world.communicator(), world.group()),
+                    new Edge(world.communicator(), window), new Edge(memory, window), new Edge(memory, part),
+                    new Edge(part, partOfPart), new Edge(world.group(), layer.handle()),
+                    new Edge(layer.handle(), layer.buffers()), new Edge(block, inBlock), new Edge(world.group(), pool),
+                    new Edge(layer.buffers().routing().memory(), layer.buffers()),
+                    new Edge(layer.buffers().received().memory(), layer.buffers()));
+            edges.forEach(edge -> checkRefused(edge.parent, edge.child));
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 23), world.stream());
         });
     }
 
@@ -122,27 +118,25 @@ class OwnershipTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
     void nothingThatAGraphUsesGoesBeforeTheGraph(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 24))) {
-                MoeLayer layer = world.layer();
-                int most = layer.buffers().maxTokens();
-                CudaGraph graph = world.own(world.stream().capture(() -> layer.enqueue(most, world.stream())));
-                CudaGraphExec exec = world.own(graph.instantiate());
-                graph.close();
-                for (NativeObject used : List.of(layer.handle(), layer.buffers(), layer.buffers().received().memory(),
-                        world.stream())) {
-                    checkRefused(used, exec);
-                }
-                for (NativeObject parent : List.of(world.group(), world.communicator())) {
-                    assertThatThrownBy(parent::close).isInstanceOf(IllegalStateException.class);
-                }
-                for (int replay = 0; replay < 3; replay++) {
-                    var batch = world.draw(RoutingKind.HOLES, 25 + replay);
-                    layer.load(batch, world.stream());
-                    exec.launch(world.stream());
-                    world.await();
-                    layer.verify(batch);
-                }
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 24), world -> {
+            MoeLayer layer = world.layer();
+            int most = layer.buffers().maxTokens();
+            CudaGraph graph = world.own(world.stream().capture(() -> layer.enqueue(most, world.stream())));
+            CudaGraphExec exec = world.own(graph.instantiate());
+            graph.close();
+            for (NativeObject used : List.of(layer.handle(), layer.buffers(), layer.buffers().received().memory(),
+                    world.stream())) {
+                checkRefused(used, exec);
+            }
+            for (NativeObject parent : List.of(world.group(), world.communicator())) {
+                assertThatThrownBy(parent::close).isInstanceOf(IllegalStateException.class);
+            }
+            for (int replay = 0; replay < 3; replay++) {
+                var batch = world.draw(RoutingKind.HOLES, 25 + replay);
+                layer.load(batch, world.stream());
+                exec.launch(world.stream());
+                world.await();
+                layer.verify(batch);
             }
         });
     }

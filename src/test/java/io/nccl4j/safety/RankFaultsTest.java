@@ -30,12 +30,10 @@ class RankFaultsTest {
     void aSlowRankIsWaitedFor(LayerKind shape, EmulatedCluster cluster) {
         Emulator.inject(new Fault.Delay(FAULTY, 2, Duration.ofMillis(150)));
         Emulator.inject(new Fault.Delay(1, 5, Duration.ofMillis(100)));
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 401))) {
-                MoeLayer layer = world.layer();
-                for (int step = 0; step < 5; step++) {
-                    layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 402 + step), world.stream());
-                }
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 401), world -> {
+            MoeLayer layer = world.layer();
+            for (int step = 0; step < 5; step++) {
+                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 402 + step), world.stream());
             }
         });
     }

@@ -48,13 +48,11 @@ class SharingFailureModesTest {
     @EmulatedRanks(RANKS)
     void f04AGroupHasSeveralHandlesAtATime(EmulatedCluster cluster) {
         EpCase model = LayerKind.LL_RANK_MAJOR.draw(RANKS, 201);
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, LayerKind.LL_RANK_MAJOR, model)) {
-                MoeLayer first = world.layer();
-                MoeLayer second = world.layer();
-                second.runAndVerify(model.redraw(RoutingKind.UNIFORM, 202), world.stream());
-                first.runAndVerify(model.redraw(RoutingKind.UNIFORM, 203), world.stream());
-            }
+        MoeRank.run(cluster, LayerKind.LL_RANK_MAJOR, model, world -> {
+            MoeLayer first = world.layer();
+            MoeLayer second = world.layer();
+            second.runAndVerify(model.redraw(RoutingKind.UNIFORM, 202), world.stream());
+            first.runAndVerify(model.redraw(RoutingKind.UNIFORM, 203), world.stream());
         });
     }
 
@@ -160,42 +158,36 @@ class SharingFailureModesTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
     void f12MoreTokensThanTheGroupWasMadeForAreRefused(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 214))) {
-                MoeLayer layer = world.layer();
-                int most = layer.buffers().maxTokens();
-                DeviceMemory large = world
-                        .own(DeviceMemory.allocate(rank.device(), 8L * (most + 1) * layer.handle().topK()));
-                EpTensor routing = EpTensor.of(large, DataType.INT64, most + 1, layer.handle().topK());
-                assertThatThrownBy(() -> layer.handle().update(routing, world.stream()))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining((most + 1) + " tokens")
-                        .hasMessageContaining("at most " + most);
-                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 215), world.stream());
-            }
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 214), world -> {
+            MoeLayer layer = world.layer();
+            int most = layer.buffers().maxTokens();
+            DeviceMemory large = world
+                    .own(DeviceMemory.allocate(world.device(), 8L * (most + 1) * layer.handle().topK()));
+            EpTensor routing = EpTensor.of(large, DataType.INT64, most + 1, layer.handle().topK());
+            assertThatThrownBy(() -> layer.handle().update(routing, world.stream()))
+                    .isInstanceOf(IllegalArgumentException.class).hasMessageContaining((most + 1) + " tokens")
+                    .hasMessageContaining("at most " + most);
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 215), world.stream());
         });
     }
 
     @Test
     @EmulatedRanks(RANKS)
     void f14AWindowKnowsItsBounds(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, LayerKind.HT_FLAT, LayerKind.HT_FLAT.draw(RANKS, 216))) {
-                DeviceMemory memory = world.own(world.communicator().allocate(8192));
-                Window window = world.own(world.communicator().register(memory));
-                long[][] outside = {{0, 8193}, {8192, 1}, {-1, 4}, {4096, 4097}, {1, Long.MAX_VALUE}, {0, 0},
-                        {Long.MAX_VALUE, 1}};
-                for (long[] range : outside) {
-                    assertThatThrownBy(() -> window.slice(range[0], range[1]))
-                            .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("is outside of")
-                            .hasMessageContaining("8192 bytes");
-                }
-                assertThatThrownBy(() -> window.slice(4096, 64).slice(32, 33))
-                        .isInstanceOf(IllegalArgumentException.class);
-                assertThatThrownBy(() -> EpTensor.inWindow(window.slice(4096, 64), DataType.INT32, 17))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("68 bytes");
-                assertThat(EpTensor.inWindow(window.slice(4096, 64).slice(32, 32), DataType.INT32, 8).address())
-                        .isEqualTo(memory.address() + 4096 + 32);
+        MoeRank.run(cluster, LayerKind.HT_FLAT, LayerKind.HT_FLAT.draw(RANKS, 216), world -> {
+            DeviceMemory memory = world.own(world.communicator().allocate(8192));
+            Window window = world.own(world.communicator().register(memory));
+            long[][] outside = {{0, 8193}, {8192, 1}, {-1, 4}, {4096, 4097}, {1, Long.MAX_VALUE}, {0, 0},
+                    {Long.MAX_VALUE, 1}};
+            for (long[] range : outside) {
+                assertThatThrownBy(() -> window.slice(range[0], range[1])).isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("is outside of").hasMessageContaining("8192 bytes");
             }
+            assertThatThrownBy(() -> window.slice(4096, 64).slice(32, 33)).isInstanceOf(IllegalArgumentException.class);
+            assertThatThrownBy(() -> EpTensor.inWindow(window.slice(4096, 64), DataType.INT32, 17))
+                    .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("68 bytes");
+            assertThat(EpTensor.inWindow(window.slice(4096, 64).slice(32, 32), DataType.INT32, 8).address())
+                    .isEqualTo(memory.address() + 4096 + 32);
         });
     }
 
@@ -239,36 +231,34 @@ class SharingFailureModesTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
     void f17WhileAnotherDeviceIsCurrentTheGroupIsNotUsed(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 227), EpGroupConfig.Builder::checked)) {
-                MoeLayer layer = world.layer();
-                EpHandle spare = world.own(world.group().createHandle());
-                CudaDevice wrong = CudaDevice.of(RANKS + rank.rank());
-                EpCase batch = world.draw(RoutingKind.UNIFORM, 228);
-                layer.runAndVerify(batch, world.stream());
-                List<Runnable> uses = List.of(() -> layer.enqueue(1, world.stream()),
-                        () -> layer.handle().update(layer.buffers().routing(), world.stream()),
-                        world.group()::createHandle, spare::close, world.group()::close);
-                for (Runnable use : uses) {
-                    wrong.makeCurrent();
-                    assertThatThrownBy(use::run).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("another device than " + rank.device());
-                    assertThat(CudaDevice.current()).isEqualTo(wrong);
-                    rank.device().makeCurrent();
-                    wrong.run(() -> assertThatThrownBy(use::run).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("another device than " + rank.device()));
-                }
-                layer.runAndVerify(batch, world.stream());
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 227), EpGroupConfig.Builder::checked, world -> {
+            MoeLayer layer = world.layer();
+            EpHandle spare = world.own(world.group().createHandle());
+            CudaDevice wrong = CudaDevice.of(RANKS + world.rank());
+            EpCase batch = world.draw(RoutingKind.UNIFORM, 228);
+            layer.runAndVerify(batch, world.stream());
+            List<Runnable> uses = List.of(() -> layer.enqueue(1, world.stream()),
+                    () -> layer.handle().update(layer.buffers().routing(), world.stream()), world.group()::createHandle,
+                    spare::close, world.group()::close);
+            for (Runnable use : uses) {
                 wrong.makeCurrent();
-                world.group().bindToCurrentThread();
-                layer.runAndVerify(batch, world.stream());
-                // Behind the back of nccl4j: only the checked mode sees it.
-                CudaRuntime.cudaSetDevice(wrong.ordinal());
-                assertThatThrownBy(() -> layer.enqueue(1, world.stream())).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("something outside of nccl4j");
-                rank.device().makeCurrent();
-                layer.runAndVerify(batch, world.stream());
+                assertThatThrownBy(use::run).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("another device than " + world.device());
+                assertThat(CudaDevice.current()).isEqualTo(wrong);
+                world.device().makeCurrent();
+                wrong.run(() -> assertThatThrownBy(use::run).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("another device than " + world.device()));
             }
+            layer.runAndVerify(batch, world.stream());
+            wrong.makeCurrent();
+            world.group().bindToCurrentThread();
+            layer.runAndVerify(batch, world.stream());
+            // Behind the back of nccl4j: only the checked mode sees it.
+            CudaRuntime.cudaSetDevice(wrong.ordinal());
+            assertThatThrownBy(() -> layer.enqueue(1, world.stream())).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("something outside of nccl4j");
+            world.device().makeCurrent();
+            layer.runAndVerify(batch, world.stream());
         });
     }
 
@@ -277,23 +267,21 @@ class SharingFailureModesTest {
     @EnumSource(value = LayerKind.class, names = {"HT_FLAT", "HT_EXPERT_MAJOR"})
     @EmulatedRanks(RANKS)
     void f19HandlesWithAndWithoutCountersShareAGroup(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 219))) {
-                MoeLayer counted = world.layer();
-                MoeLayer uncounted = world.layer();
-                for (int turn = 0; turn < 4; turn++) {
-                    EpCase batch = world.draw(RoutingKind.UNIFORM, 221 + turn);
-                    uncounted.load(batch, world.stream());
-                    uncounted.handle().update(TensorRows.of(uncounted.buffers().routing(), uncounted.count(batch)),
-                            null, world.stream());
-                    world.await();
-                    counted.runAndVerify(batch, world.stream());
-                    uncounted.runAndVerify(batch, world.stream());
-                }
-                assertThatThrownBy(() -> counted.handle().update(counted.buffers().routing(),
-                        LayoutInfo.of(counted.buffers().receivedTotal()), world.stream()))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("expertCounters");
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 219), world -> {
+            MoeLayer counted = world.layer();
+            MoeLayer uncounted = world.layer();
+            for (int turn = 0; turn < 4; turn++) {
+                EpCase batch = world.draw(RoutingKind.UNIFORM, 221 + turn);
+                uncounted.load(batch, world.stream());
+                uncounted.handle().update(TensorRows.of(uncounted.buffers().routing(), uncounted.count(batch)), null,
+                        world.stream());
+                world.await();
+                counted.runAndVerify(batch, world.stream());
+                uncounted.runAndVerify(batch, world.stream());
             }
+            assertThatThrownBy(() -> counted.handle().update(counted.buffers().routing(),
+                    LayoutInfo.of(counted.buffers().receivedTotal()), world.stream()))
+                    .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("expertCounters");
         });
     }
 

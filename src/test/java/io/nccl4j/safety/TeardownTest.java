@@ -140,10 +140,8 @@ class TeardownTest {
             assertThat(rank.device().failure()).isNull();
         });
         // The same process goes on with new objects.
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 302))) {
-                world.layer().runAndVerify(world.draw(RoutingKind.UNIFORM, 303), world.stream());
-            }
+        MoeRank.run(cluster, shape, shape.draw(1, 302), world -> {
+            world.layer().runAndVerify(world.draw(RoutingKind.UNIFORM, 303), world.stream());
         });
     }
 
@@ -223,16 +221,14 @@ class TeardownTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(value = 1, allowLeaks = true)
     void aCodeOfTheLibraryAloneLeavesTheCommunicatorUsable(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 307))) {
-                MoeLayer layer = world.layer();
-                for (String function : List.of("ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine")) {
-                    Emulator.presetResult(function, io.nccl4j.bindings.nccl.Nccl.ncclInternalError());
-                    assertThatThrownBy(() -> layer.enqueue(1, world.stream())).isInstanceOfSatisfying(
-                            NcclException.class, e -> assertThat(e.function()).isEqualTo(function));
-                    assertThat(world.communicator().isUsable()).isTrue();
-                    layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 308), world.stream());
-                }
+        MoeRank.run(cluster, shape, shape.draw(1, 307), world -> {
+            MoeLayer layer = world.layer();
+            for (String function : List.of("ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine")) {
+                Emulator.presetResult(function, io.nccl4j.bindings.nccl.Nccl.ncclInternalError());
+                assertThatThrownBy(() -> layer.enqueue(1, world.stream())).isInstanceOfSatisfying(NcclException.class,
+                        e -> assertThat(e.function()).isEqualTo(function));
+                assertThat(world.communicator().isUsable()).isTrue();
+                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 308), world.stream());
             }
         });
     }

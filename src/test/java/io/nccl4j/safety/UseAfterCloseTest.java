@@ -190,24 +190,22 @@ class UseAfterCloseTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(1)
     void whatRefersToClosedMemoryIsRefused(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 32))) {
-                MoeLayer layer = world.layer();
-                DeviceMemory memory = DeviceMemory.allocate(rank.device(), 4096);
-                EpTensor tensor = EpTensor.of(memory, DataType.INT64, 1, layer.handle().topK());
-                List<Runnable> uses = new ArrayList<>(List.of(() -> tensor.rows(0), tensor::address,
-                        () -> layer.handle().update(tensor, world.stream()), () -> DispatchInputs.of(tensor),
-                        () -> CombineOutputs.of(tensor)));
-                DispatchInputs inputs = DispatchInputs.of(tensor);
-                DispatchOutputs outputs = DispatchOutputs.of(layer.buffers().received());
-                uses.add(() -> layer.handle().dispatch(inputs, outputs, null, world.stream()));
-                memory.close();
-                for (Runnable use : uses) {
-                    assertThat(catchRuntime(use)).isInstanceOf(IllegalStateException.class);
-                }
-                assertThat(tensor.toString()).contains("(closed)");
-                assertThat(inputs.toString()).contains("(closed)");
+        MoeRank.run(cluster, shape, shape.draw(1, 32), world -> {
+            MoeLayer layer = world.layer();
+            DeviceMemory memory = DeviceMemory.allocate(world.device(), 4096);
+            EpTensor tensor = EpTensor.of(memory, DataType.INT64, 1, layer.handle().topK());
+            List<Runnable> uses = new ArrayList<>(
+                    List.of(() -> tensor.rows(0), tensor::address, () -> layer.handle().update(tensor, world.stream()),
+                            () -> DispatchInputs.of(tensor), () -> CombineOutputs.of(tensor)));
+            DispatchInputs inputs = DispatchInputs.of(tensor);
+            DispatchOutputs outputs = DispatchOutputs.of(layer.buffers().received());
+            uses.add(() -> layer.handle().dispatch(inputs, outputs, null, world.stream()));
+            memory.close();
+            for (Runnable use : uses) {
+                assertThat(catchRuntime(use)).isInstanceOf(IllegalStateException.class);
             }
+            assertThat(tensor.toString()).contains("(closed)");
+            assertThat(inputs.toString()).contains("(closed)");
         });
     }
 

@@ -27,30 +27,28 @@ class MoeLayerTest {
     @EnumSource
     void stepsAreRightEagerlyAsGraphsAndByExplicitCalls(LayerKind kind, EmulatedCluster cluster) {
         EpCase model = kind.draw(4, 1);
-        cluster.run(rank -> {
-            try (MoeRank moe = MoeRank.of(rank, kind, model)) {
-                MoeLayer layer = moe.layer();
-                LayerCalls calls = layer.calls();
-                EpHandle handle = layer.handle();
-                try (CudaGraphExec graph = layer.capture(model.shape().maxTokens(), moe.stream())) {
-                    for (RoutingKind routing : ROUTINGS) {
-                        EpCase batch = model.redraw(routing, 2);
-                        layer.runAndVerify(batch, moe.stream());
-                        List<List<ByteBuffer>> received = layer.received();
-                        layer.load(batch, moe.stream());
-                        layer.spoil(moe.stream());
-                        moe.await();
-                        rank.bootstrap().barrier();
-                        graph.launch(moe.stream());
-                        moe.await();
-                        layer.verify(batch, RowsWritten.WINDOW, MoeLayer.UNTOUCHED);
-                        assertThat(layer.received()).isEqualTo(received);
-                        layer.load(batch, moe.stream());
-                        explicit(layer, calls, handle, moe.stream());
-                        moe.await();
-                        layer.verify(batch);
-                        rank.bootstrap().barrier();
-                    }
+        MoeRank.run(cluster, kind, model, moe -> {
+            MoeLayer layer = moe.layer();
+            LayerCalls calls = layer.calls();
+            EpHandle handle = layer.handle();
+            try (CudaGraphExec graph = layer.capture(model.shape().maxTokens(), moe.stream())) {
+                for (RoutingKind routing : ROUTINGS) {
+                    EpCase batch = model.redraw(routing, 2);
+                    layer.runAndVerify(batch, moe.stream());
+                    List<List<ByteBuffer>> received = layer.received();
+                    layer.load(batch, moe.stream());
+                    layer.spoil(moe.stream());
+                    moe.await();
+                    moe.bootstrap().barrier();
+                    graph.launch(moe.stream());
+                    moe.await();
+                    layer.verify(batch, RowsWritten.WINDOW, MoeLayer.UNTOUCHED);
+                    assertThat(layer.received()).isEqualTo(received);
+                    layer.load(batch, moe.stream());
+                    explicit(layer, calls, handle, moe.stream());
+                    moe.await();
+                    layer.verify(batch);
+                    moe.bootstrap().barrier();
                 }
             }
         });
@@ -68,23 +66,21 @@ class MoeLayerTest {
     void whatIsWrongIsNoticed(LayerKind kind, EmulatedCluster cluster) {
         EpCase model = kind.draw(4, 3);
         EpCase batch = model.redraw(RoutingKind.UNIFORM, 4);
-        cluster.run(rank -> {
-            try (MoeRank moe = MoeRank.of(rank, kind, model)) {
-                MoeLayer layer = moe.layer();
-                layer.runAndVerify(batch, moe.stream());
-                // Another batch, other experts, and no combine.
-                boolean sends = layer.count(batch) > 0;
-                EpCase other = model.redraw(RoutingKind.UNIFORM, 5);
-                assertThatThrownBy(() -> layer.verify(other)).isInstanceOf(Mismatch.class);
-                layer.load(batch, moe.stream());
-                layer.handle().dispatchAsync(layer.buffers(), layer.count(batch), moe.stream());
-                layer.experts((expert, column, x) -> -x, moe.stream());
-                layer.handle().combineAsync(layer.buffers(), moe.stream());
-                moe.await();
-                if (sends) {
-                    assertThatThrownBy(() -> layer.verify(batch)).isInstanceOf(Mismatch.class)
-                            .hasMessageContaining("combined");
-                }
+        MoeRank.run(cluster, kind, model, moe -> {
+            MoeLayer layer = moe.layer();
+            layer.runAndVerify(batch, moe.stream());
+            // Another batch, other experts, and no combine.
+            boolean sends = layer.count(batch) > 0;
+            EpCase other = model.redraw(RoutingKind.UNIFORM, 5);
+            assertThatThrownBy(() -> layer.verify(other)).isInstanceOf(Mismatch.class);
+            layer.load(batch, moe.stream());
+            layer.handle().dispatchAsync(layer.buffers(), layer.count(batch), moe.stream());
+            layer.experts((expert, column, x) -> -x, moe.stream());
+            layer.handle().combineAsync(layer.buffers(), moe.stream());
+            moe.await();
+            if (sends) {
+                assertThatThrownBy(() -> layer.verify(batch)).isInstanceOf(Mismatch.class)
+                        .hasMessageContaining("combined");
             }
         });
     }

@@ -62,12 +62,10 @@ public enum LayerKind {
         return layout == Layout.EXPERT_MAJOR;
     }
 
-    /**
-     * Kinds of routing with one result: which weight of a token that names an expert twice survives is open elsewhere.
-     */
+    /** Kinds of routing for which there is always room: duplicates may exceed the zone of an expert. */
     public RoutingKind[] routings() {
         return Arrays.stream(RoutingKind.values())
-                .filter(routing -> this == LL_RANK_MAJOR || routing != RoutingKind.DUPLICATES)
+                .filter(routing -> this != LL_EXPERT_MAJOR || routing != RoutingKind.DUPLICATES)
                 .toArray(RoutingKind[]::new);
     }
 

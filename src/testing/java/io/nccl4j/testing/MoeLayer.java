@@ -164,6 +164,11 @@ public final class MoeLayer implements AutoCloseable {
         return batch.inputs().routing().tokens(rank);
     }
 
+    /** Which of several weights for one expert survives is open in high throughput: there they are made one. */
+    private GlobalInputs inputs(EpCase batch) {
+        return (kind.isLowLatency() ? batch : batch.withOneWeightPerExpert()).inputs();
+    }
+
     /** How high throughput brings a token to several experts of a rank, if the library's environment has changed it. */
     public void mode(ExpertMajorMode value) {
         mode = value;
@@ -171,7 +176,7 @@ public final class MoeLayer implements AutoCloseable {
 
     /** Enqueues the copy of a batch into the tensors; rows behind it route nothing. The stream must be idle. */
     public void load(EpCase batch, CudaStream stream) {
-        load(recipe.sent(batch.inputs()), stream);
+        load(recipe.sent(inputs(batch)), stream);
         // No result may be one of a former step.
         calls.combineOutputs().tokens().memory().fillAsync(UNTOUCHED, stream);
     }
@@ -334,7 +339,7 @@ public final class MoeLayer implements AutoCloseable {
 
     /** The expected results of a batch. */
     public LayerOracle oracle(EpCase batch) {
-        return oracle(recipe.received(batch.inputs()), experts);
+        return oracle(recipe.received(inputs(batch)), experts);
     }
 
     private LayerOracle oracle(GlobalInputs inputs, RowFunction function) {

@@ -2,6 +2,7 @@ package io.nccl4j.testing;
 
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.EpGroup;
@@ -13,10 +14,12 @@ import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.EpShape;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.oracle.RowsWritten;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.Objects;
+import java.util.function.IntConsumer;
 import java.util.function.UnaryOperator;
 
 /** A rank with what its layers need: a communicator, a stream and a group. Collective to make and to close. */
@@ -65,6 +68,28 @@ public final class MoeRank implements AutoCloseable {
                 BufferConfig.of(model.hidden(), LayerKind.type(model.format())));
     }
 
+    /** What a rank does. */
+    @FunctionalInterface
+    public interface Body {
+        /** Runs it on the rank's thread. */
+        void run(MoeRank rank) throws Exception;
+    }
+
+    /** Runs a body on each rank of a cluster, with a group for cases of a shape. */
+    public static void run(EmulatedCluster cluster, LayerKind kind, EpCase model, Body body) {
+        run(cluster, kind, model, config -> config, body);
+    }
+
+    /** The same; {@code more} changes the configuration of the group. */
+    public static void run(EmulatedCluster cluster, LayerKind kind, EpCase model,
+            UnaryOperator<EpGroupConfig.Builder> more, Body body) {
+        cluster.run(rank -> {
+            try (MoeRank moe = of(rank, kind, model, more)) {
+                body.run(moe);
+            }
+        });
+    }
+
     /** Closes a resource with this rank, before everything that it was given earlier. */
     public <T extends AutoCloseable> T own(T resource) {
         owned.push(resource);
@@ -84,6 +109,11 @@ public final class MoeRank implements AutoCloseable {
     /** The rank's number. */
     public int rank() {
         return bootstrap.rank();
+    }
+
+    /** How many ranks there are. */
+    public int size() {
+        return bootstrap.size();
     }
 
     /** How it finds the other ranks. */
@@ -130,6 +160,28 @@ public final class MoeRank implements AutoCloseable {
     /** A batch of all ranks, any number of tokens each; the same on all of them. */
     public EpCase draw(RoutingKind routing, long seed) {
         return EpCase.of(shape(), routing, NumberFormat.valueOf(rows.type().name()), rows.hidden(), seed);
+    }
+
+    /**
+     * A step of all ranks, compared in all rows, those that are not in use too.
+     *
+     * @param step enqueues it, given how many tokens this rank has
+     */
+    public void checkStep(MoeLayer layer, EpCase batch, IntConsumer step) {
+        layer.spoil(stream);
+        layer.load(batch, stream);
+        await();
+        // Peers write into windows.
+        bootstrap.barrier();
+        step.accept(layer.count(batch));
+        await();
+        layer.verify(batch, RowsWritten.WINDOW, MoeLayer.UNTOUCHED);
+        bootstrap.barrier();
+    }
+
+    /** The same by {@link MoeLayer#enqueue}. */
+    public void checkStep(MoeLayer layer, EpCase batch) {
+        checkStep(layer, batch, tokens -> layer.enqueue(tokens, stream));
     }
 
     /** Waits for the stream. */

@@ -61,48 +61,45 @@ class AsyncCallsTest {
         Emulator.options().computeCapability(100);
         EpCase model = draw(kind);
         int most = model.shape().maxTokens();
-        cluster.run(rank -> {
-            try (MoeRank self = MoeRank.of(rank, kind, model);
-                    MoeLayer layer = self.layer(quantisation.buffers(model))) {
-                layer.handle().warmUp(layer.buffers(), most, self.stream());
-                EmulatorUsage usage = Emulator.usage();
-                List<String> expected = new ArrayList<>();
-                try (Gate gate = Gate.on(self.stream())) {
-                    Emulator.logCalls(1000);
-                    for (int tokens : new int[]{most, 0, 1, most}) {
-                        step(layer, tokens, self);
-                        Collections.addAll(expected, CALLS);
-                    }
-                    gate.verifyClosed();
-                }
-                assertThat(Emulator.calls()).allMatch(EmulatorCall::succeeded).extracting(EmulatorCall::function)
-                        .isEqualTo(expected);
-
+        MoeRank.run(cluster, kind, model, self -> {
+            MoeLayer layer = self.layer(quantisation.buffers(model));
+            layer.handle().warmUp(layer.buffers(), most, self.stream());
+            EmulatorUsage usage = Emulator.usage();
+            List<String> expected = new ArrayList<>();
+            try (Gate gate = Gate.on(self.stream())) {
                 Emulator.logCalls(1000);
-                try (CudaGraph graph = self.stream().capture(() -> step(layer, most, self));
-                        CudaGraph smaller = self.stream().capture(() -> step(layer, 1, self))) {
-                    assertThat(Emulator.calls()).allMatch(EmulatorCall::succeeded).extracting(EmulatorCall::function)
-                            .containsExactly("cudaStreamBeginCapture", CALLS[0], CALLS[1], CALLS[2],
-                                    "cudaStreamEndCapture", "cudaStreamBeginCapture", CALLS[0], CALLS[1], CALLS[2],
-                                    "cudaStreamEndCapture");
-                    try (CudaGraphExec exec = graph.instantiate(); CudaGraphExec smallExec = smaller.instantiate()) {
-                        Emulator.logCalls(0);
-                        try (Gate gate = Gate.on(self.stream())) {
-                            Emulator.logCalls(1000);
-                            exec.launch(self.stream());
-                            smallExec.launch(self.stream());
-                            exec.launch(self.stream());
-                            gate.verifyClosed();
-                        }
-                        assertThat(Emulator.calls()).extracting(EmulatorCall::function)
-                                .containsExactly("cudaGraphLaunch", "cudaGraphLaunch", "cudaGraphLaunch");
-                        assertThat(Emulator.usage().hostWaits()).isEqualTo(usage.hostWaits());
-                        assertThat(Emulator.usage().deviceAllocations()).isEqualTo(usage.deviceAllocations());
-                        self.stream().await(MoeRank.LIMIT);
-                    }
+                for (int tokens : new int[]{most, 0, 1, most}) {
+                    step(layer, tokens, self);
+                    Collections.addAll(expected, CALLS);
                 }
-                Emulator.logCalls(0);
+                gate.verifyClosed();
             }
+            assertThat(Emulator.calls()).allMatch(EmulatorCall::succeeded).extracting(EmulatorCall::function)
+                    .isEqualTo(expected);
+
+            Emulator.logCalls(1000);
+            try (CudaGraph graph = self.stream().capture(() -> step(layer, most, self));
+                    CudaGraph smaller = self.stream().capture(() -> step(layer, 1, self))) {
+                assertThat(Emulator.calls()).allMatch(EmulatorCall::succeeded).extracting(EmulatorCall::function)
+                        .containsExactly("cudaStreamBeginCapture", CALLS[0], CALLS[1], CALLS[2], "cudaStreamEndCapture",
+                                "cudaStreamBeginCapture", CALLS[0], CALLS[1], CALLS[2], "cudaStreamEndCapture");
+                try (CudaGraphExec exec = graph.instantiate(); CudaGraphExec smallExec = smaller.instantiate()) {
+                    Emulator.logCalls(0);
+                    try (Gate gate = Gate.on(self.stream())) {
+                        Emulator.logCalls(1000);
+                        exec.launch(self.stream());
+                        smallExec.launch(self.stream());
+                        exec.launch(self.stream());
+                        gate.verifyClosed();
+                    }
+                    assertThat(Emulator.calls()).extracting(EmulatorCall::function).containsExactly("cudaGraphLaunch",
+                            "cudaGraphLaunch", "cudaGraphLaunch");
+                    assertThat(Emulator.usage().hostWaits()).isEqualTo(usage.hostWaits());
+                    assertThat(Emulator.usage().deviceAllocations()).isEqualTo(usage.deviceAllocations());
+                    self.stream().await(MoeRank.LIMIT);
+                }
+            }
+            Emulator.logCalls(0);
         });
     }
 

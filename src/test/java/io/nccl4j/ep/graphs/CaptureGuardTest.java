@@ -84,23 +84,22 @@ class CaptureGuardTest {
     @EmulatedRanks(RANKS)
     void aCaptureThatBreaksNativelyLeavesAllUsable(LayerKind kind, EmulatedCluster cluster) {
         EpCase model = draw(kind);
-        cluster.run(rank -> {
-            try (MoeRank self = MoeRank.of(rank, kind, model); MoeLayer layer = self.layer()) {
-                // Code that does not know of nccl4j synchronises: CUDA invalidates the capture.
-                assertThatThrownBy(() -> self.stream().capture(() -> {
-                    layer.enqueue(1, self.stream());
-                    assertThat(CudaRuntime.cudaStreamSynchronize(MemorySegment.ofAddress(self.stream().address())))
-                            .isEqualTo(CudaRuntime.cudaErrorStreamCaptureUnsupported());
-                })).isInstanceOf(CudaException.class).hasMessageContaining("cudaStreamEndCapture")
-                        .hasMessageContaining("cudaErrorStreamCaptureInvalidated");
-                assertThatThrownBy(() -> self.stream().capture(() -> {
-                    layer.handle().dispatchAsync(layer.buffers(), 1, self.stream());
-                    throw new UnsupportedOperationException("half-way");
-                })).isInstanceOf(UnsupportedOperationException.class);
-                assertThatThrownBy(() -> CudaStream.wrap(0, rank.device())).isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("legacy default stream");
-                checkUsable(self, layer, model);
-            }
+        MoeRank.run(cluster, kind, model, self -> {
+            MoeLayer layer = self.layer();
+            // Code that does not know of nccl4j synchronises: CUDA invalidates the capture.
+            assertThatThrownBy(() -> self.stream().capture(() -> {
+                layer.enqueue(1, self.stream());
+                assertThat(CudaRuntime.cudaStreamSynchronize(MemorySegment.ofAddress(self.stream().address())))
+                        .isEqualTo(CudaRuntime.cudaErrorStreamCaptureUnsupported());
+            })).isInstanceOf(CudaException.class).hasMessageContaining("cudaStreamEndCapture")
+                    .hasMessageContaining("cudaErrorStreamCaptureInvalidated");
+            assertThatThrownBy(() -> self.stream().capture(() -> {
+                layer.handle().dispatchAsync(layer.buffers(), 1, self.stream());
+                throw new UnsupportedOperationException("half-way");
+            })).isInstanceOf(UnsupportedOperationException.class);
+            assertThatThrownBy(() -> CudaStream.wrap(0, self.device())).isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("legacy default stream");
+            checkUsable(self, layer, model);
         });
     }
 

@@ -155,37 +155,33 @@ class HandlePoolTest {
     @EmulatedRanks(1)
     void aPoolIsClosedAsAWholeOrNotAtAll(EmulatedCluster cluster) {
         EpCase model = small();
-        cluster.run(rank -> {
-            try (MoeRank self = MoeRank.of(rank, LayerKind.LL_EXPERT_MAJOR, model)) {
-                long handles = Emulator.usage(rank.device()).handles();
-                EpHandlePool pool = pool(self, 2);
-                EpHandlePool.Slot slot = pool.lend(0);
-                assertThatThrownBy(slot.buffers()::close).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("EpHandlePool#");
-                assertThatThrownBy(self.group()::close).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("EpHandlePool#");
-                CudaGraph graph = self.stream().capture(() -> {
-                    slot.handle().dispatchAsync(slot.buffers(), 1, self.stream());
-                    assertThatThrownBy(pool::close).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("capture");
-                    slot.handle().combineAsync(slot.buffers(), self.stream());
-                });
-                slot.close();
-                EmulatorUsage before = Emulator.usage(rank.device());
+        MoeRank.run(cluster, LayerKind.LL_EXPERT_MAJOR, model, self -> {
+            long handles = Emulator.usage(self.device()).handles();
+            EpHandlePool pool = pool(self, 2);
+            EpHandlePool.Slot slot = pool.lend(0);
+            assertThatThrownBy(slot.buffers()::close).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("EpHandlePool#");
+            assertThatThrownBy(self.group()::close).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("EpHandlePool#");
+            CudaGraph graph = self.stream().capture(() -> {
+                slot.handle().dispatchAsync(slot.buffers(), 1, self.stream());
                 assertThatThrownBy(pool::close).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("CudaGraph#");
-                assertThat(pool.isClosed()).isFalse();
-                assertThat(Emulator.usage(rank.device()).leakedSince(before)).isEmpty();
-                assertThat(before.leakedSince(Emulator.usage(rank.device()))).isEmpty();
-                graph.close();
-                assertThatThrownBy(() -> CompletableFuture.runAsync(pool::close).get(5, TimeUnit.SECONDS))
-                        .hasRootCauseInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("bindToCurrentThread");
-                pool.close();
-                assertThat(Emulator.usage(rank.device()).handles()).isEqualTo(handles);
-                assertThatThrownBy(pool::lend).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("is closed");
-            }
+                        .hasMessageContaining("capture");
+                slot.handle().combineAsync(slot.buffers(), self.stream());
+            });
+            slot.close();
+            EmulatorUsage before = Emulator.usage(self.device());
+            assertThatThrownBy(pool::close).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("CudaGraph#");
+            assertThat(pool.isClosed()).isFalse();
+            assertThat(Emulator.usage(self.device()).leakedSince(before)).isEmpty();
+            assertThat(before.leakedSince(Emulator.usage(self.device()))).isEmpty();
+            graph.close();
+            assertThatThrownBy(() -> CompletableFuture.runAsync(pool::close).get(5, TimeUnit.SECONDS))
+                    .hasRootCauseInstanceOf(IllegalStateException.class).hasMessageContaining("bindToCurrentThread");
+            pool.close();
+            assertThat(Emulator.usage(self.device()).handles()).isEqualTo(handles);
+            assertThatThrownBy(pool::lend).isInstanceOf(IllegalStateException.class).hasMessageContaining("is closed");
         });
     }
 
@@ -193,17 +189,15 @@ class HandlePoolTest {
     @EmulatedRanks(1)
     void aPoolThatCannotBeBuiltLeavesNothing(EmulatedCluster cluster) {
         EpCase model = small();
-        cluster.run(rank -> {
-            try (MoeRank self = MoeRank.of(rank, LayerKind.LL_EXPERT_MAJOR, model)) {
-                EmulatorUsage before = Emulator.usage(rank.device());
-                Emulator.inject(new Fault.FailAllocation(rank.device().ordinal(), 12));
-                assertThatThrownBy(() -> pool(self, 4)).isInstanceOf(CudaException.class)
-                        .hasMessageContaining("cudaErrorMemoryAllocation");
-                assertThat(Emulator.usage(rank.device()).leakedSince(before)).isEmpty();
-                assertThatThrownBy(() -> EpHandlePool.builder(self.group()).slots(0).build(512, DataType.BFLOAT16))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("slots is 0");
-                pool(self, 4).close();
-            }
+        MoeRank.run(cluster, LayerKind.LL_EXPERT_MAJOR, model, self -> {
+            EmulatorUsage before = Emulator.usage(self.device());
+            Emulator.inject(new Fault.FailAllocation(self.device().ordinal(), 12));
+            assertThatThrownBy(() -> pool(self, 4)).isInstanceOf(CudaException.class)
+                    .hasMessageContaining("cudaErrorMemoryAllocation");
+            assertThat(Emulator.usage(self.device()).leakedSince(before)).isEmpty();
+            assertThatThrownBy(() -> EpHandlePool.builder(self.group()).slots(0).build(512, DataType.BFLOAT16))
+                    .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("slots is 0");
+            pool(self, 4).close();
         });
     }
 }

@@ -67,18 +67,17 @@ class QuantisedBuffersTest {
         Emulator.options().computeCapability(100);
         EpCase model = draw(kind, 2);
         BufferConfig config = quantisation.buffers(model);
-        cluster.run(rank -> {
-            try (MoeRank self = MoeRank.of(rank, kind, model); EpHandle handle = self.group().createHandle()) {
-                EmulatorUsage before = Emulator.usage(rank.device());
-                try (EpBuffers buffers = handle.allocateBuffers(config)) {
-                    long taken = Emulator.usage(rank.device()).deviceBytes() - before.deviceBytes();
-                    long told = EpSizing.of(self.group().config(), 2).buffersBytes(config);
-                    // Windows hold slices that begin at multiples of 256 bytes.
-                    assertThat(taken).isBetween(told, told + (kind.isLowLatency() ? 0 : 3 * 256));
-                    assertThat(buffers.config()).isSameAs(config);
-                }
-                assertThat(Emulator.usage(rank.device()).leakedSince(before)).isEmpty();
+        MoeRank.run(cluster, kind, model, self -> {
+            EpHandle handle = self.own(self.group().createHandle());
+            EmulatorUsage before = Emulator.usage(self.device());
+            try (EpBuffers buffers = handle.allocateBuffers(config)) {
+                long taken = Emulator.usage(self.device()).deviceBytes() - before.deviceBytes();
+                long told = EpSizing.of(self.group().config(), 2).buffersBytes(config);
+                // Windows hold slices that begin at multiples of 256 bytes.
+                assertThat(taken).isBetween(told, told + (kind.isLowLatency() ? 0 : 3 * 256));
+                assertThat(buffers.config()).isSameAs(config);
             }
+            assertThat(Emulator.usage(self.device()).leakedSince(before)).isEmpty();
         });
     }
 
