@@ -15,8 +15,8 @@ import java.util.regex.Pattern;
  * The emulator's jar is another module for its users, on the module path or the class path: it sees what the library
  * exports, and its own packages need each other in one direction.
  */
-@AnalyzeClasses(packages = {"io.nccl4j.emulator", "io.nccl4j.junit", "io.nccl4j.oracle",
-        "io.nccl4j.testing"}, importOptions = TestingArrowsTest.Shipped.class)
+@AnalyzeClasses(packages = {"io.nccl4j.emulator", "io.nccl4j.junit", "io.nccl4j.oracle", "io.nccl4j.testing"},
+        importOptions = TestingArrowsTest.Shipped.class)
 class TestingArrowsTest {
     /** Tests of these packages stand in the same folder of classes. */
     static final class Shipped implements ImportOption {

@@ -93,16 +93,16 @@ class RankEnvironmentTest {
     }
 
     @ParameterizedTest
-    @CsvSource(delimiter = '|', value = {
-            "RANK=x;WORLD_SIZE=2;MASTER_ADDR=a;MASTER_PORT=1|RANK holds 'x': must be a number",
-            "RANK=0;WORLD_SIZE=2;MASTER_ADDR=a|MASTER_PORT is not set",
-            "RANK=0;WORLD_SIZE=2;MASTER_PORT=5|does not tell where rank 0 is",
-            "RANK=2;WORLD_SIZE=2;MASTER_ADDR=a;MASTER_PORT=1|this is rank 2 of 2",
-            "SLURM_PROCID=0|SLURM_NTASKS is not set",
-            "RANK=0;WORLD_SIZE=2;NCCL4J_BOOTSTRAP_ADDRESS=nohost|must be host:port",
-            "RANK=0;WORLD_SIZE=2;NCCL4J_BOOTSTRAP_ADDRESS=host:http|must be a number",
-            "SLURM_PROCID=0;SLURM_NTASKS=2;SLURM_JOB_NODELIST=n[1|is not understood",
-            "HOME=/|no launcher has started this process"})
+    @CsvSource(delimiter = '|',
+            value = {"RANK=x;WORLD_SIZE=2;MASTER_ADDR=a;MASTER_PORT=1|RANK holds 'x': must be a number",
+                    "RANK=0;WORLD_SIZE=2;MASTER_ADDR=a|MASTER_PORT is not set",
+                    "RANK=0;WORLD_SIZE=2;MASTER_PORT=5|does not tell where rank 0 is",
+                    "RANK=2;WORLD_SIZE=2;MASTER_ADDR=a;MASTER_PORT=1|this is rank 2 of 2",
+                    "SLURM_PROCID=0|SLURM_NTASKS is not set",
+                    "RANK=0;WORLD_SIZE=2;NCCL4J_BOOTSTRAP_ADDRESS=nohost|must be host:port",
+                    "RANK=0;WORLD_SIZE=2;NCCL4J_BOOTSTRAP_ADDRESS=host:http|must be a number",
+                    "SLURM_PROCID=0;SLURM_NTASKS=2;SLURM_JOB_NODELIST=n[1|is not understood",
+                    "HOME=/|no launcher has started this process"})
     void whatMakesNoSenseIsNamed(String variables, String message) {
         assertThatThrownBy(() -> parse(variables.split(";"))).isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining(message);

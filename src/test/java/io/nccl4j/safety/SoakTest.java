@@ -25,8 +25,9 @@ class SoakTest {
     private static final int LIMIT_MINUTES = 15;
     /** What the JVM itself may take: compiled code, stacks, what its allocator keeps. */
     private static final long MOST_GROWTH_KILOBYTES = 16 << 10;
-    private static final Pattern LINE = Pattern.compile(
-            "soak (\\w+) replays (\\d+) compared (\\d+) handles (\\d+) (device \\S+ pinned \\d+ graphs \\d+) resident (\\d+)");
+    private static final Pattern LINE = Pattern
+            .compile("soak (\\w+) replays (\\d+) compared (\\d+) handles (\\d+) (device \\S+ pinned "
+                    + "\\d+ graphs \\d+) resident (\\d+)");
 
     @Test
     void replaysLeaveNothingBehind() {

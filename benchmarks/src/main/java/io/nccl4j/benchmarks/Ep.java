@@ -17,9 +17,10 @@ import picocli.CommandLine.Command;
  * The {@code ep} command. Exit codes: 0 success, 1 a result is wrong, 2 options that make no sense, 3 anything else
  * failed.
  */
-@Command(name = "ep", mixinStandardHelpOptions = true, version = "nccl4j 0.1.0-SNAPSHOT", description = "Mixture-of-Experts dispatch and combine with NCCL EP, from Java.", subcommands = {
-        DemoCommand.class, TestCommand.class, JmhCommand.class, BenchCommand.class, PatternsCommand.class,
-        FaultsCommand.class, LaunchCommand.class, AotCommand.class})
+@Command(name = "ep", mixinStandardHelpOptions = true, version = "nccl4j 0.1.0-SNAPSHOT",
+        description = "Mixture-of-Experts dispatch and combine with NCCL EP, from Java.",
+        subcommands = {DemoCommand.class, TestCommand.class, JmhCommand.class, BenchCommand.class,
+                PatternsCommand.class, FaultsCommand.class, LaunchCommand.class, AotCommand.class})
 public final class Ep {
     /** How the line on standard error begins that says why the command failed. */
     public static final String ERROR_PREFIX = "ep: ";

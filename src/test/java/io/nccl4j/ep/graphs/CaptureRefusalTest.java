@@ -159,8 +159,8 @@ class CaptureRefusalTest {
                             "counts stay on the device: give expertCounts\\(\\) to the experts' kernels",
                             () -> layer.buffers().readCountsForDebug(self.stream())),
                     new Refusal("an operation of EpGroup#",
-                            "the stream takes no part in the capture; use the stream that captures, or let this one wait "
-                                    + "for an event of it",
+                            "the stream takes no part in the capture; use the stream that captures, or let "
+                                    + "this one wait " + "for an event of it",
                             () -> layer.handle().dispatchAsync(layer.buffers(), 1, side)));
         }
 

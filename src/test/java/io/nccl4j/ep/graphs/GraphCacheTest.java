@@ -199,7 +199,8 @@ class GraphCacheTest {
                 assertThatThrownBy(() -> cache.capture(key(8), key(rank.rank() == 1 ? 32 : 16)))
                         .isInstanceOf(IllegalStateException.class)
                         .hasMessage("the ranks do not agree on which graphs to capture: "
-                                + "ranks 0, 2: RANK_MAJOR T=8, RANK_MAJOR T=16; rank 1: RANK_MAJOR T=8, RANK_MAJOR T=32");
+                                + "ranks 0, 2: RANK_MAJOR T=8, RANK_MAJOR T=16; rank 1: RANK_MAJOR T=8, RANK_MAJOR "
+                                + "T=32");
                 assertThat(cache.statistics().graphs()).isEqualTo(1);
                 assertThat(step.memory).hasSize(1);
                 if (rank.rank() == 2) {

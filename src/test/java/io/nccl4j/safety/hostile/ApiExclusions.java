@@ -7,13 +7,12 @@ import org.jspecify.annotations.Nullable;
 
 /** What {@link HostileUse} does not call with random arguments on random objects, and why. */
 final class ApiExclusions {
-    private static final String PROMISE = "its caller promises that an address is right; HostileSpecials keeps the promise";
+    private static final String PROMISE = "its caller promises that an address is right; HostileSpecials keeps it";
     private static final String NATIVE_POINTERS = "its caller promises that addresses are functions; see AllocatorTest";
-    private static final String END = "ends the use of a communicator or a device; HostileSpecials does that to its own";
+    private static final String END = "ends the use of a communicator or a device; see HostileSpecials";
     private static final String PARTNER = "needs a partner that does the opposite; HostileSpecials sends in a ring";
-    private static final String MEETING = "waits for processes that do not exist; HostileSpecials calls it for one rank, and with "
-            + "mistakes";
-    private static final String ENVIRONMENT = "what it does depends on who has started the process; see RankEnvironmentTest";
+    private static final String MEETING = "waits for processes that do not exist; see HostileSpecials";
+    private static final String ENVIRONMENT = "depends on who has started the process; see RankEnvironmentTest";
     private static final String PLUMBING = "for the other packages of the library";
 
     private static final Map<String, String> REASONS = Map.ofEntries(Map.entry("DeviceMemory.wrap", PROMISE),

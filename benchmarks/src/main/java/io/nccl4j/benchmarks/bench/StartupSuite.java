@@ -38,8 +38,9 @@ final class StartupSuite implements Suite {
             ratios.put("startup_ms", Median.of(plain));
             ratios.put("startup_aot_ms", Median.of(cached));
             ratios.put("jar_kb", Files.size(libraryJar()) / 1000.0);
-            return new Result(String.format("JVM start to first dispatch, median of %d starts that take turns: "
-                    + "%.0f ms (least %.0f), with an AOT cache %.0f ms (least %.0f)%nlibrary jar without emulator: %.0f kB",
+            return new Result(String.format(
+                    "JVM start to first dispatch, median of %d starts that take turns: %.0f ms (least %.0f), "
+                            + "with an AOT cache %.0f ms (least %.0f)%nlibrary jar without emulator: %.0f kB",
                     starts, Median.of(plain), least(plain), Median.of(cached), least(cached), ratios.get("jar_kb")),
                     ratios);
         } finally {

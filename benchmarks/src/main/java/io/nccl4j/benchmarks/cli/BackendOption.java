@@ -8,7 +8,8 @@ import picocli.CommandLine.TypeConversionException;
 
 /** The choice between the emulator and the real libraries; a mixin. */
 public final class BackendOption {
-    @Option(names = "--backend", paramLabel = "emulator|native", defaultValue = "emulator", converter = Converter.class, description = "Run on the CPU emulator or on the real libraries (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--backend", paramLabel = "emulator|native", defaultValue = "emulator", converter = Converter.class,
+            description = "Run on the CPU emulator or on the real libraries (default: ${DEFAULT-VALUE}).")
     private Backend backend = Backend.EMULATOR;
 
     /** Makes the choice for this JVM. Must come before the first use of nccl4j. */

@@ -19,10 +19,12 @@ public final class LayerKindOptions {
         LL, HT
     }
 
-    @Option(names = "--algorithm", split = ",", paramLabel = "ll|ht", description = "Low latency, high throughput (default: both).")
+    @Option(names = "--algorithm", split = ",", paramLabel = "ll|ht",
+            description = "Low latency, high throughput (default: both).")
     private List<AlgorithmName> algorithms = List.of(AlgorithmName.values());
 
-    @Option(names = "--layout", paramLabel = "expert|rank|flat", converter = LayoutConverter.class, description = "One layout of received rows only: expert-major, rank-major (ll only), flat (ht only).")
+    @Option(names = "--layout", paramLabel = "expert|rank|flat", converter = LayoutConverter.class,
+            description = "One layout of received rows only: expert-major, rank-major (ll only), flat (ht only).")
     private @Nullable Layout layout;
 
     /** Whether a layout was named. */

@@ -8,7 +8,9 @@ import picocli.CommandLine.TypeConversionException;
 
 /** Where everything random comes from; a mixin. */
 public final class SeedOption {
-    @Option(names = "--seed", paramLabel = "HEX", converter = Converter.class, description = "Where random choices come from, to repeat a run (default: 1, of ep test a new one, which is printed).")
+    @Option(names = "--seed", paramLabel = "HEX", converter = Converter.class,
+            description = "Where random choices come from, to repeat a run (default: 1, of ep test a new one, which "
+                    + "is printed).")
     private @Nullable Long seed;
 
     /** The seed that was given, or 1. */

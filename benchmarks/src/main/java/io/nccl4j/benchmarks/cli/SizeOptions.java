@@ -13,13 +13,15 @@ public final class SizeOptions {
     @Mixin
     private final RanksOption ranks;
 
-    @Option(names = "--tokens", paramLabel = "N", description = "Most tokens per rank and step (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--tokens", paramLabel = "N",
+            description = "Most tokens per rank and step (default: ${DEFAULT-VALUE}).")
     private int tokens;
 
     @Option(names = "--hidden", paramLabel = "N", description = "Elements of a token (default: ${DEFAULT-VALUE}).")
     private int hidden;
 
-    @Option(names = "--experts", paramLabel = "N", description = "Experts over all ranks, 0 for 4 per rank (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--experts", paramLabel = "N",
+            description = "Experts over all ranks, 0 for 4 per rank (default: ${DEFAULT-VALUE}).")
     private int experts;
 
     @Option(names = "--topk", paramLabel = "N", description = "Experts per token (default: ${DEFAULT-VALUE}).")

@@ -56,31 +56,41 @@ public final class ClusterOptions {
     @Mixin
     private final LayerKindOptions kinds = new LayerKindOptions();
 
-    @Option(names = "--mode", split = ",", paramLabel = "eager|staged|graph", defaultValue = "eager,staged,graph", description = "One call each; a send half and its completion (low latency only); replays of captured graphs (default: all).")
+    @Option(names = "--mode", split = ",", paramLabel = "eager|staged|graph", defaultValue = "eager,staged,graph",
+            description = "One call each; a send half and its completion (low latency only); replays of captured "
+                    + "graphs (default: all).")
     private List<CallMode> modes = List.of();
 
-    @Option(names = "--dtype", paramLabel = "bf16|fp16|fp32", defaultValue = "bf16", description = "Of tokens (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--dtype", paramLabel = "bf16|fp16|fp32", defaultValue = "bf16",
+            description = "Of tokens (default: ${DEFAULT-VALUE}).")
     private TypeName type = TypeName.BF16;
 
-    @Option(names = "--recipe", paramLabel = "none|fp8|forward|nvfp4", defaultValue = "none", description = "fp8: dispatch quantises (ll). forward: the caller has, to fp8. nvfp4: combine quantises (ll, compute capability 10.0) (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--recipe", paramLabel = "none|fp8|forward|nvfp4", defaultValue = "none",
+            description = "fp8: dispatch quantises (ll). forward: the caller has, to fp8. nvfp4: combine quantises "
+                    + "(ll, compute capability 10.0) (default: ${DEFAULT-VALUE}).")
     private Recipe recipe = Recipe.NONE;
 
-    @Option(names = "--non-uniform", description = "Each rank routes between half of --tokens and all; the others go nowhere.")
+    @Option(names = "--non-uniform",
+            description = "Each rank routes between half of --tokens and all; the others go nowhere.")
     private boolean nonUniform;
 
     @Mixin
     private final SeedOption seed = new SeedOption();
 
-    @Option(names = "--warmup", paramLabel = "N", defaultValue = "10", description = "Iterations that don't count (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--warmup", paramLabel = "N", defaultValue = "10",
+            description = "Iterations that don't count (default: ${DEFAULT-VALUE}).")
     private int warmUp;
 
-    @Option(names = "--iterations", paramLabel = "N", defaultValue = "50", description = "Iterations that count (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--iterations", paramLabel = "N", defaultValue = "50",
+            description = "Iterations that count (default: ${DEFAULT-VALUE}).")
     private int iterations;
 
-    @Option(names = "--validate", description = "Compare every row of a first dispatch and combine with the oracle; --recipe none only.")
+    @Option(names = "--validate",
+            description = "Compare every row of a first dispatch and combine with the oracle; --recipe none only.")
     private boolean validate;
 
-    @Option(names = "--format", paramLabel = "table|csv|json", defaultValue = "table", description = "Of the results (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--format", paramLabel = "table|csv|json", defaultValue = "table",
+            description = "Of the results (default: ${DEFAULT-VALUE}).")
     private Format format = Format.TABLE;
 
     /**

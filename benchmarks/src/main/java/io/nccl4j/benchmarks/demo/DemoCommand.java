@@ -15,8 +15,9 @@ import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Spec;
 
 /** {@code ep demo}. */
-@Command(name = "demo", description = "Run a decode loop of Mixture-of-Experts layers on several ranks and verify every row.", footer = {
-        "", "Exit code 0 if all rows are right, 1 if one differs, 2 if the options make no sense."})
+@Command(name = "demo",
+        description = "Run a decode loop of Mixture-of-Experts layers on several ranks and verify every row.",
+        footer = {"", "Exit code 0 if all rows are right, 1 if one differs, 2 if the options make no sense."})
 public final class DemoCommand implements Callable<Integer> {
     private static final Duration LIMIT = Duration.ofMinutes(30);
 

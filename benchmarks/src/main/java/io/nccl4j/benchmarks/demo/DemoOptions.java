@@ -45,10 +45,12 @@ final class DemoOptions {
     @Mixin
     private final SizeOptions sizes = new SizeOptions(4, 32, 1024, 0, 4);
 
-    @Option(names = "--layers", paramLabel = "N", defaultValue = "4", description = "Mixture-of-Experts layers (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--layers", paramLabel = "N", defaultValue = "4",
+            description = "Mixture-of-Experts layers (default: ${DEFAULT-VALUE}).")
     private int layers;
 
-    @Option(names = "--steps", paramLabel = "N", description = "Decode steps in each mode (default: 8, with --graph 50).")
+    @Option(names = "--steps", paramLabel = "N",
+            description = "Decode steps in each mode (default: 8, with --graph 50).")
     private @Nullable Integer steps;
 
     @Mixin
@@ -57,8 +59,10 @@ final class DemoOptions {
     @Mixin
     private final LayerKindOptions kinds = new LayerKindOptions();
 
-    @Option(names = "--graph", description = "Compare: every step runs eagerly and as the replay of a graph, on the same tokens; both are "
-            + "verified and must be equal bit for bit. A rank has graphs of several numbers of tokens and takes the one that fits.")
+    @Option(names = "--graph",
+            description = "Compare: every step runs eagerly and as the replay of a graph, on the same tokens; both "
+                    + "are verified and must be equal bit for bit. A rank has graphs of several numbers of "
+                    + "tokens and takes the one that fits.")
     private boolean compared;
 
     /** Refuses sizes that make no sense. */

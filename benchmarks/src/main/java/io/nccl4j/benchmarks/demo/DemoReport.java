@@ -68,10 +68,8 @@ final class DemoReport {
         text.append("Every row equals, bit by bit, a reference in plain Java with the roundings that NCCL EP does.")
                 .append(System.lineSeparator());
         if (plan.compared()) {
-            text.append(
-                    "Every replay equals the eager run of the same tokens, bit by bit: rows of all layers, counts and received rows "
-                            + "of the last.")
-                    .append(System.lineSeparator());
+            text.append("Every replay equals the eager run of the same tokens, bit by bit: rows of all layers, "
+                    + "counts and received rows of the last.").append(System.lineSeparator());
         }
         return text.append(String.format("verified: %d rows, max abs error %.3g", all.rows(), all.maxError()))
                 .toString();

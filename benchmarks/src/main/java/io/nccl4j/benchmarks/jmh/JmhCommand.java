@@ -17,24 +17,27 @@ import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
 
 /** {@code ep jmh}. */
-@Command(name = "jmh", description = "Host cost of the calls made per step: from C, through bare handles, through the API.", footer = {
-        "", "The libraries called check size and magic of each struct and return, so the time is the caller's own. "
-                + "Times are nanoseconds per call; garbage is bytes per call through the API."})
+@Command(name = "jmh",
+        description = "Host cost of the calls made per step: from C, through bare handles, through the API.",
+        footer = {"", "The libraries called check size and magic of each struct and return, so the time is the "
+                + "caller's own. Times are nanoseconds per call; garbage is bytes per call through the API."})
 public final class JmhCommand implements Callable<Integer> {
     private static final int ROUNDS = 5;
 
     @Spec
     private CommandSpec spec;
 
-    @Parameters(arity = "0..1", paramLabel = "CALL", defaultValue = "", description = "Only calls whose names contain this: update, dispatch, combine, staged (the send half and "
-            + "complete), async (update, dispatch and combine on fixed buffers), launch (of a graph).")
+    @Parameters(arity = "0..1", paramLabel = "CALL", defaultValue = "",
+            description = "Only calls whose names contain this: update, dispatch, combine, staged (the send half and "
+                    + "complete), async (update, dispatch and combine on fixed buffers), launch (of a graph).")
     private String pattern = "";
 
     @Mixin
     private final QuickOption quick = new QuickOption();
 
-    @Option(names = "--jvm", paramLabel = "OPTION", description = "A further option for the measured JVM, such as "
-            + "-XX:+UseSystemMemoryBarrier or -Xint. May be repeated.")
+    @Option(names = "--jvm", paramLabel = "OPTION",
+            description = "A further option for the measured JVM, such as -XX:+UseSystemMemoryBarrier or -Xint. May "
+                    + "be repeated.")
     private List<String> jvmOptions = new ArrayList<>();
 
     @Mixin

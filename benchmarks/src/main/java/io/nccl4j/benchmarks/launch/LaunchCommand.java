@@ -13,18 +13,21 @@ import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
 
 /** {@code ep launch}. */
-@Command(name = "launch", description = "Start a command once per rank, as processes of this machine.", footer = {"",
-        "Each process finds RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its "
-                + "environment, as torchrun sets them. Output is prefixed by the rank. When a rank fails, the others are ended "
-                + "and its exit code is this command's."})
+@Command(name = "launch", description = "Start a command once per rank, as processes of this machine.",
+        footer = {"",
+                "Each process finds RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and "
+                        + "MASTER_PORT in its environment, as torchrun sets them. Output is prefixed by the rank. "
+                        + "When a rank fails, the others are ended and its exit code is this command's."})
 public final class LaunchCommand implements Callable<Integer> {
     @Option(names = {"-n", "--ranks"}, paramLabel = "N", required = true, description = "Number of processes.")
     private int ranks;
 
-    @Option(names = "--limit", paramLabel = "SECONDS", defaultValue = "0", description = "End all after this time with exit code 124 (default: no limit).")
+    @Option(names = "--limit", paramLabel = "SECONDS", defaultValue = "0",
+            description = "End all after this time with exit code 124 (default: no limit).")
     private long limit;
 
-    @Parameters(arity = "1..*", paramLabel = "COMMAND", description = "The command and its arguments; -- before it if it has options.")
+    @Parameters(arity = "1..*", paramLabel = "COMMAND",
+            description = "The command and its arguments; -- before it if it has options.")
     private List<String> command = List.of();
 
     @Spec

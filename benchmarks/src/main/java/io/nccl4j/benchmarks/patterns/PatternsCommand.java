@@ -23,8 +23,8 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 /** {@code ep patterns}. */
-@Command(name = "patterns", description = "What a decode step costs, by the way in which it is made.", footer = {"",
-        "Counts the host's work on the emulator: one rank, no token routed. A launch costs less there than on a GPU: "
+@Command(name = "patterns", description = "What a decode step costs, by the way in which it is made.",
+        footer = {"", "Counts the host's work on the emulator: one rank, no token routed. A launch costs less there than on a GPU: "
                 + "read the native calls, and the times as ratios.",
         "With --timed, which --backend native implies: every token routed at random, steps back to back."})
 public final class PatternsCommand implements Callable<Integer> {
@@ -43,21 +43,26 @@ public final class PatternsCommand implements Callable<Integer> {
     @Mixin
     private final RanksOption ranks = new RanksOption(1);
 
-    @Option(names = "--model", split = ",", paramLabel = "NAME", defaultValue = "DEEPSEEK_V3,QWEN3_30B_A3B", description = "With --timed: whose expert layers, ${COMPLETION-CANDIDATES} (default: both).")
+    @Option(names = "--model", split = ",", paramLabel = "NAME", defaultValue = "DEEPSEEK_V3,QWEN3_30B_A3B",
+            description = "With --timed: whose expert layers, ${COMPLETION-CANDIDATES} (default: both).")
     private List<PatternShape.Model> models = List.of();
 
-    @Option(names = "--tokens", split = ",", paramLabel = "N", defaultValue = "1,8,32,128", description = "With --timed: tokens of a rank (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--tokens", split = ",", paramLabel = "N", defaultValue = "1,8,32,128",
+            description = "With --timed: tokens of a rank (default: ${DEFAULT-VALUE}).")
     private List<Integer> tokens = List.of();
 
-    @Option(names = "--layers", paramLabel = "N", defaultValue = "0", description = "Layers of a step (default: the model's, "
+    @Option(names = "--layers", paramLabel = "N", defaultValue = "0",
+            description = "Layers of a step (default: the model's, "
             + DEFAULT_LAYERS + " without --timed).")
     private int layers;
 
-    @Option(names = "--kernels", paramLabel = "N", defaultValue = "5", description = "Kernels of attention in a layer, and as many of its experts "
+    @Option(names = "--kernels", paramLabel = "N", defaultValue = "5",
+            description = "Kernels of attention in a layer, and as many of its experts "
             + "(default: ${DEFAULT-VALUE}).")
     private int kernels;
 
-    @Option(names = "--steps", paramLabel = "N", defaultValue = "200", description = "Steps measured (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--steps", paramLabel = "N", defaultValue = "200",
+            description = "Steps measured (default: ${DEFAULT-VALUE}).")
     private int steps;
 
     @Mixin

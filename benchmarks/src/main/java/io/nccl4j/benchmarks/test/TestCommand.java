@@ -22,10 +22,13 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 /** {@code ep test}. */
-@Command(name = "test", description = "Run the correctness matrix: every algorithm, layout, type, recipe, budget, mode and direction, "
-        + "on random shapes and routings, every row against a reference in plain Java.", footer = {"",
-                "Prints PASS, FAIL or SKIP for each. Exit code 0 if nothing failed, else 1; 2 if the options make no sense.",
-                "The real library compiles a kernel for every shape: with --backend native there is one shape for each kind of layer."})
+@Command(name = "test",
+        description = "Run the correctness matrix: every algorithm, layout, type, recipe, budget, mode and "
+                + "direction, on random shapes and routings, every row against a reference in plain Java.",
+        footer = {"", "Prints PASS, FAIL or SKIP for each. Exit code 0 if nothing failed, else 1; 2 if the "
+                + "options make no sense.",
+                "The real library compiles a kernel for every shape: with --backend native there is one shape for "
+                        + "each kind of layer."})
 public final class TestCommand implements Callable<Integer> {
     @Mixin
     private final RanksOption ranks = new RanksOption(4);
@@ -36,10 +39,12 @@ public final class TestCommand implements Callable<Integer> {
     @Mixin
     private final LayerKindOptions kinds = new LayerKindOptions();
 
-    @Option(names = "--only", paramLabel = "TEXT", defaultValue = "", description = "Only lines that contain this text, such as \"ht flat bfloat16\".")
+    @Option(names = "--only", paramLabel = "TEXT", defaultValue = "",
+            description = "Only lines that contain this text, such as \"ht flat bfloat16\".")
     private String only = "";
 
-    @Option(names = "--cases", paramLabel = "N", description = "Random cases per line (default: 3, 1 with --backend native).")
+    @Option(names = "--cases", paramLabel = "N",
+            description = "Random cases per line (default: 3, 1 with --backend native).")
     private @Nullable Integer cases;
 
     @Mixin

@@ -10,9 +10,10 @@ import picocli.CommandLine;
 import picocli.CommandLine.Command;
 
 /** The server's command line. */
-@Command(name = "moe-server", mixinStandardHelpOptions = true, description = "A decode server for Qwen3-MoE "
-        + "models.", subcommands = {ServeCommand.class, LoadCommand.class, StepBenchCommand.class,
-                GemmBenchCommand.class, LogitsCommand.class, RankCommandLine.class})
+@Command(name = "moe-server", mixinStandardHelpOptions = true,
+        description = "A decode server for Qwen3-MoE " + "models.",
+        subcommands = {ServeCommand.class, LoadCommand.class, StepBenchCommand.class, GemmBenchCommand.class,
+                LogitsCommand.class, RankCommandLine.class})
 public final class Main {
     /** What a model, a machine or an option does not allow. */
     private static final int REFUSED = 2;

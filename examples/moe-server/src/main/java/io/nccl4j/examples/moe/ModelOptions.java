@@ -25,31 +25,31 @@ public final class ModelOptions {
     @Option(names = "--ranks", defaultValue = "1", description = "Ranks, each on a device (default: ${DEFAULT-VALUE}).")
     private int ranks;
 
-    @Option(names = "--backend", description = "NATIVE or EMULATOR (default: the emulator for tiny, else the "
-            + "real libraries).")
+    @Option(names = "--backend",
+            description = "NATIVE or EMULATOR (default: the emulator for tiny, else the " + "real libraries).")
     private @Nullable Backend backend;
 
-    @Option(names = "--mode", defaultValue = "GRAPH", description = "How steps are enqueued: "
-            + "${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--mode", defaultValue = "GRAPH",
+            description = "How steps are enqueued: " + "${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
     private StepMode mode;
 
     @Option(names = "--dense", description = "Dense products: KERNELS, the server's own, or CUBLAS, faster "
             + "for many rows (default: by --max-rows, " + "and KERNELS on the emulator).")
     private @Nullable Dense dense;
 
-    @Option(names = "--max-rows", defaultValue = "0", description = "Most rows of a step on a rank (default: "
-            + "16 on the emulator, else 128).")
+    @Option(names = "--max-rows", defaultValue = "0",
+            description = "Most rows of a step on a rank (default: " + "16 on the emulator, else 128).")
     private int maxRows;
 
     @Option(names = "--slots", defaultValue = "0", description = "Most sequences on a rank (default: --max-rows).")
     private int slots;
 
-    @Option(names = "--context", defaultValue = "1024", description = "Most tokens of a prompt and its "
-            + "completion (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--context", defaultValue = "1024",
+            description = "Most tokens of a prompt and its " + "completion (default: ${DEFAULT-VALUE}).")
     private int context;
 
-    @Option(names = "--rank-timeout", defaultValue = "5000", description = "Milliseconds after which a silent "
-            + "rank is left out (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--rank-timeout", defaultValue = "5000",
+            description = "Milliseconds after which a silent " + "rank is left out (default: ${DEFAULT-VALUE}).")
     private int timeoutMillis;
 
     /** Who makes dense products. */

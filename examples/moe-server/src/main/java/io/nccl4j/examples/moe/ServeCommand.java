@@ -26,8 +26,8 @@ final class ServeCommand implements Callable<Integer> {
     @Mixin
     private ModelOptions model;
 
-    @Option(names = "--host", defaultValue = "127.0.0.1", description = "Address to listen on; there is no "
-            + "authentication (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--host", defaultValue = "127.0.0.1",
+            description = "Address to listen on; there is no " + "authentication (default: ${DEFAULT-VALUE}).")
     private String host;
 
     @Option(names = "--port", defaultValue = "8000", description = "0 for any (default: ${DEFAULT-VALUE}).")
@@ -36,20 +36,20 @@ final class ServeCommand implements Callable<Integer> {
     @Option(names = "--processes", description = "A process per rank: a rank that dies is left out, the others go on.")
     private boolean processes;
 
-    @Option(names = "--queue", defaultValue = "256", description = "Most requests that wait; more are "
-            + "answered with 429 (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--queue", defaultValue = "256",
+            description = "Most requests that wait; more are " + "answered with 429 (default: ${DEFAULT-VALUE}).")
     private int queue;
 
-    @Option(names = "--prefill-rows", defaultValue = "64", description = "Most rows of a step on a rank for "
-            + "prompts (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--prefill-rows", defaultValue = "64",
+            description = "Most rows of a step on a rank for " + "prompts (default: ${DEFAULT-VALUE}).")
     private int prefillRows;
 
-    @Option(names = "--drain", defaultValue = "30", description = "Seconds that running requests have to end "
-            + "after SIGTERM (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--drain", defaultValue = "30",
+            description = "Seconds that running requests have to end " + "after SIGTERM (default: ${DEFAULT-VALUE}).")
     private int drainSeconds;
 
-    @Option(names = "--start-limit", defaultValue = "600", description = "Seconds within which all ranks must "
-            + "be ready (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--start-limit", defaultValue = "600",
+            description = "Seconds within which all ranks must " + "be ready (default: ${DEFAULT-VALUE}).")
     private int startSeconds;
 
     @Override

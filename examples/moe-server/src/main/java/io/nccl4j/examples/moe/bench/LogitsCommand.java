@@ -27,8 +27,8 @@ import picocli.CommandLine.Option;
  * {@code logits}: what another implementation can be compared with. Each prompt goes through one step of its own, whose
  * logits of all positions are written as float32; then all prompts are continued greedily, side by side.
  */
-@Command(name = "logits", mixinStandardHelpOptions = true, description = "Writes logits and greedy "
-        + "continuations of prompts.")
+@Command(name = "logits", mixinStandardHelpOptions = true,
+        description = "Writes logits and greedy " + "continuations of prompts.")
 public final class LogitsCommand implements Callable<Integer> {
     @Mixin
     private ModelOptions model;
@@ -36,8 +36,8 @@ public final class LogitsCommand implements Callable<Integer> {
     @Option(names = "--prompts", required = true, description = "JSON: an array of arrays of token ids.")
     private Path prompts;
 
-    @Option(names = "--count", defaultValue = "64", description = "Tokens of a continuation (default: "
-            + "${DEFAULT-VALUE}).")
+    @Option(names = "--count", defaultValue = "64",
+            description = "Tokens of a continuation (default: " + "${DEFAULT-VALUE}).")
     private int count;
 
     @Option(names = "--out", required = true, description = "Folder for logits.bin and tokens.json.")

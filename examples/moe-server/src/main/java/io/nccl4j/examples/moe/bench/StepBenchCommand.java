@@ -49,15 +49,15 @@ public final class StepBenchCommand implements Callable<Integer> {
     @Option(names = "--steps", defaultValue = "200", description = "Measured steps (default: ${DEFAULT-VALUE}).")
     private int steps;
 
-    @Option(names = "--length", defaultValue = "256", description = "Positions over which each row attends "
-            + "(default: ${DEFAULT-VALUE}).")
+    @Option(names = "--length", defaultValue = "256",
+            description = "Positions over which each row attends " + "(default: ${DEFAULT-VALUE}).")
     private int length;
 
     @Option(names = "--busy", defaultValue = "0", description = "Threads that allocate meanwhile.")
     private int busy;
 
-    @Option(names = "--compared", defaultValue = "16", description = "Steps whose tokens are compared between "
-            + "modes and batches (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--compared", defaultValue = "16",
+            description = "Steps whose tokens are compared between " + "modes and batches (default: ${DEFAULT-VALUE}).")
     private int compared;
 
     /** The tokens of the rows that all batches have, by batch; each mode must come to the same. */
