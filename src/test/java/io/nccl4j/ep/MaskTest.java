@@ -10,7 +10,7 @@ import io.nccl4j.emulator.EmulatorUsage;
 import io.nccl4j.emulator.Fault;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
-import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.HostMirror;
 import io.nccl4j.testing.MoeRank;
 import java.time.Duration;
 import org.junit.jupiter.api.Test;
@@ -45,7 +45,7 @@ class MaskTest {
                 EpTensor onDevice = bench.tensor(DataType.INT32, 2);
                 group.maskQuery(onDevice, bench.stream);
                 bench.stream.await(MoeRank.LIMIT);
-                int[] alive = MoeLayer.ints(onDevice);
+                int[] alive = HostMirror.ints(onDevice);
                 assertThat(alive[0]).isZero();
                 assertThat(alive[1]).isNotZero();
                 group.maskUpdate(RankMask.all(2), bench.stream);

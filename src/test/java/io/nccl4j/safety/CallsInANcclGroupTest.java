@@ -13,6 +13,7 @@ import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.ReduceOp;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.HostMirror;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
@@ -50,7 +51,7 @@ class CallsInANcclGroupTest {
                 world.bootstrap().barrier();
             });
             world.await();
-            assertThat(MoeLayer.ints(EpTensor.of(memory, DataType.INT32, 16))).containsOnly(RANKS * 0x01010101);
+            assertThat(HostMirror.ints(EpTensor.of(memory, DataType.INT32, 16))).containsOnly(RANKS * 0x01010101);
             assertThatThrownBy(() -> Communicator.group(() -> world.communicator().split(0, 0)))
                     .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be part of a group");
         });

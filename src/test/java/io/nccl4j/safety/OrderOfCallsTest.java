@@ -15,6 +15,7 @@ import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.HostMirror;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
@@ -122,7 +123,7 @@ class OrderOfCallsTest {
                     world.communicator().collectives().receive(memory, 16, 4, DataType.INT32, peer, world.stream());
                 });
                 world.await();
-                assertThat(MoeLayer.ints(EpTensor.of(world.own(memory.slice(16, 16)), DataType.INT32, 4)))
+                assertThat(HostMirror.ints(EpTensor.of(world.own(memory.slice(16, 16)), DataType.INT32, 4)))
                         .containsOnly(peer * 0x01010101);
             }
         });

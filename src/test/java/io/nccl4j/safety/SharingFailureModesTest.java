@@ -30,6 +30,7 @@ import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.HostMirror;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
@@ -127,7 +128,7 @@ class SharingFailureModesTest {
                         RANKS);
                 world.group().maskQuery(device, world.stream());
                 world.await();
-                assertThat(MoeLayer.ints(device)).containsOnly(1);
+                assertThat(HostMirror.ints(device)).containsOnly(1);
                 assertThat(world.group().maskQuery(world.stream())).isEqualTo(RankMask.all(RANKS));
                 assertThatThrownBy(() -> world.group().maskUpdate(RankMask.all(RANKS + 1), world.stream()))
                         .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("the group has 2 ranks");

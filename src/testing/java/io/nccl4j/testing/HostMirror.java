@@ -14,6 +14,7 @@ import io.nccl4j.oracle.Rows;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.stream.LongStream;
+import org.jspecify.annotations.Nullable;
 
 /** Pinned host memory beside a tensor that fills its memory, to copy between the two in stream order. */
 public final class HostMirror implements AutoCloseable {
@@ -28,6 +29,13 @@ public final class HostMirror implements AutoCloseable {
         host = PinnedMemory.allocate(device.device(), tensor.byteSize());
         wide = tensor.type() == DataType.INT64;
         rowBytes = (int) tensor.type().bytes(Arrays.stream(tensor.shape()).reduce((outer, inner) -> inner).orElse(1));
+    }
+
+    /** The elements of an int32 tensor that fills its memory; waits. */
+    public static int[] ints(EpTensor tensor) {
+        try (HostMirror host = new HostMirror(tensor)) {
+            return Arrays.stream(host.fetch().integers()).mapToInt(Math::toIntExact).toArray();
+        }
     }
 
     /** The host's side. */
@@ -92,6 +100,15 @@ public final class HostMirror implements AutoCloseable {
     /** All elements on the host. */
     public float[] floats() {
         return host().toArray(JAVA_FLOAT);
+    }
+
+    /** Enqueues copies of those that are not null. */
+    static void toDevice(CudaStream stream, @Nullable HostMirror... mirrors) {
+        for (HostMirror mirror : mirrors) {
+            if (mirror != null) {
+                mirror.toDevice(stream);
+            }
+        }
     }
 
     /** Enqueues a copy of all of it to the device. */

@@ -13,7 +13,9 @@ import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.LayoutInfo;
+import java.util.Arrays;
 import java.util.Objects;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -71,24 +73,34 @@ public record LayerCalls(EpTensor routing, EpTensor weights, @Nullable LayoutInf
         return updateInfo != null ? updateInfo : Objects.requireNonNull(dispatchInfo);
     }
 
+    /** All tensors. */
+    Stream<EpTensor> tensors() {
+        return Stream.concat(written(), present(routing, weights, inputs.tokens(), inputs.scales(),
+                combineInputs.weights(), combineInputs.scales()));
+    }
+
+    /** Those that the device writes, and the experts. */
+    Stream<EpTensor> written() {
+        LayoutInfo info = counters();
+        return present(outputs.tokens(), outputs.scales(), outputs.weights(), outputs.indices(), info.expertCounters(),
+                info.sourceRankCounters(), info.expertOffsets(), info.receivedTotal(), combineInputs.tokens(),
+                combineOutputs.tokens(), combineOutputs.weights() == weights ? null : combineOutputs.weights());
+    }
+
+    private static Stream<EpTensor> present(@Nullable EpTensor... tensors) {
+        return Arrays.stream(tensors).filter(Objects::nonNull);
+    }
+
     /** Sets T on tensors of the caller; those of buffers keep their shape. */
     public void rows(long tokens) {
-        for (EpTensor tensor : new EpTensor[]{routing, weights, inputs.tokens(), inputs.scales(),
-                combineOutputs.tokens(), combineOutputs.weights()}) {
-            if (tensor != null) {
-                tensor.rows(tokens);
-            }
-        }
+        present(routing, weights, inputs.tokens(), inputs.scales(), combineOutputs.tokens(), combineOutputs.weights())
+                .forEach(tensor -> tensor.rows(tokens));
     }
 
     /** Sets the number of received rows on tensors of the caller, as an eager group wants it. */
     public void receivedRows(long rows) {
-        for (EpTensor tensor : new EpTensor[]{outputs.tokens(), outputs.scales(), outputs.weights(), outputs.indices(),
-                combineInputs.tokens(), combineInputs.weights()}) {
-            if (tensor != null) {
-                tensor.rows(rows);
-            }
-        }
+        present(outputs.tokens(), outputs.scales(), outputs.weights(), outputs.indices(), combineInputs.tokens(),
+                combineInputs.weights()).forEach(tensor -> tensor.rows(rows));
     }
 
     /** {@code ncclEpUpdateHandle}. */

@@ -1,5 +1,8 @@
 package io.nccl4j.testing;
 
+import io.nccl4j.ep.EpGroupConfig;
+import io.nccl4j.ep.EpHandle;
+import io.nccl4j.ep.OverflowPolicy;
 import io.nccl4j.oracle.EpShape;
 import io.nccl4j.oracle.ExpertMajorMode;
 import io.nccl4j.oracle.ExpertMajorSlots;
@@ -43,6 +46,18 @@ public record LayerOracle(LayerKind kind, GlobalInputs inputs, NumberFormat form
      */
     public record Received(Rows tokens, @Nullable Rows scales, long @Nullable [] indices, float @Nullable [] weights,
             long[] counters, long @Nullable [] offsets, long total) {
+    }
+
+    static LayerOracle of(EpHandle handle, RowRecipe recipe, GlobalInputs inputs, RowFunction experts,
+            ExpertMajorMode mode) {
+        EpGroupConfig config = handle.group().config();
+        LayerKind kind = LayerKind.of(config.algorithm(), handle.layout());
+        int most = kind.isLowLatency() || config.isEager() ? 0 : (int) handle.group().sizing().receiveRows();
+        ReceiveBudget budget = config.overflow() == OverflowPolicy.DROP
+                ? ReceiveBudget.dropping(most)
+                : ReceiveBudget.trapping(most);
+        return new LayerOracle(kind, inputs, recipe.format(), recipe.rows().hidden(), experts,
+                config.isEager() ? ReceiveBudget.eager() : budget, mode, handle.alignment(), recipe.hasOutputScales());
     }
 
     /**

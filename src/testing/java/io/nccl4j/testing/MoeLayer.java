@@ -9,25 +9,22 @@ import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.LayoutInfo;
-import io.nccl4j.ep.OverflowPolicy;
 import io.nccl4j.ep.ZeroCopy;
 import io.nccl4j.oracle.CombinedRows;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.EpShape;
 import io.nccl4j.oracle.ExpertMajorMode;
 import io.nccl4j.oracle.GlobalInputs;
-import io.nccl4j.oracle.ReceiveBudget;
 import io.nccl4j.oracle.Rows;
 import io.nccl4j.oracle.RowsWritten;
 import io.nccl4j.oracle.Source;
 import io.nccl4j.oracle.WeightGradients;
 import java.nio.ByteBuffer;
-import java.util.Arrays;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import java.util.stream.Stream;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -67,32 +64,28 @@ public final class MoeLayer implements AutoCloseable {
     }
 
     private MoeLayer(EpBuffers buffers, boolean owner, ExpertFunction experts) {
-        this(buffers, owner, LayerCalls.of(buffers), experts);
-    }
-
-    private MoeLayer(EpBuffers buffers, boolean owner, LayerCalls calls, ExpertFunction experts) {
-        this(buffers.handle(), buffers, owner, calls, RowRecipe.of(buffers.config(), calls),
-                RowRecipe.of(buffers.config(), calls).experts(experts));
+        this(buffers.handle(), buffers, owner, LayerCalls.of(buffers), buffers.config(),
+                recipe -> recipe.experts(experts));
     }
 
     /** A layer on tensors of the caller, for its explicit calls. */
-    public MoeLayer(EpHandle handle, LayerCalls calls, BufferConfig rows, RowFunction experts) {
-        this(handle, null, false, calls, RowRecipe.of(rows, calls), experts);
-    }
-
-    /** The same with experts that see values. */
     public MoeLayer(EpHandle handle, LayerCalls calls, BufferConfig rows, ExpertFunction experts) {
-        this(handle, calls, rows, RowRecipe.of(rows, calls).experts(experts));
+        this(handle, null, false, calls, rows, recipe -> recipe.experts(experts));
     }
 
-    private MoeLayer(EpHandle handle, @Nullable EpBuffers buffers, boolean owner, LayerCalls calls, RowRecipe recipe,
-            RowFunction experts) {
+    /** The same with experts that see rows as they are. */
+    public MoeLayer(EpHandle handle, LayerCalls calls, BufferConfig rows, RowFunction experts) {
+        this(handle, null, false, calls, rows, recipe -> experts);
+    }
+
+    private MoeLayer(EpHandle handle, @Nullable EpBuffers buffers, boolean owner, LayerCalls calls, BufferConfig rows,
+            Function<RowRecipe, RowFunction> experts) {
         this.handle = handle;
         this.buffers = buffers;
         this.owner = owner;
         this.calls = calls;
-        this.recipe = recipe;
-        this.experts = experts;
+        recipe = RowRecipe.of(rows, calls);
+        this.experts = experts.apply(recipe);
         EpGroup group = handle.group();
         kind = LayerKind.of(group.config().algorithm(), handle.layout());
         shape = new EpShape(group.communicator().size(), group.config().experts(), handle.topK(),
@@ -101,7 +94,7 @@ public final class MoeLayer implements AutoCloseable {
         mode = group.config().zeroCopy() == ZeroCopy.ON ? ExpertMajorMode.LOCAL_DUP : ExpertMajorMode.LOCAL_PERMUTE;
         boolean done = false;
         try {
-            Stream.concat(inputs(), outputs()).forEach(this::mirror);
+            calls.tensors().forEach(this::mirror);
             received = ReceivedRows.of(kind, shape, rank, calls, this::mirror);
             outputs = Objects.requireNonNull(mirror(calls.combineInputs().tokens()));
             outputScales = mirror(calls.combineInputs().scales());
@@ -111,25 +104,6 @@ public final class MoeLayer implements AutoCloseable {
                 close();
             }
         }
-    }
-
-    private Stream<EpTensor> inputs() {
-        return present(calls.routing(), calls.weights(), calls.inputs().tokens(), calls.inputs().scales(),
-                calls.combineInputs().weights(), calls.combineInputs().scales());
-    }
-
-    /** What the device writes, and the experts. */
-    private Stream<EpTensor> outputs() {
-        LayoutInfo info = calls.counters();
-        EpTensor weights = calls.combineOutputs().weights();
-        return present(calls.outputs().tokens(), calls.outputs().scales(), calls.outputs().weights(),
-                calls.outputs().indices(), info.expertCounters(), info.sourceRankCounters(), info.expertOffsets(),
-                info.receivedTotal(), calls.combineInputs().tokens(), calls.combineOutputs().tokens(),
-                weights == calls.weights() ? null : weights);
-    }
-
-    private static Stream<EpTensor> present(@Nullable EpTensor... tensors) {
-        return Arrays.stream(tensors).filter(Objects::nonNull);
     }
 
     /** The host's side of a tensor of this layer; null of null. */
@@ -200,7 +174,7 @@ public final class MoeLayer implements AutoCloseable {
                 weights.floats(at, sent.weights(source)[k]);
             }
         }
-        toDevice(stream, routing, weights, tokens, scales);
+        HostMirror.toDevice(stream, routing, weights, tokens, scales);
     }
 
     /**
@@ -212,19 +186,11 @@ public final class MoeLayer implements AutoCloseable {
         gradients.put(outputs, mirror(calls.combineInputs().weights()));
     }
 
-    private static void toDevice(CudaStream stream, @Nullable HostMirror... mirrors) {
-        for (HostMirror mirror : mirrors) {
-            if (mirror != null) {
-                mirror.toDevice(stream);
-            }
-        }
-    }
-
     /**
      * Enqueues the filling of all outputs. Peers write into windows: all ranks must have done it before one dispatches.
      */
     public void spoil(CudaStream stream) {
-        outputs().forEach(output -> output.memory().fillAsync(UNTOUCHED, stream));
+        calls.written().forEach(output -> output.memory().fillAsync(UNTOUCHED, stream));
     }
 
     /** Enqueues dispatch, experts and combine with T tokens. */
@@ -265,7 +231,7 @@ public final class MoeLayer implements AutoCloseable {
             received.mirrors().forEach(mirror -> mirror.toHost(stream));
             stream.launchHostFunction(() -> compute(function));
         }
-        toDevice(stream, outputs, outputScales, weights);
+        HostMirror.toDevice(stream, outputs, outputScales, weights);
     }
 
     private void compute(RowFunction function) {
@@ -343,22 +309,7 @@ public final class MoeLayer implements AutoCloseable {
     }
 
     private LayerOracle oracle(GlobalInputs inputs, RowFunction function) {
-        EpGroup group = handle.group();
-        int most = kind.isLowLatency() || group.config().isEager() ? 0 : (int) group.sizing().receiveRows();
-        ReceiveBudget budget = group.config().isEager()
-                ? ReceiveBudget.eager()
-                : group.config().overflow() == OverflowPolicy.DROP
-                        ? ReceiveBudget.dropping(most)
-                        : ReceiveBudget.trapping(most);
-        return new LayerOracle(kind, inputs, recipe.format(), recipe.rows().hidden(), function, budget, mode,
-                handle.alignment(), recipe.hasOutputScales());
-    }
-
-    /** The elements of an int32 tensor that fills its memory; waits. */
-    public static int[] ints(EpTensor tensor) {
-        try (HostMirror host = new HostMirror(tensor)) {
-            return Arrays.stream(host.fetch().integers()).mapToInt(Math::toIntExact).toArray();
-        }
+        return LayerOracle.of(handle, recipe, inputs, function, mode);
     }
 
     /** Refused, with nothing closed, while a graph holds the buffers. */

@@ -1,7 +1,31 @@
 /**
- * One Mixture-of-Experts layer on a rank, for tests and benchmarks of code that uses NCCL EP: {@link
- * io.nccl4j.testing.MoeRank} makes what it needs, {@link io.nccl4j.testing.MoeLayer} loads a batch, enqueues a step and
- * compares what it has given with {@link io.nccl4j.oracle}. Works on the emulator and on GPUs.
+ * One Mixture-of-Experts layer on a rank, for tests and benchmarks of code that uses NCCL EP: routes tokens, computes
+ * experts, and compares every row with {@link io.nccl4j.oracle}. Works on the emulator and on GPUs. A test of a server's
+ * own step:
+ *
+ * {@snippet :
+ * LayerKind kind = LayerKind.LL_EXPERT_MAJOR;
+ * EpCase model = EpCase.draw(kind.space(8), 1); // shape, routing, tokens and weights by a seed
+ * MoeRank.run(EmulatedCluster.of(8), kind, model, rank -> {
+ *     MoeLayer layer = rank.layer();
+ *     rank.checkStep(layer, model.redraw(RoutingKind.SKEWED, 2)); // load, dispatch, experts, combine, verify
+ *     rank.checkStep(layer, model, tokens -> myServer.step(layer.buffers(), tokens, rank.stream()));
+ * });
+ * }
+ *
+ * <ul>
+ * <li><b>Ranks</b>: {@link io.nccl4j.testing.MoeRank} makes communicator, stream, group and layers, and closes them
+ * <li><b>The layer</b>: {@link io.nccl4j.testing.MoeLayer} loads a batch, enqueues it eagerly or captured, and
+ * verifies; {@link io.nccl4j.testing.LayerKind} is its algorithm and layout, {@link io.nccl4j.testing.LayerCalls} its
+ * explicit calls, {@link io.nccl4j.testing.LayerTensors} tensors for them that are not of {@link
+ * io.nccl4j.ep.EpBuffers}, {@link io.nccl4j.testing.HostMirror} the host's side of one
+ * <li><b>Routing</b> is drawn, skewed or given: {@link io.nccl4j.oracle.RoutingKind}, {@link
+ * io.nccl4j.oracle.EpCase#of}, {@link io.nccl4j.testing.MoeLayer#load(io.nccl4j.oracle.GlobalInputs,
+ * io.nccl4j.cuda.CudaStream)}
+ * <li><b>Experts</b>: {@link io.nccl4j.testing.ExpertFunction} on values, {@link io.nccl4j.testing.RowFunction} on
+ * bytes; {@code experts} of the layer runs them in stream order, also in a capture
+ * <li><b>What is right</b>: {@link io.nccl4j.testing.LayerOracle}
+ * </ul>
  */
 @NullMarked
 package io.nccl4j.testing;
