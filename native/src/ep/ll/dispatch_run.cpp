@@ -29,8 +29,9 @@ cudaError_t LlDispatch::checkSent(WorkContext& context) const {
     check.elements("expert_counters", expertCounters, shape.local());
   }
   if (check.error() != cudaSuccess) return check.error();
-  if (shape.experts >= 2) return cudaSuccess;
-  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the kernel needs two thread blocks, hence two experts",
+  if (shape.experts > group->warpGroups()) return cudaSuccess;
+  return context.fail(cudaErrorLaunchFailure,
+                      "%s on rank %d: the kernel needs two thread blocks, hence two experts on two multiprocessors",
                       launch.function, group->rank);
 }
 

@@ -1,13 +1,23 @@
 package io.nccl4j.ep;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.bindings.ncclep.ncclEpAllocConfig_t;
-import io.nccl4j.bindings.ncclep.ncclEpAllocFn_t;
-import io.nccl4j.bindings.ncclep.ncclEpFreeFn_t;
+import io.nccl4j.cuda.CudaDevice;
+import io.nccl4j.cuda.DeviceMemory;
 import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.MethodType;
+import java.util.Arrays;
+import java.util.Collections;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
@@ -22,6 +32,8 @@ import org.slf4j.LoggerFactory;
 final class AllocatorHooks {
     private static final Logger LOG = LoggerFactory.getLogger("io.nccl4j.ep");
     private static final int ALIGNMENT = 256;
+    private static final MethodHandle ALLOCATE = hook("allocate", 3);
+    private static final MethodHandle FREE = hook("free", 2);
 
     private final EpAllocator allocator;
     private final Set<Long> ours = ConcurrentHashMap.newKeySet();
@@ -33,21 +45,63 @@ final class AllocatorHooks {
 
     /** Writes the hooks into the group's configuration; they live as long as {@code arena}. */
     void encode(MemorySegment config, Arena arena) {
-        ncclEpAllocConfig_t.alloc_fn(config, ncclEpAllocFn_t.allocate(this::allocate, arena));
-        ncclEpAllocConfig_t.free_fn(config, ncclEpFreeFn_t.allocate(this::free, arena));
+        ncclEpAllocConfig_t.alloc_fn(config, stub(ALLOCATE, arena));
+        ncclEpAllocConfig_t.free_fn(config, stub(FREE, arena));
         ncclEpAllocConfig_t.context(config, MemorySegment.NULL);
     }
 
-    private int allocate(MemorySegment out, long bytes, MemorySegment context) {
+    /** Takes addresses as numbers: a segment would be allocated outside of the guard. */
+    private MemorySegment stub(MethodHandle hook, Arena arena) {
+        MethodHandle bound = hook.bindTo(this);
+        Class<?>[] parameters = bound.type().parameterArray();
+        MemoryLayout[] longs = new MemoryLayout[parameters.length];
+        Arrays.fill(longs, JAVA_LONG);
+        return Linker.nativeLinker().upcallStub(bound, FunctionDescriptor.of(JAVA_INT, longs), arena);
+    }
+
+    private static MethodHandle hook(String name, int parameters) {
         try {
-            MemorySegment target = out.reinterpret(ADDRESS.byteSize());
+            return MethodHandles.lookup().findVirtual(AllocatorHooks.class, name,
+                    MethodType.methodType(int.class, Collections.nCopies(parameters, long.class)));
+        } catch (ReflectiveOperationException e) {
+            throw new AssertionError(e);
+        }
+    }
+
+    /**
+     * Memory for a handle, asked for from here: what the allocator throws is the caller's exception at once.
+     *
+     * @throws IllegalStateException if the allocator throws, or gives an address that cannot be
+     */
+    DeviceMemory allocate(CudaDevice device, long bytes) {
+        try {
+            return DeviceMemory.adopt(checked(allocator.allocate(bytes), bytes), bytes, device, this::giveBack);
+        } catch (Throwable e) {
+            throw thrown(e);
+        }
+    }
+
+    private void giveBack(long address) {
+        try {
+            allocator.free(address);
+        } catch (Throwable e) {
+            throw thrown(e);
+        }
+    }
+
+    private static long checked(long address, long bytes) {
+        if (address == 0 || address % ALIGNMENT != 0) {
+            throw new IllegalStateException("address 0x" + Long.toHexString(address) + " for " + bytes
+                    + " bytes: must be a multiple of " + ALIGNMENT + ", not NULL");
+        }
+        return address;
+    }
+
+    private int allocate(long out, long bytes, long context) {
+        try {
+            MemorySegment target = MemorySegment.ofAddress(out).reinterpret(ADDRESS.byteSize());
             try {
-                long address = allocator.allocate(bytes);
-                if (address == 0 || address % ALIGNMENT != 0) {
-                    throw new IllegalStateException("address 0x" + Long.toHexString(address) + " for " + bytes
-                            + " bytes: must be a multiple of " + ALIGNMENT + ", not NULL");
-                }
-                target.set(ADDRESS, 0, MemorySegment.ofAddress(address));
+                target.set(ADDRESS, 0, MemorySegment.ofAddress(checked(allocator.allocate(bytes), bytes)));
                 return 0;
             } catch (Throwable e) {
                 keep(e);
@@ -63,12 +117,12 @@ final class AllocatorHooks {
         }
     }
 
-    private int free(MemorySegment address, MemorySegment context) {
+    private int free(long address, long context) {
         try {
-            if (ours.remove(address.address())) {
-                return CudaRuntime.cudaFree(address);
+            if (ours.remove(address)) {
+                return CudaRuntime.cudaFree(MemorySegment.ofAddress(address));
             }
-            allocator.free(address.address());
+            allocator.free(address);
         } catch (Throwable e) {
             keep(e);
         }
@@ -95,7 +149,11 @@ final class AllocatorHooks {
         Throwable e = failure;
         if (e != null) {
             failure = null;
-            throw new IllegalStateException("the allocator of the EP group threw " + e, e);
+            throw thrown(e);
         }
+    }
+
+    private static IllegalStateException thrown(Throwable e) {
+        return new IllegalStateException("the allocator of the EP group threw " + e, e);
     }
 }

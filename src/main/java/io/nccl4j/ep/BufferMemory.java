@@ -48,6 +48,9 @@ final class BufferMemory {
             long shared = Stream.of(dispatch.received(), dispatch.receivedScales(), combine.outputs())
                     .mapToLong(BufferMemory::windowBytes).reduce(0, (a, b) -> SizeFormulas.sum("window bytes", a, b));
             if (shared > 0) {
+                // A rank that has no room must not leave the others waiting for it to register.
+                MemoryRequest.of(communicator, shapes.totalBytes(), 0, "buffers for " + dispatch.received())
+                        .checkOnAllRanks(communicator, "EpHandle.allocateBuffers", communicator.limit());
                 DeviceMemory memory = communicator.allocate(shared);
                 memories.add(memory);
                 window = communicator.register(memory);

@@ -2,7 +2,6 @@ package io.nccl4j.ep;
 
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.DeviceAttribute;
-import io.nccl4j.cuda.MemoryInfo;
 
 /**
  * The facts about a device that the rules need.
@@ -10,22 +9,17 @@ import io.nccl4j.cuda.MemoryInfo;
  * @param sms multiprocessors
  * @param computeCapability times ten
  * @param sharedMemoryBytes that a block may have
- * @param freeBytes of memory when it was asked
- * @param totalBytes of memory
  */
-record DeviceLimits(int sms, int computeCapability, int sharedMemoryBytes, long freeBytes, long totalBytes) {
+record DeviceLimits(int sms, int computeCapability, int sharedMemoryBytes) {
 
     /** For sizes, which do not depend on the device. */
-    static final DeviceLimits ANY = new DeviceLimits(Integer.MAX_VALUE, 100, Integer.MAX_VALUE, Long.MAX_VALUE,
-            Long.MAX_VALUE);
+    static final DeviceLimits ANY = new DeviceLimits(Integer.MAX_VALUE, 100, Integer.MAX_VALUE);
 
     static DeviceLimits of(CudaDevice device) {
-        MemoryInfo memory = device.memoryInfo();
         return new DeviceLimits(device.attribute(DeviceAttribute.MULTIPROCESSORS),
                 10 * device.attribute(DeviceAttribute.COMPUTE_CAPABILITY_MAJOR)
                         + device.attribute(DeviceAttribute.COMPUTE_CAPABILITY_MINOR),
-                device.attribute(DeviceAttribute.MAX_SHARED_MEMORY_PER_BLOCK_BYTES), memory.freeBytes(),
-                memory.totalBytes());
+                device.attribute(DeviceAttribute.MAX_SHARED_MEMORY_PER_BLOCK_BYTES));
     }
 
     /** Whether there are 4-bit floats. */

@@ -2,12 +2,12 @@ package io.nccl4j.ep;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
-import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import io.nccl4j.NativeObject;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.cuda.CudaDevice;
+import io.nccl4j.cuda.CudaException;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.CaptureScope;
@@ -44,6 +44,8 @@ import org.slf4j.LoggerFactory;
 public final class EpGroup extends NativeObject {
     private static final Logger LOG = LoggerFactory.getLogger(EpGroup.class);
     private static final int NEVER = -1;
+    /** Above what was measured on an H200: 38 MiB with the first group of a process, 1 to 9 MiB with later ones. */
+    private static final long DRIVER_BYTES = 48L << 20;
 
     private final Communicator communicator;
     private final CudaDevice device;
@@ -60,6 +62,7 @@ public final class EpGroup extends NativeObject {
     private final GroupState state = new GroupState();
     private final RdmaBuffer rdmaBuffer;
     private final GroupMask mask;
+    private final HandleMemory<EpHandle> handleMemory;
     private final List<EpHandle> handles = new ArrayList<>();
     private final List<HandleShape> shapes = new ArrayList<>();
     private DeviceThread owner = DeviceThread.here();
@@ -78,16 +81,19 @@ public final class EpGroup extends NativeObject {
         this.arena = arena;
         this.rdmaBuffer = new RdmaBuffer(config, sizing);
         this.mask = new GroupMask(this, communicator, config.hasMask(), state, rdmaBuffer);
+        this.handleMemory = new HandleMemory<>(this, communicator, config, hooks, handles, EpHandle::memory);
         Ownership.of(this).onClose(this::checkClose, this::release);
     }
 
     /**
      * Creates the group, {@code ncclEpCreateGroup}. Collective, with the communicator's limit. Makes the device current
-     * for this thread and leaves it so.
+     * for this thread and leaves it so. The ranks compare their configurations first, and the memory that their devices
+     * have free, so that all are refused alike.
      *
      * @param communicator a blocking one
-     * @throws IllegalArgumentException if the configuration does not suit the communicator, the device or the library
-     * @throws IllegalStateException if the device has too little memory free for it
+     * @throws IllegalArgumentException if the configuration does not suit the communicator, the device or the library,
+     *     or is not the same on all ranks
+     * @throws IllegalStateException if the device of a rank has too little memory free for it
      * @throws WaitTimeoutException if another rank does not create the group in time
      * @throws NcclException if the library refuses
      */
@@ -103,13 +109,18 @@ public final class EpGroup extends NativeObject {
         checkConfig(config, ranks, limits);
         EpSizing sizing = EpSizing.of(config, ranks);
         HotCalls.link();
-        Arena arena = Arena.ofShared();
+        Deadline deadline = Deadline.after(communicator.limit());
         EpAllocator allocator = config.allocator();
+        boolean ownAllocator = allocator != null || config.allocateFunction() != 0;
+        MemoryRequest.of(communicator, sizing.groupBytes() - (ownAllocator ? SizeFormulas.WORKSPACE_BYTES : 0),
+                DRIVER_BYTES, config.shape().common())
+                .checkOnAllRanks(communicator, "EpGroup.create", deadline.remaining());
+        Arena arena = Arena.ofShared();
         AllocatorHooks hooks = allocator == null ? null : new AllocatorHooks(allocator);
         MemorySegment struct = GroupStruct.encode(config, sizing, hooks, arena);
         // The thread leaves here with the device that the library's own call would have left.
         device.makeCurrent();
-        long address = createNatively(communicator, struct, arena);
+        long address = createNatively(communicator, struct, arena, deadline);
         EpGroup group = new EpGroup(address, communicator, config, limits, hooks, arena);
         group.undoIfAllocatorFailed();
         LifecycleEvent.emit("create", group.toString());
@@ -127,9 +138,10 @@ public final class EpGroup extends NativeObject {
         violations.refuse();
     }
 
-    private static long createNatively(Communicator communicator, MemorySegment config, Arena arena) {
+    private static long createNatively(Communicator communicator, MemorySegment config, Arena arena,
+            Deadline deadline) {
         try {
-            return communicator.callCollectively("ncclEpCreateGroup", communicator.limit(), () -> {
+            return communicator.callCollectively("ncclEpCreateGroup", deadline.remaining(), () -> {
                 MemorySegment out = arena.allocate(ADDRESS);
                 int status = NcclEp.ncclEpCreateGroup(out, MemorySegment.ofAddress(communicator.address()), config);
                 if (status != 0) {
@@ -195,45 +207,44 @@ public final class EpGroup extends NativeObject {
 
     /**
      * A handle, {@code ncclEpInitHandle}. Not collective, unless the group's RDMA buffer {@link
-     * EpGroupConfig.Builder#growingRdmaBuffer() grows}.
+     * EpGroupConfig.Builder#growingRdmaBuffer() grows}. The memory of its state is allocated here, unless the caller
+     * gives some, and belongs to the handle.
      *
      * @throws IllegalArgumentException if the group cannot have such a handle
-     * @throws IllegalStateException on a thread that the group does not belong to, or during a capture
+     * @throws IllegalStateException on a thread that the group does not belong to, during a capture, or if the RDMA
+     *     buffer must grow and the device of a rank has too little memory free
+     * @throws CudaException if there is not enough memory for its state
      */
     public EpHandle createHandle(Layout layout, int topK, HandleConfig handleConfig) {
         HandleShape shape = checkedShape("EpGroup.createHandle", layout, topK, handleConfig);
-        DeviceMemory memory = handleConfig.memory();
-        if (memory != null) {
-            checkHandleMemory(memory, shape);
+        DeviceMemory given = handleConfig.memory();
+        if (given != null) {
+            checkDevice(given, given.device());
+            handleMemory.check(given, shape);
         }
-        EpTensor block = memory == null ? null : EpTensor.of(memory, DataType.UINT8, memory.byteSize());
         boolean grows = rdmaBuffer.mustGrow(shape);
         Rule.SEND_PENDING.refuseIf(grows && state.isPending(),
                 "a handle for which the RDMA buffer must grow while a send half is pending (%s): complete it first",
                 state);
+        Deadline deadline = Deadline.after(communicator.limit());
+        if (grows) {
+            MemoryRequest.of(communicator, rdmaBuffer.growth(shape), 0, HandleMemory.describe(shape))
+                    .checkOnAllRanks(communicator, "EpGroup.createHandle", deadline.remaining());
+        }
+        return given == null
+                ? handleMemory.own(shape, made -> createHandle(shape, made, grows, deadline))
+                : createHandle(shape, given, grows, deadline);
+    }
+
+    private EpHandle createHandle(HandleShape shape, @Nullable DeviceMemory memory, boolean grows, Deadline deadline) {
+        EpTensor block = memory == null ? null : EpTensor.of(memory, DataType.UINT8, memory.byteSize());
         long address = grows
-                ? communicator.callCollectively("ncclEpInitHandle", communicator.limit(), () -> init(shape, block))
+                ? communicator.callCollectively("ncclEpInitHandle", deadline.remaining(), () -> init(shape, block))
                 : init(shape, block);
         if (grows) {
             rdmaBuffer.grew(shape);
         }
         return created(address, shape, memory);
-    }
-
-    private void checkHandleMemory(DeviceMemory memory, HandleShape shape) {
-        checkDevice(memory, memory.device());
-        TensorShape block = block(memory);
-        HandleRules.checkMemory(block, handleMemoryBytes(shape.layout(), shape.topK()));
-        for (EpHandle other : handles) {
-            DeviceMemory used = other.memory();
-            if (used != null) {
-                HandleRules.checkApart(block, block(used), other.toString());
-            }
-        }
-    }
-
-    private static TensorShape block(DeviceMemory memory) {
-        return new TensorShape(DataType.UINT8, memory.address(), false, memory.byteSize());
     }
 
     private long init(HandleShape shape, @Nullable EpTensor block) {
@@ -265,9 +276,10 @@ public final class EpGroup extends NativeObject {
                 "handle memory of the caller: create the handle without a routing, then update it");
         checkCall(stream);
         checkUpdate(shape, topkIdx, info);
-        if (rdmaBuffer.mustGrow(shape)) {
+        if (hooks != null || rdmaBuffer.mustGrow(shape)) {
             return createAndUpdate(shape, topkIdx, info, stream);
         }
+        handleMemory.checkRoom(shape);
         long address;
         try (Arena confined = Arena.ofConfined()) {
             MemorySegment out = confined.allocate(ADDRESS);
@@ -282,7 +294,10 @@ public final class EpGroup extends NativeObject {
         return handle;
     }
 
-    /** The two calls of the C function, so that the collective part of the first has its limit. */
+    /**
+     * The two calls of the C function, so that the collective part of the first has its limit, and what an allocator
+     * throws is thrown at once.
+     */
     private EpHandle createAndUpdate(HandleShape shape, EpTensor topkIdx, @Nullable LayoutInfo info,
             CudaStream stream) {
         EpHandle handle = createHandle(shape.layout(), shape.topK(),
@@ -351,16 +366,7 @@ public final class EpGroup extends NativeObject {
      */
     public long handleMemoryBytes(Layout layout, int topK) {
         checkUse();
-        shape(layout, topK, 0);
-        try (Arena confined = Arena.ofConfined()) {
-            MemorySegment out = confined.allocate(JAVA_LONG);
-            int status = NcclEp.ncclEpHandleMemSize(segment(), layout.code(), HandleConfig.encode(0, confined), out,
-                    topK);
-            if (status != 0) {
-                throw failed("ncclEpHandleMemSize", status);
-            }
-            return out.get(JAVA_LONG, 0);
-        }
+        return handleMemory.bytes(shape(layout, topK, 0));
     }
 
     /** Its configuration. */

@@ -338,6 +338,7 @@ public final class EpHandle extends NativeObject {
      * different recipes too.
      *
      * @throws IllegalArgumentException if the group cannot move such rows; names all that is wrong
+     * @throws IllegalStateException high throughput: if the device of a rank has too little memory free
      * @throws CudaException if there is not enough memory; nothing stays allocated then
      */
     public EpBuffers allocateBuffers(BufferConfig config) {

@@ -4,11 +4,11 @@ import java.time.Duration;
 
 /** The rules for the configuration of a group: A.2 of the semantics. */
 final class GroupRules {
-    /** Above what was measured on an H200: 38 MiB with the first group of a process, 1 to 9 MiB with later ones. */
-    private static final long DRIVER_BYTES = 48L << 20;
     private static final int LL_EXPERTS_PER_SM = 14;
     /** Rows of one rank for one destination that the completion counter of low latency can tell apart. */
     private static final int LL_MAX_TOKENS = 16_383;
+    /** Of its kernels: one prepares, the others send. */
+    private static final int LL_BLOCKS = 2;
     private static final int HT_MAX_SMS = 16;
     private static final int VECTOR_BYTES = 16;
     private static final long UNSIGNED_INT_MAX = 0xffff_ffffL;
@@ -84,17 +84,13 @@ final class GroupRules {
                 "%d experts on %d ranks: must be a multiple of the number of ranks; the next number that works is %d",
                 c.experts(), ranks, padded);
         v.addIf(Rule.SMS, c.maxSms() > device.sms(), "maxSms is %d: the device has %d", c.maxSms(), device.sms());
-        if (c.experts() % ranks == 0) {
-            long needed = SizeFormulas.groupBytes(c, ranks);
-            v.addIf(Rule.DEVICE_MEMORY, needed > device.freeBytes() - DRIVER_BYTES,
-                    "the group takes %d bytes of device memory, and the driver up to %d for it: the device has %d of "
-                            + "%d free; fewer maxTokensPerRank, or RANK_MAJOR instead of EXPERT_MAJOR, take less",
-                    needed, DRIVER_BYTES, device.freeBytes(), device.totalBytes());
-        }
         if (c.algorithm() == Algorithm.LOW_LATENCY) {
             int sms = c.maxSms() > 0 ? c.maxSms() : device.sms();
-            v.addIf(Rule.LL_EXPERTS_PER_SM, Math.ceilDiv(c.experts(), sms) > LL_EXPERTS_PER_SM,
-                    "%d experts on %d SMs: at most %d per SM", c.experts(), sms, LL_EXPERTS_PER_SM);
+            int perSm = Math.ceilDiv(c.experts(), sms);
+            v.addIf(Rule.LL_EXPERTS_PER_SM, perSm > LL_EXPERTS_PER_SM, "%d experts on %d SMs: at most %d per SM",
+                    c.experts(), sms, LL_EXPERTS_PER_SM);
+            v.addIf(Rule.LL_BLOCKS, perSm > 0 && Math.ceilDiv(c.experts(), perSm) < LL_BLOCKS,
+                    "%d experts on %d SMs: a low-latency group needs %d of each", c.experts(), sms, LL_BLOCKS);
             return;
         }
         v.addIf(Rule.HT_SMS, c.maxSms() > HT_MAX_SMS, "maxSms is %d: a high-throughput group can use at most %d",

@@ -30,6 +30,17 @@ record GroupShape(Algorithm algorithm, int experts, int maxTokensPerRank, int ma
         int queuePairs, int channels, boolean hasMask, @Nullable Duration timeout, ZeroCopy zeroCopy,
         OverflowPolicy overflow) {
 
+    /** What must be the same on all ranks; nothing in the library compares it. */
+    String common() {
+        return algorithm + " with " + experts + " experts, maxTokensPerRank " + maxTokensPerRank + ", maxTokenBytes "
+                + maxTokenBytes + ", layout " + layout + ", topK " + topK + ", alignment " + alignment
+                + (isLowLatency()
+                        ? ", " + (isGrowing ? "a growing buffer" : "rdmaBufferBytes " + rdmaBufferBytes)
+                        : ", " + (isEager ? "eager" : "maxReceiveRows " + receiveRows) + ", mode "
+                                + ExpertMajorMode.of(zeroCopy) + ", overflow " + overflow)
+                + ", zeroCopy " + zeroCopy + (hasMask ? ", with masks" : "");
+    }
+
     boolean isLowLatency() {
         return algorithm == Algorithm.LOW_LATENCY;
     }

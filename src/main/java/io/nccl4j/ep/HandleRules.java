@@ -8,6 +8,9 @@ final class HandleRules {
     private static final int HT_EM_MAX_LOCAL_EXPERTS = 256;
     /** Rows whose numbers fit beside the other fields of a slot map. */
     private static final int HT_EM_MAX_ROWS = (1 << 22) - 1;
+    /** Ranks whose numbers fit beside the slot in a slot map. */
+    private static final int HT_DUP_MAX_RANKS = 128;
+    private static final int HT_DUP_MAX_EXPERTS = 8;
     private static final int WARPS_PER_BLOCK = 32;
     private static final int MEMORY_ALIGNMENT = 256;
 
@@ -78,6 +81,13 @@ final class HandleRules {
         v.addIf(Rule.EM_ROWS, s.receiveRows() > HT_EM_MAX_ROWS,
                 "the receive budget is %d rows: EXPERT_MAJOR in mode %s can number at most %d", s.receiveRows(),
                 s.mode(), HT_EM_MAX_ROWS);
+        v.addIf(Rule.DUP_RANKS, s.ranks() > HT_DUP_MAX_RANKS, "%d ranks: EXPERT_MAJOR in mode %s can number at most %d",
+                s.ranks(), s.mode(), HT_DUP_MAX_RANKS);
+        int together = Math.min(s.topK(), s.localExperts());
+        v.addIf(Rule.DUP_EXPERTS, s.mode() == ExpertMajorMode.LOCAL_DUP && together > HT_DUP_MAX_EXPERTS,
+                "topK %d with %d experts per rank: mode %s adds the rows of at most %d experts that a token has on one "
+                        + "rank, and there can be %d",
+                s.topK(), s.localExperts(), s.mode(), HT_DUP_MAX_EXPERTS, together);
         v.addIf(Rule.HT_TOKENS_BY_FOUR, (long) c.maxTokensPerRank() * s.topK() % 4 != 0,
                 "maxTokensPerRank %d times topK %d: mode %s needs a multiple of 4", c.maxTokensPerRank(), s.topK(),
                 s.mode());

@@ -119,6 +119,7 @@ record LayerTensors(TensorShape routing, Dispatch dispatch, Counters counters, C
                 .of(routing, dispatch.tokens, dispatch.scales, weights(), dispatch.received, dispatch.receivedWeights,
                         dispatch.receivedIndices, dispatch.receivedScales, combine.outputs, combine.scales,
                         combine.combined, counters.experts, counters.sourceRanks, counters.offsets, counters.total)
-                .filter(Objects::nonNull).mapToLong(TensorShape::bytes).reduce(0, Math::addExact);
+                .filter(Objects::nonNull).mapToLong(TensorShape::bytes)
+                .reduce(0, (a, b) -> SizeFormulas.sum("bytes of buffers", a, b));
     }
 }

@@ -37,6 +37,11 @@ final class RdmaBuffer {
         return growing && sizing.rdmaBufferBytes(shape.layout(), shape.topK()) > bytes;
     }
 
+    /** Bytes by which it must grow for a handle: the present one is freed first. */
+    long growth(HandleShape shape) {
+        return sizing.rdmaBufferBytes(shape.layout(), shape.topK()) - bytes;
+    }
+
     /** The library has grown it. */
     void grew(HandleShape shape) {
         bytes = sizing.rdmaBufferBytes(shape.layout(), shape.topK());

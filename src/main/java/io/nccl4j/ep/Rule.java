@@ -19,8 +19,10 @@ enum Rule {
     TENSOR_ROWS(Kind.ARGUMENT),
     /** Appendix E: rows start at multiples of 16 bytes, other tensors at multiples of their element. */
     ADDRESS(Kind.ARGUMENT),
-    /** 3.1, appendix E: the device has room for a group; without, the library ends the process. */
+    /** 3.1, appendix E: every rank's device has room for what is made; without, the library ends the process. */
     DEVICE_MEMORY(Kind.STATE),
+    /** A.2, C24: ranks that make a group together have the same configuration, which the library does not compare. */
+    SAME_ON_ALL_RANKS(Kind.ARGUMENT),
     /** A.8: streams, memory and windows belong to the device of the group. */
     DEVICE(Kind.ARGUMENT),
 
@@ -46,6 +48,8 @@ enum Rule {
     LL_TOKENS(Kind.ARGUMENT),
     /** A.2, 3.4: a low-latency SM serves at most 14 experts. */
     LL_EXPERTS_PER_SM(Kind.ARGUMENT),
+    /** 5.2: the kernels of low latency need two thread blocks, hence two experts and two SMs. */
+    LL_BLOCKS(Kind.ARGUMENT),
     /** A.2: high throughput moves expert maps in words of four. */
     HT_EXPERTS_BY_FOUR(Kind.ARGUMENT),
     /** A.2: high throughput moves slot maps in words of four. */
@@ -77,6 +81,10 @@ enum Rule {
     EM_EXPERTS(Kind.ARGUMENT),
     /** 3.3: slot maps of the modes that duplicate rows number less than 2^22 rows. */
     EM_ROWS(Kind.ARGUMENT),
+    /** 3.3: slot maps of the modes that duplicate rows number 128 ranks. */
+    DUP_RANKS(Kind.ARGUMENT),
+    /** 5.10: the mode that copies rows on the receiver adds at most eight of a token. */
+    DUP_EXPERTS(Kind.ARGUMENT),
     /** A.3, 4.3: caller-owned handle memory is large enough and aligned. */
     HANDLE_MEMORY(Kind.ARGUMENT),
 

@@ -45,6 +45,7 @@ public final class Communicator extends NativeObject {
     private final @Nullable Bootstrap bootstrap;
     private final Collectives collectives = new Collectives(this);
     private final CommunicatorState state;
+    private final HostExchange exchange;
     private final int rank;
     private final int size;
 
@@ -58,6 +59,7 @@ public final class Communicator extends NativeObject {
         this.state = new CommunicatorState(device);
         this.rank = rank;
         this.size = size;
+        this.exchange = new HostExchange(device, size);
         Ownership.of(this).onClose(this::checkClose, this::release);
     }
 
@@ -342,6 +344,25 @@ public final class Communicator extends NativeObject {
     }
 
     /**
+     * Gives every rank what all of them have given, by rank: a few bytes of the host, {@code ncclAllGather}. Collective.
+     * Waits for the other ranks as {@link #callCollectively} does; one rank alone calls nothing. For packages among
+     * themselves.
+     *
+     * @param call what it is for, for messages
+     * @param mine 1024 bytes at most
+     * @return as many bytes of each rank, or 1024, with zeros behind what it gave
+     * @throws WaitTimeoutException if another rank does not come before {@code longest} is over
+     * @throws IllegalStateException after close, or if a rank has gone
+     * @throws NcclException if NCCL refuses
+     */
+    public byte[][] exchange(String call, Duration longest, byte[] mine) {
+        return size == 1
+                ? new byte[][]{mine}
+                : callCollectively("the exchange before " + call, longest,
+                        () -> exchange.run(address(), mine, this::check));
+    }
+
+    /**
      * The exception for what a call on this communicator answered. Looks whether the communicator or its device have
      * failed for good, and remembers that. To be called on the thread that made the call.
      *
@@ -479,6 +500,9 @@ public final class Communicator extends NativeObject {
     }
 
     private void release(long released, Deadline deadline) {
+        String lost = state.lost();
+        // What a lost one has under way does not end.
+        exchange.close(lost == null ? deadline : Deadline.after(Duration.ZERO));
         if (!owned || state.isAbandoned()) {
             return;
         }

@@ -8,8 +8,11 @@ import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.nccl.Communicator;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.logging.Handler;
+import java.util.logging.LogRecord;
 import org.junit.jupiter.api.Test;
 
 @EmulatedRanks
@@ -72,6 +75,55 @@ class AllocatorTest {
                 rank.bootstrap().barrier();
             }
         });
+    }
+
+    @Test
+    void h10AFailureIsKeptAlsoIfTheLoggerFails(EmulatedCluster cluster) {
+        java.util.logging.Logger log = java.util.logging.Logger.getLogger("io.nccl4j.ep");
+        Handler broken = new Handler() {
+            @Override
+            public void publish(LogRecord record) {
+                if (log.getName().equals(record.getLoggerName())) {
+                    throw new StackOverflowError("the logger");
+                }
+            }
+
+            @Override
+            public void flush() {
+            }
+
+            @Override
+            public void close() {
+            }
+        };
+        log.addHandler(broken);
+        log.setUseParentHandlers(false);
+        try {
+            cluster.run(rank -> {
+                Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
+                for (Error failure : new Error[]{new OutOfMemoryError("no heap"), new StackOverflowError("deep")}) {
+                    EpAllocator allocator = new EpAllocator() {
+                        @Override
+                        public long allocate(long bytes) {
+                            throw failure;
+                        }
+
+                        @Override
+                        public void free(long address) {
+                            throw failure;
+                        }
+                    };
+                    assertThatThrownBy(() -> EpGroup.create(communicator,
+                            RuleBench.lowLatency(Layout.EXPERT_MAJOR).allocator(allocator).build()))
+                            .hasRootCause(failure);
+                }
+                rank.bootstrap().barrier();
+                communicator.close();
+            });
+        } finally {
+            log.setUseParentHandlers(true);
+            log.removeHandler(broken);
+        }
     }
 
     @Test

@@ -36,6 +36,21 @@ final class HandleBreaches {
                                 .createHandle(Layout.EXPERT_MAJOR, 2, HandleConfig.defaults())),
                 Breach.misuse(Rule.DUP_BUDGET, "a small budget in a duplicating mode", "mode LOCAL_DUP needs 32",
                         b -> b.calls(highThroughput(Layout.EXPERT_MAJOR).maxReceiveRows(16))).with(LOCAL_DUP),
+                Breach.unseen(Rule.TOPK, "topK 33 with EXPERT_MAJOR of high throughput", "can do at most 32",
+                        b -> b.group(highThroughput(Layout.EXPERT_MAJOR).experts(64).topK(33))),
+                Breach.unseen(Rule.RECEIVE_BUDGET, "a default budget that is too small", "give maxReceiveRows",
+                        b -> b.group(highThroughput(Layout.FLAT)).createHandle(Layout.EXPERT_MAJOR, 2,
+                                HandleConfig.defaults())),
+                Breach.unseen(Rule.DUP_EXPERTS, "topK 9 with nine local experts", "at most 8 experts",
+                        b -> b.group(highThroughput(Layout.EXPERT_MAJOR).experts(32).topK(9))).with(LOCAL_DUP),
+                Breach.unseen(Rule.DUP_RANKS, "129 ranks in a duplicating mode", "can number at most 128", b -> {
+                    GroupShape group = highThroughput(Layout.EXPERT_MAJOR).experts(129 * 4).build().shape();
+                    Violations violations = new Violations();
+                    HandleRules.checkShape(
+                            HandleShape.of(group, 129, Layout.EXPERT_MAJOR, 2, 0, DeviceLimits.of(b.rank.device())),
+                            violations);
+                    violations.refuse();
+                }).with(LOCAL_DUP),
                 Breach.misuse(Rule.ALIGNMENT, "an alignment of 3", "must be a power of two",
                         b -> b.group(highThroughput(Layout.EXPERT_MAJOR).maxReceiveRows(64))
                                 .createHandle(Layout.EXPERT_MAJOR, 2, HandleConfig.defaults().alignment(3))),

@@ -117,6 +117,18 @@ final class HighThroughputBreaches {
                         }),
                 Breach.misuse(Rule.COMBINE_SHAPE, "fewer combined rows than tokens", "must be [8, 64]",
                         combine(Layout.FLAT, (b, c) -> c.combineOutputs.tokens().rows(7))),
+                Breach.misuse(Rule.COMBINE_SHAPE, "experts' outputs of three dimensions", "must be [rows, hidden]",
+                        combine(Layout.FLAT,
+                                (b, c) -> c.combineInputs = CombineInputs
+                                        .of(b.tensor(DataType.BFLOAT16, 16, 1, HT_HIDDEN)))),
+                Breach.misuse(Rule.HT_DIRECTION, "gradients of another shape",
+                        "the backward pass needs FLOAT32 [16, 2]", combine(Layout.FLAT, (b, c) -> {
+                            c.combineInputs = CombineInputs.of(c.combineInputs.tokens(),
+                                    b.tensor(DataType.FLOAT32, 16, 1));
+                            c.combineOutputs = CombineOutputs.of(c.combineOutputs.tokens(),
+                                    b.tensor(DataType.FLOAT32, 8, 2));
+                            c.combineConfig = CombineConfig.defaults().direction(PassDirection.BACKWARD);
+                        })),
                 Breach.misuse(Rule.COMBINE_TYPE, "another type combined", "must be of one type", combine(Layout.FLAT,
                         (b, c) -> c.combineOutputs = CombineOutputs.of(b.tensor(DataType.FLOAT16, 8, HT_HIDDEN)))),
                 Breach.misuse(Rule.COMBINE_ROWS, "fewer expert outputs than were received",

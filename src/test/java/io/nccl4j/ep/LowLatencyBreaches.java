@@ -118,6 +118,18 @@ final class LowLatencyBreaches {
                             c.dispatchConfig = DispatchConfig.defaults().sendOnly();
                             c.dispatch();
                         })),
+                Breach.unseen(Rule.SEND_PENDING, "a handle that is closed with a send half pending",
+                        "complete it first", b -> {
+                            RuleBench.Calls c = b.calls(lowLatency(Layout.EXPERT_MAJOR)).update();
+                            c.dispatchConfig = DispatchConfig.defaults().sendOnly();
+                            c.dispatch();
+                            try {
+                                c.handle.close();
+                            } finally {
+                                c.handle.complete();
+                                c.await();
+                            }
+                        }),
                 Breach.unseen(Rule.SEND_CAPTURE, "a send half alone in a graph", "complete it in the same capture",
                         b -> {
                             RuleBench.Calls c = b.calls(lowLatency(Layout.EXPERT_MAJOR)).update();

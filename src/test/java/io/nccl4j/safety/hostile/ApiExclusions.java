@@ -26,7 +26,7 @@ final class ApiExclusions {
             Map.entry("Builder.allocator(long,long,long)", NATIVE_POINTERS),
             Map.entry("DeviceMemory.abandon", PLUMBING), Map.entry("Communicator.callCollectively", PLUMBING),
             Map.entry("Communicator.callAmongSurvivors", PLUMBING), Map.entry("Communicator.failed", PLUMBING),
-            Map.entry("NcclException.of", PLUMBING));
+            Map.entry("Communicator.exchange", PLUMBING), Map.entry("NcclException.of", PLUMBING));
 
     private ApiExclusions() {
     }

@@ -1,0 +1,71 @@
+package io.nccl4j.ep;
+
+import io.nccl4j.cuda.MemoryInfo;
+import io.nccl4j.nccl.Communicator;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.List;
+
+/**
+ * What ranks tell each other before they make something together: how much memory it takes, how much their device has
+ * free, and what they make. So all refuse alike what one of them cannot make; in the library, that one would end its
+ * process, and the others would wait for it.
+ *
+ * @param needed bytes of device memory that it takes
+ * @param spare bytes that the driver and the library may take besides
+ * @param free bytes that the device has free
+ * @param total bytes that the device has
+ * @param what is made; must be the same on all ranks
+ */
+record MemoryRequest(long needed, long spare, long free, long total, String what) {
+    private static final int BYTES = 1024;
+    private static final int TEXT_BYTES = BYTES - 4 * Long.BYTES - Integer.BYTES;
+
+    /** Of this rank, with what its device has free now. */
+    static MemoryRequest of(Communicator communicator, long needed, long spare, String what) {
+        MemoryInfo memory = communicator.device().memoryInfo();
+        return new MemoryRequest(needed, spare, memory.freeBytes(), memory.totalBytes(), what);
+    }
+
+    /**
+     * Refuses on all ranks if one of them has not enough, or makes something else. Collective.
+     *
+     * @param call that follows
+     * @param longest to wait for the other ranks
+     */
+    void checkOnAllRanks(Communicator communicator, String call, Duration longest) {
+        List<MemoryRequest> all = Arrays.stream(communicator.exchange(call, longest, encode()))
+                .map(MemoryRequest::decode).toList();
+        for (int rank = 0; rank < all.size(); rank++) {
+            Rule.SAME_ON_ALL_RANKS.refuseIf(!all.get(rank).what.equals(all.getFirst().what),
+                    "%s: rank 0 asks for %s, rank %d for %s; must be the same", call, all.getFirst().what, rank,
+                    all.get(rank).what);
+        }
+        for (int rank = 0; rank < all.size(); rank++) {
+            all.get(rank).check(call, rank);
+        }
+    }
+
+    /** Refuses on this rank alone, for what is not made together. */
+    void check(String call, int rank) {
+        Rule.DEVICE_MEMORY.refuseIf(needed > free - spare,
+                "%s takes %d bytes of device memory%s: the device of rank %d has %d of %d free; "
+                        + "fewer maxTokensPerRank, or RANK_MAJOR instead of EXPERT_MAJOR, take less",
+                call, needed, spare == 0 ? "" : ", and the driver up to " + spare + " for it", rank, free, total);
+    }
+
+    private byte[] encode() {
+        byte[] text = what.getBytes(StandardCharsets.UTF_8);
+        int length = Math.min(text.length, TEXT_BYTES);
+        return ByteBuffer.allocate(BYTES).putLong(needed).putLong(spare).putLong(free).putLong(total).putInt(length)
+                .put(text, 0, length).array();
+    }
+
+    private static MemoryRequest decode(byte[] given) {
+        ByteBuffer from = ByteBuffer.wrap(given);
+        return new MemoryRequest(from.getLong(), from.getLong(), from.getLong(), from.getLong(),
+                new String(given, from.position() + Integer.BYTES, from.getInt(), StandardCharsets.UTF_8));
+    }
+}

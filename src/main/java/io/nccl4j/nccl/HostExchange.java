@@ -1,0 +1,79 @@
+package io.nccl4j.nccl;
+
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+
+import io.nccl4j.NativeObject;
+import io.nccl4j.bindings.nccl.Nccl;
+import io.nccl4j.cuda.CudaDevice;
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.PinnedMemory;
+import io.nccl4j.internal.Deadline;
+import io.nccl4j.internal.Ownership;
+import java.lang.foreign.MemorySegment;
+import java.util.List;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.function.ObjIntConsumer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * An all-gather of a few bytes of the host on a communicator. Through pinned memory, which NCCL takes like the device's
+ * own, so that it also works where the device has no memory left: that is what ranks have to tell each other here. The
+ * memory and its stream are kept until the communicator is closed: to give them back could wait for other work.
+ */
+final class HostExchange {
+    /** Of each rank. */
+    static final int BYTES = 1024;
+
+    private final List<NativeObject> made = new CopyOnWriteArrayList<>();
+    private volatile @Nullable CudaStream stream;
+    private @Nullable PinnedMemory memory;
+
+    private final CudaDevice device;
+    private final int ranks;
+
+    /** On a communicator of so many ranks. */
+    HostExchange(CudaDevice device, int ranks) {
+        this.device = device;
+        this.ranks = ranks;
+    }
+
+    /**
+     * Waits for all ranks, without a limit: to be called as a collective call of the communicator.
+     *
+     * @param check throws for what the function of this name has answered
+     */
+    synchronized byte[][] run(long communicator, byte[] mine, ObjIntConsumer<String> check) {
+        CudaStream queue = stream;
+        if (queue == null) {
+            queue = CudaStream.create(device);
+            made.add(queue);
+            stream = queue;
+        }
+        PinnedMemory both = memory;
+        if (both == null) {
+            both = PinnedMemory.allocate(device, (1L + ranks) * BYTES);
+            made.add(both);
+            memory = both;
+        }
+        MemorySegment send = both.segment().asSlice(0, BYTES);
+        MemorySegment receive = both.segment().asSlice(BYTES);
+        send.fill((byte) 0).copyFrom(MemorySegment.ofArray(mine));
+        check.accept("ncclAllGather", Nccl.ncclAllGather(send, receive, BYTES, DataType.UINT8.code(),
+                MemorySegment.ofAddress(communicator), MemorySegment.ofAddress(queue.address())));
+        queue.synchronize();
+        byte[][] all = new byte[ranks][];
+        for (int rank = 0; rank < ranks; rank++) {
+            all[rank] = receive.asSlice((long) rank * BYTES, BYTES).toArray(JAVA_BYTE);
+        }
+        return all;
+    }
+
+    /** Gives everything back; what is still in use at the end of the deadline is abandoned. */
+    void close(Deadline deadline) {
+        CudaStream queue = stream;
+        if (queue != null) {
+            queue.bindToCurrentThread();
+        }
+        Ownership.closeAll(made, deadline);
+    }
+}

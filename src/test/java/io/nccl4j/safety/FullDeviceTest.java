@@ -1,0 +1,233 @@
+package io.nccl4j.safety;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.cuda.CudaDevice;
+import io.nccl4j.cuda.CudaException;
+import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.EmulatedRank;
+import io.nccl4j.emulator.Emulator;
+import io.nccl4j.ep.EpGroup;
+import io.nccl4j.ep.EpGroupConfig;
+import io.nccl4j.ep.EpHandle;
+import io.nccl4j.ep.EpSizing;
+import io.nccl4j.ep.HandleConfig;
+import io.nccl4j.ep.Layout;
+import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.CommunicatorOptions;
+import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
+import java.time.Duration;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/**
+ * H1: memory that is not there is an exception, the same on all ranks before something collective, and everything works
+ * once there is memory again. The library would end the process.
+ */
+@EmulatedRanks(2)
+class FullDeviceTest {
+    private static final long DEVICE_BYTES = 256L << 20;
+    private static final int FULL = 1;
+
+    @BeforeEach
+    void limitMemory() {
+        Emulator.options().deviceMemory(DEVICE_BYTES);
+    }
+
+    /** Takes all but so many bytes of a device. */
+    private static DeviceMemory fill(CudaDevice device, long rest) {
+        return DeviceMemory.allocate(device, device.memoryInfo().freeBytes() - rest);
+    }
+
+    private static @Nullable DeviceMemory fillOneRank(EmulatedRank rank, long rest) {
+        return rank.rank() == FULL ? fill(rank.device(), rest) : null;
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerKind.class)
+    void h1AGroupThatOneDeviceCannotHoldIsRefusedOnAllRanks(LayerKind kind, EmulatedCluster cluster) {
+        EpGroupConfig config = kind.config(kind.draw(2, 1)).build();
+        long needed = EpSizing.of(config, 2).groupBytes();
+        cluster.run(rank -> {
+            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
+                for (long rest : new long[]{0, 4096, needed}) {
+                    try (DeviceMemory taken = fillOneRank(rank, rest)) {
+                        assertThatThrownBy(() -> EpGroup.create(communicator, config))
+                                .isInstanceOf(IllegalStateException.class)
+                                .hasMessageContaining("EpGroup.create takes " + needed + " bytes of device memory")
+                                .hasMessageContaining("the device of rank 1 has " + rest + " of " + DEVICE_BYTES);
+                        assertThat(taken == null).isEqualTo(rank.rank() != FULL);
+                    }
+                }
+                rank.bootstrap().barrier();
+                EpGroup.create(communicator, config).close();
+            }
+        });
+    }
+
+    @Test
+    @EmulatedRanks(1)
+    void h1OneRankAsksNobody(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
+                EpGroupConfig config = LayerKind.HT_FLAT.config(LayerKind.HT_FLAT.draw(1, 1)).build();
+                Emulator.logCalls(1000);
+                EpGroup.create(communicator, config).close();
+                assertThat(Emulator.calls()).isNotEmpty().noneMatch(call -> call.function().equals("ncclAllGather"));
+                try (DeviceMemory taken = fill(rank.device(), 4096)) {
+                    assertThatThrownBy(() -> EpGroup.create(communicator, config)).hasMessageContaining("bytes of")
+                            .hasMessageContaining("rank 0 has 4096 of");
+                    assertThat(taken.byteSize()).isPositive();
+                }
+            }
+        });
+    }
+
+    @ParameterizedTest
+    @EnumSource(LayerKind.class)
+    void h1AHandleOnAFullDeviceIsAnException(LayerKind kind, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (MoeRank world = MoeRank.of(rank, kind, kind.draw(2, 2))) {
+                MoeLayer layer = world.layer();
+                try (DeviceMemory taken = fill(rank.device(), 0)) {
+                    assertThat(taken.byteSize()).isPositive();
+                    assertThatThrownBy(() -> world.group().createHandle()).isInstanceOf(CudaException.class)
+                            .hasMessageContaining("cudaMalloc");
+                    assertThatThrownBy(() -> world.group().createHandle(kind.layout(), layer.buffers().routing(), null,
+                            HandleConfig.defaults(), world.stream())).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("EpGroup.createHandle takes");
+                }
+                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 3), world.stream());
+                world.layer().runAndVerify(world.draw(RoutingKind.UNIFORM, 4), world.stream());
+            }
+        });
+    }
+
+    /** The memory of a handle is given back with it. */
+    @ParameterizedTest
+    @EnumSource(LayerKind.class)
+    void h1AHandleTakesOneAllocationAndGivesItBack(LayerKind kind, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (MoeRank world = MoeRank.of(rank, kind, kind.draw(2, 2))) {
+                long before = Emulator.usage(rank.device()).deviceAllocations();
+                long free = rank.device().memoryInfo().freeBytes();
+                try (EpHandle handle = world.group().createHandle()) {
+                    assertThat(Emulator.usage(rank.device()).deviceAllocations()).isEqualTo(before + 1);
+                    assertThat(handle.isClosed()).isFalse();
+                }
+                assertThat(Emulator.usage(rank.device()).deviceAllocations()).isEqualTo(before);
+                assertThat(rank.device().memoryInfo().freeBytes()).isEqualTo(free);
+            }
+        });
+    }
+
+    @Test
+    void h1ABufferThatOneDeviceCannotGrowIsRefusedOnAllRanks(EmulatedCluster cluster) {
+        EpCase model = LayerKind.LL_EXPERT_MAJOR.draw(2, 5);
+        cluster.run(rank -> {
+            try (MoeRank world = MoeRank.of(rank, LayerKind.LL_EXPERT_MAJOR, model,
+                    EpGroupConfig.Builder::growingRdmaBuffer)) {
+                try (DeviceMemory taken = fillOneRank(rank, 4096)) {
+                    assertThatThrownBy(() -> world.group().createHandle()).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("EpGroup.createHandle takes")
+                            .hasMessageContaining("rank 1 has 4096 of");
+                    assertThat(taken == null).isEqualTo(rank.rank() != FULL);
+                }
+                rank.bootstrap().barrier();
+                world.layer().runAndVerify(world.draw(RoutingKind.UNIFORM, 6), world.stream());
+            }
+        });
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"HT_FLAT", "HT_EXPERT_MAJOR"}, value = LayerKind.class)
+    void h1BuffersThatOneDeviceCannotHoldAreRefusedOnAllRanks(LayerKind kind, EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (MoeRank world = MoeRank.of(rank, kind, kind.draw(2, 7));
+                    EpHandle handle = world.group().createHandle()) {
+                try (DeviceMemory taken = fillOneRank(rank, 0)) {
+                    assertThatThrownBy(() -> handle.allocateBuffers(world.rows()))
+                            .isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("EpHandle.allocateBuffers takes")
+                            .hasMessageContaining("rank 1 has 0 of");
+                    assertThat(taken == null).isEqualTo(rank.rank() != FULL);
+                }
+                rank.bootstrap().barrier();
+                handle.allocateBuffers(world.rows()).close();
+            }
+        });
+    }
+
+    /** The library compares nothing but the receive budget, and ends the process if that differs. */
+    @Test
+    void h1RanksThatAskForDifferentThingsAreAllRefused(EmulatedCluster cluster) {
+        EpGroupConfig.Builder flat = EpGroupConfig.highThroughput().experts(8).maxTokenBytes(128).layout(Layout.FLAT)
+                .topK(2);
+        cluster.run(rank -> {
+            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
+                EpGroupConfig mine = flat.maxTokensPerRank(rank.rank() == 0 ? 8 : 16).build();
+                assertThatThrownBy(() -> EpGroup.create(communicator, mine))
+                        .isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("rank 0 asks for HIGH_THROUGHPUT with 8 experts, maxTokensPerRank 8")
+                        .hasMessageContaining("rank 1 for HIGH_THROUGHPUT with 8 experts, maxTokensPerRank 16");
+                rank.bootstrap().barrier();
+                EpGroup.create(communicator, flat.maxTokensPerRank(8).build()).close();
+            }
+        });
+    }
+
+    @Test
+    @EmulatedRanks(value = 2, allowLeaks = true)
+    void h1AnExchangeEndsByTheLimitOfItsCommunicator(EmulatedCluster cluster) {
+        EpGroupConfig config = LayerKind.HT_FLAT.config(LayerKind.HT_FLAT.draw(2, 1)).build();
+        try {
+            cluster.run(rank -> {
+                CommunicatorOptions options = CommunicatorOptions.builder().limit(Duration.ofMillis(500)).build();
+                Communicator communicator = Communicator.init(rank.bootstrap(), rank.device(), options);
+                if (rank.rank() == 0) {
+                    assertThatThrownBy(() -> EpGroup.create(communicator, config))
+                            .isInstanceOf(WaitTimeoutException.class)
+                            .hasMessageContaining("the exchange before EpGroup.create")
+                            .hasMessageMatching("(?s).*has not returned within [45]\\d\\d ms.*");
+                    assertThat(communicator.isUsable()).isFalse();
+                }
+                rank.bootstrap().barrier();
+                // A lost communicator does not wait for what is stuck in it.
+                communicator.close();
+                rank.bootstrap().barrier();
+            });
+        } finally {
+            Emulator.breakWaits("the test is over");
+            CudaDevice.of(0).reset();
+            Emulator.allowWaits();
+        }
+    }
+
+    /** What is left to a device that is full of something else. */
+    @Test
+    @EmulatedRanks(1)
+    void h1EverythingThatAllocatesThrowsOnAFullDevice(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            try (DeviceMemory taken = fill(rank.device(), 0); CudaStream stream = CudaStream.create(rank.device())) {
+                assertThat(taken.byteSize()).isPositive();
+                assertThatThrownBy(() -> DeviceMemory.allocate(rank.device(), 1)).isInstanceOf(CudaException.class);
+                assertThatThrownBy(() -> DeviceMemory.allocateAsync(stream, 1)).isInstanceOf(CudaException.class);
+                try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
+                    assertThatThrownBy(() -> communicator.allocate(4096)).hasMessageContaining("ncclMemAlloc");
+                }
+            }
+        });
+    }
+}
