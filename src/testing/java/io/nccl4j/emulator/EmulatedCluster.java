@@ -58,7 +58,8 @@ public final class EmulatedCluster {
     }
 
     /**
-     * Runs {@code action} on each rank, on a platform thread with the rank's device current, and waits for all.
+     * Runs {@code action} on each rank, on a platform thread with the rank's device current, and waits for all. From
+     * then on misuse is {@link MisuseMode#REPORT reported} in this process.
      *
      * <p>Once a rank has failed, the others have 5 seconds to end by themselves. After that, or when the time limit is
      * reached, every wait among ranks in this process is ended with an error, so that their threads end too.
@@ -75,6 +76,8 @@ public final class EmulatedCluster {
     /** Like {@link #run(RankAction)}, and returns what the ranks give back, by rank. */
     public <T extends @Nullable Object> List<T> call(RankBody<T> body) {
         Emulator.use();
+        // A rank's mistake ends that rank, with the reason, not the process.
+        Emulator.options().misuse(MisuseMode.REPORT);
         int devices = CudaDevice.count();
         if (size > devices && Emulator.options().get("shared_devices").equals("0")) {
             throw new IllegalArgumentException(
