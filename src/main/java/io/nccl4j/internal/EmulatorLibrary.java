@@ -13,6 +13,9 @@ import java.nio.file.attribute.FileAttribute;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.util.List;
 import java.util.Locale;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Finds the emulator's shared library: a file named by property or environment, or the one in the emulator's jar. */
 final class EmulatorLibrary {
@@ -21,6 +24,9 @@ final class EmulatorLibrary {
     private static final String VARIABLE = "NCCL4J_EMULATOR_LIBRARY";
 
     private static final int MOST_ATTEMPTS = 100;
+    private static final Logger LOG = LoggerFactory.getLogger("io.nccl4j.libraries");
+    /** Guarded by the lock of the loader. */
+    private static @Nullable Path extracted;
 
     private EmulatorLibrary() {
     }
@@ -65,12 +71,37 @@ final class EmulatorLibrary {
     private static Path extract(URL url) throws IOException {
         Path folder = privateFolder();
         Path file = folder.resolve(FILE);
-        folder.toFile().deleteOnExit();
-        file.toFile().deleteOnExit();
+        extracted = file;
         try (InputStream in = url.openStream()) {
             Files.copy(in, file, StandardCopyOption.REPLACE_EXISTING);
+        } catch (IOException e) {
+            discard();
+            throw e;
         }
         return file;
+    }
+
+    /** Deletes what was unpacked: once it is loaded, nothing needs the file, which would stay if the JVM is killed. */
+    static void discard() {
+        Path file = extracted;
+        if (file != null) {
+            extracted = null;
+            try {
+                Files.deleteIfExists(file);
+                Files.deleteIfExists(file.getParent());
+            } catch (IOException e) {
+                LOG.warn("cannot delete {}: {}", file, e.toString());
+            }
+        }
+    }
+
+    /** What the linker says of a file, with what to do about a folder from which nothing may be executed. */
+    static String explain(Path file, String linkersWords) {
+        return file + ": " + linkersWords
+                + (linkersWords.contains("failed to map segment")
+                        ? "; its folder is mounted noexec: name another with -Djava.io.tmpdir=<folder>, or unpack "
+                                + FILE + " from the jar and name it with -D" + PROPERTY + "=<file>"
+                        : "");
     }
 
     /**

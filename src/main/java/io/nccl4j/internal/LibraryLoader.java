@@ -107,8 +107,10 @@ public final class LibraryLoader {
         try {
             ProcessLibraries.load(library, EmulatorLibrary.FILE);
         } catch (UnsatisfiedLinkError e) {
-            attempts.add(library + ": " + e.getMessage());
+            attempts.add(EmulatorLibrary.explain(library, String.valueOf(e.getMessage())));
             throw new NativeLibraryException("the emulator does not load", attempts);
+        } finally {
+            EmulatorLibrary.discard();
         }
         return library.toString();
     }

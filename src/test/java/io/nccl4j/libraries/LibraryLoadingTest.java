@@ -12,6 +12,9 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
+import java.util.zip.Deflater;
+import java.util.zip.ZipEntry;
+import java.util.zip.ZipOutputStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.slf4j.Logger;
@@ -76,6 +79,48 @@ class LibraryLoadingTest {
         assertThat(outcome.lines).contains("devices: 64");
     }
 
+    /** As in a JVM that is killed: nothing is left to be deleted at its end. */
+    @Test
+    void u5TheEmulatorOfAJarLeavesNoFileOnceItIsLoaded() throws Exception {
+        Path jar = folder.resolve("emulator.jar");
+        Path tests = Path.of("target", "test-classes");
+        try (ZipOutputStream out = new ZipOutputStream(Files.newOutputStream(jar))) {
+            out.setLevel(Deflater.NO_COMPRESSION);
+            for (String entry : List.of("io/nccl4j/libraries/LibraryProbe.class",
+                    Path.of(System.getProperty("nccl4j.emulator.library")).getParent().getFileName()
+                            + "/libnccl4j_emulator.so")) {
+                out.putNextEntry(new ZipEntry(entry));
+                Files.copy(tests.resolve(entry), out);
+                out.closeEntry();
+            }
+        }
+        Path temporary = Files.createDirectory(folder.resolve("tmp"));
+        Outcome outcome = run(LibraryProbe.class,
+                List.of("--enable-native-access=ALL-UNNAMED", "-Dnccl4j.backend=emulator",
+                        "-Djava.io.tmpdir=" + temporary),
+                Stream.of(locationOf(NativeLibraries.class), jar, locationOf(Logger.class)).map(Path::toString)
+                        .collect(Collectors.joining(File.pathSeparator)));
+        assertThat(outcome.lines).contains("devices: 64", "temporary files: []");
+        assertThat(outcome.all()).contains(temporary + "/nccl4j-");
+        assertThat(temporary).isEmptyDirectory();
+    }
+
+    /** As NVIDIA's wheels lie in site-packages; the emulator's file stands in for all three. */
+    @Test
+    void u7ThePackagesOfPythonAreFound() throws Exception {
+        Path emulator = Path.of(System.getProperty("nccl4j.emulator.library"));
+        List<String> files = List.of("nvidia/cu13/lib/libcudart.so.13", "nvidia/nccl/lib/libnccl.so.2",
+                "nccl/ep/lib/libnccl_ep.so.0");
+        for (String file : files) {
+            Path link = folder.resolve(file);
+            Files.createDirectories(link.getParent());
+            Files.createSymbolicLink(link, emulator);
+        }
+        Outcome outcome = probe("-Dnccl4j.library.path=" + folder);
+        assertThat(outcome.lines).contains("backend: NATIVE", "devices: 64", "available: true");
+        assertThat(outcome.all()).contains(files.stream().map(folder::resolve).map(Path::toString).toList());
+    }
+
     @Test
     void theNativeAccessFlagIsNamedWhenItIsMissing() throws Exception {
         Outcome outcome = run(LibraryProbe.class, List.of("--illegal-native-access=deny", "-Dnccl4j.backend=emulator"));
@@ -95,10 +140,15 @@ class LibraryLoadingTest {
     }
 
     private static Outcome run(Class<?> program, List<String> options) throws IOException, InterruptedException {
+        return run(program, options, classPath());
+    }
+
+    private static Outcome run(Class<?> program, List<String> options, String path)
+            throws IOException, InterruptedException {
         List<String> command = new ArrayList<>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         command.addAll(options);
-        command.addAll(List.of("-cp", classPath(), program.getName()));
+        command.addAll(List.of("-cp", path, program.getName()));
         Path output = Files.createTempFile("probe", ".txt");
         try {
             ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true)

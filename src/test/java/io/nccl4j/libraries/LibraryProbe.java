@@ -3,6 +3,9 @@ package io.nccl4j.libraries;
 import io.nccl4j.NativeLibraries;
 import io.nccl4j.NativeLibraryException;
 import io.nccl4j.cuda.CudaDevice;
+import java.io.File;
+import java.util.List;
+import java.util.Objects;
 
 /** What a user's program sees on first use; run in a JVM of its own. Each line is {@code name: message}. */
 public final class LibraryProbe {
@@ -21,6 +24,9 @@ public final class LibraryProbe {
         }
         System.out.println("available: " + NativeLibraries.isAvailable());
         if (NativeLibraries.isAvailable()) {
+            System.out.println("temporary files: "
+                    + List.of(Objects.requireNonNull(new File(System.getProperty("java.io.tmpdir")).list())).stream()
+                            .filter(name -> name.startsWith("nccl4j-")).toList());
             System.out.println("describe: " + NativeLibraries.describe().replace('\n', ' '));
         }
     }
