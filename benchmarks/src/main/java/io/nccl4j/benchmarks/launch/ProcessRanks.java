@@ -1,7 +1,6 @@
 package io.nccl4j.benchmarks.launch;
 
 import java.io.BufferedReader;
-import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.InputStreamReader;
@@ -16,13 +15,36 @@ import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
+import java.util.stream.Stream;
 
 /**
  * One process per rank, told who it is by torchrun's environment variables. The first that fails takes the others with
- * it, and so does the end of this JVM.
+ * it, and so does the end of this JVM, however it ends. What a rank has started ends with it.
  */
 public final class ProcessRanks {
     private static final Duration GRACE = Duration.ofSeconds(5);
+    /**
+     * Runs a rank in a process group of its own, which ends as a whole: with the rank, when it is told to, and when the
+     * launcher is gone, which its end of the pipe tells even if it was killed.
+     */
+    private static final String GUARD = """
+            set -m
+            exec 3<&0 4>&2 2> /dev/null
+            "$@" 3<&- 2>&4 4>&- < /dev/null &
+            rank=$!
+            end() { kill -TERM -- -"$rank"; sleep 3; kill -KILL -- -"$rank"; }
+            { read -r -u 3; end; } > /dev/null 4>&- &
+            guard=$!
+            set +m
+            trap 'end > /dev/null 4>&- &' TERM INT HUP
+            while :; do
+              wait "$rank"
+              code=$?
+              kill -0 "$rank" || break
+            done
+            kill -KILL -- -"$guard" -"$rank"
+            exit "$code"
+            """;
 
     /** Where a line of output came from. */
     public enum Channel {
@@ -53,7 +75,7 @@ public final class ProcessRanks {
 
     public ProcessRanks(int count, List<String> command, Lines lines) {
         this.count = count;
-        this.command = List.copyOf(command);
+        this.command = Stream.concat(Stream.of("bash", "-c", GUARD, "ep-launch"), command.stream()).toList();
         this.lines = lines;
     }
 
@@ -102,7 +124,6 @@ public final class ProcessRanks {
         environment.put("LOCAL_WORLD_SIZE", Integer.toString(count));
         environment.put("MASTER_ADDR", InetAddress.getLoopbackAddress().getHostAddress());
         environment.put("MASTER_PORT", Integer.toString(port));
-        builder.redirectInput(ProcessBuilder.Redirect.from(new File("/dev/null")));
         Process process = builder.start();
         synchronized (processes) {
             processes.add(process);
