@@ -97,7 +97,7 @@ TEST(NcclMemory, Registrations) {
 // ---- windows ----
 
 // N6: registering is collective with default flags, too, and the window reaches the peers.
-TEST(NcclWindows, AreNumberedAlike) {
+TEST(N6Windows, AreNumberedAlike) {
   const uint64_t before = usage().windows;
   asThreads(3, [](Rank& self) {
     void* memory = allocate(8 * kPage);
