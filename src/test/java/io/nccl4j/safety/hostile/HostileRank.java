@@ -22,6 +22,7 @@ final class HostileRank {
     private final RandomCalls calls;
     private final RightCalls right;
     private final HostileSpecials specials;
+    private final HostileSituations situations;
 
     HostileRank(HostileSequence sequence, EmulatedRank rank, Arena arena) {
         this.sequence = sequence;
@@ -30,6 +31,7 @@ final class HostileRank {
         this.calls = new RandomCalls(scene, arena);
         this.right = new RightCalls(scene, calls);
         this.specials = new HostileSpecials(scene, calls);
+        this.situations = new HostileSituations(scene, calls, right, specials);
     }
 
     /** The whole sequence on this rank. */
@@ -58,7 +60,7 @@ final class HostileRank {
 
     /** One action; what came of it. */
     private String act() {
-        int chosen = scene.random.nextInt(100);
+        int chosen = scene.random.nextInt(107);
         if (chosen < 55) {
             return calls.call("");
         } else if (chosen < 60) {
@@ -89,8 +91,23 @@ final class HostileRank {
             return scripted("bootstraps", specials::bootstraps);
         } else if (chosen < 97) {
             return scripted("close", specials::closeSomething);
+        } else if (chosen < 100) {
+            return scripted("renew", specials::renew);
+        } else if (chosen < 101) {
+            return scripted("reset", situations::reset);
+        } else if (chosen < 102) {
+            return scripted("full device", situations::fullDevice);
+        } else if (chosen < 103) {
+            return scripted("close during a capture", situations::closeWhileAnotherCaptures);
+        } else if (chosen < 104) {
+            return scripted("interrupted", situations::interrupted);
+        } else if (chosen < 105) {
+            scripted("interrupted step", situations::interruptedStep);
+            return HostileSequence.TIMED;
+        } else if (chosen < 106) {
+            return scripted("virtual thread", situations::virtual);
         }
-        return scripted("renew", specials::renew);
+        return scripted("unaligned", situations::unaligned);
     }
 
     private String scripted(String name, Runnable body) {

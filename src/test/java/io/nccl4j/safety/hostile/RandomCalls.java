@@ -210,7 +210,9 @@ final class RandomCalls {
         CudaDevice current = scene.random.nextInt(4) == 0 ? scene.foreign : scene.rank.device();
         Runnable body = () -> {
             try {
-                current.makeCurrent();
+                if (!Thread.currentThread().isVirtual()) {
+                    current.makeCurrent();
+                }
                 result.set(call("on another thread: "));
             } catch (Throwable e) {
                 failure.set(e);
