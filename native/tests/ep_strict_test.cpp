@@ -1,5 +1,5 @@
 // Faults that servers, users and attacks have met, as the emulator finds them: A = alignment of addresses; N, R and H
-// are the lines of docs/evidence/rules.md.
+// are the lines of docs/evidence/emulator-rules.md.
 #include <sys/wait.h>
 
 #include <chrono>
