@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Regenerates bindings/java with jextract. Needs the folders of the headers:
 #   JEXTRACT=<jextract launcher> CUDA_INCLUDE=<folder of cuda_runtime_api.h> NCCL_INCLUDE=<folder of nccl.h>
-#   NCCL_EP_INCLUDE=<folder of nccl_ep.h> bindings/regenerate.sh [target folder, default bindings/java]
+#   NCCL_EP_INCLUDE=<folder of nccl_ep.h> DLPACK_INCLUDE=<folder of dlpack/dlpack.h>
+#   bindings/regenerate.sh [target folder, default bindings/java]
 # The same headers and jextract give the same bytes; README.md in this folder records both.
 set -euo pipefail
 : "${JEXTRACT:?launcher of jextract}" "${CUDA_INCLUDE:?folder of cuda_runtime_api.h}"
 : "${NCCL_INCLUDE:?folder of nccl.h}" "${NCCL_EP_INCLUDE:?folder of nccl_ep.h}"
+: "${DLPACK_INCLUDE:?folder of dlpack/dlpack.h}"
 here=$(cd "$(dirname "$0")" && pwd)
 target=${1:-$here/java}
 mkdir -p "$target"
@@ -41,6 +43,7 @@ generate cudart CudaRuntime "$work/cudart.h" "$CUDA_INCLUDE"
 printf '#include <cuda_runtime_api.h>\n#include <stdbool.h>\n#include <nccl.h>\n#include <nccl_device/core.h>\n' >"$work/nccl.h"
 generate nccl Nccl "$work/nccl.h" "$NCCL_INCLUDE" "$CUDA_INCLUDE"
 generate ncclep NcclEp "$NCCL_EP_INCLUDE/nccl_ep.h" "$work/include" "$NCCL_INCLUDE" "$CUDA_INCLUDE"
+generate dlpack Dlpack "$DLPACK_INCLUDE/dlpack/dlpack.h" "$DLPACK_INCLUDE"
 generate emulator EmulatorControl "$here/../native/include/nccl4j_emulator.h" "$here/../native/include"
 
 # jextract ends each file with an empty line; git would complain about it.

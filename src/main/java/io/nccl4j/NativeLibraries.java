@@ -8,8 +8,10 @@ import io.nccl4j.internal.LibraryLoader;
  * <p>The real ones are looked for in this order: the files named by the system properties {@code
  * nccl4j.cudart.library}, {@code nccl4j.nccl.library} and {@code nccl4j.nccl_ep.library}; the folders of the system
  * property {@code nccl4j.library.path}; those of the environment variable {@code NCCL4J_LIBRARY_PATH}; the folders that
- * {@code CUDA_HOME}, {@code CUDA_PATH} and {@code NCCL_HOME} name; the dynamic linker's own path. A folder may hold the
- * files itself or be laid out like a CUDA toolkit or Python's {@code site-packages}.
+ * {@code CUDA_HOME}, {@code CUDA_PATH} and {@code NCCL_HOME} name; NVIDIA's packages in the active Python environment
+ * ({@code VIRTUAL_ENV}, {@code CONDA_PREFIX}); the dynamic linker's own path. A folder may hold the files itself or be
+ * laid out like a CUDA toolkit or Python's {@code site-packages}. Where one library was found, the others are looked
+ * for too.
  */
 public final class NativeLibraries {
     private NativeLibraries() {

@@ -4617,6 +4617,66 @@ public class CudaRuntime extends CudaRuntimeSymbols {
         }
     }
 
+    private static class cudaDriverGetVersion {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            CudaRuntime.C_INT,
+            CudaRuntime.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("cudaDriverGetVersion");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaDriverGetVersion(int *driverVersion)
+     * }
+     */
+    public static FunctionDescriptor cudaDriverGetVersion$descriptor() {
+        return cudaDriverGetVersion.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaDriverGetVersion(int *driverVersion)
+     * }
+     */
+    public static MethodHandle cudaDriverGetVersion$handle() {
+        return cudaDriverGetVersion.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * extern cudaError_t cudaDriverGetVersion(int *driverVersion)
+     * }
+     */
+    public static MemorySegment cudaDriverGetVersion$address() {
+        return cudaDriverGetVersion.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * extern cudaError_t cudaDriverGetVersion(int *driverVersion)
+     * }
+     */
+    public static int cudaDriverGetVersion(MemorySegment driverVersion) {
+        var mh$ = cudaDriverGetVersion.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("cudaDriverGetVersion", driverVersion);
+            }
+            return (int)mh$.invokeExact(driverVersion);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class cudaRuntimeGetVersion {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             CudaRuntime.C_INT,

@@ -3,6 +3,7 @@ package io.nccl4j.ep;
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
+import io.nccl4j.NativeLibraryException;
 import io.nccl4j.NativeObject;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.ncclep.NcclEp;
@@ -94,6 +95,8 @@ public final class EpGroup extends NativeObject {
      * @throws IllegalArgumentException if the configuration does not suit the communicator, the device or the library,
      *     or is not the same on all ranks
      * @throws IllegalStateException if the device of a rank has too little memory free for it
+     * @throws NativeLibraryException if the library's compiler, its headers or its network are not there; see
+     *     {@link Preflight}
      * @throws WaitTimeoutException if another rank does not create the group in time
      * @throws NcclException if the library refuses
      */
@@ -103,6 +106,7 @@ public final class EpGroup extends NativeObject {
         communicator.checkUsable();
         LibraryLoader.loadNcclEp();
         EpGeneration.ofLibrary();
+        Preflight.check(communicator, config.algorithm());
         CudaDevice device = communicator.device();
         int ranks = communicator.size();
         DeviceLimits limits = DeviceLimits.of(device);

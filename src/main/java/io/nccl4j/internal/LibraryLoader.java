@@ -6,9 +6,9 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
-import java.util.stream.Stream;
+import java.util.Optional;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
-import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
@@ -18,14 +18,19 @@ import org.slf4j.LoggerFactory;
  * reason, and the generated classes find the symbols through this class loader.
  */
 public final class LibraryLoader {
-    private static final Logger LOG = LoggerFactory.getLogger("io.nccl4j.libraries");
-    private static final List<String> FILES = new ArrayList<>();
-    private static final List<String> VERSIONS = new ArrayList<>();
+    private static final List<Loaded> LOADED = new ArrayList<>();
     private static @Nullable Backend chosen;
     /** How many of {@link LibraryName} are loaded, in their order. */
     private static volatile int loaded;
 
     private LibraryLoader() {
+    }
+
+    private record Loaded(LibraryName name, String file, int version) {
+        @Override
+        public String toString() {
+            return name.title() + " " + name.words(version);
+        }
     }
 
     /** The backend in use or, before loading, the one that would be. */
@@ -66,7 +71,28 @@ public final class LibraryLoader {
 
     /** Files and versions of what is loaded so far. */
     public static synchronized String describe() {
-        return "backend " + backend() + "\n" + String.join("\n", FILES) + "\n" + String.join(", ", VERSIONS);
+        return "backend " + backend() + "\n"
+                + LOADED.stream().map(Loaded::file).distinct().collect(Collectors.joining("\n")) + "\n"
+                + LOADED.stream().map(Loaded::toString).collect(Collectors.joining(", "));
+    }
+
+    /** Version and file of a library that is loaded. */
+    public static String describe(LibraryName name) {
+        return find(name).map(library -> name.words(library.version) + ", " + library.file).orElse("not loaded");
+    }
+
+    /** Its file; null if it is not loaded. */
+    public static @Nullable Path file(LibraryName name) {
+        return find(name).map(library -> Path.of(library.file)).orElse(null);
+    }
+
+    /** As its C function answers; 0 if it is not loaded. */
+    public static int version(LibraryName name) {
+        return find(name).map(Loaded::version).orElse(0);
+    }
+
+    private static synchronized Optional<Loaded> find(LibraryName name) {
+        return LOADED.stream().filter(library -> library.name == name).findAny();
     }
 
     private static synchronized void load(LibraryName last) {
@@ -77,29 +103,31 @@ public final class LibraryLoader {
         List<String> attempts = new ArrayList<>();
         int before = loaded;
         try {
-            if (backend == Backend.EMULATOR) {
-                String file = loadEmulator(attempts);
-                VERSIONS.addAll(Stream.of(LibraryName.values()).map(name -> LibraryVersion.check(name, file)).toList());
-                FILES.add(file);
+            boolean emulated = backend == Backend.EMULATOR;
+            String emulator = emulated ? loadEmulator(attempts) : "";
+            LibrarySearch search = new LibrarySearch(attempts);
+            LOADED.forEach(library -> search.lookBeside(library.name, library.file));
+            List<LibraryName> names = List.of(LibraryName.values());
+            for (LibraryName name : names.subList(before, emulated ? names.size() : last.ordinal() + 1)) {
+                String file = emulated ? emulator : search.load(name);
+                LOADED.add(new Loaded(name, file, LibraryVersion.check(name, file)));
                 chosen = backend;
-                loaded = LibraryName.values().length;
-            } else {
-                LibrarySearch search = new LibrarySearch(attempts);
-                FILES.forEach(search::lookBeside);
-                for (LibraryName name : List.of(LibraryName.values()).subList(before, last.ordinal() + 1)) {
-                    String file = search.load(name);
-                    VERSIONS.add(LibraryVersion.check(name, file));
-                    FILES.add(file);
-                    chosen = backend;
-                    loaded = name.ordinal() + 1;
-                }
+                loaded = name.ordinal() + 1;
             }
         } catch (IllegalCallerException e) {
             throw new NativeLibraryException("native access is not allowed: start the JVM with " + accessFlag(),
                     List.of());
         }
-        LOG.info("loaded {} ({})", FILES.subList(Math.min(before, FILES.size() - 1), FILES.size()),
-                String.join(", ", VERSIONS.subList(before, VERSIONS.size())));
+        log(LOADED.subList(before, LOADED.size()));
+    }
+
+    private static void log(List<Loaded> libraries) {
+        try {
+            LoggerFactory.getLogger("io.nccl4j.libraries").info("loaded {} ({})",
+                    libraries.stream().map(Loaded::file).distinct().toList(), libraries);
+        } catch (NoClassDefFoundError e) {
+            // `java -jar` with nothing beside the jar.
+        }
     }
 
     private static String loadEmulator(List<String> attempts) {
@@ -127,7 +155,8 @@ public final class LibraryLoader {
                 List.of());
     }
 
-    private static String accessFlag() {
+    /** What allows the calls of this module. */
+    public static String accessFlag() {
         Module module = LibraryLoader.class.getModule();
         return "--enable-native-access=" + (module.isNamed() ? module.getName() : "ALL-UNNAMED");
     }

@@ -2,8 +2,10 @@ package io.nccl4j.internal;
 
 import io.nccl4j.NativeLibraryException;
 import java.io.File;
+import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.SymbolLookup;
+import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -24,6 +26,9 @@ final class LibrarySearch {
         for (String variable : List.of("CUDA_HOME", "CUDA_PATH", "NCCL_HOME")) {
             addRoots(variable, System.getenv(variable));
         }
+        for (String variable : List.of("VIRTUAL_ENV", "CONDA_PREFIX")) {
+            addSitePackages(System.getenv(variable));
+        }
     }
 
     private void addRoots(String source, @Nullable String path) {
@@ -38,11 +43,34 @@ final class LibrarySearch {
         }
     }
 
-    /** The library is most likely in the same folder as this file, another one. */
-    void lookBeside(String file) {
+    /** Of the Python environment that is active, where NVIDIA's packages are. */
+    private void addSitePackages(@Nullable String environment) {
+        Path lib = environment == null ? null : Path.of(environment, "lib").toAbsolutePath();
+        if (lib == null || !Files.isDirectory(lib)) {
+            return;
+        }
+        try (DirectoryStream<Path> versions = Files.newDirectoryStream(lib, "python3*")) {
+            versions.forEach(version -> roots.add(version.resolve("site-packages")));
+        } catch (IOException e) {
+            attempts.add(lib + ": " + e);
+        }
+    }
+
+    /** The others are most likely in the folder of this one, or beside it in a layout that has a folder for each. */
+    void lookBeside(LibraryName name, String file) {
         Path folder = Path.of(file).getParent();
-        if (folder != null) {
-            roots.add(folder);
+        if (folder == null) {
+            return;
+        }
+        roots.add(folder);
+        for (String known : name.folders()) {
+            Path root = folder;
+            for (int part = 0; root != null && part < Path.of(known).getNameCount(); part++) {
+                root = root.getParent();
+            }
+            if (!known.isEmpty() && root != null && root.resolve(known).equals(folder)) {
+                roots.add(root);
+            }
         }
     }
 
@@ -53,19 +81,17 @@ final class LibrarySearch {
         if (named != null) {
             Path file = Path.of(named).toAbsolutePath();
             if (tryLoad(file, soname)) {
-                return file.toString();
+                return found(name, file);
             }
             throw missing(name);
         }
         Path present = ProcessLibraries.find(soname);
         if (present != null && tryLoad(present, soname)) {
-            return present.toString();
+            return found(name, present);
         }
         for (Path file : candidates(name)) {
             if (tryLoad(file, soname)) {
-                // The others are most likely beside it.
-                roots.add(file.getParent());
-                return file.toString();
+                return found(name, file);
             }
         }
         for (String fileName : name.fileNames()) {
@@ -77,9 +103,14 @@ final class LibrarySearch {
         throw missing(name);
     }
 
+    private String found(LibraryName name, Path file) {
+        lookBeside(name, file.toString());
+        return file.toString();
+    }
+
     private NativeLibraryException missing(LibraryName name) {
-        return new NativeLibraryException("cannot load " + name.fileNames().getFirst() + ". Name its folder with "
-                + "-Dnccl4j.library.path=<folder>[:<folder>], its file with -D" + name.property()
+        return new NativeLibraryException("cannot load " + name.fileNames().getFirst() + ". Install " + name.origin()
+                + ". Name its folder with -Dnccl4j.library.path=<folder>[:<folder>], its file with -D" + name.property()
                 + "=<file>, or run on the emulator with -Dnccl4j.backend=emulator", attempts);
     }
 

@@ -9,6 +9,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
+import java.util.function.ToIntFunction;
 
 /** Whether a loaded library is new enough. None of the questions needs a driver or a device. */
 final class LibraryVersion {
@@ -21,36 +22,33 @@ final class LibraryVersion {
     }
 
     /**
-     * Its name and version, for {@code describe}.
+     * Its version, as its C function answers.
      *
      * @throws NativeLibraryException if it is too old
      */
-    static String check(LibraryName name, String file) {
+    static int check(LibraryName name, String file) {
         return switch (name) {
-            case CUDART -> check(file, "CUDA runtime", "cudaGraphLaunch", MIN_CUDA, CudaRuntime::cudaRuntimeGetVersion);
-            case NCCL -> check(file, "NCCL", "ncclCommWindowRegister", MIN_NCCL, Nccl::ncclGetVersion);
-            case NCCL_EP -> check(file, "NCCL EP", "ncclEpUpdateHandle", 0, NcclEp::ncclEpGetVersion);
+            case CUDART -> check(name, file, "cudaGraphLaunch", MIN_CUDA, CudaRuntime::cudaRuntimeGetVersion);
+            case NCCL -> check(name, file, "ncclCommWindowRegister", MIN_NCCL, Nccl::ncclGetVersion);
+            case NCCL_EP -> check(name, file, "ncclEpUpdateHandle", 0, NcclEp::ncclEpGetVersion);
         };
     }
 
-    private interface Question {
-        int ask(MemorySegment version);
-    }
-
-    private static String check(String file, String name, String symbol, int least, Question question) {
+    private static int check(LibraryName name, String file, String symbol, int least,
+            ToIntFunction<MemorySegment> question) {
         if (SymbolLookup.loaderLookup().find(symbol).isEmpty()) {
             throw new NativeLibraryException(file + " has no " + symbol + "; too old or not what it seems to be",
                     List.of());
         }
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(ValueLayout.JAVA_INT);
-            question.ask(out);
+            question.applyAsInt(out);
             int version = out.get(ValueLayout.JAVA_INT, 0);
             if (version < least) {
-                throw new NativeLibraryException(
-                        file + " is " + name + " " + version + ", and at least " + least + " is needed", List.of());
+                throw new NativeLibraryException(file + " is " + name.title() + " " + name.words(version)
+                        + ", and at least " + name.words(least) + " is needed", List.of());
             }
-            return name + " " + version;
+            return version;
         }
     }
 }

@@ -70,7 +70,8 @@ class LibraryLoadingTest {
         Outcome outcome = probe("-Dnccl4j.backend=emulator",
                 "-Dnccl4j.emulator.library=" + System.getProperty("nccl4j.emulator.library"));
         assertThat(outcome.lines).contains("backend: EMULATOR", "devices: 64", "available: true");
-        assertThat(outcome.all()).contains("describe: backend EMULATOR", "libnccl4j_emulator.so", "CUDA runtime 13000");
+        assertThat(outcome.all()).contains("describe: backend EMULATOR", "libnccl4j_emulator.so",
+                "CUDA runtime 13.0, NCCL 2.30.7, NCCL EP 0.1.0");
     }
 
     @Test

@@ -1,0 +1,261 @@
+package io.nccl4j.ep;
+
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import io.nccl4j.Backend;
+import io.nccl4j.NativeLibraryException;
+import io.nccl4j.bindings.cudart.CudaRuntime;
+import io.nccl4j.bindings.nccl.Nccl;
+import io.nccl4j.bindings.nccl.ncclCommProperties;
+import io.nccl4j.internal.LibraryLoader;
+import io.nccl4j.internal.LibraryName;
+import io.nccl4j.nccl.Communicator;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SymbolLookup;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.function.Supplier;
+import java.util.function.ToIntFunction;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The parts of the system that nccl4j runs on, each with where it was found or how to get it. {@code java -jar} of the
+ * library's jar prints it, and ends with 1 if something is missing. {@link EpGroup#create} asks the same before its
+ * collective call, and refuses; the system property {@code nccl4j.preflight=false} keeps it from asking.
+ */
+public final class Preflight {
+    private static final String PROPERTY = "nccl4j.preflight";
+    private static final Path DRIVER = Path.of("/proc/driver/nvidia");
+    private static final int SHORTEST_LINE = 18;
+
+    private Preflight() {
+    }
+
+    /**
+     * One part of the system.
+     *
+     * @param name of the part, such as {@code NCCL}
+     * @param value its version and place, or that it is missing
+     * @param remedy how to get it or set it right; null if nothing is wrong
+     */
+    public record Fact(String name, String value, @Nullable String remedy) {
+    }
+
+    /**
+     * The parts of the system, as this process sees them. Loads the libraries that are there. From any thread; never
+     * throws for a part that is missing.
+     *
+     * @return the facts, those that the others need first
+     */
+    public static List<Fact> facts() {
+        List<Fact> facts = new ArrayList<>();
+        facts.add(new Fact("nccl4j", Stream.ofNullable(Preflight.class.getPackage().getImplementationVersion())
+                .findAny().orElse("not from its jar"), null));
+        facts.add(new Fact("Java",
+                Runtime.version() + ", " + System.getProperty("os.name") + " " + System.getProperty("os.arch"), null));
+        Module module = Preflight.class.getModule();
+        facts.add(new Fact("native access", module.isNativeAccessEnabled() ? "allowed" : "not allowed",
+                module.isNativeAccessEnabled() ? null : "start the JVM with " + LibraryLoader.accessFlag()));
+        facts.add(variables());
+        if (isEmulated(facts)) {
+            facts.add(library("NCCL EP", LibraryName.NCCL_EP, LibraryLoader::loadNcclEp));
+            return List.copyOf(facts);
+        }
+        facts.addAll(driver());
+        facts.add(library("CUDA runtime", LibraryName.CUDART, LibraryLoader::loadCuda));
+        facts.add(library("NCCL", LibraryName.NCCL, LibraryLoader::loadNccl));
+        facts.add(library("NCCL EP", LibraryName.NCCL_EP, LibraryLoader::loadNcclEp));
+        if (missing(facts.subList(facts.size() - 3, facts.size())).isEmpty()) {
+            facts.add(devices());
+            facts.add(fact("generation", () -> EpGeneration.ofLibrary().toString()));
+        }
+        facts.addAll(new KernelCompiler(System.getenv()).facts(LibraryLoader.file(LibraryName.NCCL_EP),
+                LibraryLoader.version(LibraryName.NCCL)));
+        return List.copyOf(facts);
+    }
+
+    private static boolean isEmulated(List<Fact> facts) {
+        try {
+            Backend backend = LibraryLoader.backend();
+            facts.add(new Fact("backend", backend.name(), null));
+            return backend == Backend.EMULATOR;
+        } catch (NativeLibraryException e) {
+            facts.add(new Fact("backend", "unknown", e.getMessage()));
+            return false;
+        }
+    }
+
+    /** Of a secret only that there is one. */
+    private static Fact variables() {
+        Map<String, String> set = new TreeMap<>();
+        System.getenv().forEach(set::put);
+        System.getProperties().stringPropertyNames().stream().filter(name -> name.startsWith("nccl4j."))
+                .forEach(name -> set.put("-D" + name, System.getProperty(name)));
+        set.keySet().removeIf(name -> !name.matches(
+                "-D.*|NCCL.*|CUDA_.*|NVCC.*|NVIDIA_VISIBLE_DEVICES|" + "LD_LIBRARY_PATH|VIRTUAL_ENV|CONDA_PREFIX"));
+        return new Fact("settings",
+                set.isEmpty()
+                        ? "none"
+                        : set.entrySet().stream()
+                                .map(entry -> entry.getKey() + "="
+                                        + (entry.getKey().matches("(?i).*secret") ? "..." : entry.getValue()))
+                                .collect(Collectors.joining(" ")),
+                null);
+    }
+
+    private static List<Fact> driver() {
+        List<Fact> facts = new ArrayList<>();
+        try {
+            String version = Files.readString(DRIVER.resolve("version")).lines().findFirst().orElse("");
+            facts.add(new Fact("driver", version.replaceFirst("^NVRM version: *", ""), null));
+            try (Stream<Path> gpus = Files.list(DRIVER.resolve("gpus"))) {
+                for (Path gpu : gpus.sorted().toList()) {
+                    String model = Files.readString(gpu.resolve("information")).lines()
+                            .filter(line -> line.startsWith("Model:")).findFirst().orElse("unknown");
+                    facts.add(
+                            new Fact("GPU", model.replaceFirst("^Model:\\s*", "") + " at " + gpu.getFileName(), null));
+                }
+            }
+        } catch (IOException e) {
+            if (facts.isEmpty()) {
+                facts.add(new Fact("driver", "not found", "install NVIDIA's driver (in a container: give it the GPUs, "
+                        + "as --gpus all does), or run on the emulator: NCCL4J_BACKEND=emulator"));
+            }
+        }
+        return facts;
+    }
+
+    private static Fact library(String name, LibraryName library, Runnable load) {
+        return fact(name, () -> {
+            load.run();
+            return LibraryLoader.describe(library);
+        });
+    }
+
+    private static Fact fact(String name, Supplier<String> value) {
+        try {
+            return new Fact(name, value.get(), null);
+        } catch (NativeLibraryException e) {
+            return new Fact(name, "not usable", e.getMessage());
+        }
+    }
+
+    private static Fact devices() {
+        int driver = ask(CudaRuntime::cudaDriverGetVersion);
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = arena.allocate(JAVA_INT);
+            int status = CudaRuntime.cudaGetDeviceCount(out);
+            if (status == 0) {
+                return new Fact("devices",
+                        out.get(JAVA_INT, 0) + " visible, driver for CUDA " + LibraryName.CUDART.words(driver), null);
+            }
+            return new Fact("devices", "none",
+                    "cudaGetDeviceCount answers " + status + ", " + CudaRuntime.cudaGetErrorString(status).getString(0)
+                            + ": see the driver, and CUDA_VISIBLE_DEVICES");
+        }
+    }
+
+    private static int ask(ToIntFunction<MemorySegment> question) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = arena.allocate(JAVA_INT);
+            question.applyAsInt(out);
+            return out.get(JAVA_INT, 0);
+        }
+    }
+
+    private static List<String> missing(List<Fact> facts) {
+        Map<String, String> remedies = new LinkedHashMap<>();
+        for (Fact fact : facts) {
+            if (fact.remedy() != null) {
+                remedies.merge(fact.remedy(), fact.name(), (one, other) -> one + ", " + other);
+            }
+        }
+        return remedies.entrySet().stream().map(entry -> entry.getValue() + ": " + entry.getKey()).toList();
+    }
+
+    /**
+     * Refuses what would make a group, or its first operation, fail in the library, some of it by ending the process.
+     *
+     * @throws NativeLibraryException with every remedy
+     */
+    static void check(Communicator communicator, Algorithm algorithm) {
+        if ("false".equals(System.getProperty(PROPERTY))) {
+            return;
+        }
+        List<String> wrong = new ArrayList<>();
+        if (LibraryLoader.backend() == Backend.NATIVE) {
+            wrong.addAll(missing(new KernelCompiler(System.getenv()).facts(LibraryLoader.file(LibraryName.NCCL_EP),
+                    LibraryLoader.version(LibraryName.NCCL))));
+        }
+        checkNodes(communicator, algorithm, wrong);
+        if (!wrong.isEmpty()) {
+            throw new NativeLibraryException("NCCL EP cannot work as the system is set up (-D" + PROPERTY
+                    + "=false does not ask): " + String.join("; ", wrong), List.of());
+        }
+    }
+
+    private static void checkNodes(Communicator communicator, Algorithm algorithm, List<String> wrong) {
+        if (SymbolLookup.loaderLookup().find("ncclCommQueryProperties").isEmpty()) {
+            return;
+        }
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment properties = arena.allocate(ncclCommProperties.layout());
+            ncclCommProperties.size(properties, properties.byteSize());
+            ncclCommProperties.magic(properties, Nccl.NCCL_API_MAGIC());
+            ncclCommProperties.version(properties, Nccl.NCCL_VERSION_CODE());
+            int status = Nccl.ncclCommQueryProperties(MemorySegment.ofAddress(communicator.address()), properties);
+            if (status != 0) {
+                throw communicator.failed("ncclCommQueryProperties", status);
+            }
+            String without = withoutNetwork(algorithm, ncclCommProperties.nLsaTeams(properties),
+                    ncclCommProperties.ginType(properties), ncclCommProperties.railedGinType(properties));
+            if (without != null) {
+                wrong.add(without);
+            }
+        }
+    }
+
+    /** Why ranks that cannot reach each other's memory cannot exchange tokens; null if they can. */
+    static @Nullable String withoutNetwork(Algorithm algorithm, int teams, int gin, int railedGin) {
+        boolean low = algorithm == Algorithm.LOW_LATENCY;
+        if (teams <= 1 || (low ? gin : railedGin) != Nccl.NCCL_GIN_TYPE_NONE()) {
+            return null;
+        }
+        return "the ranks are " + teams
+                + " groups that cannot reach each other's memory (nodes, as a rule), and NCCL has " + "no GIN between "
+                + (low ? "all of them" : "those of the same place in each")
+                + ": it needs InfiniBand or RoCE with GPUDirect, and NCCL_GIN_ENABLE"
+                + (low ? " and NCCL_CROSS_NIC" : "") + " not to be 0; NCCL_DEBUG=INFO says what NCCL has found";
+    }
+
+    /**
+     * The facts for people: a line for each, and below them what to do.
+     *
+     * @param facts of {@link #facts()}
+     * @return several lines
+     */
+    public static String text(List<Fact> facts) {
+        List<String> wrong = missing(facts);
+        return facts.stream().map(fact -> String.format("%-" + SHORTEST_LINE + "s%s", fact.name(), fact.value()))
+                .collect(Collectors.joining("\n"))
+                + (wrong.isEmpty() ? "\n\nnothing is missing" : "\n\nmissing:\n" + String.join("\n", wrong));
+    }
+
+    /** Prints the facts. Without a logging library, too. */
+    static void main(String[] arguments) {
+        List<Fact> facts = facts();
+        System.out.println(text(facts));
+        if (!missing(facts).isEmpty()) {
+            System.exit(1);
+        }
+    }
+}
