@@ -9,6 +9,7 @@ import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.Window;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.LongFunction;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
@@ -17,6 +18,7 @@ final class BufferMemory {
     private static final int SLICE_ALIGNMENT = 256;
 
     private final Communicator communicator;
+    private final LongFunction<DeviceMemory> source;
     private final List<DeviceMemory> memories = new ArrayList<>();
     private final List<DeviceMemory> parts = new ArrayList<>();
     private @Nullable Window window;
@@ -38,8 +40,9 @@ final class BufferMemory {
     final @Nullable EpTensor expertOffsets;
     final @Nullable EpTensor receivedTotal;
 
-    BufferMemory(Communicator communicator, LayerTensors shapes) {
+    BufferMemory(Communicator communicator, LayerTensors shapes, LongFunction<DeviceMemory> source) {
         this.communicator = communicator;
+        this.source = source;
         LayerTensors.Dispatch dispatch = shapes.dispatch();
         LayerTensors.Combine combine = shapes.combine();
         LayerTensors.Counters counters = shapes.counters();
@@ -101,8 +104,14 @@ final class BufferMemory {
             windowUsed += windowBytes(shape);
             return tensor.fixed();
         }
-        DeviceMemory memory = DeviceMemory.allocate(communicator.device(), bytes);
+        DeviceMemory memory = source.apply(bytes);
         memories.add(memory);
+        if (memory.byteSize() < bytes || memory.device() != communicator.device()
+                || memory.address() % SLICE_ALIGNMENT != 0) {
+            throw new IllegalArgumentException("memory for buffers is " + memory.byteSize() + " bytes at 0x"
+                    + Long.toHexString(memory.address()) + " on " + memory.device() + ": must be at least " + bytes
+                    + " bytes at a multiple of " + SLICE_ALIGNMENT + " on " + communicator.device());
+        }
         return EpTensor.of(memory, shape.type(), shape.extents()).fixed();
     }
 

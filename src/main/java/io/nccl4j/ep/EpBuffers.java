@@ -9,6 +9,7 @@ import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Ownership;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.function.LongFunction;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -68,14 +69,14 @@ public final class EpBuffers extends NativeObject {
         this.dispatchInfo = lowLatency ? info : null;
     }
 
-    static EpBuffers allocate(EpHandle handle, BufferConfig config) {
+    static EpBuffers allocate(EpHandle handle, BufferConfig config, LongFunction<DeviceMemory> source) {
         HandleShape shape = handle.shape();
         Violations violations = new Violations();
         RecipeRules.checkBuffers(shape, config, violations);
         violations.addIf(Rule.RECEIVE_BUDGET, shape.config().isEager(),
                 "an eager group sizes its outputs from counts: buffers of a fixed size need maxReceiveRows");
         violations.refuse();
-        BufferMemory memory = new BufferMemory(handle.group().communicator(), LayerTensors.of(shape, config));
+        BufferMemory memory = new BufferMemory(handle.group().communicator(), LayerTensors.of(shape, config), source);
         boolean done = false;
         try {
             EpBuffers buffers = new EpBuffers(handle, config, memory);

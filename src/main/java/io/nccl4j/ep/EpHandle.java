@@ -18,6 +18,7 @@ import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.NcclException;
 import java.lang.foreign.MemorySegment;
 import java.lang.ref.Reference;
+import java.util.function.LongFunction;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -342,10 +343,24 @@ public final class EpHandle extends NativeObject {
      * @throws CudaException if there is not enough memory; nothing stays allocated then
      */
     public EpBuffers allocateBuffers(BufferConfig config) {
+        return allocateBuffers(config, bytes -> DeviceMemory.allocate(group.communicator().device(), bytes));
+    }
+
+    /**
+     * The same in memory of others, but for what lies in windows, which NCCL allocates.
+     *
+     * @param config the rows
+     * @param memory gives memory of the group's device for a number of bytes, at a multiple of 256; wrapped or adopted
+     *     memory, say. The buffers close it
+     * @return buffers at addresses that never change
+     * @throws IllegalArgumentException if the group cannot move such rows, or memory does not suit; what was given
+     *     before is closed
+     */
+    public EpBuffers allocateBuffers(BufferConfig config, LongFunction<DeviceMemory> memory) {
         CaptureScope.refuse("EpHandle.allocateBuffers", "allocate before the capture");
         address();
         group.checkUse();
-        return EpBuffers.allocate(this, config);
+        return EpBuffers.allocate(this, config, memory);
     }
 
     /**
