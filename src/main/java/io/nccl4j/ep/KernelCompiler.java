@@ -91,7 +91,7 @@ final class KernelCompiler {
         if (package_ != null) {
             return new Fact("kernel sources", COMPILED_IN,
                     "this NCCL EP is that of NVIDIA's Python package, which sets NCCL_EP_HOME=" + package_
-                            + ": set it before the JVM starts");
+                            + ", and NCCL_HOME to the folder nvidia/nccl beside it: set both before the JVM starts");
         }
         return folder("kernel sources", folder, has -> Files.isDirectory(has.resolve("device")),
                 "a folder with NCCL EP's device/*.cuh: set NCCL_EP_HOME to the folder whose include/nccl_ep has them");
@@ -101,7 +101,7 @@ final class KernelCompiler {
     private static @Nullable Path pythonPackage(Path epLibrary) {
         Path lib = epLibrary.toAbsolutePath().getParent();
         Path home = lib != null && lib.endsWith(Path.of("nccl", "ep", "lib")) ? lib.getParent() : null;
-        return home != null && Files.isDirectory(home.resolve("include")) ? home : null;
+        return home != null && Files.isDirectory(home.resolve("include/nccl_ep")) ? home : null;
     }
 
     private Fact ncclHeaders(int ncclVersion) {

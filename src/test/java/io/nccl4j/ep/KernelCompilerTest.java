@@ -98,7 +98,7 @@ class KernelCompilerTest {
         environment.remove("NCCL_EP_HOME");
         assertThat(remedies()).isEmpty();
         Path library = folder.resolve("site-packages/nccl/ep/lib/libnccl_ep.so.0");
-        assertThat(library.getParent().resolveSibling("include").toFile().mkdirs()).isTrue();
+        assertThat(library.getParent().resolveSibling("include/nccl_ep").toFile().mkdirs()).isTrue();
         assertThat(remedies(library, 23_007)).containsOnlyKeys("kernel sources");
         assertThat(remedies(library, 23_007).get("kernel sources"))
                 .contains("NCCL_EP_HOME=" + folder.resolve("site-packages/nccl/ep"));

@@ -94,7 +94,7 @@ class PreflightTest {
     @Test
     void theActivePythonEnvironmentIsLookedInto() throws Exception {
         Path packages = sitePackages();
-        Files.createDirectories(packages.resolve("nccl/ep/include"));
+        Files.createDirectories(packages.resolve("nccl/ep/include/nccl_ep"));
         Outcome outcome = report(Map.of("VIRTUAL_ENV", folder.resolve("venv").toString()),
                 "--enable-native-access=ALL-UNNAMED");
         assertThat(outcome.output).contains("NCCL EP           0.1.0, " + packages.resolve("nccl/ep/lib"),
