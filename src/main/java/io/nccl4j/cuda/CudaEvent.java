@@ -111,7 +111,7 @@ public final class CudaEvent extends ConfinedResource {
         checkNotReset("CudaEvent.synchronize");
         device().check(belongsToCurrentThread()
                 ? CudaRuntime.cudaEventSynchronize(segment())
-                : Polling.uninterruptibly(this::query, Deadline.NEVER), "cudaEventSynchronize");
+                : Polling.uninterruptibly(this::query, Deadline.NEVER, this), "cudaEventSynchronize");
     }
 
     /**

@@ -88,7 +88,7 @@ public final class CudaStream extends ConfinedResource {
         checkWait("CudaStream.synchronize", "synchronise after the replay");
         int status = belongsToCurrentThread()
                 ? CudaRuntime.cudaStreamSynchronize(segment())
-                : Polling.uninterruptibly(activity::query, Deadline.NEVER);
+                : Polling.uninterruptibly(activity::query, Deadline.NEVER, "work on " + label());
         throwHostFailure();
         device().check(status, "cudaStreamSynchronize");
     }
@@ -117,7 +117,7 @@ public final class CudaStream extends ConfinedResource {
      */
     public void awaitUninterruptibly(Duration limit) {
         checkWait("CudaStream.awaitUninterruptibly", "wait after the replay");
-        finishWait(Polling.uninterruptibly(activity::query, Deadline.after(limit)), limit);
+        finishWait(Polling.uninterruptibly(activity::query, Deadline.after(limit), "work on " + label()), limit);
     }
 
     private void finishWait(int status, Duration limit) {

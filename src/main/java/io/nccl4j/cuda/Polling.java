@@ -3,6 +3,7 @@ package io.nccl4j.cuda;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
+import io.nccl4j.internal.LongWait;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.IntSupplier;
@@ -31,8 +32,11 @@ final class Polling {
      * @throws CancellationException if this thread is interrupted; its flag stays set
      */
     static int until(IntSupplier query, Deadline deadline, Object what) {
+        Deadline notice = LongWait.notice(deadline);
+        boolean told = false;
         int status = askBusily(query, deadline);
         for (long pause = FIRST_PAUSE_NANOS; isPending(status, deadline); pause = next(pause)) {
+            told = told || tell(what, notice, deadline);
             if (Thread.currentThread().isInterrupted()) {
                 throw new CancellationException("interrupted while waiting for " + what + ", which goes on");
             }
@@ -43,11 +47,14 @@ final class Polling {
     }
 
     /** The same for waits that an interrupt does not end; the thread's flag is set again afterwards. */
-    static int uninterruptibly(IntSupplier query, Deadline deadline) {
+    static int uninterruptibly(IntSupplier query, Deadline deadline, Object what) {
         boolean interrupted = false;
+        Deadline notice = LongWait.notice(deadline);
+        boolean told = false;
         try {
             int status = askBusily(query, deadline);
             for (long pause = FIRST_PAUSE_NANOS; isPending(status, deadline); pause = next(pause)) {
+                told = told || tell(what, notice, deadline);
                 // Parking returns at once while the flag is set.
                 interrupted |= Thread.interrupted();
                 LockSupport.parkNanos(pause);
@@ -69,6 +76,15 @@ final class Polling {
             status = ask(query);
         }
         return status;
+    }
+
+    /** Whether the wait was worth a line in the log. */
+    private static boolean tell(Object what, Deadline notice, Deadline deadline) {
+        if (!notice.isOver()) {
+            return false;
+        }
+        LongWait.tell(what, deadline);
+        return true;
     }
 
     /** Does not ask while another thread captures in GLOBAL mode: the question would break that capture. */

@@ -69,7 +69,7 @@ final class StreamActivity {
                 return status == 0;
             }
             if (status == 0) {
-                status = Polling.uninterruptibly(() -> CudaRuntime.cudaEventQuery(mark), deadline);
+                status = Polling.uninterruptibly(() -> CudaRuntime.cudaEventQuery(mark), deadline, "work on " + label);
             }
             CudaRuntime.cudaEventDestroy(mark);
             if (status != 0 && status != CudaRuntime.cudaErrorNotReady()) {

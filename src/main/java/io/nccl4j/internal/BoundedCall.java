@@ -65,6 +65,9 @@ public final class BoundedCall<T extends @Nullable Object> {
     }
 
     private T await(String call, Deadline deadline) {
+        if (!awaitDone(LongWait.notice(deadline)) && !deadline.isOver()) {
+            LongWait.tell(call + ", which waits for other ranks", deadline);
+        }
         if (!awaitDone(deadline) && decided.compareAndSet(false, true)) {
             throw new WaitTimeoutException(call + " has not returned within " + deadline
                     + "; it waits for other ranks and goes on in the background");

@@ -42,10 +42,19 @@ public final class Deadline {
         return remainingNanos() == 0;
     }
 
+    /** The time left, for messages. */
+    String remainingText() {
+        return this == NEVER ? "without a limit" : "at most " + text(remaining()) + " more";
+    }
+
     /** The whole time, for messages. */
     @Override
     public String toString() {
-        long millis = TimeLimit.millis(limit);
+        return text(limit);
+    }
+
+    private static String text(Duration time) {
+        long millis = TimeLimit.millis(time);
         return millis >= 10_000 && millis % 1000 == 0 ? millis / 1000 + " s" : millis + " ms";
     }
 }
