@@ -34,6 +34,7 @@ final class GuideModel implements AutoCloseable {
     private final PinnedMemory weights;
     private final PinnedMemory combined;
     private int batches;
+    private long misrouted = -1;
 
     GuideModel(CudaDevice device, int rank) {
         this.rank = rank;
@@ -51,6 +52,11 @@ final class GuideModel implements AutoCloseable {
         }
         batches++;
         return true;
+    }
+
+    /** From now on the first token of a batch goes to this expert. */
+    void routeTo(long expert) {
+        misrouted = expert;
     }
 
     boolean isDone() {
@@ -90,6 +96,9 @@ final class GuideModel implements AutoCloseable {
             buffers.tokens().memory().copyFromAsync(buffers.combined().memory(), combined.byteSize(), stream);
         }
         PinnedMemory routing = routings.get(layer);
+        if (misrouted >= 0) {
+            routing.segment().setAtIndex(JAVA_LONG, 0, misrouted);
+        }
         buffers.routing().memory().copyFromAsync(routing, routing.byteSize(), stream);
     }
 

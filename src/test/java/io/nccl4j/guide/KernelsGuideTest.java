@@ -16,7 +16,6 @@ import io.nccl4j.cuda.Dim3;
 import io.nccl4j.cuda.KernelArguments;
 import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.emulator.Emulator;
-import java.io.IOException;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.MemorySegment;
 import java.nio.charset.StandardCharsets;
@@ -104,10 +103,5 @@ class KernelsGuideTest {
             }
         }
         // end
-    }
-
-    @Test
-    void theGuideShowsTheseExamples() throws IOException {
-        GuideExamples.assertShown(KernelsGuideTest.class, "docs/kernels.md", 2);
     }
 }

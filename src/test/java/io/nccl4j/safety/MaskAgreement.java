@@ -10,7 +10,7 @@ final class MaskAgreement {
     private MaskAgreement() {
     }
 
-    // example
+    // example agree
     /** One mask for all, from what each rank has seen. Every rank that lives calls it, between the same two steps. */
     static RankMask agree(EpGroup group, Bootstrap channel, CudaStream stream) {
         RankMask mine = group.maskQuery(stream);
