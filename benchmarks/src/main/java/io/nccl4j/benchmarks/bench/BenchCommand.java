@@ -6,6 +6,7 @@ import io.nccl4j.benchmarks.cli.QuickOption;
 import io.nccl4j.benchmarks.cli.Usage;
 import io.nccl4j.benchmarks.cluster.ClusterBenchmark;
 import io.nccl4j.benchmarks.cluster.ClusterOptions;
+import io.nccl4j.benchmarks.cluster.HtmlOption;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
@@ -62,6 +63,9 @@ public final class BenchCommand implements Callable<Integer> {
     private final OutputOption output = new OutputOption();
 
     @Mixin
+    private final HtmlOption html = new HtmlOption();
+
+    @Mixin
     private final ClusterOptions cluster = new ClusterOptions();
 
     @Mixin
@@ -74,8 +78,9 @@ public final class BenchCommand implements Callable<Integer> {
     public Integer call() throws Exception {
         if (suite == null) {
             new Usage(spec).require(!quick.isQuick(), "--quick: only with --suite; see --iterations");
-            return new ClusterBenchmark(cluster, output, backend.use()).run(new Usage(spec));
+            return new ClusterBenchmark(cluster, output, html, backend.use()).run(new Usage(spec));
         }
+        new Usage(spec).require(!html.isAsked(), "--html: not with --suite");
         Suite.Result result = suite.suite.run(quick.isQuick(), output.isJson());
         if (output.isJson()) {
             System.err.println(result.text());

@@ -1,6 +1,7 @@
 package io.nccl4j.benchmarks.cluster;
 
 import io.nccl4j.Backend;
+import io.nccl4j.NativeLibraries;
 import io.nccl4j.benchmarks.cli.OutputOption;
 import io.nccl4j.benchmarks.cli.Usage;
 import io.nccl4j.benchmarks.layer.LayerShape;
@@ -18,8 +19,12 @@ import io.nccl4j.oracle.Routing;
 import io.nccl4j.testing.ExpertFunction;
 import io.nccl4j.testing.MoeLayer;
 import java.time.Duration;
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Stream;
@@ -30,14 +35,16 @@ public final class ClusterBenchmark {
 
     private final ClusterOptions options;
     private final OutputOption output;
+    private final HtmlOption html;
     private final Backend backend;
     /** Drawn once for all ranks of this process. */
     private final Map<LayerShape, EpCase> batches = new ConcurrentHashMap<>();
 
     /** @param backend already chosen for this JVM */
-    public ClusterBenchmark(ClusterOptions options, OutputOption output, Backend backend) {
+    public ClusterBenchmark(ClusterOptions options, OutputOption output, HtmlOption html, Backend backend) {
         this.options = options;
         this.output = output;
+        this.html = html;
         this.backend = backend;
     }
 
@@ -49,7 +56,9 @@ public final class ClusterBenchmark {
     public int run(Usage usage) {
         String worldSize = System.getenv("WORLD_SIZE");
         boolean isProcess = worldSize != null && System.getenv("RANK") != null;
-        List<LayerShape> shapes = options.shapes(usage, isProcess ? Integer.parseInt(worldSize) : options.ranks());
+        html.check(usage);
+        List<LayerShape> shapes = html
+                .sweep(options.shapes(usage, isProcess ? Integer.parseInt(worldSize) : options.ranks()));
         if (options.needsFp4(backend)) {
             Emulator.options().computeCapability(100);
         }
@@ -59,7 +68,7 @@ public final class ClusterBenchmark {
             } else {
                 List<List<Figures>> figures = RankThreads.run(backend, options.ranks(), LIMIT,
                         rank -> measure(rank, shapes));
-                print(figures.getFirst());
+                print(shapes, figures.getFirst());
             }
             return 0;
         } catch (RuntimeException e) {
@@ -76,13 +85,27 @@ public final class ClusterBenchmark {
             device.makeCurrent();
             List<Figures> figures = measure(new Rank(bootstrap.rank(), bootstrap.size(), device, bootstrap), shapes);
             if (bootstrap.rank() == 0) {
-                print(figures);
+                print(shapes, figures);
             }
         }
     }
 
-    private void print(List<Figures> figures) {
+    private void print(List<LayerShape> shapes, List<Figures> figures) {
         System.out.print(ClusterReport.of(options.format(output), figures));
+        html.write(facts(shapes.getFirst()), figures);
+    }
+
+    private Map<String, String> facts(LayerShape shape) {
+        Map<String, String> facts = new LinkedHashMap<>();
+        facts.put("backend", backend.name().toLowerCase(Locale.ROOT)
+                + (backend == Backend.EMULATOR ? ": says nothing about a GPU" : ""));
+        facts.put("libraries", NativeLibraries.describe());
+        facts.put("ranks", Integer.toString(shape.sizes().ranks()));
+        facts.put("layer", shape.sizes().experts() + " experts, top-" + shape.sizes().topK() + ", "
+                + shape.rows().type() + " x " + shape.rows().hidden());
+        facts.put("iterations", options.iterations() + ", after " + options.warmUp() + " that do not count");
+        facts.put("made", Instant.now().truncatedTo(ChronoUnit.SECONDS).toString());
+        return facts;
     }
 
     /** A rank's part; every rank gets the figures of all. */

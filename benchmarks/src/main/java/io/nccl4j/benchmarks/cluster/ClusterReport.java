@@ -30,10 +30,10 @@ final class ClusterReport {
     private static String table(List<Figures> figures) {
         return AsciiTable.getTable(figures,
                 List.of(text("", Figures::algorithm), text("layout", Figures::layout), text("calls", Figures::mode),
-                        text("operation", Figures::operation), number("p50 us", Figures::p50Micros, "%.1f"),
-                        number("p90 us", Figures::p90Micros, "%.1f"), number("p99 us", Figures::p99Micros, "%.1f"),
-                        number("max us", Figures::maxMicros, "%.1f"), number("mean us", Figures::meanMicros, "%.1f"),
-                        number("MB/rank", Figures::megabytes, "%.2f"),
+                        text("operation", Figures::operation), number("tokens", Figures::tokens, "%.0f"),
+                        number("p50 us", Figures::p50Micros, "%.1f"), number("p90 us", Figures::p90Micros, "%.1f"),
+                        number("p99 us", Figures::p99Micros, "%.1f"), number("max us", Figures::maxMicros, "%.1f"),
+                        number("mean us", Figures::meanMicros, "%.1f"), number("MB/rank", Figures::megabytes, "%.2f"),
                         number("GB/s/rank", Figures::gigabytesPerSecond, "%.2f"),
                         number("slowest", Figures::slowestGigabytesPerSecond, "%.2f"),
                         number("fastest", Figures::fastestGigabytesPerSecond, "%.2f")));

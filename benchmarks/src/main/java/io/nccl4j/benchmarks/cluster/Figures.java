@@ -15,6 +15,7 @@ import org.HdrHistogram.Histogram;
  * @param mode how the calls were made
  * @param operation what was timed
  * @param ranks number of ranks
+ * @param tokens most of a rank
  * @param p50Micros median over all ranks and iterations; likewise the others
  * @param p90Micros 90th percentile
  * @param p99Micros 99th percentile
@@ -25,7 +26,7 @@ import org.HdrHistogram.Histogram;
  * @param slowestGigabytesPerSecond of the rank with the least
  * @param fastestGigabytesPerSecond of the rank with the most
  */
-record Figures(String algorithm, String layout, String mode, String operation, int ranks, double p50Micros,
+record Figures(String algorithm, String layout, String mode, String operation, int ranks, int tokens, double p50Micros,
         double p90Micros, double p99Micros, double maxMicros, double meanMicros, double megabytes,
         double gigabytesPerSecond, double slowestGigabytesPerSecond, double fastestGigabytesPerSecond) {
     private static final int DIGITS = 3;
@@ -53,7 +54,7 @@ record Figures(String algorithm, String layout, String mode, String operation, i
             bandwidth[rank] = rankBytes / Arrays.stream(of).average().orElseThrow();
         }
         return new Figures(shape.kind().isLowLatency() ? "ll" : "ht", lower(shape.kind().layout()), lower(mode),
-                lower(operation), bandwidth.length, micros(times.getValueAtPercentile(50)),
+                lower(operation), bandwidth.length, shape.sizes().maxTokens(), micros(times.getValueAtPercentile(50)),
                 micros(times.getValueAtPercentile(90)), micros(times.getValueAtPercentile(99)),
                 micros(times.getMaxValue()), times.getMean() / 1e3, bytes / bandwidth.length / 1e6,
                 Arrays.stream(bandwidth).average().orElseThrow(), Arrays.stream(bandwidth).min().orElseThrow(),

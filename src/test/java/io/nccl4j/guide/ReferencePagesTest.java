@@ -1,0 +1,77 @@
+package io.nccl4j.guide;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+
+/** The pages to look things up in name what the code has: its messages, properties, variables and loggers. */
+class ReferencePagesTest {
+    private static final Pattern JOINED = Pattern.compile("\"\\s*\\+\\s*\"");
+    /** Set for the second class loader of a process, by nobody else. */
+    private static final String INTERNAL = "nccl4j.loaded.by";
+
+    /** The library's source, text that is joined from several literals in one piece. */
+    private static String source() throws IOException {
+        try (Stream<Path> files = Files.walk(Path.of("src/main/java"))) {
+            return files.filter(file -> file.toString().endsWith(".java")).sorted().map(file -> {
+                try {
+                    return JOINED.matcher(Files.readString(file)).replaceAll("");
+                } catch (IOException e) {
+                    throw new UncheckedIOException(e);
+                }
+            }).collect(Collectors.joining("\n"));
+        }
+    }
+
+    private static Set<String> found(String regex, String text) {
+        return Pattern.compile(regex).matcher(text).results().map(result -> result.group(1))
+                .collect(Collectors.toCollection(TreeSet::new));
+    }
+
+    @Test
+    void everyMessageIsOneThatTheLibraryHas() throws IOException {
+        String source = source();
+        // Of the library itself; what is seen on GPUs alone comes from elsewhere.
+        String page = Files.readString(Path.of("docs/troubleshooting.md")).split("## Only on GPUs")[0];
+        List<String> unknown = new ArrayList<>();
+        int messages = 0;
+        for (String cell : found("(?m)^\\| (`.*?) \\|", page)) {
+            for (String message : found("`([^`]+)`", cell)) {
+                messages++;
+                Stream.of(message.split("…")).map(part -> part.replaceAll("^[ .,:;()]+|[ .,:;()]+$", ""))
+                        .filter(part -> part.length() > 7 && !source.contains(part)).forEach(unknown::add);
+            }
+        }
+        assertThat(unknown).isEmpty();
+        assertThat(messages).isGreaterThan(20);
+    }
+
+    @Test
+    void everyPropertyAndVariableIsInTheTable() throws IOException {
+        String source = source();
+        String page = Files.readString(Path.of("docs/deploy.md"));
+        Set<String> names = found("\"(nccl4j\\.[a-z_.]+[a-z])\"", source);
+        names.addAll(found("\"(NCCL4J_[A-Z_]+)\"", source));
+        names.addAll(List.of("nccl4j.cudart.library", "nccl4j.nccl.library", "nccl4j.nccl_ep.library"));
+        names.remove(INTERNAL);
+        assertThat(names).hasSizeGreaterThan(10).allSatisfy(name -> assertThat(page).contains('`' + name + '`'));
+    }
+
+    @Test
+    void everyLoggerIsInTheTable() throws IOException {
+        String page = Files.readString(Path.of("docs/observability.md"));
+        assertThat(found("getLogger\\(\"io\\.nccl4j\\.([\\w.]+)\"\\)", source())).isNotEmpty()
+                .allSatisfy(name -> assertThat(page).contains(name.substring(name.lastIndexOf('.') + 1)));
+    }
+}
