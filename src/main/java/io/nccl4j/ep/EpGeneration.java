@@ -12,16 +12,31 @@ import io.nccl4j.nccl.NcclException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * The releases of NCCL EP that nccl4j works with. API version 1, which calls itself 0.1.0 as well, is not among them.
  */
 public enum EpGeneration {
-    /** API version 2. */
-    API_V2;
+    /** API version 2, as of August 2026; calls itself 0.1.0. */
+    API_V2,
+    /** Release 0.2.0: separate numbers of SMs for dispatch and combine. */
+    RELEASE_0_2_0;
+
+    private static final Logger LOG = LoggerFactory.getLogger(EpGeneration.class);
+    private static final int VERSION_0_2_0 = 200;
+    private static final AtomicBoolean UNKNOWN_TOLD = new AtomicBoolean();
+
+    /** Whether dispatch and combine can have numbers of SMs of their own, up to those of the device. */
+    boolean hasSeparateSms() {
+        return this != API_V2;
+    }
 
     /**
-     * The generation of the loaded library.
+     * The generation of the loaded library; of one that is newer than all of these the newest, which a line in the log
+     * tells once.
      *
      * @throws NativeLibraryException if it is one that nccl4j does not work with
      */
@@ -44,11 +59,19 @@ public enum EpGeneration {
             }
             ncclEpTensor.size(tensor, (int) ncclEpTensor.sizeof());
             NcclEp.ncclEpTensorDestroy(tensor);
-            return API_V2;
+            return ofVersion(libraryVersion());
         }
     }
 
-    /** What {@code ncclEpGetVersion} answers: 100 for API version 2 as for version 1. */
+    /** @param version of a library that is not of API version 1 */
+    static EpGeneration ofVersion(int version) {
+        if (version > VERSION_0_2_0 && UNKNOWN_TOLD.compareAndSet(false, true)) {
+            LOG.warn("NCCL EP has version {}, newer than all that nccl4j knows: used as {}", version, RELEASE_0_2_0);
+        }
+        return version < VERSION_0_2_0 ? API_V2 : RELEASE_0_2_0;
+    }
+
+    /** What {@code ncclEpGetVersion} answers: 100 for API version 2 as for version 1, 200 for release 0.2.0. */
     public static int libraryVersion() {
         LibraryLoader.loadNcclEp();
         try (Arena arena = Arena.ofConfined()) {

@@ -20,6 +20,7 @@ import io.nccl4j.internal.LibraryLoader;
 import io.nccl4j.internal.LifecycleEvent;
 import io.nccl4j.internal.Ownership;
 import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.CommunicatorProperties;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.NcclException;
 import io.nccl4j.nccl.Window;
@@ -57,6 +58,7 @@ public final class EpGroup extends NativeObject {
     private int usableAt = NEVER;
     private @Nullable CudaStream usableOn;
     private final DeviceLimits limits;
+    private final LsaTeams teams;
     private final EpSizing sizing;
     private final @Nullable AllocatorHooks hooks;
     private final Arena arena;
@@ -68,7 +70,7 @@ public final class EpGroup extends NativeObject {
     private final List<HandleShape> shapes = new ArrayList<>();
     private DeviceThread owner = DeviceThread.here();
 
-    private EpGroup(long address, Communicator communicator, EpGroupConfig config, DeviceLimits limits,
+    private EpGroup(long address, Communicator communicator, EpGroupConfig config, LsaTeams teams, DeviceLimits limits,
             @Nullable AllocatorHooks hooks, Arena arena) {
         super("EpGroup", address, communicator);
         this.communicator = communicator;
@@ -77,7 +79,8 @@ public final class EpGroup extends NativeObject {
         this.checked = config.isChecked();
         this.changes = DeviceChanges.of(device.ordinal());
         this.limits = limits;
-        this.sizing = EpSizing.of(config, communicator.size());
+        this.teams = teams;
+        this.sizing = EpSizing.of(config, teams.ranks(), teams.count());
         this.hooks = hooks;
         this.arena = arena;
         this.rdmaBuffer = new RdmaBuffer(config, sizing);
@@ -105,13 +108,15 @@ public final class EpGroup extends NativeObject {
         checkPlatformThread("EpGroup.create");
         communicator.checkUsable();
         LibraryLoader.loadNcclEp();
-        EpGeneration.ofLibrary();
+        EpGeneration generation = EpGeneration.ofLibrary();
         Preflight.check(communicator, config.algorithm());
         CudaDevice device = communicator.device();
-        int ranks = communicator.size();
+        CommunicatorProperties properties = communicator.properties();
+        LsaTeams teams = new LsaTeams(properties.ranks(), properties.lsaTeams());
         DeviceLimits limits = DeviceLimits.of(device);
-        checkConfig(config, ranks, limits);
-        EpSizing sizing = EpSizing.of(config, ranks);
+        checkConfig(config, teams, properties, limits, generation);
+        checkHosts(config, teams, communicator);
+        EpSizing sizing = EpSizing.of(config, teams.ranks(), teams.count());
         HotCalls.link();
         Deadline deadline = Deadline.after(communicator.limit());
         EpAllocator allocator = config.allocator();
@@ -125,21 +130,32 @@ public final class EpGroup extends NativeObject {
         // The thread leaves here with the device that the library's own call would have left.
         device.makeCurrent();
         long address = createNatively(communicator, struct, arena, deadline);
-        EpGroup group = new EpGroup(address, communicator, config, limits, hooks, arena);
+        EpGroup group = new EpGroup(address, communicator, config, teams, limits, hooks, arena);
         group.undoIfAllocatorFailed();
         LifecycleEvent.emit("create", group.toString());
         LOG.info("{} created", group);
         return group;
     }
 
-    private static void checkConfig(EpGroupConfig config, int ranks, DeviceLimits limits) {
+    private static void checkConfig(EpGroupConfig config, LsaTeams teams, CommunicatorProperties properties,
+            DeviceLimits limits, EpGeneration generation) {
         Violations violations = new Violations();
-        GroupRules.checkGroup(config.shape(), ranks, limits, violations);
+        GroupRules.checkGroup(config.shape(), teams, limits, generation, violations);
+        TeamRules.check(config.shape(), teams, properties, limits, generation, violations);
         Layout layout = config.layout();
-        if (layout != null && config.topK() > 0 && config.experts() % ranks == 0) {
-            HandleRules.checkShape(HandleShape.of(config.shape(), ranks, layout, config.topK(), 0, limits), violations);
+        if (layout != null && config.topK() > 0 && config.experts() % teams.ranks() == 0) {
+            HandleRules.checkShape(HandleShape.of(config.shape(), teams, layout, config.topK(), 0, limits), violations);
         }
         violations.refuse();
+    }
+
+    /** Several teams: the ranks compare their hosts, and all come to the same answer. */
+    private static void checkHosts(EpGroupConfig config, LsaTeams teams, Communicator communicator) {
+        if (teams.areSeveral()) {
+            Violations violations = new Violations();
+            TeamRules.checkHosts(config.shape(), teams, RankHosts.of(communicator), violations);
+            violations.refuse();
+        }
     }
 
     private static long createNatively(Communicator communicator, MemorySegment config, Arena arena,
@@ -350,7 +366,7 @@ public final class EpGroup extends NativeObject {
 
     /** The shape of a handle, the same object for the same values, once it has passed the rules. */
     private HandleShape shape(Layout layout, int topK, int alignment) {
-        HandleShape shape = HandleShape.of(config.shape(), communicator.size(), layout, topK, alignment, limits);
+        HandleShape shape = HandleShape.of(config.shape(), teams, layout, topK, alignment, limits);
         for (HandleShape known : shapes) {
             if (known.equals(shape)) {
                 return known;
@@ -386,6 +402,14 @@ public final class EpGroup extends NativeObject {
     /** The device that it works on. */
     public CudaDevice device() {
         return device;
+    }
+
+    /**
+     * Number of LSA teams that its ranks are in, as a rule as many as hosts: ranks of one team address each other's
+     * memory, others are reached over the network.
+     */
+    public int lsaTeams() {
+        return teams.count();
     }
 
     /** Sizes of its buffers. */

@@ -18,8 +18,8 @@ public final class EpGroupConfig {
 
     private EpGroupConfig(Builder b) {
         this.shape = new GroupShape(b.algorithm, b.experts, b.maxTokensPerRank, b.maxTokenBytes, b.layout, b.topK,
-                b.alignment, b.receiveRows, b.eager, b.rdmaBufferBytes, b.growing, b.maxSms, b.queuePairs, b.channels,
-                b.mask, b.timeout, b.zeroCopy, b.overflow);
+                b.alignment, b.receiveRows, b.eager, b.rdmaBufferBytes, b.growing, b.maxSms, b.dispatchSms,
+                b.combineSms, b.queuePairs, b.channels, b.mask, b.timeout, b.zeroCopy, b.overflow);
         this.checked = b.checked;
         this.allocator = b.allocator;
         this.allocateFunction = b.allocateFunction;
@@ -57,6 +57,8 @@ public final class EpGroupConfig {
         private long rdmaBufferBytes;
         private boolean growing;
         private int maxSms;
+        private int dispatchSms;
+        private int combineSms;
         private int queuePairs;
         private int channels;
         private boolean mask;
@@ -156,13 +158,35 @@ public final class EpGroupConfig {
             return this;
         }
 
-        /** Most SMs that communication takes ({@code max_num_sms}); high throughput at most 16. */
+        /**
+         * Most SMs that communication takes ({@code max_num_sms}); high throughput of API version 2 at most 16, later
+         * releases as many as the device has.
+         */
         public Builder maxSms(int value) {
             maxSms = value;
             return this;
         }
 
-        /** Queue pairs per rank ({@code num_qp_per_rank}); matters between NVLink domains. */
+        /**
+         * Most SMs that dispatch takes ({@code dispatch_num_sms}), instead of {@link #maxSms}; from release 0.2.0 on.
+         */
+        public Builder dispatchSms(int value) {
+            dispatchSms = value;
+            return this;
+        }
+
+        /**
+         * Most SMs that combine takes ({@code combine_num_sms}), instead of {@link #maxSms}; from release 0.2.0 on.
+         */
+        public Builder combineSms(int value) {
+            combineSms = value;
+            return this;
+        }
+
+        /**
+         * Queue pairs per rank ({@code num_qp_per_rank}); matters between NVLink domains. High throughput needs one and
+         * two for each SM that dispatch takes (33 by default), low latency 4; 0 leaves it to NCCL EP.
+         */
         public Builder queuePairs(int value) {
             queuePairs = value;
             return this;

@@ -10,22 +10,34 @@ import io.nccl4j.nccl.DataType;
 public final class EpSizing {
 
     private final EpGroupConfig config;
-    private final int ranks;
+    private final LsaTeams teams;
 
-    private EpSizing(EpGroupConfig config, int ranks) {
+    private EpSizing(EpGroupConfig config, LsaTeams teams) {
         this.config = config;
-        this.ranks = ranks;
+        this.teams = teams;
     }
 
     /**
-     * Sizes for every rank of a group.
+     * Sizes for every rank of a group whose ranks all reach each other by NVLink.
      *
      * @param ranks of its communicator; experts must be a multiple of it
      */
     public static EpSizing of(EpGroupConfig config, int ranks) {
+        return of(config, ranks, 1);
+    }
+
+    /**
+     * Sizes for every rank of a group over several LSA teams, as a rule hosts.
+     *
+     * @param ranks of its communicator; experts must be a multiple of it
+     * @param teams into which the ranks are divided
+     */
+    public static EpSizing of(EpGroupConfig config, int ranks, int teams) {
         Rule.EXPERTS_PER_RANK.refuseIf(ranks <= 0 || config.experts() % ranks != 0,
                 "%d experts on %d ranks: must be a multiple of the number of ranks", config.experts(), ranks);
-        return new EpSizing(config, ranks);
+        Rule.TEAM_LIMITS.refuseIf(teams <= 0 || ranks % teams != 0,
+                "%d teams of %d ranks: the number of ranks must be a multiple of it", teams, ranks);
+        return new EpSizing(config, new LsaTeams(ranks, teams));
     }
 
     /**
@@ -52,12 +64,12 @@ public final class EpSizing {
     public static int paddedExperts(Algorithm algorithm, int experts, int ranks) {
         Rule.EXPERTS_PER_RANK.refuseIf(experts < 0 || ranks <= 0, "%d experts on %d ranks: must be positive", experts,
                 ranks);
-        return SizeFormulas.paddedExperts(algorithm, experts, ranks);
+        return SizeFormulas.paddedExperts(algorithm, experts, LsaTeams.one(ranks));
     }
 
     /** Experts of a rank. */
     public int localExperts() {
-        return config.experts() / ranks;
+        return config.experts() / teams.ranks();
     }
 
     /** Bytes of the RDMA buffer that a low-latency group registers for its layout and top-k; 0 for high throughput. */
@@ -69,23 +81,31 @@ public final class EpSizing {
     }
 
     long rdmaBufferBytes(Layout layout, int topK) {
-        return SizeFormulas.rdmaBufferBytes(config.shape(), ranks, layout, topK);
+        return SizeFormulas.rdmaBufferBytes(config.shape(), teams.ranks(), layout, topK);
     }
 
     /**
-     * Bytes of the window that a high-throughput group registers, if all ranks can reach each other's memory; 0 for low
-     * latency.
+     * Bytes of the window that a high-throughput group registers for the ranks of its own team; 0 for low latency.
      */
     public long windowBytes() {
-        return config.algorithm() == Algorithm.LOW_LATENCY ? 0 : SizeFormulas.windowBytes(config.shape(), ranks);
+        return config.algorithm() == Algorithm.LOW_LATENCY ? 0 : SizeFormulas.windowBytes(config.shape(), teams);
     }
 
     /**
-     * Bytes of device memory that creating the group takes on every rank: its workspace, and the RDMA buffer or the window. Handles
-     * and buffers come on top: {@link EpGroup#handleMemoryBytes}, {@link #buffersBytes(BufferConfig)}.
+     * Bytes in which a high-throughput group over several teams keeps what goes to other teams and comes from there;
+     * 0 for one team, and for low latency.
+     */
+    public long interTeamBytes() {
+        return config.algorithm() == Algorithm.LOW_LATENCY ? 0 : GroupMemory.interTeamBytes(config.shape(), teams);
+    }
+
+    /**
+     * Bytes of device memory that creating the group takes on every rank: its workspace, and the RDMA buffer, or the
+     * window and the memory for other teams. Handles and buffers come on top: {@link EpGroup#handleMemoryBytes},
+     * {@link #buffersBytes(BufferConfig)}.
      */
     public long groupBytes() {
-        return SizeFormulas.groupBytes(config.shape(), ranks);
+        return GroupMemory.bytes(config.shape(), teams);
     }
 
     /**
@@ -93,7 +113,7 @@ public final class EpSizing {
      * can come), all zones or regions of a low-latency one.
      */
     public long receiveRows() {
-        return SizeFormulas.receiveRows(config.shape(), ranks);
+        return SizeFormulas.receiveRows(config.shape(), teams);
     }
 
     /** Bytes of the tokens that a rank may receive, {@code outputs.tokens} of dispatch. */
@@ -119,7 +139,7 @@ public final class EpSizing {
             throw new IllegalStateException(
                     "the configuration names no layout or no top-k: buffers have no size without");
         }
-        HandleShape shape = HandleShape.of(config.shape(), ranks, layout, config.topK(), 0, DeviceLimits.ANY);
+        HandleShape shape = HandleShape.of(config.shape(), teams, layout, config.topK(), 0, DeviceLimits.ANY);
         Violations violations = new Violations();
         RecipeRules.checkBuffers(shape, rows, violations);
         violations.refuse();
@@ -128,6 +148,6 @@ public final class EpSizing {
 
     @Override
     public String toString() {
-        return "EpSizing(" + config + ", " + ranks + " ranks)";
+        return "EpSizing(" + config + ", " + teams + ")";
     }
 }

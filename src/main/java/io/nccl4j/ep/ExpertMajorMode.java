@@ -20,12 +20,17 @@ enum ExpertMajorMode {
     /** The process's environment; tests have their own. */
     static volatile UnaryOperator<@Nullable String> environment = System::getenv;
 
-    /** The mode of a group on one NVLink domain. */
-    static ExpertMajorMode of(ZeroCopy zeroCopy) {
+    static ExpertMajorMode of(ZeroCopy zeroCopy, LsaTeams teams) {
         if (isSet("NCCL_EP_HT_EM_NVLINK_DUP")) {
             return NVLINK_DUP;
         }
-        return isSet("NCCL_EP_HT_EM_LOCAL_DUP") || zeroCopy == ZeroCopy.ON ? LOCAL_DUP : LOCAL_PERMUTE;
+        if (isSet("NCCL_EP_HT_EM_LOCAL_DUP")) {
+            return LOCAL_DUP;
+        }
+        if (zeroCopy == ZeroCopy.ON) {
+            return teams.areSeveral() ? NVLINK_DUP : LOCAL_DUP;
+        }
+        return LOCAL_PERMUTE;
     }
 
     private static boolean isSet(String name) {

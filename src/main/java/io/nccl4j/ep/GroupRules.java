@@ -33,10 +33,12 @@ final class GroupRules {
                         && (timeout.compareTo(Duration.ofMillis(1)) < 0 || timeout.compareTo(LONGEST_TIMEOUT) > 0),
                 "timeout is %s: must be at least a millisecond, and at most 2^63 nanoseconds", timeout);
         v.addIf(Rule.GROUP_SIZES,
-                c.maxSms() < 0 || c.queuePairs() < 0 || c.channels() < 0 || c.rdmaBufferBytes() < 0
-                        || c.receiveRows() < 0,
-                "maxSms %d, queuePairs %d, channels %d, rdmaBufferBytes %d, maxReceiveRows %d: must not be negative",
-                c.maxSms(), c.queuePairs(), c.channels(), c.rdmaBufferBytes(), c.receiveRows());
+                c.maxSms() < 0 || c.dispatchSms() < 0 || c.combineSms() < 0 || c.queuePairs() < 0 || c.channels() < 0
+                        || c.rdmaBufferBytes() < 0 || c.receiveRows() < 0,
+                "maxSms %d, dispatchSms %d, combineSms %d, queuePairs %d, channels %d, rdmaBufferBytes %d, "
+                        + "maxReceiveRows %d: must not be negative",
+                c.maxSms(), c.dispatchSms(), c.combineSms(), c.queuePairs(), c.channels(), c.rdmaBufferBytes(),
+                c.receiveRows());
         v.addIf(Rule.ALIGNMENT, c.alignment() != 0 && !isPowerOfTwo(c.alignment()),
                 "alignment is %d: must be a power of two", c.alignment());
         Layout layout = c.layout();
@@ -78,12 +80,18 @@ final class GroupRules {
     }
 
     /** The rules that depend on the communicator and its device. */
-    static void checkGroup(GroupShape c, int ranks, DeviceLimits device, Violations v) {
-        int padded = SizeFormulas.paddedExperts(c.algorithm(), c.experts(), ranks);
+    static void checkGroup(GroupShape c, LsaTeams teams, DeviceLimits device, EpGeneration generation, Violations v) {
+        int ranks = teams.ranks();
+        int padded = SizeFormulas.paddedExperts(c.algorithm(), c.experts(), teams);
         v.addIf(Rule.EXPERTS_PER_RANK, c.experts() % ranks != 0,
                 "%d experts on %d ranks: must be a multiple of the number of ranks; the next number that works is %d",
                 c.experts(), ranks, padded);
-        v.addIf(Rule.SMS, c.maxSms() > device.sms(), "maxSms is %d: the device has %d", c.maxSms(), device.sms());
+        int mostSms = Math.max(c.maxSms(), Math.max(c.dispatchSms(), c.combineSms()));
+        v.addIf(Rule.SMS, mostSms > device.sms(), "maxSms is %d, dispatchSms %d, combineSms %d: the device has %d",
+                c.maxSms(), c.dispatchSms(), c.combineSms(), device.sms());
+        v.addIf(Rule.GENERATION, !generation.hasSeparateSms() && (c.dispatchSms() != 0 || c.combineSms() != 0),
+                "dispatchSms %d, combineSms %d: the library is %s, release 0.2.0 is the first to have them; use maxSms",
+                c.dispatchSms(), c.combineSms(), generation);
         if (c.algorithm() == Algorithm.LOW_LATENCY) {
             int sms = c.maxSms() > 0 ? c.maxSms() : device.sms();
             int perSm = Math.ceilDiv(c.experts(), sms);
@@ -93,17 +101,18 @@ final class GroupRules {
                     "%d experts on %d SMs: a low-latency group needs %d of each", c.experts(), sms, LL_BLOCKS);
             return;
         }
-        v.addIf(Rule.HT_SMS, c.maxSms() > HT_MAX_SMS, "maxSms is %d: a high-throughput group can use at most %d",
-                c.maxSms(), HT_MAX_SMS);
-        v.addIf(Rule.HT_EXPERTS_BY_FOUR, c.experts() % 4 != 0,
-                "%d experts: a high-throughput group needs a multiple of 4; the next number that works is %d",
-                c.experts(), padded);
-        v.addIf(Rule.HT_TOKENS_BY_FOUR, (long) c.maxTokensPerRank() * ranks % 4 != 0,
-                "maxTokensPerRank %d times %d ranks: a high-throughput group needs a multiple of 4, "
+        v.addIf(Rule.HT_SMS, !generation.hasSeparateSms() && c.maxSms() > HT_MAX_SMS,
+                "maxSms is %d: a high-throughput group can use at most %d", c.maxSms(), HT_MAX_SMS);
+        v.addIf(Rule.HT_EXPERTS_BY_FOUR, c.experts() % teams.count() == 0 && c.experts() / teams.count() % 4 != 0,
+                "%d experts on %s: a high-throughput group needs a multiple of 4 in each team; the next number that "
+                        + "works is %d",
+                c.experts(), teams, padded);
+        v.addIf(Rule.HT_TOKENS_BY_FOUR, (long) c.maxTokensPerRank() * teams.size() % 4 != 0,
+                "maxTokensPerRank %d times %d ranks of a team: a high-throughput group needs a multiple of 4, "
                         + "such as with maxTokensPerRank %d",
-                c.maxTokensPerRank(), ranks, SizeFormulas.alignUp(c.maxTokensPerRank(), 4));
+                c.maxTokensPerRank(), teams.size(), SizeFormulas.alignUp(c.maxTokensPerRank(), 4));
         if (c.experts() % ranks == 0) {
-            long bound = SizeFormulas.receiveRows(c, ranks);
+            long bound = SizeFormulas.receiveRows(c, teams);
             v.addIf(Rule.EAGER_BOUND, c.isEager() && bound > UNSIGNED_INT_MAX,
                     "an eager group could receive %d rows: at most %d", bound, UNSIGNED_INT_MAX);
             v.addIf(Rule.RECEIVE_BUDGET, !c.isEager() && bound > Integer.MAX_VALUE,

@@ -18,6 +18,8 @@ import org.jspecify.annotations.Nullable;
  * @param rdmaBufferBytes 0 if not given
  * @param isGrowing whether the library sizes the RDMA buffer
  * @param maxSms 0 if not given
+ * @param dispatchSms 0 if not given
+ * @param combineSms 0 if not given
  * @param queuePairs 0 if not given
  * @param channels 0 if not given
  * @param hasMask whether ranks can be masked
@@ -27,8 +29,8 @@ import org.jspecify.annotations.Nullable;
  */
 record GroupShape(Algorithm algorithm, int experts, int maxTokensPerRank, int maxTokenBytes, @Nullable Layout layout,
         int topK, int alignment, int receiveRows, boolean isEager, long rdmaBufferBytes, boolean isGrowing, int maxSms,
-        int queuePairs, int channels, boolean hasMask, @Nullable Duration timeout, ZeroCopy zeroCopy,
-        OverflowPolicy overflow) {
+        int dispatchSms, int combineSms, int queuePairs, int channels, boolean hasMask, @Nullable Duration timeout,
+        ZeroCopy zeroCopy, OverflowPolicy overflow) {
 
     /** What must be the same on all ranks; nothing in the library compares it. */
     String common() {

@@ -1,5 +1,7 @@
 package io.nccl4j.ep;
 
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
 import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.bindings.ncclep.ncclEpAllocConfig_t;
 import io.nccl4j.bindings.ncclep.ncclEpGroupConfig_t;
@@ -10,12 +12,21 @@ import org.jspecify.annotations.Nullable;
 
 /** Writes {@code ncclEpGroupConfig_t}. */
 final class GroupStruct {
+    /** What release 0.2.0 appends: {@code dispatch_num_sms} and {@code combine_num_sms}. */
+    private static final long DISPATCH_SMS = NcclEp.NCCL_EP_GROUP_CONFIG_V2_SIZE();
+    private static final long COMBINE_SMS = DISPATCH_SMS + Integer.BYTES;
+    private static final long LONGER_SIZE = COMBINE_SMS + Integer.BYTES;
+
     private GroupStruct() {
     }
 
     static MemorySegment encode(EpGroupConfig c, EpSizing sizing, @Nullable AllocatorHooks hooks, Arena arena) {
-        MemorySegment struct = arena.allocate(ncclEpGroupConfig_t.layout());
-        ncclEpGroupConfig_t.size(struct, NcclEp.NCCL_EP_GROUP_CONFIG_V2_SIZE());
+        MemorySegment struct = arena.allocate(LONGER_SIZE, ncclEpGroupConfig_t.layout().byteAlignment());
+        // The rules have refused these where the library does not have them.
+        boolean longer = c.shape().dispatchSms() != 0 || c.shape().combineSms() != 0;
+        struct.set(JAVA_INT, DISPATCH_SMS, c.shape().dispatchSms());
+        struct.set(JAVA_INT, COMBINE_SMS, c.shape().combineSms());
+        ncclEpGroupConfig_t.size(struct, longer ? (int) LONGER_SIZE : NcclEp.NCCL_EP_GROUP_CONFIG_V2_SIZE());
         ncclEpGroupConfig_t.magic(struct, NcclEp.NCCL_EP_MAGIC());
         ncclEpGroupConfig_t.version(struct, NcclEp.NCCL_EP_API_VERSION());
         ncclEpGroupConfig_t.algorithm(struct, c.algorithm().code());

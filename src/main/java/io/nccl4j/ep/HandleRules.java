@@ -53,7 +53,7 @@ final class HandleRules {
                 "an eager group with EXPERT_MAJOR handles must name topK in its configuration");
         v.addIf(Rule.ALIGNMENT, s.isExpertMajor() && !GroupRules.isPowerOfTwo(s.alignment()),
                 "alignment is %d: must be a power of two", s.alignment());
-        long worst = SizeFormulas.worstCaseRows(c, s.ranks(), s.layout(), s.topK(), s.alignment());
+        long worst = SizeFormulas.worstCaseRows(c, s.teams(), s.layout(), s.topK(), s.alignment());
         v.addIf(Rule.RECEIVE_BUDGET, !c.isEager() && c.receiveRows() == 0 && s.receiveRows() < worst,
                 "layout %s, topK %d and alignment %d can bring %d rows: the group's default budget is %d, "
                         + "give maxReceiveRows",

@@ -4,7 +4,7 @@ package io.nccl4j.ep;
  * The facts about a handle and its group that the rules need.
  *
  * @param config of the group
- * @param ranks R
+ * @param teams of the ranks
  * @param layout of the handle
  * @param topK K
  * @param receiveRows M, the receive budget of a high-throughput group
@@ -12,14 +12,20 @@ package io.nccl4j.ep;
  * @param alignment of experts' zones, at least 1
  * @param device that the kernels run on
  */
-record HandleShape(GroupShape config, int ranks, Layout layout, int topK, long receiveRows, ExpertMajorMode mode,
+record HandleShape(GroupShape config, LsaTeams teams, Layout layout, int topK, long receiveRows, ExpertMajorMode mode,
         int alignment, DeviceLimits device) {
 
     /** @param alignment of the handle; 0 for the group's default */
-    static HandleShape of(GroupShape config, int ranks, Layout layout, int topK, int alignment, DeviceLimits device) {
-        return new HandleShape(config, ranks, layout, topK, SizeFormulas.receiveRows(config, ranks),
-                ExpertMajorMode.of(config.zeroCopy()), Math.max(1, alignment > 0 ? alignment : config.alignment()),
-                device);
+    static HandleShape of(GroupShape config, LsaTeams teams, Layout layout, int topK, int alignment,
+            DeviceLimits device) {
+        return new HandleShape(config, teams, layout, topK, SizeFormulas.receiveRows(config, teams),
+                ExpertMajorMode.of(config.zeroCopy(), teams),
+                Math.max(1, alignment > 0 ? alignment : config.alignment()), device);
+    }
+
+    /** R. */
+    int ranks() {
+        return teams.ranks();
     }
 
     boolean isLowLatency() {
@@ -32,7 +38,7 @@ record HandleShape(GroupShape config, int ranks, Layout layout, int topK, long r
 
     /** L. */
     int localExperts() {
-        return config.experts() / ranks;
+        return config.experts() / ranks();
     }
 
     /** B. */
@@ -48,8 +54,8 @@ record HandleShape(GroupShape config, int ranks, Layout layout, int topK, long r
             return new long[]{receiveRows};
         }
         return isExpertMajor()
-                ? new long[]{localExperts(), (long) ranks * maxTokens()}
-                : new long[]{ranks, maxTokens()};
+                ? new long[]{localExperts(), (long) ranks() * maxTokens()}
+                : new long[]{ranks(), maxTokens()};
     }
 
     /** For messages. */

@@ -32,6 +32,20 @@ enum Rule {
     EXPERTS_PER_RANK(Kind.ARGUMENT),
     /** A.2, 3.2: {@code max_token_bytes} is a multiple of 16. */
     TOKEN_BYTES(Kind.ARGUMENT),
+    /** Several teams: at most 8 ranks of a host, and 64 in all. */
+    TEAM_LIMITS(Kind.ARGUMENT),
+    /** Several teams: kernels reach ranks of other teams over the network. */
+    GIN(Kind.STATE),
+    /** Several teams: a queue pair for each warp that sends, or for each context that kernels use. */
+    QUEUE_PAIRS(Kind.ARGUMENT),
+    /** Several teams: NCCL EP tells hosts by their names. */
+    HOST_NAMES(Kind.STATE),
+    /** Several teams: hosts have equally many ranks. */
+    HOST_SIZES(Kind.STATE),
+    /** Several teams: low latency writes to windows of its own team only. */
+    ZERO_COPY_TEAMS(Kind.ARGUMENT),
+    /** The release of the library has the option. */
+    GENERATION(Kind.UNSUPPORTED),
     /** A.2, 3.3: the receive budget is at least the number of tokens of a rank. */
     RECEIVE_BUDGET(Kind.ARGUMENT),
     /** A.2: top-k is at most the number of experts. */

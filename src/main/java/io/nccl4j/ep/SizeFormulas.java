@@ -15,10 +15,10 @@ final class SizeFormulas {
     }
 
     /** The next number of experts, from {@code experts} on, that a group on so many ranks can have. */
-    static int paddedExperts(Algorithm algorithm, int experts, int ranks) {
-        long multiple = ranks;
-        while (algorithm == Algorithm.HIGH_THROUGHPUT && multiple % 4 != 0) {
-            multiple += ranks;
+    static int paddedExperts(Algorithm algorithm, int experts, LsaTeams teams) {
+        long multiple = teams.ranks();
+        while (algorithm == Algorithm.HIGH_THROUGHPUT && multiple / teams.count() % 4 != 0) {
+            multiple += teams.ranks();
         }
         return number("padded experts", alignUp(Math.max(1, experts), multiple));
     }
@@ -30,32 +30,22 @@ final class SizeFormulas {
                 BUFFER_ALIGNMENT);
     }
 
-    /** Bytes of device memory that creating a group takes. */
-    static long groupBytes(GroupShape group, int ranks) {
-        if (!group.isLowLatency()) {
-            return sum("bytes of the group", WORKSPACE_BYTES, windowBytes(group, ranks));
-        }
-        Layout layout = group.layout();
-        long exact = layout == null ? 0 : rdmaBufferBytes(group, ranks, layout, group.topK());
-        return sum("bytes of the group", WORKSPACE_BYTES,
-                group.isGrowing() ? 0 : Math.max(exact, group.rdmaBufferBytes()));
-    }
-
     /** Bytes of the window of a high-throughput group. */
-    static long windowBytes(GroupShape group, int ranks) {
-        long rows = receiveRows(group, ranks);
-        ExpertMajorMode mode = ExpertMajorMode.of(group.zeroCopy());
-        long staged = mode == ExpertMajorMode.LOCAL_PERMUTE ? (long) ranks * group.maxTokensPerRank() : rows;
+    static long windowBytes(GroupShape group, LsaTeams teams) {
+        long rows = receiveRows(group, teams);
+        ExpertMajorMode mode = ExpertMajorMode.of(group.zeroCopy(), teams);
+        long staged = mode == ExpertMajorMode.LOCAL_PERMUTE ? (long) teams.ranks() * group.maxTokensPerRank() : rows;
         long tokens = group.zeroCopy() == ZeroCopy.ON
                 ? 0
                 : alignUp(product("staged bytes", staged, group.maxTokenBytes()), WINDOW_ALIGNMENT);
-        long weights = alignUp(product("bytes of weights", rows, group.experts(), Float.BYTES), WINDOW_ALIGNMENT);
+        long weights = alignUp(product("bytes of weights", rows, teams.experts(group), Float.BYTES), WINDOW_ALIGNMENT);
         long scales = alignUp(product("bytes of scales", rows, group.maxTokenBytes()), WINDOW_ALIGNMENT);
         return sum("bytes of the window", tokens, tokens, weights, weights, scales);
     }
 
     /** The most rows that a rank may receive. */
-    static long receiveRows(GroupShape group, int ranks) {
+    static long receiveRows(GroupShape group, LsaTeams teams) {
+        int ranks = teams.ranks();
         if (group.isLowLatency()) {
             long perZone = (long) ranks * group.maxTokensPerRank();
             return group.layout() == Layout.EXPERT_MAJOR
@@ -67,15 +57,15 @@ final class SizeFormulas {
         }
         return group.receiveRows() > 0
                 ? group.receiveRows()
-                : worstCaseRows(group, ranks, group.layout(), group.topK() > 0 ? group.topK() : group.experts(),
+                : worstCaseRows(group, teams, group.layout(), group.topK() > 0 ? group.topK() : group.experts(),
                         Math.max(1, group.alignment()));
     }
 
     /** Every token comes to this rank: once in FLAT, else once for each expert it can have here, zones padded. */
-    static long worstCaseRows(GroupShape group, int ranks, @Nullable Layout layout, int topK, long alignment) {
-        long tokens = (long) ranks * group.maxTokensPerRank();
-        int localExperts = group.experts() / ranks;
-        boolean permute = ExpertMajorMode.of(group.zeroCopy()) == ExpertMajorMode.LOCAL_PERMUTE;
+    static long worstCaseRows(GroupShape group, LsaTeams teams, @Nullable Layout layout, int topK, long alignment) {
+        long tokens = (long) teams.ranks() * group.maxTokensPerRank();
+        int localExperts = group.experts() / teams.ranks();
+        boolean permute = ExpertMajorMode.of(group.zeroCopy(), teams) == ExpertMajorMode.LOCAL_PERMUTE;
         if (layout == Layout.FLAT && permute) {
             return tokens;
         }

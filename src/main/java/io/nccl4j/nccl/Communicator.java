@@ -234,6 +234,20 @@ public final class Communicator extends NativeObject {
         return size;
     }
 
+    /**
+     * How its ranks reach each other, {@code ncclCommQueryProperties}. Not collective.
+     *
+     * @throws IllegalStateException if this cannot be used any more
+     * @throws NcclException if NCCL does not answer
+     */
+    public CommunicatorProperties properties() {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = CommunicatorProperties.allocate(arena);
+            check("ncclCommQueryProperties", Nccl.ncclCommQueryProperties(segment(), out));
+            return CommunicatorProperties.decode(out);
+        }
+    }
+
     /** Its collectives. */
     public Collectives collectives() {
         return collectives;

@@ -10,9 +10,11 @@ import java.util.Map;
  * @param evidence what the library makes of it when the rule is switched off
  * @param message a part of the message that names what was given and what is allowed
  * @param environment of the library
+ * @param hosts that the ranks are on
  * @param body does it, on every rank
  */
-record Breach(Rule rule, String name, Evidence evidence, String message, Map<String, String> environment, Body body) {
+record Breach(Rule rule, String name, Evidence evidence, String message, Map<String, String> environment, int hosts,
+        Body body) {
     /** What a rule protects from. */
     enum Evidence {
         /** The emulator records what would have ended the process or corrupted memory. */
@@ -32,19 +34,27 @@ record Breach(Rule rule, String name, Evidence evidence, String message, Map<Str
     }
 
     static Breach misuse(Rule rule, String name, String message, Body body) {
-        return new Breach(rule, name, Evidence.MISUSE, message, Map.of(), body);
+        return new Breach(rule, name, Evidence.MISUSE, message, Map.of(), 1, body);
     }
 
     static Breach error(Rule rule, String name, String message, Body body) {
-        return new Breach(rule, name, Evidence.ERROR, message, Map.of(), body);
+        return new Breach(rule, name, Evidence.ERROR, message, Map.of(), 1, body);
     }
 
     static Breach unseen(Rule rule, String name, String message, Body body) {
-        return new Breach(rule, name, Evidence.NONE, message, Map.of(), body);
+        return new Breach(rule, name, Evidence.NONE, message, Map.of(), 1, body);
     }
 
     Breach with(String variable) {
-        return new Breach(rule, name, evidence, message, Map.of(variable, "1"), body);
+        return with(variable, "1");
+    }
+
+    Breach with(String variable, String value) {
+        return new Breach(rule, name, evidence, message, Map.of(variable, value), hosts, body);
+    }
+
+    Breach onHosts(int count) {
+        return new Breach(rule, name, evidence, message, environment, count, body);
     }
 
     @Override

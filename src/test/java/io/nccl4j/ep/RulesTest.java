@@ -27,9 +27,8 @@ import org.junit.jupiter.params.provider.MethodSource;
  */
 class RulesTest {
     static Stream<Breach> breaches() {
-        return Stream
-                .of(GroupBreaches.all(), HandleBreaches.all(), LowLatencyBreaches.all(), HighThroughputBreaches.all())
-                .flatMap(List::stream);
+        return Stream.of(GroupBreaches.all(), HandleBreaches.all(), LowLatencyBreaches.all(),
+                HighThroughputBreaches.all(), TeamBreaches.all()).flatMap(List::stream);
     }
 
     static Stream<Breach> visibleBreaches() {
@@ -61,7 +60,7 @@ class RulesTest {
     @EmulatedRanks(2)
     void isRefused(Breach breach, EmulatedCluster cluster) {
         prepare(breach);
-        cluster.run(rank -> {
+        cluster.onHosts(breach.hosts()).run(rank -> {
             try (RuleBench bench = new RuleBench(rank)) {
                 Throwable thrown = catchThrowable(() -> breach.body().run(bench));
                 assertThat(thrown).isInstanceOfAny(IllegalArgumentException.class, IllegalStateException.class,
@@ -80,7 +79,7 @@ class RulesTest {
         Queue<Throwable> thrown = new ConcurrentLinkedQueue<>();
         Rule.disabled = breach.rule();
         try {
-            cluster.run(rank -> {
+            cluster.onHosts(breach.hosts()).run(rank -> {
                 RuleBench bench = new RuleBench(rank);
                 Throwable failure = catchThrowable(() -> breach.body().run(bench));
                 if (failure != null) {

@@ -4,6 +4,7 @@ import io.nccl4j.cuda.CudaDevice;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -19,8 +20,10 @@ public final class EmulatedCluster {
     private final int size;
     private final Duration limit;
     private final boolean leaksAllowed;
+    /** Ranks of each host; 0 for all on one, unless the options say otherwise. */
+    private final int ranksPerHost;
 
-    private EmulatedCluster(int size, Duration limit, boolean leaksAllowed) {
+    private EmulatedCluster(int size, Duration limit, boolean leaksAllowed, int ranksPerHost) {
         if (size < 1) {
             throw new IllegalArgumentException("a cluster of " + size + " ranks: must be at least 1");
         }
@@ -30,11 +33,39 @@ public final class EmulatedCluster {
         this.size = size;
         this.limit = limit;
         this.leaksAllowed = leaksAllowed;
+        this.ranksPerHost = ranksPerHost;
     }
 
     /** A cluster of so many ranks, with a limit of 60 seconds. Rank r has device r. */
     public static EmulatedCluster of(int size) {
-        return new EmulatedCluster(size, LIMIT, false);
+        return new EmulatedCluster(size, LIMIT, false, 0);
+    }
+
+    /**
+     * A cluster of several hosts, each with so many ranks, that is, of as many LSA teams: ranks of one host address each
+     * other's memory, those of others are reached over a network. Ranks are numbered host by host.
+     *
+     * @throws IllegalArgumentException if a number is not positive, or there are more than 64 ranks or 8 on a host
+     */
+    public static EmulatedCluster teams(int hosts, int ranksPerHost) {
+        if (hosts < 1 || ranksPerHost < 1 || hosts > 1 && ranksPerHost > 8 || (long) hosts * ranksPerHost > 64) {
+            throw new IllegalArgumentException(hosts + " hosts of " + ranksPerHost
+                    + " ranks: both must be at least 1, with at most 8 ranks on one of several hosts and 64 in all");
+        }
+        return new EmulatedCluster(hosts * ranksPerHost, LIMIT, false, ranksPerHost);
+    }
+
+    /**
+     * This cluster with its ranks on so many hosts; see {@link #teams}.
+     *
+     * @throws IllegalArgumentException if the hosts cannot have equally many ranks
+     */
+    public EmulatedCluster onHosts(int hosts) {
+        if (hosts < 1 || size % hosts != 0) {
+            throw new IllegalArgumentException(
+                    size + " ranks on " + hosts + " hosts: every host must have the same number of ranks");
+        }
+        return new EmulatedCluster(size, limit, leaksAllowed, teams(hosts, size / hosts).ranksPerHost);
     }
 
     /** Runs {@code action} on each of {@code size} ranks; see {@link #run(RankAction)}. */
@@ -44,12 +75,12 @@ public final class EmulatedCluster {
 
     /** With another time limit for a run. Also the limit of the ranks' bootstrap. */
     public EmulatedCluster limit(Duration value) {
-        return new EmulatedCluster(size, value, leaksAllowed);
+        return new EmulatedCluster(size, value, leaksAllowed, ranksPerHost);
     }
 
     /** Does not fail because of what is left alive after a run. */
     public EmulatedCluster allowLeaks() {
-        return new EmulatedCluster(size, limit, true);
+        return new EmulatedCluster(size, limit, true, ranksPerHost);
     }
 
     /** Number of ranks. */
@@ -85,11 +116,24 @@ public final class EmulatedCluster {
                             + ": raise them before the first CUDA call, or allow shared devices");
         }
         EmulatorUsage before = Emulator.usage();
-        List<T> results = new ClusterRun<>(size, devices, limit, body).run();
+        List<T> results = onItsHosts(() -> new ClusterRun<>(size, devices, limit, body).run());
         List<String> leaks = Emulator.usage().leakedSince(before);
         if (!leaks.isEmpty() && !leaksAllowed) {
             throw new EmulatedClusterException("the ranks left alive: " + String.join(", ", leaks), Map.of());
         }
         return results;
+    }
+
+    private <T> T onItsHosts(Supplier<T> run) {
+        if (ranksPerHost == 0) {
+            return run.get();
+        }
+        int before = Integer.parseInt(Emulator.options().get("host_devices"));
+        Emulator.options().devicesPerHost(ranksPerHost);
+        try {
+            return run.get();
+        } finally {
+            Emulator.options().devicesPerHost(before);
+        }
     }
 }

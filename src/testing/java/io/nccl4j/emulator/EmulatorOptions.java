@@ -14,7 +14,7 @@ import java.util.Map;
 public final class EmulatorOptions {
     private static final int LONGEST_VALUE = 64;
     private static final String[] NAMES = {"misuse", "poison", "shuffle", "api", "compute_capability", "devices",
-            "device_memory", "sms", "shared_devices", "wait_limit_ms"};
+            "device_memory", "sms", "shared_devices", "wait_limit_ms", "host_devices"};
 
     private final Map<String, String> initial = new LinkedHashMap<>();
 
@@ -76,6 +76,14 @@ public final class EmulatorOptions {
     /** Whether two ranks of a communicator may be on one device ({@code shared_devices}). */
     public EmulatorOptions sharedDevices(boolean allowed) {
         return set("shared_devices", allowed ? "1" : "0");
+    }
+
+    /**
+     * Devices of each emulated host, 0 for all in one ({@code host_devices}). Ranks on different hosts are in different
+     * LSA teams. Read when a communicator is made.
+     */
+    public EmulatorOptions devicesPerHost(int count) {
+        return set("host_devices", Integer.toString(count));
     }
 
     /** End of every wait among ranks that the real library would never end ({@code wait_limit_ms}); zero for none. */

@@ -30,6 +30,10 @@ public sealed interface Fault {
     record FailLaunch(int device, long nth) implements Fault {
     }
 
+    /** From its n-th EP operation on, what ranks of other hosts send reaches the rank late. */
+    record SlowLink(int rank, long nth, Duration by) implements Fault {
+    }
+
     /** From its n-th EP operation on, the rank does not see what the rank {@code peer} sends. */
     record DropMessages(int rank, long nth, int peer) implements Fault {
     }

@@ -10,6 +10,8 @@ final class FaultCalls {
     static void inject(Fault fault) {
         int code = switch (fault) {
             case Fault.Delay f -> call(EmulatorControl.NCCL4J_EMU_FAULT_DELAY(), f.rank(), f.nth(), f.by().toMillis());
+            case Fault.SlowLink f ->
+                call(EmulatorControl.NCCL4J_EMU_FAULT_SLOW_LINK(), f.rank(), f.nth(), f.by().toMillis());
             case Fault.Silence f -> call(EmulatorControl.NCCL4J_EMU_FAULT_SILENCE(), f.rank(), f.nth(), 0);
             case Fault.EndProcess f -> call(EmulatorControl.NCCL4J_EMU_FAULT_END_PROCESS(), f.rank(), f.nth(), 0);
             case Fault.FailAllocation f -> call(EmulatorControl.NCCL4J_EMU_FAULT_ALLOCATION(), f.device(), f.nth(), 0);

@@ -1,5 +1,6 @@
 package io.nccl4j.junit;
 
+import io.nccl4j.emulator.EmulatedCluster;
 import java.lang.annotation.Documented;
 import java.lang.annotation.ElementType;
 import java.lang.annotation.Inherited;
@@ -34,6 +35,9 @@ import org.junit.jupiter.api.parallel.ResourceLock;
 public @interface EmulatedRanks {
     /** Number of ranks of the cluster. */
     int value() default 2;
+
+    /** Number of hosts that the ranks are on, equally many on each; see {@link EmulatedCluster#teams}. */
+    int hosts() default 1;
 
     /** Time limit of a run of the cluster. */
     int limitSeconds() default 60;

@@ -121,11 +121,14 @@ public final class EmulatorExtension
     public Object resolveParameter(ParameterContext parameter, ExtensionContext context) {
         Settings settings = settings(context);
         EmulatedCluster cluster = EmulatedCluster.of(settings.ranks).limit(settings.limit);
+        if (settings.hosts > 1) {
+            cluster = cluster.onHosts(settings.hosts);
+        }
         return settings.allowLeaks ? cluster.allowLeaks() : cluster;
     }
 
     /** The values of the annotation. */
-    private record Settings(int ranks, Duration limit, boolean allowMisuse, boolean allowLeaks) {
+    private record Settings(int ranks, int hosts, Duration limit, boolean allowMisuse, boolean allowLeaks) {
     }
 
     @EmulatedRanks
@@ -137,7 +140,7 @@ public final class EmulatorExtension
                 .or(() -> context.getTestClass()
                         .flatMap(type -> AnnotationSupport.findAnnotation(type, EmulatedRanks.class)))
                 .orElseGet(() -> Defaults.class.getAnnotation(EmulatedRanks.class));
-        return new Settings(ranks.value(), Duration.ofSeconds(ranks.limitSeconds()), ranks.allowMisuse(),
+        return new Settings(ranks.value(), ranks.hosts(), Duration.ofSeconds(ranks.limitSeconds()), ranks.allowMisuse(),
                 ranks.allowLeaks());
     }
 }

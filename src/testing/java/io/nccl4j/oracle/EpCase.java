@@ -69,7 +69,7 @@ public record EpCase(long seed, RoutingKind kind, NumberFormat format, int hidde
             int ranks = random.nextInt(space.minRanks(), space.maxRanks() + 1);
             int experts = ranks * random.nextInt(1, space.maxLocalExperts() + 1);
             int topK = random.nextInt(1, Math.min(space.maxTopK(), experts) + 1);
-            EpShape shape = new EpShape(ranks, experts, topK, random.nextInt(1, space.maxTokens() + 1));
+            EpShape shape = new EpShape(ranks, experts, topK, random.nextInt(1, space.maxTokens() + 1), space.teams());
             if (space.allows(shape)) {
                 return shape;
             }

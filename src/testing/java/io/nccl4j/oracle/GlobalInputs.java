@@ -13,6 +13,13 @@ import org.jspecify.annotations.Nullable;
 public record GlobalInputs(Routing routing, byte[][][] tokens, byte @Nullable [][][] scales,
         float @Nullable [][][] weights) {
 
+    /** The same inputs where the ranks are in so many teams. */
+    public GlobalInputs inTeams(int count) {
+        return routing.shape().teams() == count
+                ? this
+                : new GlobalInputs(routing.inTeams(count), tokens, scales, weights);
+    }
+
     /** A token's row. */
     public byte[] token(Source source) {
         return tokens[source.rank()][source.token()];

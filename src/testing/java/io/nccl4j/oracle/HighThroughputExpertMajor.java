@@ -23,8 +23,7 @@ public final class HighThroughputExpertMajor {
         EpShape shape = routing.shape();
         byte[][] combined = new byte[routing.tokens(rank)][];
         for (Source source : routing.sources(rank)) {
-            RowSum sum = new RowSum(format, hidden);
-            for (int destination = 0; destination < shape.ranks(); destination++) {
+            combined[source.token()] = TeamSum.of(shape, rank, format, hidden, (sum, destination) -> {
                 RowSum part = slots.mode() == ExpertMajorMode.NVLINK_DUP ? sum : new RowSum(format, hidden);
                 for (int local : routing.localExperts(source, destination)) {
                     int expert = destination * shape.localExperts() + local;
@@ -35,8 +34,7 @@ public final class HighThroughputExpertMajor {
                 if (part != sum) {
                     sum.add(part.rounded());
                 }
-            }
-            combined[source.token()] = sum.rounded();
+            });
         }
         return combined;
     }

@@ -15,19 +15,18 @@ public final class HighThroughputFlat {
     }
 
     /**
-     * The combined rows of a rank: the unweighted sum of its destination ranks' rows, ranks ascending, rounded once.
+     * The combined rows of a rank: the unweighted sum of its destination ranks' rows, ranks ascending, rounded once; see
+     * {@link TeamSum} for several teams.
      */
     public static byte[][] combine(FlatSlots slots, int rank, RankOutputs outputs, NumberFormat format, int hidden) {
         Routing routing = slots.routing();
         byte[][] combined = new byte[routing.tokens(rank)][];
         for (Source source : routing.sources(rank)) {
-            RowSum sum = new RowSum(format, hidden);
-            for (int destination = 0; destination < routing.shape().ranks(); destination++) {
+            combined[source.token()] = TeamSum.of(routing.shape(), rank, format, hidden, (sum, destination) -> {
                 if (slots.slot(source, destination) >= 0) {
                     sum.add(outputs.row(destination, source));
                 }
-            }
-            combined[source.token()] = sum.rounded();
+            });
         }
         return combined;
     }

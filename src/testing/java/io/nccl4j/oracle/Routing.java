@@ -40,6 +40,10 @@ public final class Routing {
         }
     }
 
+    Routing inTeams(int count) {
+        return new Routing(shape.inTeams(count), experts);
+    }
+
     public EpShape shape() {
         return shape;
     }

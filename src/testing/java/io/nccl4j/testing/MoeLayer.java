@@ -88,10 +88,12 @@ public final class MoeLayer implements AutoCloseable {
         this.experts = experts.apply(recipe);
         EpGroup group = handle.group();
         kind = LayerKind.of(group.config().algorithm(), handle.layout());
+        int teams = group.lsaTeams();
         shape = new EpShape(group.communicator().size(), group.config().experts(), handle.topK(),
-                group.config().maxTokensPerRank());
+                group.config().maxTokensPerRank(), teams);
         rank = group.communicator().rank();
-        mode = group.config().zeroCopy() == ZeroCopy.ON ? ExpertMajorMode.LOCAL_DUP : ExpertMajorMode.LOCAL_PERMUTE;
+        ExpertMajorMode direct = teams > 1 ? ExpertMajorMode.NVLINK_DUP : ExpertMajorMode.LOCAL_DUP;
+        mode = group.config().zeroCopy() == ZeroCopy.ON ? direct : ExpertMajorMode.LOCAL_PERMUTE;
         boolean done = false;
         try {
             calls.tensors().forEach(this::mirror);
@@ -309,7 +311,7 @@ public final class MoeLayer implements AutoCloseable {
     }
 
     private LayerOracle oracle(GlobalInputs inputs, RowFunction function) {
-        return LayerOracle.of(handle, recipe, inputs, function, mode);
+        return LayerOracle.of(handle, recipe, inputs.inTeams(shape.teams()), function, mode);
     }
 
     /** Refused, with nothing closed, while a graph holds the buffers. */

@@ -154,7 +154,8 @@ public final class MoeRank implements AutoCloseable {
     /** The sizes of its group. */
     public EpShape shape() {
         EpGroupConfig config = group.config();
-        return new EpShape(communicator.size(), config.experts(), config.topK(), config.maxTokensPerRank());
+        return new EpShape(communicator.size(), config.experts(), config.topK(), config.maxTokensPerRank(),
+                group.lsaTeams());
     }
 
     /** A batch of all ranks, any number of tokens each; the same on all of them. */

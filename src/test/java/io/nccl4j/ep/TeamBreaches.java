@@ -1,0 +1,47 @@
+package io.nccl4j.ep;
+
+import static io.nccl4j.ep.RuleBench.highThroughput;
+import static io.nccl4j.ep.RuleBench.lowLatency;
+
+import io.nccl4j.nccl.DataType;
+import java.util.List;
+
+/** Groups over several LSA teams that cannot work. */
+final class TeamBreaches {
+    private TeamBreaches() {
+    }
+
+    static List<Breach> all() {
+        return List.of(
+                Breach.unseen(Rule.TEAM_LIMITS, "4 ranks in 3 teams", "must be a multiple of it",
+                        b -> EpSizing.of(lowLatency(Layout.EXPERT_MAJOR).build(), 4, 3)),
+                Breach.error(Rule.GIN, "low latency without GIN", "kernels cannot send over the network",
+                        b -> b.group(lowLatency(Layout.EXPERT_MAJOR))).onHosts(2).with("NCCL_GIN_ENABLE", "0"),
+                Breach.error(Rule.GIN, "low latency on rails", "NCCL_CROSS_NIC must not be 0",
+                        b -> b.group(lowLatency(Layout.EXPERT_MAJOR))).onHosts(2).with("NCCL_CROSS_NIC", "0"),
+                Breach.misuse(Rule.GIN, "high throughput without GIN", "kernels cannot send over the network",
+                        b -> b.group(highThroughput(Layout.FLAT))).onHosts(2).with("NCCL_GIN_ENABLE", "0"),
+                Breach.misuse(Rule.QUEUE_PAIRS, "32 queue pairs for 16 SMs", "needs at least 33",
+                        b -> b.group(highThroughput(Layout.FLAT).queuePairs(32))).onHosts(2),
+                Breach.misuse(Rule.QUEUE_PAIRS, "3 queue pairs for low latency", "needs at least 4",
+                        b -> b.calls(lowLatency(Layout.EXPERT_MAJOR).queuePairs(3)).update().dispatch()).onHosts(2),
+                Breach.misuse(Rule.HT_EXPERTS_BY_FOUR, "4 experts in 2 teams", "the next number that works is 8",
+                        b -> b.calls(highThroughput(Layout.FLAT).experts(4)).update().dispatch()).onHosts(2),
+                Breach.error(Rule.HOST_NAMES, "two teams on one host", "all hosts are named",
+                        b -> b.calls(highThroughput(Layout.FLAT)).update().await()).with("NCCL_LSA_TEAM_SIZE"),
+                Breach.unseen(Rule.HOST_SIZES, "hosts of 2 and 1 ranks", "hosts have 1 and 2 ranks", b -> {
+                    Violations violations = new Violations();
+                    TeamRules.checkHosts(lowLatency(Layout.EXPERT_MAJOR).build().shape(), new LsaTeams(3, 3),
+                            new RankHosts("a", List.of(1L, 1L, 2L)), violations);
+                    violations.refuse();
+                }), Breach.error(Rule.ZERO_COPY_TEAMS, "windows of another team", "use ZeroCopy.AUTO", b -> {
+                    RuleBench.Calls calls = b.calls(lowLatency(Layout.RANK_MAJOR).zeroCopy(ZeroCopy.ON)).update();
+                    calls.outputs = DispatchOutputs.of(
+                            b.windowed(DataType.BFLOAT16, 2, RuleBench.TOKENS, RuleBench.LL_HIDDEN),
+                            b.tensor(DataType.FLOAT32, 2, RuleBench.TOKENS, RuleBench.TOPK),
+                            b.tensor(DataType.INT32, 2, RuleBench.TOKENS, RuleBench.TOPK));
+                    calls.dispatch();
+                }).onHosts(2), Breach.unseen(Rule.GENERATION, "SMs of dispatch in API version 2",
+                        "release 0.2.0 is the first", b -> b.group(highThroughput(Layout.FLAT).dispatchSms(8))));
+    }
+}
