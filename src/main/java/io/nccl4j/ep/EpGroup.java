@@ -121,7 +121,7 @@ public final class EpGroup extends NativeObject {
         Deadline deadline = Deadline.after(communicator.limit());
         EpAllocator allocator = config.allocator();
         boolean ownAllocator = allocator != null || config.allocateFunction() != 0;
-        MemoryRequest.of(communicator, sizing.groupBytes() - (ownAllocator ? SizeFormulas.WORKSPACE_BYTES : 0),
+        MemoryRequest.of(communicator, sizing.groupBytes() - (ownAllocator ? GroupMemory.WORKSPACE_BYTES : 0),
                 DRIVER_BYTES, config.shape().common())
                 .checkOnAllRanks(communicator, "EpGroup.create", deadline.remaining());
         Arena arena = Arena.ofShared();

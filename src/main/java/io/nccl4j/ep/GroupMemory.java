@@ -2,7 +2,8 @@ package io.nccl4j.ep;
 
 /** The device memory that creating a group takes. */
 final class GroupMemory {
-    private static final long WORKSPACE_BYTES = 32L << 20;
+    /** Of every group, from its allocator. */
+    static final long WORKSPACE_BYTES = 32L << 20;
     private static final int PAGE = 4096;
     private static final int DEFAULT_CHUNK = 64;
     private static final int CHUNK_MULTIPLE = 32;

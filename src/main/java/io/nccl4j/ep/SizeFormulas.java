@@ -6,8 +6,6 @@ import org.jspecify.annotations.Nullable;
 
 /** The formulas behind {@link EpSizing}, and arithmetic that names the product that is no number. */
 final class SizeFormulas {
-    /** Of every group, from its allocator. */
-    static final long WORKSPACE_BYTES = 32L << 20;
     private static final int WINDOW_ALIGNMENT = 256;
     private static final int BUFFER_ALIGNMENT = 128;
 

@@ -1,24 +1,77 @@
 package io.nccl4j.benchmarks.cli;
 
+import io.nccl4j.Backend;
+import io.nccl4j.emulator.Emulator;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
-/** The number of ranks; a mixin. */
+/** The number of ranks, and the hosts that they are on; a mixin. */
 public final class RanksOption {
     private static final int MOST = 64;
+    private static final int MOST_OF_A_HOST = 8;
+
+    private final int byDefault;
 
     @Option(names = "--ranks", paramLabel = "N", description = "Number of ranks (default: ${DEFAULT-VALUE}).")
     private int ranks;
 
+    @Option(names = "--teams", paramLabel = "HxN", description = "Emulator: H hosts of N ranks each, which are H LSA teams; 2x4 is 8 ranks on 2 hosts (default: all ranks on one host).")
+    private @Nullable String teams;
+
     public RanksOption(int byDefault) {
+        this.byDefault = byDefault;
         ranks = byDefault;
     }
 
+    /** Number of ranks. */
     public int count() {
-        return ranks;
+        return teams == null ? ranks : hosts() * ranksOfAHost();
     }
 
-    /** Refuses a number that makes no sense. */
+    /** Number of hosts, as many as LSA teams. */
+    public int hosts() {
+        return teams == null ? 1 : number(0);
+    }
+
+    private int ranksOfAHost() {
+        return number(1);
+    }
+
+    private int number(int at) {
+        return teams == null ? 0 : Integer.parseInt(teams.split("x")[at]);
+    }
+
+    /** Refuses numbers that make no sense. */
     public void check(Usage usage) {
-        usage.requireIn("--ranks", ranks, MOST);
+        if (teams != null) {
+            usage.require(teams.matches("[1-9][0-9]{0,3}x[1-9][0-9]{0,3}"),
+                    "--teams %s: must be hosts x ranks of each, such as 2x4", teams);
+            usage.require(hosts() == 1 || ranksOfAHost() <= MOST_OF_A_HOST,
+                    "--teams %s: NCCL EP over several hosts takes at most %d ranks on each", teams, MOST_OF_A_HOST);
+            usage.require(count() <= MOST, "--teams %s: NCCL EP takes at most %d ranks", teams, MOST);
+            usage.require(ranks == byDefault || ranks == count(), "--teams %s has %d ranks, and --ranks says %d", teams,
+                    count(), ranks);
+        }
+        usage.requireIn("--ranks", count(), MOST);
+    }
+
+    /** The same options, for another process. */
+    public List<String> arguments() {
+        return teams == null ? List.of("--ranks", Integer.toString(count())) : List.of("--teams", teams);
+    }
+
+    /**
+     * Puts the emulator's devices into hosts. Before the first communicator is made.
+     *
+     * @throws picocli.CommandLine.ParameterException on another backend, where the ranks are where they are
+     */
+    public void use(Backend backend, Usage usage) {
+        if (teams == null) {
+            return;
+        }
+        usage.require(backend == Backend.EMULATOR, "--teams %s: hosts are made on the emulator only", teams);
+        Emulator.use();
+        Emulator.options().devicesPerHost(ranksOfAHost());
     }
 }

@@ -1,5 +1,6 @@
 package io.nccl4j.benchmarks.cli;
 
+import io.nccl4j.Backend;
 import io.nccl4j.oracle.EpShape;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -49,11 +50,16 @@ public final class SizeOptions {
         usage.requireIn("--experts", all, MOST_EXPERTS);
         usage.requireIn("--topk", topK, all);
         usage.require(all % size == 0, "--experts %d: must be a multiple of --ranks %d", all, size);
-        return new EpShape(size, all, topK, tokens);
+        return new EpShape(size, all, topK, tokens, size == ranks.count() ? ranks.hosts() : 1);
     }
 
     public int ranks() {
         return ranks.count();
+    }
+
+    /** Puts the ranks on their hosts. */
+    public void use(Backend backend, Usage usage) {
+        ranks.use(backend, usage);
     }
 
     public int hidden() {

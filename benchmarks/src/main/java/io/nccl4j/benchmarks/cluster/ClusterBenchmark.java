@@ -59,6 +59,7 @@ public final class ClusterBenchmark {
         html.check(usage);
         List<LayerShape> shapes = html
                 .sweep(options.shapes(usage, isProcess ? Integer.parseInt(worldSize) : options.ranks()));
+        options.use(backend, usage);
         if (options.needsFp4(backend)) {
             Emulator.options().computeCapability(100);
         }

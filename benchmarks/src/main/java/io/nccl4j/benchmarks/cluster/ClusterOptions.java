@@ -128,6 +128,11 @@ public final class ClusterOptions {
         return sizes.ranks();
     }
 
+    /** Puts the ranks on their hosts. */
+    void use(Backend backend, Usage usage) {
+        sizes.use(backend, usage);
+    }
+
     boolean isUniform() {
         return !nonUniform;
     }

@@ -35,8 +35,10 @@ public final class DemoCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        DemoOptions.Plan plan = options.check(new Usage(spec));
+        Usage usage = new Usage(spec);
+        DemoOptions.Plan plan = options.check(usage);
         Backend chosen = backend.use();
+        options.use(chosen, usage);
         MoeModel model = new MoeModel(plan);
         DemoReport report = new DemoReport(plan);
         for (LayerKind kind : plan.kinds()) {

@@ -1,6 +1,7 @@
 package io.nccl4j.benchmarks.demo;
 
 import com.sun.management.OperatingSystemMXBean;
+import io.nccl4j.Backend;
 import io.nccl4j.benchmarks.cli.LayerKindOptions;
 import io.nccl4j.benchmarks.cli.SeedOption;
 import io.nccl4j.benchmarks.cli.SizeOptions;
@@ -80,6 +81,11 @@ final class DemoOptions {
         return plan;
     }
 
+    /** Puts the ranks on their hosts. */
+    void use(Backend backend, Usage usage) {
+        sizes.use(backend, usage);
+    }
+
     /** Refuses sizes that an algorithm cannot have. */
     private static void check(LayerKind kind, Plan plan, Usage usage) {
         EpShape shape = plan.shape();
@@ -90,18 +96,19 @@ final class DemoOptions {
             usage.require(shape.topK() <= 31, "--topk %d: low latency allows at most 31", shape.topK());
         } else {
             usage.require(hidden % 8 == 0, "--hidden %d: high throughput needs a multiple of 8", hidden);
-            usage.require(shape.experts() % 4 == 0, "--experts %d: high throughput needs a multiple of 4",
-                    shape.experts());
-            usage.require(shape.maxTokens() * shape.ranks() % 4 == 0,
-                    "--tokens %d times --ranks %d: high throughput needs a multiple of 4", shape.maxTokens(),
-                    shape.ranks());
+            usage.require(shape.experts() / shape.teams() % 4 == 0,
+                    "--experts %d: high throughput needs a multiple of 4 in each of %d teams", shape.experts(),
+                    shape.teams());
+            usage.require(shape.maxTokens() * shape.teamSize() % 4 == 0,
+                    "--tokens %d times %d ranks of a team: high throughput needs a multiple of 4", shape.maxTokens(),
+                    shape.teamSize());
             usage.require(shape.topK() <= 32, "--topk %d: high throughput allows at most 32", shape.topK());
         }
     }
 
     /** Of all ranks: buffers on the device, received rows and the experts' outputs as pinned memory too. */
     private static double memoryNeeded(LayerKind kind, Plan plan) {
-        EpSizing sizing = EpSizing.of(plan.config(kind), plan.shape().ranks());
+        EpSizing sizing = EpSizing.of(plan.config(kind), plan.shape().ranks(), plan.shape().teams());
         return (double) plan.shape().ranks()
                 * (sizing.buffersBytes(plan.rows()) + 2 * sizing.receivedBytes(plan.hidden(), DataType.BFLOAT16));
     }

@@ -56,15 +56,15 @@ final class CellCase {
     private final int handles;
     private final int masked;
 
-    /** @param fixedShapes whether the shape is the same for all seeds */
-    CellCase(Cell cell, int ranks, long seed, boolean fixedShapes) {
+    /** @param seed of this case */
+    CellCase(Cell cell, Matrix matrix, long seed) {
         this.cell = cell;
         SplittableRandom random = new SplittableRandom(seed);
-        zeroCopy = random.nextInt(3) == 0 && canInsistOnWindows(cell);
-        drawn = fixedShapes ? fixed(cell, ranks, random) : draw(cell, ranks, random);
+        zeroCopy = random.nextInt(3) == 0 && canInsistOnWindows(cell, matrix.teams());
+        drawn = matrix.fixedShapes() ? fixed(cell, matrix, random) : draw(cell, matrix, random);
         hidden = drawn.hidden() * cell.wire().packed();
         boolean wide = random.nextBoolean();
-        wideRouting = fixedShapes ? cell.shape().ordinal() % 2 == 0 : wide;
+        wideRouting = matrix.fixedShapes() ? cell.shape().ordinal() % 2 == 0 : wide;
         wideCounters = random.nextBoolean();
         globalIds = random.nextBoolean();
         // Low latency expert-major has no use for windows.
@@ -81,22 +81,23 @@ final class CellCase {
         }
     }
 
-    private EpCase draw(Cell of, int ranks, SplittableRandom random) {
-        CaseSpace space = space(of, ranks);
+    private EpCase draw(Cell of, Matrix matrix, SplittableRandom random) {
+        CaseSpace space = space(of, matrix.ranks()).withTeams(matrix.teams());
         // Then high throughput duplicates rows, for which experts per rank must be a power of two.
         return EpCase.draw(zeroCopy || of.setting().duplicates() ? space.withPowersOfTwo() : space, random.nextLong());
     }
 
-    private static EpCase fixed(Cell cell, int ranks, SplittableRandom random) {
-        EpShape shape = new EpShape(ranks, FIXED_LOCAL_EXPERTS * ranks, FIXED_TOP_K, FIXED_TOKENS);
+    private static EpCase fixed(Cell cell, Matrix matrix, SplittableRandom random) {
+        EpShape shape = new EpShape(matrix.ranks(), FIXED_LOCAL_EXPERTS * matrix.ranks(), FIXED_TOP_K, FIXED_TOKENS,
+                matrix.teams());
         RoutingKind kind = RoutingKind.values()[random.nextInt(RoutingKind.values().length)];
         return EpCase.of(shape, kind, cell.wire().drawnFormat(), 512 / cell.wire().packed(), random.nextLong());
     }
 
     /** Whether a group of zero copy mode ON can do this. */
-    private static boolean canInsistOnWindows(Cell cell) {
-        return !cell.shape().isLowLatency()
-                || cell.shape() == LayerKind.LL_RANK_MAJOR && cell.wire().recipe() != DispatchRecipe.DS_FP8E3M4;
+    private static boolean canInsistOnWindows(Cell cell, int teams) {
+        return !cell.shape().isLowLatency() || cell.shape() == LayerKind.LL_RANK_MAJOR
+                && cell.wire().recipe() != DispatchRecipe.DS_FP8E3M4 && teams == 1;
     }
 
     /**
@@ -227,7 +228,7 @@ final class CellCase {
 
     /** How a high-throughput group brings a token to several experts of a rank. */
     ExpertMajorMode expertMajorMode() {
-        return cell.setting().expertMajorMode(zeroCopy);
+        return cell.setting().expertMajorMode(zeroCopy, shape().teams());
     }
 
     /** Whether scales are rounded to powers of two, where the sender makes them. */

@@ -31,9 +31,8 @@ record ProcessRunner(Backend backend, List<String> selection) implements Matrix.
     }
 
     private List<String> command(Matrix matrix) {
-        List<String> command = ThisProgram.command("test", "--as-rank", "--ranks", Integer.toString(matrix.ranks()),
-                "--cases", Integer.toString(matrix.cases()), "--seed", Long.toHexString(matrix.seed()), "--backend",
-                backend.name().toLowerCase(Locale.ROOT));
+        List<String> command = ThisProgram.command("test", "--as-rank", "--cases", Integer.toString(matrix.cases()),
+                "--seed", Long.toHexString(matrix.seed()), "--backend", backend.name().toLowerCase(Locale.ROOT));
         command.addAll(selection);
         return command;
     }

@@ -16,11 +16,13 @@ enum Setting {
     MASKED;
 
     /** How high throughput brings a token to several experts of a rank. */
-    ExpertMajorMode expertMajorMode(boolean zeroCopy) {
+    ExpertMajorMode expertMajorMode(boolean zeroCopy, int teams) {
         return switch (this) {
             case NVLINK_DUP -> ExpertMajorMode.NVLINK_DUP;
             case LOCAL_DUP -> ExpertMajorMode.LOCAL_DUP;
-            default -> zeroCopy ? ExpertMajorMode.LOCAL_DUP : ExpertMajorMode.LOCAL_PERMUTE;
+            default -> !zeroCopy
+                    ? ExpertMajorMode.LOCAL_PERMUTE
+                    : teams == 1 ? ExpertMajorMode.LOCAL_DUP : ExpertMajorMode.NVLINK_DUP;
         };
     }
 

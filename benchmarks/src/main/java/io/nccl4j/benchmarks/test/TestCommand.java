@@ -73,19 +73,19 @@ public final class TestCommand implements Callable<Integer> {
                 .toList();
         usage.require(!cells.isEmpty(), "--only '%s': there is no such line", only);
         long chosen = seed.orNew();
-        Matrix matrix = new Matrix(cells, ranks.count(), each, chosen, real);
+        Matrix matrix = new Matrix(cells, ranks.count(), ranks.hosts(), each, chosen, real);
         if (asRank) {
-            prepare(chosen);
+            prepare(chosen, usage);
             RankProcess.run(matrix, backend.backend());
             return 0;
         }
         if (!output.isJson()) {
-            System.out.println("seed " + Long.toHexString(chosen) + ", " + ranks.count() + " ranks as "
-                    + (processes ? "processes" : "threads") + ", backend "
-                    + backend.backend().name().toLowerCase(Locale.ROOT));
+            System.out.println("seed " + Long.toHexString(chosen) + ", " + ranks.count() + " ranks on " + ranks.hosts()
+                    + (ranks.hosts() == 1 ? " host as " : " hosts as ") + (processes ? "processes" : "threads")
+                    + ", backend " + backend.backend().name().toLowerCase(Locale.ROOT));
         }
         List<Outcome> outcomes = new ArrayList<>();
-        runner(chosen).run(matrix, outcome -> {
+        runner(chosen, usage).run(matrix, outcome -> {
             outcomes.add(outcome);
             if (!output.isJson()) {
                 System.out.println(outcome);
@@ -94,20 +94,23 @@ public final class TestCommand implements Callable<Integer> {
         return report(outcomes, chosen);
     }
 
-    private Matrix.Runner runner(long chosen) {
+    private Matrix.Runner runner(long chosen, Usage usage) {
         if (processes) {
             backend.use();
             List<String> selection = new ArrayList<>(List.of("--only", only));
             selection.addAll(kinds.arguments());
+            selection.addAll(ranks.arguments());
             return new ProcessRunner(backend.backend(), selection);
         }
-        prepare(chosen);
+        prepare(chosen, usage);
         return new ThreadRunner(backend.backend());
     }
 
     /** On the emulator also what hardware does by itself: an open order differs, and new memory is not zero. */
-    private void prepare(long chosen) {
-        if (backend.use() == Backend.EMULATOR) {
+    private void prepare(long chosen, Usage usage) {
+        Backend used = backend.use();
+        ranks.use(used, usage);
+        if (used == Backend.EMULATOR) {
             Emulator.use();
             // What would end the process is a failure of its line; the others are to be run.
             Emulator.options().shuffle(chosen == 0 ? 1 : chosen).poison(true).misuse(MisuseMode.REPORT);
