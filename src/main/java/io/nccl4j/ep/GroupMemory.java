@@ -19,9 +19,7 @@ final class GroupMemory {
                     interTeamBytes(group, teams));
         }
         Layout layout = group.layout();
-        long exact = layout == null
-                ? 0
-                : SizeFormulas.rdmaBufferBytes(group, teams.ranks(), layout, group.topK());
+        long exact = layout == null ? 0 : SizeFormulas.rdmaBufferBytes(group, teams.ranks(), layout, group.topK());
         return SizeFormulas.sum("bytes of the group", WORKSPACE_BYTES,
                 group.isGrowing() ? 0 : Math.max(exact, group.rdmaBufferBytes()));
     }
