@@ -33,13 +33,13 @@ record GroupShape(Algorithm algorithm, int experts, int maxTokensPerRank, int ma
         ZeroCopy zeroCopy, OverflowPolicy overflow) {
 
     /** What must be the same on all ranks; nothing in the library compares it. */
-    String common() {
+    String common(LsaTeams teams) {
         return algorithm + " with " + experts + " experts, maxTokensPerRank " + maxTokensPerRank + ", maxTokenBytes "
                 + maxTokenBytes + ", layout " + layout + ", topK " + topK + ", alignment " + alignment
                 + (isLowLatency()
                         ? ", " + (isGrowing ? "a growing buffer" : "rdmaBufferBytes " + rdmaBufferBytes)
                         : ", " + (isEager ? "eager" : "maxReceiveRows " + receiveRows) + ", mode "
-                                + ExpertMajorMode.of(zeroCopy) + ", overflow " + overflow)
+                                + ExpertMajorMode.of(zeroCopy, teams) + ", overflow " + overflow)
                 + ", zeroCopy " + zeroCopy + (hasMask ? ", with masks" : "");
     }
 

@@ -8,6 +8,7 @@ import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
+import io.nccl4j.testing.MoeRank;
 import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.Test;
 
@@ -75,7 +76,7 @@ class CheckedCallTest {
                 RuleBench.Calls calls = checkedCalls(bench, Layout.EXPERT_MAJOR);
                 CudaStream other = CudaStream.create(rank.device());
                 calls.handle.update(calls.routing, other);
-                other.await(LayerOnRank.LIMIT);
+                other.await(MoeRank.LIMIT);
                 other.close();
                 assertThatThrownBy(() -> calls.handle.update(calls.routing, other))
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("is closed");
@@ -93,7 +94,7 @@ class CheckedCallTest {
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to thread");
                 foreign.bindToCurrentThread();
                 calls.handle.update(calls.routing, foreign);
-                foreign.await(LayerOnRank.LIMIT);
+                foreign.await(MoeRank.LIMIT);
                 CompletableFuture.runAsync(foreign::bindToCurrentThread).join();
                 assertThatThrownBy(() -> calls.handle.update(calls.routing, foreign))
                         .isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to thread");

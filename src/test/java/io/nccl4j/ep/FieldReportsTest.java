@@ -17,6 +17,9 @@ import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
 import java.util.Arrays;
 import java.util.List;
@@ -33,7 +36,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 class FieldReportsTest {
     private static void refuses(GroupShape config, int ranks, Layout layout, String... texts) {
         Violations violations = new Violations();
-        HandleRules.checkShape(HandleShape.of(config, ranks, layout, config.topK(), 0, DeviceLimits.ANY), violations);
+        HandleRules.checkShape(HandleShape.of(config, LsaTeams.one(ranks), layout, config.topK(), 0, DeviceLimits.ANY), violations);
         assertThatThrownBy(violations::refuse).isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContainingAll(texts);
     }
@@ -156,10 +159,10 @@ class FieldReportsTest {
             });
             CudaGraphExec exec = graph.instantiate();
             exec.launch(stream);
-            stream.await(LayerOnRank.LIMIT);
-            LayerOnRank.write(buffers.routing(), bad.of((int) buffers.routing().byteSize()));
+            stream.await(MoeRank.LIMIT);
+            write(buffers.routing(), bad.of((int) buffers.routing().byteSize()));
             exec.launch(stream);
-            Throwable thrown = catchThrowable(() -> stream.await(LayerOnRank.LIMIT));
+            Throwable thrown = catchThrowable(() -> stream.await(MoeRank.LIMIT));
             // The device is lost, so nothing native is done here.
             for (AutoCloseable made : List.of(exec, graph, buffers, handle, group, stream, communicator)) {
                 made.close();
@@ -205,9 +208,9 @@ class FieldReportsTest {
                 world.await();
                 List<EpTensor> kept = Stream.of(buffers.routing(), buffers.tokens(), buffers.weights(),
                         buffers.combined(), buffers.expertOutputs()).toList();
-                List<ByteBuffer> before = kept.stream().map(LayerOnRank::read).toList();
+                List<ByteBuffer> before = kept.stream().map(FieldReportsTest::read).toList();
                 layer.handle().warmUp(buffers, buffers.maxTokens(), world.stream());
-                assertThat(kept.stream().map(LayerOnRank::read).toList()).isEqualTo(before);
+                assertThat(kept.stream().map(FieldReportsTest::read).toList()).isEqualTo(before);
                 layer.enqueue(layer.count(batch), world.stream());
                 world.await();
                 layer.verify(batch);
@@ -294,7 +297,7 @@ class FieldReportsTest {
                 EpHandle large = bench.calls(RuleBench.lowLatency(kind.layout()).maxTokenBytes(1024)).handle;
                 EpBuffers buffers = bench.own(large.allocateBuffers(rows));
                 large.dispatchAsync(buffers, RuleBench.TOKENS, bench.stream);
-                bench.stream.await(LayerOnRank.LIMIT);
+                bench.stream.await(MoeRank.LIMIT);
                 rank.bootstrap().barrier();
             }
         });
@@ -310,5 +313,19 @@ class FieldReportsTest {
                 calls.outputs.indices(), bench.tensor(DataType.FLOAT32, factors));
         assertThatThrownBy(calls::dispatch).as("%s", kind).isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContainingAll("has 1024 bytes", "maxTokenBytes 640");
+    }
+
+    private static void write(EpTensor tensor, byte[] data) {
+        try (Arena arena = Arena.ofConfined()) {
+            tensor.memory().copyFrom(arena.allocateFrom(ValueLayout.JAVA_BYTE, data));
+        }
+    }
+
+    private static ByteBuffer read(EpTensor tensor) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment host = arena.allocate(tensor.byteSize());
+            tensor.memory().copyTo(host);
+            return ByteBuffer.wrap(host.toArray(ValueLayout.JAVA_BYTE));
+        }
     }
 }

@@ -47,7 +47,8 @@ final class HandleBreaches {
                     GroupShape group = highThroughput(Layout.EXPERT_MAJOR).experts(129 * 4).build().shape();
                     Violations violations = new Violations();
                     HandleRules.checkShape(
-                            HandleShape.of(group, 129, Layout.EXPERT_MAJOR, 2, 0, DeviceLimits.of(b.rank.device())),
+                            HandleShape.of(group, LsaTeams.one(129), Layout.EXPERT_MAJOR, 2, 0,
+                                    DeviceLimits.of(b.rank.device())),
                             violations);
                     violations.refuse();
                 }).with(LOCAL_DUP),

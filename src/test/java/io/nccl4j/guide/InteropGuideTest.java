@@ -18,7 +18,6 @@ import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.UniqueId;
-import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -113,10 +112,5 @@ class InteropGuideTest {
             // end
             assertThat(Files.readAllBytes(file)).hasSize(UniqueId.BYTES);
         });
-    }
-
-    @Test
-    void theGuideShowsTheseExamples() throws IOException {
-        GuideExamples.assertShown(InteropGuideTest.class, "docs/interop.md", 5);
     }
 }
