@@ -408,6 +408,7 @@ TEST(EpStrict, H1GroupsThatDoNotFit) {
     const ncclEpGroupConfig_t large = highThroughput(8, 4096, 4096, 4096);
     EXPECT_EP(ncclInternalError, ncclEpCreateGroup(&group, rank.comm, &large));
     EXPECT_EQ(NCCL4J_EMU_END_EXIT, misuses.lastEnd());
+    EXPECT_NE(std::string::npos, misuses.lastText().find("allocation failed: ")) << misuses.lastText();
     EXPECT_NE(std::string::npos, misuses.lastText().find("device 0 has ")) << misuses.lastText();
     EXPECT_EQ(before, freeBytes());
   });

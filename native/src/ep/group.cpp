@@ -43,8 +43,8 @@ ncclResult_t provideWindowMemory(Call& call, Group& group, size_t bytes) {
   }
   const size_t used = memory::usage(group.device).deviceBytes;
   const size_t total = options::deviceMemory();
-  return call.exits("the group's buffers take %zu bytes, device %d has %zu of %zu free", bytes, group.device,
-                    used < total ? total - used : 0, total);
+  return call.exits("allocation failed: the group's buffers take %zu bytes, device %d has %zu of %zu free", bytes,
+                    group.device, used < total ? total - used : 0, total);
 }
 
 ncclResult_t noteOrder(Call& call, const Group& group, const char* operation) {
