@@ -21,9 +21,9 @@ final class HostileFaults {
     }
 
     /** Lets something go wrong on one of the ranks; what it is called. */
-    static String inject(SplittableRandom random, int ranks, boolean messagesMayBeLost) {
+    static String inject(SplittableRandom random, int ranks, boolean messagesAreLost) {
         int victim = random.nextInt(ranks);
-        switch (random.nextInt(messagesMayBeLost ? 5 : 4)) {
+        switch (messagesAreLost ? 4 : random.nextInt(4)) {
             case 0 -> {
                 Emulator.inject(new Fault.FailAllocation(victim, 1 + random.nextInt(6)));
                 return "failed allocation";

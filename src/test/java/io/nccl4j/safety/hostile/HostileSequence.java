@@ -32,6 +32,10 @@ final class HostileSequence {
     /** The outcome of what depends on time, which may differ between ranks. */
     static final String TIMED = "timed";
     private static final Duration LIMIT = Duration.ofSeconds(45);
+    /** A rank whose messages are lost is masked after that. */
+    private static final Duration LATE = Duration.ofSeconds(10);
+    /** Longer than a sequence may take, so that on a busy machine no rank is masked for being slow. */
+    private static final Duration NEVER = LIMIT.multipliedBy(2);
     private static final int KEPT_CALLS = 20_000;
     /** Poisoned when it is taken, so it takes memory of the machine. */
     private static final long DEVICE_BYTES = 256L << 20;
@@ -43,6 +47,8 @@ final class HostileSequence {
     private final LayerKind shape;
     private final EpCase model;
     private final EpGroupConfig config;
+    /** Whether the fault is a loss of messages, after which ranks are masked. */
+    private final boolean losing;
     private final int faultAt;
     private final SplittableRandom faults;
     private final AtomicBoolean broken = new AtomicBoolean();
@@ -60,10 +66,12 @@ final class HostileSequence {
         this.shape = shapes[random.nextInt(shapes.length)];
         this.model = shape.draw(1 + random.nextInt(3), random.nextLong());
         EpGroupConfig.Builder builder = shape.config(model);
+        boolean faulty = options.faults() && random.nextInt(5) < 2;
+        boolean mask = shape.isLowLatency() && random.nextBoolean();
+        this.losing = mask && faulty && random.nextInt(5) == 0;
         if (shape.isLowLatency()) {
-            if (random.nextBoolean()) {
-                // As long as nothing is lost, a rank that works is never that late.
-                builder.mask().timeout(Duration.ofSeconds(3));
+            if (mask) {
+                builder.mask().timeout(losing ? LATE : NEVER);
             }
             if (random.nextInt(3) == 0) {
                 builder.growingRdmaBuffer();
@@ -75,7 +83,6 @@ final class HostileSequence {
             builder.checked();
         }
         this.config = builder.build();
-        boolean faulty = options.faults() && random.nextInt(5) < 2;
         this.faultAt = faulty ? random.nextInt(options.actions()) : -1;
         this.faults = random.split();
     }
@@ -179,7 +186,7 @@ final class HostileSequence {
 
     /** Something goes wrong on one rank. */
     void injectFault() {
-        String injected = HostileFaults.inject(faults, model.shape().ranks(), shape.isLowLatency() && config.hasMask());
+        String injected = HostileFaults.inject(faults, model.shape().ranks(), losing);
         fault = injected;
         statistics.fault(HostileFaults.kind(injected));
     }
