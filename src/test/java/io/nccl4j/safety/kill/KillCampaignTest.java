@@ -36,6 +36,7 @@ class KillCampaignTest {
         int trials = Integer.getInteger("kill.trials", TRIALS);
         System.out.println("kill campaign of " + trials + " trials, seed " + seed);
         int port = freePort();
+        Signal.INT.letChildrenReceive();
         List<String> faults = new ArrayList<>();
         Map<String, Integer> ends = new TreeMap<>();
         long worst = Long.MIN_VALUE;

@@ -6,7 +6,7 @@ import java.time.Duration;
 enum Place {
     BOOTSTRAP(400),
     /** Communicator, group, buffers, graph. */
-    INIT(400), STEPS(800), BARRIER(50), CLOSE(100);
+    INIT(400), STEPS(800), BARRIER(50), CLOSE(40);
 
     /** A signal comes so long after the beginning of a place at most: about as long as it takes. */
     private final int milliseconds;

@@ -2,6 +2,7 @@ package io.nccl4j.safety.kill;
 
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 
@@ -20,6 +21,9 @@ enum Signal {
     /** Makes a JVM print its threads. */
     QUIT(3);
 
+    private static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(
+            Linker.nativeLinker().defaultLookup().findOrThrow("signal"),
+            FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.JAVA_INT, ValueLayout.ADDRESS));
     private static final MethodHandle SEND = Linker.nativeLinker().downcallHandle(
             Linker.nativeLinker().defaultLookup().findOrThrow("kill"),
             FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT));
@@ -28,6 +32,15 @@ enum Signal {
 
     Signal(int number) {
         this.number = number;
+    }
+
+    /** Lets processes that this one starts be ended by it: those of a shell's background job ignore an interrupt. */
+    void letChildrenReceive() {
+        try {
+            MemorySegment before = (MemorySegment) HANDLE.invokeExact(number, MemorySegment.NULL);
+        } catch (Throwable e) {
+            throw new AssertionError(e);
+        }
     }
 
     void send(long pid) {

@@ -157,6 +157,9 @@ public final class SignalledRankProcess {
         EpGroupConfig.Builder config = trial.kind().config(model);
         if (trial.kind().isLowLatency()) {
             config.timeout(LATE);
+        } else {
+            // Unchecked, NCCL EP ends the process if a peer's end has cost the device between two calls.
+            config.checked();
         }
         return (trial.mask() ? config.mask() : config).build();
     }
