@@ -370,6 +370,7 @@ public final class Communicator extends NativeObject {
      * @throws NcclException if NCCL refuses
      */
     public byte[][] exchange(String call, Duration longest, byte[] mine) {
+        checkUsable();
         return size == 1
                 ? new byte[][]{mine}
                 : callCollectively("the exchange before " + call, longest,
@@ -514,9 +515,7 @@ public final class Communicator extends NativeObject {
     }
 
     private void release(long released, Deadline deadline) {
-        String lost = state.lost();
-        // What a lost one has under way does not end.
-        exchange.close(lost == null ? deadline : Deadline.after(Duration.ZERO));
+        exchange.close(state.lost() != null, deadline);
         if (!owned || state.isAbandoned()) {
             return;
         }

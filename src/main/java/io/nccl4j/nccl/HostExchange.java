@@ -11,6 +11,8 @@ import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.Ownership;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.function.ObjIntConsumer;
 import org.jspecify.annotations.Nullable;
@@ -24,9 +26,13 @@ final class HostExchange {
     /** Of each rank. */
     static final int BYTES = 1024;
 
+    /** Of lost communicators: whatever is closed on their devices must know of their streams, and not wait for them. */
+    private static final Queue<HostExchange> KEPT = new ConcurrentLinkedQueue<>();
+
     private final List<NativeObject> made = new CopyOnWriteArrayList<>();
     private volatile @Nullable CudaStream stream;
     private @Nullable PinnedMemory memory;
+    private volatile boolean busy;
 
     private final CudaDevice device;
     private final int ranks;
@@ -42,7 +48,16 @@ final class HostExchange {
      *
      * @param check throws for what the function of this name has answered
      */
-    synchronized byte[][] run(long communicator, byte[] mine, ObjIntConsumer<String> check) {
+    byte[][] run(long communicator, byte[] mine, ObjIntConsumer<String> check) {
+        busy = true;
+        try {
+            return gather(communicator, mine, check);
+        } finally {
+            busy = false;
+        }
+    }
+
+    private synchronized byte[][] gather(long communicator, byte[] mine, ObjIntConsumer<String> check) {
         CudaStream queue = stream;
         if (queue == null) {
             queue = CudaStream.create(device);
@@ -68,8 +83,16 @@ final class HostExchange {
         return all;
     }
 
-    /** Gives everything back; what is still in use at the end of the deadline is abandoned. */
-    void close(Deadline deadline) {
+    /**
+     * Gives everything back.
+     *
+     * @param lost whether the communicator is: then something may be under way that never ends, and all of it stays
+     */
+    void close(boolean lost, Deadline deadline) {
+        if (busy || lost) {
+            KEPT.add(this);
+            return;
+        }
         CudaStream queue = stream;
         if (queue != null) {
             queue.bindToCurrentThread();

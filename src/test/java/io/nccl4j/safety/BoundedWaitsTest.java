@@ -19,9 +19,10 @@ class BoundedWaitsTest {
             for (String shape : List.of("LL_EXPERT_MAJOR", "HT_FLAT")) {
                 assertThat(said)
                         .containsPattern(
-                                shape + " create said WaitTimeoutException: ncclEpCreateGroup on Communicator#\\d+.* "
-                                        + "has not returned within 1000 ms")
-                        .containsPattern(shape + " create abort refused: .* while \\[ncclEpCreateGroup] is under way")
+                                shape + " create said WaitTimeoutException: the exchange before EpGroup.create on "
+                                        + "Communicator#\\d+.* has not returned within 1000 ms")
+                        .containsPattern(shape
+                                + " create abort refused: .* while \\[the exchange before EpGroup.create] is under way")
                         .containsPattern(
                                 shape + " warmUp said WaitTimeoutException: work on CudaStream#\\d+.* still pending")
                         .containsPattern(

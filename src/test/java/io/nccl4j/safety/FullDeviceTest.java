@@ -190,7 +190,7 @@ class FullDeviceTest {
 
     @Test
     @EmulatedRanks(value = 2, allowLeaks = true)
-    void h1AnExchangeEndsByTheLimitOfItsCommunicator(EmulatedCluster cluster) {
+    void h1AnExchangeEndsByTheLimitOfItsCommunicator(EmulatedCluster cluster) throws Exception {
         EpGroupConfig config = LayerKind.HT_FLAT.config(LayerKind.HT_FLAT.draw(2, 1)).build();
         try {
             cluster.run(rank -> {
@@ -200,16 +200,22 @@ class FullDeviceTest {
                     assertThatThrownBy(() -> EpGroup.create(communicator, config))
                             .isInstanceOf(WaitTimeoutException.class)
                             .hasMessageContaining("the exchange before EpGroup.create")
-                            .hasMessageMatching("(?s).*has not returned within [45]\\d\\d ms.*");
+                            .hasMessageContaining("has not returned within 500 ms");
                     assertThat(communicator.isUsable()).isFalse();
                 }
                 rank.bootstrap().barrier();
                 // A lost communicator does not wait for what is stuck in it.
+                communicator.abandon("the ranks are out of step");
                 communicator.close();
                 rank.bootstrap().barrier();
             });
         } finally {
             Emulator.breakWaits("the test is over");
+            for (Thread thread : Thread.getAllStackTraces().keySet()) {
+                if (thread.getName().startsWith("nccl4j the exchange")) {
+                    assertThat(thread.join(Duration.ofSeconds(20))).isTrue();
+                }
+            }
             CudaDevice.of(0).reset();
             Emulator.allowWaits();
         }

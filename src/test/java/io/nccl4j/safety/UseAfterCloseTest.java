@@ -135,6 +135,7 @@ class UseAfterCloseTest {
         arguments.put(CudaStream.class, world.stream());
         arguments.put(CudaEvent.class, world.own(CudaEvent.createTiming(world.device())));
         arguments.put(NativeObject.class, memory);
+        arguments.put(byte[].class, new byte[8]);
         CudaGraph graph = world.own(world.stream().capture(() -> memory.fillAsync((byte) -1, world.stream())));
         arguments.put(CudaGraph.class, graph);
         return arguments;
