@@ -9,10 +9,14 @@ import io.nccl4j.internal.ErrorEvent;
 public abstract class NativeCallException extends RuntimeException {
     private static final long serialVersionUID = 1L;
 
+    /** The C function that failed. */
     private final String function;
+    /** The code that it returned. */
     private final int code;
 
     /**
+     * Makes it.
+     *
      * @param function the C function that failed
      * @param code the code it returned
      * @param message the whole message
@@ -24,12 +28,12 @@ public abstract class NativeCallException extends RuntimeException {
         ErrorEvent.emit(function, code, message);
     }
 
-    /** The C function that failed, for example {@code ncclEpDispatch}. */
+    /** {@return the C function that failed, for example {@code ncclEpDispatch}} */
     public final String function() {
         return function;
     }
 
-    /** The code it returned, as the C enum has it. */
+    /** {@return the code it returned, as the C enum has it} */
     public final int code() {
         return code;
     }

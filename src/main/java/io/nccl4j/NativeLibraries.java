@@ -20,6 +20,7 @@ public final class NativeLibraries {
     /**
      * Chooses the backend of this JVM, whatever property and environment say. Call it before the first use of nccl4j.
      *
+     * @param backend the choice
      * @throws IllegalStateException if the other one is loaded already
      */
     public static void use(Backend backend) {
@@ -37,7 +38,7 @@ public final class NativeLibraries {
         LibraryLoader.loadNcclEp();
     }
 
-    /** Whether {@link #load()} succeeds. Never throws. */
+    /** {@return whether {@link #load()} succeeds} Never throws. */
     public static boolean isAvailable() {
         try {
             load();
@@ -47,13 +48,13 @@ public final class NativeLibraries {
         }
     }
 
-    /** The backend in use; before the libraries are loaded, the one that would be. */
+    /** {@return the backend in use; before the libraries are loaded, the one that would be} */
     public static Backend backend() {
         return LibraryLoader.backend();
     }
 
     /**
-     * Files and versions of the loaded libraries, one to a line, for logs and bug reports.
+     * {@return files and versions of the loaded libraries, one to a line, for logs and bug reports}
      *
      * @throws NativeLibraryException if the libraries cannot be loaded
      */

@@ -12,6 +12,8 @@ public final class NativeLibraryException extends RuntimeException {
     private final transient List<String> attempts;
 
     /**
+     * Makes it.
+     *
      * @param message what is wrong and what to do
      * @param attempts each place tried, with its outcome
      */
@@ -20,7 +22,7 @@ public final class NativeLibraryException extends RuntimeException {
         this.attempts = List.copyOf(attempts);
     }
 
-    /** Each place tried, with its outcome. */
+    /** {@return each place tried, with its outcome} */
     public List<String> attempts() {
         return attempts;
     }

@@ -33,6 +33,8 @@ public abstract class NativeObject implements AutoCloseable {
     private long address;
 
     /**
+     * Makes it open.
+     *
      * @param kind its name in messages
      * @param address of the native object, not 0
      * @param held objects that cannot be closed before this one
@@ -47,7 +49,7 @@ public abstract class NativeObject implements AutoCloseable {
     }
 
     /**
-     * The address of the native object. From any thread.
+     * {@return the address of the native object} From any thread.
      *
      * @throws IllegalStateException after close
      */
@@ -59,7 +61,7 @@ public abstract class NativeObject implements AutoCloseable {
         return value;
     }
 
-    /** Whether it was closed. From any thread. */
+    /** {@return whether it was closed} From any thread. */
     public final boolean isClosed() {
         return address == 0;
     }

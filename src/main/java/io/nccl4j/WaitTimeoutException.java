@@ -4,7 +4,11 @@ package io.nccl4j;
 public final class WaitTimeoutException extends RuntimeException {
     private static final long serialVersionUID = 1L;
 
-    /** @param message what was waited for, and for how long */
+    /**
+     * Makes it.
+     *
+     * @param message what was waited for, and for how long
+     */
     public WaitTimeoutException(String message) {
         super(message);
     }

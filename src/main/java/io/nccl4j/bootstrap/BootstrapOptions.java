@@ -29,12 +29,16 @@ public final class BootstrapOptions {
         this.localRank = values.localRank;
     }
 
-    /** Options in which everything is left to the environment variables. */
+    /** {@return options in which everything is left to the environment variables} */
     public static BootstrapOptions defaults() {
         return builder().build();
     }
 
-    /** Starts with nothing set. */
+    /**
+     * Starts with nothing set.
+     *
+     * @return a builder
+     */
     public static Builder builder() {
         return new Builder(System.getenv(), System.getProperties());
     }
@@ -58,6 +62,9 @@ public final class BootstrapOptions {
         /**
          * How long a call waits for other ranks. By default the system property {@code nccl4j.bootstrap.limit.seconds},
          * the environment variable {@code NCCL4J_BOOTSTRAP_LIMIT_SECONDS}, or 300 seconds.
+         *
+         * @param value the limit
+         * @return this builder
          */
         public Builder limit(Duration value) {
             limit = value;
@@ -65,35 +72,53 @@ public final class BootstrapOptions {
         }
 
         /**
-         * A text that all ranks have and strangers do not. By default the environment variable
-         * {@code NCCL4J_BOOTSTRAP_SECRET}, the contents of the file that {@code NCCL4J_BOOTSTRAP_SECRET_FILE} names, or
-         * none. It is no system property, because every user of the machine can read the options of {@code java}.
+         * A text that all ranks have and strangers do not. By default the environment variable {@code
+         * NCCL4J_BOOTSTRAP_SECRET}, the contents of the file that {@code NCCL4J_BOOTSTRAP_SECRET_FILE} names, or none.
+         * It is no system property, because every user of the machine can read the options of {@code java}.
+         *
+         * @param value the setting
+         * @return this builder
          */
         public Builder secret(String value) {
             secret = value;
             return this;
         }
 
-        /** A file with the secret; a line end after it does not count. */
+        /**
+         * A file with the secret; a line end after it does not count.
+         *
+         * @param value the setting
+         * @return this builder
+         */
         public Builder secretFile(Path value) {
             secretFile = value;
             return this;
         }
 
-        /** Tells jobs that meet at the same place apart; ranks of another job are refused. None by default. */
+        /**
+         * Tells jobs that meet at the same place apart; ranks of another job are refused. None by default.
+         *
+         * @param value the setting
+         * @return this builder
+         */
         public Builder job(String value) {
             job = value;
             return this;
         }
 
-        /** Number of this rank among those on its machine. By default they are counted. */
+        /**
+         * Number of this rank among those on its machine. By default they are counted.
+         *
+         * @param value the setting
+         * @return this builder
+         */
         public Builder localRank(int value) {
             localRank = value;
             return this;
         }
 
         /**
-         * The options.
+         * {@return the options}
          *
          * @throws IllegalArgumentException if values make no sense; the message names all of them
          */
@@ -167,22 +192,22 @@ public final class BootstrapOptions {
         return new BootstrapOptions(values, limit, secret);
     }
 
-    /** How long a call waits for other ranks. */
+    /** {@return how long a call waits for other ranks} */
     public Duration limit() {
         return limit;
     }
 
-    /** Whether there is a secret. */
+    /** {@return whether there is a secret} */
     public boolean hasSecret() {
         return secret != null;
     }
 
-    /** The job; empty if there is none. */
+    /** {@return the job; empty if there is none} */
     public String job() {
         return job;
     }
 
-    /** Number of this rank among those on its machine; null to count them. */
+    /** {@return number of this rank among those on its machine; null to count them} */
     public @Nullable Integer localRank() {
         return localRank;
     }

@@ -13,12 +13,22 @@ public final class Bootstraps {
     private Bootstraps() {
     }
 
-    /** One for each rank, to be used by as many threads of this process; their local rank is their rank. */
+    /**
+     * {@return one for each rank, to be used by as many threads of this process; their local rank is their rank}
+     *
+     * @param size number of ranks
+     */
     public static List<Bootstrap> inProcess(int size) {
         return inProcess(size, BootstrapOptions.defaults());
     }
 
-    /** Like {@link #inProcess(int)}, with options, of which the limit alone counts. */
+    /**
+     * Like {@link #inProcess(int)}, with options, of which the limit alone counts.
+     *
+     * @param size number of ranks
+     * @param options the options
+     * @return one for each rank
+     */
     public static List<Bootstrap> inProcess(int size, BootstrapOptions options) {
         return InProcessStore.create(size).stream().map(store -> StoreBootstrap.inProcess(store, options)).toList();
     }
@@ -39,6 +49,7 @@ public final class Bootstraps {
      * not the right one. Several machines need {@code NCCL4J_BOOTSTRAP_SECRET}, the same text for all ranks, or {@code
      * NCCL4J_BOOTSTRAP_SECRET_FILE}, a file with it.
      *
+     * @return the bootstrap of this rank
      * @throws IllegalStateException if no launcher is recognised or its variables make no sense; the message names them
      * @throws WaitTimeoutException if a rank is missing; the message names it
      */
@@ -46,7 +57,12 @@ public final class Bootstraps {
         return fromEnvironment(BootstrapOptions.defaults());
     }
 
-    /** Like {@link #fromEnvironment()}, with options. */
+    /**
+     * Like {@link #fromEnvironment()}, with options.
+     *
+     * @param options the options
+     * @return the bootstrap of this rank
+     */
     public static Bootstrap fromEnvironment(BootstrapOptions options) {
         return RankEnvironment.parse(System.getenv(), Bootstraps::fullHostName).connect(options);
     }
@@ -64,13 +80,25 @@ public final class Bootstraps {
      *
      * @param host of rank 0, an address of it or a name; anything but the loopback needs a secret
      * @param port where rank 0 listens until all ranks are there
+     * @param rank number of the rank, from 0
+     * @param size number of ranks
+     * @return the bootstrap of this rank
      * @throws WaitTimeoutException if a rank is missing; the message names it
      */
     public static Bootstrap tcp(String host, int port, int rank, int size) {
         return tcp(host, port, rank, size, BootstrapOptions.defaults());
     }
 
-    /** Like {@link #tcp(String, int, int, int)}, with options. */
+    /**
+     * Like {@link #tcp(String, int, int, int)}, with options.
+     *
+     * @param host where rank 0 listens
+     * @param port the port there, from 1 to 65535
+     * @param rank number of the rank, from 0
+     * @param size number of ranks
+     * @param options the options
+     * @return the bootstrap of this rank
+     */
     public static Bootstrap tcp(String host, int port, int rank, int size, BootstrapOptions options) {
         return meet(new HostPlace(host, port, options.hasSecret(), options.key()), rank, size, options);
     }
@@ -82,13 +110,24 @@ public final class Bootstraps {
      *
      * @param folder is made if it does not exist, for this user only; a link is refused, and so is without a secret one
      *     that another user owns or can write to
+     * @param rank number of the rank, from 0
+     * @param size number of ranks
+     * @return the bootstrap of this rank
      * @throws WaitTimeoutException if a rank is missing; the message names it
      */
     public static Bootstrap file(Path folder, int rank, int size) {
         return file(folder, rank, size, BootstrapOptions.defaults());
     }
 
-    /** Like {@link #file(Path, int, int)}, with options. */
+    /**
+     * Like {@link #file(Path, int, int)}, with options.
+     *
+     * @param folder a folder that all ranks see
+     * @param rank number of the rank, from 0
+     * @param size number of ranks
+     * @param options the options
+     * @return the bootstrap of this rank
+     */
     public static Bootstrap file(Path folder, int rank, int size, BootstrapOptions options) {
         try {
             return meet(FolderPlace.in(folder, options), rank, size, options);

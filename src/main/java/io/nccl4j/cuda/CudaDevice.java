@@ -53,8 +53,9 @@ public final class CudaDevice {
     }
 
     /**
-     * The device with this ordinal.
+     * {@return the device with this ordinal}
      *
+     * @param ordinal number of the device, from 0
      * @throws IllegalArgumentException if there is none
      */
     public static CudaDevice of(int ordinal) {
@@ -71,7 +72,7 @@ public final class CudaDevice {
     }
 
     /**
-     * Number of devices, {@code cudaGetDeviceCount}.
+     * {@return number of devices, {@code cudaGetDeviceCount}}
      *
      * @throws CudaException if the driver does not answer
      */
@@ -91,7 +92,7 @@ public final class CudaDevice {
     }
 
     /**
-     * The calling thread's current device, {@code cudaGetDevice}. On a virtual thread: that of its carrier.
+     * {@return the calling thread's current device, {@code cudaGetDevice}} On a virtual thread: that of its carrier.
      *
      * @throws CudaException if the driver does not answer
      */
@@ -111,7 +112,7 @@ public final class CudaDevice {
         }
     }
 
-    /** The number by which CUDA knows it in this process. */
+    /** {@return the number by which CUDA knows it in this process} */
     public int ordinal() {
         return ordinal;
     }
@@ -141,6 +142,10 @@ public final class CudaDevice {
      * Runs {@code body} with this device current; afterwards the thread has the device that it had. On a virtual thread
      * the body must not block before its last native call: the thread might go on with another carrier, which has
      * another device.
+     *
+     * @param <T> type of the result
+     * @param body the call
+     * @return what {@code body} returns
      */
     public <T extends @Nullable Object> T call(Supplier<T> body) {
         int before = currentOrdinal();
@@ -157,7 +162,11 @@ public final class CudaDevice {
         }
     }
 
-    /** Like {@link #call} for a body without a result. */
+    /**
+     * Like {@link #call} for a body without a result.
+     *
+     * @param body the calls
+     */
     public void run(Runnable body) {
         this.<@Nullable Void>call(() -> {
             body.run();
@@ -200,7 +209,7 @@ public final class CudaDevice {
     }
 
     /**
-     * Free and total memory, {@code cudaMemGetInfo}.
+     * {@return free and total memory, {@code cudaMemGetInfo}}
      *
      * @throws CudaException if the device has failed
      */
@@ -214,8 +223,9 @@ public final class CudaDevice {
     }
 
     /**
-     * An attribute, {@code cudaDeviceGetAttribute}.
+     * {@return an attribute, {@code cudaDeviceGetAttribute}}
      *
+     * @param attribute the attribute
      * @throws CudaException if the device does not know it
      */
     public int attribute(DeviceAttribute attribute) {
@@ -227,7 +237,8 @@ public final class CudaDevice {
     }
 
     /**
-     * The range of stream priorities: least (a larger number) and greatest, {@code cudaDeviceGetStreamPriorityRange}.
+     * {@return the range of stream priorities: least (a larger number) and greatest, {@code
+     * cudaDeviceGetStreamPriorityRange}}
      */
     public PriorityRange priorityRange() {
         try (Arena arena = Arena.ofConfined()) {
@@ -252,8 +263,9 @@ public final class CudaDevice {
     }
 
     /**
-     * The error after which nothing on this device works any more (an illegal address, a device trap), or null. Every
-     * later call fails fast with it as the cause; objects of the device are abandoned when closed, not destroyed.
+     * {@return the error after which nothing on this device works any more (an illegal address, a device trap), or
+     * null} Every later call fails fast with it as the cause; objects of the device are abandoned when closed, not
+     * destroyed.
      */
     public @Nullable CudaException failure() {
         return failure;
@@ -313,7 +325,11 @@ public final class CudaDevice {
         }
     }
 
-    /** Counts resets: a native object of an earlier generation no longer exists. */
+    /**
+     * Counts resets: a native object of an earlier generation no longer exists.
+     *
+     * @return the number of resets
+     */
     public int generation() {
         return generation;
     }
@@ -363,6 +379,8 @@ public final class CudaDevice {
     /**
      * Looks whether the device has a sticky error that nobody has seen yet, and remembers it: for callers to whom
      * another library reported a failure without a CUDA code.
+     *
+     * @return the error, or null
      */
     public @Nullable CudaException observe() {
         if (failure == null) {
@@ -371,7 +389,11 @@ public final class CudaDevice {
         return failure;
     }
 
-    /** @throws CudaException if the device has failed before, with the first failure as its cause */
+    /**
+     * Refuses a device that has failed.
+     *
+     * @throws CudaException if the device has failed before, with the first failure as its cause
+     */
     public void checkUsable() {
         CudaException first = failure;
         if (first != null) {
@@ -384,6 +406,7 @@ public final class CudaDevice {
      * enqueued meanwhile is not waited for. From any thread. An interrupt does not end it; the flag is set again
      * afterwards.
      *
+     * @param limit how long to wait at most
      * @return whether it is done; false after the limit or if the device has failed
      */
     public boolean awaitEnqueued(Duration limit) {
@@ -399,6 +422,9 @@ public final class CudaDevice {
     /**
      * Like {@link #awaitEnqueued} before something is destroyed. If the work does not end within the limit, that is
      * remembered: until it has ended, further calls ask once and do not wait. For what is built on the device.
+     *
+     * @param limit how long to wait at most
+     * @return whether the device has ended its work
      */
     public boolean awaitLastUse(Duration limit) {
         boolean done = awaitEnqueued(stalled ? Duration.ZERO : limit);

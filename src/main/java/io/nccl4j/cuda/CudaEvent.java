@@ -27,8 +27,9 @@ public final class CudaEvent extends ConfinedResource {
     }
 
     /**
-     * An event for ordering only, {@code cudaEventCreateWithFlags(cudaEventDisableTiming)}: the cheap kind.
+     * {@return an event for ordering only, {@code cudaEventCreateWithFlags(cudaEventDisableTiming)}: the cheap kind}
      *
+     * @param device the device
      * @throws IllegalStateException during a capture
      * @throws CudaException if the device has failed
      */
@@ -37,8 +38,9 @@ public final class CudaEvent extends ConfinedResource {
     }
 
     /**
-     * An event that keeps the time at which it is reached.
+     * {@return an event that keeps the time at which it is reached}
      *
+     * @param device the device
      * @throws IllegalStateException during a capture
      * @throws CudaException if the device has failed
      */
@@ -58,6 +60,7 @@ public final class CudaEvent extends ConfinedResource {
     /**
      * Marks the work enqueued on {@code stream} so far, {@code cudaEventRecord}. Capturable: so does a capture fork.
      *
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalStateException if this or the stream is closed or belongs to another thread
      */
     public void record(CudaStream stream) {
@@ -77,7 +80,7 @@ public final class CudaEvent extends ConfinedResource {
     }
 
     /**
-     * Whether the marked work is done, {@code cudaEventQuery}. From any thread.
+     * {@return whether the marked work is done, {@code cudaEventQuery}} From any thread.
      *
      * @throws IllegalStateException after close, or during a capture
      * @throws CudaException if the work has failed
@@ -115,8 +118,10 @@ public final class CudaEvent extends ConfinedResource {
     }
 
     /**
-     * Milliseconds from {@code start} to this event, {@code cudaEventElapsedTime}; both must be complete timing events.
+     * {@return milliseconds from {@code start} to this event, {@code cudaEventElapsedTime}; both must be complete
+     * timing events}
      *
+     * @param start the earlier event
      * @throws IllegalStateException if one was not created with {@link #createTiming}, is closed or belongs to another
      *     thread
      * @throws CudaException if one is not complete

@@ -38,7 +38,7 @@ public final class CudaException extends NativeCallException {
     }
 
     /**
-     * Whether the error stays with the device: every later call on it fails as well.
+     * {@return whether the error stays with the device: every later call on it fails as well}
      *
      * @see CudaDevice#failure()
      */

@@ -27,6 +27,7 @@ public final class CudaGraph extends ConfinedResource {
     /**
      * Makes an executable graph, {@code cudaGraphInstantiate}. Expensive; outside of the hot path.
      *
+     * @return the executable graph
      * @throws IllegalStateException after close, during a capture, or if this belongs to another thread
      * @throws CudaException if the device has failed or has too little memory
      */
@@ -40,7 +41,7 @@ public final class CudaGraph extends ConfinedResource {
     }
 
     /**
-     * Number of nodes, {@code cudaGraphGetNodes}.
+     * {@return number of nodes, {@code cudaGraphGetNodes}}
      *
      * @throws IllegalStateException after close, or if this belongs to another thread
      */

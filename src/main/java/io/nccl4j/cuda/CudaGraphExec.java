@@ -27,6 +27,7 @@ public final class CudaGraphExec extends ConfinedResource {
     /**
      * Enqueues the whole graph, {@code cudaGraphLaunch}. Allocates nothing. CUDA cannot capture a launch.
      *
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalStateException if the stream is capturing, if this or the stream is closed or belongs to another
      *     thread, or if something that the graph points to has moved since the capture
      * @throws CudaException if the device has failed
@@ -64,6 +65,7 @@ public final class CudaGraphExec extends ConfinedResource {
     /**
      * Uploads it, so that the first launch does not pay for that, {@code cudaGraphUpload}.
      *
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalStateException during a capture, or if this or the stream is closed or belongs to another thread
      * @throws CudaException if the device has failed
      */

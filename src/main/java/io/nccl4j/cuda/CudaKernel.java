@@ -46,27 +46,35 @@ public final class CudaKernel {
         }
     }
 
-    /** The name in the image; that of a C++ function which is not {@code extern "C"} is mangled. */
+    /** {@return the name in the image; that of a C++ function which is not {@code extern "C"} is mangled} */
     public String name() {
         return parameters.kernel();
     }
 
-    /** Number of parameters, found with {@code cudaFuncGetParamInfo}. */
+    /** {@return number of parameters, found with {@code cudaFuncGetParamInfo}} */
     public int parameterCount() {
         return parameters.count();
     }
 
-    /** Size in bytes of a parameter, {@code cudaFuncGetParamInfo}. */
+    /**
+     * {@return size in bytes of a parameter, {@code cudaFuncGetParamInfo}}
+     *
+     * @param index number of the parameter, from 0
+     */
     public int parameterSize(int index) {
         return parameters.size(index);
     }
 
-    /** The most threads that a block of it can have, given its registers. */
+    /** {@return the most threads that a block of it can have, given its registers} */
     public int maxThreadsPerBlock() {
         return maxThreads;
     }
 
-    /** Arguments for launches, none of them set. Make them once: changing and launching them allocates nothing. */
+    /**
+     * Arguments for launches, none of them set. Make them once: changing and launching them allocates nothing.
+     *
+     * @return the arguments
+     */
     public KernelArguments arguments() {
         module.checkUsable("CudaKernel.arguments");
         return new KernelArguments(parameters);
@@ -76,6 +84,7 @@ public final class CudaKernel {
      * Allows launches with this much dynamic shared memory on its device, {@code cudaFuncSetAttribute}: needed for more
      * than 48 KiB.
      *
+     * @param bytes number of bytes
      * @throws IllegalArgumentException if the device has less
      */
     public void maxDynamicSharedMemory(int bytes) {
@@ -95,8 +104,8 @@ public final class CudaKernel {
     }
 
     /**
-     * Blocks that run on one multiprocessor at a time, {@code cudaOccupancyMaxActiveBlocksPerMultiprocessor}: times
-     * {@link DeviceAttribute#MULTIPROCESSORS} it is the largest grid that runs at once.
+     * {@return blocks that run on one multiprocessor at a time, {@code cudaOccupancyMaxActiveBlocksPerMultiprocessor}:
+     * times {@link DeviceAttribute#MULTIPROCESSORS} it is the largest grid that runs at once}
      *
      * @param threads per block, 1 to {@link #maxThreadsPerBlock()}
      * @param sharedBytes dynamic shared memory per block
@@ -121,7 +130,14 @@ public final class CudaKernel {
         });
     }
 
-    /** {@link #launch(CudaStream, Dim3, Dim3, int, KernelArguments)} without dynamic shared memory. */
+    /**
+     * {@link #launch(CudaStream, Dim3, Dim3, int, KernelArguments)} without dynamic shared memory.
+     *
+     * @param stream the stream that the work is enqueued on
+     * @param grid blocks
+     * @param block threads of a block
+     * @param arguments the arguments, all of them set
+     */
     public void launch(CudaStream stream, Dim3 grid, Dim3 block, KernelArguments arguments) {
         launch(stream, grid, block, 0, arguments);
     }
@@ -130,9 +146,11 @@ public final class CudaKernel {
      * Enqueues the kernel, {@code cudaLaunchKernelExC}, with the values that the arguments have now. Capturable;
      * allocates nothing. On a platform thread, the stream's device must be the current one.
      *
+     * @param stream the stream that the work is enqueued on
      * @param grid blocks; y and z are at most 65,535
      * @param block threads; at most {@link #maxThreadsPerBlock()} in all, and 64 in z
      * @param sharedBytes dynamic shared memory per block
+     * @param arguments the arguments, all of them set
      * @throws IllegalArgumentException if the geometry is not possible, or the arguments or the stream are not this
      *     kernel's
      * @throws IllegalStateException if an argument was never set, the module or memory among the arguments is closed or

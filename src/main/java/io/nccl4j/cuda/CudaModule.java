@@ -35,7 +35,9 @@ public final class CudaModule extends DeviceResource {
     /**
      * Loads an image and its kernels, {@code cudaLibraryLoadData}.
      *
+     * @param device the device
      * @param image a cubin, a fatbin, or PTX text, which takes the driver about a second to compile
+     * @return the module
      * @throws IllegalArgumentException if it is none of these, or not complete
      * @throws CudaException if the image has no code for the device, or CUDA refuses it
      */
@@ -132,7 +134,7 @@ public final class CudaModule extends DeviceResource {
     }
 
     /**
-     * The kernel of that name, the same object each time, {@code cudaLibraryGetKernel}. From any thread.
+     * {@return the kernel of that name, the same object each time, {@code cudaLibraryGetKernel}} From any thread.
      *
      * @param name as in the image: that of a C++ function which is not {@code extern "C"} is mangled
      * @throws IllegalArgumentException if there is none; the message names those there are
@@ -162,7 +164,7 @@ public final class CudaModule extends DeviceResource {
         }
     }
 
-    /** The names of the kernels, {@code cudaLibraryEnumerateKernels}, in alphabetical order. */
+    /** {@return the names of the kernels, {@code cudaLibraryEnumerateKernels}, in alphabetical order} */
     public List<String> kernelNames() {
         address();
         synchronized (kernels) {

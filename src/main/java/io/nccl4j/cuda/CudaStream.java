@@ -39,6 +39,8 @@ public final class CudaStream extends ConfinedResource {
     /**
      * Creates a stream of normal priority, {@code cudaStreamCreateWithPriority(cudaStreamNonBlocking)}.
      *
+     * @param device the device
+     * @return the stream
      * @throws IllegalStateException during a capture
      * @throws CudaException if the device has failed
      */
@@ -49,7 +51,9 @@ public final class CudaStream extends ConfinedResource {
     /**
      * Creates a stream, {@code cudaStreamCreateWithPriority(cudaStreamNonBlocking)}.
      *
+     * @param device the device
      * @param priority within {@link CudaDevice#priorityRange()}; CUDA clamps it
+     * @return the stream
      * @throws IllegalStateException during a capture
      * @throws CudaException if the device has failed
      */
@@ -62,9 +66,11 @@ public final class CudaStream extends ConfinedResource {
     }
 
     /**
-     * A stream of another owner, which must stay alive until this is closed; closing does not destroy it. If that owner
-     * captures it, nccl4j does not know what the graph uses: capture with {@link #capture} instead.
+     * {@return a stream of another owner, which must stay alive until this is closed; closing does not destroy it} If
+     * that owner captures it, nccl4j does not know what the graph uses: capture with {@link #capture} instead.
      *
+     * @param address address of the native object, not 0
+     * @param device the device
      * @throws IllegalArgumentException for the legacy default stream, which cannot be captured and serialises the
      *     device
      */
@@ -96,6 +102,7 @@ public final class CudaStream extends ConfinedResource {
     /**
      * Waits until all work enqueued so far is done. From any thread.
      *
+     * @param limit how long to wait at most
      * @throws WaitTimeoutException if it is not within {@code limit}
      * @throws CancellationException if the thread is interrupted while work is pending: at once, and its flag stays
      *     set. The work goes on
@@ -111,6 +118,7 @@ public final class CudaStream extends ConfinedResource {
      * Like {@link #await}, but an interrupt does not end it, and the flag is set again afterwards: for steps that other
      * ranks depend on.
      *
+     * @param limit how long to wait at most
      * @throws WaitTimeoutException if the work is not done within {@code limit}
      * @throws IllegalStateException after close, during a capture, or if a host function of the stream has thrown
      * @throws CudaException if the work or the device has failed
@@ -137,7 +145,7 @@ public final class CudaStream extends ConfinedResource {
     }
 
     /**
-     * Whether all work enqueued so far is done, {@code cudaStreamQuery}. From any thread.
+     * {@return whether all work enqueued so far is done, {@code cudaStreamQuery}} From any thread.
      *
      * @throws IllegalStateException after close, during a capture, or if a host function of the stream has thrown
      * @throws CudaException if the work has failed
@@ -159,6 +167,7 @@ public final class CudaStream extends ConfinedResource {
      * Work enqueued from now on waits for what the event marks, {@code cudaStreamWaitEvent}. If the event was recorded
      * in a capture, this stream joins that capture.
      *
+     * @param event the event to wait for
      * @throws IllegalStateException if this or the event is closed or belongs to another thread
      * @throws CudaException if the device has failed
      */
@@ -186,6 +195,7 @@ public final class CudaStream extends ConfinedResource {
      * nccl4j, nor wait for anything that does. If it throws, the next {@link #synchronize()} or {@link #await} of this
      * stream throws that on.
      *
+     * @param function runs on a thread of CUDA, and must not call CUDA
      * @throws IllegalStateException after close, or if this belongs to another thread
      * @throws CudaException if the device has failed
      */
@@ -214,7 +224,12 @@ public final class CudaStream extends ConfinedResource {
         }
     }
 
-    /** {@link #capture(CaptureMode, Runnable)} in {@link CaptureMode#RELAXED} mode. */
+    /**
+     * {@link #capture(CaptureMode, Runnable)} in {@link CaptureMode#RELAXED} mode.
+     *
+     * @param body the calls
+     * @return the graph
+     */
     public CudaGraph capture(Runnable body) {
         return capture(CaptureMode.RELAXED, body);
     }
@@ -227,6 +242,7 @@ public final class CudaStream extends ConfinedResource {
      *
      * @param mode what is forbidden meanwhile
      * @param body runs once, now, on this thread
+     * @return the graph
      * @throws IllegalStateException after close, during another capture of this thread, or if this belongs to another
      *     thread
      * @throws CudaException if the device has failed, or the capture was broken (by a stream that was not joined, for
@@ -325,7 +341,7 @@ public final class CudaStream extends ConfinedResource {
         }
     }
 
-    /** Whether work enqueued now is recorded into a graph by {@link #capture} instead of being run. */
+    /** {@return whether work enqueued now is recorded into a graph by {@link #capture} instead of being run} */
     public boolean isCapturing() {
         return scope != null;
     }
@@ -338,6 +354,8 @@ public final class CudaStream extends ConfinedResource {
     /**
      * If this stream is capturing, the graph keeps {@code resource} from being closed; else does nothing. For callers
      * whose own kernels use it; nccl4j's own calls do so by themselves.
+     *
+     * @param resource the object
      */
     public void retain(NativeObject resource) {
         CaptureScope current = scope;

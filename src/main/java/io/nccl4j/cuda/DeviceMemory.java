@@ -33,7 +33,9 @@ public final class DeviceMemory extends DeviceResource {
     /**
      * Allocates, {@code cudaMalloc}. The contents are undefined.
      *
+     * @param device the device
      * @param bytes at least 1
+     * @return the memory
      * @throws IllegalArgumentException if the size is not positive
      * @throws IllegalStateException during a capture
      * @throws CudaException if there is not enough memory, or the device has failed
@@ -51,6 +53,9 @@ public final class DeviceMemory extends DeviceResource {
      * Allocates in stream order, {@code cudaMallocAsync}: usable by work that is enqueued on {@code stream} afterwards.
      * Closing waits for the device and frees.
      *
+     * @param stream the stream that the work is enqueued on
+     * @param bytes number of bytes
+     * @return the memory
      * @throws IllegalArgumentException if the size is not positive
      * @throws IllegalStateException during a capture, or if the stream is closed or belongs to another thread
      * @throws CudaException if there is not enough memory, or the device has failed
@@ -69,8 +74,12 @@ public final class DeviceMemory extends DeviceResource {
     }
 
     /**
-     * Memory of another owner (TornadoVM, JavaCPP, JCuda, ND4J, ...), which must stay allocated until this is closed;
-     * closing does not free it.
+     * {@return memory of another owner (TornadoVM, JavaCPP, JCuda, ND4J, ...), which must stay allocated until this is
+     * closed; closing does not free it}
+     *
+     * @param address address of the native object, not 0
+     * @param bytes number of bytes
+     * @param device the device
      */
     public static DeviceMemory wrap(long address, long bytes, CudaDevice device) {
         checkSize(bytes);
@@ -78,8 +87,11 @@ public final class DeviceMemory extends DeviceResource {
     }
 
     /**
-     * Memory of another allocator, which is owned from now on: closing waits for the device and gives it back.
+     * {@return memory of another allocator, which is owned from now on: closing waits for the device and gives it back}
      *
+     * @param address address of the native object, not 0
+     * @param bytes number of bytes
+     * @param device the device
      * @param free gives the memory at an address back; the device is current when it is called
      */
     public static DeviceMemory adopt(long address, long bytes, CudaDevice device, LongConsumer free) {
@@ -94,8 +106,10 @@ public final class DeviceMemory extends DeviceResource {
     }
 
     /**
-     * A part of this memory, which cannot be closed before the part.
+     * {@return a part of this memory, which cannot be closed before the part}
      *
+     * @param offsetBytes where it starts, in bytes
+     * @param bytes number of bytes
      * @throws IllegalArgumentException if the range is not inside of this memory
      * @throws IllegalStateException after close
      */
@@ -105,7 +119,7 @@ public final class DeviceMemory extends DeviceResource {
         return new DeviceMemory(this, offsetBytes, bytes);
     }
 
-    /** Its size in bytes. */
+    /** {@return its size in bytes} */
     public long byteSize() {
         return byteSize;
     }
@@ -113,6 +127,7 @@ public final class DeviceMemory extends DeviceResource {
     /**
      * Copies host memory in and waits, {@code cudaMemcpy}.
      *
+     * @param source host memory to read
      * @throws IllegalArgumentException if the source has more bytes than this memory
      * @throws IllegalStateException after close or during a capture
      * @throws CudaException if the device has failed
@@ -126,6 +141,7 @@ public final class DeviceMemory extends DeviceResource {
     /**
      * Copies to host memory and waits, {@code cudaMemcpy}; as many bytes as {@code target} has.
      *
+     * @param target host memory to write
      * @throws IllegalArgumentException if the target has more bytes than this memory, or is read-only
      * @throws IllegalStateException after close or during a capture
      * @throws CudaException if the device has failed
@@ -151,6 +167,10 @@ public final class DeviceMemory extends DeviceResource {
     /**
      * Enqueues a copy from pinned memory, {@code cudaMemcpyAsync}. The source is read when the copy runs: do not change
      * it before. Capturable.
+     *
+     * @param source pinned memory to read
+     * @param bytes number of bytes
+     * @param stream the stream that the work is enqueued on
      */
     public void copyFromAsync(PinnedMemory source, long bytes, CudaStream stream) {
         checkRange(0, bytes);
@@ -163,6 +183,9 @@ public final class DeviceMemory extends DeviceResource {
     /**
      * Enqueues a copy to pinned memory, {@code cudaMemcpyAsync}. Capturable.
      *
+     * @param target pinned memory to write
+     * @param bytes number of bytes
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalArgumentException if one of them has fewer bytes
      * @throws IllegalStateException if something is closed, or the stream belongs to another thread
      * @throws CudaException if the device has failed, or is not current
@@ -178,6 +201,9 @@ public final class DeviceMemory extends DeviceResource {
     /**
      * Enqueues a copy from other device memory, {@code cudaMemcpyAsync}. Capturable.
      *
+     * @param source device memory to read
+     * @param bytes number of bytes
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalArgumentException if one of them has fewer bytes
      * @throws IllegalStateException if something is closed, or the stream belongs to another thread
      * @throws CudaException if the device has failed, or is not current
@@ -193,6 +219,8 @@ public final class DeviceMemory extends DeviceResource {
     /**
      * Sets every byte, {@code cudaMemsetAsync}. Capturable.
      *
+     * @param value the value
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalStateException if something is closed, or the stream belongs to another thread
      * @throws CudaException if the device has failed, or is not current
      */

@@ -27,12 +27,12 @@ abstract class DeviceResource extends NativeObject {
         Ownership.of(this).onClose(this::checkClose, this::release);
     }
 
-    /** The device it lives on. */
+    /** {@return the device it lives on} */
     public final CudaDevice device() {
         return device;
     }
 
-    /** Whether closing it gives the native object back; false for wrapped ones. */
+    /** {@return whether closing it gives the native object back; false for wrapped ones} */
     public final boolean isOwned() {
         return owned;
     }

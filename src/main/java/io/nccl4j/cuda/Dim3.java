@@ -8,7 +8,11 @@ package io.nccl4j.cuda;
  * @param z at least 1
  */
 public record Dim3(int x, int y, int z) {
-    /** @throws IllegalArgumentException if one of them is less than 1 */
+    /**
+     * Checks the extents.
+     *
+     * @throws IllegalArgumentException if one of them is less than 1
+     */
     public Dim3 {
         if (x < 1 || y < 1 || z < 1) {
             throw new IllegalArgumentException(
@@ -16,17 +20,26 @@ public record Dim3(int x, int y, int z) {
         }
     }
 
-    /** One-dimensional. */
+    /**
+     * {@return one-dimensional extents}
+     *
+     * @param x extent in x, at least 1
+     */
     public static Dim3 of(int x) {
         return new Dim3(x, 1, 1);
     }
 
-    /** Two-dimensional. */
+    /**
+     * {@return two-dimensional extents}
+     *
+     * @param x extent in x, at least 1
+     * @param y extent in y, at least 1
+     */
     public static Dim3 of(int x, int y) {
         return new Dim3(x, y, 1);
     }
 
-    /** Three-dimensional. */
+    /** {@return three-dimensional extents} */
     public static Dim3 of(int x, int y, int z) {
         return new Dim3(x, y, z);
     }

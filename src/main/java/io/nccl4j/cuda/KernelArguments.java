@@ -56,49 +56,91 @@ public final class KernelArguments {
         this.unset = count;
     }
 
-    /** An 8-byte integer, or the address of memory whose owner keeps it alive. */
+    /**
+     * An 8-byte integer, or the address of memory whose owner keeps it alive.
+     *
+     * @param index number of the parameter, from 0
+     * @param value the setting
+     * @return this
+     */
     public KernelArguments setLong(int index, long value) {
         parameters.check(index, Long.BYTES, "setLong");
         block.set(JAVA_LONG_UNALIGNED, place(index, null), value);
         return this;
     }
 
-    /** A 4-byte integer. */
+    /**
+     * A 4-byte integer.
+     *
+     * @param index number of the parameter, from 0
+     * @param value the setting
+     * @return this
+     */
     public KernelArguments setInt(int index, int value) {
         parameters.check(index, Integer.BYTES, "setInt");
         block.set(JAVA_INT_UNALIGNED, place(index, null), value);
         return this;
     }
 
-    /** A {@code float}. */
+    /**
+     * A {@code float}.
+     *
+     * @param index number of the parameter, from 0
+     * @param value the value
+     * @return this
+     */
     public KernelArguments setFloat(int index, float value) {
         parameters.check(index, Float.BYTES, "setFloat");
         block.set(JAVA_FLOAT_UNALIGNED, place(index, null), value);
         return this;
     }
 
-    /** A {@code double}. */
+    /**
+     * A {@code double}.
+     *
+     * @param index number of the parameter, from 0
+     * @param value the value
+     * @return this
+     */
     public KernelArguments setDouble(int index, double value) {
         parameters.check(index, Double.BYTES, "setDouble");
         block.set(JAVA_DOUBLE_UNALIGNED, place(index, null), value);
         return this;
     }
 
-    /** A 2-byte integer, or the bits of a {@code half} or {@code bfloat16}. */
+    /**
+     * A 2-byte integer, or the bits of a {@code half} or {@code bfloat16}.
+     *
+     * @param index number of the parameter, from 0
+     * @param value the value
+     * @return this
+     */
     public KernelArguments setShort(int index, short value) {
         parameters.check(index, Short.BYTES, "setShort");
         block.set(JAVA_SHORT_UNALIGNED, place(index, null), value);
         return this;
     }
 
-    /** One byte. */
+    /**
+     * One byte.
+     *
+     * @param index number of the parameter, from 0
+     * @param value the value
+     * @return this
+     */
     public KernelArguments setByte(int index, byte value) {
         parameters.check(index, Byte.BYTES, "setByte");
         block.set(JAVA_BYTE, place(index, null), value);
         return this;
     }
 
-    /** A struct that is passed by value: its bytes, as many as the parameter has. */
+    /**
+     * A struct that is passed by value: its bytes, as many as the parameter has.
+     *
+     * @param index number of the parameter, from 0
+     * @param value its bytes
+     * @return this
+     */
     public KernelArguments setBytes(int index, MemorySegment value) {
         parameters.check(index, value.byteSize(), "setBytes");
         MemorySegment.copy(value, 0, block, place(index, null), value.byteSize());
@@ -108,6 +150,10 @@ public final class KernelArguments {
     /**
      * The address of device memory. Launches refuse it after it was closed; a graph that captures a launch keeps it
      * from being closed.
+     *
+     * @param index number of the parameter, from 0
+     * @param value the memory
+     * @return this
      */
     public KernelArguments setAddress(int index, DeviceMemory value) {
         parameters.check(index, Long.BYTES, "setAddress");

@@ -54,6 +54,7 @@ public final class PiecewiseGraph implements AutoCloseable {
      * A step whose captured segments are recorded on {@code origin}; it may be replayed on others.
      *
      * @param origin not capturing when the graph is built, and open for as long as that lives
+     * @return a builder
      */
     public static Builder on(CudaStream origin) {
         return new Builder(origin);
@@ -73,6 +74,7 @@ public final class PiecewiseGraph implements AutoCloseable {
          *
          * @param name not used twice
          * @param body enqueues the work on the stream that it is given; runs once, under capture
+         * @return this builder
          */
         public Builder captured(String name, Consumer<CudaStream> body) {
             return add(new Segment(name, true, body));
@@ -84,6 +86,7 @@ public final class PiecewiseGraph implements AutoCloseable {
          *
          * @param name not used twice
          * @param body enqueues the work on the stream that it is given
+         * @return this builder
          */
         public Builder eager(String name, Consumer<CudaStream> body) {
             return add(new Segment(name, false, body));
@@ -101,6 +104,8 @@ public final class PiecewiseGraph implements AutoCloseable {
         /**
          * Captures the segments that are to be captured; the eager ones do not run. If a body throws, nothing is left
          * and the exception is passed on.
+         *
+         * @return the graph
          */
         public PiecewiseGraph build() {
             PiecewiseGraph graph = new PiecewiseGraph(this);
@@ -141,6 +146,7 @@ public final class PiecewiseGraph implements AutoCloseable {
      * Enqueues the whole step. An exception of an eager segment is passed on; the segments before it are enqueued then,
      * those after it are not, so that with collectives in them the ranks are out of step.
      *
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalStateException if the stream is capturing: CUDA does not capture the launch of a graph
      */
     public void replay(CudaStream stream) {
@@ -153,6 +159,7 @@ public final class PiecewiseGraph implements AutoCloseable {
     /**
      * Captures one segment again, with the body that it has; the others stay as they are.
      *
+     * @param name name of the segment
      * @throws IllegalArgumentException if there is no such segment, or it is eager
      * @throws IllegalStateException after close, or on a thread that this does not belong to
      */
@@ -164,6 +171,9 @@ public final class PiecewiseGraph implements AutoCloseable {
      * Captures one segment with another body; the others stay as they are. Waits, with a limit, for replays in flight,
      * after which what the former graph kept from being closed may be closed. If the body throws, the segment stays as
      * it was.
+     *
+     * @param name name of the segment
+     * @param body enqueues the segment on the stream that it gets
      */
     public void recapture(String name, Consumer<CudaStream> body) {
         Segment segment = captured(name);

@@ -25,6 +25,7 @@ public final class PinnedMemory extends DeviceResource {
      *
      * @param device the device whose transfers it serves
      * @param bytes at least 1
+     * @return the memory
      * @throws IllegalArgumentException if the size is not positive
      * @throws IllegalStateException during a capture
      * @throws CudaException if there is not enough memory, or the device has failed
@@ -41,7 +42,7 @@ public final class PinnedMemory extends DeviceResource {
     }
 
     /**
-     * The memory itself; accessible until it is closed, from any thread.
+     * {@return the memory itself; accessible until it is closed, from any thread}
      *
      * @throws IllegalStateException after close or a reset of the device
      */
@@ -51,7 +52,7 @@ public final class PinnedMemory extends DeviceResource {
         return segment;
     }
 
-    /** Its size in bytes. */
+    /** {@return its size in bytes} */
     public long byteSize() {
         return segment.byteSize();
     }

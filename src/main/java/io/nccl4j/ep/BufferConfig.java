@@ -29,7 +29,7 @@ public final class BufferConfig {
     }
 
     /**
-     * Rows that travel as they are, there and back; a routing of int64.
+     * {@return rows that travel as they are, there and back; a routing of int64}
      *
      * @param hidden elements of a row
      * @param type BFLOAT16, FLOAT16 or FLOAT32
@@ -42,6 +42,7 @@ public final class BufferConfig {
      * The type of {@link EpBuffers#routing()}, as the router writes it.
      *
      * @param integers INT64 or INT32
+     * @return the changed configuration
      * @throws IllegalArgumentException for another type
      */
     public BufferConfig routing(DataType integers) {
@@ -58,6 +59,7 @@ public final class BufferConfig {
      * @param tokenElements of a row, a multiple of 16 bytes; a FLOAT4X2 holds two values
      * @param scales type of scales: FLOAT32, FLOAT16, BFLOAT16, FLOAT8_E4M3, FLOAT8_E5M2 or UINT8
      * @param scaleElements of a row of scales, a multiple of 16 bytes
+     * @return the changed configuration
      */
     public BufferConfig forwarding(DataType tokens, int tokenElements, DataType scales, int scaleElements) {
         return new BufferConfig(hidden, type, routingType,
@@ -69,6 +71,7 @@ public final class BufferConfig {
      * 128 elements. Low latency only.
      *
      * @param round whether scales are rounded up to powers of two
+     * @return the changed configuration
      */
     public BufferConfig blockScaledFp8(boolean round) {
         return new BufferConfig(hidden, type, routingType, RowFormat.fp8(hidden), round, combineRecipe);
@@ -77,57 +80,59 @@ public final class BufferConfig {
     /**
      * {@link CombineRecipe#NVFP4}: experts' outputs, which are bfloat16, come home in four bits, by a scale that the
      * caller writes for each row. Low latency on devices of compute capability 10.0 and up.
+     *
+     * @return the changed configuration
      */
     public BufferConfig nvfp4Combine() {
         return new BufferConfig(hidden, type, routingType, format, roundScales, CombineRecipe.NVFP4);
     }
 
-    /** Type of the routing: INT64 or INT32. */
+    /** {@return type of the routing: INT64 or INT32} */
     public DataType routingType() {
         return routingType;
     }
 
-    /** Elements of a row of experts' outputs, and of a combined row. */
+    /** {@return elements of a row of experts' outputs, and of a combined row} */
     public int hidden() {
         return hidden;
     }
 
-    /** Type of experts' outputs and combined rows. */
+    /** {@return type of experts' outputs and combined rows} */
     public DataType type() {
         return type;
     }
 
-    /** Quantisation of dispatch. */
+    /** {@return quantisation of dispatch} */
     public DispatchRecipe dispatchRecipe() {
         return format.recipe();
     }
 
-    /** Quantisation of combine. */
+    /** {@return quantisation of combine} */
     public CombineRecipe combineRecipe() {
         return combineRecipe;
     }
 
-    /** Type of the tokens that are dispatched. */
+    /** {@return type of the tokens that are dispatched} */
     public DataType tokenType() {
         return format.type();
     }
 
-    /** Elements of a token's row as it is dispatched, and as it is received. */
+    /** {@return elements of a token's row as it is dispatched, and as it is received} */
     public int tokenElements() {
         return (int) format.elements();
     }
 
-    /** Type of a received token's elements. */
+    /** {@return type of a received token's elements} */
     public DataType receivedType() {
         return format.receivedType();
     }
 
-    /** Type of received scales; null if there are none. */
+    /** {@return type of received scales; null if there are none} */
     public @Nullable DataType scaleType() {
         return format.scaleType();
     }
 
-    /** Scales of a row; 0 if there are none. */
+    /** {@return scales of a row; 0 if there are none} */
     public int scaleElements() {
         return (int) format.scaleElements();
     }

@@ -36,41 +36,53 @@ public final class CombineConfig {
         return KNOWN.computeIfAbsent(new Key(sendOnly, direction, recipe), CombineConfig::new);
     }
 
-    /** What C's {@code NULL} stands for: all at once, forward, no recipe. */
+    /** {@return what C's {@code NULL} stands for: all at once, forward, no recipe} */
     public static CombineConfig defaults() {
         return of(false, PassDirection.FORWARD, CombineRecipe.NONE);
     }
 
     /**
      * Low latency: only the send half; {@link EpHandle#complete()} does the rest. On GPUs the receive half was seen not
-     * to wait for the rows of the other ranks (docs/evidence/hardware.md): complete when the send halves of all ranks
-     * have run, by a barrier between them.
-    */
+     * to wait for the rows of the other ranks (docs/evidence/hardware.md): complete when the send halves of all
+     * ranks have run, by a barrier between them.
+     *
+     * @return the changed configuration
+     */
     public CombineConfig sendOnly() {
         return of(true, key.direction, key.recipe);
     }
 
-    /** Forward or backward; low latency has the forward pass only. */
+    /**
+     * Forward or backward; low latency has the forward pass only.
+     *
+     * @param value the direction
+     * @return the changed configuration
+     */
     public CombineConfig direction(PassDirection value) {
         return of(key.sendOnly, value, key.recipe);
     }
 
-    /** Quantisation. Other than NONE: */
+    /**
+     * Quantisation. Other than NONE:
+     *
+     * @param value the recipe
+     * @return the changed configuration
+     */
     public CombineConfig recipe(CombineRecipe value) {
         return of(key.sendOnly, key.direction, value);
     }
 
-    /** {@code send_only}. */
+    /** {@return {@code send_only}} */
     public boolean isSendOnly() {
         return key.sendOnly;
     }
 
-    /** {@code pass_direction}. */
+    /** {@return {@code pass_direction}} */
     public PassDirection direction() {
         return key.direction;
     }
 
-    /** {@code quant_recipe}. */
+    /** {@return {@code quant_recipe}} */
     public CombineRecipe recipe() {
         return key.recipe;
     }

@@ -23,39 +23,48 @@ public final class CombineInputs extends EpStruct {
         ncclEpCombineInputs_t.scales(struct(), pointer(scales));
     }
 
-    /** Tokens only: the forward pass. */
+    /**
+     * {@return the struct with tokens only: the forward pass}
+     *
+     * @param tokens {@code tokens}, rows first
+     */
     public static CombineInputs of(EpTensor tokens) {
         return of(tokens, null, null);
     }
 
-    /** Tokens and gradients of the weights: the backward pass of high throughput. */
+    /**
+     * {@return the struct with tokens and gradients of the weights: the backward pass of high throughput}
+     *
+     * @param tokens {@code tokens}, rows first
+     * @param weights {@code topk_weights}, float32; null for none
+     */
     public static CombineInputs of(EpTensor tokens, @Nullable EpTensor weights) {
         return of(tokens, weights, null);
     }
 
     /**
-     * All fields.
+     * {@return the struct with all fields}
      *
      * @param tokens expert outputs; with windows in the modes that duplicate rows, they are changed
-     * @param weights float32 gradients of the weights, {@code [rows, topK]} in FLAT, {@code [rows]} in
-     *     EXPERT_MAJOR: needed in the backward pass, else null
+     * @param weights float32 gradients of the weights, {@code [rows, topK]} in FLAT, {@code [rows]} in EXPERT_MAJOR:
+     *     needed in the backward pass, else null
      * @param scales float32, one per row: needed by {@link CombineRecipe#NVFP4}, else null
      */
     public static CombineInputs of(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor scales) {
         return new CombineInputs(tokens, weights, scales);
     }
 
-    /** {@code tokens}. */
+    /** {@return {@code tokens}} */
     public EpTensor tokens() {
         return tokens;
     }
 
-    /** {@code topk_weights}. */
+    /** {@return {@code topk_weights}} */
     public @Nullable EpTensor weights() {
         return weights;
     }
 
-    /** {@code scales}. */
+    /** {@return {@code scales}} */
     public @Nullable EpTensor scales() {
         return scales;
     }

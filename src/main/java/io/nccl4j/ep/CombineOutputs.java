@@ -20,13 +20,17 @@ public final class CombineOutputs extends EpStruct {
         ncclEpCombineOutputs_t.topk_weights(struct(), pointer(weights));
     }
 
-    /** Tokens only: RANK_MAJOR, and the forward pass of high throughput. */
+    /**
+     * {@return the struct with tokens only: RANK_MAJOR, and the forward pass of high throughput}
+     *
+     * @param tokens {@code tokens}, rows first
+     */
     public static CombineOutputs of(EpTensor tokens) {
         return of(tokens, null);
     }
 
     /**
-     * All fields.
+     * {@return the struct with all fields}
      *
      * @param tokens {@code [T, hidden]}
      * @param weights {@code [T, topK]} float32. EXPERT_MAJOR of low latency reads the routing weights here, so it is an
@@ -36,12 +40,12 @@ public final class CombineOutputs extends EpStruct {
         return new CombineOutputs(tokens, weights);
     }
 
-    /** {@code tokens}. */
+    /** {@return {@code tokens}} */
     public EpTensor tokens() {
         return tokens;
     }
 
-    /** {@code topk_weights}. */
+    /** {@return {@code topk_weights}} */
     public @Nullable EpTensor weights() {
         return weights;
     }

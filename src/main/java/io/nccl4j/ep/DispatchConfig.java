@@ -38,47 +38,66 @@ public final class DispatchConfig {
         return KNOWN.computeIfAbsent(new Key(sendOnly, roundScales, direction, recipe), DispatchConfig::new);
     }
 
-    /** What C's {@code NULL} stands for: all at once, forward, no recipe. */
+    /** {@return what C's {@code NULL} stands for: all at once, forward, no recipe} */
     public static DispatchConfig defaults() {
         return of(false, false, PassDirection.FORWARD, DispatchRecipe.NONE);
     }
 
-    /** Low latency: only the send half; {@link EpHandle#complete()} does the rest. */
+    /**
+     * Low latency: only the send half; {@link EpHandle#complete()} does the rest.
+     *
+     * @return the changed configuration
+     */
     public DispatchConfig sendOnly() {
         return of(true, key.roundScales, key.direction, key.recipe);
     }
 
-    /** Whether scales made by {@link DispatchRecipe#DS_FP8E3M4} are rounded up to powers of two. */
+    /**
+     * Whether scales made by {@link DispatchRecipe#DS_FP8E3M4} are rounded up to powers of two.
+     *
+     * @param value the setting
+     * @return the changed configuration
+     */
     public DispatchConfig roundScales(boolean value) {
         return of(key.sendOnly, value, key.direction, key.recipe);
     }
 
-    /** Forward or backward; low latency has the forward pass only. */
+    /**
+     * Forward or backward; low latency has the forward pass only.
+     *
+     * @param value the direction
+     * @return the changed configuration
+     */
     public DispatchConfig direction(PassDirection value) {
         return of(key.sendOnly, key.roundScales, value, key.recipe);
     }
 
-    /** Quantisation. Other than NONE: */
+    /**
+     * Quantisation of tokens on their way.
+     *
+     * @param value the recipe
+     * @return the changed configuration
+     */
     public DispatchConfig recipe(DispatchRecipe value) {
         return of(key.sendOnly, key.roundScales, key.direction, value);
     }
 
-    /** {@code send_only}. */
+    /** {@return {@code send_only}} */
     public boolean isSendOnly() {
         return key.sendOnly;
     }
 
-    /** {@code round_scales}. */
+    /** {@return {@code round_scales}} */
     public boolean hasRoundScales() {
         return key.roundScales;
     }
 
-    /** {@code pass_direction}. */
+    /** {@return {@code pass_direction}} */
     public PassDirection direction() {
         return key.direction;
     }
 
-    /** {@code quant_recipe}. */
+    /** {@return {@code quant_recipe}} */
     public DispatchRecipe recipe() {
         return key.recipe;
     }

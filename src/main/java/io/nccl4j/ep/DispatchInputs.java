@@ -23,39 +23,48 @@ public final class DispatchInputs extends EpStruct {
         ncclEpDispatchInputs_t.scales(struct(), pointer(scales));
     }
 
-    /** Tokens only: low latency EXPERT_MAJOR, and the backward pass. */
+    /**
+     * {@return the struct with tokens only: low latency EXPERT_MAJOR, and the backward pass}
+     *
+     * @param tokens {@code tokens}, rows first
+     */
     public static DispatchInputs of(EpTensor tokens) {
         return of(tokens, null, null);
     }
 
-    /** Tokens and routing weights. */
+    /**
+     * {@return the struct with tokens and routing weights}
+     *
+     * @param tokens {@code tokens}, rows first
+     * @param weights {@code topk_weights}, float32; null for none
+     */
     public static DispatchInputs of(EpTensor tokens, @Nullable EpTensor weights) {
         return of(tokens, weights, null);
     }
 
     /**
-     * All fields.
+     * {@return the struct with all fields}
      *
      * @param tokens {@code [T, hidden]}
-     * @param weights {@code [T, topK]} float32: needed by RANK_MAJOR and by the forward pass of high throughput,
-     *     else null
+     * @param weights {@code [T, topK]} float32: needed by RANK_MAJOR and by the forward pass of high throughput, else
+     *     null
      * @param scales {@code [T, scales]}: needed by {@link DispatchRecipe#QUANT_FWD}, else null
      */
     public static DispatchInputs of(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor scales) {
         return new DispatchInputs(tokens, weights, scales);
     }
 
-    /** {@code tokens}. */
+    /** {@return {@code tokens}} */
     public EpTensor tokens() {
         return tokens;
     }
 
-    /** {@code topk_weights}. */
+    /** {@return {@code topk_weights}} */
     public @Nullable EpTensor weights() {
         return weights;
     }
 
-    /** {@code scales}. */
+    /** {@return {@code scales}} */
     public @Nullable EpTensor scales() {
         return scales;
     }

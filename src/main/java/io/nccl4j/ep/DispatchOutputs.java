@@ -28,25 +28,35 @@ public final class DispatchOutputs extends EpStruct {
         ncclEpDispatchOutputs_t.scales(struct(), pointer(scales));
     }
 
-    /** Tokens only: low latency EXPERT_MAJOR, and the backward pass. */
+    /**
+     * {@return the struct with tokens only: low latency EXPERT_MAJOR, and the backward pass}
+     *
+     * @param tokens {@code tokens}, rows first
+     */
     public static DispatchOutputs of(EpTensor tokens) {
         return of(tokens, null, null, null);
     }
 
-    /** Tokens, and weights and indices where the layout has them. */
+    /**
+     * {@return the struct with tokens, and weights and indices where the layout has them}
+     *
+     * @param tokens {@code tokens}, rows first
+     * @param weights {@code topk_weights}, float32; null for none
+     * @param indices {@code topk_idx}; null for none
+     */
     public static DispatchOutputs of(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor indices) {
         return of(tokens, weights, indices, null);
     }
 
     /**
-     * All fields.
+     * {@return the struct with all fields}
      *
      * @param tokens the received rows
      * @param weights float32: {@code [ranks, maxTokensPerRank, topK]} in RANK_MAJOR, {@code [rows, topK]} in FLAT,
      *     {@code [rows]} in EXPERT_MAJOR of high throughput; null in EXPERT_MAJOR of low latency and in the backward
      *     pass
-     * @param indices int32 {@code [ranks, maxTokensPerRank, topK]} in RANK_MAJOR, int64 {@code [rows, topK]} in
-     *     FLAT; null otherwise
+     * @param indices int32 {@code [ranks, maxTokensPerRank, topK]} in RANK_MAJOR, int64 {@code [rows, topK]} in FLAT;
+     *     null otherwise
      * @param scales a row for each row of tokens with a recipe other than {@link DispatchRecipe#NONE}, else null
      */
     public static DispatchOutputs of(EpTensor tokens, @Nullable EpTensor weights, @Nullable EpTensor indices,
@@ -54,22 +64,22 @@ public final class DispatchOutputs extends EpStruct {
         return new DispatchOutputs(tokens, weights, indices, scales);
     }
 
-    /** {@code tokens}. */
+    /** {@return {@code tokens}} */
     public EpTensor tokens() {
         return tokens;
     }
 
-    /** {@code topk_weights}. */
+    /** {@return {@code topk_weights}} */
     public @Nullable EpTensor weights() {
         return weights;
     }
 
-    /** {@code topk_idx}. */
+    /** {@return {@code topk_idx}} */
     public @Nullable EpTensor indices() {
         return indices;
     }
 
-    /** {@code scales}. */
+    /** {@return {@code scales}} */
     public @Nullable EpTensor scales() {
         return scales;
     }

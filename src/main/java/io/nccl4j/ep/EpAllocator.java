@@ -10,11 +10,16 @@ public interface EpAllocator {
     /**
      * Allocates.
      *
+     * @param bytes number of bytes
      * @return a device address, at least 256-byte aligned
      * @throws RuntimeException if there is no memory: the call of nccl4j in progress is undone and throws it
      */
     long allocate(long bytes);
 
-    /** Frees what {@link #allocate} returned; an exception is thrown by the next call of the group or handle. */
+    /**
+     * Frees what {@link #allocate} returned; an exception is thrown by the next call of the group or handle.
+     *
+     * @param address address of the native object, not 0
+     */
     void free(long address);
 }

@@ -89,52 +89,52 @@ public final class EpBuffers extends NativeObject {
         }
     }
 
-    /** The handle that they belong to. */
+    /** {@return the handle that they belong to} */
     public EpHandle handle() {
         return handle;
     }
 
-    /** Type, length and quantisation of the rows. */
+    /** {@return type, length and quantisation of the rows} */
     public BufferConfig config() {
         return config;
     }
 
     /**
-     * How dispatch is called on them, with their recipe: what {@link EpHandle#dispatchAsync(EpBuffers, long,
-     * DispatchConfig, CudaStream)} takes for {@code null}. Add {@link DispatchConfig#sendOnly()} to it.
+     * {@return how dispatch is called on them, with their recipe: what {@link EpHandle#dispatchAsync(EpBuffers, long,
+     * DispatchConfig, CudaStream)} takes for {@code null}} Add {@link DispatchConfig#sendOnly()} to it.
      */
     public DispatchConfig dispatchConfig() {
         return config.dispatch();
     }
 
-    /** How combine is called on them, with their recipe. */
+    /** {@return how combine is called on them, with their recipe} */
     public CombineConfig combineConfig() {
         return config.combine();
     }
 
-    /** Most tokens that can be dispatched at once. */
+    /** {@return most tokens that can be dispatched at once} */
     public int maxTokens() {
         return handle.shape().maxTokens();
     }
 
     /**
-     * {@code topk_idx}, int64 or int32 {@code [maxTokens, topK]}: to be written before dispatch, -1 for none, as which
-     * it begins.
+     * {@return {@code topk_idx}, int64 or int32 {@code [maxTokens, topK]}: to be written before dispatch, -1 for none,
+     * as which it begins}
      */
     public EpTensor routing() {
         return open(memory.routing);
     }
 
     /**
-     * This rank's tokens {@code [maxTokens, hidden]}, with QUANT_FWD {@code [maxTokens, tokenElements]}: to be written
-     * before dispatch.
+     * {@return this rank's tokens {@code [maxTokens, hidden]}, with QUANT_FWD {@code [maxTokens, tokenElements]}: to be
+     * written before dispatch}
      */
     public EpTensor tokens() {
         return open(memory.tokens);
     }
 
     /**
-     * Scales of this rank's tokens {@code [maxTokens, scaleElements]}: to be written before dispatch.
+     * {@return scales of this rank's tokens {@code [maxTokens, scaleElements]}: to be written before dispatch}
      *
      * @throws IllegalStateException unless the recipe of dispatch is QUANT_FWD
      */
@@ -142,18 +142,18 @@ public final class EpBuffers extends NativeObject {
         return present("scales of tokens", memory.scales);
     }
 
-    /** Routing weights, float32 {@code [maxTokens, topK]}: to be written before dispatch. */
+    /** {@return routing weights, float32 {@code [maxTokens, topK]}: to be written before dispatch} */
     public EpTensor weights() {
         return open(memory.weights);
     }
 
-    /** Tokens for this rank's experts, in the shape of the layout. */
+    /** {@return tokens for this rank's experts, in the shape of the layout} */
     public EpTensor received() {
         return open(memory.received);
     }
 
     /**
-     * Scales of received tokens, a row for each row of {@link #received()}: {@code [..., scaleElements]}.
+     * {@return scales of received tokens, a row for each row of {@link #received()}: {@code [..., scaleElements]}}
      *
      * @throws IllegalStateException if dispatch has no recipe
      */
@@ -162,8 +162,8 @@ public final class EpBuffers extends NativeObject {
     }
 
     /**
-     * Weights of received tokens, float32 {@code [ranks, maxTokens, topK]} in RANK_MAJOR, {@code [rows, topK]} in FLAT,
-     * {@code [rows]} in EXPERT_MAJOR of high throughput.
+     * {@return weights of received tokens, float32 {@code [ranks, maxTokens, topK]} in RANK_MAJOR, {@code [rows, topK]}
+     * in FLAT, {@code [rows]} in EXPERT_MAJOR of high throughput}
      *
      * @throws IllegalStateException if the layout has none
      */
@@ -172,8 +172,8 @@ public final class EpBuffers extends NativeObject {
     }
 
     /**
-     * Local experts of received tokens, -1 for none: int32 {@code [ranks, maxTokens, topK]} in RANK_MAJOR, int64 {@code
-     * [rows, topK]} in FLAT.
+     * {@return local experts of received tokens, -1 for none: int32 {@code [ranks, maxTokens, topK]} in RANK_MAJOR,
+     * int64 {@code [rows, topK]} in FLAT}
      *
      * @throws IllegalStateException if the layout has none
      */
@@ -182,7 +182,7 @@ public final class EpBuffers extends NativeObject {
     }
 
     /**
-     * Rows per local expert, int32 {@code [localExperts]}: on the device, for a grouped GEMM that masks by it.
+     * {@return rows per local expert, int32 {@code [localExperts]}: on the device, for a grouped GEMM that masks by it}
      *
      * @throws IllegalStateException in RANK_MAJOR, which has {@link #sourceRankCounts()}
      */
@@ -191,7 +191,7 @@ public final class EpBuffers extends NativeObject {
     }
 
     /**
-     * Rows per source rank, int32 {@code [ranks]}.
+     * {@return rows per source rank, int32 {@code [ranks]}}
      *
      * @throws IllegalStateException unless the layout is RANK_MAJOR
      */
@@ -200,7 +200,7 @@ public final class EpBuffers extends NativeObject {
     }
 
     /**
-     * First row of each local expert's zone, int32 {@code [localExperts]}.
+     * {@return first row of each local expert's zone, int32 {@code [localExperts]}}
      *
      * @throws IllegalStateException unless the layout is EXPERT_MAJOR of high throughput
      */
@@ -209,7 +209,7 @@ public final class EpBuffers extends NativeObject {
     }
 
     /**
-     * All rows received, int32 {@code [1]}.
+     * {@return all rows received, int32 {@code [1]}}
      *
      * @throws IllegalStateException in a low-latency group
      */
@@ -218,15 +218,16 @@ public final class EpBuffers extends NativeObject {
     }
 
     /**
-     * The outputs of the experts for {@link #received()}, row by row, {@code [..., hidden]}: to be written before
-     * combine.
+     * {@return the outputs of the experts for {@link #received()}, row by row, {@code [..., hidden]}: to be written
+     * before combine}
      */
     public EpTensor expertOutputs() {
         return open(memory.expertOutputs);
     }
 
     /**
-     * A scale for each row of {@link #expertOutputs()}, float32 {@code [..., 1]}: to be written before combine.
+     * {@return a scale for each row of {@link #expertOutputs()}, float32 {@code [..., 1]}: to be written before
+     * combine}
      *
      * @throws IllegalStateException unless the recipe of combine is NVFP4
      */
@@ -234,7 +235,7 @@ public final class EpBuffers extends NativeObject {
         return present("scales of experts' outputs", memory.outputScales);
     }
 
-    /** This rank's tokens after combine {@code [maxTokens, hidden]}. */
+    /** {@return this rank's tokens after combine {@code [maxTokens, hidden]}} */
     public EpTensor combined() {
         return open(memory.combined);
     }
@@ -242,6 +243,9 @@ public final class EpBuffers extends NativeObject {
     /**
      * Copies {@link #expertCounts()}, or {@link #sourceRankCounts()}, to the host when the work on {@code stream} is
      * done. For tests and debugging: it waits, which a decode loop must not do.
+     *
+     * @param stream the stream that the work is enqueued on
+     * @return rows per local expert, or per source rank
      */
     public int[] readCountsForDebug(CudaStream stream) {
         CaptureScope.refuse("EpBuffers.readCountsForDebug",

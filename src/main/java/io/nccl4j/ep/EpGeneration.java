@@ -35,8 +35,8 @@ public enum EpGeneration {
     }
 
     /**
-     * The generation of the loaded library; of one that is newer than all of these the newest, which a line in the log
-     * tells once.
+     * {@return the generation of the loaded library; of one that is newer than all of these the newest, which a line in
+     * the log tells once}
      *
      * @throws NativeLibraryException if it is one that nccl4j does not work with
      */
@@ -71,7 +71,7 @@ public enum EpGeneration {
         return version < VERSION_0_2_0 ? API_V2 : RELEASE_0_2_0;
     }
 
-    /** What {@code ncclEpGetVersion} answers: 100 for API version 2 as for version 1, 200 for release 0.2.0. */
+    /** {@return what {@code ncclEpGetVersion} answers: 100 for API version 2 as for version 1, 200 for release 0.2.0} */
     public static int libraryVersion() {
         LibraryLoader.loadNcclEp();
         try (Arena arena = Arena.ofConfined()) {

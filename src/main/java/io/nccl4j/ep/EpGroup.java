@@ -95,6 +95,8 @@ public final class EpGroup extends NativeObject {
      * have free, so that all are refused alike.
      *
      * @param communicator a blocking one
+     * @param config the configuration, the same on all ranks
+     * @return the group
      * @throws IllegalArgumentException if the configuration does not suit the communicator, the device or the library,
      *     or is not the same on all ranks
      * @throws IllegalStateException if the device of a rank has too little memory free for it
@@ -204,7 +206,7 @@ public final class EpGroup extends NativeObject {
     }
 
     /**
-     * A handle with the layout and top-k of the configuration, {@code ncclEpInitHandle}.
+     * {@return a handle with the layout and top-k of the configuration, {@code ncclEpInitHandle}}
      *
      * @throws IllegalArgumentException if the configuration names no layout or no top-k
      */
@@ -215,8 +217,10 @@ public final class EpGroup extends NativeObject {
     /**
      * The same with further settings.
      *
-     * @throws IllegalArgumentException if the configuration names no layout or no top-k, or the group cannot have
-     *     such a handle
+     * @param handleConfig further settings of the handle
+     * @return the handle
+     * @throws IllegalArgumentException if the configuration names no layout or no top-k, or the group cannot have such
+     *     a handle
      */
     public EpHandle createHandle(HandleConfig handleConfig) {
         Layout layout = config.layout();
@@ -226,10 +230,13 @@ public final class EpGroup extends NativeObject {
     }
 
     /**
-     * A handle, {@code ncclEpInitHandle}. Not collective, unless the group's RDMA buffer {@link
+     * {@return a handle, {@code ncclEpInitHandle}} Not collective, unless the group's RDMA buffer {@link
      * EpGroupConfig.Builder#growingRdmaBuffer() grows}. The memory of its state is allocated here, unless the caller
      * gives some, and belongs to the handle.
      *
+     * @param layout the layout of received rows
+     * @param topK experts per token
+     * @param handleConfig further settings of the handle
      * @throws IllegalArgumentException if the group cannot have such a handle
      * @throws IllegalStateException on a thread that the group does not belong to, during a capture, or if the RDMA
      *     buffer must grow and the device of a rank has too little memory free
@@ -278,11 +285,14 @@ public final class EpGroup extends NativeObject {
     }
 
     /**
-     * A handle that has had its first update, {@code ncclEpCreateHandle}. Collective if the update is: in high
+     * {@return a handle that has had its first update, {@code ncclEpCreateHandle}} Collective if the update is: in high
      * throughput.
      *
+     * @param layout the layout of received rows
      * @param topkIdx {@code [T, topK]}; names the top-k
      * @param info as update takes it, or null
+     * @param handleConfig further settings of the handle
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalArgumentException if the group cannot have such a handle, or the update is wrong
      * @throws IllegalStateException on a thread that the group does not belong to, or during a capture
      */
@@ -380,8 +390,11 @@ public final class EpGroup extends NativeObject {
     }
 
     /**
-     * Bytes that a handle keeps its state in, {@code ncclEpHandleMemSize}. Differs between releases: never store it.
+     * {@return bytes that a handle keeps its state in, {@code ncclEpHandleMemSize}} Differs between releases: never
+     * store it.
      *
+     * @param layout the layout of received rows
+     * @param topK experts per token
      * @throws IllegalArgumentException if the group cannot have such a handle
      */
     public long handleMemoryBytes(Layout layout, int topK) {
@@ -389,30 +402,30 @@ public final class EpGroup extends NativeObject {
         return handleMemory.bytes(shape(layout, topK, 0));
     }
 
-    /** Its configuration. */
+    /** {@return its configuration} */
     public EpGroupConfig config() {
         return config;
     }
 
-    /** The communicator that it works on. */
+    /** {@return the communicator that it works on} */
     public Communicator communicator() {
         return communicator;
     }
 
-    /** The device that it works on. */
+    /** {@return the device that it works on} */
     public CudaDevice device() {
         return device;
     }
 
     /**
-     * Number of LSA teams that its ranks are in, as a rule as many as hosts: ranks of one team address each other's
-     * memory, others are reached over the network.
+     * {@return the number of LSA teams that its ranks are in} As a rule there are as many as hosts: ranks of one team
+     * address each other's memory, others are reached over the network.
      */
     public int lsaTeams() {
         return teams.count();
     }
 
-    /** Sizes of its buffers. */
+    /** {@return sizes of its buffers} */
     public EpSizing sizing() {
         return sizing;
     }
@@ -421,6 +434,7 @@ public final class EpGroup extends NativeObject {
      * Enqueues a copy of the device's mask, {@code ncclEpMaskQuery}: an int per rank, 0 for masked. Capturable.
      *
      * @param target int32 {@code [ranks]}
+     * @param stream the stream that the work is enqueued on
      */
     public void maskQuery(EpTensor target, CudaStream stream) {
         checkCall(stream);
@@ -429,13 +443,22 @@ public final class EpGroup extends NativeObject {
         mask.query(target, stream);
     }
 
-    /** The device's mask when the work enqueued on {@code stream} is done; waits for that. */
+    /**
+     * {@return the device's mask when the work enqueued on {@code stream} is done; waits for that}
+     *
+     * @param stream the stream that the work is enqueued on
+     */
     public RankMask maskQuery(CudaStream stream) {
         checkCall(stream);
         return mask.query(stream);
     }
 
-    /** Enqueues a change of the device's mask, {@code ncclEpMaskUpdate}. */
+    /**
+     * Enqueues a change of the device's mask, {@code ncclEpMaskUpdate}.
+     *
+     * @param value the mask, the same on all ranks
+     * @param stream the stream that the work is enqueued on
+     */
     public void maskUpdate(RankMask value, CudaStream stream) {
         checkCall(stream);
         mask.update(value, stream);
@@ -444,13 +467,15 @@ public final class EpGroup extends NativeObject {
     /**
      * Clears signals and activates all ranks again, {@code ncclEpMaskClean}. Collective among the ranks that are not
      * masked; waits for them, with the communicator's limit.
+     *
+     * @param stream the stream that the work is enqueued on
      */
     public void maskClean(CudaStream stream) {
         checkCall(stream);
         mask.clean(stream);
     }
 
-    /** Whether a rank did not answer in time since {@link #errorClear()}, {@code ncclEpGetAsyncError}. */
+    /** {@return whether a rank did not answer in time since {@link #errorClear()}, {@code ncclEpGetAsyncError}} */
     public boolean asyncError() {
         checkUse();
         mask.checkExists("asyncError");

@@ -28,16 +28,16 @@ public final class EpGroupConfig {
     }
 
     /**
-     * A low-latency group. Besides experts, tokens and token bytes it must name its layout and top-k: all handles of
-     * the group have that one shape, and the RDMA buffer is sized for it exactly.
+     * {@return a low-latency group} Besides experts, tokens and token bytes it must name its layout and top-k: all
+     * handles of the group have that one shape, and the RDMA buffer is sized for it exactly.
      */
     public static Builder lowLatency() {
         return new Builder(Algorithm.LOW_LATENCY);
     }
 
     /**
-     * A high-throughput group. Layout and top-k are defaults for its handles. It has a fixed receive budget: {@link
-     * Builder#maxReceiveRows the one given}, else the worst case; {@link Builder#eager()} is the alternative.
+     * {@return a high-throughput group} Layout and top-k are defaults for its handles. It has a fixed receive budget:
+     * {@link Builder#maxReceiveRows the one given}, else the worst case; {@link Builder#eager()} is the alternative.
      */
     public static Builder highThroughput() {
         return new Builder(Algorithm.HIGH_THROUGHPUT);
@@ -75,13 +75,23 @@ public final class EpGroupConfig {
             this.algorithm = algorithm;
         }
 
-        /** Number of experts over all ranks ({@code num_experts}); a multiple of the number of ranks. Mandatory. */
+        /**
+         * Number of experts over all ranks ({@code num_experts}); a multiple of the number of ranks. Mandatory.
+         *
+         * @param value the setting
+         * @return this builder
+         */
         public Builder experts(int value) {
             experts = value;
             return this;
         }
 
-        /** Most tokens that a rank dispatches at once ({@code max_dispatch_tokens_per_rank}). Mandatory. */
+        /**
+         * Most tokens that a rank dispatches at once ({@code max_dispatch_tokens_per_rank}). Mandatory.
+         *
+         * @param value the setting
+         * @return this builder
+         */
         public Builder maxTokensPerRank(int value) {
             maxTokensPerRank = value;
             return this;
@@ -90,19 +100,32 @@ public final class EpGroupConfig {
         /**
          * Most bytes of a token row with its scales, in dispatch and in combine ({@code max_token_bytes}); a multiple
          * of 16. Mandatory.
+         *
+         * @param value the setting
+         * @return this builder
          */
         public Builder maxTokenBytes(int value) {
             maxTokenBytes = value;
             return this;
         }
 
-        /** The layout of received tokens. Mandatory for low latency, a default for high throughput. */
+        /**
+         * The layout of received tokens. Mandatory for low latency, a default for high throughput.
+         *
+         * @param value the layout
+         * @return this builder
+         */
         public Builder layout(Layout value) {
             layout = value;
             return this;
         }
 
-        /** Experts per token ({@code num_topk}). Mandatory for low latency, a default for high throughput. */
+        /**
+         * Experts per token ({@code num_topk}). Mandatory for low latency, a default for high throughput.
+         *
+         * @param value the setting
+         * @return this builder
+         */
         public Builder topK(int value) {
             topK = value;
             return this;
@@ -111,6 +134,9 @@ public final class EpGroupConfig {
         /**
          * High throughput, EXPERT_MAJOR: the default for {@link HandleConfig#alignment(int)}; also counts in the worst
          * case.
+         *
+         * @param value the setting
+         * @return this builder
          */
         public Builder alignment(int value) {
             alignment = value;
@@ -120,6 +146,9 @@ public final class EpGroupConfig {
         /**
          * High throughput: the receive budget of a rank in rows ({@code max_recv_tokens_per_rank}), at least the tokens
          * of a rank. FLAT counts tokens, EXPERT_MAJOR the rows of all zones with their padding.
+         *
+         * @param value the setting
+         * @return this builder
          */
         public Builder maxReceiveRows(int value) {
             receiveRows = value;
@@ -130,6 +159,8 @@ public final class EpGroupConfig {
         /**
          * High throughput without a budget ({@code max_recv_tokens_per_rank} AUTO): outputs are sized from the counts
          * that update writes. Dispatch then reads the count on the host, so that it cannot be captured.
+         *
+         * @return this builder
          */
         public Builder eager() {
             receiveRows = 0;
@@ -139,6 +170,9 @@ public final class EpGroupConfig {
 
         /**
          * Low latency: bytes of the RDMA buffer ({@code rdma_buffer_size}), instead of what {@link EpSizing} computes.
+         *
+         * @param value the setting
+         * @return this builder
          */
         public Builder rdmaBufferBytes(long value) {
             rdmaBufferBytes = value;
@@ -151,6 +185,8 @@ public final class EpGroupConfig {
          * a handle needs that ({@code rdma_buffer_size} AUTO). Creating a handle is then collective, handles may have
          * other shapes than the configuration's, and growth makes all graphs of the group invalid. Operations of
          * handles of different shapes must be kept apart by a barrier among the ranks: their buffers overlap.
+         *
+         * @return this builder
          */
         public Builder growingRdmaBuffer() {
             rdmaBufferBytes = 0;
@@ -161,6 +197,9 @@ public final class EpGroupConfig {
         /**
          * Most SMs that communication takes ({@code max_num_sms}); high throughput of API version 2 at most 16, later
          * releases as many as the device has.
+         *
+         * @param value the setting
+         * @return this builder
          */
         public Builder maxSms(int value) {
             maxSms = value;
@@ -169,6 +208,9 @@ public final class EpGroupConfig {
 
         /**
          * Most SMs that dispatch takes ({@code dispatch_num_sms}), instead of {@link #maxSms}; from release 0.2.0 on.
+         *
+         * @param value the setting
+         * @return this builder
          */
         public Builder dispatchSms(int value) {
             dispatchSms = value;
@@ -177,6 +219,9 @@ public final class EpGroupConfig {
 
         /**
          * Most SMs that combine takes ({@code combine_num_sms}), instead of {@link #maxSms}; from release 0.2.0 on.
+         *
+         * @param value the setting
+         * @return this builder
          */
         public Builder combineSms(int value) {
             combineSms = value;
@@ -186,13 +231,21 @@ public final class EpGroupConfig {
         /**
          * Queue pairs per rank ({@code num_qp_per_rank}); matters between NVLink domains. High throughput needs one and
          * two for each SM that dispatch takes (33 by default), low latency 4; 0 leaves it to NCCL EP.
+         *
+         * @param value the setting
+         * @return this builder
          */
         public Builder queuePairs(int value) {
             queuePairs = value;
             return this;
         }
 
-        /** Communication channels per rank ({@code num_channels}); NCCL EP has no use for it yet. */
+        /**
+         * Communication channels per rank ({@code num_channels}); NCCL EP has no use for it yet.
+         *
+         * @param value the setting
+         * @return this builder
+         */
         public Builder channels(int value) {
             channels = value;
             return this;
@@ -202,13 +255,19 @@ public final class EpGroupConfig {
          * Looks at the device before every call that enqueues: a fault that nobody has noticed yet is then an exception
          * here. Without this the next high-throughput call ends the process in the real library. Costs a query per
          * stream and call; off by default.
+         *
+         * @return this builder
          */
         public Builder checked() {
             checked = true;
             return this;
         }
 
-        /** Low latency: ranks that do not answer can be masked ({@code enable_mask}); see {@link RankMask}. */
+        /**
+         * Low latency: ranks that do not answer can be masked ({@code enable_mask}); see {@link RankMask}.
+         *
+         * @return this builder
+         */
         public Builder mask() {
             mask = true;
             return this;
@@ -217,25 +276,43 @@ public final class EpGroupConfig {
         /**
          * Low latency: how long the device waits for a rank ({@code timeout_ns}), about 100 s by default. Afterwards it
          * masks the rank, or traps without {@link #mask()}. Whole milliseconds.
+         *
+         * @param value the limit
+         * @return this builder
          */
         public Builder timeout(Duration value) {
             timeout = value;
             return this;
         }
 
-        /** Direct use of windows ({@code zero_copy}). */
+        /**
+         * Direct use of windows ({@code zero_copy}).
+         *
+         * @param value the setting
+         * @return this builder
+         */
         public Builder zeroCopy(ZeroCopy value) {
             zeroCopy = value;
             return this;
         }
 
-        /** The treatment of rows beyond the budget ({@code overflow_policy}). */
+        /**
+         * The treatment of rows beyond the budget ({@code overflow_policy}).
+         *
+         * @param value the policy
+         * @return this builder
+         */
         public Builder overflow(OverflowPolicy value) {
             overflow = value;
             return this;
         }
 
-        /** Who allocates workspace and handle memory ({@code alloc}); {@code cudaMalloc} by default. */
+        /**
+         * Who allocates workspace and handle memory ({@code alloc}); {@code cudaMalloc} by default.
+         *
+         * @param value the allocator
+         * @return this builder
+         */
         public Builder allocator(EpAllocator value) {
             allocator = value;
             allocateFunction = 0;
@@ -247,7 +324,10 @@ public final class EpGroupConfig {
          * Native functions that allocate and free ({@code alloc}): {@code cudaError_t(void**, size_t, void*)} and
          * {@code cudaError_t(void*, void*)}. If one fails, the library ends the process.
          *
+         * @param allocateFunction address of the function that allocates
+         * @param freeFunction address of the function that frees
          * @param context passed to them
+         * @return this builder
          */
         public Builder allocator(long allocateFunction, long freeFunction, long context) {
             if (allocateFunction == 0 || freeFunction == 0) {
@@ -261,10 +341,10 @@ public final class EpGroupConfig {
         }
 
         /**
-         * The configuration.
+         * {@return the configuration}
          *
-         * @throws IllegalArgumentException if something mandatory is missing, or values do not go together; names
-         *     all that is wrong
+         * @throws IllegalArgumentException if something mandatory is missing, or values do not go together; names all
+         *     that is wrong
          */
         public EpGroupConfig build() {
             EpGroupConfig config = new EpGroupConfig(this);
@@ -279,72 +359,72 @@ public final class EpGroupConfig {
         return shape;
     }
 
-    /** LL or HT. */
+    /** {@return LL or HT} */
     public Algorithm algorithm() {
         return shape.algorithm();
     }
 
-    /** Number of experts over all ranks. */
+    /** {@return number of experts over all ranks} */
     public int experts() {
         return shape.experts();
     }
 
-    /** Most tokens that a rank dispatches at once. */
+    /** {@return most tokens that a rank dispatches at once} */
     public int maxTokensPerRank() {
         return shape.maxTokensPerRank();
     }
 
-    /** Most bytes of a token row with its scales. */
+    /** {@return most bytes of a token row with its scales} */
     public int maxTokenBytes() {
         return shape.maxTokenBytes();
     }
 
-    /** The layout of the group (LL) or the default of its handles (HT); null if there is none. */
+    /** {@return the layout of the group (LL) or the default of its handles (HT); null if there is none} */
     public @Nullable Layout layout() {
         return shape.layout();
     }
 
-    /** Top-k of the group (LL) or the default of its handles (HT); 0 if there is none. */
+    /** {@return top-k of the group (LL) or the default of its handles (HT); 0 if there is none} */
     public int topK() {
         return shape.topK();
     }
 
-    /** The default alignment of experts' zones; 0 if there is none. */
+    /** {@return the default alignment of experts' zones; 0 if there is none} */
     public int alignment() {
         return shape.alignment();
     }
 
-    /** The receive budget in rows as given; 0 if none was. */
+    /** {@return the receive budget in rows as given; 0 if none was} */
     public int receiveRows() {
         return shape.receiveRows();
     }
 
-    /** Whether outputs are sized from counts instead of a budget. */
+    /** {@return whether outputs are sized from counts instead of a budget} */
     public boolean isEager() {
         return shape.isEager();
     }
 
-    /** Whether the library sizes the RDMA buffer as handles come. */
+    /** {@return whether the library sizes the RDMA buffer as handles come} */
     public boolean isGrowing() {
         return shape.isGrowing();
     }
 
-    /** Whether ranks can be masked. */
+    /** {@return whether ranks can be masked} */
     public boolean hasMask() {
         return shape.hasMask();
     }
 
-    /** Whether the device is looked at before every call. */
+    /** {@return whether the device is looked at before every call} */
     public boolean isChecked() {
         return checked;
     }
 
-    /** Direct use of windows. */
+    /** {@return direct use of windows} */
     public ZeroCopy zeroCopy() {
         return shape.zeroCopy();
     }
 
-    /** The treatment of rows beyond the budget. */
+    /** {@return the treatment of rows beyond the budget} */
     public OverflowPolicy overflow() {
         return shape.overflow();
     }

@@ -70,6 +70,7 @@ public final class EpHandle extends NativeObject {
      * {@link #update(EpTensor, LayoutInfo, CudaStream)} without a layout info.
      *
      * @param topkIdx int64 or int32 {@code [T, topK]}
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalArgumentException if the routing is none of this handle's
      */
     public void update(EpTensor topkIdx, CudaStream stream) {
@@ -84,6 +85,7 @@ public final class EpHandle extends NativeObject {
      *
      * @param topkIdx int64 or int32 {@code [T, topK]}: experts from 0, or negative for none
      * @param info high throughput: counters to write, or null. Low latency: null
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalArgumentException if an argument breaks a rule; nothing has changed then
      * @throws NcclException if the library refuses; the handle must be updated again
      */
@@ -143,9 +145,9 @@ public final class EpHandle extends NativeObject {
      *
      * @param host {@code [count, topK]}
      * @param type INT64 or INT32
-     * @throws IllegalArgumentException if an expert is not below the number of experts, or is named more often than
-     *     its zone has room
-     *         for; negative means none
+     * @param count tokens of this rank
+     * @throws IllegalArgumentException if an expert is not below the number of experts, or is named more often than its
+     *     zone has room for; negative means none
      */
     public void checkRouting(MemorySegment host, DataType type, long count) {
         address();
@@ -156,7 +158,10 @@ public final class EpHandle extends NativeObject {
      * {@link #dispatch(DispatchInputs, DispatchOutputs, LayoutInfo, DispatchConfig, CudaStream)}: forward, without a
      * recipe, all at once.
      *
+     * @param inputs {@code inputs}
+     * @param outputs {@code outputs}
      * @param info low latency: counters to write. High throughput: how experts are numbered, or null
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalArgumentException if an argument breaks a rule
      */
     public void dispatch(DispatchInputs inputs, DispatchOutputs outputs, @Nullable LayoutInfo info, CudaStream stream) {
@@ -171,6 +176,7 @@ public final class EpHandle extends NativeObject {
      * @param outputs room for the rows of the layout
      * @param info low latency: counters to write. High throughput: only how experts are numbered, or null
      * @param config null for a forward pass without a recipe, all at once
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalArgumentException if an argument breaks a rule; nothing has changed then
      * @throws IllegalStateException before the first update, while a send half is pending, or if memory of the
      *     arguments is closed
@@ -240,6 +246,9 @@ public final class EpHandle extends NativeObject {
      * {@link #combine(CombineInputs, CombineOutputs, CombineConfig, CudaStream)}: forward, without a recipe, all at
      * once.
      *
+     * @param inputs {@code inputs}
+     * @param outputs {@code outputs}
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalArgumentException if an argument breaks a rule
      */
     public void combine(CombineInputs inputs, CombineOutputs outputs, CudaStream stream) {
@@ -253,9 +262,10 @@ public final class EpHandle extends NativeObject {
      * @param inputs rows in the places where dispatch has put theirs
      * @param outputs rows of T tokens
      * @param config null for a forward pass without a recipe, all at once
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalArgumentException if an argument breaks a rule; nothing has changed then
-     * @throws IllegalStateException before a dispatch of this routing, while a send half is pending, or if memory
-     *     is closed
+     * @throws IllegalStateException before a dispatch of this routing, while a send half is pending, or if memory is
+     *     closed
      * @throws NcclException if the library refuses
      */
     public void combine(CombineInputs inputs, CombineOutputs outputs, @Nullable CombineConfig config,
@@ -334,10 +344,11 @@ public final class EpHandle extends NativeObject {
     }
 
     /**
-     * Device buffers at maximum capacity, at addresses that never change, for {@link #dispatchAsync} and {@link
-     * #combineAsync}. High throughput: collective, since received rows lie in windows. A handle may have several, of
-     * different recipes too.
+     * {@return device buffers at maximum capacity, at addresses that never change, for {@link #dispatchAsync} and
+     * {@link #combineAsync}} High throughput: collective, since received rows lie in windows. A handle may have
+     * several, of different recipes too.
      *
+     * @param config type, length and quantisation of the rows
      * @throws IllegalArgumentException if the group cannot move such rows; names all that is wrong
      * @throws IllegalStateException high throughput: if the device of a rank has too little memory free
      * @throws CudaException if there is not enough memory; nothing stays allocated then
@@ -367,7 +378,9 @@ public final class EpHandle extends NativeObject {
      * Update and dispatch on {@code buffers}. Capturable; does not wait, allocate or read counts on the host. What a
      * capture fixes is {@code count}: replays serve as many tokens or fewer, the rest with a routing of -1.
      *
+     * @param buffers the handle's buffers
      * @param count tokens of this rank, 0 to {@link EpBuffers#maxTokens()}
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalArgumentException if the buffers are another handle's, or there are too many tokens
      * @throws IllegalStateException while a send half is pending
      * @throws NcclException if the library refuses
@@ -388,6 +401,10 @@ public final class EpHandle extends NativeObject {
      * The same with {@link EpBuffers#dispatchConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does
      * the rest then.
      *
+     * @param buffers the handle's buffers
+     * @param count tokens of this rank
+     * @param config settings of the call; null for those of the buffers
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalArgumentException if the recipe is not that of the buffers
      */
     public void dispatchAsync(EpBuffers buffers, long count, @Nullable DispatchConfig config, CudaStream stream) {
@@ -406,6 +423,8 @@ public final class EpHandle extends NativeObject {
      * Combine on {@code buffers}: the experts' outputs of the tokens of the last {@link #dispatchAsync}. Capturable;
      * does not wait or allocate.
      *
+     * @param buffers the handle's buffers
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalArgumentException if the buffers are another handle's, or were used for another number of tokens
      * @throws IllegalStateException before a dispatch, or while a send half is pending
      * @throws NcclException if the library refuses
@@ -436,6 +455,9 @@ public final class EpHandle extends NativeObject {
      * The same with {@link EpBuffers#combineConfig()} changed, such as to {@code sendOnly()}: {@link #complete()} does
      * the rest then.
      *
+     * @param buffers the handle's buffers
+     * @param config settings of the call; null for those of the buffers
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalArgumentException if the recipe is not that of the buffers
      */
     public void combineAsync(EpBuffers buffers, @Nullable CombineConfig config, CudaStream stream) {
@@ -454,7 +476,9 @@ public final class EpHandle extends NativeObject {
      * Leaves the contents of the buffers as they were; takes the memory of a routing and of combined tokens for that
      * time.
      *
+     * @param buffers the handle's buffers
      * @param count as for {@link #dispatchAsync}
+     * @param stream the stream that the work is enqueued on
      * @throws WaitTimeoutException if another rank does not take part within the communicator's limit
      * @throws IllegalStateException during a capture, or while a send half is pending
      */
@@ -475,27 +499,30 @@ public final class EpHandle extends NativeObject {
         }
     }
 
-    /** The group that it belongs to. */
+    /** {@return the group that it belongs to} */
     public EpGroup group() {
         return group;
     }
 
-    /** How received tokens lie. */
+    /** {@return how received tokens lie} */
     public Layout layout() {
         return shape.layout();
     }
 
-    /** Experts per token. */
+    /** {@return experts per token} */
     public int topK() {
         return shape.topK();
     }
 
-    /** Rows that experts' zones are padded to a multiple of, at least 1. */
+    /** {@return rows that experts' zones are padded to a multiple of, at least 1} */
     public int alignment() {
         return shape.alignment();
     }
 
-    /** Tokens of the last update; -1 before the first, and after a graph that updated for another number of tokens. */
+    /**
+     * {@return tokens of the last update; -1 before the first, and after a graph that updated for another number of
+     * tokens}
+     */
     public long tokens() {
         return state.tokens();
     }

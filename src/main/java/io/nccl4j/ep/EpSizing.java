@@ -18,8 +18,9 @@ public final class EpSizing {
     }
 
     /**
-     * Sizes for every rank of a group whose ranks all reach each other by NVLink.
+     * {@return sizes for every rank of a group whose ranks all reach each other by NVLink}
      *
+     * @param config the configuration, the same on all ranks
      * @param ranks of its communicator; experts must be a multiple of it
      */
     public static EpSizing of(EpGroupConfig config, int ranks) {
@@ -41,10 +42,12 @@ public final class EpSizing {
     }
 
     /**
-     * The length to which rows must be padded so that a whole layer can move them: a multiple of 512 elements in low
-     * latency, of 16 bytes and 8 elements in high throughput.
+     * {@return the length to which rows must be padded so that a whole layer can move them: a multiple of 512 elements
+     * in low latency, of 16 bytes and 8 elements in high throughput}
      *
+     * @param algorithm LL or HT
      * @param hidden elements of a row of the model
+     * @param type type of the elements
      * @throws IllegalArgumentException if it is not positive
      */
     public static int paddedHidden(Algorithm algorithm, int hidden, DataType type) {
@@ -56,9 +59,12 @@ public final class EpSizing {
     }
 
     /**
-     * The next number of experts, from {@code experts} on, that a group on so many ranks can have; the further ones get
-     * no token.
+     * {@return the next number of experts, from {@code experts} on, that a group on so many ranks can have; the further
+     * ones get no token}
      *
+     * @param algorithm LL or HT
+     * @param experts number of experts over all ranks, at least 1
+     * @param ranks number of ranks
      * @throws IllegalArgumentException if a number is not positive
      */
     public static int paddedExperts(Algorithm algorithm, int experts, int ranks) {
@@ -67,12 +73,15 @@ public final class EpSizing {
         return SizeFormulas.paddedExperts(algorithm, experts, LsaTeams.one(ranks));
     }
 
-    /** Experts of a rank. */
+    /** {@return experts of a rank} */
     public int localExperts() {
         return config.experts() / teams.ranks();
     }
 
-    /** Bytes of the RDMA buffer that a low-latency group registers for its layout and top-k; 0 for high throughput. */
+    /**
+     * {@return bytes of the RDMA buffer that a low-latency group registers for its layout and top-k; 0 for high
+     * throughput}
+     */
     public long rdmaBufferBytes() {
         Layout layout = config.layout();
         return config.algorithm() == Algorithm.LOW_LATENCY && layout != null
@@ -85,51 +94,63 @@ public final class EpSizing {
     }
 
     /**
-     * Bytes of the window that a high-throughput group registers for the ranks of its own team; 0 for low latency.
+     * {@return bytes of the window that a high-throughput group registers for the ranks of its own team; 0 for low
+     * latency}
      */
     public long windowBytes() {
         return config.algorithm() == Algorithm.LOW_LATENCY ? 0 : SizeFormulas.windowBytes(config.shape(), teams);
     }
 
     /**
-     * Bytes in which a high-throughput group over several teams keeps what goes to other teams and comes from there;
-     * 0 for one team, and for low latency.
+     * {@return bytes in which a high-throughput group over several teams keeps what goes to other teams and comes from
+     * there; 0 for one team, and for low latency}
      */
     public long interTeamBytes() {
         return config.algorithm() == Algorithm.LOW_LATENCY ? 0 : GroupMemory.interTeamBytes(config.shape(), teams);
     }
 
     /**
-     * Bytes of device memory that creating the group takes on every rank: its workspace, and the RDMA buffer, or the
-     * window and the memory for other teams. Handles and buffers come on top: {@link EpGroup#handleMemoryBytes},
-     * {@link #buffersBytes(BufferConfig)}.
+     * {@return bytes of device memory that creating the group takes on every rank: its workspace, and the RDMA buffer,
+     * or the window and the memory for other teams} Handles and buffers come on top: {@link
+     * EpGroup#handleMemoryBytes}, {@link #buffersBytes(BufferConfig)}.
      */
     public long groupBytes() {
         return GroupMemory.bytes(config.shape(), teams);
     }
 
     /**
-     * The most rows that a rank may receive: the budget of a high-throughput group (in its eager mode the bound on what
-     * can come), all zones or regions of a low-latency one.
+     * {@return the most rows that a rank may receive: the budget of a high-throughput group (in its eager mode the
+     * bound on what can come), all zones or regions of a low-latency one}
      */
     public long receiveRows() {
         return SizeFormulas.receiveRows(config.shape(), teams);
     }
 
-    /** Bytes of the tokens that a rank may receive, {@code outputs.tokens} of dispatch. */
+    /**
+     * {@return bytes of the tokens that a rank may receive, {@code outputs.tokens} of dispatch}
+     *
+     * @param hidden elements of a row
+     * @param type type of the elements
+     */
     public long receivedBytes(int hidden, DataType type) {
         return SizeFormulas.product("received bytes", receiveRows(), hidden, type.byteSize());
     }
 
-    /** {@link #buffersBytes(BufferConfig)} for rows that travel as they are. */
+    /**
+     * {@return {@link #buffersBytes(BufferConfig)} for rows that travel as they are}
+     *
+     * @param hidden elements of a row
+     * @param type type of the elements
+     */
     public long buffersBytes(int hidden, DataType type) {
         return buffersBytes(BufferConfig.of(hidden, type));
     }
 
     /**
-     * Bytes of {@link EpHandle#allocateBuffers(BufferConfig)} for the layout and top-k of the configuration. The rules
-     * for the rows are checked, so that they are told before a group exists.
+     * {@return bytes of {@link EpHandle#allocateBuffers(BufferConfig)} for the layout and top-k of the configuration}
+     * The rules for the rows are checked, so that they are told before a group exists.
      *
+     * @param rows type, length and quantisation of the rows
      * @throws IllegalArgumentException if the group cannot move such rows
      * @throws IllegalStateException if the configuration names no layout or no top-k
      */

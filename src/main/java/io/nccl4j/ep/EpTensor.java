@@ -81,8 +81,10 @@ public final class EpTensor {
     }
 
     /**
-     * A tensor at the start of {@code memory}.
+     * {@return a tensor at the start of {@code memory}}
      *
+     * @param memory the memory
+     * @param type type of the elements
      * @param shape its extents; the first is the number of rows, and the most that {@link #rows(long)} may set
      * @throws IllegalArgumentException if an extent is negative, or the memory is too small
      * @throws IllegalStateException if the memory is closed
@@ -92,9 +94,11 @@ public final class EpTensor {
     }
 
     /**
-     * A tensor in a window, which the other ranks can read and write directly ({@code win_hdl}, {@code win_offset}).
-     * All ranks must use the same offset.
+     * {@return a tensor in a window, which the other ranks can read and write directly ({@code win_hdl}, {@code
+     * win_offset})} All ranks must use the same offset.
      *
+     * @param slice the part of the window
+     * @param type type of the elements
      * @param shape its extents, rows first
      * @throws IllegalArgumentException if an extent is negative, or the slice is too small
      * @throws IllegalStateException if the window is closed
@@ -113,6 +117,7 @@ public final class EpTensor {
      * that was enqueued or captured before keeps the number that it was given.
      *
      * @param count from 0 to the first extent of the shape
+     * @return this tensor
      * @throws IllegalArgumentException if there is no room for so many
      * @throws IllegalStateException if the memory or the window is closed
      */
@@ -143,25 +148,25 @@ public final class EpTensor {
                 shape[0]);
     }
 
-    /** The number of rows as set by {@link #rows(long)}, at first all. */
+    /** {@return the number of rows as set by {@link #rows(long)}, at first all} */
     public long rows() {
         return rows;
     }
 
-    /** The extents, rows first, with the present number of rows. */
+    /** {@return the extents, rows first, with the present number of rows} */
     public long[] shape() {
         long[] copy = shape.clone();
         copy[0] = rows;
         return copy;
     }
 
-    /** Type of the elements. */
+    /** {@return type of the elements} */
     public DataType type() {
         return type;
     }
 
     /**
-     * Address of the first element on the device.
+     * {@return address of the first element on the device}
      *
      * @throws IllegalStateException if the memory or the window is closed
      */
@@ -171,19 +176,19 @@ public final class EpTensor {
     }
 
     /**
-     * The memory that it lies in: at its start, or in that of its window. Tensors of {@link EpBuffers} start their
-     * memory.
+     * {@return the memory that it lies in: at its start, or in that of its window} Tensors of {@link EpBuffers} start
+     * their memory.
      */
     public DeviceMemory memory() {
         return memory;
     }
 
-    /** Bytes of all rows that there is room for. */
+    /** {@return bytes of all rows that there is room for} */
     public long byteSize() {
         return TensorShape.of(type, shape).bytes();
     }
 
-    /** Whether the other ranks can reach it through a window. */
+    /** {@return whether the other ranks can reach it through a window} */
     public boolean isInWindow() {
         return slice != null;
     }

@@ -22,14 +22,17 @@ public final class HandleConfig {
         this.memory = memory;
     }
 
-    /** The group's default alignment, memory from the group's allocator. */
+    /** {@return the group's default alignment, memory from the group's allocator} */
     public static HandleConfig defaults() {
         return DEFAULTS;
     }
 
     /**
-     * High throughput, EXPERT_MAJOR: every expert's zone is padded to a multiple of so many rows
-     * ({@code dispatch_output_per_expert_alignment}). A power of two.
+     * High throughput, EXPERT_MAJOR: every expert's zone is padded to a multiple of so many rows ({@code
+     * dispatch_output_per_expert_alignment}). A power of two.
+     *
+     * @param rows rows, at least 1
+     * @return the changed configuration
      */
     public HandleConfig alignment(int rows) {
         return new HandleConfig(rows, memory);
@@ -38,17 +41,20 @@ public final class HandleConfig {
     /**
      * The handle's state lies in this memory of the caller's, which stays the caller's and cannot be closed before the
      * handle. At least {@link EpGroup#handleMemoryBytes} bytes, at a multiple of 256. One handle at a time.
+     *
+     * @param block the memory, which stays open as long as the handle
+     * @return the changed configuration
      */
     public HandleConfig memory(DeviceMemory block) {
         return new HandleConfig(alignment, block);
     }
 
-    /** Rows that zones are padded to a multiple of; 0 if not set. */
+    /** {@return rows that zones are padded to a multiple of; 0 if not set} */
     public int alignment() {
         return alignment;
     }
 
-    /** The caller's memory, if it is that. */
+    /** {@return the caller's memory, if it is that} */
     public @Nullable DeviceMemory memory() {
         return memory;
     }

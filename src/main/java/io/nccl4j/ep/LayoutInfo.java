@@ -30,7 +30,11 @@ public final class LayoutInfo extends EpStruct {
         ncclEpLayoutInfo_t.recv_topk_idx_kind(struct(), expertIds.code());
     }
 
-    /** Rows per local expert only. */
+    /**
+     * {@return rows per local expert only}
+     *
+     * @param expertCounters {@code [localExperts]} int32
+     */
     public static LayoutInfo of(EpTensor expertCounters) {
         return builder().expertCounters(expertCounters).build();
     }
@@ -46,7 +50,11 @@ public final class LayoutInfo extends EpStruct {
         return builder.build();
     }
 
-    /** Nothing yet. */
+    /**
+     * Nothing yet.
+     *
+     * @return a builder
+     */
     public static Builder builder() {
         return new Builder();
     }
@@ -65,13 +73,21 @@ public final class LayoutInfo extends EpStruct {
         /**
          * Rows per local expert, {@code [localExperts]}: int32; in EXPERT_MAJOR of high throughput also int64, and
          * padding counts.
+         *
+         * @param value where the numbers go
+         * @return this builder
          */
         public Builder expertCounters(EpTensor value) {
             expertCounters = value;
             return this;
         }
 
-        /** Rows per source rank, {@code [ranks]} int32: RANK_MAJOR. */
+        /**
+         * Rows per source rank, {@code [ranks]} int32: RANK_MAJOR.
+         *
+         * @param value where the numbers go
+         * @return this builder
+         */
         public Builder sourceRankCounters(EpTensor value) {
             sourceRankCounters = value;
             return this;
@@ -80,46 +96,59 @@ public final class LayoutInfo extends EpStruct {
         /**
          * First row of each local expert's zone, {@code [localExperts]} int32 or int64: EXPERT_MAJOR of high
          * throughput.
+         *
+         * @param value where the numbers go
+         * @return this builder
          */
         public Builder expertOffsets(EpTensor value) {
             expertOffsets = value;
             return this;
         }
 
-        /** All rows received, {@code [1]} int32 or int64: high throughput. */
+        /**
+         * All rows received, {@code [1]} int32 or int64: high throughput.
+         *
+         * @param value where the numbers go
+         * @return this builder
+         */
         public Builder receivedTotal(EpTensor value) {
             receivedTotal = value;
             return this;
         }
 
-        /** How experts are numbered in received indices: RANK_MAJOR and FLAT, in dispatch.  */
+        /**
+         * How experts are numbered in received indices: RANK_MAJOR and FLAT, in dispatch.
+         *
+         * @param value the numbering
+         * @return this builder
+         */
         public Builder expertIds(ExpertIds value) {
             expertIds = value;
             return this;
         }
 
-        /** The struct. */
+        /** {@return the struct} */
         public LayoutInfo build() {
             return new LayoutInfo(this);
         }
     }
 
-    /** {@code expert_counters}. */
+    /** {@return {@code expert_counters}} */
     public @Nullable EpTensor expertCounters() {
         return expertCounters;
     }
 
-    /** {@code src_rank_counters}. */
+    /** {@return {@code src_rank_counters}} */
     public @Nullable EpTensor sourceRankCounters() {
         return sourceRankCounters;
     }
 
-    /** {@code expert_offsets}. */
+    /** {@return {@code expert_offsets}} */
     public @Nullable EpTensor expertOffsets() {
         return expertOffsets;
     }
 
-    /** {@code recv_total_counter}. */
+    /** {@return {@code recv_total_counter}} */
     public @Nullable EpTensor receivedTotal() {
         return receivedTotal;
     }
@@ -129,7 +158,7 @@ public final class LayoutInfo extends EpStruct {
                 EpTensor.facts(expertOffsets), EpTensor.facts(receivedTotal));
     }
 
-    /** {@code recv_topk_idx_kind}. */
+    /** {@return {@code recv_topk_idx_kind}} */
     public ExpertIds expertIds() {
         return expertIds;
     }

@@ -21,7 +21,11 @@ public final class RankMask {
         this.active = active;
     }
 
-    /** All ranks take part. */
+    /**
+     * {@return a mask in which all ranks take part}
+     *
+     * @param size number of ranks
+     */
     public static RankMask all(int size) {
         if (size < 1) {
             throw new IllegalArgumentException("a mask of " + size + " ranks: must have at least one");
@@ -31,21 +35,33 @@ public final class RankMask {
         return new RankMask(size, bits);
     }
 
-    /** The same mask without a rank. */
+    /**
+     * {@return the same mask without a rank}
+     *
+     * @param rank number of the rank, from 0
+     */
     public RankMask without(int rank) {
         BitSet bits = copy(rank);
         bits.clear(rank);
         return new RankMask(size, bits);
     }
 
-    /** The same mask with a rank. */
+    /**
+     * {@return the same mask with a rank}
+     *
+     * @param rank number of the rank, from 0
+     */
     public RankMask with(int rank) {
         BitSet bits = copy(rank);
         bits.set(rank);
         return new RankMask(size, bits);
     }
 
-    /** The ranks that take part in both: what survivors agree on. */
+    /**
+     * {@return the ranks that take part in both: what survivors agree on}
+     *
+     * @param other the other mask, of as many ranks
+     */
     public RankMask and(RankMask other) {
         if (other.size != size) {
             throw new IllegalArgumentException("masks of " + size + " and of " + other.size + " ranks");
@@ -66,18 +82,22 @@ public final class RankMask {
         }
     }
 
-    /** Number of ranks, masked or not. */
+    /** {@return number of ranks, masked or not} */
     public int size() {
         return size;
     }
 
-    /** Whether a rank takes part. */
+    /**
+     * {@return whether a rank takes part}
+     *
+     * @param rank number of the rank, from 0
+     */
     public boolean isActive(int rank) {
         check(rank);
         return active.get(rank);
     }
 
-    /** Number of ranks that take part. */
+    /** {@return number of ranks that take part} */
     public int activeCount() {
         return active.cardinality();
     }

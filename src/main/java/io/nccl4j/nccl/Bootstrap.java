@@ -20,21 +20,21 @@ import java.util.stream.Stream;
  * <p>Keep it open as long as the communicator: it is how a rank learns that another one has gone.
  */
 public interface Bootstrap extends AutoCloseable {
-    /** This rank, from 0. */
+    /** {@return this rank, from 0} */
     int rank();
 
-    /** Number of ranks. */
+    /** {@return number of ranks} */
     int size();
 
-    /** Number of this rank among those on its machine, from 0: by convention the ordinal of its device. */
+    /** {@return number of this rank among those on its machine, from 0: by convention the ordinal of its device} */
     int localRank();
 
-    /** How long a call waits for the other ranks. */
+    /** {@return how long a call waits for the other ranks} */
     Duration limit();
 
     /**
-     * The device of this rank: the one whose ordinal is {@link #localRank}, or the only one if the launcher shows each
-     * process a single one, as {@code CUDA_VISIBLE_DEVICES} and {@code NVIDIA_VISIBLE_DEVICES} tell.
+     * {@return the device of this rank: the one whose ordinal is {@link #localRank}, or the only one if the launcher
+     * shows each process a single one, as {@code CUDA_VISIBLE_DEVICES} and {@code NVIDIA_VISIBLE_DEVICES} tell}
      *
      * @throws IllegalStateException if there is no such device; the message names the variable
      */
@@ -60,6 +60,8 @@ public interface Bootstrap extends AutoCloseable {
      * Gives every rank what all of them have given, by rank. Nobody gets it before everybody has called. Sizes may
      * differ.
      *
+     * @param mine what this rank gives
+     * @return what each rank has given, by rank
      * @throws WaitTimeoutException if a rank does not call in time; the message names it
      * @throws IllegalStateException if a rank has left or failed; the message names it
      */
@@ -77,6 +79,8 @@ public interface Bootstrap extends AutoCloseable {
     /**
      * Rank 0 makes a unique id and all get it. As nobody gets it before everybody has reported, a rank that is missing
      * is named here, and not waited for in {@code ncclCommInitRank}, which knows no limit.
+     *
+     * @return the id
      */
     default UniqueId exchangeUniqueId() {
         byte[] mine = {};
@@ -103,8 +107,8 @@ public interface Bootstrap extends AutoCloseable {
     }
 
     /**
-     * The ranks that are known to have gone, by rank. Asks nobody and does not wait: the news comes by itself. A rank
-     * that is not named may have gone all the same; an implementation that knows nothing names none.
+     * {@return the ranks that are known to have gone, by rank} Asks nobody and does not wait: the news comes by itself.
+     * A rank that is not named may have gone all the same; an implementation that knows nothing names none.
      */
     default Map<Integer, Departure> goneRanks() {
         return Map.of();

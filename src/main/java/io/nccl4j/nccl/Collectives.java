@@ -36,7 +36,12 @@ public final class Collectives {
      * send buffer is this rank's part of the receive buffer.
      *
      * @param send {@code [count]}
+     * @param sendOffset where it starts in {@code send}, in bytes
      * @param receive {@code [size, count]}
+     * @param receiveOffset where it starts in {@code receive}, in bytes
+     * @param count number of elements
+     * @param type type of the elements
+     * @param stream the stream that the work is enqueued on
      */
     public void allGather(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
             DataType type, CudaStream stream) {
@@ -48,6 +53,12 @@ public final class Collectives {
     /**
      * {@link #allGather(DeviceMemory, long, DeviceMemory, long, long, DataType, CudaStream)} from the start of both
      * buffers.
+     *
+     * @param send this rank's elements
+     * @param receive where the result goes
+     * @param count number of elements
+     * @param type type of the elements
+     * @param stream the stream that the work is enqueued on
      */
     public void allGather(DeviceMemory send, DeviceMemory receive, long count, DataType type, CudaStream stream) {
         allGather(send, 0, receive, 0, count, type, stream);
@@ -58,7 +69,13 @@ public final class Collectives {
      * buffers are the same.
      *
      * @param send {@code [count]}
+     * @param sendOffset where it starts in {@code send}, in bytes
      * @param receive {@code [count]}
+     * @param receiveOffset where it starts in {@code receive}, in bytes
+     * @param count number of elements
+     * @param type type of the elements
+     * @param op the operation
+     * @param stream the stream that the work is enqueued on
      */
     public void allReduce(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
             DataType type, ReduceOp op, CudaStream stream) {
@@ -70,6 +87,13 @@ public final class Collectives {
     /**
      * {@link #allReduce(DeviceMemory, long, DeviceMemory, long, long, DataType, ReduceOp, CudaStream)} from the start
      * of both buffers.
+     *
+     * @param send this rank's elements
+     * @param receive where the result goes
+     * @param count number of elements
+     * @param type type of the elements
+     * @param op the operation
+     * @param stream the stream that the work is enqueued on
      */
     public void allReduce(DeviceMemory send, DeviceMemory receive, long count, DataType type, ReduceOp op,
             CudaStream stream) {
@@ -81,7 +105,13 @@ public final class Collectives {
      * only; other ranks may pass their receive buffer.
      *
      * @param send {@code [count]}
+     * @param sendOffset where it starts in {@code send}, in bytes
      * @param receive {@code [count]}
+     * @param receiveOffset where it starts in {@code receive}, in bytes
+     * @param count number of elements
+     * @param type type of the elements
+     * @param root the rank that has, or gets, the elements
+     * @param stream the stream that the work is enqueued on
      */
     public void broadcast(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
             DataType type, int root, CudaStream stream) {
@@ -94,6 +124,12 @@ public final class Collectives {
     /**
      * {@link #broadcast(DeviceMemory, long, DeviceMemory, long, long, DataType, int, CudaStream)} in place, from the
      * buffer's start.
+     *
+     * @param buffer the elements, read on the root and written on the others
+     * @param count number of elements
+     * @param type type of the elements
+     * @param root the rank that has, or gets, the elements
+     * @param stream the stream that the work is enqueued on
      */
     public void broadcast(DeviceMemory buffer, long count, DataType type, int root, CudaStream stream) {
         broadcast(buffer, 0, buffer, 0, count, type, root, stream);
@@ -104,7 +140,14 @@ public final class Collectives {
      * counts at the root only; other ranks may pass their send buffer.
      *
      * @param send {@code [count]}
+     * @param sendOffset where it starts in {@code send}, in bytes
      * @param receive {@code [count]}
+     * @param receiveOffset where it starts in {@code receive}, in bytes
+     * @param count number of elements
+     * @param type type of the elements
+     * @param op the operation
+     * @param root the rank that has, or gets, the elements
+     * @param stream the stream that the work is enqueued on
      */
     public void reduce(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
             DataType type, ReduceOp op, int root, CudaStream stream) {
@@ -115,8 +158,16 @@ public final class Collectives {
     }
 
     /**
-     * {@link #reduce(DeviceMemory, long, DeviceMemory, long, long, DataType, ReduceOp, int, CudaStream)} from the
-     * start of both buffers.
+     * {@link #reduce(DeviceMemory, long, DeviceMemory, long, long, DataType, ReduceOp, int, CudaStream)} from the start
+     * of both buffers.
+     *
+     * @param send this rank's elements
+     * @param receive where the result goes
+     * @param count number of elements
+     * @param type type of the elements
+     * @param op the operation
+     * @param root the rank that has, or gets, the elements
+     * @param stream the stream that the work is enqueued on
      */
     public void reduce(DeviceMemory send, DeviceMemory receive, long count, DataType type, ReduceOp op, int root,
             CudaStream stream) {
@@ -128,7 +179,13 @@ public final class Collectives {
      * receive buffer is this rank's part of the send buffer.
      *
      * @param send {@code [size, count]}
+     * @param sendOffset where it starts in {@code send}, in bytes
      * @param receive {@code [count]}
+     * @param receiveOffset where it starts in {@code receive}, in bytes
+     * @param count number of elements
+     * @param type type of the elements
+     * @param op the operation
+     * @param stream the stream that the work is enqueued on
      */
     public void reduceScatter(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
             DataType type, ReduceOp op, CudaStream stream) {
@@ -140,6 +197,13 @@ public final class Collectives {
     /**
      * {@link #reduceScatter(DeviceMemory, long, DeviceMemory, long, long, DataType, ReduceOp, CudaStream)} from the
      * start of both buffers.
+     *
+     * @param send this rank's elements
+     * @param receive where the result goes
+     * @param count number of elements
+     * @param type type of the elements
+     * @param op the operation
+     * @param stream the stream that the work is enqueued on
      */
     public void reduceScatter(DeviceMemory send, DeviceMemory receive, long count, DataType type, ReduceOp op,
             CudaStream stream) {
@@ -151,7 +215,12 @@ public final class Collectives {
      * place.
      *
      * @param send {@code [size, count]}
+     * @param sendOffset where it starts in {@code send}, in bytes
      * @param receive {@code [size, count]}
+     * @param receiveOffset where it starts in {@code receive}, in bytes
+     * @param count number of elements
+     * @param type type of the elements
+     * @param stream the stream that the work is enqueued on
      */
     public void allToAll(DeviceMemory send, long sendOffset, DeviceMemory receive, long receiveOffset, long count,
             DataType type, CudaStream stream) {
@@ -163,6 +232,12 @@ public final class Collectives {
     /**
      * {@link #allToAll(DeviceMemory, long, DeviceMemory, long, long, DataType, CudaStream)} from the start of both
      * buffers.
+     *
+     * @param send this rank's elements
+     * @param receive where the result goes
+     * @param count number of elements
+     * @param type type of the elements
+     * @param stream the stream that the work is enqueued on
      */
     public void allToAll(DeviceMemory send, DeviceMemory receive, long count, DataType type, CudaStream stream) {
         allToAll(send, 0, receive, 0, count, type, stream);
@@ -173,6 +248,11 @@ public final class Collectives {
      * must be in one {@link Communicator#group}.
      *
      * @param buffer {@code [count]}
+     * @param offset where it starts, in bytes
+     * @param count number of elements
+     * @param type type of the elements
+     * @param peer the other rank
+     * @param stream the stream that the work is enqueued on
      */
     public void send(DeviceMemory buffer, long offset, long count, DataType type, int peer, CudaStream stream) {
         checkRank("peer", peer);
@@ -185,6 +265,11 @@ public final class Collectives {
      * Receives from rank {@code peer}, which sends at the same time, {@code ncclRecv}.
      *
      * @param buffer {@code [count]}
+     * @param offset where it starts, in bytes
+     * @param count number of elements
+     * @param type type of the elements
+     * @param peer the other rank
+     * @param stream the stream that the work is enqueued on
      */
     public void receive(DeviceMemory buffer, long offset, long count, DataType type, int peer, CudaStream stream) {
         checkRank("peer", peer);

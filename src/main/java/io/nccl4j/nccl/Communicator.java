@@ -67,6 +67,9 @@ public final class Communicator extends NativeObject {
      * Makes a communicator of all ranks of {@code bootstrap}, {@code ncclCommInitRankScalable} with one id. Collective.
      * Keeps the bootstrap, which tells it when a rank has gone.
      *
+     * @param bootstrap how this rank meets the others
+     * @param device the device
+     * @return the communicator
      * @throws WaitTimeoutException if a rank is missing; the message names it
      * @throws IllegalStateException during a capture or in a group, or if a rank has gone
      * @throws NcclException if NCCL refuses, for example two ranks on one device
@@ -75,7 +78,14 @@ public final class Communicator extends NativeObject {
         return init(bootstrap, device, CommunicatorOptions.defaults());
     }
 
-    /** Like {@link #init(Bootstrap, CudaDevice)}, with options. */
+    /**
+     * Like {@link #init(Bootstrap, CudaDevice)}, with options.
+     *
+     * @param bootstrap how this rank meets the others
+     * @param device the device
+     * @param options the options
+     * @return the communicator
+     */
     public static Communicator init(Bootstrap bootstrap, CudaDevice device, CommunicatorOptions options) {
         checkCreate("Communicator.init", device);
         Duration limit = options.limitOr(bootstrap.limit());
@@ -88,6 +98,11 @@ public final class Communicator extends NativeObject {
      * Makes a communicator of the {@code size} ranks that have {@code id}, {@code ncclCommInitRankScalable} with one
      * id. Collective.
      *
+     * @param id the id that all ranks have
+     * @param rank number of the rank, from 0
+     * @param size number of ranks
+     * @param device the device
+     * @return the communicator
      * @throws WaitTimeoutException if it takes longer than the limit; what comes of the call after that is aborted
      * @throws IllegalStateException during a capture or in a group
      * @throws NcclException if NCCL refuses, for example two ranks on one device
@@ -96,7 +111,16 @@ public final class Communicator extends NativeObject {
         return init(id, rank, size, device, CommunicatorOptions.defaults());
     }
 
-    /** Like {@link #init(UniqueId, int, int, CudaDevice)}, with options. */
+    /**
+     * Like {@link #init(UniqueId, int, int, CudaDevice)}, with options.
+     *
+     * @param id the id that all ranks have
+     * @param rank number of the rank, from 0
+     * @param size number of ranks
+     * @param device the device
+     * @param options the options
+     * @return the communicator
+     */
     public static Communicator init(UniqueId id, int rank, int size, CudaDevice device, CommunicatorOptions options) {
         if (size < 1 || rank < 0 || rank >= size) {
             throw new IllegalArgumentException("rank " + rank + " of " + size + ": must be 0 <= rank < size");
@@ -136,9 +160,10 @@ public final class Communicator extends NativeObject {
     }
 
     /**
-     * A communicator of another owner, which must stay alive until this is closed; closing does not destroy it. It
-     * must be blocking, which NCCL cannot be asked: one whose creation is still in progress is refused.
+     * {@return a communicator of another owner, which must stay alive until this is closed; closing does not destroy
+     * it} It must be blocking, which NCCL cannot be asked: one whose creation is still in progress is refused.
      *
+     * @param address address of the native object, not 0
      * @param device the device that it was made for
      * @throws IllegalArgumentException if it was made for another device, or is non-blocking
      * @throws NcclException if it has failed
@@ -219,23 +244,23 @@ public final class Communicator extends NativeObject {
         }
     }
 
-    /** The device it is bound to. */
+    /** {@return the device it is bound to} */
     public CudaDevice device() {
         return device;
     }
 
-    /** This rank, from 0. */
+    /** {@return this rank, from 0} */
     public int rank() {
         return rank;
     }
 
-    /** Number of ranks. */
+    /** {@return number of ranks} */
     public int size() {
         return size;
     }
 
     /**
-     * How its ranks reach each other, {@code ncclCommQueryProperties}. Not collective.
+     * {@return how its ranks reach each other, {@code ncclCommQueryProperties}} Not collective.
      *
      * @throws IllegalStateException if this cannot be used any more
      * @throws NcclException if NCCL does not answer
@@ -248,24 +273,24 @@ public final class Communicator extends NativeObject {
         }
     }
 
-    /** Its collectives. */
+    /** {@return its collectives} */
     public Collectives collectives() {
         return collectives;
     }
 
-    /** Whether closing destroys it; false for a borrowed one. */
+    /** {@return whether closing destroys it; false for a borrowed one} */
     public boolean isOwned() {
         return owned;
     }
 
-    /** How long calls that need other ranks on the host wait for them. */
+    /** {@return how long calls that need other ranks on the host wait for them} */
     public Duration limit() {
         return limit;
     }
 
     /**
-     * Whether it works as far as is known: open, not aborted or abandoned, no failure seen on it or its device. Does
-     * not ask NCCL; {@link #asyncError} does. From any thread.
+     * {@return whether it works as far as is known: open, not aborted or abandoned, no failure seen on it or its
+     * device} Does not ask NCCL; {@link #asyncError} does. From any thread.
      */
     public boolean isUsable() {
         return !isClosed() && state.lost() == null;
@@ -283,17 +308,17 @@ public final class Communicator extends NativeObject {
     }
 
     /**
-     * Why nothing native may be done any more to it or to what belongs to it (a failure of it or its device, an abort);
-     * null as long as it may. From any thread.
+     * {@return why nothing native may be done any more to it or to what belongs to it (a failure of it or its device,
+     * an abort); null as long as it may} From any thread.
      */
     public @Nullable String lost() {
         return state.lost();
     }
 
     /**
-     * The same for a call that waits for all ranks: also a rank that has gone, for which it would wait in vain. The
-     * communicator is abandoned then. Groups whose ranks can be masked go on without such a rank, and ask {@link
-     * #lost()}.
+     * {@return the same for a call that waits for all ranks: also a rank that has gone, for which it would wait in
+     * vain} The communicator is abandoned then. Groups whose ranks can be masked go on without such a rank, and ask
+     * {@link #lost()}.
      */
     public @Nullable String lostForCollectives() {
         lookForGoneRanks();
@@ -316,6 +341,7 @@ public final class Communicator extends NativeObject {
      * Asks NCCL whether something went wrong in the background, {@code ncclCommGetAsyncError}. An error makes the
      * communicator unusable. From any thread.
      *
+     * @return what NCCL answers
      * @throws IllegalStateException after close, or if it was aborted or abandoned
      * @throws NcclException if NCCL does not answer
      */
@@ -338,8 +364,11 @@ public final class Communicator extends NativeObject {
      * process. Once this thread has given up waiting, the communicator is lost: nothing else may be done natively
      * beside a call that is stuck. An interrupt does not end the wait.
      *
+     * @param <T> type of the result
      * @param call what it is, for messages
      * @param longest how long this thread waits for it; the call itself goes on after that
+     * @param body the call
+     * @return what {@code body} returns
      * @throws WaitTimeoutException when that is over
      * @throws IllegalStateException after close, or if a rank has gone: the call is not made then
      */
@@ -348,7 +377,15 @@ public final class Communicator extends NativeObject {
         return callAmongSurvivors(call, longest, body);
     }
 
-    /** The same for a call that ranks make without those that have gone: of groups with masks. */
+    /**
+     * The same for a call that ranks make without those that have gone: of groups with masks.
+     *
+     * @param <T> type of the result
+     * @param call the name of the C function
+     * @param longest how long to wait at most
+     * @param body the call
+     * @return what {@code body} returns
+     */
     public <T extends @Nullable Object> T callAmongSurvivors(String call, Duration longest, Supplier<T> body) {
         address();
         if (state.isAbandoned()) {
@@ -378,8 +415,8 @@ public final class Communicator extends NativeObject {
     }
 
     /**
-     * The exception for what a call on this communicator answered. Looks whether the communicator or its device have
-     * failed for good, and remembers that. To be called on the thread that made the call.
+     * {@return the exception for what a call on this communicator answered} Looks whether the communicator or its
+     * device have failed for good, and remembers that. To be called on the thread that made the call.
      *
      * @param function the C function, of NCCL or a library above it
      * @param status what it returned, not success
@@ -451,6 +488,7 @@ public final class Communicator extends NativeObject {
      * Allocates memory that can become a symmetric {@link Window}, {@code ncclMemAlloc}. Not collective.
      *
      * @param bytes at least 1
+     * @return the memory
      * @throws IllegalArgumentException if the size is not positive
      * @throws IllegalStateException during a capture, or if this cannot be used any more
      * @throws NcclException if there is not enough memory
@@ -483,6 +521,7 @@ public final class Communicator extends NativeObject {
      * Collective.
      *
      * @param memory from {@link #allocate}, or other memory that NCCL can share, at a multiple of 4096
+     * @return the window
      * @throws WaitTimeoutException if another rank does not register within {@link #limit()}
      * @throws IllegalArgumentException if the memory is of another device, or not at a multiple of 4096
      * @throws IllegalStateException during a capture or in a group, or if this cannot be used any more
@@ -497,6 +536,7 @@ public final class Communicator extends NativeObject {
      * {@code ncclGroupEnd}. They are made when the body is done: if it throws, none of them is. Collectives alone are
      * collected; anything else in the body, such as calls of an EP group, is done at once and so comes before them.
      *
+     * @param body the calls
      * @throws IllegalStateException on a virtual thread, since NCCL collects per thread of the operating system
      * @throws NcclException if NCCL refuses
      */

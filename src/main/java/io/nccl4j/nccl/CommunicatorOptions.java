@@ -22,12 +22,12 @@ public final class CommunicatorOptions {
         this.values = values;
     }
 
-    /** NCCL's defaults. */
+    /** {@return NCCL's defaults} */
     public static CommunicatorOptions defaults() {
         return DEFAULTS;
     }
 
-    /** Options to be set. */
+    /** {@return a builder of options} */
     public static Builder builder() {
         return new Builder();
     }
@@ -46,43 +46,77 @@ public final class CommunicatorOptions {
         private Builder() {
         }
 
-        /** Communicators split from this one share its resources ({@code splitShare}). */
+        /**
+         * Communicators split from this one share its resources ({@code splitShare}).
+         *
+         * @return this builder
+         */
         public Builder splitShare() {
             splitShare = true;
             return this;
         }
 
-        /** A name for NCCL's logs and profiler ({@code commName}). */
+        /**
+         * A name for NCCL's logs and profiler ({@code commName}).
+         *
+         * @param value the setting
+         * @return this builder
+         */
         public Builder name(String value) {
             name = value;
             return this;
         }
 
-        /** The network plugin to use ({@code netName}), such as {@code IB} or {@code Socket}. */
+        /**
+         * The network plugin to use ({@code netName}), such as {@code IB} or {@code Socket}.
+         *
+         * @param value the setting
+         * @return this builder
+         */
         public Builder network(String value) {
             network = value;
             return this;
         }
 
-        /** Fewest thread blocks of a collective ({@code minCTAs}), at least 1. */
+        /**
+         * Fewest thread blocks of a collective ({@code minCTAs}), at least 1.
+         *
+         * @param value the setting
+         * @return this builder
+         */
         public Builder minCtas(int value) {
             minCtas = value;
             return this;
         }
 
-        /** Most thread blocks of a collective ({@code maxCTAs}), at least {@link #minCtas}. */
+        /**
+         * Most thread blocks of a collective ({@code maxCTAs}), at least {@link #minCtas}.
+         *
+         * @param value the setting
+         * @return this builder
+         */
         public Builder maxCtas(int value) {
             maxCtas = value;
             return this;
         }
 
-        /** Thread blocks of a cluster ({@code cgaClusterSize}), 0 to 8. */
+        /**
+         * Thread blocks of a cluster ({@code cgaClusterSize}), 0 to 8.
+         *
+         * @param value the setting
+         * @return this builder
+         */
         public Builder clusterSize(int value) {
             clusterSize = value;
             return this;
         }
 
-        /** Traffic class of the network ({@code trafficClass}), at least 0. */
+        /**
+         * Traffic class of the network ({@code trafficClass}), at least 0.
+         *
+         * @param value the setting
+         * @return this builder
+         */
         public Builder trafficClass(int value) {
             trafficClass = value;
             return this;
@@ -91,6 +125,9 @@ public final class CommunicatorOptions {
         /**
          * How long calls that need other ranks (creation, split, registration of windows) wait for them; positive. By
          * default as long as the bootstrap does, or 5 minutes.
+         *
+         * @param value the limit
+         * @return this builder
          */
         public Builder limit(Duration value) {
             limit = value;
@@ -98,7 +135,7 @@ public final class CommunicatorOptions {
         }
 
         /**
-         * The options.
+         * {@return the options}
          *
          * @throws IllegalArgumentException if values are not allowed; the message names all of them
          */

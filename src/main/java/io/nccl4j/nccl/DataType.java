@@ -40,19 +40,20 @@ public enum DataType {
         this.byteSize = byteSize;
     }
 
-    /** The number that C knows it by. */
+    /** {@return the number that C knows it by} */
     public int code() {
         return code;
     }
 
-    /** Bytes of one element. */
+    /** {@return bytes of one element} */
     public int byteSize() {
         return byteSize;
     }
 
     /**
-     * Bytes of so many elements.
+     * {@return bytes of so many elements}
      *
+     * @param elements number of elements
      * @throws IllegalArgumentException if there are fewer than 0, or more than 2^63-1 bytes of them
      */
     public long bytes(long elements) {

@@ -14,8 +14,8 @@ public final class NcclException extends NativeCallException {
     }
 
     /**
-     * The exception for what a call answered, with NCCL's own words: {@code ncclGetErrorString} and, if it has
-     * something to say, {@code ncclGetLastError}. To be called on the thread that made the call, before it makes
+     * {@return the exception for what a call answered, with NCCL's own words: {@code ncclGetErrorString} and, if it has
+     * something to say, {@code ncclGetLastError}} To be called on the thread that made the call, before it makes
      * another.
      *
      * @param function the C function
@@ -47,7 +47,7 @@ public final class NcclException extends NativeCallException {
         return text.address() == 0 ? "" : text.getString(0);
     }
 
-    /** The result that the code stands for; null for one that this version does not know. */
+    /** {@return the result that the code stands for; null for one that this version does not know} */
     public @Nullable NcclResult result() {
         return NcclResult.of(code());
     }

@@ -32,7 +32,11 @@ public enum NcclResult {
         this.cName = cName;
     }
 
-    /** The result with this code; null for one that this version does not know. */
+    /**
+     * {@return the result with this code; null for one that this version does not know}
+     *
+     * @param code the number that C knows it by
+     */
     public static @Nullable NcclResult of(int code) {
         for (NcclResult result : values()) {
             if (result.code == code) {
@@ -42,17 +46,17 @@ public enum NcclResult {
         return null;
     }
 
-    /** The number that C knows it by. */
+    /** {@return the number that C knows it by} */
     public int code() {
         return code;
     }
 
-    /** The name that C knows it by. */
+    /** {@return the name that C knows it by} */
     public String cName() {
         return cName;
     }
 
-    /** Whether this is a failure; success and {@link #IN_PROGRESS} are not. */
+    /** {@return whether this is a failure; success and {@link #IN_PROGRESS} are not} */
     public boolean isError() {
         return this != SUCCESS && this != IN_PROGRESS;
     }

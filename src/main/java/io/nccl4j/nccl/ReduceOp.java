@@ -21,7 +21,7 @@ public enum ReduceOp {
         this.code = code;
     }
 
-    /** The number that C knows it by. */
+    /** {@return the number that C knows it by} */
     public int code() {
         return code;
     }

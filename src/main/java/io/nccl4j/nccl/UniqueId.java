@@ -27,6 +27,7 @@ public final class UniqueId {
      * Makes one, {@code ncclGetUniqueId}. From now on this process waits for the ranks that have it, so it must live
      * until the communicator exists.
      *
+     * @return the id
      * @throws NcclException if NCCL cannot listen on a network interface
      */
     public static UniqueId create() {
@@ -42,7 +43,7 @@ public final class UniqueId {
     }
 
     /**
-     * One that another rank has made.
+     * {@return one that another rank has made}
      *
      * @param bytes of {@link #toBytes()}
      * @throws IllegalArgumentException if there are not {@link #BYTES} of them
@@ -54,7 +55,7 @@ public final class UniqueId {
         return new UniqueId(bytes.clone());
     }
 
-    /** Its bytes, for other ranks. */
+    /** {@return its bytes, for other ranks} */
     public byte[] toBytes() {
         return bytes.clone();
     }

@@ -64,24 +64,26 @@ public final class Window extends NativeObject {
         return new Window(window, communicator, memory);
     }
 
-    /** The communicator that it belongs to. */
+    /** {@return the communicator that it belongs to} */
     public Communicator communicator() {
         return communicator;
     }
 
-    /** The memory that was registered. */
+    /** {@return the memory that was registered} */
     public DeviceMemory memory() {
         return memory;
     }
 
-    /** Its size in bytes. */
+    /** {@return its size in bytes} */
     public long byteSize() {
         return memory.byteSize();
     }
 
     /**
-     * A part of it.
+     * {@return a part of it}
      *
+     * @param offsetBytes where it starts, in bytes
+     * @param bytes number of bytes
      * @throws IllegalArgumentException if the range is not inside of the window
      * @throws IllegalStateException after close
      */
@@ -95,7 +97,7 @@ public final class Window extends NativeObject {
     }
 
     /**
-     * All of it.
+     * {@return all of it}
      *
      * @throws IllegalStateException after close
      */

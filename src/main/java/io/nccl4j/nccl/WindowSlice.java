@@ -14,23 +14,23 @@ public final class WindowSlice {
         this.byteSize = byteSize;
     }
 
-    /** The window that it is a part of. */
+    /** {@return the window that it is a part of} */
     public Window window() {
         return window;
     }
 
-    /** Where it starts in the window, in bytes. */
+    /** {@return where it starts in the window, in bytes} */
     public long offset() {
         return offset;
     }
 
-    /** Its size in bytes. */
+    /** {@return its size in bytes} */
     public long byteSize() {
         return byteSize;
     }
 
     /**
-     * Where it starts on this rank's device.
+     * {@return where it starts on this rank's device}
      *
      * @throws IllegalStateException if the window is closed
      */
@@ -40,8 +40,10 @@ public final class WindowSlice {
     }
 
     /**
-     * A part of this part; the offset counts from its start.
+     * {@return a part of this part; the offset counts from its start}
      *
+     * @param offsetBytes where it starts, in bytes
+     * @param bytes number of bytes
      * @throws IllegalArgumentException if the range is not inside of this part
      * @throws IllegalStateException if the window is closed
      */

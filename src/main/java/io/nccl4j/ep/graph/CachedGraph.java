@@ -18,7 +18,10 @@ public final class CachedGraph {
         this.bytes = bytes;
     }
 
-    /** The key it was captured for. Routing rows beyond the present batch, up to its {@code tokens}, must be -1. */
+    /**
+     * {@return the key it was captured for} Routing rows beyond the present batch, up to its {@code tokens}, must be
+     * -1.
+     */
     public GraphKey key() {
         return key;
     }
@@ -26,6 +29,7 @@ public final class CachedGraph {
     /**
      * Enqueues the step. One native call if it was captured as a whole; allocates nothing but what eager segments do.
      *
+     * @param stream the stream that the work is enqueued on
      * @throws IllegalStateException if it was evicted, or what it points to has moved
      */
     public void launch(CudaStream stream) {
@@ -36,7 +40,7 @@ public final class CachedGraph {
         lastLaunch = cache.tick();
     }
 
-    /** Device memory that its warm-up and capture took: the most of all ranks. */
+    /** {@return device memory that its warm-up and capture took: the most of all ranks} */
     public long bytes() {
         return bytes;
     }

@@ -49,18 +49,26 @@ public final class EpHandlePool extends NativeObject {
             this.buffers = buffers;
         }
 
-        /** Its number in the pool, from 0. */
+        /** {@return its number in the pool, from 0} */
         public int index() {
             return index;
         }
 
-        /** @throws IllegalStateException if the slot was given back */
+        /**
+         * {@return the handle of the slot}
+         *
+         * @throws IllegalStateException if the slot was given back
+         */
         public EpHandle handle() {
             checkLent();
             return handle;
         }
 
-        /** @throws IllegalStateException if the slot was given back */
+        /**
+         * {@return the buffers of the slot}
+         *
+         * @throws IllegalStateException if the slot was given back
+         */
         public EpBuffers buffers() {
             checkLent();
             return buffers;
@@ -108,7 +116,12 @@ public final class EpHandlePool extends NativeObject {
         }
     }
 
-    /** A pool on {@code group}, which must stay open longer than the pool. */
+    /**
+     * A pool on {@code group}, which must stay open longer than the pool.
+     *
+     * @param group the group
+     * @return a builder
+     */
     public static Builder builder(EpGroup group) {
         return new Builder(group);
     }
@@ -125,7 +138,12 @@ public final class EpHandlePool extends NativeObject {
             this.group = group;
         }
 
-        /** How many; 2 by default. */
+        /**
+         * How many; 2 by default.
+         *
+         * @param count the number
+         * @return this builder
+         */
         public Builder slots(int count) {
             slots = count;
             return this;
@@ -134,13 +152,20 @@ public final class EpHandlePool extends NativeObject {
         /**
          * Makes a group of the same configuration for every slot but the first, so that slots can have a send half
          * pending at the same time. Each takes the memory of a group.
+         *
+         * @return this builder
          */
         public Builder groupPerSlot() {
             groupPerSlot = true;
             return this;
         }
 
-        /** How long lending waits if the slot is still lent; by default it throws at once. */
+        /**
+         * How long lending waits if the slot is still lent; by default it throws at once.
+         *
+         * @param limit how long to wait at most
+         * @return this builder
+         */
         public Builder waitAtMost(Duration limit) {
             wait = limit;
             return this;
@@ -149,6 +174,11 @@ public final class EpHandlePool extends NativeObject {
         /**
          * Handles other than those that the group makes by default; not in memory of the caller, which several cannot
          * share.
+         *
+         * @param layout the layout of received rows
+         * @param topK experts per token
+         * @param config settings of the handles
+         * @return this builder
          */
         public Builder handles(Layout layout, int topK, HandleConfig config) {
             if (config.memory() != null) {
@@ -158,7 +188,13 @@ public final class EpHandlePool extends NativeObject {
             return this;
         }
 
-        /** {@link #build(BufferConfig)} for rows that travel as they are: BFLOAT16, FLOAT16 or FLOAT32. */
+        /**
+         * {@link #build(BufferConfig)} for rows that travel as they are: BFLOAT16, FLOAT16 or FLOAT32.
+         *
+         * @param hidden elements of a row
+         * @param type type of the elements
+         * @return the pool
+         */
         public EpHandlePool build(int hidden, DataType type) {
             return build(BufferConfig.of(hidden, type));
         }
@@ -167,6 +203,7 @@ public final class EpHandlePool extends NativeObject {
          * Makes groups, handles and buffers. Collective.
          *
          * @param config of the buffers
+         * @return the pool
          */
         public EpHandlePool build(BufferConfig config) {
             CaptureScope.refuse("EpHandlePool.build", "build the pool before the capture");
@@ -204,7 +241,7 @@ public final class EpHandlePool extends NativeObject {
         }
     }
 
-    /** Number of slots. */
+    /** {@return number of slots} */
     public int size() {
         return slots.length;
     }
@@ -213,6 +250,7 @@ public final class EpHandlePool extends NativeObject {
      * Lends the slot of the next step: slots take turns whatever the order in which they come back, so that ranks which
      * lend equally often hold the same one.
      *
+     * @return the slot, to be given back
      * @throws IllegalStateException if it is lent and the pool does not wait
      * @throws WaitTimeoutException if it was not given back in time
      */
@@ -231,6 +269,7 @@ public final class EpHandlePool extends NativeObject {
      * Lends the slot of a lane: always the same one. Does not change whose turn {@link #lend()} has.
      *
      * @param lane from 0 to {@link #size()} - 1
+     * @return the slot, to be given back
      * @throws IllegalStateException if it is lent and the pool does not wait
      * @throws WaitTimeoutException if it was not given back in time
      */

@@ -51,8 +51,8 @@ public final class GraphCache implements AutoCloseable {
     }
 
     /**
-     * A cache for a step, empty and without limits. Limits are to be set before the first capture, to the same on all
-     * ranks.
+     * {@return a cache for a step, empty and without limits} Limits are to be set before the first capture, to the same
+     * on all ranks.
      *
      * @param bootstrap how the ranks agree on captures; open for as long as there are any
      * @param stream what captures are made on; graphs may be launched on others
@@ -63,35 +63,56 @@ public final class GraphCache implements AutoCloseable {
     }
 
     /**
-     * The same for a step that cannot be captured as a whole, such as one of a group that reads counts on the host: its
-     * captured segments are kept, its eager ones run at every launch.
+     * {@return the same for a step that cannot be captured as a whole, such as one of a group that reads counts on the
+     * host: its captured segments are kept, its eager ones run at every launch}
+     *
+     * @param bootstrap how this rank meets the others
+     * @param stream the stream that the work is enqueued on
+     * @param step the step
      */
     public static GraphCache piecewise(Bootstrap bootstrap, CudaStream stream, PiecewiseStep step) {
         return new GraphCache(bootstrap, stream, step, (key, on) -> CachedReplay.inPieces(step, key, on));
     }
 
-    /** Most graphs. */
+    /**
+     * Most graphs.
+     *
+     * @param count the number
+     * @return this cache
+     */
     public GraphCache maxGraphs(int count) {
         maxGraphs = count;
         return this;
     }
 
-    /** Most bytes of device memory that warm-up and capture of all graphs may take together. */
+    /**
+     * Most bytes of device memory that warm-up and capture of all graphs may take together.
+     *
+     * @param bytes number of bytes
+     * @return this cache
+     */
     public GraphCache maxBytes(long bytes) {
         maxBytes = bytes;
         return this;
     }
 
-    /** How long a capture or eviction waits for work in flight; as the bootstrap for other ranks by default. */
+    /**
+     * How long a capture or eviction waits for work in flight; as the bootstrap for other ranks by default.
+     *
+     * @param value the limit
+     * @return this cache
+     */
     public GraphCache waitAtMost(Duration value) {
         limit = value;
         return this;
     }
 
     /**
-     * The graph for a batch: of those {@code like} a key but for T, the one with the smallest T that holds {@code
-     * tokens}. Null if there is none: run the step eagerly then, since a capture is for all ranks. Allocates nothing.
+     * {@return the graph for a batch: of those {@code like} a key but for T, the one with the smallest T that holds
+     * {@code tokens}} Null if there is none: run the step eagerly then, since a capture is for all ranks. Allocates
+     * nothing.
      *
+     * @param like a key that is right but for T
      * @param tokens of this rank, 0 if it is idle
      */
     public @Nullable CachedGraph find(GraphKey like, int tokens) {
@@ -114,9 +135,9 @@ public final class GraphCache implements AutoCloseable {
      * other ranks, evicts the least recently launched graphs for which there is no room, warms up, captures.
      * Collective: every rank gives the same keys in the same order, at the same point of its sequence of steps.
      *
+     * @param keys the keys, in the same order on all ranks
      * @throws IllegalStateException on all ranks, if they want different keys or have different graphs (nothing has
-     *     changed then), or if
-     *         one could not capture (there is no new graph on any then)
+     *     changed then), or if one could not capture (there is no new graph on any then)
      * @throws WaitTimeoutException if a rank does not come; the message names it
      */
     public void capture(GraphKey... keys) {
@@ -244,6 +265,7 @@ public final class GraphCache implements AutoCloseable {
      * Closes the graph of a key, after which what it alone kept may be closed. Waits, with the limit, for launches in
      * flight. Every rank does so; does nothing if there is no such graph.
      *
+     * @param key the key of the graph
      * @throws WaitTimeoutException if a launch may still be in flight; the graph stays
      */
     public void evict(GraphKey key) {
@@ -310,7 +332,11 @@ public final class GraphCache implements AutoCloseable {
         }
     }
 
-    /** Counts since it was made. */
+    /**
+     * Counts since it was made.
+     *
+     * @return the counts
+     */
     public GraphCacheStatistics statistics() {
         return new GraphCacheStatistics(graphs.length, bytes(), hits, misses, captures, evictions);
     }

@@ -15,18 +15,32 @@ import io.nccl4j.ep.Layout;
  * @param combineRecipe quantisation of combine
  */
 public record GraphKey(int tokens, Layout layout, DispatchRecipe dispatchRecipe, CombineRecipe combineRecipe) {
-    /** Without quantisation. */
+    /**
+     * {@return the key of a step without quantisation}
+     *
+     * @param tokens tokens that it is captured for, T
+     * @param layout the layout of received rows
+     */
     public static GraphKey of(int tokens, Layout layout) {
         return new GraphKey(tokens, layout, DispatchRecipe.NONE, CombineRecipe.NONE);
     }
 
-    /** With the layout and the recipes of {@code buffers}. */
+    /**
+     * {@return the key of a step with the layout and the recipes of {@code buffers}}
+     *
+     * @param tokens tokens that it is captured for, T
+     * @param buffers the handle's buffers
+     */
     public static GraphKey of(int tokens, EpBuffers buffers) {
         return new GraphKey(tokens, buffers.handle().layout(), buffers.config().dispatchRecipe(),
                 buffers.config().combineRecipe());
     }
 
-    /** The same with another T. */
+    /**
+     * {@return the same with another T}
+     *
+     * @param count the number
+     */
     public GraphKey withTokens(int count) {
         return new GraphKey(count, layout, dispatchRecipe, combineRecipe);
     }

@@ -8,6 +8,9 @@ public interface PiecewiseStep extends CapturePreparation {
     /**
      * Adds the segments of the step for a key, in the order in which they run; the captured ones are captured once per
      * key.
+     *
+     * @param key the key of the graph
+     * @param segments takes the segments
      */
     void addSegments(GraphKey key, PiecewiseGraph.Builder segments);
 }
