@@ -81,8 +81,8 @@ class FiguresTest {
     void csvHasOneColumnPerFigure() {
         List<String> lines = ClusterReport.of(ClusterOptions.Format.CSV, figures()).lines().toList();
         assertThat(lines).hasSize(3);
-        assertThat(lines.getFirst()).startsWith("algorithm,layout,mode,operation,ranks,p50Micros");
-        assertThat(lines.get(1)).startsWith("ll,expert_major,eager,dispatch,2,100.0");
+        assertThat(lines.getFirst()).startsWith("algorithm,layout,mode,operation,ranks,tokens,p50Micros");
+        assertThat(lines.get(1)).startsWith("ll,expert_major,eager,dispatch,2,128,100.0");
         assertThat(lines).allMatch(line -> line.split(",").length == Figures.class.getRecordComponents().length);
     }
 }

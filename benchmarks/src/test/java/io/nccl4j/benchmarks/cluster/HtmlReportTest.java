@@ -43,7 +43,8 @@ class HtmlReportTest {
     void thePageNeedsNoNetwork() throws IOException {
         String page = HtmlReport.of(Map.of(), List.of(LINE), null);
         assertThat(page).contains("Apache Software Foundation").doesNotContain("/*CHARTS*/", "/*DATA*/")
-                .doesNotContainPattern("<(script|img|iframe)[^>]* src=").doesNotContain("<link", "@import", "fetch(");
+                .doesNotContainPattern("<(script|link|iframe)[^>]* (src|href)=")
+                .doesNotContain("<link", "@import", "fetch(");
     }
 
     private HtmlOption parsed(String... arguments) {
