@@ -3,7 +3,6 @@ package io.nccl4j.ep;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.junit.EmulatedRanks;
@@ -14,14 +13,10 @@ import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.oracle.RowsWritten;
-import io.nccl4j.testing.ExpertFunction;
 import io.nccl4j.testing.HostMirror;
-import io.nccl4j.testing.LayerCalls;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
-import java.util.function.BiConsumer;
-import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -33,7 +28,6 @@ import org.junit.jupiter.params.provider.EnumSource;
  */
 @EmulatedRanks(4)
 class HighThroughputCallsTest {
-    private static final ExpertFunction EXPERTS = ExpertFunction.scaling();
     private static final CaseSpace SPACE = CaseSpace.highThroughput(4).withRanks(4).withPowersOfTwo()
             .withRoutings(RoutingKind.UNIFORM, RoutingKind.SKEWED, RoutingKind.CONCENTRATED, RoutingKind.HOLES);
 
@@ -82,38 +76,16 @@ class HighThroughputCallsTest {
                 moe -> moe.checkStep(moe.layer(), first));
     }
 
-    /** Explicit calls on tensors of the caller; {@code prepare} comes before the dispatch. */
-    private static void explicit(EmulatedCluster cluster, EpCase batch, Layout layout,
-            UnaryOperator<EpGroupConfig.Builder> config, UnaryOperator<BufferConfig> rows,
-            UnaryOperator<io.nccl4j.testing.LayerTensors> options, BiConsumer<MoeLayer, CudaStream> prepare) {
-        LayerKind kind = LayerKind.of(Algorithm.HIGH_THROUGHPUT, layout);
-        MoeRank.run(cluster, kind, batch, config, moe -> {
-            EpHandle handle = moe.own(moe.group().createHandle());
-            io.nccl4j.testing.LayerTensors tensors = moe
-                    .own(options.apply(new io.nccl4j.testing.LayerTensors(handle, rows.apply(moe.rows()))));
-            LayerCalls calls = tensors.calls();
-            MoeLayer layer = moe.own(new MoeLayer(handle, calls, rows.apply(moe.rows()), EXPERTS));
-            layer.spoil(moe.stream());
-            layer.load(batch, moe.stream());
-            moe.await();
-            calls.rows(layer.count(batch));
-            calls.update(handle, moe.stream());
-            prepare.accept(layer, moe.stream());
-            calls.dispatch(handle, moe.stream());
-            layer.experts(moe.stream());
-            calls.combine(handle, moe.stream());
-            moe.await();
-            layer.verify(batch, RowsWritten.COUNT, MoeLayer.UNTOUCHED);
-            moe.bootstrap().barrier();
-        });
+    private static ExplicitCalls explicit(Layout layout, EpCase batch) {
+        return new ExplicitCalls(LayerKind.of(Algorithm.HIGH_THROUGHPUT, layout), batch, RowsWritten.COUNT);
     }
 
     @ParameterizedTest
     @EnumSource(value = Layout.class, names = {"FLAT", "EXPERT_MAJOR"})
     void backward(Layout layout, EmulatedCluster cluster) {
         EpCase batch = draw("backward " + layout, SPACE);
-        explicit(cluster, batch, layout, config -> config, rows -> rows,
-                tensors -> tensors.direction(PassDirection.BACKWARD), (layer, stream) -> {
+        explicit(layout, batch).options(tensors -> tensors.direction(PassDirection.BACKWARD)).run(cluster,
+                (layer, stream) -> {
                     try (MoeLayer forward = new MoeLayer(layer.handle(),
                             BufferConfig.of(batch.hidden(), LayerKind.type(batch.format())))) {
                         forward.runAndVerify(batch, stream);
@@ -126,8 +98,9 @@ class HighThroughputCallsTest {
     @Test
     void eagerOutputsAreSizedFromTheCounts(EmulatedCluster cluster) {
         EpCase batch = draw("eager", SPACE);
-        explicit(cluster, batch, Layout.FLAT, EpGroupConfig.Builder::eager, rows -> rows,
-                tensors -> tensors.expertIds(ExpertIds.GLOBAL).counterType(DataType.INT64), (layer, stream) -> {
+        explicit(Layout.FLAT, batch).config(EpGroupConfig.Builder::eager)
+                .options(tensors -> tensors.expertIds(ExpertIds.GLOBAL).counterType(DataType.INT64))
+                .run(cluster, (layer, stream) -> {
                     assertThatThrownBy(
                             () -> layer.handle().allocateBuffers(BufferConfig.of(batch.hidden(), DataType.BFLOAT16)))
                             .hasMessageContaining("sizes its outputs from counts");
@@ -139,16 +112,12 @@ class HighThroughputCallsTest {
 
     @Test
     void stagedOutputsHoldTheRowsInUse(EmulatedCluster cluster) {
-        explicit(cluster, draw("staged", SPACE), Layout.FLAT, config -> config, rows -> rows, tensors -> tensors,
-                (layer, stream) -> {
-                });
+        explicit(Layout.FLAT, draw("staged", SPACE)).run(cluster);
     }
 
     @Test
     void forwardedScalesTravelWithTheirRows(EmulatedCluster cluster) {
-        explicit(cluster, draw("QUANT_FWD", SPACE.withFormat(NumberFormat.BFLOAT16).withHidden(512)), Layout.FLAT,
-                config -> config, rows -> rows.forwarding(DataType.FLOAT8_E4M3, 512, DataType.FLOAT32, 4),
-                tensors -> tensors, (layer, stream) -> {
-                });
+        explicit(Layout.FLAT, draw("QUANT_FWD", SPACE.withFormat(NumberFormat.BFLOAT16).withHidden(512)))
+                .rows(rows -> rows.forwarding(DataType.FLOAT8_E4M3, 512, DataType.FLOAT32, 4)).run(cluster);
     }
 }

@@ -16,13 +16,10 @@ import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.oracle.RowsWritten;
-import io.nccl4j.testing.ExpertFunction;
 import io.nccl4j.testing.HostMirror;
-import io.nccl4j.testing.LayerCalls;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
-import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -170,31 +167,6 @@ class LowLatencyCallsTest {
         handle.combine(buffers.combineInputs(), buffers.combineOutputs(), stream);
     }
 
-    /** A step of explicit calls on tensors of the caller. */
-    private static void explicit(EmulatedCluster cluster, LayerKind kind, EpCase batch,
-            UnaryOperator<EpGroupConfig.Builder> config, UnaryOperator<BufferConfig> rows, boolean windows) {
-        MoeRank.run(cluster, kind, batch, config, moe -> {
-            EpHandle handle = moe.own(moe.group().createHandle());
-            BufferConfig with = rows.apply(moe.rows());
-            LayerCalls calls = moe
-                    .own(new io.nccl4j.testing.LayerTensors(handle, with).windows(windows).roundScales(true)).calls();
-            MoeLayer layer = moe.own(new MoeLayer(handle, calls, with, ExpertFunction.scaling()));
-            layer.spoil(moe.stream());
-            layer.load(batch, moe.stream());
-            moe.await();
-            // Peers write into windows.
-            moe.bootstrap().barrier();
-            calls.rows(layer.count(batch));
-            calls.update(handle, moe.stream());
-            calls.dispatch(handle, moe.stream());
-            layer.experts(moe.stream());
-            calls.combine(handle, moe.stream());
-            moe.await();
-            layer.verify(batch, RowsWritten.WINDOW, MoeLayer.UNTOUCHED);
-            moe.bootstrap().barrier();
-        });
-    }
-
     @ParameterizedTest
     @EnumSource(value = DispatchRecipe.class, names = {"QUANT_FWD", "DS_FP8E3M4"})
     void recipesCarryScales(DispatchRecipe recipe, EmulatedCluster cluster) {
@@ -203,16 +175,16 @@ class LowLatencyCallsTest {
         EpCase batch = EpCase.draw(CaseSpace.lowLatency(4).withRanks(4).withFormat(NumberFormat.BFLOAT16)
                 .withHidden(512, 1024).withRoutings(RoutingKind.UNIFORM, RoutingKind.HOLES), seeds.seed());
         int hidden = batch.hidden();
-        explicit(cluster, LayerKind.LL_EXPERT_MAJOR, batch, config -> config,
-                rows -> recipe == DispatchRecipe.QUANT_FWD
+        new ExplicitCalls(EXPERTS, batch, RowsWritten.COUNT).options(tensors -> tensors.roundScales(true))
+                .rows(rows -> recipe == DispatchRecipe.QUANT_FWD
                         ? rows.forwarding(DataType.FLOAT8_E4M3, hidden, DataType.FLOAT32, hidden / 128)
-                        : rows.blockScaledFp8(true),
-                false);
+                        : rows.blockScaledFp8(true))
+                .run(cluster);
     }
 
     @Test
     void zeroCopyWritesIntoTheWindow(EmulatedCluster cluster) {
-        explicit(cluster, LayerKind.LL_RANK_MAJOR, draw(LayerKind.LL_RANK_MAJOR), more -> more.zeroCopy(ZeroCopy.ON),
-                rows -> rows, true);
+        new ExplicitCalls(LayerKind.LL_RANK_MAJOR, draw(LayerKind.LL_RANK_MAJOR), RowsWritten.WINDOW)
+                .config(more -> more.zeroCopy(ZeroCopy.ON)).options(tensors -> tensors.windows(true)).run(cluster);
     }
 }
