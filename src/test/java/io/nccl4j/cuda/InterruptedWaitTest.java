@@ -36,7 +36,7 @@ class InterruptedWaitTest {
     @Test
     void r3AnInterruptedWaitEndsAtOnceAndLosesNothing() {
         try (CudaStream stream = CudaStream.create(device); DeviceMemory memory = DeviceMemory.allocate(device, 4)) {
-            Gate gate = new Gate(stream);
+            Gate gate = Gate.on(stream);
             memory.fillAsync((byte) 1, stream);
             Thread.currentThread().interrupt();
             long asked = Emulator.callCount("cudaStreamQuery");
@@ -56,7 +56,7 @@ class InterruptedWaitTest {
     @Test
     void r3AnInterruptDuringTheWaitEndsIt() throws Exception {
         try (CudaStream stream = CudaStream.create(device)) {
-            Gate gate = new Gate(stream);
+            Gate gate = Gate.on(stream);
             FutureTask<Boolean> waits = new FutureTask<>(() -> {
                 Throwable thrown = catchThrowable(() -> stream.await(LIMIT));
                 return thrown instanceof CancellationException && Thread.currentThread().isInterrupted();
@@ -90,7 +90,7 @@ class InterruptedWaitTest {
         CudaEvent event = CudaEvent.create(device);
         CudaGraph graph = stream.capture(() -> memory.fillAsync((byte) 1, stream));
         CudaGraphExec exec = graph.instantiate();
-        Gate gate = new Gate(stream);
+        Gate gate = Gate.on(stream);
         exec.launch(stream);
         CountDownLatch closing = new CountDownLatch(1);
         Thread opener = Thread.ofPlatform().start(() -> {

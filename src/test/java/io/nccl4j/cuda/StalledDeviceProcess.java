@@ -19,7 +19,7 @@ final class StalledDeviceProcess {
         for (int i = 0; i <= OBJECTS; i++) {
             memory.add(DeviceMemory.allocate(device, 64));
         }
-        Gate gate = new Gate(stream);
+        Gate gate = Gate.on(stream);
         long start = System.nanoTime();
         memory.subList(0, OBJECTS).forEach(DeviceMemory::close);
         long limits = Math.round((System.nanoTime() - start) / 1e9);

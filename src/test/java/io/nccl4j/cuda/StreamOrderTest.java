@@ -11,7 +11,6 @@ import java.lang.foreign.MemorySegment;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
-import java.util.concurrent.CountDownLatch;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -82,19 +81,18 @@ class StreamOrderTest {
 
     @Test
     void anEventOrdersTwoStreams() {
-        CountDownLatch gate = new CountDownLatch(1);
         List<String> order = new CopyOnWriteArrayList<>();
         try (CudaStream first = CudaStream.create(device);
                 CudaStream second = CudaStream.create(device);
                 CudaEvent event = CudaEvent.create(device)) {
-            first.launchHostFunction(() -> awaitGate(gate));
+            Gate gate = Gate.on(first);
             first.launchHostFunction(() -> order.add("first"));
             event.record(first);
             second.waitEvent(event);
             second.launchHostFunction(() -> order.add("second"));
             assertThat(event.isComplete()).isFalse();
             assertThat(second.isIdle()).isFalse();
-            gate.countDown();
+            gate.open();
             second.await(Duration.ofSeconds(10));
             assertThat(event.isComplete()).isTrue();
         }
@@ -103,12 +101,11 @@ class StreamOrderTest {
 
     @Test
     void awaitEndsAtItsLimit() {
-        CountDownLatch gate = new CountDownLatch(1);
         try (CudaStream stream = CudaStream.create(device)) {
-            stream.launchHostFunction(() -> awaitGate(gate));
+            Gate gate = Gate.on(stream);
             assertThatThrownBy(() -> stream.await(Duration.ofMillis(20))).isInstanceOf(WaitTimeoutException.class)
                     .hasMessageContaining("still pending after 20 ms");
-            gate.countDown();
+            gate.open();
             stream.await(Duration.ofSeconds(10));
         }
     }
@@ -140,14 +137,6 @@ class StreamOrderTest {
         for (long address : new long[]{0, 1}) {
             assertThatThrownBy(() -> CudaStream.wrap(address, device)).isInstanceOf(IllegalArgumentException.class)
                     .hasMessageContaining("legacy default stream");
-        }
-    }
-
-    static void awaitGate(CountDownLatch gate) {
-        try {
-            gate.await();
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
         }
     }
 }

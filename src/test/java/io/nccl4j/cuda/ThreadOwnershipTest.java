@@ -116,7 +116,7 @@ class ThreadOwnershipTest {
 
     @Test
     void r9AnyThreadMayWaitAndAsk() throws Exception {
-        try (Gate gate = new Gate(stream)) {
+        try (Gate gate = Gate.on(stream)) {
             event.record(stream);
             Future<?> synchronized1 = other.submit(() -> stream.synchronize());
             try (ExecutorService more = Executors.newVirtualThreadPerTaskExecutor()) {
@@ -153,7 +153,7 @@ class ThreadOwnershipTest {
         for (int round = 0; round < 40; round++) {
             CudaStream closing = CudaStream.create(device);
             CudaEvent mark = CudaEvent.create(device);
-            Gate gate = new Gate(closing);
+            Gate gate = Gate.on(closing);
             mark.record(closing);
             CountDownLatch waiting = new CountDownLatch(1);
             Future<Throwable> await = other.submit(() -> {
@@ -189,14 +189,14 @@ class ThreadOwnershipTest {
     @Test
     void h9DuringAnothersGlobalCaptureClosingIsRefusedAndTheCaptureGoesOn() throws Exception {
         CountDownLatch begun = new CountDownLatch(1);
-        CountDownLatch tried = new CountDownLatch(1);
+        Gate tried = new Gate();
         DeviceMemory spare = DeviceMemory.allocate(device, 16);
         Future<Integer> captured = other.submit(() -> {
             try (CudaStream global = CudaStream.create(device);
                     CudaGraph made = global.capture(CaptureMode.GLOBAL, () -> {
                         memory.fillAsync((byte) 3, global);
                         begun.countDown();
-                        await(tried);
+                        tried.await();
                     })) {
                 return (int) made.nodeCount();
             }
@@ -211,17 +211,9 @@ class ThreadOwnershipTest {
         }
         assertThat(spare.isClosed()).isFalse();
         assertThat(Emulator.callCount("cudaFree")).isEqualTo(freed);
-        tried.countDown();
+        tried.open();
         assertThat(captured.get(20, TimeUnit.SECONDS)).isEqualTo(1);
         spare.close();
         assertThat(Emulator.callCount("cudaFree")).isEqualTo(freed + 1);
-    }
-
-    private static void await(CountDownLatch latch) {
-        try {
-            latch.await();
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-        }
     }
 }

@@ -8,6 +8,7 @@ import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.cuda.Gate;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.junit.EmulatedRanks;
@@ -246,11 +247,11 @@ class CommunicatorTest {
         cluster.run(rank -> {
             try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
                 CountDownLatch inside = new CountDownLatch(1);
-                CountDownLatch gate = new CountDownLatch(1);
+                Gate gate = new Gate();
                 assertThatThrownBy(
                         () -> communicator.callCollectively("ncclEpGroupDestroy", Duration.ofMillis(50), () -> {
                             inside.countDown();
-                            awaitGate(gate);
+                            gate.await();
                             return CudaDevice.current();
                         })).isInstanceOf(WaitTimeoutException.class)
                         .hasMessageContaining("ncclEpGroupDestroy on Communicator#");
@@ -259,7 +260,7 @@ class CommunicatorTest {
                         .hasMessageContaining("[ncclEpGroupDestroy] is under way");
                 assertThatThrownBy(() -> communicator.split(0, 0)).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("cannot be used: ncclEpGroupDestroy has not returned in time");
-                gate.countDown();
+                gate.open();
                 // It has returned, so nothing is in the way of an abort any more.
                 awaitHelperThreads("nccl4j ncclEpGroupDestroy");
                 communicator.abort();
@@ -275,14 +276,6 @@ class CommunicatorTest {
                         .isSameAs(rank.device());
             }
         });
-    }
-
-    private static void awaitGate(CountDownLatch gate) {
-        try {
-            gate.await();
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-        }
     }
 
     @Test

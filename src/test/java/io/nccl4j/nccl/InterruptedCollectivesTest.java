@@ -3,6 +3,7 @@ package io.nccl4j.nccl;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.cuda.Gate;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorUsage;
@@ -52,11 +53,11 @@ class InterruptedCollectivesTest {
     @Test
     void r2AnInterruptDuringACallDoesNotEndTheWait() throws Exception {
         CountDownLatch inside = new CountDownLatch(1);
-        CountDownLatch gate = new CountDownLatch(1);
+        Gate gate = new Gate();
         FutureTask<String> call = new FutureTask<>(() -> {
             String result = BoundedCall.run("probe", Deadline.after(Duration.ofSeconds(30)), () -> {
                 inside.countDown();
-                await(gate);
+                gate.await();
                 return "done";
             });
             return result + ", flag " + Thread.currentThread().isInterrupted();
@@ -68,15 +69,7 @@ class InterruptedCollectivesTest {
             // Until the wait has taken the flag.
             Thread.onSpinWait();
         }
-        gate.countDown();
+        gate.open();
         assertThat(call.get(20, TimeUnit.SECONDS)).isEqualTo("done, flag true");
-    }
-
-    private static void await(CountDownLatch latch) {
-        try {
-            latch.await();
-        } catch (InterruptedException e) {
-            throw new AssertionError(e);
-        }
     }
 }

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.cuda.Gate;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorCall;

@@ -8,6 +8,7 @@ import io.nccl4j.bootstrap.BootstrapOptions;
 import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.cuda.Gate;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.emulator.Emulator;
@@ -29,8 +30,6 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -300,18 +299,11 @@ class GraphCacheTest {
     void aGraphInFlightIsNotEvicted(EmulatedCluster cluster) {
         cluster.run(rank -> {
             Hungry step = new Hungry(rank);
-            CountDownLatch gate = new CountDownLatch(1);
             try (CudaStream stream = CudaStream.create(rank.device());
                     GraphCache cache = GraphCache.create(rank.bootstrap(), stream, step)
                             .waitAtMost(Duration.ofMillis(100))) {
                 cache.capture(key(1));
-                stream.launchHostFunction(() -> {
-                    try {
-                        gate.await(10, TimeUnit.SECONDS);
-                    } catch (InterruptedException e) {
-                        Thread.currentThread().interrupt();
-                    }
-                });
+                Gate gate = Gate.on(stream);
                 launch(cache, 1, stream);
                 assertThatThrownBy(() -> cache.evict(key(1))).isInstanceOf(WaitTimeoutException.class)
                         .hasMessageContaining("RANK_MAJOR T=1 cannot be evicted").hasMessageContaining("100 ms");
@@ -319,7 +311,7 @@ class GraphCacheTest {
                         .hasMessageContaining("rank 0: work is in flight after 100 ms");
                 assertThat(cache.statistics().graphs()).isEqualTo(1);
                 launch(cache, 1, stream);
-                gate.countDown();
+                gate.open();
                 stream.await(MoeRank.LIMIT);
                 cache.evict(key(1));
                 cache.evict(key(1));

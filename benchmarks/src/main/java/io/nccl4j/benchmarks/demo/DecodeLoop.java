@@ -2,10 +2,12 @@ package io.nccl4j.benchmarks.demo;
 
 import io.nccl4j.benchmarks.cli.Progress;
 import io.nccl4j.benchmarks.ranks.Rank;
+import io.nccl4j.ep.graph.GraphCache;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import java.util.List;
+import java.util.stream.IntStream;
 
 /** A rank's decode loop: its steps eagerly and as replays of graphs, every step's rows verified. */
 record DecodeLoop(DemoOptions.Plan plan, MoeModel model, LayerKind kind, Progress progress) {
@@ -29,10 +31,10 @@ record DecodeLoop(DemoOptions.Plan plan, MoeModel model, LayerKind kind, Progres
             progress.step();
         }
         ModeResult replayed = ModeResult.none(Mode.GRAPH);
-        try (StepGraphs graphs = runner.capture(plan.shape().maxTokens())) {
+        try (GraphCache graphs = runner.capture(IntStream.of(plan.shape().maxTokens()))) {
             // Other tokens, so that nothing left over can pass for a result.
             for (int number = plan.steps(); number < 2 * plan.steps(); number++) {
-                replayed = replayed.plus(runner.run(number, graphs::launch));
+                replayed = replayed.plus(runner.run(number, runner.replayed(graphs)));
                 progress.step();
             }
         }
@@ -44,12 +46,12 @@ record DecodeLoop(DemoOptions.Plan plan, MoeModel model, LayerKind kind, Progres
         ModeResult eager = ModeResult.none(Mode.EAGER);
         ModeResult replayed = ModeResult.none(Mode.GRAPH);
         int most = plan.shape().maxTokens();
-        try (StepGraphs graphs = runner.capture(Math.ceilDiv(most, 4), Math.ceilDiv(most, 2), most)) {
+        try (GraphCache graphs = runner.capture(IntStream.of(Math.ceilDiv(most, 4), Math.ceilDiv(most, 2), most))) {
             for (int number = 0; number < plan.steps(); number++) {
                 StepResult first = runner.run(number, runner.eagerly());
                 progress.step();
                 runner.spoil();
-                StepResult second = runner.run(number, graphs::launch);
+                StepResult second = runner.run(number, runner.replayed(graphs));
                 progress.step();
                 eager = eager.plus(first);
                 replayed = replayed.plus(second.comparedWith(first, runner.name(number)));

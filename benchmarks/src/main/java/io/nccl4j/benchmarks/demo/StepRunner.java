@@ -2,8 +2,12 @@ package io.nccl4j.benchmarks.demo;
 
 import io.nccl4j.benchmarks.ranks.Rank;
 import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.ep.graph.GraphCache;
+import io.nccl4j.ep.graph.GraphKey;
 import io.nccl4j.testing.MoeLayer;
+import java.util.Objects;
 import java.util.function.IntConsumer;
+import java.util.stream.IntStream;
 
 /**
  * Runs a rank's steps one by one, in step with the other ranks: times and verifies them.
@@ -18,9 +22,25 @@ record StepRunner(Rank rank, DemoOptions.Plan plan, MoeModel model, DecodeStep s
         return batch -> step.enqueue(batch, stream);
     }
 
-    /** Captures the step once for each number of tokens. */
-    StepGraphs capture(int... tokens) {
-        return StepGraphs.capture(stream, count -> step.enqueue(count, stream), tokens);
+    /** The step as graphs that hold different numbers of tokens, all on the same handle and buffers. Collective. */
+    GraphCache capture(IntStream tokens) {
+        GraphCache graphs = GraphCache.create(rank.bootstrap(), stream, (key, on) -> step.enqueue(key.tokens(), on));
+        try {
+            graphs.capture(tokens.distinct().mapToObj(this::key).toArray(GraphKey[]::new));
+            return graphs;
+        } catch (RuntimeException e) {
+            graphs.close();
+            throw e;
+        }
+    }
+
+    /** Replays the smallest graph that holds a batch; what it holds beyond goes nowhere. */
+    IntConsumer replayed(GraphCache graphs) {
+        return batch -> Objects.requireNonNull(graphs.find(key(batch), batch)).launch(stream);
+    }
+
+    private GraphKey key(int tokens) {
+        return GraphKey.of(tokens, layer.buffers());
     }
 
     /** Overwrites the results of the step before. */
