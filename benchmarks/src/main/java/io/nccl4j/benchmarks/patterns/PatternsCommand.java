@@ -65,6 +65,9 @@ public final class PatternsCommand implements Callable<Integer> {
             description = "Steps measured (default: ${DEFAULT-VALUE}).")
     private int steps;
 
+    @Option(names = "--warmup", paramLabel = "N", defaultValue = "500", description = "With --timed: steps of each pattern before all others (default: ${DEFAULT-VALUE}).")
+    private int warmUp;
+
     @Mixin
     private final OutputOption output = new OutputOption();
 
@@ -72,6 +75,7 @@ public final class PatternsCommand implements Callable<Integer> {
     public Integer call() {
         Usage usage = new Usage(spec);
         usage.require(layers >= 0 && kernels > 0 && steps > 0, "--layers, --kernels and --steps must be positive");
+        usage.require(warmUp >= 0, "--warmup %d: must not be negative", warmUp);
         ranks.check(usage);
         tokens.forEach(count -> usage.requireIn("--tokens", count, MOST_TOKENS));
         boolean whole = timed || backend.backend() == Backend.NATIVE;
@@ -94,13 +98,22 @@ public final class PatternsCommand implements Callable<Integer> {
 
     private List<PatternTime> times() {
         List<PatternTime> times = new ArrayList<>();
+        // Creating a handle runs through much Java code, which takes some 50,000 layers to be compiled well.
+        if (warmUp > 0) {
+            PatternTime.measure(backend.backend(), ranks.count(), shape(models.getFirst()), tokens.getFirst(), kernels,
+                    warmUp);
+        }
         for (PatternShape.Model model : models) {
-            PatternShape shape = layers == 0 ? model.shape() : model.shape().withLayers(layers);
+            PatternShape shape = shape(model);
             for (int count : tokens) {
                 times.addAll(PatternTime.measure(backend.backend(), ranks.count(), shape, count, kernels, steps));
             }
         }
         return times;
+    }
+
+    private PatternShape shape(PatternShape.Model model) {
+        return layers == 0 ? model.shape() : model.shape().withLayers(layers);
     }
 
     private List<PatternCost> costs() {
