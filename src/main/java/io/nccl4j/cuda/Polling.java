@@ -34,7 +34,7 @@ final class Polling {
     static int until(IntSupplier query, Deadline deadline, Object what) {
         Deadline notice = LongWait.notice(deadline);
         boolean told = false;
-        int status = askBusily(query, deadline);
+        int status = busily(query, deadline);
         for (long pause = FIRST_PAUSE_NANOS; isPending(status, deadline); pause = next(pause)) {
             told = told || tell(what, notice, deadline);
             if (Thread.currentThread().isInterrupted()) {
@@ -52,7 +52,7 @@ final class Polling {
         Deadline notice = LongWait.notice(deadline);
         boolean told = false;
         try {
-            int status = askBusily(query, deadline);
+            int status = busily(query, deadline);
             for (long pause = FIRST_PAUSE_NANOS; isPending(status, deadline); pause = next(pause)) {
                 told = told || tell(what, notice, deadline);
                 // Parking returns at once while the flag is set.
@@ -68,10 +68,12 @@ final class Polling {
         }
     }
 
-    private static int askBusily(IntSupplier query, Deadline deadline) {
+    /** Asks without a pause for a short time, at most until this thread is interrupted; answers like the others. */
+    static int busily(IntSupplier query, Deadline deadline) {
         long begin = System.nanoTime();
         int status = ask(query);
-        while (isPending(status, deadline) && System.nanoTime() - begin < BUSY_NANOS) {
+        while (isPending(status, deadline) && System.nanoTime() - begin < BUSY_NANOS
+                && !Thread.currentThread().isInterrupted()) {
             Thread.onSpinWait();
             status = ask(query);
         }

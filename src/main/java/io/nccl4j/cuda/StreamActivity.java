@@ -61,6 +61,10 @@ final class StreamActivity {
 
     /** Waits for what was enqueued so far, also if others go on enqueuing; false after the deadline or on an error. */
     boolean awaitEnqueued(Deadline deadline) {
+        // Mostly the stream is idle soon, and needs no mark.
+        if (Polling.busily(this::idle, deadline) == 0) {
+            return true;
+        }
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(ADDRESS);
             int status = mark(out);
@@ -79,12 +83,17 @@ final class StreamActivity {
         }
     }
 
+    /** 0 if all work is done; also if it is being captured. */
+    private synchronized int idle() {
+        return closed || capturing ? 0 : CudaRuntime.cudaStreamQuery(stream);
+    }
+
     /** Marks the work that was enqueued so far with an event; with none if it is done, or is being captured. */
     private synchronized int mark(MemorySegment out) {
         if (CaptureScope.isGlobalElsewhere()) {
             return CudaRuntime.cudaErrorNotReady();
         }
-        if (closed || capturing || CudaRuntime.cudaStreamQuery(stream) == 0) {
+        if (idle() == 0) {
             return 0;
         }
         return device.withCurrent(() -> {
