@@ -1,6 +1,7 @@
 package io.nccl4j.internal;
 
 import io.nccl4j.WaitTimeoutException;
+import java.time.Duration;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -13,6 +14,11 @@ import org.jspecify.annotations.Nullable;
  * wait for ever. A call that exceeds its limit goes on: there is no safe way to end it.
  */
 public final class BoundedCall<T extends @Nullable Object> {
+    /** How often it is asked whether the others can still come. */
+    private static final long GLANCE_NANOS = 100_000_000;
+    /** A call for which all have come may still end after one of them has gone. */
+    private static final long GRACE_NANOS = 2_000_000_000;
+
     private final Supplier<T> body;
     private final Consumer<T> late;
     private final CountDownLatch done = new CountDownLatch(1);
@@ -39,6 +45,17 @@ public final class BoundedCall<T extends @Nullable Object> {
     }
 
     /**
+     * The same, but given up two seconds after it has become hopeless.
+     *
+     * @param hopeless why the call cannot return any more, or null; asked on this thread as long as it waits
+     */
+    public static <T extends @Nullable Object> T run(String call, Deadline deadline, Supplier<T> body,
+            Supplier<@Nullable String> hopeless) {
+        return start(call, body, result -> {
+        }).await(call, deadline, hopeless);
+    }
+
+    /**
      * The same for a call that makes something.
      *
      * @param late is given what the call has made after the limit, when nobody waits for it any more; runs on the
@@ -46,9 +63,13 @@ public final class BoundedCall<T extends @Nullable Object> {
      */
     public static <T extends @Nullable Object> T run(String call, Deadline deadline, Supplier<T> body,
             Consumer<T> late) {
+        return start(call, body, late).await(call, deadline, () -> null);
+    }
+
+    private static <T extends @Nullable Object> BoundedCall<T> start(String call, Supplier<T> body, Consumer<T> late) {
         BoundedCall<T> bounded = new BoundedCall<>(body, late);
         Thread.ofPlatform().daemon().name("nccl4j " + call).start(bounded::execute);
-        return bounded.await(call, deadline);
+        return bounded;
     }
 
     private void execute() {
@@ -64,24 +85,35 @@ public final class BoundedCall<T extends @Nullable Object> {
         }
     }
 
-    private T await(String call, Deadline deadline) {
-        if (!awaitDone(LongWait.notice(deadline)) && !deadline.isOver()) {
-            LongWait.tell(call + ", which waits for other ranks", deadline);
+    private T await(String call, Deadline deadline, Supplier<@Nullable String> hopeless) {
+        Deadline notice = LongWait.notice(deadline);
+        boolean told = false;
+        String reason = null;
+        while (reason == null && !awaitDone(deadline, GLANCE_NANOS) && !deadline.isOver()) {
+            if (!told && notice.isOver()) {
+                LongWait.tell(call + ", which waits for other ranks", deadline);
+                told = true;
+            }
+            reason = hopeless.get();
         }
-        if (!awaitDone(deadline) && decided.compareAndSet(false, true)) {
-            throw new WaitTimeoutException(call + " has not returned within " + deadline
-                    + "; it waits for other ranks and goes on in the background");
+        boolean isDone = reason == null ? done.getCount() == 0 : awaitDone(deadline, GRACE_NANOS);
+        if (!isDone && decided.compareAndSet(false, true)) {
+            throw new WaitTimeoutException(reason != null
+                    ? call + " cannot return any more, and goes on in the background: " + reason
+                    : call + " has not returned within " + deadline
+                            + "; it waits for other ranks and goes on in the background");
         }
         return result();
     }
 
     /** Ignores the interrupt flag, since other ranks depend on the call, and sets it again afterwards. */
-    private boolean awaitDone(Deadline deadline) {
+    private boolean awaitDone(Deadline deadline, long most) {
+        Deadline end = Deadline.after(Duration.ofNanos(Math.min(most, deadline.remainingNanos())));
         boolean interrupted = false;
         try {
             while (true) {
                 try {
-                    return done.await(deadline.remainingNanos(), TimeUnit.NANOSECONDS);
+                    return done.await(end.remainingNanos(), TimeUnit.NANOSECONDS);
                 } catch (InterruptedException e) {
                     interrupted = true;
                 }

@@ -154,6 +154,8 @@ public final class Communicator extends NativeObject {
     }
 
     private static void checkCreate(String call, CudaDevice device) {
+        // On other ranks than 0 nothing else need have loaded it: these get their id from another process.
+        LibraryLoader.loadNccl();
         CaptureScope.refuse(call, "make communicators before the capture");
         NcclGroup.refuse(call);
         device.checkUsable();
@@ -369,12 +371,12 @@ public final class Communicator extends NativeObject {
      * @param longest how long this thread waits for it; the call itself goes on after that
      * @param body the call
      * @return what {@code body} returns
-     * @throws WaitTimeoutException when that is over
+     * @throws WaitTimeoutException when that is over, or two seconds after a rank has gone
      * @throws IllegalStateException after close, or if a rank has gone: the call is not made then
      */
     public <T extends @Nullable Object> T callCollectively(String call, Duration longest, Supplier<T> body) {
         lookForGoneRanks();
-        return callAmongSurvivors(call, longest, body);
+        return call(call, longest, body, this::lostForCollectives);
     }
 
     /**
@@ -387,11 +389,16 @@ public final class Communicator extends NativeObject {
      * @return what {@code body} returns
      */
     public <T extends @Nullable Object> T callAmongSurvivors(String call, Duration longest, Supplier<T> body) {
+        return call(call, longest, body, () -> null);
+    }
+
+    private <T extends @Nullable Object> T call(String call, Duration longest, Supplier<T> body,
+            Supplier<@Nullable String> hopeless) {
         address();
         if (state.isAbandoned()) {
             throw new IllegalStateException(call + " on " + this + " was not made: " + state.lost());
         }
-        return state.callCollectively(call, this, longest, body);
+        return state.callCollectively(call, this, longest, body, hopeless);
     }
 
     /**
@@ -589,7 +596,7 @@ public final class Communicator extends NativeObject {
                     throw NcclException.of("ncclCommDestroy", status, label());
                 }
                 return status;
-            });
+            }, this::lostForCollectives);
             return null;
         } catch (WaitTimeoutException e) {
             return e.getMessage();

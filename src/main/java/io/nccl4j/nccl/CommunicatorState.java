@@ -121,9 +121,11 @@ final class CommunicatorState {
     /**
      * Makes a native call that waits for other ranks. An abort is refused until it has really returned; if that takes
      * too long, the communicator is lost.
+     *
+     * @param hopeless why it cannot return any more, or null
      */
-    <T extends @Nullable Object> T callCollectively(String call, Object communicator, Duration limit,
-            Supplier<T> body) {
+    <T extends @Nullable Object> T callCollectively(String call, Object communicator, Duration limit, Supplier<T> body,
+            Supplier<@Nullable String> hopeless) {
         UnderWay mark = new UnderWay(call);
         synchronized (this) {
             underWay.add(mark);
@@ -136,7 +138,7 @@ final class CommunicatorState {
                 } finally {
                     leave(mark);
                 }
-            });
+            }, hopeless);
         } catch (WaitTimeoutException e) {
             ended = false;
             // It may be at work in there at any time from now on, so nothing else must be.
