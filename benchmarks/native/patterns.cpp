@@ -113,7 +113,8 @@ class Layer {
     for (int layer = 0; layer < shape_.layers; layer++) {
       compute();
       ncclEpHandle_t mine = nullptr;
-      CHECK(ncclEpCreateHandle(&mine, group_, NCCL_EP_LAYOUT_EXPERT_MAJOR, &topk_.descriptor, nullptr, nullptr, stream_));
+      CHECK(ncclEpCreateHandle(&mine, group_, NCCL_EP_LAYOUT_EXPERT_MAJOR, &topk_.descriptor, nullptr, nullptr,
+                               stream_));
       exchange(mine);
       CHECK(ncclEpHandleDestroy(mine));
     }

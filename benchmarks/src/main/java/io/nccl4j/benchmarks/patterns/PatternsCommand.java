@@ -23,8 +23,8 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 /** {@code ep patterns}. */
-@Command(name = "patterns", description = "What a decode step costs, by the way in which it is made.",
-        footer = {"", "Counts the host's work on the emulator: one rank, no token routed. A launch costs less there than on a GPU: "
+@Command(name = "patterns", description = "What a decode step costs, by the way in which it is made.", footer = {"",
+        "Counts the host's work on the emulator: one rank, no token routed. A launch costs less there than on a GPU: "
                 + "read the native calls, and the times as ratios.",
         "With --timed, which --backend native implies: every token routed at random, steps back to back."})
 public final class PatternsCommand implements Callable<Integer> {
@@ -52,20 +52,20 @@ public final class PatternsCommand implements Callable<Integer> {
     private List<Integer> tokens = List.of();
 
     @Option(names = "--layers", paramLabel = "N", defaultValue = "0",
-            description = "Layers of a step (default: the model's, "
-            + DEFAULT_LAYERS + " without --timed).")
+            description = "Layers of a step (default: the model's, " + DEFAULT_LAYERS + " without --timed).")
     private int layers;
 
     @Option(names = "--kernels", paramLabel = "N", defaultValue = "5",
             description = "Kernels of attention in a layer, and as many of its experts "
-            + "(default: ${DEFAULT-VALUE}).")
+                    + "(default: ${DEFAULT-VALUE}).")
     private int kernels;
 
     @Option(names = "--steps", paramLabel = "N", defaultValue = "200",
             description = "Steps measured (default: ${DEFAULT-VALUE}).")
     private int steps;
 
-    @Option(names = "--warmup", paramLabel = "N", defaultValue = "500", description = "With --timed: steps of each pattern before all others (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--warmup", paramLabel = "N", defaultValue = "500",
+            description = "With --timed: steps of each pattern before all others (default: ${DEFAULT-VALUE}).")
     private int warmUp;
 
     @Mixin
