@@ -1,7 +1,7 @@
 /**
  * One Mixture-of-Experts layer on a rank, for tests and benchmarks of code that uses NCCL EP: routes tokens, computes
- * experts, and compares every row with {@link io.nccl4j.oracle}. Works on the emulator and on GPUs. A test of a server's
- * own step:
+ * experts, and compares every row with {@link io.nccl4j.oracle}. Works on the emulator and on GPUs. A test of a
+ * server's own step:
  *
  * {@snippet :
  * LayerKind kind = LayerKind.LL_EXPERT_MAJOR;
