@@ -14,14 +14,9 @@
 
 #include "cuda_runtime.h"
 
-#define NCCL_MAJOR 2
-#define NCCL_MINOR 30
-#define NCCL_PATCH 7
-#define NCCL_SUFFIX ""
 #define NCCL_VERSION_CODE 23007
 
 #define NCCL_UNIQUE_ID_BYTES 128
-#define NCCL_COMM_NULL NULL
 #define NCCL_CONFIG_UNDEF_INT INT_MIN
 #define NCCL_CONFIG_UNDEF_PTR NULL
 #define NCCL_UNDEF_FLOAT -1.0f
@@ -38,9 +33,6 @@
 #define NCCL_CTA_POLICY_EFFICIENCY 0x01
 #define NCCL_CTA_POLICY_ZERO 0x02
 
-#define NCCL_SHRINK_DEFAULT 0x00
-#define NCCL_SHRINK_ABORT 0x01
-#define NCCL_REVOKE_DEFAULT 0x00
 #define NCCL_SUSPEND_MEM 0x01
 
 #ifdef __cplusplus

@@ -43,7 +43,7 @@ struct FailureRecord {
 };
 
 struct alignas(64) RankState {
-  std::atomic<uint32_t> presence;
+  std::atomic<Presence> presence;
   int32_t device;
   int32_t host;  // number of the emulated host that the device is in
   ProcessIdentity process;
@@ -58,13 +58,13 @@ struct Control {
   unsigned char nonce[kNonceBytes];
   std::atomic<int32_t> size;
   std::atomic<int32_t> arrived;
-  std::atomic<uint32_t> gathering;
+  std::atomic<Gathering> gathering;
   FailureRecord refusal;  // why the ranks did not come together
   EventCount changed;
   alignas(64) Rounds host;
   alignas(64) Rounds device;
   FailureRecord failure;  // why device work of this communicator cannot go on
-  std::atomic<uint32_t> crossed;  // 1: it is that the ranks called different operations
+  std::atomic<uint32_t> mismatched;  // 1: it is that the ranks called different operations
   RankState ranks[kMaxRanks];
 };
 
@@ -114,7 +114,7 @@ inline RankArea& area(unsigned char* base, int rank) {
   return *reinterpret_cast<RankArea*>(base + kControlBytes + static_cast<size_t>(rank) * sizeof(RankArea));
 }
 
-static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<uint32_t>::is_always_lock_free);
+static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<Presence>::is_always_lock_free);
 static_assert(sizeof(RankArea) % 4096 == 0);
 
 // Writes the failure if there is none yet; false if another came first.

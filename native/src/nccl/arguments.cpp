@@ -2,6 +2,8 @@
 
 #include <cstdio>
 
+#include "nccl/data_types.h"
+
 namespace emu {
 
 namespace {
@@ -20,7 +22,7 @@ void describe(Arguments& arguments, const char* name, const ncclUniqueId& id) {
 }
 
 const char* nccl::typeName(ncclDataType_t type) {
-  return static_cast<unsigned int>(type) < ncclNumTypes ? kTypes[type] : nullptr;
+  return validType(type) ? kTypes[type] : nullptr;
 }
 
 const char* nccl::reductionName(ncclRedOp_t reduction) {

@@ -17,7 +17,7 @@ class CallOrder {
   static constexpr Ticket kNone = 0;  // of replayed work
 
   Ticket nextTicket();
-  // Blocks until it is the ticket's ordered: what comes before ends by itself. False if cancelled() or waits were
+  // Blocks until it is the ticket's turn: what comes before ends by itself. False if cancelled() or waits were
   // broken.
   bool enter(Ticket ticket, const std::function<bool()>& cancelled);
   void leave(Ticket ticket);  // after enter

@@ -31,19 +31,22 @@ class Run {
         bytes_(operation.count * element_),
         send_(static_cast<const unsigned char*>(operation.send)),
         recv_(static_cast<unsigned char*>(operation.recv)),
+        own_(static_cast<size_t>(rank_)),
         root_(operation.root == rank_) {}
 
   Outcome run() {
+    constexpr size_t kWhole = arena::kChunkBytes;
+    const size_t share = kWhole / size_ / element_ * element_;  // of a round for each of the ranks
     if (!accessible()) return outcome_;
     switch (operation_.kind) {
-      case Kind::AllGather: allGather(); break;
-      case Kind::AllReduce: allReduce(); break;
-      case Kind::AlltoAll: allToAll(); break;
-      case Kind::Broadcast: broadcast(); break;
-      case Kind::Gather: gather(); break;
-      case Kind::Reduce: reduceToRoot(); break;
-      case Kind::ReduceScatter: reduceScatter(); break;
-      case Kind::Scatter: scatter(); break;
+      case Kind::AllGather: inPieces(kWhole, &Run::put, &Run::takeEach); break;
+      case Kind::AllReduce: inPieces(kWhole, &Run::put, &Run::reduceTogether); break;
+      case Kind::AlltoAll: inPieces(share, &Run::putForEach, &Run::takeOwnOfEach); break;
+      case Kind::Broadcast: inPieces(kWhole, root_ ? &Run::put : &Run::nothing, &Run::takeRoots); break;
+      case Kind::Gather: inPieces(kWhole, &Run::put, root_ ? &Run::takeEach : &Run::nothing); break;
+      case Kind::Reduce: inPieces(kWhole, &Run::put, root_ ? &Run::reduceAll : &Run::nothing); break;
+      case Kind::ReduceScatter: inPieces(share, &Run::putForEach, &Run::reduceOwn); break;
+      case Kind::Scatter: inPieces(share, root_ ? &Run::putForEach : &Run::nothing, &Run::takeOwnOfRoots); break;
       case Kind::Send:
       case Kind::Recv: break;
     }
@@ -54,8 +57,7 @@ class Run {
   // ---- addresses ----
 
   bool touch(const char* tensor, const void* address, size_t bytes) {
-    const std::string what =
-        std::string(operation_.function) + " on rank " + std::to_string(rank_) + ": " + tensor;
+    const std::string what = std::string(operation_.function) + " on rank " + std::to_string(rank_) + ": " + tensor;
     if (context_.touch(what.c_str(), address, bytes)) return true;
     outcome_ = {cudaErrorIllegalAddress, ncclUnhandledCudaError, context_.text()};
     return false;
@@ -80,13 +82,23 @@ class Run {
     return touch("scalar of the reduction operator", operation_.factor->device, element_);
   }
 
-  // ---- data ----
+  // ---- rounds ----
 
-  size_t share() const {  // what a round holds for each of the ranks
-    return arena::kChunkBytes / size_ / element_ * element_;
+  // What happens to `part` bytes of each rank's data, the first `done` having been dealt with.
+  using Step = void (Run::*)(size_t done, size_t part);
+
+  // A round for each piece of at most `most` bytes, with a step before and one after all ranks have met.
+  void inPieces(size_t most, Step before, Step after) {
+    for (size_t done = 0; done < bytes_ && outcome_.ok(); done += most) {
+      const size_t part = std::min(most, bytes_ - done);
+      (this->*before)(done, part);
+      if (rounds_.post(&outcome_)) (this->*after)(done, part);
+    }
   }
 
-  // Puts input of a reduction into the send buffer.
+  const unsigned char* of(size_t rank) { return rounds_.of(static_cast<int>(rank)); }
+
+  // Puts bytes into the send buffer; input of a reduction is multiplied if the operator says so.
   void contribute(unsigned char* to, const unsigned char* from, size_t bytes) {
     if (operation_.reducer != Reducer::PreMulSum) {
       copy(to, from, bytes);
@@ -99,112 +111,48 @@ class Run {
   // Reduces bytes [offset, offset + bytes) of all send buffers.
   void fold(size_t offset, size_t bytes, unsigned char* out) {
     sources_.resize(size_);
-    for (size_t rank = 0; rank < size_; ++rank) sources_[rank] = rounds_.of(static_cast<int>(rank)) + offset;
+    for (size_t rank = 0; rank < size_; ++rank) sources_[rank] = of(rank) + offset;
     reduce(operation_.type, operation_.reducer, sources_.data(), static_cast<int>(size_), out, bytes / element_);
   }
 
-  // Calls body(done, part) for pieces of `most` bytes until it answers false.
-  template <class Body>
-  void inPieces(size_t most, Body body) {
-    for (size_t done = 0; done < bytes_; done += most) {
-      if (!body(done, std::min(most, bytes_ - done))) return;
+  // ---- steps ----
+
+  void nothing(size_t, size_t) {}
+
+  void put(size_t done, size_t part) { contribute(rounds_.mine(), send_ + done, part); }
+
+  void putForEach(size_t done, size_t part) {
+    for (size_t rank = 0; rank < size_; ++rank) {
+      contribute(rounds_.mine() + rank * part, send_ + rank * bytes_ + done, part);
     }
   }
 
-  void allGather() {
-    inPieces(arena::kChunkBytes, [&](size_t done, size_t part) {
-      copy(rounds_.mine(), send_ + done, part);
-      if (!rounds_.post(&outcome_)) return false;
-      for (size_t rank = 0; rank < size_; ++rank) {
-        copy(recv_ + rank * bytes_ + done, rounds_.of(static_cast<int>(rank)), part);
-      }
-      return true;
-    });
+  void takeEach(size_t done, size_t part) {
+    for (size_t rank = 0; rank < size_; ++rank) copy(recv_ + rank * bytes_ + done, of(rank), part);
   }
 
-  void allReduce() {
-    inPieces(arena::kChunkBytes, [&](size_t done, size_t part) {
-      contribute(rounds_.mine(), send_ + done, part);
-      if (!rounds_.post(&outcome_)) return false;
-      if (part <= kReduceAlone) {
-        fold(0, part, recv_ + done);
-        return true;
-      }
-      // Each rank reduces its share for all.
-      const size_t slice = (part / element_ + size_ - 1) / size_ * element_;
-      const auto start = [&](size_t rank) { return std::min(part, rank * slice); };
-      const size_t own = static_cast<size_t>(rank_);
-      fold(start(own), start(own + 1) - start(own), rounds_.mine());
-      if (!rounds_.post(&outcome_)) return false;
-      for (size_t rank = 0; rank < size_; ++rank) {
-        copy(recv_ + done + start(rank), rounds_.of(static_cast<int>(rank)), start(rank + 1) - start(rank));
-      }
-      return true;
-    });
+  void takeOwnOfEach(size_t done, size_t part) {
+    for (size_t rank = 0; rank < size_; ++rank) copy(recv_ + rank * bytes_ + done, of(rank) + own_ * part, part);
   }
 
-  void reduceToRoot() {
-    inPieces(arena::kChunkBytes, [&](size_t done, size_t part) {
-      contribute(rounds_.mine(), send_ + done, part);
-      if (!rounds_.post(&outcome_)) return false;
-      if (root_) fold(0, part, recv_ + done);
-      return true;
-    });
-  }
+  void takeRoots(size_t done, size_t part) { copy(recv_ + done, rounds_.of(operation_.root), part); }
 
-  void broadcast() {
-    inPieces(arena::kChunkBytes, [&](size_t done, size_t part) {
-      if (root_) copy(rounds_.mine(), send_ + done, part);
-      if (!rounds_.post(&outcome_)) return false;
-      copy(recv_ + done, rounds_.of(operation_.root), part);
-      return true;
-    });
-  }
+  void takeOwnOfRoots(size_t done, size_t part) { copy(recv_ + done, rounds_.of(operation_.root) + own_ * part, part); }
 
-  void gather() {
-    inPieces(arena::kChunkBytes, [&](size_t done, size_t part) {
-      copy(rounds_.mine(), send_ + done, part);
-      if (!rounds_.post(&outcome_)) return false;
-      for (size_t rank = 0; root_ && rank < size_; ++rank) {
-        copy(recv_ + rank * bytes_ + done, rounds_.of(static_cast<int>(rank)), part);
-      }
-      return true;
-    });
-  }
+  void reduceAll(size_t done, size_t part) { fold(0, part, recv_ + done); }
 
-  void scatter() {
-    inPieces(share(), [&](size_t done, size_t part) {
-      for (size_t rank = 0; root_ && rank < size_; ++rank) {
-        copy(rounds_.mine() + rank * part, send_ + rank * bytes_ + done, part);
-      }
-      if (!rounds_.post(&outcome_)) return false;
-      copy(recv_ + done, rounds_.of(operation_.root) + static_cast<size_t>(rank_) * part, part);
-      return true;
-    });
-  }
+  void reduceOwn(size_t done, size_t part) { fold(own_ * part, part, recv_ + done); }
 
-  void allToAll() {
-    inPieces(share(), [&](size_t done, size_t part) {
-      for (size_t rank = 0; rank < size_; ++rank) {
-        copy(rounds_.mine() + rank * part, send_ + rank * bytes_ + done, part);
-      }
-      if (!rounds_.post(&outcome_)) return false;
-      for (size_t rank = 0; rank < size_; ++rank) {
-        copy(recv_ + rank * bytes_ + done, rounds_.of(static_cast<int>(rank)) + static_cast<size_t>(rank_) * part, part);
-      }
-      return true;
-    });
-  }
-
-  void reduceScatter() {
-    inPieces(share(), [&](size_t done, size_t part) {
-      for (size_t rank = 0; rank < size_; ++rank) {
-        contribute(rounds_.mine() + rank * part, send_ + rank * bytes_ + done, part);
-      }
-      if (!rounds_.post(&outcome_)) return false;
-      fold(static_cast<size_t>(rank_) * part, part, recv_ + done);
-      return true;
-    });
+  void reduceTogether(size_t done, size_t part) {
+    if (part <= kReduceAlone) return reduceAll(done, part);
+    // Each rank reduces its share for all.
+    const size_t slice = (part / element_ + size_ - 1) / size_ * element_;
+    const auto start = [&](size_t rank) { return std::min(part, rank * slice); };
+    fold(start(own_), start(own_ + 1) - start(own_), rounds_.mine());
+    if (!rounds_.post(&outcome_)) return;
+    for (size_t rank = 0; rank < size_; ++rank) {
+      copy(recv_ + done + start(rank), of(rank), start(rank + 1) - start(rank));
+    }
   }
 
   const Operation& operation_;
@@ -216,6 +164,7 @@ class Run {
   const size_t bytes_;  // of one rank's part
   const unsigned char* const send_;
   unsigned char* const recv_;
+  const size_t own_;  // rank_
   const bool root_;
   std::vector<const unsigned char*> sources_;
   Outcome outcome_;

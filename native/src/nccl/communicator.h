@@ -13,17 +13,14 @@
 // A window of registered memory. Windows of a communicator carry an ordinal, so that the ranks' registrations can be
 // matched.
 struct ncclWindow_vidmem {
-  uint64_t magic;
   ncclComm_t comm;
   uint64_t ordinal;
   unsigned char* base;
   size_t bytes;
-  int flags;
   std::vector<unsigned char*> parts;  // of each rank; NULL of a rank in another process
 };
 
 struct ncclComm {
-  uint64_t magic;
   int device;
   bool blocking;
   std::shared_ptr<emu::Team> team;

@@ -57,8 +57,7 @@ bool decode(const ncclConfig_t* given, ncclConfig_t* config, const char** why) {
 
 }  // namespace
 
-ncclResult_t readConfig(const ncclConfig_t* given, const Config& inherited, Config* out) {
-  *out = inherited;
+ncclResult_t readConfig(const ncclConfig_t* given, bool* blocking) {
   if (given == nullptr) return ncclSuccess;
   ncclConfig_t config;
   const char* why = nullptr;
@@ -74,7 +73,7 @@ ncclResult_t readConfig(const ncclConfig_t* given, const Config& inherited, Conf
   if (config.minCTAs != NCCL_CONFIG_UNDEF_INT && config.maxCTAs != NCCL_CONFIG_UNDEF_INT && config.minCTAs > config.maxCTAs) {
     return fail(ncclInvalidArgument, "config.minCTAs (%d) is above config.maxCTAs (%d)", config.minCTAs, config.maxCTAs);
   }
-  if (config.blocking != NCCL_CONFIG_UNDEF_INT) out->blocking = config.blocking == 1;
+  if (config.blocking != NCCL_CONFIG_UNDEF_INT) *blocking = config.blocking == 1;
   return ncclSuccess;
 }
 

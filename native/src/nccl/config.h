@@ -5,12 +5,8 @@
 
 namespace emu::nccl {
 
-// What a communicator keeps of its configuration. The tuning fields mean nothing without a GPU: they are only checked.
-struct Config {
-  bool blocking = true;
-};
-
-// `given` may be NULL: all from `inherited`, as are undefined fields.
-ncclResult_t readConfig(const ncclConfig_t* given, const Config& inherited, Config* out);
+// Checks all fields. The tuning fields mean nothing without a GPU: a communicator keeps only whether it blocks, which
+// is left as it is where `given` is NULL or leaves it undefined.
+ncclResult_t readConfig(const ncclConfig_t* given, bool* blocking);
 
 }  // namespace emu::nccl

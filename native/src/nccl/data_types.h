@@ -9,20 +9,10 @@ namespace emu::nccl {
 
 inline bool validType(ncclDataType_t type) { return static_cast<unsigned int>(type) < ncclNumTypes; }
 
-// Of a valid type.
-constexpr size_t sizeOf(ncclDataType_t type) {
-  switch (type) {
-    case ncclInt8:
-    case ncclUint8:
-    case ncclFloat8e4m3:
-    case ncclFloat8e5m2: return 1;
-    case ncclFloat16:
-    case ncclBfloat16: return 2;
-    case ncclInt32:
-    case ncclUint32:
-    case ncclFloat32: return 4;
-    default: return 8;
-  }
+// Bytes of a valid type.
+inline size_t sizeOf(ncclDataType_t type) {
+  constexpr unsigned char kSizes[ncclNumTypes] = {1, 1, 4, 4, 8, 8, 2, 4, 8, 2, 1, 1};
+  return kSizes[type];
 }
 
 }  // namespace emu::nccl

@@ -7,6 +7,8 @@
 #include <mutex>
 #include <new>
 
+#include "base/never_destroyed.h"
+
 namespace emu::nccl {
 
 template <class T>
@@ -20,7 +22,7 @@ struct DelayedFreeAllocator {
   T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T))); }
 
   void deallocate(T* block, size_t) {
-    Blocks& kept = blocks();
+    Blocks& kept = neverDestroyed<Blocks>();
     const std::lock_guard<std::mutex> lock(kept.mutex);
     kept.freed.push_back(block);
     if (kept.freed.size() > kBlocks) {
@@ -39,12 +41,6 @@ struct DelayedFreeAllocator {
     std::mutex mutex;
     std::deque<void*> freed;
   };
-
-  // Never destroyed: objects may end after the statics of this library.
-  static Blocks& blocks() {
-    static Blocks* const instance = new Blocks;
-    return *instance;
-  }
 };
 
 }  // namespace emu::nccl

@@ -22,7 +22,7 @@ bool DeviceWait::await(EventCount& changed, const std::function<bool()>& ready, 
   const TeamResult result = ranks_.await(changed, ready, missing, deadline, &why);
   if (result == TeamResult::Ok) return true;
   // Calls that differ end the work of all ranks at once.
-  if (result == TeamResult::PeerDied && ranks_.crossed()) {
+  if (result == TeamResult::PeerDied && ranks_.mismatched()) {
     *outcome = outcomeOf(TeamResult::Mismatch, why);
     return false;
   }
@@ -37,7 +37,7 @@ bool DeviceWait::begin(Outcome* outcome) {
     return false;
   }
   if (!ranks_.failed()) return true;
-  if (ranks_.crossed()) {
+  if (ranks_.mismatched()) {
     *outcome = outcomeOf(TeamResult::Mismatch, ranks_.failureText());
     return false;
   }

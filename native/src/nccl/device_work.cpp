@@ -13,7 +13,7 @@ namespace {
 // The right of one piece of work to run. Copies of the work (in graphs) share it; with the last copy it ends.
 class OrderedWork {
  public:
-  OrderedWork(std::shared_ptr<CommState> owner, std::shared_ptr<SharedTeam> team, const char* name, bool recorded)
+  OrderedWork(Comm owner, std::shared_ptr<SharedTeam> team, const char* name, bool recorded)
       : comm_(std::move(owner)), ranks_(std::move(team)), name_(name), recorded_(recorded) {
     if (recorded_) {
       comm_->captured.fetch_add(1);
@@ -51,7 +51,7 @@ class OrderedWork {
     if (!wait.begin(&outcome)) {
       // `outcome` says why.
     } else if (const std::string differ = comm_->callsDiffer(); !differ.empty()) {
-      ranks_->failCrossed(std::string(name_) + ": " + differ);
+      ranks_->failMismatched(std::string(name_) + ": " + differ);
       outcome = outcomeOf(TeamResult::Mismatch, differ);
     } else if (!entered) {
       outcome = outcomeOf(TeamResult::Broken, "the waits of this process were broken: " + brokenReason());
@@ -71,7 +71,7 @@ class OrderedWork {
   }
 
  private:
-  const std::shared_ptr<CommState> comm_;
+  const Comm comm_;
   const std::shared_ptr<SharedTeam> ranks_;
   const char* const name_;
   const bool recorded_;
@@ -82,15 +82,14 @@ class OrderedWork {
 
 }  // namespace
 
-ncclResult_t enqueue(const std::shared_ptr<CommState>& comm, cudaStream_t stream, const char* name,
+ncclResult_t enqueue(const Comm& comm, cudaStream_t stream, const char* name,
                      const std::string& collective, Body body) {
   // Tickets and places in streams must be in the same order.
   const std::lock_guard<std::mutex> lock(comm->issue);
   auto ordered = std::make_shared<OrderedWork>(comm, comm->sharedRanks(), name, isCapturing(stream));
-  Work work;
-  work.name = name;
+  Work work(name, WorkKind::Kernel,
+            [ordered, body = std::move(body)](WorkContext& context) { return ordered->run(body, context); });
   work.rank = comm->rank();
-  work.run = [ordered, body = std::move(body)](WorkContext& context) { return ordered->run(body, context); };
   if (!collective.empty()) {
     work.issued = [comm, collective] {
       if (find(comm.get()) != nullptr) comm->noteCollective(collective);

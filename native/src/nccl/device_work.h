@@ -15,7 +15,6 @@ using Body = std::function<Outcome(DeviceWait&, WorkContext&)>;
 
 // Enqueues (or records) work of the communicator; `name` is static. Eager work runs in the order of these calls.
 // `collective`: what to note of it in the sequence of the communicator's calls; "" = it is no collective.
-ncclResult_t enqueue(const std::shared_ptr<CommState>& comm, cudaStream_t stream, const char* name,
-                     const std::string& collective, Body body);
+ncclResult_t enqueue(const Comm& comm, cudaStream_t stream, const char* name, const std::string& collective, Body body);
 
 }  // namespace emu::nccl

@@ -3,6 +3,8 @@
 #include <cstdarg>
 #include <cstdio>
 
+#include "cuda/error_names.h"
+
 namespace emu::nccl {
 
 namespace {
@@ -24,21 +26,22 @@ ncclResult_t failWith(ncclResult_t code, const std::string& text) {
   return code;
 }
 
+ncclResult_t failCuda(const char* what, cudaError_t error) {
+  return error == cudaSuccess ? ncclSuccess : fail(ncclUnhandledCudaError, "%s: %s", what, errorName(error));
+}
+
+ncclResult_t failWith(const Failure& failure) {
+  return failure.code == ncclSuccess ? ncclSuccess : failWith(failure.code, failure.text);
+}
+
 const std::string& lastError() { return lastText; }
 
 const char* resultText(ncclResult_t result) {
-  switch (result) {
-    case ncclSuccess: return "no error";
-    case ncclUnhandledCudaError: return "a CUDA call failed";
-    case ncclSystemError: return "a system call failed";
-    case ncclInternalError: return "internal error";
-    case ncclInvalidArgument: return "invalid argument";
-    case ncclInvalidUsage: return "invalid usage";
-    case ncclRemoteError: return "another rank ended, left or failed";
-    case ncclInProgress: return "operation in progress";
-    case ncclTimeout: return "operation timed out";
-    default: return "unknown result code";
-  }
+  constexpr const char* kTexts[ncclNumResults] = {"no error", "a CUDA call failed", "a system call failed",
+                                                  "internal error", "invalid argument", "invalid usage",
+                                                  "another rank ended, left or failed", "operation in progress",
+                                                  "operation timed out"};
+  return static_cast<unsigned>(result) < ncclNumResults ? kTexts[result] : "unknown result code";
 }
 
 }  // namespace emu::nccl

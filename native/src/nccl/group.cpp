@@ -17,45 +17,32 @@ namespace {
 
 struct Group {
   int depth = 0;
-  ncclResult_t error = ncclSuccess;
-  std::string errorText;
+  Failure failure;
   std::vector<HostOperation> hostOperations;
   std::vector<Launch> launches;
 };
 
 thread_local Group group;
 
-struct Answer {
-  ncclResult_t result = ncclSuccess;
-  std::string text;
-};
-
-Answer runOne(const HostOperation& hostOperation) {
-  Answer answer;
-  answer.result = hostOperation.body(&answer.text);
-  return answer;
-}
-
 // Blocking communicators: all at once, each on a thread of its own, as each may wait for another.
-Answer runAll(const std::vector<HostOperation>& hostOperations) {
-  std::vector<Answer> answers(hostOperations.size());
+Failure runAll(const std::vector<HostOperation>& hostOperations) {
+  std::vector<Failure> ends(hostOperations.size());
   std::vector<std::thread> threads;
   threads.reserve(hostOperations.size());
   for (size_t i = 0; i < hostOperations.size(); ++i) {
     try {
-      threads.emplace_back([&answers, &hostOperations, i] {
+      threads.emplace_back([&ends, &hostOperations, i] {
         thread::setDevice(hostOperations[i].comm->device);
-        answers[i] = runOne(hostOperations[i]);
+        ends[i] = hostOperations[i].body();
       });
     } catch (const std::system_error& error) {
-      answers[i] = {ncclSystemError, std::string("no thread for a grouped call: ") + error.what()};
+      ends[i] = {ncclSystemError, std::string("no thread for a grouped call: ") + error.what()};
     }
   }
   for (std::thread& thread : threads) thread.join();
-  for (const Answer& answer : answers) {
-    if (answer.result != ncclSuccess) return answer;
-  }
-  return {};
+  const auto failed = [](const Failure& end) { return end.code != ncclSuccess; };
+  const auto first = std::find_if(ends.begin(), ends.end(), failed);
+  return first != ends.end() ? *first : Failure{};
 }
 
 void abandon(const std::vector<HostOperation>& hostOperations) {
@@ -76,19 +63,17 @@ bool alike(const Group& all) {
 }
 
 ncclResult_t perform(Group work) {
-  if (work.error == ncclSuccess && !alike(work)) {
-    work.error = ncclInvalidArgument;
-    work.errorText = "blocking and non-blocking communicators in one group";
+  if (work.failure.code == ncclSuccess && !alike(work)) {
+    work.failure = {ncclInvalidArgument, "blocking and non-blocking communicators in one group"};
   }
-  if (work.error != ncclSuccess) {
+  if (work.failure.code != ncclSuccess) {
     abandon(work.hostOperations);
-    return failWith(work.error, work.errorText);
+    return failWith(work.failure);
   }
   bool inProgress = false;
   if (!work.hostOperations.empty()) {
     if (blocking(work.hostOperations.front())) {
-      const Answer answer = runAll(work.hostOperations);
-      if (answer.result != ncclSuccess) return failWith(answer.result, answer.text);
+      EMU_TRY(failWith(runAll(work.hostOperations)));
     } else {
       for (HostOperation& hostOperation : work.hostOperations) hostOperation.comm->runInBackground(std::move(hostOperation.body));
       inProgress = true;
@@ -117,7 +102,7 @@ ncclResult_t discard() {
   if (--group.depth > 0) return ncclSuccess;
   const Group dropped = std::exchange(group, Group());
   abandon(dropped.hostOperations);
-  if (dropped.error != ncclSuccess) return failWith(dropped.error, dropped.errorText);
+  EMU_TRY(failWith(dropped.failure));
   if (!dropped.hostOperations.empty()) return fail(ncclInvalidUsage, "a simulated group may hold operations only");
   return ncclSuccess;
 }
@@ -129,15 +114,14 @@ ncclResult_t runHostOperation(HostOperation hostOperation) {
     return blocks ? ncclSuccess : ncclInProgress;
   }
   if (!blocks) {
-    const std::shared_ptr<CommState> comm = hostOperation.comm;
+    const Comm comm = hostOperation.comm;
     comm->runInBackground(std::move(hostOperation.body));
     return ncclInProgress;
   }
-  const Answer answer = runOne(hostOperation);
-  return answer.result == ncclSuccess ? ncclSuccess : failWith(answer.result, answer.text);
+  return failWith(hostOperation.body());
 }
 
-ncclResult_t add(const std::shared_ptr<CommState>& comm, cudaStream_t stream, const Operation& operation) {
+ncclResult_t add(const Comm& comm, cudaStream_t stream, const Operation& operation) {
   if (group.depth > 0) {
     group.launches.push_back({comm, stream, operation});
     return ncclSuccess;
@@ -147,9 +131,8 @@ ncclResult_t add(const std::shared_ptr<CommState>& comm, cudaStream_t stream, co
 }
 
 ncclResult_t note(ncclResult_t result) {
-  if (group.depth > 0 && group.error == ncclSuccess && result != ncclSuccess && result != ncclInProgress) {
-    group.error = result;
-    group.errorText = lastError();
+  if (group.depth > 0 && group.failure.code == ncclSuccess && result != ncclSuccess && result != ncclInProgress) {
+    group.failure = {result, lastError()};
   }
   return result;
 }

@@ -3,17 +3,16 @@
 
 #include <functional>
 #include <memory>
-#include <string>
 
 #include "nccl/operation.h"
 
 namespace emu::nccl::group {
 
 // The part of a call that meets other ranks on the host, such as init or split. `body` runs on a thread whose current
-// device is the communicator's; it answers a result and, on failure, a text.
+// device is the communicator's.
 struct HostOperation {
-  std::shared_ptr<CommState> comm;  // whose async error tells of it if it does not block
-  std::function<ncclResult_t(std::string*)> body;
+  Comm comm;  // whose async error tells of it if it does not block
+  std::function<Failure()> body;
   std::function<void()> abandon;  // instead of the body, if the group fails before; may be empty
 };
 
@@ -26,7 +25,7 @@ ncclResult_t discard();
 
 // Inside a group these only take note; outside they act at once.
 ncclResult_t runHostOperation(HostOperation hostOperation);
-ncclResult_t add(const std::shared_ptr<CommState>& comm, cudaStream_t stream, const Operation& operation);
+ncclResult_t add(const Comm& comm, cudaStream_t stream, const Operation& operation);
 
 // Passes on the result of a call that a group may hold. If it failed, so does the group.
 ncclResult_t note(ncclResult_t result);

@@ -7,7 +7,6 @@
 #include "base/thread.h"
 #include "base/try.h"
 #include "cuda/capture.h"
-#include "cuda/error_names.h"
 #include "cuda/event.h"
 #include "cuda/streams.h"
 #include "nccl/collectives.h"
@@ -31,14 +30,10 @@ class OnDevice {
   const int before_;
 };
 
-ncclResult_t cudaFailure(cudaError_t error, const char* what) {
-  return fail(ncclUnhandledCudaError, "%s: %s", what, errorName(error));
-}
-
 // The operations of one communicator in a group.
 class Plan {
  public:
-  explicit Plan(std::shared_ptr<CommState> comm) : comm_(std::move(comm)) {}
+  explicit Plan(Comm comm) : comm_(std::move(comm)) {}
 
   void add(const Launch& launch) {
     if (launch.operation.pointToPoint()) {
@@ -59,23 +54,24 @@ class Plan {
     return checkSelf();
   }
 
+  // Of several streams the first waits for the others before, and they for it after.
   ncclResult_t launch() {
     const OnDevice current(comm_->device);
-    ncclResult_t result = join();
-    for (size_t i = 0; i < collectives_.size() && result == ncclSuccess; ++i) {
-      const Operation& operation = collectives_[i];
-      result = enqueue(comm_, streams_.front(), operation.function, describe(operation),
-                       [operation](DeviceWait& wait, WorkContext& context) {
-                         return runCollective(wait, operation, context);
-                       });
+    const cudaStream_t stream = streams_.front();
+    for (size_t i = 1; i < streams_.size(); ++i) EMU_TRY(order(streams_[i], stream));
+    for (const Operation& operation : collectives_) {
+      EMU_TRY(enqueue(comm_, stream, operation.function, describe(operation), [operation](auto& wait, auto& context) {
+        return runCollective(wait, operation, context);
+      }));
     }
-    if (!messages_.empty() && result == ncclSuccess) {
+    if (!messages_.empty()) {
       const char* name = messages_.size() == 1 ? messages_.front().function : "ncclSend and ncclRecv";
-      result = enqueue(comm_, streams_.front(), name, "", [messages = messages_](DeviceWait& wait, WorkContext& context) {
+      EMU_TRY(enqueue(comm_, stream, name, "", [messages = messages_](auto& wait, auto& context) {
         return runMessages(wait, messages, context);
-      });
+      }));
     }
-    return result == ncclSuccess ? fork() : result;
+    for (size_t i = 1; i < streams_.size(); ++i) EMU_TRY(order(stream, streams_[i]));
+    return ncclSuccess;
   }
 
  private:
@@ -92,37 +88,19 @@ class Plan {
                 receives);
   }
 
-  // The first stream waits for the others...
-  ncclResult_t join() const {
-    for (size_t i = 1; i < streams_.size(); ++i) {
-      const ncclResult_t result = order(streams_[i], streams_.front());
-      if (result != ncclSuccess) return result;
-    }
-    return ncclSuccess;
-  }
-
-  // ... and then the others for it.
-  ncclResult_t fork() const {
-    for (size_t i = 1; i < streams_.size(); ++i) {
-      const ncclResult_t result = order(streams_.front(), streams_[i]);
-      if (result != ncclSuccess) return result;
-    }
-    return ncclSuccess;
-  }
-
   ncclResult_t order(cudaStream_t first, cudaStream_t second) const {
     std::shared_ptr<Stream> from;
     std::shared_ptr<Stream> to;
     cudaError_t error = streams::resolveForLaunch(first, &from);
     if (error == cudaSuccess) error = streams::resolveForLaunch(second, &to);
-    if (error != cudaSuccess) return cudaFailure(error, "a stream of the group cannot be used");
+    if (error != cudaSuccess) return failCuda("a stream of the group cannot be used", error);
     const auto event = std::make_shared<Event>(nullptr, comm_->device, cudaEventDisableTiming);
     error = capture::recordEvent(*from, event, false);
     if (error == cudaSuccess) error = capture::waitEvent(to, event, false);
-    return error == cudaSuccess ? ncclSuccess : cudaFailure(error, "the streams of the group cannot be ordered");
+    return failCuda("the streams of the group cannot be ordered", error);
   }
 
-  const std::shared_ptr<CommState> comm_;
+  const Comm comm_;
   std::vector<cudaStream_t> streams_;
   std::vector<Operation> collectives_;
   std::vector<Operation> messages_;
@@ -138,13 +116,8 @@ ncclResult_t launchAll(const std::vector<Launch>& launches) {
     if (added) plans.emplace_back(launch.comm);
     plans[entry->second].add(launch);
   }
-  for (const Plan& plan : plans) {
-    const ncclResult_t result = plan.check();
-    if (result != ncclSuccess) return result;
-  }
-  for (Plan& plan : plans) {
-    EMU_TRY(plan.launch());
-  }
+  for (const Plan& plan : plans) EMU_TRY(plan.check());
+  for (Plan& plan : plans) EMU_TRY(plan.launch());
   return ncclSuccess;
 }
 

@@ -9,7 +9,7 @@
 namespace emu::nccl {
 
 struct Launch {
-  std::shared_ptr<CommState> comm;
+  Comm comm;
   cudaStream_t stream;
   Operation operation;
 };

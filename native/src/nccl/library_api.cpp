@@ -4,12 +4,12 @@
 #include "nccl/entry.h"
 #include "nccl/state.h"
 
-using namespace emu;
+namespace emu::nccl {
 
 namespace {
 
 ncclResult_t getVersion(int* out) {
-  if (!given(out)) return nccl::fail(ncclInvalidArgument, "version is NULL");
+  if (!given(out)) return fail(ncclInvalidArgument, "version is NULL");
   *out = NCCL_VERSION_CODE;
   return ncclSuccess;
 }
@@ -17,27 +17,27 @@ ncclResult_t getVersion(int* out) {
 // The text of the communicator's own failure if it has one, else of the calling thread's last failed call.
 ncclResult_t writeLastError(ncclComm_t comm, char* text, size_t capacity) {
   std::string words;
-  if (const auto state = nccl::find(comm)) words = state->asyncText();
-  snprintf(text, capacity, "%s", words.empty() ? nccl::lastError().c_str() : words.c_str());
+  if (const auto state = find(comm)) words = state->asyncText();
+  snprintf(text, capacity, "%s", words.empty() ? lastError().c_str() : words.c_str());
   return ncclSuccess;
 }
 
 }  // namespace
 
-EMU_API ncclResult_t ncclGetVersion(int* version) {
-  return EMU_CALL(nccl::entry, (version), getVersion(version));
-}
+EMU_API ncclResult_t ncclGetVersion(int* version) { return EMU_CALL(entry, (version), getVersion(version)); }
 
 // The two that answer text cannot have a preset result, and log success.
 
 EMU_API const char* ncclGetErrorString(ncclResult_t result) {
-  EMU_CALL(nccl::entry, (result), ncclSuccess);
-  return nccl::resultText(result);
+  EMU_CALL(entry, (result), ncclSuccess);
+  return resultText(result);
 }
 
 // Valid until the thread's next call of this function.
 EMU_API const char* ncclGetLastError(ncclComm_t comm) {
   static thread_local char text[1024];
-  EMU_CALL(nccl::entry, (comm), writeLastError(comm, text, sizeof text));
+  EMU_CALL(entry, (comm), writeLastError(comm, text, sizeof text));
   return text;
 }
+
+}  // namespace emu::nccl

@@ -16,22 +16,19 @@ namespace emu::nccl {
 namespace {
 
 // Takes a communicator that never came to be out of the world again.
-void discard(const std::shared_ptr<CommState>& comm, ncclComm_t* out) {
+void discard(const Comm& comm, ncclComm_t* out) {
   if (take(comm.get()) != nullptr) comm->close();
   *out = nullptr;
 }
 
-ncclResult_t join(CommState& comm, const ncclUniqueId& id, int size, int rank, const CommState* parent, std::string* text) {
-  rendezvous::Refusal refusal;
+Failure join(CommState& comm, const ncclUniqueId& id, int size, int rank, const CommState* parent) {
+  Failure refusal;
   std::shared_ptr<SharedTeam> ranks = rendezvous::join(
       id, size, rank, comm.device, [&] { return comm.aborted() || (parent != nullptr && parent->aborted()); }, &refusal);
-  if (ranks == nullptr) {
-    *text = refusal.text;
-    return refusal.code;
-  }
+  if (ranks == nullptr) return refusal;
   comm.attach(std::move(ranks));
-  comm.finish(ncclSuccess, "");
-  return ncclSuccess;
+  comm.finish({});
+  return {};
 }
 
 // What every rank says at a split, and what the first rank of each new communicator adds.
@@ -57,7 +54,7 @@ std::vector<int> members(const std::vector<SplitRequest>& requests, int color) {
   return ranks;
 }
 
-ncclResult_t meetForSplit(CommState& parent, CommState* child, SplitRequest request, std::string* text) {
+Failure meetForSplit(CommState& parent, CommState* child, SplitRequest request) {
   SharedTeam& ranks = parent.ranks();
   const size_t size = static_cast<size_t>(ranks.size());
   std::vector<SplitRequest> requests(size);
@@ -68,71 +65,60 @@ ncclResult_t meetForSplit(CommState& parent, CommState* child, SplitRequest requ
   if (result == TeamResult::Ok) {
     if (child != nullptr) own = members(requests, request.color);
     if (!own.empty() && own.front() == ranks.rank()) {
-      const rendezvous::Refusal refusal = rendezvous::publish(&mine.id);
-      mine.code = static_cast<int32_t>(refusal.code);
+      mine.code = static_cast<int32_t>(rendezvous::publish(&mine.id).code);
     }
     result = ranks.exchange(Purpose::Split, &mine, replies.data(), sizeof mine, waitLimit());
   }
-  if (result != TeamResult::Ok) {
-    *text = ranks.explain();
-    return resultOf(result);
-  }
-  if (child == nullptr) return ncclSuccess;
+  if (result != TeamResult::Ok) return {resultOf(result), ranks.explain()};
+  if (child == nullptr) return {};
   const SplitReply& reply = replies[static_cast<size_t>(own.front())];
   if (reply.code != ncclSuccess) {
-    *text = "rank " + std::to_string(own.front()) + " could not provide shared memory for the new communicator";
-    return static_cast<ncclResult_t>(reply.code);
+    return {static_cast<ncclResult_t>(reply.code),
+            "rank " + std::to_string(own.front()) + " could not provide shared memory for the new communicator"};
   }
   const auto place = std::find(own.begin(), own.end(), ranks.rank()) - own.begin();
-  return join(*child, reply.id, static_cast<int>(own.size()), static_cast<int>(place), &parent, text);
+  return join(*child, reply.id, static_cast<int>(own.size()), static_cast<int>(place), &parent);
 }
 
 }  // namespace
 
-ncclResult_t makeCommunicator(ncclComm_t* out, const ncclUniqueId& id, int size, int rank, int device,
-                              const Config& config) {
+ncclResult_t makeCommunicator(ncclComm_t* out, const ncclUniqueId& id, int size, int rank, int device, bool blocking) {
   const cudaError_t sticky = device::sticky(device);
   if (sticky != cudaSuccess) {
     return fail(ncclUnhandledCudaError, "device %d has failed with %s", device, errorName(sticky));
   }
-  const std::shared_ptr<CommState> comm = create(device, config);
+  const Comm comm = create(device, blocking);
   *out = comm.get();
   calls::setRank(rank);
-  group::HostOperation hostOperation;
-  hostOperation.comm = comm;
-  hostOperation.body = [comm, id, size, rank, out](std::string* text) {
-    const ncclResult_t result = join(*comm, id, size, rank, nullptr, text);
-    if (result != ncclSuccess && comm->blocking) discard(comm, out);
-    return result;
+  const auto body = [comm, id, size, rank, out] {
+    Failure end = join(*comm, id, size, rank, nullptr);
+    if (end.code != ncclSuccess && comm->blocking) discard(comm, out);
+    return end;
   };
-  hostOperation.abandon = [comm, out] { discard(comm, out); };
-  return group::runHostOperation(std::move(hostOperation));
+  return group::runHostOperation({comm, body, [comm, out] { discard(comm, out); }});
 }
 
-ncclResult_t splitCommunicator(const std::shared_ptr<CommState>& parent, int color, int key, ncclComm_t* out,
-                               const Config& config) {
-  std::shared_ptr<CommState> child;
+ncclResult_t splitCommunicator(const Comm& parent, int color, int key, ncclComm_t* out, bool blocking) {
+  Comm child;
   *out = nullptr;
   if (color != NCCL_SPLIT_NOCOLOR) {
-    child = create(parent->device, config);
+    child = create(parent->device, blocking);
     *out = child.get();
   }
-  group::HostOperation hostOperation;
-  hostOperation.comm = parent;
-  hostOperation.body = [parent, child, color, key, out](std::string* text) {
-    const ncclResult_t result = meetForSplit(*parent, child.get(), SplitRequest{color, key}, text);
-    if (child == nullptr) return result;
-    if (result == ncclSuccess || !parent->blocking) {
-      child->finish(result, *text);
+  const auto body = [parent, child, color, key, out] {
+    Failure end = meetForSplit(*parent, child.get(), SplitRequest{color, key});
+    if (child == nullptr) return end;
+    if (end.code == ncclSuccess || !parent->blocking) {
+      child->finish(end);
     } else {
       discard(child, out);
     }
-    return result;
+    return end;
   };
-  hostOperation.abandon = [child, out] {
+  const auto abandon = [child, out] {
     if (child != nullptr) discard(child, out);
   };
-  return group::runHostOperation(std::move(hostOperation));
+  return group::runHostOperation({parent, body, abandon});
 }
 
 }  // namespace emu::nccl

@@ -9,9 +9,8 @@ namespace emu::nccl {
 
 // Meets the other ranks, at once or at the end of the group. *out is valid at once, and NULL again if a blocking one
 // fails.
-ncclResult_t makeCommunicator(ncclComm_t* out, const ncclUniqueId& id, int size, int rank, int device, const Config& config);
+ncclResult_t makeCommunicator(ncclComm_t* out, const ncclUniqueId& id, int size, int rank, int device, bool blocking);
 
-ncclResult_t splitCommunicator(const std::shared_ptr<CommState>& parent, int color, int key, ncclComm_t* out,
-                               const Config& config);
+ncclResult_t splitCommunicator(const Comm& parent, int color, int key, ncclComm_t* out, bool blocking);
 
 }  // namespace emu::nccl

@@ -52,8 +52,7 @@ class Exchange {
       return false;
     }
     Queues& queues = sending ? sends_ : receives_;
-    queues[operation.root].push_back(
-        {&operation, static_cast<unsigned char*>(const_cast<void*>(buffer)), bytes});
+    queues[operation.root].push_back({&operation, static_cast<unsigned char*>(const_cast<void*>(buffer)), bytes});
     return true;
   }
 

@@ -7,21 +7,9 @@ namespace emu::nccl {
 
 namespace {
 
-const char* nameOf(Kind kind) {
-  switch (kind) {
-    case Kind::AllGather: return "ncclAllGather";
-    case Kind::AllReduce: return "ncclAllReduce";
-    case Kind::AlltoAll: return "ncclAlltoAll";
-    case Kind::Broadcast: return "ncclBroadcast";
-    case Kind::Gather: return "ncclGather";
-    case Kind::Reduce: return "ncclReduce";
-    case Kind::ReduceScatter: return "ncclReduceScatter";
-    case Kind::Scatter: return "ncclScatter";
-    case Kind::Send: return "ncclSend";
-    case Kind::Recv: return "ncclRecv";
-  }
-  return "something unknown";
-}
+// In the order of Kind.
+constexpr const char* kNames[] = {"ncclAllGather", "ncclAllReduce", "ncclAlltoAll",      "ncclBroadcast", "ncclGather",
+                                  "ncclReduce",    "ncclReduceScatter", "ncclScatter", "ncclSend",      "ncclRecv"};
 
 bool rooted(Kind kind) {
   return kind == Kind::Broadcast || kind == Kind::Gather || kind == Kind::Reduce || kind == Kind::Scatter;
@@ -30,7 +18,7 @@ bool rooted(Kind kind) {
 }  // namespace
 
 std::string describe(const Operation& operation) {
-  std::string text = std::string(nameOf(operation.kind)) + "(";
+  std::string text = std::string(kNames[static_cast<size_t>(operation.kind)]) + "(";
   if (operation.reduces()) {
     text += std::to_string(operation.count) + " " + typeName(operation.type) + ", ";
     text += operation.reducer == Reducer::PreMulSum ? "premulsum" : reductionName(static_cast<ncclRedOp_t>(operation.reducer));

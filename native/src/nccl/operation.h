@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -12,7 +11,7 @@
 
 namespace emu::nccl {
 
-enum class Kind : uint32_t { AllGather = 1, AllReduce, AlltoAll, Broadcast, Gather, Reduce, ReduceScatter, Scatter, Send, Recv };
+enum class Kind { AllGather, AllReduce, AlltoAll, Broadcast, Gather, Reduce, ReduceScatter, Scatter, Send, Recv };
 
 struct Operation {
   Kind kind = Kind::AllGather;

@@ -1,14 +1,11 @@
 // Collectives, point to point, groups.
-#include <climits>
 
 #include "nccl/data_types.h"
 #include "nccl/entry.h"
 #include "nccl/operation.h"
 #include "nccl/state.h"
 
-using namespace emu;
-using nccl::Kind;
-using nccl::Operation;
+namespace emu::nccl {
 
 namespace {
 
@@ -25,39 +22,39 @@ Operation operation(Kind kind, const char* function, const void* send, void* rec
   return made;
 }
 
-ncclResult_t chooseReduction(nccl::CommState& comm, ncclRedOp_t reduction, Operation* operation) {
+ncclResult_t chooseReduction(CommState& comm, ncclRedOp_t reduction, Operation* operation) {
   if (static_cast<unsigned int>(reduction) < ncclNumOps) {
-    operation->reducer = static_cast<nccl::Reducer>(reduction);
+    operation->reducer = static_cast<Reducer>(reduction);
     return ncclSuccess;
   }
   const std::lock_guard<std::mutex> lock(comm.mutex);
   const auto found = comm.operators.find(static_cast<unsigned int>(reduction));
   if (found == comm.operators.end()) {
-    return nccl::fail(ncclInvalidArgument, "reduction operator %d does not exist in this communicator",
+    return fail(ncclInvalidArgument, "reduction operator %d does not exist in this communicator",
                       static_cast<int>(reduction));
   }
   if (found->second->type != operation->type) {
-    return nccl::fail(ncclInvalidArgument, "the reduction operator is for data type %d, the call has %d",
+    return fail(ncclInvalidArgument, "the reduction operator is for data type %d, the call has %d",
                       static_cast<int>(found->second->type), static_cast<int>(operation->type));
   }
-  operation->reducer = nccl::Reducer::PreMulSum;
+  operation->reducer = Reducer::PreMulSum;
   operation->factor = found->second;
   return ncclSuccess;
 }
 
 ncclResult_t run(ncclComm_t comm, cudaStream_t stream, Operation operation, const ncclRedOp_t* reduction = nullptr) {
-  nccl::Comm state;
-  EMU_TRY(nccl::usable(comm, &state));
+  Comm state;
+  EMU_TRY(usable(comm, &state));
   if (operation.root < 0 || operation.root >= state->size()) {
-    return nccl::fail(ncclInvalidArgument, "%s: rank %d does not exist, the communicator has %d", operation.function,
+    return fail(ncclInvalidArgument, "%s: rank %d does not exist, the communicator has %d", operation.function,
                       operation.root, state->size());
   }
-  if (!nccl::validType(operation.type)) {
-    return nccl::fail(ncclInvalidArgument, "%s: data type %d does not exist", operation.function,
+  if (!validType(operation.type)) {
+    return fail(ncclInvalidArgument, "%s: data type %d does not exist", operation.function,
                       static_cast<int>(operation.type));
   }
-  if (operation.count > SIZE_MAX / nccl::sizeOf(operation.type) / static_cast<size_t>(state->size())) {
-    return nccl::fail(ncclInvalidArgument, "%s: a count of %zu is more than memory holds", operation.function,
+  if (operation.count > SIZE_MAX / sizeOf(operation.type) / static_cast<size_t>(state->size())) {
+    return fail(ncclInvalidArgument, "%s: a count of %zu is more than memory holds", operation.function,
                       operation.count);
   }
   if (reduction != nullptr) {
@@ -65,76 +62,78 @@ ncclResult_t run(ncclComm_t comm, cudaStream_t stream, Operation operation, cons
   }
   // An empty collective is none; an empty message still has two ends.
   if (operation.count == 0 && !operation.pointToPoint()) return ncclSuccess;
-  return nccl::group::add(state, stream, operation);
+  return group::add(state, stream, operation);
 }
 
 }  // namespace
 
 EMU_API ncclResult_t ncclAllGather(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
                                    ncclComm_t comm, cudaStream_t stream) {
-  return EMU_CALL(nccl::groupedEntry, (sendbuff, recvbuff, count, datatype, comm, stream),
+  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, comm, stream),
                   run(comm, stream, operation(Kind::AllGather, call.name, sendbuff, recvbuff, count, datatype)));
 }
 
 EMU_API ncclResult_t ncclAllReduce(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
                                    ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
-  return EMU_CALL(nccl::groupedEntry, (sendbuff, recvbuff, count, datatype, op, comm, stream),
+  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, op, comm, stream),
                   run(comm, stream, operation(Kind::AllReduce, call.name, sendbuff, recvbuff, count, datatype), &op));
 }
 
 EMU_API ncclResult_t ncclAlltoAll(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
                                   ncclComm_t comm, cudaStream_t stream) {
-  return EMU_CALL(nccl::groupedEntry, (sendbuff, recvbuff, count, datatype, comm, stream),
+  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, comm, stream),
                   run(comm, stream, operation(Kind::AlltoAll, call.name, sendbuff, recvbuff, count, datatype)));
 }
 
 EMU_API ncclResult_t ncclBcast(void* recvbuff, size_t count, ncclDataType_t datatype, int root, ncclComm_t comm,
                                cudaStream_t stream) {
   const void* const sendbuff = recvbuff;
-  return EMU_CALL(nccl::groupedEntry, (sendbuff, recvbuff, count, datatype, root, comm, stream),
+  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, root, comm, stream),
                   run(comm, stream, operation(Kind::Broadcast, call.name, sendbuff, recvbuff, count, datatype, root)));
 }
 
 EMU_API ncclResult_t ncclBroadcast(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
                                    int root, ncclComm_t comm, cudaStream_t stream) {
-  return EMU_CALL(nccl::groupedEntry, (sendbuff, recvbuff, count, datatype, root, comm, stream),
+  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, root, comm, stream),
                   run(comm, stream, operation(Kind::Broadcast, call.name, sendbuff, recvbuff, count, datatype, root)));
 }
 
 EMU_API ncclResult_t ncclGather(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, int root,
                                 ncclComm_t comm, cudaStream_t stream) {
-  return EMU_CALL(nccl::groupedEntry, (sendbuff, recvbuff, count, datatype, root, comm, stream),
+  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, root, comm, stream),
                   run(comm, stream, operation(Kind::Gather, call.name, sendbuff, recvbuff, count, datatype, root)));
 }
 
 EMU_API ncclResult_t ncclReduce(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
                                 ncclRedOp_t op, int root, ncclComm_t comm, cudaStream_t stream) {
-  return EMU_CALL(nccl::groupedEntry, (sendbuff, recvbuff, count, datatype, op, root, comm, stream),
+  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, op, root, comm, stream),
                   run(comm, stream, operation(Kind::Reduce, call.name, sendbuff, recvbuff, count, datatype, root), &op));
 }
 
 EMU_API ncclResult_t ncclReduceScatter(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
                                        ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
-  return EMU_CALL(nccl::groupedEntry, (sendbuff, recvbuff, count, datatype, op, comm, stream),
+  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, op, comm, stream),
                   run(comm, stream, operation(Kind::ReduceScatter, call.name, sendbuff, recvbuff, count, datatype), &op));
 }
 
 EMU_API ncclResult_t ncclScatter(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, int root,
                                  ncclComm_t comm, cudaStream_t stream) {
-  return EMU_CALL(nccl::groupedEntry, (sendbuff, recvbuff, count, datatype, root, comm, stream),
+  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, root, comm, stream),
                   run(comm, stream, operation(Kind::Scatter, call.name, sendbuff, recvbuff, count, datatype, root)));
 }
 
 EMU_API ncclResult_t ncclSend(const void* sendbuff, size_t count, ncclDataType_t datatype, int peer, ncclComm_t comm,
                               cudaStream_t stream) {
   void* const recvbuff = nullptr;
-  return EMU_CALL(nccl::groupedEntry, (sendbuff, recvbuff, count, datatype, peer, comm, stream),
+  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, peer, comm, stream),
                   run(comm, stream, operation(Kind::Send, call.name, sendbuff, recvbuff, count, datatype, peer)));
 }
 
 EMU_API ncclResult_t ncclRecv(void* recvbuff, size_t count, ncclDataType_t datatype, int peer, ncclComm_t comm,
                               cudaStream_t stream) {
   const void* const sendbuff = nullptr;
-  return EMU_CALL(nccl::groupedEntry, (sendbuff, recvbuff, count, datatype, peer, comm, stream),
+  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, peer, comm, stream),
                   run(comm, stream, operation(Kind::Recv, call.name, sendbuff, recvbuff, count, datatype, peer)));
 }
+
+}  // namespace emu::nccl

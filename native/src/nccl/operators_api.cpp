@@ -5,27 +5,27 @@
 #include "nccl/entry.h"
 #include "nccl/state.h"
 
-using namespace emu;
+namespace emu::nccl {
 
 namespace {
 
 ncclResult_t createPreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t type, ncclScalarResidence_t residence,
                              ncclComm_t comm) {
-  nccl::Comm state;
-  EMU_TRY(nccl::usable(comm, &state));
-  if (!given(op) || scalar == nullptr) return nccl::fail(ncclInvalidArgument, "op or scalar is NULL");
-  if (!nccl::validType(type)) return nccl::fail(ncclInvalidArgument, "data type %d does not exist", static_cast<int>(type));
+  Comm state;
+  EMU_TRY(usable(comm, &state));
+  if (!given(op) || scalar == nullptr) return fail(ncclInvalidArgument, "op or scalar is NULL");
+  if (!validType(type)) return fail(ncclInvalidArgument, "data type %d does not exist", static_cast<int>(type));
   if (residence != ncclScalarDevice && residence != ncclScalarHostImmediate) {
-    return nccl::fail(ncclInvalidArgument, "scalar residence %d does not exist", static_cast<int>(residence));
+    return fail(ncclInvalidArgument, "scalar residence %d does not exist", static_cast<int>(residence));
   }
-  auto made = std::make_shared<nccl::PreMulSum>();
+  auto made = std::make_shared<PreMulSum>();
   made->type = type;
   made->onDevice = residence == ncclScalarDevice;
   if (made->onDevice) {
     made->device = scalar;
   } else {
-    if (!readable(scalar, nccl::sizeOf(type))) return nccl::fail(ncclInvalidArgument, "scalar cannot be read");
-    memcpy(made->immediate, scalar, nccl::sizeOf(type));
+    if (!readable(scalar, sizeOf(type))) return fail(ncclInvalidArgument, "scalar cannot be read");
+    memcpy(made->immediate, scalar, sizeOf(type));
   }
   const std::lock_guard<std::mutex> lock(state->mutex);
   const unsigned int handle = state->nextOperator++;
@@ -35,14 +35,14 @@ ncclResult_t createPreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t type,
 }
 
 ncclResult_t destroyOperator(ncclRedOp_t op, ncclComm_t comm) {
-  nccl::Comm state;
-  EMU_TRY(nccl::ready(comm, &state));
+  Comm state;
+  EMU_TRY(ready(comm, &state));
   if (static_cast<unsigned int>(op) < ncclNumOps) {
-    return nccl::fail(ncclInvalidArgument, "reduction operator %d is built in", static_cast<int>(op));
+    return fail(ncclInvalidArgument, "reduction operator %d is built in", static_cast<int>(op));
   }
   const std::lock_guard<std::mutex> lock(state->mutex);
   if (state->operators.erase(static_cast<unsigned int>(op)) == 0) {
-    return nccl::fail(ncclInvalidArgument, "reduction operator %d does not exist in this communicator", static_cast<int>(op));
+    return fail(ncclInvalidArgument, "reduction operator %d does not exist in this communicator", static_cast<int>(op));
   }
   return ncclSuccess;
 }
@@ -51,10 +51,12 @@ ncclResult_t destroyOperator(ncclRedOp_t op, ncclComm_t comm) {
 
 EMU_API ncclResult_t ncclRedOpCreatePreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t datatype,
                                               ncclScalarResidence_t residence, ncclComm_t comm) {
-  return EMU_CALL(nccl::entry, (op, scalar, datatype, residence, comm),
+  return EMU_CALL(entry, (op, scalar, datatype, residence, comm),
                   createPreMulSum(op, scalar, datatype, residence, comm));
 }
 
 EMU_API ncclResult_t ncclRedOpDestroy(ncclRedOp_t op, ncclComm_t comm) {
-  return EMU_CALL(nccl::entry, (op, comm), destroyOperator(op, comm));
+  return EMU_CALL(entry, (op, comm), destroyOperator(op, comm));
 }
+
+}  // namespace emu::nccl

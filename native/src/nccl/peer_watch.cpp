@@ -12,8 +12,7 @@ constexpr int kProcessesPerLook = 4;
 bool PeerWatch::gone(const std::function<bool(int)>& missing, std::string* why) {
   for (int rank = 0; rank < size_; ++rank) {
     if (rank == self_ || !missing(rank)) continue;
-    const auto presence =
-        static_cast<arena::Presence>(control_.ranks[rank].presence.load(std::memory_order_acquire));
+    const arena::Presence presence = control_.ranks[rank].presence.load(std::memory_order_acquire);
     if (presence == arena::Presence::Left || presence == arena::Presence::Aborted) {
       // What it did before it went may have come in between.
       if (!missing(rank)) continue;
@@ -31,9 +30,7 @@ bool PeerWatch::gone(const std::function<bool(int)>& missing, std::string* why) 
     const int rank = next_;
     next_ = (next_ + 1) % size_;
     const arena::RankState& state = control_.ranks[rank];
-    if (rank == self_ || state.presence.load(std::memory_order_acquire) < static_cast<uint32_t>(arena::Presence::Present)) {
-      continue;
-    }
+    if (rank == self_ || state.presence.load(std::memory_order_acquire) < arena::Presence::Present) continue;
     if (state.process == here || !missing(rank)) continue;
     ++looks;
     if (!exists(state.process) && missing(rank)) {

@@ -1,5 +1,6 @@
 #include "nccl/rendezvous.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <map>
@@ -7,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/never_destroyed.h"
 #include "base/options.h"
 #include "nccl/peer_watch.h"
 #include "nccl/shared_memory.h"
@@ -45,10 +47,7 @@ struct Publications {
 // 1024.
 constexpr size_t kMostUnused = 512;
 
-Publications& publications() {
-  static Publications* const instance = new Publications;
-  return *instance;
-}
+Publications& publications() { return neverDestroyed<Publications>(); }
 
 Nonce nonceOf(const unsigned char* bytes) {
   Nonce nonce;
@@ -56,9 +55,7 @@ Nonce nonceOf(const unsigned char* bytes) {
   return nonce;
 }
 
-Gathering gathering(const Control& control) {
-  return static_cast<Gathering>(control.gathering.load(std::memory_order_acquire));
-}
+Gathering gathering(const Control& control) { return control.gathering.load(std::memory_order_acquire); }
 
 // Ids whose ranks have met, or failed to, in other processes.
 void sweep(Publications& known) {
@@ -69,10 +66,9 @@ void sweep(Publications& known) {
 }
 
 bool isUnused(Control& control) {
-  for (const arena::RankState& state : control.ranks) {
-    if (state.presence.load(std::memory_order_acquire) != static_cast<uint32_t>(Presence::Absent)) return false;
-  }
-  return true;
+  return std::all_of(std::begin(control.ranks), std::end(control.ranks), [](const arena::RankState& state) {
+    return state.presence.load(std::memory_order_acquire) == Presence::Absent;
+  });
 }
 
 // Makes room for a further id in the place of the oldest one to which nobody has come.
@@ -135,9 +131,7 @@ class Arrival {
   // Ends the gathering for everyone, unless all are there already.
   Refusal refuse(ncclResult_t code, const std::string& text) {
     arena::recordFailure(control_.refusal, rank_, code, text.c_str());
-    uint32_t open = static_cast<uint32_t>(Gathering::Open);
-    control_.gathering.compare_exchange_strong(open, static_cast<uint32_t>(Gathering::Failed), std::memory_order_acq_rel);
-    control_.changed.notifyAll();
+    close(Gathering::Failed);
     return {code, text};
   }
 
@@ -153,28 +147,22 @@ class Arrival {
       return false;
     }
     arena::RankState& state = control_.ranks[rank_];
-    uint32_t absent = static_cast<uint32_t>(Presence::Absent);
-    if (!state.presence.compare_exchange_strong(absent, static_cast<uint32_t>(Presence::Coming),
-                                               std::memory_order_acq_rel)) {
+    Presence absent = Presence::Absent;
+    if (!state.presence.compare_exchange_strong(absent, Presence::Coming, std::memory_order_acq_rel)) {
       *refusal = refuse(ncclInvalidUsage, "rank " + std::to_string(rank_) + " came twice");
       return false;
     }
     state.device = options::machineDevice(device);
     state.host = options::hostOf(state.device);
     state.process = self();
-    state.presence.store(static_cast<uint32_t>(Presence::Present), std::memory_order_release);
-    if (control_.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
-      uint32_t open = static_cast<uint32_t>(Gathering::Open);
-      control_.gathering.compare_exchange_strong(open, static_cast<uint32_t>(Gathering::Complete),
-                                                 std::memory_order_acq_rel);
-      control_.changed.notifyAll();
-    }
+    state.presence.store(Presence::Present, std::memory_order_release);
+    if (control_.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) close(Gathering::Complete);
     return true;
   }
 
   bool meet(const std::function<bool()>& cancelled, Refusal* refusal) {
     const auto missing = [&](int rank) {
-      return control_.ranks[rank].presence.load(std::memory_order_acquire) < static_cast<uint32_t>(Presence::Present);
+      return control_.ranks[rank].presence.load(std::memory_order_acquire) < Presence::Present;
     };
     // Also a rank that has come already is waited for: without it the others cannot begin.
     const auto any = [](int) { return true; };
@@ -232,6 +220,13 @@ class Arrival {
   }
 
  private:
+  // The gathering is over, unless it was already.
+  void close(Gathering how) {
+    Gathering open = Gathering::Open;
+    control_.gathering.compare_exchange_strong(open, how, std::memory_order_acq_rel);
+    control_.changed.notifyAll();
+  }
+
   Control& control_;
   const int size_;
   const int rank_;

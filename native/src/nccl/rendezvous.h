@@ -3,17 +3,14 @@
 
 #include <functional>
 #include <memory>
-#include <string>
 
 #include "abi/nccl.h"
+#include "nccl/errors.h"
 #include "nccl/shared_team.h"
 
 namespace emu::rendezvous {
 
-struct Refusal {
-  ncclResult_t code = ncclSuccess;
-  std::string text;
-};
+using Refusal = nccl::Failure;
 
 // Makes an arena and an id that leads to it. The process keeps the arena open until the ranks have come together or
 // failed to.

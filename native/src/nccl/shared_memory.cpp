@@ -12,6 +12,8 @@
 #include <mutex>
 #include <utility>
 
+#include "base/never_destroyed.h"
+
 namespace emu {
 
 namespace {
@@ -26,13 +28,9 @@ struct Mappings {
   std::map<MappingKey, std::weak_ptr<Segment>> live;
 };
 
-// Never destroyed: segments may end after the statics of this library.
-Mappings& mappings() {
-  static Mappings* const instance = new Mappings;
-  return *instance;
-}
+Mappings& mappings() { return neverDestroyed<Mappings>(); }
 
-std::string systemError(const char* call) { return std::string(call) + ": " + strerror(errno); }
+std::string systemError(const char* what) { return std::string(what) + ": " + strerror(errno); }
 
 bool inodeOf(int fd, uint64_t* inode) {
   struct stat status;
@@ -43,29 +41,11 @@ bool inodeOf(int fd, uint64_t* inode) {
 
 }  // namespace
 
-File& File::operator=(File&& other) noexcept {
-  if (this != &other) {
-    reset();
-    fd_ = other.release();
-  }
-  return *this;
-}
-
-void File::reset() {
-  if (fd_ >= 0) close(fd_);
-  fd_ = -1;
-}
-
-int File::release() {
-  const int fd = fd_;
-  fd_ = -1;
-  return fd;
-}
-
-Segment::~Segment() {
-  if (data_ != nullptr) munmap(data_, bytes_ == 0 ? 1 : bytes_);
+File::~File() {
   if (fd_ >= 0) close(fd_);
 }
+
+Segment::~Segment() { munmap(data_, bytes_ == 0 ? 1 : bytes_); }
 
 File SharedMemory::create(size_t bytes, std::string* why) {
   File file(memfd_create(kName, MFD_CLOEXEC));
@@ -93,7 +73,7 @@ File SharedMemory::open(const MemoryAddress& address, std::string* why) {
   char target[64];
   const ssize_t length = readlink(path, target, sizeof target - 1);
   if (length < 0) {
-    *why = std::string(path) + ": " + strerror(errno);
+    *why = systemError(path);
     return File();
   }
   target[length] = 0;
@@ -104,7 +84,7 @@ File SharedMemory::open(const MemoryAddress& address, std::string* why) {
   }
   File file(::open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK));
   if (!file) {
-    *why = std::string(path) + ": " + strerror(errno);
+    *why = systemError(path);
     return file;
   }
   uint64_t inode = 0;
@@ -131,7 +111,7 @@ std::shared_ptr<Segment> SharedMemory::map(const File& file, size_t bytes, std::
     known.live.erase(MappingKey(inode, bytes));
     return nullptr;
   }
-  std::shared_ptr<Segment> segment(new Segment(static_cast<unsigned char*>(data), bytes, -1));
+  std::shared_ptr<Segment> segment(new Segment(static_cast<unsigned char*>(data), bytes));
   entry = segment;
   for (auto it = known.live.begin(); it != known.live.end();) {
     it = it->second.expired() ? known.live.erase(it) : std::next(it);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "nccl/process.h"
 #include "nccl/team.h"
@@ -16,15 +17,16 @@ class File {
  public:
   File() = default;
   explicit File(int fd) : fd_(fd) {}
-  File(File&& other) noexcept : fd_(other.release()) {}
-  File& operator=(File&& other) noexcept;
-  ~File() { reset(); }
+  File(File&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  File& operator=(File other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~File();
   int fd() const { return fd_; }
   explicit operator bool() const { return fd_ >= 0; }
-  void reset();
 
  private:
-  int release();
   int fd_ = -1;
 };
 

@@ -1,6 +1,7 @@
 #include "nccl/shared_team.h"
 
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "nccl/peer_watch.h"
@@ -14,16 +15,11 @@ constexpr uint64_t kLookInterval = 100'000'000;
 
 thread_local std::string lastEnd;
 
-const char* nameOf(uint32_t purpose) {
-  switch (static_cast<Purpose>(purpose)) {
-    case Purpose::Barrier: return "a barrier";
-    case Purpose::AllGather: return "an all-gather";
-    case Purpose::ShareSegments: return "sharing memory";
-    case Purpose::Split: return "ncclCommSplit";
-    case Purpose::RegisterWindow: return "ncclCommWindowRegister";
-  }
-  return "something unknown";
-}
+// In the order of Purpose, after what is none.
+constexpr const char* kPurposes[] = {"something unknown", "a barrier", "an all-gather", "sharing memory", "ncclCommSplit",
+                                     "ncclCommWindowRegister"};
+
+const char* nameOf(uint32_t purpose) { return kPurposes[purpose < std::size(kPurposes) ? purpose : 0]; }
 
 }  // namespace
 
@@ -178,7 +174,7 @@ TeamResult SharedTeam::shareSegments(size_t bytes, std::vector<std::shared_ptr<S
 bool SharedTeam::alive(int rank) const {
   if (rank < 0 || rank >= size_) return false;
   const arena::RankState& state = control_.ranks[rank];
-  if (static_cast<arena::Presence>(state.presence.load(std::memory_order_acquire)) == arena::Presence::Aborted) return false;
+  if (state.presence.load(std::memory_order_acquire) == arena::Presence::Aborted) return false;
   if (state.process == self()) return true;
   Look& look = looks_[rank];
   if (look.dead.load(std::memory_order_relaxed)) return false;
@@ -207,12 +203,12 @@ void SharedTeam::abort() {
 void SharedTeam::leave() { depart(arena::Presence::Left); }
 
 void SharedTeam::depart(arena::Presence how) {
-  uint32_t present = static_cast<uint32_t>(arena::Presence::Present);
-  if (state().presence.compare_exchange_strong(present, static_cast<uint32_t>(how), std::memory_order_acq_rel)) ringAll();
+  arena::Presence present = arena::Presence::Present;
+  if (state().presence.compare_exchange_strong(present, how, std::memory_order_acq_rel)) wakeAll();
 }
 
 void SharedTeam::fail(ncclResult_t code, const std::string& text) {
-  if (arena::recordFailure(control_.failure, rank_, code, text.c_str())) ringAll();
+  if (arena::recordFailure(control_.failure, rank_, code, text.c_str())) wakeAll();
 }
 
 void SharedTeam::failure(int* rank, ncclResult_t* code, std::string* text) {
@@ -221,8 +217,8 @@ void SharedTeam::failure(int* rank, ncclResult_t* code, std::string* text) {
   *text = words;
 }
 
-void SharedTeam::failCrossed(const std::string& text) {
-  control_.crossed.store(1, std::memory_order_release);
+void SharedTeam::failMismatched(const std::string& text) {
+  control_.mismatched.store(1, std::memory_order_release);
   fail(ncclInvalidUsage, text);
 }
 
@@ -234,22 +230,17 @@ std::string SharedTeam::failureText() {
   return "rank " + std::to_string(rank) + " failed: " + text;
 }
 
-void SharedTeam::ringAll() {
+void SharedTeam::wakeAll() {
   control_.host.changed.notifyAll();
   control_.device.changed.notifyAll();
   for (int rank = 0; rank < size_; ++rank) control_.ranks[rank].messages.notifyAll();
 }
 
 ncclResult_t resultOf(TeamResult result) {
-  switch (result) {
-    case TeamResult::Ok: return ncclSuccess;
-    case TeamResult::Timeout: return ncclTimeout;
-    case TeamResult::Broken: return ncclSystemError;
-    case TeamResult::PeerDied: return ncclRemoteError;
-    case TeamResult::Aborted: return ncclInvalidUsage;
-    case TeamResult::Mismatch: return ncclInvalidUsage;
-  }
-  return ncclInternalError;
+  // In the order of TeamResult.
+  constexpr ncclResult_t kResults[] = {ncclSuccess,     ncclTimeout,      ncclSystemError,
+                                       ncclRemoteError, ncclInvalidUsage, ncclInvalidUsage};
+  return kResults[static_cast<size_t>(result)];
 }
 
 }  // namespace emu

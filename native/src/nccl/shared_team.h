@@ -46,8 +46,8 @@ class SharedTeam final : public Team {
   void failure(int* rank, ncclResult_t* code, std::string* text);
   std::string failureText() override;
   // Likewise, because the ranks called different operations: a failure of them all.
-  void failCrossed(const std::string& text);
-  bool crossed() const { return control_.crossed.load(std::memory_order_acquire) != 0 && failed(); }
+  void failMismatched(const std::string& text);
+  bool mismatched() const { return control_.mismatched.load(std::memory_order_acquire) != 0 && failed(); }
 
   std::vector<int> hosts() const;  // of every rank
 
@@ -58,7 +58,7 @@ class SharedTeam final : public Team {
  private:
   TeamResult ended(TeamResult result, const std::string& why);
   void depart(arena::Presence how);
-  void ringAll();
+  void wakeAll();
 
   const std::shared_ptr<Segment> memory_;
   arena::Control& control_;

@@ -1,14 +1,14 @@
 #include "nccl/state.h"
 
 #include <system_error>
-#include <unordered_map>
 #include <utility>
 
 #include "base/calls.h"
+#include "base/live_objects.h"
+#include "base/never_destroyed.h"
 #include "base/object_counts.h"
 #include "base/thread.h"
 #include "base/try.h"
-#include "nccl/errors.h"
 #include "nccl/call_sequence.h"
 #include "nccl/delayed_free.h"
 
@@ -16,29 +16,19 @@ namespace emu {
 
 namespace {
 
-constexpr uint64_t kCommMagic = 0x636f6d6d6e63346a;
-
-struct Registry {
-  std::mutex mutex;
-  std::unordered_map<ncclComm_t, std::shared_ptr<nccl::CommState>> live;
-};
-
-// Never destroyed: communicators may be used while the process ends.
-Registry& registry() {
-  static Registry* const instance = new Registry;
-  return *instance;
-}
+using Communicators = LiveObjects<ncclComm_t, nccl::CommState>;
+Communicators& live() { return neverDestroyed<Communicators>(); }
 
 }  // namespace
 
 ncclComm* communicator(ncclComm_t comm) {
-  const std::shared_ptr<nccl::CommState> state = nccl::find(comm);
+  const nccl::Comm state = nccl::find(comm);
   if (state == nullptr || state->stage.load(std::memory_order_acquire) == nccl::Stage::Starting) return nullptr;
   return state.get();
 }
 
 ncclWindow_vidmem* window(ncclComm_t comm, ncclWindow_t window) {
-  const std::shared_ptr<nccl::CommState> state = nccl::find(comm);
+  const nccl::Comm state = nccl::find(comm);
   if (state == nullptr) return nullptr;
   const std::lock_guard<std::mutex> lock(state->mutex);
   const auto found = state->windows.find(window);
@@ -46,20 +36,19 @@ ncclWindow_vidmem* window(ncclComm_t comm, ncclWindow_t window) {
 }
 
 std::string noteCollective(ncclComm_t comm, const std::string& operation) {
-  const std::shared_ptr<nccl::CommState> state = nccl::find(comm);
+  const nccl::Comm state = nccl::find(comm);
   if (state == nullptr || state->stage.load(std::memory_order_acquire) == nccl::Stage::Starting) return "";
   state->noteCollective(operation);
   std::string text = state->callsDiffer();
-  if (!text.empty()) state->ranks().failCrossed(text);
+  if (!text.empty()) state->ranks().failMismatched(text);
   return text;
 }
 
 namespace nccl {
 
-CommState::CommState(int deviceOrdinal, const Config& configuration) : ncclComm{}, config(configuration) {
-  magic = kCommMagic;
-  device = deviceOrdinal;
-  blocking = configuration.blocking;
+CommState::CommState(int ordinal, bool blocks) : ncclComm{} {
+  device = ordinal;
+  blocking = blocks;
 }
 
 CommState::~CommState() { joinBackground(); }
@@ -84,7 +73,7 @@ ncclResult_t CommState::asyncError() {
     ncclResult_t code = ncclRemoteError;
     std::string text;
     ranks_->failure(&rank, &code, &text);
-    const bool own = rank == ranks_->rank() || ranks_->crossed();
+    const bool own = rank == ranks_->rank() || ranks_->mismatched();
     failAsync(own ? code : ncclRemoteError, ranks_->failureText());
     const std::lock_guard<std::mutex> lock(asyncMutex_);
     return async_;
@@ -97,16 +86,12 @@ std::string CommState::asyncText() {
   return asyncText_;
 }
 
-void CommState::begin() {
-  const std::lock_guard<std::mutex> lock(asyncMutex_);
-  async_ = ncclInProgress;
-  asyncText_.clear();
-}
+void CommState::begin() { finish({ncclInProgress, ""}); }
 
-void CommState::finish(ncclResult_t result, const std::string& text) {
+void CommState::finish(const Failure& end) {
   const std::lock_guard<std::mutex> lock(asyncMutex_);
-  async_ = result;
-  asyncText_ = result == ncclSuccess ? "" : text;
+  async_ = end.code;
+  asyncText_ = end.text;
 }
 
 void CommState::failAsync(ncclResult_t result, const std::string& text) {
@@ -127,18 +112,16 @@ std::string CommState::callsDiffer() {
   return callsDiffer_;
 }
 
-void CommState::runInBackground(std::function<ncclResult_t(std::string*)> body) {
+void CommState::runInBackground(std::function<Failure()> body) {
   joinBackground();
   begin();
   try {
     background_ = std::thread([this, body = std::move(body)] {
       thread::setDevice(device);
-      std::string text;
-      const ncclResult_t result = body(&text);
-      finish(result, text);
+      finish(body());
     });
   } catch (const std::system_error& error) {
-    finish(ncclSystemError, std::string("no thread for a non-blocking communicator: ") + error.what());
+    finish({ncclSystemError, std::string("no thread for a non-blocking communicator: ") + error.what()});
   }
 }
 
@@ -164,51 +147,37 @@ void CommState::close() {
   if (stage.load(std::memory_order_acquire) != Stage::Starting) ranks_->leave();
 }
 
-std::shared_ptr<CommState> create(int device, const Config& config) {
-  auto state = std::allocate_shared<CommState>(DelayedFreeAllocator<CommState>(), device, config);
-  Registry& known = registry();
-  const std::lock_guard<std::mutex> lock(known.mutex);
-  known.live.emplace(state.get(), state);
+Comm create(int device, bool blocking) {
+  auto state = std::allocate_shared<CommState>(DelayedFreeAllocator<CommState>(), device, blocking);
+  live().add(state.get(), state);
   objects::communicators.add(device, 1);
   return state;
 }
 
-std::shared_ptr<CommState> find(ncclComm_t comm) {
-  Registry& known = registry();
-  const std::lock_guard<std::mutex> lock(known.mutex);
-  const auto found = known.live.find(comm);
-  return found == known.live.end() ? nullptr : found->second;
-}
+Comm find(ncclComm_t comm) { return live().find(comm); }
 
-std::shared_ptr<CommState> take(ncclComm_t comm) {
-  Registry& known = registry();
-  const std::lock_guard<std::mutex> lock(known.mutex);
-  const auto found = known.live.find(comm);
-  if (found == known.live.end()) return nullptr;
-  std::shared_ptr<CommState> state = std::move(found->second);
-  known.live.erase(found);
-  objects::communicators.add(state->device, -1);
+Comm take(ncclComm_t comm) {
+  Comm state = live().take(comm);
+  if (state != nullptr) objects::communicators.add(state->device, -1);
   return state;
 }
 
-std::shared_ptr<CommState> ownerOf(ncclWindow_t window) {
-  std::vector<std::shared_ptr<CommState>> all;
-  {
-    Registry& known = registry();
-    const std::lock_guard<std::mutex> lock(known.mutex);
-    for (const auto& entry : known.live) all.push_back(entry.second);
-  }
-  for (const std::shared_ptr<CommState>& comm : all) {
+Comm ownerOf(ncclWindow_t window) {
+  for (const Comm& comm : live().all()) {
     const std::lock_guard<std::mutex> lock(comm->mutex);
     if (comm->windows.count(window) != 0) return comm;
   }
   return nullptr;
 }
 
+ncclResult_t notLive(ncclComm_t comm) {
+  return fail(ncclInvalidArgument, "comm %p is not a live communicator", static_cast<void*>(comm));
+}
+
 ncclResult_t ready(ncclComm_t comm, Comm* out) {
   if (comm == nullptr) return fail(ncclInvalidArgument, "comm is NULL");
   const Comm state = find(comm);
-  if (state == nullptr) return fail(ncclInvalidArgument, "comm %p is not a live communicator", static_cast<void*>(comm));
+  if (state == nullptr) return notLive(comm);
   const bool started = state->stage.load(std::memory_order_acquire) != Stage::Starting;
   if (started) calls::setRank(state->rank());
   const ncclResult_t async = state->asyncError();

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "nccl/communicator.h"
-#include "nccl/config.h"
+#include "nccl/errors.h"
 #include "nccl/reduction.h"
 #include "nccl/shared_team.h"
 #include "nccl/call_order.h"
@@ -32,7 +32,7 @@ enum class Stage { Starting, Ready, Finalized, Suspended };
 
 class CommState final : public ncclComm, public std::enable_shared_from_this<CommState> {
  public:
-  CommState(int device, const Config& config);
+  CommState(int device, bool blocking);
   ~CommState();
 
   // Gives the communicator its ranks; from now on it can be used.
@@ -44,11 +44,11 @@ class CommState final : public ncclComm, public std::enable_shared_from_this<Com
   ncclResult_t asyncError();
   std::string asyncText();
   void begin();  // something goes on in the background: ncclInProgress
-  void finish(ncclResult_t result, const std::string& text);
+  void finish(const Failure& end);
   void failAsync(ncclResult_t result, const std::string& text);  // the first failure stays
 
   // Runs `body` on a thread of its own that close() waits for, between begin() and finish().
-  void runInBackground(std::function<ncclResult_t(std::string*)> body);
+  void runInBackground(std::function<Failure()> body);
   void joinBackground();
 
   // ---- end of life ----
@@ -59,7 +59,6 @@ class CommState final : public ncclComm, public std::enable_shared_from_this<Com
   void close();
 
   std::atomic<Stage> stage{Stage::Starting};
-  const Config config;
   CallOrder order;
   std::mutex issue;  // held while work is put on a stream
   // Notes a collective operation in the order of the calls. What follows a difference between the ranks is reported by
@@ -90,7 +89,7 @@ using Comm = std::shared_ptr<CommState>;
 
 // ---- registry ----
 
-Comm create(int device, const Config& config);
+Comm create(int device, bool blocking);
 Comm find(ncclComm_t comm);  // NULL unless live
 // Takes the communicator out: only one caller gets it.
 Comm take(ncclComm_t comm);
@@ -98,6 +97,8 @@ Comm take(ncclComm_t comm);
 // The live communicator that the live window belongs to; NULL if there is none.
 Comm ownerOf(ncclWindow_t window);
 
+// What a call answers to a pointer that is no live communicator.
+ncclResult_t notLive(ncclComm_t comm);
 // The communicator if it is live, initialised and without error; otherwise what the call must answer.
 ncclResult_t ready(ncclComm_t comm, Comm* out);
 // Likewise, and it takes operations.

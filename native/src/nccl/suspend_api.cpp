@@ -2,35 +2,34 @@
 #include "nccl/entry.h"
 #include "nccl/state.h"
 
-using namespace emu;
-using nccl::Stage;
+namespace emu::nccl {
 
 namespace {
 
 ncclResult_t suspend(ncclComm_t comm, int flags) {
-  nccl::Comm state;
-  EMU_TRY(nccl::usable(comm, &state));
-  if (flags != NCCL_SUSPEND_MEM) return nccl::fail(ncclInvalidArgument, "suspend flags 0x%x", static_cast<unsigned>(flags));
+  Comm state;
+  EMU_TRY(usable(comm, &state));
+  if (flags != NCCL_SUSPEND_MEM) return fail(ncclInvalidArgument, "suspend flags 0x%x", static_cast<unsigned>(flags));
   state->order.waitForAll();
   state->stage.store(Stage::Suspended);
   return ncclSuccess;
 }
 
 ncclResult_t resume(ncclComm_t comm) {
-  nccl::Comm state;
-  EMU_TRY(nccl::ready(comm, &state));
+  Comm state;
+  EMU_TRY(ready(comm, &state));
   Stage suspended = Stage::Suspended;
   if (state->stage.compare_exchange_strong(suspended, Stage::Ready)) return ncclSuccess;
-  return nccl::fail(ncclInvalidUsage, "the communicator is not suspended");
+  return fail(ncclInvalidUsage, "the communicator is not suspended");
 }
 
 // An emulated communicator has no device memory of its own.
 ncclResult_t memoryStatistic(ncclComm_t comm, ncclCommMemStat_t statistic, uint64_t* out) {
-  nccl::Comm state;
-  EMU_TRY(nccl::ready(comm, &state));
-  if (!given(out)) return nccl::fail(ncclInvalidArgument, "value is NULL");
+  Comm state;
+  EMU_TRY(ready(comm, &state));
+  if (!given(out)) return fail(ncclInvalidArgument, "value is NULL");
   if (static_cast<unsigned int>(statistic) > ncclStatGpuMemTotal) {
-    return nccl::fail(ncclInvalidArgument, "memory statistic %d does not exist", static_cast<int>(statistic));
+    return fail(ncclInvalidArgument, "memory statistic %d does not exist", static_cast<int>(statistic));
   }
   *out = statistic == ncclStatGpuMemSuspended && state->stage.load() == Stage::Suspended ? 1 : 0;
   return ncclSuccess;
@@ -39,13 +38,13 @@ ncclResult_t memoryStatistic(ncclComm_t comm, ncclCommMemStat_t statistic, uint6
 }  // namespace
 
 EMU_API ncclResult_t ncclCommSuspend(ncclComm_t comm, int flags) {
-  return EMU_CALL(nccl::entry, (comm, flags), suspend(comm, flags));
+  return EMU_CALL(entry, (comm, flags), suspend(comm, flags));
 }
 
-EMU_API ncclResult_t ncclCommResume(ncclComm_t comm) {
-  return EMU_CALL(nccl::entry, (comm), resume(comm));
-}
+EMU_API ncclResult_t ncclCommResume(ncclComm_t comm) { return EMU_CALL(entry, (comm), resume(comm)); }
 
 EMU_API ncclResult_t ncclCommMemStats(ncclComm_t comm, ncclCommMemStat_t stat, uint64_t* value) {
-  return EMU_CALL(nccl::entry, (comm, stat, value), memoryStatistic(comm, stat, value));
+  return EMU_CALL(entry, (comm, stat, value), memoryStatistic(comm, stat, value));
 }
+
+}  // namespace emu::nccl

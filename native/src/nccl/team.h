@@ -26,10 +26,9 @@ class Segment {
 
  private:
   friend class SharedMemory;
-  Segment(unsigned char* data, size_t bytes, int fd) : data_(data), bytes_(bytes), fd_(fd) {}
+  Segment(unsigned char* data, size_t bytes) : data_(data), bytes_(bytes) {}
   unsigned char* data_;
   size_t bytes_;
-  int fd_;
 };
 
 enum class TeamResult {

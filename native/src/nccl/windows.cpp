@@ -5,6 +5,7 @@
 
 #include "base/host_access.h"
 #include "base/object_counts.h"
+#include "base/try.h"
 #include "cuda/memory.h"
 #include "nccl/errors.h"
 #include "nccl/group.h"
@@ -14,7 +15,6 @@ namespace emu::nccl {
 
 namespace {
 
-constexpr uint64_t kWindowMagic = 0x77696e646e63346a;
 // What a rank says of its part of a window.
 struct Part {
   uint64_t bytes;
@@ -24,10 +24,10 @@ struct Part {
   ProcessIdentity process;
 };
 
-void keep(CommState& comm, void* base, const std::vector<Part>& parts, ncclWindow_t* out, int flags) {
+void keep(CommState& comm, void* base, const std::vector<Part>& parts, ncclWindow_t* out) {
   auto window = std::allocate_shared<ncclWindow_vidmem>(DelayedFreeAllocator<ncclWindow_vidmem>());
   const std::lock_guard<std::mutex> lock(comm.mutex);
-  *window = {kWindowMagic, &comm, comm.registeredWindows++, static_cast<unsigned char*>(base), parts.front().bytes, flags, {}};
+  *window = {&comm, comm.registeredWindows++, static_cast<unsigned char*>(base), parts.front().bytes, {}};
   for (const Part& part : parts) {
     window->parts.push_back(part.process == self() ? reinterpret_cast<unsigned char*>(part.base) : nullptr);
   }
@@ -36,47 +36,48 @@ void keep(CommState& comm, void* base, const std::vector<Part>& parts, ncclWindo
   objects::windows.add(comm.device, 1);
 }
 
-// Whether the memory may become a window; `text` tells why not.
-ncclResult_t checkMemory(const CommState& comm, const void* base, size_t bytes, int flags, std::string* text) {
-  if (!memory::accessible(base, bytes, comm.device, text)) return ncclInvalidArgument;
-  if ((flags & NCCL_WIN_COLL_SYMMETRIC) == 0) return ncclSuccess;
+// Whether the memory may become a window.
+Failure checkMemory(const CommState& comm, const void* base, size_t bytes, int flags) {
+  std::string why;
+  if (!memory::accessible(base, bytes, comm.device, &why)) return {ncclInvalidArgument, why};
+  if ((flags & NCCL_WIN_COLL_SYMMETRIC) == 0) return {};
   memory::Block block;
   const bool known = memory::find(base, &block);
-  if (known && (block.kind == memory::Kind::Symmetric || block.kind == memory::Kind::Declared)) return ncclSuccess;
-  *text = "a symmetric window needs memory of ncclMemAlloc or cuMemCreate, this is " + memory::describe(base);
-  return ncclUnhandledCudaError;
+  if (known && (block.kind == memory::Kind::Symmetric || block.kind == memory::Kind::Declared)) return {};
+  return {ncclUnhandledCudaError,
+          "a symmetric window needs memory of ncclMemAlloc or cuMemCreate, this is " + memory::describe(base)};
 }
 
-ncclResult_t registerTogether(CommState& comm, void* base, size_t bytes, ncclWindow_t* out, int flags, std::string* text) {
+Failure registerTogether(CommState& comm, void* base, size_t bytes, ncclWindow_t* out, int flags) {
   SharedTeam& ranks = comm.ranks();
-  const ncclResult_t checked = checkMemory(comm, base, bytes, flags, text);
-  const Part mine{bytes, static_cast<uint32_t>(flags), static_cast<uint32_t>(checked), reinterpret_cast<uintptr_t>(base), self()};
+  const Failure checked = checkMemory(comm, base, bytes, flags);
+  const Part mine{bytes, static_cast<uint32_t>(flags), static_cast<uint32_t>(checked.code),
+                  reinterpret_cast<uintptr_t>(base), self()};
   std::vector<Part> parts(static_cast<size_t>(ranks.size()));
   const TeamResult result = ranks.exchange(Purpose::RegisterWindow, &mine, parts.data(), sizeof mine, waitLimit());
-  if (result != TeamResult::Ok) {
-    *text = ranks.explain();
-    return resultOf(result);
-  }
-  if (checked != ncclSuccess) return checked;
+  if (result != TeamResult::Ok) return {resultOf(result), ranks.explain()};
+  if (checked.code != ncclSuccess) return checked;
   for (size_t rank = 0; rank < parts.size(); ++rank) {
-    if (parts[rank].code != ncclSuccess) {
-      *text = "rank " + std::to_string(rank) + " could not register its part of the window";
-      return ncclRemoteError;
+    const Part& other = parts[rank];
+    if (other.code != ncclSuccess) {
+      return {ncclRemoteError, "rank " + std::to_string(rank) + " could not register its part of the window"};
     }
-    if (parts[rank].bytes != mine.bytes || parts[rank].flags != mine.flags) {
-      *text = "rank " + std::to_string(ranks.rank()) + " registers a window of " + std::to_string(mine.bytes) +
-              " bytes (flags " + std::to_string(mine.flags) + "), rank " + std::to_string(rank) + " one of " +
-              std::to_string(parts[rank].bytes) + " (flags " + std::to_string(parts[rank].flags) + ")";
-      return ncclInvalidArgument;
+    if (other.bytes != mine.bytes || other.flags != mine.flags) {
+      return {ncclInvalidArgument, "rank " + std::to_string(ranks.rank()) + " registers a window of " +
+                                       std::to_string(mine.bytes) + " bytes (flags " + std::to_string(mine.flags) +
+                                       "), rank " + std::to_string(rank) + " one of " + std::to_string(other.bytes) +
+                                       " (flags " + std::to_string(other.flags) + ")"};
     }
   }
-  keep(comm, base, parts, out, flags);
-  return ncclSuccess;
+  keep(comm, base, parts, out);
+  return {};
 }
 
 }  // namespace
 
-ncclResult_t registerWindow(const std::shared_ptr<CommState>& comm, void* base, size_t bytes, ncclWindow_t* out, int flags) {
+ncclResult_t registerWindow(ncclComm_t comm, void* base, size_t bytes, ncclWindow_t* out, int flags) {
+  Comm state;
+  EMU_TRY(usable(comm, &state));
   if (!given(out)) return fail(ncclInvalidArgument, "win is NULL");
   *out = nullptr;
   if (base == nullptr || bytes == 0) return fail(ncclInvalidArgument, "a window of %zu bytes at %p", bytes, base);
@@ -86,21 +87,19 @@ ncclResult_t registerWindow(const std::shared_ptr<CommState>& comm, void* base, 
   if (reinterpret_cast<uintptr_t>(base) % NCCL_WIN_REQUIRED_ALIGNMENT != 0) {
     return fail(ncclInvalidArgument, "a window must begin at a multiple of %d, not at %p", NCCL_WIN_REQUIRED_ALIGNMENT, base);
   }
-  group::HostOperation hostOperation;
-  hostOperation.comm = comm;
-  hostOperation.body = [comm, base, bytes, out, flags](std::string* text) {
-    return registerTogether(*comm, base, bytes, out, flags, text);
-  };
-  return group::runHostOperation(std::move(hostOperation));
+  const auto body = [state, base, bytes, out, flags] { return registerTogether(*state, base, bytes, out, flags); };
+  return group::runHostOperation({state, body, nullptr});
 }
 
-ncclResult_t deregisterWindow(CommState& comm, ncclWindow_t window) {
+ncclResult_t deregisterWindow(ncclComm_t comm, ncclWindow_t window) {
+  Comm state;
+  EMU_TRY(ready(comm, &state));
   if (window == nullptr) return ncclSuccess;
-  const std::lock_guard<std::mutex> lock(comm.mutex);
-  if (comm.windows.erase(window) == 0) {
+  const std::lock_guard<std::mutex> lock(state->mutex);
+  if (state->windows.erase(window) == 0) {
     return fail(ncclInvalidArgument, "win %p is not a live window of the communicator", static_cast<void*>(window));
   }
-  objects::windows.add(comm.device, -1);
+  objects::windows.add(state->device, -1);
   return ncclSuccess;
 }
 

@@ -9,7 +9,7 @@ namespace emu::nccl {
 
 // Symmetric windows are registered by all ranks together, at once or at the end of the group; others by each for
 // itself.
-ncclResult_t registerWindow(const std::shared_ptr<CommState>& comm, void* base, size_t bytes, ncclWindow_t* out, int flags);
-ncclResult_t deregisterWindow(CommState& comm, ncclWindow_t window);
+ncclResult_t registerWindow(ncclComm_t comm, void* base, size_t bytes, ncclWindow_t* out, int flags);
+ncclResult_t deregisterWindow(ncclComm_t comm, ncclWindow_t window);
 
 }  // namespace emu::nccl
