@@ -19,7 +19,6 @@
 
 #define NCCL_EP_MAGIC 0xC00FFFEEu        /* every struct but the tensor */
 #define NCCL_EP_TENSOR_MAGIC 0xCAFECAFEu /* tensor descriptors that the caller declares itself */
-#define NCCL_EP_AUTO 0
 
 /* Two 4-bit floats per byte; NCCL itself has no name for the value. */
 #ifndef ncclFloat4x2

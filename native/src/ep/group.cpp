@@ -52,10 +52,7 @@ ncclResult_t noteOrder(Call& call, const Group& group, const char* operation) {
   return differs.empty() ? ncclSuccess : call.undefined("%s", differs.c_str());
 }
 
-GroupRegistry& groups() {
-  static GroupRegistry& instance = *new GroupRegistry;
-  return instance;
-}
+GroupRegistry& groups() { return neverDestroyed<GroupRegistry>(); }
 
 ncclResult_t findGroup(Call& call, ncclEpGroup_t token, std::shared_ptr<Group>* group) {
   *group = groups().find(token);
@@ -95,7 +92,7 @@ ncclResult_t destroyGroup(Call& call, ncclEpGroup_t token) {
   }
   if (communicator(group->comm) == nullptr) return call.undefined("the group's communicator was destroyed before it");
   if (auto failure = meetToDestroy(call, *group)) return failure;
-  if (groups().remove(token) == nullptr) return call.undefined("destroyed by two threads at once");
+  if (groups().take(token) == nullptr) return call.undefined("destroyed by two threads at once");
   group->destroyed = true;
   objects::groups.add(group->device, -1);
   std::string failed;

@@ -129,10 +129,7 @@ ncclResult_t checkRouting(Call& call, const Tensor& routing) {
 
 }  // namespace
 
-HandleRegistry& handles() {
-  static HandleRegistry& instance = *new HandleRegistry;
-  return instance;
-}
+HandleRegistry& handles() { return neverDestroyed<HandleRegistry>(); }
 
 ncclResult_t findHandle(Call& call, ncclEpHandle_t token, std::shared_ptr<Handle>* handle) {
   if (token == nullptr) return call.undefined("handle is NULL");
@@ -236,7 +233,7 @@ ncclResult_t createHandle(Call& call, ncclEpHandle_t* out, ncclEpGroup_t group, 
 
 ncclResult_t destroyHandle(Call& call, ncclEpHandle_t token) {
   if (token == nullptr) return ncclSuccess;
-  const std::shared_ptr<Handle> handle = handles().remove(token);
+  const std::shared_ptr<Handle> handle = handles().take(token);
   if (handle == nullptr) return call.undefined("handle is %s", HandleRegistry::unknown(token));
   Group& group = *handle->group;
   call.setRank(group.rank);

@@ -18,10 +18,10 @@ bool isForwardableScale(ncclDataType_t type) {
 }
 
 // Zones or source regions of an LL output, and the rows in each.
-void llExtents(const Handle& handle, size_t* outer, size_t* inner) {
+std::pair<size_t, size_t> llExtents(const Handle& handle) {
   const Shape& shape = handle.group->shape;
-  *outer = handle.expertMajor() ? shape.local() : shape.ranks;
-  *inner = handle.expertMajor() ? product(shape.ranks, shape.maxDispatch) : shape.maxDispatch;
+  if (handle.expertMajor()) return {shape.local(), product(shape.ranks, shape.maxDispatch)};
+  return {shape.ranks, shape.maxDispatch};
 }
 
 ncclResult_t checkNone(Call& call, const DispatchArguments& a) {
@@ -52,8 +52,7 @@ ncclResult_t checkForwardOutputs(Call& call, const Handle& handle, const Dispatc
     return call.invalidArgument("outputs.tokens differs from inputs.tokens in type");
   }
   if (handle.group->lowLatency) {
-    size_t outer, inner;
-    llExtents(handle, &outer, &inner);
+    const auto [outer, inner] = llExtents(handle);
     if (!a.outTokens.is(outer, inner, a.tokens.sizes[1])) {
       return call.invalidArgument("outputs.tokens must be [%zu,%zu,%zu]", outer, inner, a.tokens.sizes[1]);
     }
@@ -118,8 +117,7 @@ ncclResult_t checkFp8(Call& call, const Handle& handle, const DispatchArguments&
   }
   if (a.scales.present) return call.invalidArgument("inputs.scales must be NULL");
   if (!a.outScales.present) return call.invalidArgument("outputs.scales is NULL");
-  size_t outer, inner;
-  llExtents(handle, &outer, &inner);
+  const auto [outer, inner] = llExtents(handle);
   if (a.outScales.type != ncclFloat32 || !a.outScales.is(outer, inner, hidden / kFp8Block)) {
     return call.invalidArgument("outputs.scales must be f32 [%zu,%zu,%zu]", outer, inner, hidden / kFp8Block);
   }
@@ -139,8 +137,7 @@ ncclResult_t checkNvfp4(Call& call, const Handle& handle, const CombineArguments
     return call.invalidArgument("NVFP4 needs inputs.scales f32 with 3 dimensions");
   }
   if (!handle.group->lowLatency) return ncclSuccess;
-  size_t outer, inner;
-  llExtents(handle, &outer, &inner);
+  const auto [outer, inner] = llExtents(handle);
   if (!a.scales.is(outer, inner, 1)) return call.invalidArgument("inputs.scales must be [%zu,%zu,1]", outer, inner);
   return ncclSuccess;
 }

@@ -5,23 +5,26 @@
 
 namespace emu::ep {
 
+// What a decoded dispatch and a decoded combine have both.
+struct OperationArguments {
+  Tensor tokens;
+  Tensor scales;
+  Tensor outTokens;
+  bool backward = false;
+  size_t tokenCount = 0;  // T
+};
+
 // A decoded dispatch. Weights and routing outputs are decoded by the algorithms, which differ in when they look at
 // them.
-struct DispatchArguments {
+struct DispatchArguments : OperationArguments {
   ncclEpDispatchInputs_t inputs;
   ncclEpDispatchOutputs_t outputs;
   ncclEpLayoutInfo_t info;
   bool hasInfo = false;
   ncclEpDispatchConfig_t config;
 
-  Tensor tokens;
-  Tensor scales;
-  Tensor outTokens;
   Tensor outScales;
-
   ncclEpDispQuant_t recipe = NCCL_EP_DISP_QUANT_NONE;
-  bool backward = false;
-  size_t tokenCount = 0;  // T
 
   bool forwardsScales() const { return recipe == NCCL_EP_DISP_QUANT_FWD; }
   bool makesScales() const { return recipe == NCCL_EP_DISP_QUANT_DS_FP8E3M4; }
@@ -31,18 +34,11 @@ struct DispatchArguments {
   size_t wireBytes() const { return sum(wireTokenBytes(), wireScaleBytes()); }
 };
 
-struct CombineArguments {
+struct CombineArguments : OperationArguments {
   ncclEpCombineInputs_t inputs;
   ncclEpCombineOutputs_t outputs;
   ncclEpCombineConfig_t config;
-
-  Tensor tokens;
-  Tensor scales;
-  Tensor outTokens;
-
   ncclEpCombQuant_t recipe = NCCL_EP_COMB_QUANT_NONE;
-  bool backward = false;
-  size_t tokenCount = 0;  // T
 };
 
 bool isPlainFloat(ncclDataType_t type);  // bf16, fp16, fp32

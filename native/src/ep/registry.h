@@ -7,8 +7,10 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
-#include <unordered_map>
+#include <utility>
+
+#include "base/live_objects.h"
+#include "base/never_destroyed.h"
 
 namespace emu::ep {
 
@@ -27,39 +29,19 @@ class TokenSource {
 };
 
 template <class Object, class Token>
-class Registry {
+class Registry : public LiveObjects<Token, Object> {
  public:
+  using LiveObjects<Token, Object>::add;
   Token add(std::shared_ptr<Object> object) {
-    const uintptr_t token = TokenSource::next();
-    const std::lock_guard<std::mutex> lock(mutex_);
-    objects_.emplace(token, std::move(object));
-    return reinterpret_cast<Token>(token);
-  }
-
-  // NULL unless the token's object is live.
-  std::shared_ptr<Object> find(Token token) const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = objects_.find(reinterpret_cast<uintptr_t>(token));
-    return found == objects_.end() ? nullptr : found->second;
-  }
-
-  std::shared_ptr<Object> remove(Token token) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = objects_.find(reinterpret_cast<uintptr_t>(token));
-    if (found == objects_.end()) return nullptr;
-    std::shared_ptr<Object> object = std::move(found->second);
-    objects_.erase(found);
-    return object;
+    const auto token = reinterpret_cast<Token>(TokenSource::next());
+    add(token, std::move(object));
+    return token;
   }
 
   // For messages: what a token that was not found is.
   static const char* unknown(Token token) {
     return TokenSource::issued(token) ? "already destroyed (or of another kind)" : "not one that this library gave out";
   }
-
- private:
-  mutable std::mutex mutex_;
-  std::unordered_map<uintptr_t, std::shared_ptr<Object>> objects_;
 };
 
 }  // namespace emu::ep

@@ -23,99 +23,76 @@ void describeStruct(Arguments& arguments, const char* name, const Struct* given,
   arguments.close();
 }
 
-}  // namespace
+// Writes each value under its name in the list "a, b".
+template <class... Values>
+void fields(Arguments& arguments, const char* names, const Values&... values) {
+  calls::forEach(names, std::forward_as_tuple(values...),
+                 [&](const char* name, const auto& value) { describe(arguments, name, value); });
+}
 
-// Each field under its own name.
-#define EMU_EP_NUMBER(field) arguments.number(#field, static_cast<int64_t>(s.field))
-#define EMU_EP_TENSOR(field) describe(arguments, #field, s.field)
+}  // namespace
 
 void describe(Arguments& arguments, const char* name, const ncclEpGroupConfig_t* given) {
   describeStruct(arguments, name, given, [&](const ncclEpGroupConfig_t& s) {
-    EMU_EP_NUMBER(size);
-    EMU_EP_NUMBER(version);
-    EMU_EP_NUMBER(algorithm);
-    EMU_EP_NUMBER(num_experts);
-    EMU_EP_NUMBER(max_dispatch_tokens_per_rank);
-    EMU_EP_NUMBER(max_recv_tokens_per_rank);
-    EMU_EP_NUMBER(max_token_bytes);
-    EMU_EP_NUMBER(rdma_buffer_size);
-    EMU_EP_NUMBER(max_num_sms);
-    EMU_EP_NUMBER(enable_mask);
-    EMU_EP_NUMBER(timeout_ns);
-    EMU_EP_NUMBER(zero_copy);
-    EMU_EP_NUMBER(overflow_policy);
-    EMU_EP_NUMBER(num_topk);
+    fields(arguments, "size, version, algorithm, num_experts", s.size, s.version, s.algorithm, s.num_experts);
+    fields(arguments, "max_dispatch_tokens_per_rank, max_recv_tokens_per_rank, max_token_bytes",
+           s.max_dispatch_tokens_per_rank, s.max_recv_tokens_per_rank, s.max_token_bytes);
+    fields(arguments, "rdma_buffer_size, max_num_sms, enable_mask, timeout_ns", s.rdma_buffer_size, s.max_num_sms,
+           s.enable_mask, s.timeout_ns);
+    fields(arguments, "zero_copy, overflow_policy, num_topk", s.zero_copy, s.overflow_policy, s.num_topk);
   });
 }
 
 void describe(Arguments& arguments, const char* name, const ncclEpLayoutInfo_t* given) {
   describeStruct(arguments, name, given, [&](const ncclEpLayoutInfo_t& s) {
-    EMU_EP_TENSOR(expert_counters);
-    EMU_EP_TENSOR(src_rank_counters);
-    EMU_EP_TENSOR(expert_offsets);
-    EMU_EP_TENSOR(recv_total_counter);
-    if (s.recv_topk_idx_kind != 0) EMU_EP_NUMBER(recv_topk_idx_kind);
+    fields(arguments, "expert_counters, src_rank_counters, expert_offsets, recv_total_counter", s.expert_counters,
+           s.src_rank_counters, s.expert_offsets, s.recv_total_counter);
+    if (s.recv_topk_idx_kind != 0) fields(arguments, "recv_topk_idx_kind", s.recv_topk_idx_kind);
   });
 }
 
 void describe(Arguments& arguments, const char* name, const ncclEpDispatchInputs_t* given) {
   describeStruct(arguments, name, given, [&](const ncclEpDispatchInputs_t& s) {
-    EMU_EP_TENSOR(tokens);
-    EMU_EP_TENSOR(topk_weights);
-    EMU_EP_TENSOR(scales);
+    fields(arguments, "tokens, topk_weights, scales", s.tokens, s.topk_weights, s.scales);
   });
 }
 
 void describe(Arguments& arguments, const char* name, const ncclEpDispatchOutputs_t* given) {
   describeStruct(arguments, name, given, [&](const ncclEpDispatchOutputs_t& s) {
-    EMU_EP_TENSOR(tokens);
-    EMU_EP_TENSOR(topk_weights);
-    EMU_EP_TENSOR(scales);
-    EMU_EP_TENSOR(topk_idx);
+    fields(arguments, "tokens, topk_weights, scales, topk_idx", s.tokens, s.topk_weights, s.scales, s.topk_idx);
   });
 }
 
 void describe(Arguments& arguments, const char* name, const ncclEpCombineInputs_t* given) {
   describeStruct(arguments, name, given, [&](const ncclEpCombineInputs_t& s) {
-    EMU_EP_TENSOR(tokens);
-    EMU_EP_TENSOR(topk_weights);
-    EMU_EP_TENSOR(scales);
+    fields(arguments, "tokens, topk_weights, scales", s.tokens, s.topk_weights, s.scales);
   });
 }
 
 void describe(Arguments& arguments, const char* name, const ncclEpCombineOutputs_t* given) {
   describeStruct(arguments, name, given, [&](const ncclEpCombineOutputs_t& s) {
-    EMU_EP_TENSOR(tokens);
-    EMU_EP_TENSOR(topk_weights);
+    fields(arguments, "tokens, topk_weights", s.tokens, s.topk_weights);
   });
 }
 
 void describe(Arguments& arguments, const char* name, const ncclEpHandleConfig_t* given) {
   describeStruct(arguments, name, given, [&](const ncclEpHandleConfig_t& s) {
-    EMU_EP_NUMBER(dispatch_output_per_expert_alignment);
+    fields(arguments, "dispatch_output_per_expert_alignment", s.dispatch_output_per_expert_alignment);
   });
 }
 
 void describe(Arguments& arguments, const char* name, const ncclEpDispatchConfig_t* given) {
   describeStruct(arguments, name, given, [&](const ncclEpDispatchConfig_t& s) {
-    EMU_EP_NUMBER(size);
-    EMU_EP_NUMBER(send_only);
-    EMU_EP_NUMBER(round_scales);
-    EMU_EP_NUMBER(pass_direction);
-    EMU_EP_NUMBER(quant_recipe);
+    fields(arguments, "size, send_only, round_scales, pass_direction, quant_recipe", s.size, s.send_only,
+           s.round_scales, s.pass_direction, s.quant_recipe);
   });
 }
 
 void describe(Arguments& arguments, const char* name, const ncclEpCombineConfig_t* given) {
   describeStruct(arguments, name, given, [&](const ncclEpCombineConfig_t& s) {
-    EMU_EP_NUMBER(size);
-    EMU_EP_NUMBER(send_only);
-    EMU_EP_NUMBER(pass_direction);
-    EMU_EP_NUMBER(quant_recipe);
+    fields(arguments, "size, send_only, pass_direction, quant_recipe", s.size, s.send_only, s.pass_direction,
+           s.quant_recipe);
   });
 }
-
-#undef EMU_EP_NUMBER
-#undef EMU_EP_TENSOR
 
 }  // namespace emu::ep

@@ -7,32 +7,15 @@
 #include <string>
 #include <unordered_map>
 
+#include "base/never_destroyed.h"
 #include "ep/structs.h"
+#include "nccl/data_types.h"
 
 namespace emu::ep {
 
 size_t elementBytes(ncclDataType_t type) {
-  switch (static_cast<unsigned>(type)) {
-    case ncclInt8:
-    case ncclUint8:
-    case ncclFloat8e4m3:
-    case ncclFloat8e5m2:
-    case 12:  // two 4-bit floats
-      return 1;
-    case ncclFloat16:
-    case ncclBfloat16:
-      return 2;
-    case ncclInt32:
-    case ncclUint32:
-    case ncclFloat32:
-      return 4;
-    case ncclInt64:
-    case ncclUint64:
-    case ncclFloat64:
-      return 8;
-    default:
-      return 0;
-  }
+  if (type == ncclFloat4x2) return 1;
+  return nccl::validType(type) ? nccl::sizeOf(type) : 0;
 }
 
 const char* typeName(ncclDataType_t type) {
@@ -101,10 +84,7 @@ class DynamicDescriptors {
   std::deque<std::unique_ptr<Item>> ended_;
 };
 
-DynamicDescriptors& dynamicDescriptors() {
-  static DynamicDescriptors& instance = *new DynamicDescriptors;
-  return instance;
-}
+DynamicDescriptors& dynamicDescriptors() { return neverDestroyed<DynamicDescriptors>(); }
 
 bool initialised(const ncclEpTensor_t* descriptor) {
   if (!readable(descriptor, sizeof *descriptor)) return false;
