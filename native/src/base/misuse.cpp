@@ -1,7 +1,5 @@
 #include "base/misuse.h"
 
-#include <unistd.h>
-
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>

@@ -75,7 +75,9 @@ WaitEnd waitUntil(EventCount& changed, const std::function<bool()>& ready, uint6
 void commitWait(EventCount& changed, uint32_t seen) { futexWait(changed.count, seen, kNoDeadline); }
 
 // Announces a waiter; answers the value to sleep on.
-uint32_t prepareWait(EventCount& changed) { return changed.count.fetch_or(kWaiting, std::memory_order_acq_rel) | kWaiting; }
+uint32_t prepareWait(EventCount& changed) {
+  return changed.count.fetch_or(kWaiting, std::memory_order_acq_rel) | kWaiting;
+}
 
 uint64_t waitLimit() {
   const uint64_t milliseconds = options::waitLimitMs();

@@ -5,7 +5,6 @@
 
 #include "base/thread.h"
 #include "base/try.h"
-#include "cuda/device.h"
 
 namespace emu {
 
@@ -323,7 +322,7 @@ cudaError_t waitEvent(const std::shared_ptr<Stream>& stream, const std::shared_p
   if (event->captured != nullptr) return fork(stream, *event);
   EMU_TRY(forbidLegacyLocked(*stream));
   const Recording last = event->last();
-  if (!last.point.reached()) stream->enqueue(nullptr, {last.point});
+  if (!last.point.reached()) stream->enqueue({}, {last.point});
   return cudaSuccess;
 }
 

@@ -69,22 +69,22 @@ int valueOf(const cudaStreamCaptureMode* mode) { return given(mode) ? *mode : -1
 }  // namespace
 
 EMU_API cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
-  return EMU_CALL(entry<Needs::Device>, (stream, mode), begin(stream, mode));
+  return EMU_CALL(entry, (stream, mode), begin(stream, mode));
 }
 
 EMU_API cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  return EMU_CALL(entry<Needs::Device>, (stream, made(graph)), end(stream, graph));
+  return EMU_CALL(entry, (stream, made(graph)), end(stream, graph));
 }
 
 EMU_API cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* pCaptureStatus) {
-  return EMU_CALL(entry<Needs::Device>, (stream), isCapturing(stream, pCaptureStatus));
+  return EMU_CALL(entry, (stream), isCapturing(stream, pCaptureStatus));
 }
 
 EMU_API cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus* captureStatus_out,
                                              unsigned long long* id_out, cudaGraph_t* graph_out,
                                              const cudaGraphNode_t** dependencies_out,
                                              const cudaGraphEdgeData** edgeData_out, size_t* numDependencies_out) {
-  return EMU_CALL(entry<Needs::Device>, (stream),
+  return EMU_CALL(entry, (stream),
                   captureInfo(stream, captureStatus_out, id_out, graph_out, dependencies_out, edgeData_out, numDependencies_out));
 }
 

@@ -26,8 +26,8 @@ bool fits(const memory::Block& block, const void* address, size_t bytes) {
 }
 
 // cudaErrorInvalidValue: an address that cannot be what the direction says, or memory that is too small. What was
-// device memory once and is freed passes: it is found when the copy runs. The device reaches what the direction says is the
-// host's wherever that is.
+// device memory once and is freed passes: it is found when the copy runs. The device reaches what the direction says
+// is the host's wherever that is.
 cudaError_t classify(const void* address, size_t bytes, bool onDevice, Side* side) {
   memory::Block block;
   const bool known = memory::find(address, &block);

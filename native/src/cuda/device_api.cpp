@@ -159,7 +159,7 @@ EMU_API cudaError_t cudaDeviceGetByPCIBusId(int* device, const char* pciBusId) {
 }
 
 EMU_API cudaError_t cudaDeviceGetStreamPriorityRange(int* leastPriority, int* greatestPriority) {
-  return EMU_CALL(entry<Needs::Device>, (), priorityRange(leastPriority, greatestPriority));
+  return EMU_CALL(entry, (), priorityRange(leastPriority, greatestPriority));
 }
 
 EMU_API cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peerDevice) {
@@ -167,16 +167,12 @@ EMU_API cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peerDevice
 }
 
 EMU_API cudaError_t cudaDeviceEnablePeerAccess(int peerDevice, unsigned int flags) {
-  return EMU_CALL(entry<Needs::Device>, (peerDevice, flags), enablePeerAccess(peerDevice, flags));
+  return EMU_CALL(entry, (peerDevice, flags), enablePeerAccess(peerDevice, flags));
 }
 
-EMU_API cudaError_t cudaDeviceSynchronize() {
-  return EMU_CALL(entry<Needs::Device>, (), synchronize(device::current()));
-}
+EMU_API cudaError_t cudaDeviceSynchronize() { return EMU_CALL(entry, (), synchronize(device::current())); }
 
-EMU_API cudaError_t cudaDeviceReset() {
-  return EMU_CALL(entry<Needs::OwnDevices>, (), reset(device::current()));
-}
+EMU_API cudaError_t cudaDeviceReset() { return EMU_CALL(entry<Needs::OwnDevices>, (), reset(device::current())); }
 
 EMU_API cudaError_t cudaDriverGetVersion(int* driverVersion) {
   return EMU_CALL(entry<Needs::Nothing>, (), answer(driverVersion, CUDART_VERSION));
@@ -187,12 +183,8 @@ EMU_API cudaError_t cudaRuntimeGetVersion(int* runtimeVersion) {
 }
 
 // Profilers do not attach to the emulator; the calls are only seen in the log.
-EMU_API cudaError_t cudaProfilerStart() {
-  return EMU_CALL(entry<Needs::NoCapture>, (), cudaSuccess);
-}
+EMU_API cudaError_t cudaProfilerStart() { return EMU_CALL(entry<Needs::NoCapture>, (), cudaSuccess); }
 
-EMU_API cudaError_t cudaProfilerStop() {
-  return EMU_CALL(entry<Needs::NoCapture>, (), cudaSuccess);
-}
+EMU_API cudaError_t cudaProfilerStop() { return EMU_CALL(entry<Needs::NoCapture>, (), cudaSuccess); }
 
 }  // namespace emu

@@ -8,13 +8,8 @@ namespace emu {
 namespace {
 
 thread_local int hostFunctions = 0;
-thread_local bool lastSucceeded = false;
 
 }  // namespace
-
-bool succeeded() { return lastSucceeded; }
-
-void setSucceeded(bool succeeded) { lastSucceeded = succeeded; }
 
 cudaError_t admit(Needs needs) {
   // Any call fixes the number of devices.

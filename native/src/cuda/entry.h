@@ -24,13 +24,12 @@ enum class Needs {
 cudaError_t admit(Needs needs);
 
 // Whether the last entry() of this thread succeeded: only then do its outputs mean anything.
-bool succeeded();
-void setSucceeded(bool succeeded);
+inline thread_local bool succeeded = false;
 
 // The handle that a call has made, for its log entry.
 template <class Handle>
 Handle made(const Handle* out) {
-  return out != nullptr && succeeded() ? *out : nullptr;
+  return out != nullptr && succeeded ? *out : nullptr;
 }
 
 // The body of a call that answers with one value.
@@ -41,10 +40,11 @@ cudaError_t answer(Value* out, Answer value) {
   return cudaSuccess;
 }
 
-// The function's body, with its result logged, preset and remembered for cudaGetLastError.
-template <Needs needs, class Describe, class Body>
+// The function's body, with its result logged, preset and remembered for cudaGetLastError. entry<...> says what the
+// function needs where that is not a working device.
+template <Needs needs = Needs::Device, class Describe, class Body>
 cudaError_t entry(Function& function, Describe&& describe, Body&& body) {
-  setSucceeded(false);
+  succeeded = false;
   return device::remember(api<cudaError_t>(function, std::forward<Describe>(describe), [&](Function& call) -> cudaError_t {
     cudaError_t result = admit(needs);
     try {
@@ -52,7 +52,7 @@ cudaError_t entry(Function& function, Describe&& describe, Body&& body) {
     } catch (const std::exception&) {
       result = cudaErrorMemoryAllocation;  // of the host: nothing else throws
     }
-    setSucceeded(result == cudaSuccess);
+    succeeded = result == cudaSuccess;
     return result;
   }));
 }

@@ -20,23 +20,18 @@ constexpr Entry kEntries[] = {
 #undef CUDA_ERROR
 };
 
-const Entry* find(cudaError_t error) {
-  const auto* end = std::end(kEntries);
-  const auto* found =
-      std::lower_bound(std::begin(kEntries), end, error, [](const Entry& entry, cudaError_t value) { return entry.error < value; });
-  return found != end && found->error == error ? found : nullptr;
+constexpr Entry kUnknown = {cudaErrorUnknown, "unrecognized error code", "unrecognized error code"};
+
+const Entry& find(cudaError_t error) {
+  const auto below = [](const Entry& entry, cudaError_t value) { return entry.error < value; };
+  const Entry* found = std::lower_bound(std::begin(kEntries), std::end(kEntries), error, below);
+  return found != std::end(kEntries) && found->error == error ? *found : kUnknown;
 }
 
 }  // namespace
 
-const char* errorName(cudaError_t error) {
-  const Entry* entry = find(error);
-  return entry != nullptr ? entry->name : "unrecognized error code";
-}
+const char* errorName(cudaError_t error) { return find(error).name; }
 
-const char* errorText(cudaError_t error) {
-  const Entry* entry = find(error);
-  return entry != nullptr ? entry->text : "unrecognized error code";
-}
+const char* errorText(cudaError_t error) { return find(error).text; }
 
 }  // namespace emu

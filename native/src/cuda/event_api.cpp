@@ -81,24 +81,23 @@ cudaError_t synchronize(cudaEvent_t handle) {
 }  // namespace
 
 EMU_API cudaError_t cudaEventCreate(cudaEvent_t* event) {
-  return EMU_CALL(entry<Needs::Device>, (made(event)), create(event, cudaEventDefault));
+  return EMU_CALL(entry, (made(event)), create(event, cudaEventDefault));
 }
 
 EMU_API cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned int flags) {
-  return EMU_CALL(entry<Needs::Device>, (made(event), flags), create(event, flags));
+  return EMU_CALL(entry, (made(event), flags), create(event, flags));
 }
 
 EMU_API cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  return EMU_CALL(entry<Needs::Device>, (event),
-                  events().take(event) != nullptr ? cudaSuccess : cudaErrorInvalidResourceHandle);
+  return EMU_CALL(entry, (event), events().take(event) != nullptr ? cudaSuccess : cudaErrorInvalidResourceHandle);
 }
 
 EMU_API cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  return EMU_CALL(entry<Needs::Device>, (event, stream), record(event, stream, cudaEventRecordDefault));
+  return EMU_CALL(entry, (event, stream), record(event, stream, cudaEventRecordDefault));
 }
 
 EMU_API cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned int flags) {
-  return EMU_CALL(entry<Needs::Device>, (event, stream, flags), record(event, stream, flags));
+  return EMU_CALL(entry, (event, stream, flags), record(event, stream, flags));
 }
 
 EMU_API cudaError_t cudaEventQuery(cudaEvent_t event) {
@@ -110,11 +109,11 @@ EMU_API cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 }
 
 EMU_API cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t start, cudaEvent_t end) {
-  return EMU_CALL(entry<Needs::Device>, (start, end), elapsed(ms, start, end));
+  return EMU_CALL(entry, (start, end), elapsed(ms, start, end));
 }
 
 EMU_API cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned int flags) {
-  return EMU_CALL(entry<Needs::Device>, (stream, event, flags), wait(stream, event, flags));
+  return EMU_CALL(entry, (stream, event, flags), wait(stream, event, flags));
 }
 
 }  // namespace emu

@@ -15,11 +15,16 @@ struct NodeType {
 
 // In the order of WorkKind.
 constexpr NodeType kNodeTypes[] = {
-    {cudaGraphNodeTypeKernel, "KERNEL"},    {cudaGraphNodeTypeMemcpy, "MEMCPY"},
-    {cudaGraphNodeTypeMemset, "MEMSET"},    {cudaGraphNodeTypeHost, "HOST"},
-    {cudaGraphNodeTypeEventRecord, "EVENT_RECORD"}, {cudaGraphNodeTypeEmpty, "EMPTY"},
-    {cudaGraphNodeTypeGraph, "GRAPH"},      {cudaGraphNodeTypeWaitEvent, "EVENT_WAIT"},
-    {cudaGraphNodeTypeMemAlloc, "MEM_ALLOC"}, {cudaGraphNodeTypeMemFree, "MEM_FREE"},
+    {cudaGraphNodeTypeKernel, "KERNEL"},
+    {cudaGraphNodeTypeMemcpy, "MEMCPY"},
+    {cudaGraphNodeTypeMemset, "MEMSET"},
+    {cudaGraphNodeTypeHost, "HOST"},
+    {cudaGraphNodeTypeEventRecord, "EVENT_RECORD"},
+    {cudaGraphNodeTypeEmpty, "EMPTY"},
+    {cudaGraphNodeTypeGraph, "GRAPH"},
+    {cudaGraphNodeTypeWaitEvent, "EVENT_WAIT"},
+    {cudaGraphNodeTypeMemAlloc, "MEM_ALLOC"},
+    {cudaGraphNodeTypeMemFree, "MEM_FREE"},
 };
 
 const NodeType& typeOf(WorkKind kind) { return kNodeTypes[static_cast<size_t>(kind)]; }

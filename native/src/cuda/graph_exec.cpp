@@ -10,36 +10,15 @@ namespace emu {
 
 namespace {
 
-class GraphTask final : public Task {
- public:
-  explicit GraphTask(std::shared_ptr<const GraphPlan> plan) : plan_(std::move(plan)) {}
-
-  void run(Stream& stream) override {
-    WorkContext context;
-    context.stream = stream.handle();
-    context.fromGraph = true;
-    for (const GraphPlan::Step& step : plan_->steps) {
-      context.device = step.device;
-      if (device::sticky(step.device) != cudaSuccess || execute(step.work, context) != cudaSuccess) return;
-    }
+void runSteps(const GraphPlan& plan, Stream& stream) {
+  WorkContext context;
+  context.stream = stream.handle();
+  context.fromGraph = true;
+  for (const GraphPlan::Step& step : plan.steps) {
+    context.device = step.device;
+    if (device::sticky(step.device) != cudaSuccess || execute(step.work, context) != cudaSuccess) return;
   }
-
- private:
-  const std::shared_ptr<const GraphPlan> plan_;
-};
-
-// Frees what an earlier launch allocated and nobody freed (cudaGraphInstantiateFlagAutoFreeOnLaunch).
-class FreeTask final : public Task {
- public:
-  explicit FreeTask(std::vector<std::shared_ptr<GraphMemory>> memory) : memory_(std::move(memory)) {}
-
-  void run(Stream&) override {
-    for (const std::shared_ptr<GraphMemory>& memory : memory_) memory->free("cudaGraphLaunch");
-  }
-
- private:
-  const std::vector<std::shared_ptr<GraphMemory>> memory_;
-};
+}
 
 bool appendSteps(const Graph& graph, GraphPlan* plan) {
   std::vector<const GraphNode*> ordered;
@@ -124,7 +103,7 @@ cudaError_t GraphExec::instantiate(Graph& graph, int device, unsigned flags, std
 
 cudaError_t GraphExec::launch(const std::shared_ptr<Stream>& stream) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  std::vector<std::shared_ptr<GraphMemory>> leftOver;
+  std::vector<std::shared_ptr<GraphMemory>> leftOver;  // by an earlier launch, freed by nobody
   for (const auto& memory : plan_->allocated) {
     if (!memory->allocated.load()) continue;
     if ((flags_ & cudaGraphInstantiateFlagAutoFreeOnLaunch) == 0) return cudaErrorInvalidValue;
@@ -137,7 +116,10 @@ cudaError_t GraphExec::launch(const std::shared_ptr<Stream>& stream) {
     if (!point.reached()) after.push_back(point);
   }
   if (!leftOver.empty()) {
-    stream->enqueue(std::make_unique<FreeTask>(std::move(leftOver)), after);
+    auto freeAll = [leftOver = std::move(leftOver)](Stream&) {
+      for (const auto& memory : leftOver) memory->free("cudaGraphLaunch");
+    };
+    stream->enqueue({std::move(freeAll), nullptr}, after);
     after.clear();
   }
   for (const GraphPlan::Step& step : plan_->steps) {
@@ -145,7 +127,7 @@ cudaError_t GraphExec::launch(const std::shared_ptr<Stream>& stream) {
   }
   for (const auto& memory : plan_->allocated) memory->allocated = true;
   for (const auto& memory : plan_->freed) memory->allocated = false;
-  lastLaunch_ = stream->enqueue(std::make_unique<GraphTask>(plan_), std::move(after));
+  lastLaunch_ = stream->enqueue({[plan = plan_](Stream& on) { runSteps(*plan, on); }, nullptr}, std::move(after));
   return cudaSuccess;
 }
 

@@ -60,19 +60,19 @@ cudaError_t destroy(cudaGraphExec_t handle) {
 }  // namespace
 
 EMU_API cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long flags) {
-  return EMU_CALL(entry<Needs::Device>, (made(exec), graph, flags), instantiate(exec, graph, flags));
+  return EMU_CALL(entry, (made(exec), graph, flags), instantiate(exec, graph, flags));
 }
 
 EMU_API cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long flags) {
-  return EMU_CALL(entry<Needs::Device>, (made(exec), graph, flags), instantiate(exec, graph, flags));
+  return EMU_CALL(entry, (made(exec), graph, flags), instantiate(exec, graph, flags));
 }
 
 EMU_API cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
-  return EMU_CALL(entry<Needs::Device>, (exec, stream), launch(exec, stream));
+  return EMU_CALL(entry, (exec, stream), launch(exec, stream));
 }
 
 EMU_API cudaError_t cudaGraphUpload(cudaGraphExec_t exec, cudaStream_t stream) {
-  return EMU_CALL(entry<Needs::Device>, (exec, stream), upload(exec, stream));
+  return EMU_CALL(entry, (exec, stream), upload(exec, stream));
 }
 
 EMU_API cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,

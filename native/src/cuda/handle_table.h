@@ -1,4 +1,4 @@
-// Live objects of the CUDA runtime. Their handles are numbers that are never given out twice and that point to no memory.
+// Live objects of the CUDA runtime. Their handles are numbers that are never given out twice and point to no memory.
 #pragma once
 
 #include <algorithm>

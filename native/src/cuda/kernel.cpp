@@ -9,7 +9,6 @@
 #include "cuda/device.h"
 #include "cuda/entry.h"
 #include "cuda/handle_table.h"
-#include "cuda/streams.h"
 #include "cuda/work.h"
 
 namespace emu {
@@ -176,7 +175,8 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const std::shared_ptr<Kerne
     if (!readable(value, parameters[i].size)) return cudaErrorInvalidValue;
     std::memcpy(values.data() + parameters[i].offset, value, parameters[i].size);
   }
-  auto run = [function = kernel->function, image = kernel->image, values = std::move(values), config](WorkContext& context) {
+  auto run = [function = kernel->function, image = kernel->image, values = std::move(values),
+              config](WorkContext& context) {
     if (!image->loaded.load(std::memory_order_acquire)) {
       return context.fail(cudaErrorIllegalInstruction, "the library of the kernel has been unloaded");
     }

@@ -5,7 +5,6 @@
 #include "base/faults.h"
 #include "base/host_access.h"
 #include "base/options.h"
-#include "base/thread.h"
 #include "base/try.h"
 #include "cuda/blocks.h"
 #include "cuda/device.h"

@@ -92,15 +92,13 @@ EMU_API cudaError_t cudaHostUnregister(void* ptr) {
 }
 
 EMU_API cudaError_t cudaHostGetDevicePointer(void** pDevice, void* pHost, unsigned int flags) {
-  return EMU_CALL(entry<Needs::Device>, (pHost, flags), devicePointer(pDevice, pHost, flags));
+  return EMU_CALL(entry, (pHost, flags), devicePointer(pDevice, pHost, flags));
 }
 
 EMU_API cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* pointerAttributes, const void* ptr) {
   return EMU_CALL(entry<Needs::OwnDevices>, (ptr), attributes(pointerAttributes, ptr));
 }
 
-EMU_API cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  return EMU_CALL(entry<Needs::Device>, (), info(free, total));
-}
+EMU_API cudaError_t cudaMemGetInfo(size_t* free, size_t* total) { return EMU_CALL(entry, (), info(free, total)); }
 
 }  // namespace emu

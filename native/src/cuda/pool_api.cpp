@@ -159,11 +159,11 @@ cudaError_t defaultPool(cudaMemPool_t* out, int device) {
 }  // namespace
 
 EMU_API cudaError_t cudaMallocAsync(void** ptr, size_t size, cudaStream_t stream) {
-  return EMU_CALL(entry<Needs::Device>, (made(ptr), size, stream), allocate(ptr, size, stream));
+  return EMU_CALL(entry, (made(ptr), size, stream), allocate(ptr, size, stream));
 }
 
 EMU_API cudaError_t cudaFreeAsync(void* ptr, cudaStream_t stream) {
-  return EMU_CALL(entry<Needs::Device>, (ptr, stream), release(ptr, stream));
+  return EMU_CALL(entry, (ptr, stream), release(ptr, stream));
 }
 
 EMU_API cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* memPool, int device) {

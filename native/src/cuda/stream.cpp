@@ -3,7 +3,6 @@
 #include <pthread.h>
 #include <signal.h>
 
-#include <algorithm>
 #include <cstdio>
 
 #include "base/thread.h"
@@ -34,7 +33,7 @@ Stream::~Stream() = default;
 
 bool Stream::onWorker() { return isWorker; }
 
-Point Stream::enqueue(std::unique_ptr<Task> task, std::vector<Point> after) {
+Point Stream::enqueue(Task task, std::vector<Point> after) {
   addLegacyDependencies(&after);
   uint64_t sequence = 0;
   {
@@ -131,10 +130,9 @@ void Stream::work() {
   Entry entry;
   while (next(&entry)) {
     for (const Point& point : entry.after) point.wait();
-    if (entry.task != nullptr) {
-      if (!discarding_.load(std::memory_order_acquire) && device::sticky(device_) == cudaSuccess) entry.task->run(*this);
-      entry.task->done();
-    }
+    const bool runs = !discarding_.load(std::memory_order_acquire) && device::sticky(device_) == cudaSuccess;
+    if (runs && entry.task.run) entry.task.run(*this);
+    if (entry.task.done) entry.task.done();
     // What the task held is given up before anybody learns that it is done.
     entry = Entry{};
     completed_.fetch_add(1, std::memory_order_acq_rel);

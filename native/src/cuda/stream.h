@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -26,12 +27,9 @@ struct Point {
 };
 
 // What the worker does for one entry of the queue.
-class Task {
- public:
-  virtual ~Task() = default;
-  // Not called if the device has failed by then; done() is called in any case, after it.
-  virtual void run(Stream& stream) = 0;
-  virtual void done() {}
+struct Task {
+  std::function<void(Stream&)> run;  // not called if the device has failed by then
+  std::function<void()> done;        // called in any case, after it
 };
 
 class Stream : public std::enable_shared_from_this<Stream> {
@@ -52,9 +50,9 @@ class Stream : public std::enable_shared_from_this<Stream> {
   // Synchronises with the legacy default stream.
   bool blocking() const { return (flags_ & cudaStreamNonBlocking) == 0; }
 
-  // Appends a task (NULL: only the dependencies) that starts when all of `after` are reached, and, by the rules of the
+  // Appends a task (an empty one: only the dependencies) that starts when all of `after` are reached, and, by the rules of the
   // legacy default stream, what this stream synchronises with.
-  Point enqueue(std::unique_ptr<Task> task, std::vector<Point> after = {});
+  Point enqueue(Task task, std::vector<Point> after = {});
   // The end of the queue as it is now.
   Point tail();
   bool idle() const { return completed_.load(std::memory_order_acquire) == enqueued_.load(std::memory_order_acquire); }
@@ -72,7 +70,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
  private:
   friend struct Point;
   struct Entry {
-    std::unique_ptr<Task> task;
+    Task task;
     std::vector<Point> after;
   };
 

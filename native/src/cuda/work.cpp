@@ -17,20 +17,15 @@ namespace emu {
 
 namespace {
 
-class WorkTask final : public Task {
- public:
-  explicit WorkTask(Work work) : work_(std::move(work)) {}
-
-  void run(Stream& stream) override {
+Task taskOf(Work work) {
+  auto run = [work = std::move(work)](Stream& stream) {
     WorkContext context;
     context.device = stream.device();
     context.stream = stream.handle();
-    execute(work_, context);
-  }
-
- private:
-  const Work work_;
-};
+    execute(work, context);
+  };
+  return {std::move(run), nullptr};
+}
 
 }  // namespace
 
@@ -103,7 +98,7 @@ cudaError_t submitOn(const std::shared_ptr<Stream>& stream, Work work, Submitted
   if (submitted->captured || recorded != cudaSuccess) return recorded;
   EMU_TRY(launchFault(stream->device(), work.name));
   if (work.issued) work.issued();
-  submitted->point = stream->enqueue(std::make_unique<WorkTask>(std::move(work)));
+  submitted->point = stream->enqueue(taskOf(std::move(work)));
   return cudaSuccess;
 }
 
