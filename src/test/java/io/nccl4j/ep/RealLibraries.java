@@ -166,7 +166,7 @@ public final class RealLibraries {
             case H1_LL_GROUP -> own(EpGroup.create(communicator, EpGroupConfig.lowLatency().experts(256)
                     .maxTokensPerRank(16_383).maxTokenBytes(32_768).layout(Layout.EXPERT_MAJOR).topK(8).build()));
             case H1_HT_GROUP -> own(EpGroup.create(communicator, EpGroupConfig.highThroughput().experts(64)
-                    .maxTokensPerRank(1 << 20).maxTokenBytes(32_768).layout(Layout.FLAT).topK(8).build()));
+                    .maxTokensPerRank(1 << 20).maxTokenBytes(65_536).layout(Layout.FLAT).topK(8).build()));
             case H1_GROUP_WITH_LITTLE_FREE -> {
                 fill(LITTLE);
                 own(EpGroup.create(communicator, config(Layout.RANK_MAJOR)));
