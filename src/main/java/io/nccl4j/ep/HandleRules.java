@@ -94,7 +94,8 @@ final class HandleRules {
         v.addIf(Rule.EM_EXPERTS, !GroupRules.isPowerOfTwo(s.localExperts()),
                 "%d experts per rank: mode %s needs a power of two", s.localExperts(), s.mode());
         v.addIf(Rule.DROP_ALIGNMENT, c.overflow() == OverflowPolicy.DROP && s.receiveRows() % s.alignment() != 0,
-                "the receive budget is %d rows: must be a multiple of the alignment %d when rows are dropped in mode %s",
+                "the receive budget is %d rows: must be a multiple of the alignment %d when rows are dropped in mode "
+                        + "%s",
                 s.receiveRows(), s.alignment(), s.mode());
     }
 

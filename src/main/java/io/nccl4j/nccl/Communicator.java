@@ -402,9 +402,9 @@ public final class Communicator extends NativeObject {
     }
 
     /**
-     * Gives every rank what all of them have given, by rank: a few bytes of the host, {@code ncclAllGather}. Collective.
-     * Waits for the other ranks as {@link #callCollectively} does; one rank alone calls nothing. For packages among
-     * themselves.
+     * Gives every rank what all of them have given, by rank: a few bytes of the host, {@code ncclAllGather}.
+     * Collective. Waits for the other ranks as {@link #callCollectively} does; one rank alone calls nothing. For
+     * packages among themselves.
      *
      * @param call what it is for, for messages
      * @param mine 1024 bytes at most

@@ -7,7 +7,9 @@ import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
-/** The program for a GPU, on the emulator: Java refuses each case, and the library ends the process, or loses the device. */
+/**
+ * The program for a GPU, on the emulator: Java refuses each case, and the library ends the process or loses the device.
+ */
 @Timeout(300)
 class RealLibrariesTest {
     @Test

@@ -12,6 +12,7 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorUsage;
 import io.nccl4j.emulator.Fault;
+import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
@@ -378,6 +379,26 @@ class InterruptsThreadsAndFailuresTest {
                 gate.countDown();
                 cell.kind.run(world);
                 assertThat(world.stream().isIdle()).isTrue();
+            }
+        });
+    }
+
+    /** So does a slot of a pool, which is waited for like that. */
+    @Test
+    @EmulatedRanks(1)
+    void waitingForASlotAnswersAnInterrupt(EmulatedCluster cluster) {
+        cluster.run(rank -> {
+            LayerKind kind = LayerKind.LL_RANK_MAJOR;
+            try (MoeRank world = MoeRank.of(rank, kind, kind.draw(1, 902));
+                    EpHandlePool pool = EpHandlePool.builder(world.group()).slots(1).waitAtMost(MoeRank.LIMIT)
+                            .build(world.rows())) {
+                try (EpHandlePool.Slot slot = pool.lend()) {
+                    Thread.currentThread().interrupt();
+                    assertThat(catchThrowable(pool::lend)).isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("interrupted while waiting for " + slot);
+                    assertThat(Thread.interrupted()).isTrue();
+                }
+                pool.lend().close();
             }
         });
     }
