@@ -99,9 +99,9 @@ public final class EpGroup extends NativeObject {
      * @return the group
      * @throws IllegalArgumentException if the configuration does not suit the communicator, the device or the library,
      *     or is not the same on all ranks
-     * @throws IllegalStateException if the device of a rank has too little memory free for it
-     * @throws NativeLibraryException if the library's compiler, its headers or its network are not there; see
-     *     {@link Preflight}
+     * @throws IllegalStateException if the device of a rank has too little memory free for it, or several hosts are not
+     *     set up for it
+     * @throws NativeLibraryException if the library's compiler or its headers are not there; see {@link Preflight}
      * @throws WaitTimeoutException if another rank does not create the group in time
      * @throws NcclException if the library refuses
      */
@@ -111,16 +111,16 @@ public final class EpGroup extends NativeObject {
         communicator.checkUsable();
         LibraryLoader.loadNcclEp();
         EpGeneration generation = EpGeneration.ofLibrary();
-        Preflight.check(communicator, config.algorithm());
+        Preflight.check();
         CudaDevice device = communicator.device();
         CommunicatorProperties properties = communicator.properties();
         LsaTeams teams = new LsaTeams(properties.ranks(), properties.lsaTeams());
         DeviceLimits limits = DeviceLimits.of(device);
         checkConfig(config, teams, properties, limits, generation);
-        checkHosts(config, teams, communicator);
         EpSizing sizing = EpSizing.of(config, teams.ranks(), teams.count());
         HotCalls.link();
         Deadline deadline = Deadline.after(communicator.limit());
+        checkHosts(config, teams, communicator, deadline);
         EpAllocator allocator = config.allocator();
         boolean ownAllocator = allocator != null || config.allocateFunction() != 0;
         MemoryRequest.of(communicator, sizing.groupBytes() - (ownAllocator ? GroupMemory.WORKSPACE_BYTES : 0),
@@ -152,10 +152,10 @@ public final class EpGroup extends NativeObject {
     }
 
     /** Several teams: the ranks compare their hosts, and all come to the same answer. */
-    private static void checkHosts(EpGroupConfig config, LsaTeams teams, Communicator communicator) {
+    private static void checkHosts(EpGroupConfig config, LsaTeams teams, Communicator communicator, Deadline deadline) {
         if (teams.areSeveral()) {
             Violations violations = new Violations();
-            TeamRules.checkHosts(config.shape(), teams, RankHosts.of(communicator), violations);
+            TeamRules.checkHosts(config.shape(), teams, RankHosts.of(communicator, deadline.remaining()), violations);
             violations.refuse();
         }
     }

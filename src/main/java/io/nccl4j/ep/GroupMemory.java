@@ -35,7 +35,7 @@ final class GroupMemory {
         long others = teams.count() - 1;
         long tokens = group.maxTokensPerRank();
         long tokenBytes = group.maxTokenBytes();
-        long weightBytes = (long) teams.experts(group) * Float.BYTES;
+        long weightBytes = (long) teams.experts(group.experts()) * Float.BYTES;
         int chunk = chunk();
         long inChunks = SizeFormulas.alignUp(tokens, chunk);
         long sums = pages(inChunks, others, tokenBytes);

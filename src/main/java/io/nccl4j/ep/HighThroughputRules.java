@@ -30,10 +30,8 @@ final class HighThroughputRules {
         Rule.ZERO_COPY_WINDOWS.refuseIf(s.config().zeroCopy() == ZeroCopy.ON && !received.inWindow(),
                 "received tokens are %s: ZeroCopy.ON needs them in a window", received);
         TensorShape scales = given.scales();
-        checkSharedMemory(s,
-                8 * (rows.rowBytes() + 4L * s.teams().experts(s.config()) + (scales == null ? 0 : scales.rowBytes()))
-                        + 136,
-                rows.rowBytes());
+        checkSharedMemory(s, 8 * (rows.rowBytes() + 4L * s.teams().experts(s.config().experts())
+                + (scales == null ? 0 : scales.rowBytes())) + 136, rows.rowBytes());
         RecipeRules.checkAddresses(given);
     }
 

@@ -23,9 +23,9 @@ record LsaTeams(int ranks, int count) {
         return count > 1;
     }
 
-    /** L times S: experts that the ranks of a team have. */
-    int experts(GroupShape group) {
-        return group.experts() / ranks * size();
+    /** L times S: how many of all experts the ranks of a team have. */
+    int experts(int all) {
+        return all / ranks * size();
     }
 
     @Override

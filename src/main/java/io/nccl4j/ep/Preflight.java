@@ -5,15 +5,11 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import io.nccl4j.Backend;
 import io.nccl4j.NativeLibraryException;
 import io.nccl4j.bindings.cudart.CudaRuntime;
-import io.nccl4j.bindings.nccl.Nccl;
-import io.nccl4j.bindings.nccl.ncclCommProperties;
 import io.nccl4j.internal.LibraryLoader;
 import io.nccl4j.internal.LibraryName;
-import io.nccl4j.nccl.Communicator;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.SymbolLookup;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -187,7 +183,7 @@ public final class Preflight {
      *
      * @throws NativeLibraryException with every remedy
      */
-    static void check(Communicator communicator, Algorithm algorithm) {
+    static void check() {
         if ("false".equals(System.getProperty(PROPERTY))) {
             return;
         }
@@ -196,45 +192,10 @@ public final class Preflight {
             wrong.addAll(missing(new KernelCompiler(System.getenv()).facts(LibraryLoader.file(LibraryName.NCCL_EP),
                     LibraryLoader.version(LibraryName.NCCL))));
         }
-        checkNodes(communicator, algorithm, wrong);
         if (!wrong.isEmpty()) {
             throw new NativeLibraryException("NCCL EP cannot work as the system is set up (-D" + PROPERTY
                     + "=false does not ask): " + String.join("; ", wrong), List.of());
         }
-    }
-
-    private static void checkNodes(Communicator communicator, Algorithm algorithm, List<String> wrong) {
-        if (SymbolLookup.loaderLookup().find("ncclCommQueryProperties").isEmpty()) {
-            return;
-        }
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment properties = arena.allocate(ncclCommProperties.layout());
-            ncclCommProperties.size(properties, properties.byteSize());
-            ncclCommProperties.magic(properties, Nccl.NCCL_API_MAGIC());
-            ncclCommProperties.version(properties, Nccl.NCCL_VERSION_CODE());
-            int status = Nccl.ncclCommQueryProperties(MemorySegment.ofAddress(communicator.address()), properties);
-            if (status != 0) {
-                throw communicator.failed("ncclCommQueryProperties", status);
-            }
-            String without = withoutNetwork(algorithm, ncclCommProperties.nLsaTeams(properties),
-                    ncclCommProperties.ginType(properties), ncclCommProperties.railedGinType(properties));
-            if (without != null) {
-                wrong.add(without);
-            }
-        }
-    }
-
-    /** Why ranks that cannot reach each other's memory cannot exchange tokens; null if they can. */
-    static @Nullable String withoutNetwork(Algorithm algorithm, int teams, int gin, int railedGin) {
-        boolean low = algorithm == Algorithm.LOW_LATENCY;
-        if (teams <= 1 || (low ? gin : railedGin) != Nccl.NCCL_GIN_TYPE_NONE()) {
-            return null;
-        }
-        return "the ranks are " + teams
-                + " groups that cannot reach each other's memory (nodes, as a rule), and NCCL has " + "no GIN between "
-                + (low ? "all of them" : "those of the same place in each")
-                + ": it needs InfiniBand or RoCE with GPUDirect, and NCCL_GIN_ENABLE"
-                + (low ? " and NCCL_CROSS_NIC" : "") + " not to be 0; NCCL_DEBUG=INFO says what NCCL has found";
     }
 
     /**

@@ -36,7 +36,8 @@ final class SizeFormulas {
         long tokens = group.zeroCopy() == ZeroCopy.ON
                 ? 0
                 : alignUp(product("staged bytes", staged, group.maxTokenBytes()), WINDOW_ALIGNMENT);
-        long weights = alignUp(product("bytes of weights", rows, teams.experts(group), Float.BYTES), WINDOW_ALIGNMENT);
+        long weights = alignUp(product("bytes of weights", rows, teams.experts(group.experts()), Float.BYTES),
+                WINDOW_ALIGNMENT);
         long scales = alignUp(product("bytes of scales", rows, group.maxTokenBytes()), WINDOW_ALIGNMENT);
         return sum("bytes of the window", tokens, tokens, weights, weights, scales);
     }

@@ -64,7 +64,7 @@ final class TeamRules {
         v.addIf(Rule.HOST_NAMES, !c.isLowLatency() && count == 1,
                 "NCCL has made %s, but all hosts are named '%s': high throughput would write through a null pointer on "
                         + "the device; give every host a name of its own%s",
-                teams, hosts.name(), ", and do not set NCCL_LSA_TEAM_SIZE on a single one");
+                teams, hosts.names().getFirst(), ", and do not set NCCL_LSA_TEAM_SIZE on a single one");
         TreeSet<Integer> sizes = new TreeSet<>(hosts.sizes().values());
         v.addIf(Rule.HOST_SIZES, sizes.size() > 1, "hosts have %s ranks: all must have the same number",
                 String.join(" and ", sizes.stream().map(String::valueOf).toList()));

@@ -125,14 +125,4 @@ class KernelCompilerTest {
         header(2, 31, 2);
         assertThat(remedies(null, 23_203)).isEmpty();
     }
-
-    @Test
-    void severalNodesNeedTheNetworkOfTheAlgorithm() {
-        assertThat(Preflight.withoutNetwork(Algorithm.LOW_LATENCY, 1, 0, 0)).isNull();
-        assertThat(Preflight.withoutNetwork(Algorithm.LOW_LATENCY, 2, 2, 2)).isNull();
-        assertThat(Preflight.withoutNetwork(Algorithm.HIGH_THROUGHPUT, 2, 0, 2)).isNull();
-        assertThat(Preflight.withoutNetwork(Algorithm.LOW_LATENCY, 2, 0, 2)).contains("2 groups", "GIN",
-                "NCCL_CROSS_NIC");
-        assertThat(Preflight.withoutNetwork(Algorithm.HIGH_THROUGHPUT, 4, 0, 0)).contains("4 groups", "GIN");
-    }
 }

@@ -32,7 +32,7 @@ final class TeamBreaches {
                 Breach.unseen(Rule.HOST_SIZES, "hosts of 2 and 1 ranks", "hosts have 1 and 2 ranks", b -> {
                     Violations violations = new Violations();
                     TeamRules.checkHosts(lowLatency(Layout.EXPERT_MAJOR).build().shape(), new LsaTeams(3, 3),
-                            new RankHosts("a", List.of(1L, 1L, 2L)), violations);
+                            new RankHosts(List.of("a", "a", "b")), violations);
                     violations.refuse();
                 }), Breach.error(Rule.ZERO_COPY_TEAMS, "windows of another team", "use ZeroCopy.AUTO", b -> {
                     RuleBench.Calls calls = b.calls(lowLatency(Layout.RANK_MAJOR).zeroCopy(ZeroCopy.ON)).update();

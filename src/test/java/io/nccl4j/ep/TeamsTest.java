@@ -159,7 +159,7 @@ class TeamsTest {
         assertThatThrownBy(() -> check(shape, new LsaTeams(72, 9))).hasMessageContaining("72 ranks: NCCL EP takes");
         assertThatThrownBy(() -> {
             Violations violations = new Violations();
-            TeamRules.checkHosts(shape, new LsaTeams(18, 6), new RankHosts("a", hosts(9, 9)), violations);
+            TeamRules.checkHosts(shape, new LsaTeams(18, 6), new RankHosts(hosts(9, 9)), violations);
             violations.refuse();
         }).hasMessageContaining("9 ranks on a host");
         assertThatThrownBy(() -> EmulatedCluster.teams(0, 4)).hasMessageContaining("0 hosts of 4 ranks");
@@ -176,20 +176,20 @@ class TeamsTest {
         violations.refuse();
     }
 
-    private static List<Long> hosts(int... sizes) {
-        List<Long> hosts = new ArrayList<>();
+    private static List<String> hosts(int... sizes) {
+        List<String> hosts = new ArrayList<>();
         for (int host = 0; host < sizes.length; host++) {
-            hosts.addAll(Collections.nCopies(sizes[host], (long) host));
+            hosts.addAll(Collections.nCopies(sizes[host], "host " + host));
         }
         return hosts;
     }
 
     @Test
     void ranksThatAlternateOverHostsAreNoticed() {
-        assertThat(new RankHosts("a", List.of(1L, 2L, 1L, 2L)).alternate()).isTrue();
-        assertThat(new RankHosts("a", List.of(1L, 1L, 2L, 2L)).alternate()).isFalse();
-        assertThat(new RankHosts("a", List.of(1L, 1L, 2L, 2L)).sizes())
-                .containsExactlyInAnyOrderEntriesOf(Map.of(1L, 2, 2L, 2));
+        assertThat(new RankHosts(List.of("a", "b", "a", "b")).alternate()).isTrue();
+        assertThat(new RankHosts(List.of("a", "a", "b", "b")).alternate()).isFalse();
+        assertThat(new RankHosts(List.of("a", "a", "b", "b")).sizes())
+                .containsExactlyInAnyOrderEntriesOf(Map.of("a", 2, "b", 2));
     }
 
     /** A slow network delays a step and changes nothing. */
