@@ -13,6 +13,11 @@ public final class Gate implements AutoCloseable {
     private final CountDownLatch latch = new CountDownLatch(1);
     private volatile boolean gaveUp;
 
+    /** A closed one. */
+    public Gate() {
+        // All of it is in the fields.
+    }
+
     /** Everything enqueued on the stream from now on waits. */
     public static Gate on(CudaStream stream) {
         Gate gate = new Gate();
