@@ -123,8 +123,9 @@ public final class EpGroup extends NativeObject {
         checkHosts(config, teams, communicator, deadline);
         EpAllocator allocator = config.allocator();
         boolean ownAllocator = allocator != null || config.allocateFunction() != 0;
-        MemoryRequest.of(communicator, sizing.groupBytes() - (ownAllocator ? GroupMemory.WORKSPACE_BYTES : 0),
-                DRIVER_BYTES, config.shape().common(teams))
+        MemoryRequest
+                .of(communicator, sizing.groupBytes() - (ownAllocator ? GroupMemory.WORKSPACE_BYTES : 0), DRIVER_BYTES,
+                        config.shape().common(teams))
                 .checkOnAllRanks(communicator, "EpGroup.create", deadline.remaining());
         Arena arena = Arena.ofShared();
         AllocatorHooks hooks = allocator == null ? null : new AllocatorHooks(allocator);

@@ -36,7 +36,8 @@ import org.junit.jupiter.params.provider.EnumSource;
 class FieldReportsTest {
     private static void refuses(GroupShape config, int ranks, Layout layout, String... texts) {
         Violations violations = new Violations();
-        HandleRules.checkShape(HandleShape.of(config, LsaTeams.one(ranks), layout, config.topK(), 0, DeviceLimits.ANY), violations);
+        HandleRules.checkShape(HandleShape.of(config, LsaTeams.one(ranks), layout, config.topK(), 0, DeviceLimits.ANY),
+                violations);
         assertThatThrownBy(violations::refuse).isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContainingAll(texts);
     }

@@ -46,10 +46,8 @@ final class HandleBreaches {
                 Breach.unseen(Rule.DUP_RANKS, "129 ranks in a duplicating mode", "can number at most 128", b -> {
                     GroupShape group = highThroughput(Layout.EXPERT_MAJOR).experts(129 * 4).build().shape();
                     Violations violations = new Violations();
-                    HandleRules.checkShape(
-                            HandleShape.of(group, LsaTeams.one(129), Layout.EXPERT_MAJOR, 2, 0,
-                                    DeviceLimits.of(b.rank.device())),
-                            violations);
+                    HandleRules.checkShape(HandleShape.of(group, LsaTeams.one(129), Layout.EXPERT_MAJOR, 2, 0,
+                            DeviceLimits.of(b.rank.device())), violations);
                     violations.refuse();
                 }).with(LOCAL_DUP),
                 Breach.misuse(Rule.ALIGNMENT, "an alignment of 3", "must be a power of two",

@@ -20,8 +20,7 @@ import picocli.CommandLine.Command;
 @Command(name = "ep", mixinStandardHelpOptions = true, version = "nccl4j 0.1.0-SNAPSHOT",
         description = "Mixture-of-Experts dispatch and combine with NCCL EP, from Java.",
         subcommands = {DemoCommand.class, TestCommand.class, JmhCommand.class, BenchCommand.class,
-                PatternsCommand.class, FaultsCommand.class, LaunchCommand.class, AotCommand.class,
-                InfoCommand.class})
+                PatternsCommand.class, FaultsCommand.class, LaunchCommand.class, AotCommand.class, InfoCommand.class})
 public final class Ep {
     /** How the line on standard error begins that says why the command failed. */
     public static final String ERROR_PREFIX = "ep: ";

@@ -9,7 +9,8 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 
 /** Tells which parts of the system are there, where, and how to get those that are missing. */
-@Command(name = "info", description = "What nccl4j finds on this machine, and how to get what is missing.", footer = "Ends with 1 if something is missing. NCCL4J_BACKEND=emulator asks for the emulator.")
+@Command(name = "info", description = "What nccl4j finds on this machine, and how to get what is missing.",
+        footer = "Ends with 1 if something is missing. NCCL4J_BACKEND=emulator asks for the emulator.")
 final class InfoCommand implements Callable<Integer> {
     @Mixin
     private OutputOption output = new OutputOption();

@@ -22,10 +22,12 @@ public final class HtmlOption {
     /** From a sixteenth of the tokens to all of them. */
     private static final int HALVINGS = 4;
 
-    @Option(names = "--html", paramLabel = "FILE", description = "Also write a report with charts, one file that needs no network. Measures a sixteenth of --tokens, an eighth, ... and all.")
+    @Option(names = "--html", paramLabel = "FILE",
+            description = "Also write a report with charts, one file that needs no network. Measures a sixteenth of --tokens, an eighth, ... and all.")
     private @Nullable Path file;
 
-    @Option(names = "--previous", paramLabel = "FILE", description = "An earlier run's output of --json, drawn beside this one; only with --html.")
+    @Option(names = "--previous", paramLabel = "FILE",
+            description = "An earlier run's output of --json, drawn beside this one; only with --html.")
     private @Nullable Path previous;
 
     /** Whether a report is wanted. */

@@ -17,15 +17,18 @@ import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** {@code ep faults}. */
-@Command(name = "faults", description = "Show what happens when one of two ranks is killed or uses groups in another order.", footer = {
-        "", "Two processes on two devices, anew for each fault; prints what rank 0 sees."})
+@Command(name = "faults",
+        description = "Show what happens when one of two ranks is killed or uses groups in another order.",
+        footer = {"", "Two processes on two devices, anew for each fault; prints what rank 0 sees."})
 public final class FaultsCommand implements Callable<Integer> {
     private static final int RANKS = 2;
 
-    @Option(names = "--only", split = ",", paramLabel = "FAULT", description = "Some of ${COMPLETION-CANDIDATES} (default: all).")
+    @Option(names = "--only", split = ",", paramLabel = "FAULT",
+            description = "Some of ${COMPLETION-CANDIDATES} (default: all).")
     private List<Fault> only = List.of(Fault.values());
 
-    @Option(names = "--limit", paramLabel = "SECONDS", defaultValue = "60", description = "For each fault (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--limit", paramLabel = "SECONDS", defaultValue = "60",
+            description = "For each fault (default: ${DEFAULT-VALUE}).")
     private int limitSeconds;
 
     @Mixin

@@ -25,8 +25,9 @@ import picocli.CommandLine.Spec;
 @Command(name = "test",
         description = "Run the correctness matrix: every algorithm, layout, type, recipe, budget, mode and "
                 + "direction, on random shapes and routings, every row against a reference in plain Java.",
-        footer = {"", "Prints PASS, FAIL or SKIP for each. Exit code 0 if nothing failed, else 1; 2 if the "
-                + "options make no sense.",
+        footer = {"",
+                "Prints PASS, FAIL or SKIP for each. Exit code 0 if nothing failed, else 1; 2 if the "
+                        + "options make no sense.",
                 "The real library compiles a kernel for every shape: with --backend native there is one shape for "
                         + "each kind of layer."})
 public final class TestCommand implements Callable<Integer> {

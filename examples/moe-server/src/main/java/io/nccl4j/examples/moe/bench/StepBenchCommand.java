@@ -26,8 +26,8 @@ import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** {@code step}: the step without HTTP and scheduler, in the modes and for several batches. */
-@Command(name = "step", mixinStandardHelpOptions = true, description = "Measures the decode step, without HTTP and "
-        + "scheduler.")
+@Command(name = "step", mixinStandardHelpOptions = true,
+        description = "Measures the decode step, without HTTP and " + "scheduler.")
 public final class StepBenchCommand implements Callable<Integer> {
     private static final Duration LIMIT = Duration.ofMinutes(5);
     private static final int WARM_UP = 20;
@@ -35,12 +35,12 @@ public final class StepBenchCommand implements Callable<Integer> {
     @Mixin
     private ModelOptions model;
 
-    @Option(names = "--modes", split = ",", defaultValue = "EAGER,PIECEWISE,GRAPH", description = "Which modes: "
-            + "${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--modes", split = ",", defaultValue = "EAGER,PIECEWISE,GRAPH",
+            description = "Which modes: " + "${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
     private List<StepMode> modes;
 
-    @Option(names = "--batches", split = ",", defaultValue = "2,16,64,128", description = "Which batches, "
-            + "over all ranks (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--batches", split = ",", defaultValue = "2,16,64,128",
+            description = "Which batches, " + "over all ranks (default: ${DEFAULT-VALUE}).")
     private List<Integer> batches;
 
     @Option(names = "--processes", description = "A process per rank instead of a thread.")
