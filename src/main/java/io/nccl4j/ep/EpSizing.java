@@ -28,8 +28,9 @@ public final class EpSizing {
     }
 
     /**
-     * Sizes for every rank of a group over several LSA teams, as a rule hosts.
+     * {@return sizes for every rank of a group over several LSA teams, as a rule hosts}
      *
+     * @param config the configuration, the same on all ranks
      * @param ranks of its communicator; experts must be a multiple of it
      * @param teams into which the ranks are divided
      */

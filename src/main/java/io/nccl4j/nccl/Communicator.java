@@ -407,6 +407,7 @@ public final class Communicator extends NativeObject {
      * packages among themselves.
      *
      * @param call what it is for, for messages
+     * @param longest how long to wait at most
      * @param mine 1024 bytes at most
      * @return as many bytes of each rank, or 1024, with zeros behind what it gave
      * @throws WaitTimeoutException if another rank does not come before {@code longest} is over

@@ -40,7 +40,7 @@ public record CommunicatorProperties(int rank, int ranks, int cudaDevice, int nv
                 ncclCommProperties.hostRmaSupport(struct), GinType.of(ncclCommProperties.railedGinType(struct)));
     }
 
-    /** Ranks of an LSA team. */
+    /** {@return ranks of an LSA team} */
     public int lsaTeamSize() {
         return ranks / lsaTeams;
     }

@@ -21,7 +21,11 @@ public enum GinType {
         this.code = code;
     }
 
-    /** The type with this code, {@link #OTHER} for an unknown one. */
+    /**
+     * {@return the type with this code, {@link #OTHER} for an unknown one}
+     *
+     * @param code the number that C knows it by
+     */
     public static GinType of(int code) {
         for (GinType type : values()) {
             if (type.code == code) {
@@ -31,7 +35,7 @@ public enum GinType {
         return OTHER;
     }
 
-    /** The number that C knows it by; -1 for {@link #OTHER}. */
+    /** {@return the number that C knows it by; -1 for {@link #OTHER}} */
     public int code() {
         return code;
     }
