@@ -1,7 +1,6 @@
 package io.nccl4j.ep;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
-import static java.lang.foreign.ValueLayout.JAVA_INT;
 
 import io.nccl4j.NativeLibraryException;
 import io.nccl4j.NativeObject;
@@ -15,12 +14,9 @@ import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.DeviceChanges;
 import io.nccl4j.internal.DeviceThread;
-import io.nccl4j.internal.HotCalls;
-import io.nccl4j.internal.LibraryLoader;
 import io.nccl4j.internal.LifecycleEvent;
 import io.nccl4j.internal.Ownership;
 import io.nccl4j.nccl.Communicator;
-import io.nccl4j.nccl.CommunicatorProperties;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.NcclException;
 import io.nccl4j.nccl.Window;
@@ -46,8 +42,6 @@ import org.slf4j.LoggerFactory;
 public final class EpGroup extends NativeObject {
     private static final Logger LOG = LoggerFactory.getLogger(EpGroup.class);
     private static final int NEVER = -1;
-    /** Above what was measured on an H200: 38 MiB with the first group of a process, 1 to 9 MiB with later ones. */
-    private static final long DRIVER_BYTES = 48L << 20;
 
     private final Communicator communicator;
     private final CudaDevice device;
@@ -70,19 +64,18 @@ public final class EpGroup extends NativeObject {
     private final List<HandleShape> shapes = new ArrayList<>();
     private DeviceThread owner = DeviceThread.here();
 
-    private EpGroup(long address, Communicator communicator, EpGroupConfig config, LsaTeams teams, DeviceLimits limits,
-            @Nullable AllocatorHooks hooks, Arena arena) {
-        super("EpGroup", address, communicator);
+    private EpGroup(NativeGroup made, Communicator communicator, EpGroupConfig config) {
+        super("EpGroup", made.address(), communicator);
         this.communicator = communicator;
         this.device = communicator.device();
         this.config = config;
         this.checked = config.isChecked();
         this.changes = DeviceChanges.of(device.ordinal());
-        this.limits = limits;
-        this.teams = teams;
-        this.sizing = EpSizing.of(config, teams.ranks(), teams.count());
-        this.hooks = hooks;
-        this.arena = arena;
+        this.limits = made.limits();
+        this.teams = made.teams();
+        this.sizing = made.sizing();
+        this.hooks = made.hooks();
+        this.arena = made.arena();
         this.rdmaBuffer = new RdmaBuffer(config, sizing);
         this.mask = new GroupMask(this, communicator, config.hasMask(), state, rdmaBuffer);
         this.handleMemory = new HandleMemory<>(this, communicator, config, hooks, handles, EpHandle::memory);
@@ -109,74 +102,11 @@ public final class EpGroup extends NativeObject {
         CaptureScope.refuse("EpGroup.create", "create groups before the capture");
         checkPlatformThread("EpGroup.create");
         communicator.checkUsable();
-        LibraryLoader.loadNcclEp();
-        EpGeneration generation = EpGeneration.ofLibrary();
-        Preflight.check();
-        CudaDevice device = communicator.device();
-        CommunicatorProperties properties = communicator.properties();
-        LsaTeams teams = new LsaTeams(properties.ranks(), properties.lsaTeams());
-        DeviceLimits limits = DeviceLimits.of(device);
-        checkConfig(config, teams, properties, limits, generation);
-        EpSizing sizing = EpSizing.of(config, teams.ranks(), teams.count());
-        HotCalls.link();
-        Deadline deadline = Deadline.after(communicator.limit());
-        checkHosts(config, teams, communicator, deadline);
-        EpAllocator allocator = config.allocator();
-        boolean ownAllocator = allocator != null || config.allocateFunction() != 0;
-        MemoryRequest
-                .of(communicator, sizing.groupBytes() - (ownAllocator ? GroupMemory.WORKSPACE_BYTES : 0), DRIVER_BYTES,
-                        config.shape().common(teams))
-                .checkOnAllRanks(communicator, "EpGroup.create", deadline.remaining());
-        Arena arena = Arena.ofShared();
-        AllocatorHooks hooks = allocator == null ? null : new AllocatorHooks(allocator);
-        MemorySegment struct = GroupStruct.encode(config, sizing, hooks, arena);
-        // The thread leaves here with the device that the library's own call would have left.
-        device.makeCurrent();
-        long address = createNatively(communicator, struct, arena, deadline);
-        EpGroup group = new EpGroup(address, communicator, config, teams, limits, hooks, arena);
+        EpGroup group = new EpGroup(NativeGroup.create(communicator, config), communicator, config);
         group.undoIfAllocatorFailed();
         LifecycleEvent.emit("create", group.toString());
         LOG.info("{} created", group);
         return group;
-    }
-
-    private static void checkConfig(EpGroupConfig config, LsaTeams teams, CommunicatorProperties properties,
-            DeviceLimits limits, EpGeneration generation) {
-        Violations violations = new Violations();
-        GroupRules.checkGroup(config.shape(), teams, limits, generation, violations);
-        TeamRules.check(config.shape(), teams, properties, limits, generation, violations);
-        Layout layout = config.layout();
-        if (layout != null && config.topK() > 0 && config.experts() % teams.ranks() == 0) {
-            HandleRules.checkShape(HandleShape.of(config.shape(), teams, layout, config.topK(), 0, limits), violations);
-        }
-        violations.refuse();
-    }
-
-    /** Several teams: the ranks compare their hosts, and all come to the same answer. */
-    private static void checkHosts(EpGroupConfig config, LsaTeams teams, Communicator communicator, Deadline deadline) {
-        if (teams.areSeveral()) {
-            Violations violations = new Violations();
-            TeamRules.checkHosts(config.shape(), teams, RankHosts.of(communicator, deadline.remaining()), violations);
-            violations.refuse();
-        }
-    }
-
-    private static long createNatively(Communicator communicator, MemorySegment config, Arena arena,
-            Deadline deadline) {
-        try {
-            return communicator.callCollectively("ncclEpCreateGroup", deadline.remaining(), () -> {
-                MemorySegment out = arena.allocate(ADDRESS);
-                int status = NcclEp.ncclEpCreateGroup(out, MemorySegment.ofAddress(communicator.address()), config);
-                if (status != 0) {
-                    throw communicator.failed("ncclEpCreateGroup", status);
-                }
-                return out.get(ADDRESS, 0).address();
-            });
-        } catch (NcclException e) {
-            // When the limit is reached instead, the call goes on and needs what is in the arena.
-            arena.close();
-            throw e;
-        }
     }
 
     private void undoIfAllocatorFailed() {
@@ -479,25 +409,13 @@ public final class EpGroup extends NativeObject {
     /** {@return whether a rank did not answer in time since {@link #errorClear()}, {@code ncclEpGetAsyncError}} */
     public boolean asyncError() {
         checkUse();
-        mask.checkExists("asyncError");
-        try (Arena confined = Arena.ofConfined()) {
-            MemorySegment out = confined.allocate(JAVA_INT);
-            int status = NcclEp.ncclEpGetAsyncError(segment(), out);
-            if (status != 0) {
-                throw failed("ncclEpGetAsyncError", status);
-            }
-            return out.get(JAVA_INT, 0) != 0;
-        }
+        return mask.asyncError();
     }
 
     /** Forgets that a rank did not answer, {@code ncclEpErrorClear}. The mask stays. */
     public void errorClear() {
         checkUse();
-        mask.checkExists("errorClear");
-        int status = NcclEp.ncclEpErrorClear(segment());
-        if (status != 0) {
-            throw failed("ncclEpErrorClear", status);
-        }
+        mask.errorClear();
     }
 
     /** Refuses a use by another thread, or after something has failed. */

@@ -13,6 +13,7 @@ import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Ownership;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
@@ -69,6 +70,26 @@ final class GroupMask {
                 "%s needs a low-latency group whose configuration has mask(): a high-throughput group waits for all "
                         + "ranks",
                 call);
+    }
+
+    boolean asyncError() {
+        checkExists("asyncError");
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = arena.allocate(JAVA_INT);
+            int status = NcclEp.ncclEpGetAsyncError(segment(), out);
+            if (status != 0) {
+                throw communicator.failed("ncclEpGetAsyncError", status);
+            }
+            return out.get(JAVA_INT, 0) != 0;
+        }
+    }
+
+    void errorClear() {
+        checkExists("errorClear");
+        int status = NcclEp.ncclEpErrorClear(segment());
+        if (status != 0) {
+            throw communicator.failed("ncclEpErrorClear", status);
+        }
     }
 
     void query(EpTensor target, CudaStream stream) {

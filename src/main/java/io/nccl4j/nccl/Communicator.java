@@ -573,34 +573,10 @@ public final class Communicator extends NativeObject {
             reason = "work that may use it is still pending after " + deadline;
         }
         if (reason == null) {
-            reason = asyncFailure(self);
-        }
-        if (reason == null) {
-            reason = destroy(self, deadline);
+            reason = state.destroy(self, label(), deadline, this::lostForCollectives);
         }
         if (reason != null) {
             LOG.error("{} is left alone, not destroyed: {}", label(), reason);
-        }
-    }
-
-    private @Nullable String asyncFailure(MemorySegment self) {
-        NcclResult result = NcclResult.of(CommunicatorState.asyncError(self, label()));
-        return result != null && !result.isError() ? null : "it has failed in the background with " + result;
-    }
-
-    /** Destroys it together with the other ranks; says why if they do not come. */
-    private @Nullable String destroy(MemorySegment self, Deadline deadline) {
-        try {
-            state.callCollectively("ncclCommDestroy", label(), deadline.remaining(), () -> {
-                int status = Nccl.ncclCommDestroy(self);
-                if (status != 0) {
-                    throw NcclException.of("ncclCommDestroy", status, label());
-                }
-                return status;
-            }, this::lostForCollectives);
-            return null;
-        } catch (WaitTimeoutException e) {
-            return e.getMessage();
         }
     }
 

@@ -168,4 +168,25 @@ final class CommunicatorState {
             return out.get(JAVA_INT, 0);
         }
     }
+
+    /** Destroys it together with the other ranks; says why if it has failed, or if they do not come. */
+    @Nullable
+    String destroy(MemorySegment communicator, Object name, Deadline deadline, Supplier<@Nullable String> hopeless) {
+        NcclResult result = NcclResult.of(asyncError(communicator, name));
+        if (result == null || result.isError()) {
+            return "it has failed in the background with " + result;
+        }
+        try {
+            callCollectively("ncclCommDestroy", name, deadline.remaining(), () -> {
+                int status = Nccl.ncclCommDestroy(communicator);
+                if (status != 0) {
+                    throw NcclException.of("ncclCommDestroy", status, name);
+                }
+                return status;
+            }, hopeless);
+            return null;
+        } catch (WaitTimeoutException e) {
+            return e.getMessage();
+        }
+    }
 }
