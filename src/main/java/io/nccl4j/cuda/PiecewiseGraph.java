@@ -1,5 +1,6 @@
 package io.nccl4j.cuda;
 
+import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Ownership;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -106,8 +107,10 @@ public final class PiecewiseGraph implements AutoCloseable {
          * and the exception is passed on.
          *
          * @return the graph
+         * @throws IllegalStateException during a capture, also of another thread in mode GLOBAL
          */
         public PiecewiseGraph build() {
+            CaptureScope.refuse("PiecewiseGraph.Builder.build", "build it outside of captures");
             PiecewiseGraph graph = new PiecewiseGraph(this);
             boolean done = false;
             try {

@@ -13,7 +13,6 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
-import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
@@ -25,7 +24,6 @@ public enum EpGeneration {
     /** Release 0.2.0: separate numbers of SMs for dispatch and combine. */
     RELEASE_0_2_0;
 
-    private static final Logger LOG = LoggerFactory.getLogger(EpGeneration.class);
     private static final int VERSION_0_2_0 = 200;
     private static final AtomicBoolean UNKNOWN_TOLD = new AtomicBoolean();
 
@@ -66,7 +64,9 @@ public enum EpGeneration {
     /** @param version of a library that is not of API version 1 */
     static EpGeneration ofVersion(int version) {
         if (version > VERSION_0_2_0 && UNKNOWN_TOLD.compareAndSet(false, true)) {
-            LOG.warn("NCCL EP has version {}, newer than all that nccl4j knows: used as {}", version, RELEASE_0_2_0);
+            // Not in a constant: java -jar asks for the generation without slf4j, too.
+            LoggerFactory.getLogger(EpGeneration.class).warn(
+                    "NCCL EP has version {}, newer than all that nccl4j knows: used as {}", version, RELEASE_0_2_0);
         }
         return version < VERSION_0_2_0 ? API_V2 : RELEASE_0_2_0;
     }

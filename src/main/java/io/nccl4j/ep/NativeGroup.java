@@ -48,7 +48,7 @@ record NativeGroup(long address, LsaTeams teams, DeviceLimits limits, EpSizing s
         MemoryRequest
                 .of(communicator, sizing.groupBytes() - (ownAllocator ? GroupMemory.WORKSPACE_BYTES : 0), DRIVER_BYTES,
                         config.shape().common(teams))
-                .checkOnAllRanks(communicator, "EpGroup.create", deadline.remaining());
+                .checkOnAllRanks(communicator, "EpGroup.create", communicator.limit());
         Arena arena = Arena.ofShared();
         AllocatorHooks hooks = allocator == null ? null : new AllocatorHooks(allocator);
         MemorySegment struct = GroupStruct.encode(config, sizing, hooks, arena);

@@ -14,7 +14,6 @@ import java.nio.file.attribute.PosixFilePermissions;
 import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
-import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /** Finds the emulator's shared library: a file named by property or environment, or the one in the emulator's jar. */
@@ -24,7 +23,6 @@ final class EmulatorLibrary {
     private static final String VARIABLE = "NCCL4J_EMULATOR_LIBRARY";
 
     private static final int MOST_ATTEMPTS = 100;
-    private static final Logger LOG = LoggerFactory.getLogger("io.nccl4j.libraries");
     /** Guarded by the lock of the loader. */
     private static @Nullable Path extracted;
 
@@ -90,7 +88,7 @@ final class EmulatorLibrary {
                 Files.deleteIfExists(file);
                 Files.deleteIfExists(file.getParent());
             } catch (IOException e) {
-                LOG.warn("cannot delete {}: {}", file, e.toString());
+                LoggerFactory.getLogger("io.nccl4j.libraries").warn("cannot delete {}: {}", file, e.toString());
             }
         }
     }

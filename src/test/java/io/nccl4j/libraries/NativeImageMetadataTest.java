@@ -6,6 +6,7 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.nccl4j.NativeLibraries;
+import io.nccl4j.junit.EmulatedRanks;
 import java.io.IOException;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.MemoryLayout;
@@ -31,13 +32,16 @@ import org.junit.jupiter.api.Test;
  * {@code -Dtest=NativeImageMetadataTest -Dtest.args=-Dnccl4j.write.metadata=true} writes it anew. native-image itself
  * does not run here.
  */
+@EmulatedRanks(1)
 class NativeImageMetadataTest {
     private static final Path FILE = Path
             .of("src/main/resources/META-INF/native-image/io.nccl4j/nccl4j/reachability-metadata.json");
     /** Of calls that are linked by hand, with pointers as {@code long}; {@link #handWrittenCallsAreKnown} counts them. */
     private static final List<FunctionDescriptor> BY_HAND = List.of(longs(2), longs(3), longs(4), longs(5), longs(6),
-            FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS, JAVA_LONG));
-    private static final List<FunctionDescriptor> UPCALLS_BY_HAND = List.of(FunctionDescriptor.ofVoid(JAVA_LONG));
+            FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS, JAVA_LONG),
+            FunctionDescriptor.of(JAVA_INT, ADDRESS, JAVA_LONG), FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS));
+    private static final List<FunctionDescriptor> UPCALLS_BY_HAND = List.of(FunctionDescriptor.ofVoid(JAVA_LONG),
+            longs(2), longs(3));
 
     private static FunctionDescriptor longs(int count) {
         return FunctionDescriptor.of(JAVA_INT,
@@ -138,7 +142,8 @@ class NativeImageMetadataTest {
             places = files.filter(file -> file.toString().endsWith(".java")).filter(NativeImageMetadataTest::links)
                     .map(file -> file.getFileName().toString()).sorted().toList();
         }
-        assertThat(places).containsExactly("EmulatorReason.java", "HostFunctions.java", "LaunchCalls.java");
+        assertThat(places).containsExactly("AllocatorHooks.java", "EmulatorReason.java", "HostFunctions.java",
+                "HostName.java", "LaunchCalls.java");
     }
 
     private static boolean links(Path file) {

@@ -44,6 +44,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.function.LongFunction;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -53,7 +54,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 class UseAfterCloseTest {
     /** What something is can still be asked: its size, its device, its parent. */
     private static final Set<String> STILL_ANSWER = Set.of("close", "isClosed", "toString", "isOwned", "device",
-            "byteSize", "rank", "size", "limit", "isUsable", "lost", "lostForCollectives", "collectives",
+            "byteSize", "rank", "size", "limit", "isUsable", "lost", "lostForCollectives", "lsaTeams", "collectives",
             "communicator", "memory", "config", "generation", "dispatchConfig", "combineConfig", "sizing", "group",
             "layout", "topK", "alignment", "tokens", "handle", "maxTokens", "isCapturing",
             // Does nothing outside of a capture.
@@ -112,6 +113,7 @@ class UseAfterCloseTest {
         arguments.put(Runnable.class, (Runnable) () -> {
         });
         arguments.put(Supplier.class, (Supplier<String>) () -> "never called");
+        arguments.put(LongFunction.class, (LongFunction<String>) value -> "never called");
         arguments.put(Path.class, Path.of("never-written.dot"));
         arguments.put(MemorySegment.class, arena.allocate(16));
         arguments.put(DataType.class, DataType.INT64);

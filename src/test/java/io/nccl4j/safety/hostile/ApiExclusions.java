@@ -8,15 +8,18 @@ import org.jspecify.annotations.Nullable;
 /** What {@link HostileUse} does not call with random arguments on random objects, and why. */
 final class ApiExclusions {
     private static final String PROMISE = "its caller promises that an address is right; HostileSpecials keeps it";
+    private static final String GIVE_BACK = "its taker must give the tensor back; HostileSpecials does";
     private static final String NATIVE_POINTERS = "its caller promises that addresses are functions; see AllocatorTest";
     private static final String END = "ends the use of a communicator or a device; see HostileSpecials";
     private static final String PARTNER = "needs a partner that does the opposite; HostileSpecials sends in a ring";
     private static final String MEETING = "waits for processes that do not exist; see HostileSpecials";
     private static final String ENVIRONMENT = "depends on who has started the process; see RankEnvironmentTest";
+    private static final String LISTS = "lists of one type are not told from lists of another at run time";
     private static final String PLUMBING = "for the other packages of the library";
 
     private static final Map<String, String> REASONS = Map.ofEntries(Map.entry("DeviceMemory.wrap", PROMISE),
             Map.entry("DeviceMemory.adopt", PROMISE), Map.entry("CudaStream.wrap", PROMISE),
+            Map.entry("DlpackExchange.give", GIVE_BACK), Map.entry("DlpackExchange.take", PROMISE),
             Map.entry("Communicator.borrow", PROMISE), Map.entry("Communicator.abort", END),
             Map.entry("Communicator.abandon", END), Map.entry("CudaDevice.reset", END),
             Map.entry("Communicator.init(UniqueId", PARTNER), Map.entry("Collectives.send", PARTNER),
@@ -26,7 +29,8 @@ final class ApiExclusions {
             Map.entry("Builder.allocator(long,long,long)", NATIVE_POINTERS),
             Map.entry("DeviceMemory.abandon", PLUMBING), Map.entry("Communicator.callCollectively", PLUMBING),
             Map.entry("Communicator.callAmongSurvivors", PLUMBING), Map.entry("Communicator.failed", PLUMBING),
-            Map.entry("Communicator.exchange", PLUMBING), Map.entry("NcclException.of", PLUMBING));
+            Map.entry("Communicator.exchange", PLUMBING), Map.entry("NcclException.of", PLUMBING),
+            Map.entry("NativeLibraryException.new", LISTS), Map.entry("Preflight.text", LISTS));
 
     private ApiExclusions() {
     }

@@ -26,6 +26,7 @@ import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.ep.PassDirection;
+import io.nccl4j.ep.Preflight;
 import io.nccl4j.ep.RankMask;
 import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.ep.graph.GraphCacheStatistics;
@@ -110,7 +111,8 @@ final class HostileScene {
                 BufferConfig.of(512, DataType.BFLOAT16).blockScaledFp8(true), RankMask.all(rank.size()),
                 rank.device().memoryInfo(), rank.device().priorityRange(), UniqueId.create(),
                 new GraphCacheStatistics(1, 2, 3, 4, 5, 6), new NativeLibraryException("none", List.of("nowhere")),
-                NcclException.of("none", NcclResult.INTERNAL_ERROR.code(), communicator))) {
+                NcclException.of("none", NcclResult.INTERNAL_ERROR.code(), communicator), communicator.properties(),
+                new Preflight.Fact("none", "none", null))) {
             pool.add(object);
         }
         CudaModule module = CudaModule.load(rank.device(), HostileKernel.IMAGE);

@@ -5,6 +5,7 @@ import io.nccl4j.bootstrap.BootstrapOptions;
 import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.ep.DlpackExchange;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.nccl.Communicator;
@@ -92,6 +93,7 @@ final class HostileSpecials {
                     }
                 }))) {
             scene.clear(adopted);
+            DlpackExchange.take(DlpackExchange.give(EpTensor.of(adopted, DataType.FLOAT32, 4))).memory().close();
             calls.call("with adopted memory: ");
         }
     }

@@ -27,7 +27,7 @@ final class LayerWork implements AutoCloseable {
         this.buffers = buffers;
         this.kernels = kernels;
         this.end = end;
-        calls = new LayerCalls(buffers);
+        calls = LayerCalls.of(buffers);
         scratch = DeviceMemory.allocate(stream.device(), 256);
         handle().warmUp(buffers, buffers.maxTokens(), stream);
     }

@@ -1,12 +1,11 @@
-package io.nccl4j.emulator;
+package io.nccl4j.testing;
 
+import io.nccl4j.emulator.EmulatedCluster;
+import io.nccl4j.emulator.EmulatedClusterException;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
-import io.nccl4j.testing.LayerKind;
-import io.nccl4j.testing.MoeLayer;
-import io.nccl4j.testing.MoeRank;
 import java.time.Duration;
 
 /** Uses a cluster as a new user would, without the JUnit extension; arguments are the mistake and the layer. */

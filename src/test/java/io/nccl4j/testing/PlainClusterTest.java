@@ -1,4 +1,4 @@
-package io.nccl4j.emulator;
+package io.nccl4j.testing;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
