@@ -74,7 +74,7 @@ final class CellCase {
         budget = budget(random);
         callersMemory = random.nextBoolean();
         handles = random.nextInt(1, 3);
-        masked = cell.setting() == Setting.MASKED && ranks > 1 ? random.nextInt(ranks) : NOBODY;
+        masked = cell.setting() == Setting.MASKED && matrix.ranks() > 1 ? random.nextInt(matrix.ranks()) : NOBODY;
         for (int i = 0; i < ROUNDS; i++) {
             RoutingKind kind = RoutingKind.values()[random.nextInt(RoutingKind.values().length)];
             rounds.add(new Round(this, i == 0 ? drawn : drawn.redraw(kind, random.nextLong())));
