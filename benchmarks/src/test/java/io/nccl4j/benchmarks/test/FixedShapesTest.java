@@ -21,8 +21,8 @@ class FixedShapesTest {
         Map<String, String> shapes = new HashMap<>();
         for (Cell cell : CELLS) {
             for (long seed = 0; seed < 5; seed++) {
-                CellCase of = new Matrix(CELLS, 2, 1, seed, true).draw(cell, 0);
-                String shape = of.shape() + ", " + of.hidden() + ", " + of.wideRouting();
+                CellCase of = new Matrix(CELLS, 2, 1, 1, seed, true).draw(cell, 0);
+                String shape = of.shape() + ", " + of.rows().hidden() + ", " + of.rows().routingType();
                 assertThat(shapes.computeIfAbsent(cell.shape().name(), kind -> shape)).isEqualTo(shape);
             }
         }
@@ -35,7 +35,7 @@ class FixedShapesTest {
         // Every eleventh: all kinds, types and modes come up among them.
         List<Cell> some = IntStream.range(0, CELLS.size()).filter(i -> i % 11 == 0).mapToObj(CELLS::get).toList();
         List<Outcome> outcomes = new ArrayList<>();
-        new ThreadRunner(Backend.EMULATOR).run(new Matrix(some, 2, 1, 3, true), outcomes::add);
+        new ThreadRunner(Backend.EMULATOR).run(new Matrix(some, 2, 1, 1, 3, true), outcomes::add);
         assertThat(outcomes).hasSize(some.size()).noneMatch(outcome -> outcome.status() == Outcome.Status.FAIL)
                 .anyMatch(outcome -> outcome.status() == Outcome.Status.PASS);
     }
