@@ -1,4 +1,5 @@
 /* As much of NCCL as creating a group of one rank takes. */
+#include <stdbool.h>
 #include <string.h>
 
 #include "stub.h"
@@ -10,6 +11,22 @@ struct communicator {
 
 struct unique_id {
     char bytes[128];
+};
+
+struct properties {
+    size_t size;
+    uint32_t magic;
+    uint32_t version;
+    int rank;
+    int ranks;
+    int device;
+    int nvml_device;
+    bool device_calls;
+    bool multimem;
+    int gin_type;
+    int lsa_teams;
+    bool host_rma;
+    int railed_gin_type;
 };
 
 struct window {
@@ -64,6 +81,20 @@ EXPORT int ncclCommUserRank(const struct communicator* comm, int* rank) {
 EXPORT int ncclCommCuDevice(const struct communicator* comm, int* device) {
     (void)comm;
     *device = 0;
+    return SUCCESS;
+}
+
+EXPORT int ncclCommQueryProperties(const struct communicator* comm, struct properties* out) {
+    out->rank = comm->rank;
+    out->ranks = comm->ranks;
+    out->device = 0;
+    out->nvml_device = 0;
+    out->device_calls = true;
+    out->multimem = false;
+    out->gin_type = 0;
+    out->lsa_teams = 1;
+    out->host_rma = false;
+    out->railed_gin_type = 0;
     return SUCCESS;
 }
 
