@@ -110,7 +110,7 @@ public final class PiecewiseGraph implements AutoCloseable {
          * @throws IllegalStateException during a capture, also of another thread in mode GLOBAL
          */
         public PiecewiseGraph build() {
-            CaptureScope.refuse("PiecewiseGraph.Builder.build", "build it outside of captures");
+            CaptureScope.refuse("PiecewiseGraph.Builder.build", "captures cannot be nested; build it before");
             PiecewiseGraph graph = new PiecewiseGraph(this);
             boolean done = false;
             try {

@@ -41,8 +41,11 @@ class FullDeviceTest {
     private static final long DEVICE_BYTES = 256L << 20;
     private static final int FULL = 1;
 
+    /** What other tests have left on the devices takes memory, too. */
     @BeforeEach
     void limitMemory() {
+        CudaDevice.of(0).reset();
+        CudaDevice.of(FULL).reset();
         Emulator.options().deviceMemory(DEVICE_BYTES);
     }
 

@@ -103,7 +103,7 @@ final class HostileScene {
                 DispatchConfig.defaults().recipe(DispatchRecipe.DS_FP8E3M4), CombineConfig.defaults(),
                 CombineConfig.defaults().sendOnly(), CombineConfig.defaults().direction(PassDirection.BACKWARD),
                 GraphKey.of(model.shape().maxTokens(), shape.layout()), GraphKey.of(1, shape.layout()),
-                BootstrapOptions.defaults(),
+                BootstrapOptions.defaults(), BootstrapOptions.builder(),
                 Bootstraps.inProcess(1, BootstrapOptions.builder().limit(LIMIT).build()).getFirst(),
                 EpGroupConfig.lowLatency(), EpGroupConfig.highThroughput(), LayoutInfo.builder(),
                 EpHandlePool.builder(group), PiecewiseGraph.on(stream), EpSizing.of(sequence.config(), rank.size()),
