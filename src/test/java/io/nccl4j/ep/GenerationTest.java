@@ -56,7 +56,8 @@ class GenerationTest {
     @EmulatedRanks
     void release020TakesItsOwnOptions(EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_2_0);
-        Emulator.logCalls(1000);
+        // Waits ask the stream again and again.
+        Emulator.logCalls(1 << 17);
         for (EpGroupConfig.Builder config : List.of(RuleBench.highThroughput(Layout.FLAT).maxSms(40),
                 RuleBench.highThroughput(Layout.FLAT).dispatchSms(24).combineSms(32))) {
             cluster.run(rank -> {
