@@ -57,7 +57,7 @@ class GenerationTest {
     void release020TakesItsOwnOptions(EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_2_0);
         // Waits ask the stream again and again.
-        Emulator.logCalls(1 << 17);
+        Emulator.logCalls(1 << 15);
         for (EpGroupConfig.Builder config : List.of(RuleBench.highThroughput(Layout.FLAT).maxSms(40),
                 RuleBench.highThroughput(Layout.FLAT).dispatchSms(24).combineSms(32))) {
             cluster.run(rank -> {
@@ -171,7 +171,7 @@ class GenerationTest {
     @Test
     @EmulatedRanks
     void structsHaveTheSizesOfApiVersion2(EmulatedCluster cluster) {
-        Emulator.logCalls(1000);
+        Emulator.logCalls(1 << 15);
         cluster.run(rank -> {
             try (RuleBench bench = new RuleBench(rank)) {
                 RuleBench.Calls calls = bench

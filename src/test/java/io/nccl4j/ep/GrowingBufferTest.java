@@ -45,7 +45,7 @@ class GrowingBufferTest {
 
     @Test
     void theBufferIsExactUnlessItGrows(EmulatedCluster cluster) {
-        Emulator.logCalls(1000);
+        Emulator.logCalls(1 << 15);
         cluster.run(rank -> {
             try (RuleBench bench = new RuleBench(rank)) {
                 EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR));

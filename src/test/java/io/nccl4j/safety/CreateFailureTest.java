@@ -129,7 +129,7 @@ class CreateFailureTest {
     }
 
     private static Map<String, Integer> callsOf(Made made, MoeRank world, MoeLayer layer) throws Exception {
-        Emulator.logCalls(1000);
+        Emulator.logCalls(1 << 15);
         AutoCloseable result = made.make(world, layer);
         List<EmulatorCall> calls = Emulator.calls();
         Emulator.logCalls(0);

@@ -86,7 +86,7 @@ class FullDeviceTest {
         cluster.run(rank -> {
             try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
                 EpGroupConfig config = LayerKind.HT_FLAT.config(LayerKind.HT_FLAT.draw(1, 1)).build();
-                Emulator.logCalls(1000);
+                Emulator.logCalls(1 << 15);
                 EpGroup.create(communicator, config).close();
                 assertThat(Emulator.calls()).isNotEmpty().noneMatch(call -> call.function().equals("ncclAllGather"));
                 try (DeviceMemory taken = fill(rank.device(), 4096)) {

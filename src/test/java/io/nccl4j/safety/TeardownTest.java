@@ -48,7 +48,7 @@ class TeardownTest {
             "cudaEventDestroy", "ncclAllReduce", "ncclCommSplit");
 
     private static Set<String> forbiddenCalls(Runnable body) {
-        Emulator.logCalls(10_000);
+        Emulator.logCalls(1 << 15);
         body.run();
         Set<String> made = new TreeSet<>();
         Emulator.calls().forEach(call -> made.add(call.function()));
