@@ -182,7 +182,8 @@ public final class EpBuffers extends NativeObject {
     }
 
     /**
-     * {@return rows per local expert, int32 {@code [localExperts]}: on the device, for a grouped GEMM that masks by it}
+     * {@return rows per local expert, int32 {@code [localExperts]}: on the device, for a grouped GEMM that masks by it;
+     * in EXPERT_MAJOR of high throughput with the padding of its zone}
      *
      * @throws IllegalStateException in RANK_MAJOR, which has {@link #sourceRankCounts()}
      */

@@ -125,7 +125,7 @@ class NativeImageMetadataTest {
     }
 
     @Test
-    void theMetadataCoverEveryDescriptor() throws Exception {
+    void r20TheMetadataCoverEveryDescriptor() throws Exception {
         if (Boolean.getBoolean("nccl4j.write.metadata")) {
             Files.createDirectories(FILE.getParent());
             Files.writeString(FILE, expected());

@@ -24,7 +24,7 @@ class FailureModesGuideTest {
     private static List<String> lines() {
         return Stream
                 .of(numbers("F", 24), Stream.of("R2", "R3", "R6", "R7"), numbers("R", 9, 13), numbers("R", 15, 17),
-                        numbers("U", 7), numbers("H", 17), numbers("N", 6), numbers("A", 5))
+                        Stream.of("R20"), numbers("U", 7), numbers("H", 17), numbers("N", 6), numbers("A", 5))
                 .flatMap(all -> all).toList();
     }
 
