@@ -62,7 +62,7 @@ TEST_F(Faults, SeveralPeersCanBeDropped) {
 }
 
 TEST_F(Faults, RefuseWhatIsNotValid) {
-  EXPECT_EQ(NCCL4J_EMU_UNKNOWN_NAME, nccl4jEmuInjectFault(static_cast<nccl4jEmuFault_t>(6), 0, 1, 0));
+  EXPECT_EQ(NCCL4J_EMU_UNKNOWN_NAME, nccl4jEmuInjectFault(static_cast<nccl4jEmuFault_t>(7), 0, 1, 0));
   EXPECT_EQ(NCCL4J_EMU_BAD_VALUE, nccl4jEmuInjectFault(NCCL4J_EMU_FAULT_LAUNCH, -2, 1, 0));
   EXPECT_EQ(NCCL4J_EMU_BAD_VALUE, nccl4jEmuInjectFault(NCCL4J_EMU_FAULT_LAUNCH, 0, 0, 0));
   EXPECT_EQ(NCCL4J_EMU_BAD_VALUE, nccl4jEmuInjectFault(NCCL4J_EMU_FAULT_DELAY, 0, 1, -1));
