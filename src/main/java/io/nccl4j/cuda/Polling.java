@@ -32,11 +32,10 @@ final class Polling {
      * @throws CancellationException if this thread is interrupted; its flag stays set
      */
     static int until(IntSupplier query, Deadline deadline, Object what) {
-        Deadline notice = LongWait.notice(deadline);
-        boolean told = false;
+        LongWait wait = new LongWait(what, deadline);
         int status = busily(query, deadline);
         for (long pause = FIRST_PAUSE_NANOS; isPending(status, deadline); pause = next(pause)) {
-            told = told || tell(what, notice, deadline);
+            wait.goesOn();
             if (Thread.currentThread().isInterrupted()) {
                 throw new CancellationException("interrupted while waiting for " + what + ", which goes on");
             }
@@ -49,12 +48,11 @@ final class Polling {
     /** The same for waits that an interrupt does not end; the thread's flag is set again afterwards. */
     static int uninterruptibly(IntSupplier query, Deadline deadline, Object what) {
         boolean interrupted = false;
-        Deadline notice = LongWait.notice(deadline);
-        boolean told = false;
+        LongWait wait = new LongWait(what, deadline);
         try {
             int status = busily(query, deadline);
             for (long pause = FIRST_PAUSE_NANOS; isPending(status, deadline); pause = next(pause)) {
-                told = told || tell(what, notice, deadline);
+                wait.goesOn();
                 // Parking returns at once while the flag is set.
                 interrupted |= Thread.interrupted();
                 LockSupport.parkNanos(pause);
@@ -78,15 +76,6 @@ final class Polling {
             status = ask(query);
         }
         return status;
-    }
-
-    /** Whether the wait was worth a line in the log. */
-    private static boolean tell(Object what, Deadline notice, Deadline deadline) {
-        if (!notice.isOver()) {
-            return false;
-        }
-        LongWait.tell(what, deadline);
-        return true;
     }
 
     /** Does not ask while another thread captures in GLOBAL mode: the question would break that capture. */

@@ -86,14 +86,10 @@ public final class BoundedCall<T extends @Nullable Object> {
     }
 
     private T await(String call, Deadline deadline, Supplier<@Nullable String> hopeless) {
-        Deadline notice = LongWait.notice(deadline);
-        boolean told = false;
+        LongWait wait = new LongWait(call + ", which waits for other ranks", deadline);
         String reason = null;
         while (reason == null && !awaitDone(deadline, GLANCE_NANOS) && !deadline.isOver()) {
-            if (!told && notice.isOver()) {
-                LongWait.tell(call + ", which waits for other ranks", deadline);
-                told = true;
-            }
+            wait.goesOn();
             reason = hopeless.get();
         }
         boolean isDone = reason == null ? done.getCount() == 0 : awaitDone(deadline, GRACE_NANOS);

@@ -4,21 +4,29 @@ import java.time.Duration;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** Tells of waits that last longer than a second, so that nobody wonders at a silent process. */
+/** A wait that is told of once it lasts longer than a second, so that nobody wonders at a silent process. */
 public final class LongWait {
     private static final Duration NOTICE = Duration.ofSeconds(1);
     private static final Logger LOG = LoggerFactory.getLogger("io.nccl4j.waits");
 
-    private LongWait() {
+    private final Object what;
+    private final Deadline deadline;
+    /** The deadline if that is sooner. */
+    private final Deadline notice;
+    private boolean told;
+
+    /** A wait for {@code what} that begins now. */
+    public LongWait(Object what, Deadline deadline) {
+        this.what = what;
+        this.deadline = deadline;
+        this.notice = deadline.remaining().compareTo(NOTICE) < 0 ? deadline : Deadline.after(NOTICE);
     }
 
-    /** When a wait that begins now is worth a line; {@code deadline} if that is sooner. */
-    public static Deadline notice(Deadline deadline) {
-        return deadline.remaining().compareTo(NOTICE) < 0 ? deadline : Deadline.after(NOTICE);
-    }
-
-    /** Once for a wait, after {@link #notice}. */
-    public static void tell(Object what, Deadline deadline) {
-        LOG.info("still waiting for {}, {}", what, deadline.remainingText());
+    /** It goes on: a line if that is worth one now, and there was none. */
+    public void goesOn() {
+        if (!told && notice.isOver()) {
+            told = true;
+            LOG.info("still waiting for {}, {}", what, deadline.remainingText());
+        }
     }
 }
