@@ -1,7 +1,6 @@
 package io.nccl4j.cuda;
 
 import io.nccl4j.NativeObject;
-import io.nccl4j.internal.DeviceChanges;
 import java.util.function.IntSupplier;
 
 /**
@@ -26,7 +25,7 @@ abstract class ConfinedResource extends DeviceResource {
         address();
         checkBind();
         owner = Thread.currentThread();
-        DeviceChanges.of(device().ordinal()).add();
+        device().changed();
     }
 
     /** Throws if it cannot change its thread now. */

@@ -334,6 +334,11 @@ public final class CudaDevice {
         return generation;
     }
 
+    /** Calls on the device that were checked are checked again. */
+    void changed() {
+        changes.add();
+    }
+
     void add(StreamActivity stream) {
         streams.add(stream);
     }

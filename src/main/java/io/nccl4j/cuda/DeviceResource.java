@@ -3,7 +3,6 @@ package io.nccl4j.cuda;
 import io.nccl4j.NativeObject;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
-import io.nccl4j.internal.DeviceChanges;
 import io.nccl4j.internal.Ownership;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -55,7 +54,7 @@ abstract class DeviceResource extends NativeObject {
     }
 
     private void release(long address, Deadline deadline) {
-        DeviceChanges.of(device.ordinal()).add();
+        device.changed();
         released();
         if (!owned || isOfEarlierGeneration()) {
             return;

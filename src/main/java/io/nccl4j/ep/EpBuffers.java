@@ -285,9 +285,7 @@ public final class EpBuffers extends NativeObject {
             checkOwner(user);
         }
         if (count != callTokens) {
-            if (count < 0 || count > maxTokens()) {
-                routing.rows(count);
-            }
+            routing.checkRows(count);
             routing.setRows(count);
             tokens.setRows(count);
             if (scales != null) {

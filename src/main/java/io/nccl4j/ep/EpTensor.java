@@ -122,9 +122,7 @@ public final class EpTensor {
      * @throws IllegalStateException if the memory or the window is closed
      */
     public EpTensor rows(long count) {
-        if (count < 0 || count > shape[0] || fixed) {
-            refuseRows(count);
-        }
+        checkRows(count);
         if (holder.isClosed()) {
             throw closed();
         }
@@ -139,6 +137,13 @@ public final class EpTensor {
     void setRows(long count) {
         rows = count;
         struct.set(JAVA_LONG, ncclEpTensor.sizeof(), count);
+    }
+
+    /** Whether it can have so many. */
+    void checkRows(long count) {
+        if (count < 0 || count > shape[0] || fixed) {
+            refuseRows(count);
+        }
     }
 
     private void refuseRows(long count) {

@@ -74,9 +74,13 @@ public final class Preflight {
             facts.add(devices());
             facts.add(fact("generation", () -> EpGeneration.ofLibrary().toString()));
         }
-        facts.addAll(new KernelCompiler(System.getenv()).facts(LibraryLoader.file(LibraryName.NCCL_EP),
-                LibraryLoader.version(LibraryName.NCCL)));
+        facts.addAll(compiler());
         return List.copyOf(facts);
+    }
+
+    private static List<Fact> compiler() {
+        return new KernelCompiler(System.getenv()).facts(LibraryLoader.file(LibraryName.NCCL_EP),
+                LibraryLoader.version(LibraryName.NCCL));
     }
 
     private static boolean isEmulated(List<Fact> facts) {
@@ -96,8 +100,8 @@ public final class Preflight {
         System.getenv().forEach(set::put);
         System.getProperties().stringPropertyNames().stream().filter(name -> name.startsWith("nccl4j."))
                 .forEach(name -> set.put("-D" + name, System.getProperty(name)));
-        set.keySet().removeIf(name -> !name.matches(
-                "-D.*|NCCL.*|CUDA_.*|NVCC.*|NVIDIA_VISIBLE_DEVICES|" + "LD_LIBRARY_PATH|VIRTUAL_ENV|CONDA_PREFIX"));
+        set.keySet().removeIf(name -> !name
+                .matches("-D.*|NCCL.*|CUDA_.*|NVCC.*|NVIDIA_VISIBLE_DEVICES|LD_LIBRARY_PATH|VIRTUAL_ENV|CONDA_PREFIX"));
         return new Fact("settings",
                 set.isEmpty()
                         ? "none"
@@ -184,14 +188,10 @@ public final class Preflight {
      * @throws NativeLibraryException with every remedy
      */
     static void check() {
-        if ("false".equals(System.getProperty(PROPERTY))) {
+        if ("false".equals(System.getProperty(PROPERTY)) || LibraryLoader.backend() != Backend.NATIVE) {
             return;
         }
-        List<String> wrong = new ArrayList<>();
-        if (LibraryLoader.backend() == Backend.NATIVE) {
-            wrong.addAll(missing(new KernelCompiler(System.getenv()).facts(LibraryLoader.file(LibraryName.NCCL_EP),
-                    LibraryLoader.version(LibraryName.NCCL))));
-        }
+        List<String> wrong = missing(compiler());
         if (!wrong.isEmpty()) {
             throw new NativeLibraryException("NCCL EP cannot work as the system is set up (-D" + PROPERTY
                     + "=false does not ask): " + String.join("; ", wrong), List.of());

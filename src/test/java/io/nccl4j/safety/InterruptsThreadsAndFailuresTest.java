@@ -222,31 +222,31 @@ class InterruptsThreadsAndFailuresTest {
         });
         Thread.ofPlatform().start(task);
         Throwable thrown = null;
-        boolean started = false;
-        while (!started) {
-            try {
-                begun.await();
-                started = true;
-            } catch (InterruptedException e) {
-                // That is what it is for.
-            }
-        }
+        whileInterrupted(begun::await);
         for (int turn = 0; turn < 5 && thrown == null; turn++) {
             thrown = makeAndClose(made, world, layer);
         }
         done.countDown();
         Thread.interrupted();
-        boolean ended = false;
-        while (!ended) {
-            try {
-                task.get();
-                ended = true;
-            } catch (InterruptedException e) {
-                // The last one may be seen here.
-            }
-        }
+        whileInterrupted(task::get);
         victim.interrupt();
         return thrown;
+    }
+
+    private interface Blocking {
+        void run() throws Exception;
+    }
+
+    /** Waits to the end, however often this thread is interrupted. */
+    private static void whileInterrupted(Blocking call) throws Exception {
+        while (true) {
+            try {
+                call.run();
+                return;
+            } catch (InterruptedException e) {
+                // That is what it is for.
+            }
+        }
     }
 
     private static void loseDevice(MoeRank world, MoeLayer layer) {
