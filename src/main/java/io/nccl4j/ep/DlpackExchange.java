@@ -25,7 +25,7 @@ import org.slf4j.LoggerFactory;
  * an event or a wait.
  */
 public final class DlpackExchange {
-    /** What is in the hands of takers, by address: the structs live as long as they are here. */
+    /** Tensors that takers have, by the address of their struct, which lives as long as it is here. */
     private static final Map<Long, Given> GIVEN = new ConcurrentHashMap<>();
 
     private DlpackExchange() {
@@ -101,7 +101,8 @@ public final class DlpackExchange {
      *     which nobody else takes
      * @return a tensor over the same memory
      * @throws IllegalArgumentException if it is not contiguous, writable, on a CUDA device and of a type of
-     *     {@link DataType}: it stays the giver's; or if it is of another major version of DLPack: it has been given back
+     *     {@link DataType}: it stays the giver's; or if it is of another major version of DLPack: it has been given
+     *     back
      */
     public static EpTensor take(long address) {
         if (address == 0) {

@@ -52,7 +52,8 @@ public enum EpGeneration {
             if (NcclEp.ncclEpTensorDestroy(tensor) == 0) {
                 throw new NativeLibraryException(
                         "the NCCL EP library that was loaded has API version 1 (release 0.1.0 of "
-                                + "NVIDIA/nccl's contrib/nccl_ep): install NCCL EP of NVIDIA/nccl-extensions, which has version 2",
+                                + "NVIDIA/nccl's contrib/nccl_ep): install NCCL EP of NVIDIA/nccl-extensions, which "
+                                + "has version 2",
                         List.of());
             }
             ncclEpTensor.size(tensor, (int) ncclEpTensor.sizeof());
@@ -71,7 +72,9 @@ public enum EpGeneration {
         return version < VERSION_0_2_0 ? API_V2 : RELEASE_0_2_0;
     }
 
-    /** {@return what {@code ncclEpGetVersion} answers: 100 for API version 2 as for version 1, 200 for release 0.2.0} */
+    /**
+     * {@return the answer of {@code ncclEpGetVersion}: 100 for API version 2 as for version 1, 200 for release 0.2.0}
+     */
     public static int libraryVersion() {
         LibraryLoader.loadNcclEp();
         try (Arena arena = Arena.ofConfined()) {

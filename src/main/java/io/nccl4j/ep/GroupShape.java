@@ -32,7 +32,7 @@ record GroupShape(Algorithm algorithm, int experts, int maxTokensPerRank, int ma
         int dispatchSms, int combineSms, int queuePairs, int channels, boolean hasMask, @Nullable Duration timeout,
         ZeroCopy zeroCopy, OverflowPolicy overflow) {
 
-    /** What must be the same on all ranks; nothing in the library compares it. */
+    /** The values that must be the same on all ranks, which nothing in the library compares. */
     String common(LsaTeams teams) {
         return algorithm + " with " + experts + " experts, maxTokensPerRank " + maxTokensPerRank + ", maxTokenBytes "
                 + maxTokenBytes + ", layout " + layout + ", topK " + topK + ", alignment " + alignment

@@ -12,7 +12,7 @@ import org.jspecify.annotations.Nullable;
 
 /** Writes {@code ncclEpGroupConfig_t}. */
 final class GroupStruct {
-    /** What release 0.2.0 appends: {@code dispatch_num_sms} and {@code combine_num_sms}. */
+    /** The fields that release 0.2.0 appends: {@code dispatch_num_sms} and {@code combine_num_sms}. */
     private static final long DISPATCH_SMS = NcclEp.NCCL_EP_GROUP_CONFIG_V2_SIZE();
     private static final long COMBINE_SMS = DISPATCH_SMS + Integer.BYTES;
     private static final long LONGER_SIZE = COMBINE_SMS + Integer.BYTES;

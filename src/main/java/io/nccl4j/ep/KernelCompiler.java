@@ -97,7 +97,7 @@ final class KernelCompiler {
                 "a folder with NCCL EP's device/*.cuh: set NCCL_EP_HOME to the folder whose include/nccl_ep has them");
     }
 
-    /** The folder {@code nccl/ep} of a library in its {@code lib}: what is compiled into such a library is not there. */
+    /** The folder {@code nccl/ep} of a library in its {@code lib}, which has no use for folders compiled into it. */
     private static @Nullable Path pythonPackage(Path epLibrary) {
         Path lib = epLibrary.toAbsolutePath().getParent();
         Path home = lib != null && lib.endsWith(Path.of("nccl", "ep", "lib")) ? lib.getParent() : null;

@@ -93,7 +93,7 @@ final class EmulatorLibrary {
         }
     }
 
-    /** What the linker says of a file, with what to do about a folder from which nothing may be executed. */
+    /** The linker's words about a file, with what to do about a folder from which nothing may be executed. */
     static String explain(Path file, String linkersWords) {
         return file + ": " + linkersWords
                 + (linkersWords.contains("failed to map segment")

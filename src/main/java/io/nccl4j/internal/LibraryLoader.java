@@ -155,7 +155,7 @@ public final class LibraryLoader {
                 List.of());
     }
 
-    /** What allows the calls of this module. */
+    /** The option of the JVM that allows the calls of this module. */
     public static String accessFlag() {
         Module module = LibraryLoader.class.getModule();
         return "--enable-native-access=" + (module.isNamed() ? module.getName() : "ALL-UNNAMED");

@@ -34,7 +34,7 @@ public enum LibraryName {
         return title;
     }
 
-    /** What to install to have it. */
+    /** The product or package to install. */
     String origin() {
         return origin;
     }

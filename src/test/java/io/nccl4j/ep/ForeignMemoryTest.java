@@ -21,7 +21,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Buffers in memory that another library has allocated: here, calls of the CUDA runtime that nccl4j knows nothing of. */
+/** Buffers in memory that another library has allocated: here, by the CUDA runtime, unknown to nccl4j. */
 @EmulatedRanks(2)
 class ForeignMemoryTest {
     private static long allocate(long bytes) {

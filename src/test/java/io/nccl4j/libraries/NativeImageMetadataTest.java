@@ -36,7 +36,7 @@ import org.junit.jupiter.api.Test;
 class NativeImageMetadataTest {
     private static final Path FILE = Path
             .of("src/main/resources/META-INF/native-image/io.nccl4j/nccl4j/reachability-metadata.json");
-    /** Of calls that are linked by hand, with pointers as {@code long}; {@link #handWrittenCallsAreKnown} counts them. */
+    /** Calls that are linked by hand, pointers as {@code long}; {@link #handWrittenCallsAreKnown} counts them. */
     private static final List<FunctionDescriptor> BY_HAND = List.of(longs(2), longs(3), longs(4), longs(5), longs(6),
             FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS, JAVA_LONG),
             FunctionDescriptor.of(JAVA_INT, ADDRESS, JAVA_LONG), FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS));

@@ -42,8 +42,8 @@ public final class EmulatedCluster {
     }
 
     /**
-     * A cluster of several hosts, each with so many ranks, that is, of as many LSA teams: ranks of one host address each
-     * other's memory, those of others are reached over a network. Ranks are numbered host by host.
+     * A cluster of several hosts, each with so many ranks, that is, of as many LSA teams: ranks of one host address
+     * each other's memory, those of others are reached over a network. Ranks are numbered host by host.
      *
      * @throws IllegalArgumentException if a number is not positive, or there are more than 64 ranks or 8 on a host
      */

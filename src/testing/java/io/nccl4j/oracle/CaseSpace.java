@@ -13,8 +13,8 @@ import java.util.List;
  * @param hidden the row lengths to choose from, in elements
  * @param formats the token formats to choose from
  * @param routings the kinds of routing to choose from
- * @param fours whether experts of a team, tokens times ranks of a team, and tokens times topK must be multiples of four,
- *     as the high-throughput algorithm demands
+ * @param fours whether experts of a team, tokens times ranks of a team, and tokens times topK must be multiples of
+ *     four, as the high-throughput algorithm demands
  * @param powersOfTwo whether experts per rank must be a power of two, as the modes that duplicate rows demand
  * @param teams LSA teams that the ranks are in
  */

@@ -15,8 +15,8 @@ public final class HighThroughputFlat {
     }
 
     /**
-     * The combined rows of a rank: the unweighted sum of its destination ranks' rows, ranks ascending, rounded once; see
-     * {@link TeamSum} for several teams.
+     * The combined rows of a rank: the unweighted sum of its destination ranks' rows, ranks ascending, rounded once;
+     * see {@link TeamSum} for several teams.
      */
     public static byte[][] combine(FlatSlots slots, int rank, RankOutputs outputs, NumberFormat format, int hidden) {
         Routing routing = slots.routing();

@@ -34,7 +34,7 @@ import org.jspecify.annotations.Nullable;
  * captured.
  */
 public final class MoeLayer implements AutoCloseable {
-    /** What {@link #spoil} fills outputs with. */
+    /** The byte that {@link #spoil} fills outputs with. */
     public static final byte UNTOUCHED = 0x5a;
 
     private final EpHandle handle;

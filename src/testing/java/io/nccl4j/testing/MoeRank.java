@@ -68,7 +68,7 @@ public final class MoeRank implements AutoCloseable {
                 BufferConfig.of(model.hidden(), LayerKind.type(model.format())));
     }
 
-    /** What a rank does. */
+    /** The work of a rank. */
     @FunctionalInterface
     public interface Body {
         /** Runs it on the rank's thread. */

@@ -42,7 +42,7 @@ record ReceivedRows(LayerKind kind, EpShape shape, int rank, boolean global, Hos
         return Stream.of(tokens, scales, weights, indices, counts, offsets).filter(Objects::nonNull);
     }
 
-    /** What is done with a row of a zone. */
+    /** The work on a row of a zone. */
     @FunctionalInterface
     interface Visitor {
         void row(int zone, long row);

@@ -35,7 +35,8 @@ final class CaptureAgreement {
             String[] fields = new String(given[rank], StandardCharsets.UTF_8).split(FIELD, 3);
             if (fields.length < 3 || !fields[0].equals(subject)) {
                 throw new IllegalStateException(what + ": rank " + rank
-                        + " is in another call on the bootstrap, the ranks do not make the same calls in the same order");
+                        + " is in another call on the bootstrap, the ranks do not make the same calls in the same "
+                        + "order");
             }
             if (!fields[1].isEmpty()) {
                 failures.append(failures.isEmpty() ? "" : "; ").append("rank ").append(rank).append(": ")

@@ -16,8 +16,8 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * Signals to one of several ranks: whatever it hits, the others end with exceptions, within their limits, and nothing of
- * the library ends a process or keeps it. All trials meet in the same folder and at the same port, so each shows as
+ * Signals to one of several ranks: whatever it hits, the others end with exceptions, within their limits, and nothing
+ * of the library ends a process or keeps it. All trials meet in the same folder and at the same port, so each shows as
  * well that those before have left nothing that harms. Outside of the gate: {@code mvn test -Dtest=KillCampaignTest
  * -Dkill.trials=60}; {@code -Dkill.seed} repeats a campaign, {@code -Dkill.only} one trial of it.
  */

@@ -20,7 +20,7 @@ final class Outcome {
             NcclException.class.getName());
     private static final Pattern EXCEPTION = Pattern.compile("^(at (\\w+)|close) ([\\w.$]+): (.*)$", Pattern.MULTILINE);
     private static final Pattern OVER = Pattern.compile("^over the limit by (-?\\d+) ms: (.*)$", Pattern.MULTILINE);
-    /** NCCL EP ends the process if a rank goes while it meets the others inside a call; nothing in Java can help that. */
+    /** NCCL EP ends the process if a rank goes while it meets the others inside a call; Java cannot help that. */
     private static final Pattern EXIT = Pattern.compile(
             "^nccl4j emulator: (ncclEpCreateGroup|ncclEpInitHandle), rank \\d+: .*ranks did not meet: .* is dead .*$",
             Pattern.MULTILINE);

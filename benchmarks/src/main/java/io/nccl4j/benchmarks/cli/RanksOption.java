@@ -17,7 +17,8 @@ public final class RanksOption {
     private int ranks;
 
     @Option(names = "--teams", paramLabel = "HxN",
-            description = "Emulator: H hosts of N ranks each, which are H LSA teams; 2x4 is 8 ranks on 2 hosts (default: all ranks on one host).")
+            description = "Emulator: H hosts of N ranks each, which are H LSA teams; 2x4 is 8 ranks on 2 hosts "
+                    + "(default: all ranks on one host).")
     private @Nullable String teams;
 
     public RanksOption(int byDefault) {

@@ -23,7 +23,8 @@ public final class HtmlOption {
     private static final int HALVINGS = 4;
 
     @Option(names = "--html", paramLabel = "FILE",
-            description = "Also write a report with charts, one file that needs no network. Measures a sixteenth of --tokens, an eighth, ... and all.")
+            description = "Also write a report with charts, one file that needs no network. Measures a sixteenth of "
+                    + "--tokens, an eighth, ... and all.")
     private @Nullable Path file;
 
     @Option(names = "--previous", paramLabel = "FILE",
