@@ -36,7 +36,7 @@ record NativeGroup(long address, LsaTeams teams, DeviceLimits limits, EpSizing s
         Preflight.check();
         CudaDevice device = communicator.device();
         CommunicatorProperties properties = communicator.properties();
-        LsaTeams teams = new LsaTeams(properties.ranks(), properties.lsaTeams());
+        LsaTeams teams = new LsaTeams(properties.ranks(), Math.max(1, properties.lsaTeams()));
         DeviceLimits limits = DeviceLimits.of(device);
         checkConfig(config, teams, properties, limits, generation);
         EpSizing sizing = EpSizing.of(config, teams.ranks(), teams.count());

@@ -40,8 +40,8 @@ public record CommunicatorProperties(int rank, int ranks, int cudaDevice, int nv
                 ncclCommProperties.hostRmaSupport(struct), GinType.of(ncclCommProperties.railedGinType(struct)));
     }
 
-    /** {@return ranks of an LSA team} */
+    /** {@return ranks of an LSA team; 0 if there are no such teams} */
     public int lsaTeamSize() {
-        return ranks / lsaTeams;
+        return lsaTeams < 1 ? 0 : ranks / lsaTeams;
     }
 }

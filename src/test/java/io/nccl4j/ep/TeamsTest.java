@@ -238,4 +238,11 @@ class TeamsTest {
             moe.close();
         });
     }
+
+    /** NCCL names no teams where kernels cannot use the communicator. */
+    @Test
+    void withoutTeamsNoneHasRanks() {
+        assertThat(new CommunicatorProperties(0, 2, 0, 0, false, false, GinType.NONE, 0, false, GinType.NONE)
+                .lsaTeamSize()).isZero();
+    }
 }
