@@ -8,6 +8,7 @@ import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.bindings.ncclep.ncclEpAllocConfig_t;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.internal.DeviceChanges;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
@@ -37,10 +38,13 @@ final class AllocatorHooks {
 
     private final EpAllocator allocator;
     private final Set<Long> ours = ConcurrentHashMap.newKeySet();
+    private final DeviceChanges changes;
     private volatile @Nullable Throwable failure;
 
-    AllocatorHooks(EpAllocator allocator) {
+    /** @param changes of the group's device, one more after a failure */
+    AllocatorHooks(EpAllocator allocator, DeviceChanges changes) {
         this.allocator = allocator;
+        this.changes = changes;
     }
 
     /** Writes the hooks into the group's configuration; they live as long as {@code arena}. */
@@ -132,6 +136,7 @@ final class AllocatorHooks {
     private void keep(Throwable e) {
         if (failure == null) {
             failure = e;
+            changes.add();
         }
         try {
             LOG.error("an allocator of an EP group failed", e);

@@ -420,6 +420,12 @@ public final class EpGroup extends NativeObject {
 
     /** Refuses a use by another thread, or after something has failed. */
     void checkUse() {
+        if (changes.count() != usableAt || !owner.isHereWith(device)) {
+            checkUsable();
+        }
+    }
+
+    private void checkUsable() {
         address();
         checkThread("use");
         communicator.checkUsable();
@@ -434,18 +440,17 @@ public final class EpGroup extends NativeObject {
         int now = changes.count();
         if (now != usableAt || stream != usableOn || !owner.isHereWith(device)) {
             checkUse(stream);
-            // An allocator may fail in any call, and only the runtime knows what another library does to the device.
-            boolean mayChangeUnseen = hooks != null || checked || CaptureScope.isOpen();
-            usableAt = mayChangeUnseen ? NEVER : now;
+            // Only the runtime knows what another library does to the device; streams join a capture as it goes.
+            usableAt = checked || CaptureScope.isOpen() ? NEVER : now;
             usableOn = stream;
         }
         return now;
     }
 
     private void checkUse(CudaStream stream) {
-        checkUse();
+        checkUsable();
         checkDevice(stream, stream.device());
-        stream.checkThread("a call of " + label());
+        stream.checkThread("a call of an EP group");
         if (checked) {
             checkDeviceNow();
         }

@@ -5,6 +5,7 @@ import static java.lang.foreign.ValueLayout.ADDRESS;
 import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.internal.Deadline;
+import io.nccl4j.internal.DeviceChanges;
 import io.nccl4j.internal.HotCalls;
 import io.nccl4j.internal.LibraryLoader;
 import io.nccl4j.nccl.Communicator;
@@ -50,7 +51,9 @@ record NativeGroup(long address, LsaTeams teams, DeviceLimits limits, EpSizing s
                         config.shape().common(teams))
                 .checkOnAllRanks(communicator, "EpGroup.create", communicator.limit());
         Arena arena = Arena.ofShared();
-        AllocatorHooks hooks = allocator == null ? null : new AllocatorHooks(allocator);
+        AllocatorHooks hooks = allocator == null
+                ? null
+                : new AllocatorHooks(allocator, DeviceChanges.of(device.ordinal()));
         MemorySegment struct = GroupStruct.encode(config, sizing, hooks, arena);
         // The thread leaves here with the device that the library's own call would have left.
         device.makeCurrent();
