@@ -224,6 +224,17 @@ TEST_F(Kernels, LibrariesAreLoadedButNotUnloadedInACapture) {
   EXPECT_EQ(cudaErrorStreamCaptureInvalidated, cudaStreamEndCapture(stream_, &graph));
 }
 
+// Ranks are threads with a device each: one that waits for others must not keep them from unloading theirs.
+TEST_F(Kernels, UnloadingWaitsForTheDevicesThatHaveUsedIt) {
+  ASSERT_CUDA(launch(kCount, 1));
+  ASSERT_CUDA(cudaSetDevice(1));
+  Gate gate;
+  gate.put(makeStream());
+  ASSERT_CUDA(cudaSetDevice(0));
+  EXPECT_CUDA(cudaLibraryUnload(library_));
+  expectY(kCount, 1);
+}
+
 TEST_F(Kernels, UseAfterUnloadIsMisuse) {
   const cudaGraphExec_t exec = instantiate(capture(stream_, [&] { ASSERT_CUDA(launch(10, 1)); }));
   // What is enqueued still runs.

@@ -9,6 +9,8 @@
 #include "cuda/device.h"
 #include "cuda/entry.h"
 #include "cuda/handle_table.h"
+#include "cuda/stream.h"
+#include "cuda/streams.h"
 #include "cuda/work.h"
 
 namespace emu {
@@ -19,6 +21,7 @@ struct KernelImage {
 
   const bool code;  // or no image at all, of which nothing is said before a kernel is asked for, as on a GPU
   std::atomic<bool> loaded{true};
+  std::atomic<uint64_t> devices{0};  // a bit for each on which a kernel of it was launched or captured
   std::mutex mutex;
   std::map<std::string, cudaKernel_t> kernels;  // that were asked for
 };
@@ -122,11 +125,12 @@ cudaLibrary_t load(const void* image) {
 }
 
 cudaError_t unload(cudaLibrary_t library) {
-  if (libraries().find(library) == nullptr) return cudaErrorInvalidResourceHandle;
-  // What is enqueued still has its code.
-  for (int device = 0; device < device::count(); device++) drainDevice(device);
   const std::shared_ptr<KernelImage> image = libraries().take(library);
   if (image == nullptr) return cudaErrorInvalidResourceHandle;
+  // What is enqueued still has its code.
+  for (int device = 0; device < device::count(); device++) {
+    if ((image->devices.load() >> device & 1) != 0) drainDevice(device);
+  }
   const std::lock_guard<std::mutex> lock(image->mutex);
   image->loaded.store(false, std::memory_order_release);
   for (const auto& entry : image->kernels) table().take(entry.second);
@@ -168,6 +172,9 @@ std::shared_ptr<Kernel> kernel(const void* handle) {
 }
 
 cudaError_t launch(const cudaLaunchConfig_t& config, const std::shared_ptr<Kernel>& kernel, void** arguments) {
+  std::shared_ptr<Stream> stream;
+  EMU_TRY(streams::resolve(config.stream, &stream));
+  kernel->image->devices.fetch_or(uint64_t{1} << stream->device());
   const std::vector<nccl4jEmuParameter_t>& parameters = kernel->function->parameters;
   std::vector<unsigned char> values(kernel->function->parameterBytes());
   for (size_t i = 0; i < parameters.size(); i++) {

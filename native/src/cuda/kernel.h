@@ -30,7 +30,7 @@ struct KernelImage;
 struct Kernel {
   cudaKernel_t handle = nullptr;
   std::shared_ptr<const KernelFunction> function;
-  std::shared_ptr<const KernelImage> image;
+  std::shared_ptr<KernelImage> image;
   // More than the default, per device, after cudaFuncSetAttribute.
   std::array<std::atomic<int>, options::kMostDevices> dynamicShared{};
 };
