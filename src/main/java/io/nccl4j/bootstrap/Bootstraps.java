@@ -28,9 +28,11 @@ public final class Bootstraps {
      * @param size number of ranks
      * @param options the options
      * @return one for each rank
+     * @throws IllegalArgumentException if options make no sense; names all of them
      */
     public static List<Bootstrap> inProcess(int size, BootstrapOptions options) {
-        return InProcessStore.create(size).stream().map(store -> StoreBootstrap.inProcess(store, options)).toList();
+        BootstrapOptions.Values values = options.checked();
+        return InProcessStore.create(size).stream().map(store -> StoreBootstrap.inProcess(store, values)).toList();
     }
 
     /**
@@ -62,6 +64,7 @@ public final class Bootstraps {
      *
      * @param options the options
      * @return the bootstrap of this rank
+     * @throws IllegalArgumentException if options make no sense; names all of them
      */
     public static Bootstrap fromEnvironment(BootstrapOptions options) {
         return RankEnvironment.parse(System.getenv(), Bootstraps::fullHostName).connect(options);
@@ -98,9 +101,11 @@ public final class Bootstraps {
      * @param size number of ranks
      * @param options the options
      * @return the bootstrap of this rank
+     * @throws IllegalArgumentException if options make no sense; names all of them
      */
     public static Bootstrap tcp(String host, int port, int rank, int size, BootstrapOptions options) {
-        return meet(new HostPlace(host, port, options.hasSecret(), options.key()), rank, size, options);
+        BootstrapOptions.Values values = options.checked();
+        return meet(new HostPlace(host, port, values.hasSecret(), values.key()), rank, size, values);
     }
 
     /**
@@ -127,17 +132,19 @@ public final class Bootstraps {
      * @param size number of ranks
      * @param options the options
      * @return the bootstrap of this rank
+     * @throws IllegalArgumentException if options make no sense; names all of them
      */
     public static Bootstrap file(Path folder, int rank, int size, BootstrapOptions options) {
+        BootstrapOptions.Values values = options.checked();
         try {
-            return meet(FolderPlace.in(folder, options), rank, size, options);
+            return meet(FolderPlace.in(folder, values), rank, size, values);
         } catch (IOException e) {
             throw new IllegalStateException("rank " + rank + " cannot meet others in " + folder + ": " + e.getMessage(),
                     e);
         }
     }
 
-    private static Bootstrap meet(MeetingPlace place, int rank, int size, BootstrapOptions options) {
+    private static Bootstrap meet(MeetingPlace place, int rank, int size, BootstrapOptions.Values options) {
         Store.checkRank(rank, size);
         Store store = size == 1
                 ? InProcessStore.create(1).getFirst()

@@ -47,7 +47,7 @@ final class FolderPlace implements MeetingPlace {
     private volatile Secret key;
     private byte @Nullable [] written;
 
-    private FolderPlace(Path folder, boolean posix, BootstrapOptions options) {
+    private FolderPlace(Path folder, boolean posix, BootstrapOptions.Values options) {
         this.folder = folder;
         this.posix = posix;
         this.guarded = options.hasSecret();
@@ -66,7 +66,7 @@ final class FolderPlace implements MeetingPlace {
     }
 
     /** Makes the folder for this user only, or looks whether it is safe. */
-    static FolderPlace in(Path folder, BootstrapOptions options) throws IOException {
+    static FolderPlace in(Path folder, BootstrapOptions.Values options) throws IOException {
         Path place = folder.toAbsolutePath();
         boolean posix = place.getFileSystem().supportedFileAttributeViews().contains("posix");
         try {

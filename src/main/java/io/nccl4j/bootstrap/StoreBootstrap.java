@@ -29,7 +29,7 @@ final class StoreBootstrap implements Bootstrap {
     private long calls;
     private @Nullable RuntimeException failure;
 
-    private StoreBootstrap(Store store, BootstrapOptions options, boolean oneProcess) {
+    private StoreBootstrap(Store store, BootstrapOptions.Values options, boolean oneProcess) {
         this.store = store;
         this.limit = options.limit();
         Integer known = options.localRank();
@@ -42,12 +42,12 @@ final class StoreBootstrap implements Bootstrap {
     }
 
     /** One of several ranks of this process. */
-    static Bootstrap inProcess(Store store, BootstrapOptions options) {
+    static Bootstrap inProcess(Store store, BootstrapOptions.Values options) {
         return new StoreBootstrap(store, options, true);
     }
 
     /** Waits until all ranks are there. */
-    static Bootstrap meet(Store store, BootstrapOptions options) {
+    static Bootstrap meet(Store store, BootstrapOptions.Values options) {
         return new StoreBootstrap(store, options, false);
     }
 

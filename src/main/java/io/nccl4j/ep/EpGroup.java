@@ -76,7 +76,7 @@ public final class EpGroup extends NativeObject {
         this.sizing = made.sizing();
         this.hooks = made.hooks();
         this.arena = made.arena();
-        this.rdmaBuffer = new RdmaBuffer(config, sizing);
+        this.rdmaBuffer = new RdmaBuffer(config.shape(), sizing);
         this.mask = new GroupMask(this, communicator, config.hasMask(), state, rdmaBuffer);
         this.handleMemory = new HandleMemory<>(this, communicator, config, hooks, handles, EpHandle::memory);
         Ownership.of(this).onClose(this::checkClose, this::release);
@@ -162,7 +162,7 @@ public final class EpGroup extends NativeObject {
 
     /**
      * {@return a handle, {@code ncclEpInitHandle}} Not collective, unless the group's RDMA buffer {@link
-     * EpGroupConfig.Builder#growingRdmaBuffer() grows}. The memory of its state is allocated here, unless the caller
+     * EpGroupConfig#growingRdmaBuffer() grows}. The memory of its state is allocated here, unless the caller
      * gives some, and belongs to the handle.
      *
      * @param layout the layout of received rows

@@ -1,50 +1,28 @@
 package io.nccl4j.ep;
 
 import java.time.Duration;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
  * The configuration that all ranks of a group agree on, {@code ncclEpGroupConfig_t}; all must use the same values.
- * Immutable; made by {@link #lowLatency()} or {@link #highThroughput()}. What is not set is left to NCCL EP, unless
- * said otherwise.
+ * Immutable: each method returns the changed configuration, and the last of two choices counts. What is not set is left
+ * to NCCL EP, unless said otherwise. {@link EpGroup#create} and {@link EpSizing#of(EpGroupConfig, int)} check the values
+ * and name all that is wrong.
  */
 public final class EpGroupConfig {
+    private final Values values;
     private final GroupShape shape;
-    private final boolean checked;
-    private final @Nullable EpAllocator allocator;
-    private final long allocateFunction;
-    private final long freeFunction;
-    private final long allocatorContext;
 
-    private EpGroupConfig(Builder b) {
-        this.shape = new GroupShape(b.algorithm, b.experts, b.maxTokensPerRank, b.maxTokenBytes, b.layout, b.topK,
-                b.alignment, b.receiveRows, b.eager, b.rdmaBufferBytes, b.growing, b.maxSms, b.dispatchSms,
-                b.combineSms, b.queuePairs, b.channels, b.mask, b.timeout, b.zeroCopy, b.overflow);
-        this.checked = b.checked;
-        this.allocator = b.allocator;
-        this.allocateFunction = b.allocateFunction;
-        this.freeFunction = b.freeFunction;
-        this.allocatorContext = b.allocatorContext;
+    private EpGroupConfig(Values v) {
+        this.values = v;
+        this.shape = new GroupShape(v.algorithm, v.experts, v.maxTokensPerRank, v.maxTokenBytes, v.layout, v.topK,
+                v.alignment, v.receiveRows, v.eager, v.rdmaBufferBytes, v.growing, v.maxSms, v.dispatchSms,
+                v.combineSms, v.queuePairs, v.channels, v.mask, v.timeout, v.zeroCopy, v.overflow);
     }
 
-    /**
-     * {@return a low-latency group} Besides experts, tokens and token bytes it must name its layout and top-k: all
-     * handles of the group have that one shape, and the RDMA buffer is sized for it exactly.
-     */
-    public static Builder lowLatency() {
-        return new Builder(Algorithm.LOW_LATENCY);
-    }
-
-    /**
-     * {@return a high-throughput group} Layout and top-k are defaults for its handles. It has a fixed receive budget:
-     * {@link Builder#maxReceiveRows the one given}, else the worst case; {@link Builder#eager()} is the alternative.
-     */
-    public static Builder highThroughput() {
-        return new Builder(Algorithm.HIGH_THROUGHPUT);
-    }
-
-    /** Collects the values. */
-    public static final class Builder {
+    /** The values, which nobody changes once a configuration has them. */
+    private static final class Values implements Cloneable {
         private final Algorithm algorithm;
         private int experts;
         private int maxTokensPerRank;
@@ -71,288 +49,295 @@ public final class EpGroupConfig {
         private long freeFunction;
         private long allocatorContext;
 
-        private Builder(Algorithm algorithm) {
+        private Values(Algorithm algorithm) {
             this.algorithm = algorithm;
         }
 
-        /**
-         * Number of experts over all ranks ({@code num_experts}); a multiple of the number of ranks. Mandatory.
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder experts(int value) {
-            experts = value;
-            return this;
-        }
-
-        /**
-         * Most tokens that a rank dispatches at once ({@code max_dispatch_tokens_per_rank}). Mandatory.
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder maxTokensPerRank(int value) {
-            maxTokensPerRank = value;
-            return this;
-        }
-
-        /**
-         * Most bytes of a token row with its scales, in dispatch and in combine ({@code max_token_bytes}); a multiple
-         * of 16. Mandatory.
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder maxTokenBytes(int value) {
-            maxTokenBytes = value;
-            return this;
-        }
-
-        /**
-         * The layout of received tokens. Mandatory for low latency, a default for high throughput.
-         *
-         * @param value the layout
-         * @return this builder
-         */
-        public Builder layout(Layout value) {
-            layout = value;
-            return this;
-        }
-
-        /**
-         * Experts per token ({@code num_topk}). Mandatory for low latency, a default for high throughput.
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder topK(int value) {
-            topK = value;
-            return this;
-        }
-
-        /**
-         * High throughput, EXPERT_MAJOR: the default for {@link HandleConfig#alignment(int)}; also counts in the worst
-         * case.
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder alignment(int value) {
-            alignment = value;
-            return this;
-        }
-
-        /**
-         * High throughput: the receive budget of a rank in rows ({@code max_recv_tokens_per_rank}), at least the tokens
-         * of a rank. FLAT counts tokens, EXPERT_MAJOR the rows of all zones with their padding.
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder maxReceiveRows(int value) {
-            receiveRows = value;
-            eager = false;
-            return this;
-        }
-
-        /**
-         * High throughput without a budget ({@code max_recv_tokens_per_rank} AUTO): outputs are sized from the counts
-         * that update writes. Dispatch then reads the count on the host, so that it cannot be captured.
-         *
-         * @return this builder
-         */
-        public Builder eager() {
-            receiveRows = 0;
-            eager = true;
-            return this;
-        }
-
-        /**
-         * Low latency: bytes of the RDMA buffer ({@code rdma_buffer_size}), instead of what {@link EpSizing} computes.
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder rdmaBufferBytes(long value) {
-            rdmaBufferBytes = value;
-            growing = false;
-            return this;
-        }
-
-        /**
-         * Low latency: the library allocates the RDMA buffer with the first handle and replaces it by a larger one when
-         * a handle needs that ({@code rdma_buffer_size} AUTO). Creating a handle is then collective, handles may have
-         * other shapes than the configuration's, and growth makes all graphs of the group invalid. Operations of
-         * handles of different shapes must be kept apart by a barrier among the ranks: their buffers overlap.
-         *
-         * @return this builder
-         */
-        public Builder growingRdmaBuffer() {
-            rdmaBufferBytes = 0;
-            growing = true;
-            return this;
-        }
-
-        /**
-         * Most SMs that communication takes ({@code max_num_sms}); high throughput of API version 2 at most 16, later
-         * releases as many as the device has.
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder maxSms(int value) {
-            maxSms = value;
-            return this;
-        }
-
-        /**
-         * Most SMs that dispatch takes ({@code dispatch_num_sms}), instead of {@link #maxSms}; from release 0.2.0 on.
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder dispatchSms(int value) {
-            dispatchSms = value;
-            return this;
-        }
-
-        /**
-         * Most SMs that combine takes ({@code combine_num_sms}), instead of {@link #maxSms}; from release 0.2.0 on.
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder combineSms(int value) {
-            combineSms = value;
-            return this;
-        }
-
-        /**
-         * Queue pairs per rank ({@code num_qp_per_rank}); matters between NVLink domains. High throughput needs one and
-         * two for each SM that dispatch takes (33 by default), low latency 4; 0 leaves it to NCCL EP.
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder queuePairs(int value) {
-            queuePairs = value;
-            return this;
-        }
-
-        /**
-         * Communication channels per rank ({@code num_channels}); NCCL EP has no use for it yet.
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder channels(int value) {
-            channels = value;
-            return this;
-        }
-
-        /**
-         * Looks at the device before every call that enqueues: a fault that nobody has noticed yet is then an exception
-         * here. Without this the next high-throughput call ends the process in the real library. Costs a query per
-         * stream and call; off by default.
-         *
-         * @return this builder
-         */
-        public Builder checked() {
-            checked = true;
-            return this;
-        }
-
-        /**
-         * Low latency: ranks that do not answer can be masked ({@code enable_mask}); see {@link RankMask}.
-         *
-         * @return this builder
-         */
-        public Builder mask() {
-            mask = true;
-            return this;
-        }
-
-        /**
-         * Low latency: how long the device waits for a rank ({@code timeout_ns}), about 100 s by default. Afterwards it
-         * masks the rank, or traps without {@link #mask()}. Whole milliseconds.
-         *
-         * @param value the limit
-         * @return this builder
-         */
-        public Builder timeout(Duration value) {
-            timeout = value;
-            return this;
-        }
-
-        /**
-         * Direct use of windows ({@code zero_copy}).
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder zeroCopy(ZeroCopy value) {
-            zeroCopy = value;
-            return this;
-        }
-
-        /**
-         * The treatment of rows beyond the budget ({@code overflow_policy}).
-         *
-         * @param value the policy
-         * @return this builder
-         */
-        public Builder overflow(OverflowPolicy value) {
-            overflow = value;
-            return this;
-        }
-
-        /**
-         * Who allocates workspace and handle memory ({@code alloc}); {@code cudaMalloc} by default.
-         *
-         * @param value the allocator
-         * @return this builder
-         */
-        public Builder allocator(EpAllocator value) {
-            allocator = value;
-            allocateFunction = 0;
-            freeFunction = 0;
-            return this;
-        }
-
-        /**
-         * Native functions that allocate and free ({@code alloc}): {@code cudaError_t(void**, size_t, void*)} and
-         * {@code cudaError_t(void*, void*)}. If one fails, the library ends the process.
-         *
-         * @param allocateFunction address of the function that allocates
-         * @param freeFunction address of the function that frees
-         * @param context passed to them
-         * @return this builder
-         */
-        public Builder allocator(long allocateFunction, long freeFunction, long context) {
-            if (allocateFunction == 0 || freeFunction == 0) {
-                throw new IllegalArgumentException("functions to allocate and to free must both be given");
+        @Override
+        public Values clone() {
+            try {
+                return (Values) super.clone();
+            } catch (CloneNotSupportedException e) {
+                throw new AssertionError(e);
             }
-            this.allocator = null;
-            this.allocateFunction = allocateFunction;
-            this.freeFunction = freeFunction;
-            this.allocatorContext = context;
-            return this;
         }
+    }
 
-        /**
-         * {@return the configuration}
-         *
-         * @throws IllegalArgumentException if something mandatory is missing, or values do not go together; names all
-         *     that is wrong
-         */
-        public EpGroupConfig build() {
-            EpGroupConfig config = new EpGroupConfig(this);
-            Violations violations = new Violations();
-            GroupRules.checkConfig(config.shape, violations);
-            violations.refuse();
-            return config;
+    private EpGroupConfig with(Consumer<Values> change) {
+        Values changed = values.clone();
+        change.accept(changed);
+        return new EpGroupConfig(changed);
+    }
+
+    /**
+     * {@return a low-latency group} Besides experts, tokens and token bytes it must name its layout and top-k: all
+     * handles of the group have that one shape, and the RDMA buffer is sized for it exactly.
+     */
+    public static EpGroupConfig lowLatency() {
+        return new EpGroupConfig(new Values(Algorithm.LOW_LATENCY));
+    }
+
+    /**
+     * {@return a high-throughput group} Layout and top-k are defaults for its handles. It has a fixed receive budget:
+     * {@link #maxReceiveRows the one given}, else the worst case; {@link #eager()} is the alternative.
+     */
+    public static EpGroupConfig highThroughput() {
+        return new EpGroupConfig(new Values(Algorithm.HIGH_THROUGHPUT));
+    }
+
+    /**
+     * Number of experts over all ranks ({@code num_experts}); a multiple of the number of ranks. Mandatory.
+     *
+     * @param value the setting
+     * @return the changed configuration
+     */
+    public EpGroupConfig experts(int value) {
+        return with(c -> c.experts = value);
+    }
+
+    /**
+     * Most tokens that a rank dispatches at once ({@code max_dispatch_tokens_per_rank}). Mandatory.
+     *
+     * @param value the setting
+     * @return the changed configuration
+     */
+    public EpGroupConfig maxTokensPerRank(int value) {
+        return with(c -> c.maxTokensPerRank = value);
+    }
+
+    /**
+     * Most bytes of a token row with its scales, in dispatch and in combine ({@code max_token_bytes}); a multiple
+     * of 16. Mandatory.
+     *
+     * @param value the setting
+     * @return the changed configuration
+     */
+    public EpGroupConfig maxTokenBytes(int value) {
+        return with(c -> c.maxTokenBytes = value);
+    }
+
+    /**
+     * The layout of received tokens. Mandatory for low latency, a default for high throughput.
+     *
+     * @param value the layout
+     * @return the changed configuration
+     */
+    public EpGroupConfig layout(Layout value) {
+        return with(c -> c.layout = value);
+    }
+
+    /**
+     * Experts per token ({@code num_topk}). Mandatory for low latency, a default for high throughput.
+     *
+     * @param value the setting
+     * @return the changed configuration
+     */
+    public EpGroupConfig topK(int value) {
+        return with(c -> c.topK = value);
+    }
+
+    /**
+     * High throughput, EXPERT_MAJOR: the default for {@link HandleConfig#alignment(int)}; also counts in the worst
+     * case.
+     *
+     * @param value the setting
+     * @return the changed configuration
+     */
+    public EpGroupConfig alignment(int value) {
+        return with(c -> c.alignment = value);
+    }
+
+    /**
+     * High throughput: the receive budget of a rank in rows ({@code max_recv_tokens_per_rank}), at least the tokens
+     * of a rank. FLAT counts tokens, EXPERT_MAJOR the rows of all zones with their padding.
+     *
+     * @param value the setting
+     * @return the changed configuration
+     */
+    public EpGroupConfig maxReceiveRows(int value) {
+        return with(c -> {
+            c.receiveRows = value;
+            c.eager = false;
+        });
+    }
+
+    /**
+     * High throughput without a budget ({@code max_recv_tokens_per_rank} AUTO): outputs are sized from the counts
+     * that update writes. Dispatch then reads the count on the host, so that it cannot be captured.
+     *
+     * @return the changed configuration
+     */
+    public EpGroupConfig eager() {
+        return with(c -> {
+            c.receiveRows = 0;
+            c.eager = true;
+        });
+    }
+
+    /**
+     * Low latency: bytes of the RDMA buffer ({@code rdma_buffer_size}), instead of what {@link EpSizing} computes.
+     *
+     * @param value the setting
+     * @return the changed configuration
+     */
+    public EpGroupConfig rdmaBufferBytes(long value) {
+        return with(c -> {
+            c.rdmaBufferBytes = value;
+            c.growing = false;
+        });
+    }
+
+    /**
+     * Low latency: the library allocates the RDMA buffer with the first handle and replaces it by a larger one when
+     * a handle needs that ({@code rdma_buffer_size} AUTO). Creating a handle is then collective, handles may have
+     * other shapes than the configuration's, and growth makes all graphs of the group invalid. Operations of
+     * handles of different shapes must be kept apart by a barrier among the ranks: their buffers overlap.
+     *
+     * @return the changed configuration
+     */
+    public EpGroupConfig growingRdmaBuffer() {
+        return with(c -> {
+            c.rdmaBufferBytes = 0;
+            c.growing = true;
+        });
+    }
+
+    /**
+     * Most SMs that communication takes ({@code max_num_sms}); high throughput of API version 2 at most 16, later
+     * releases as many as the device has.
+     *
+     * @param value the setting
+     * @return the changed configuration
+     */
+    public EpGroupConfig maxSms(int value) {
+        return with(c -> c.maxSms = value);
+    }
+
+    /**
+     * Most SMs that dispatch takes ({@code dispatch_num_sms}), instead of {@link #maxSms}; from release 0.2.0 on.
+     *
+     * @param value the setting
+     * @return the changed configuration
+     */
+    public EpGroupConfig dispatchSms(int value) {
+        return with(c -> c.dispatchSms = value);
+    }
+
+    /**
+     * Most SMs that combine takes ({@code combine_num_sms}), instead of {@link #maxSms}; from release 0.2.0 on.
+     *
+     * @param value the setting
+     * @return the changed configuration
+     */
+    public EpGroupConfig combineSms(int value) {
+        return with(c -> c.combineSms = value);
+    }
+
+    /**
+     * Queue pairs per rank ({@code num_qp_per_rank}); matters between NVLink domains. High throughput needs one and
+     * two for each SM that dispatch takes (33 by default), low latency 4; 0 leaves it to NCCL EP.
+     *
+     * @param value the setting
+     * @return the changed configuration
+     */
+    public EpGroupConfig queuePairs(int value) {
+        return with(c -> c.queuePairs = value);
+    }
+
+    /**
+     * Communication channels per rank ({@code num_channels}); NCCL EP has no use for it yet.
+     *
+     * @param value the setting
+     * @return the changed configuration
+     */
+    public EpGroupConfig channels(int value) {
+        return with(c -> c.channels = value);
+    }
+
+    /**
+     * Looks at the device before every call that enqueues: a fault that nobody has noticed yet is then an exception
+     * here. Without this the next high-throughput call ends the process in the real library. Costs a query per
+     * stream and call; off by default.
+     *
+     * @return the changed configuration
+     */
+    public EpGroupConfig checked() {
+        return with(c -> c.checked = true);
+    }
+
+    /**
+     * Low latency: ranks that do not answer can be masked ({@code enable_mask}); see {@link RankMask}.
+     *
+     * @return the changed configuration
+     */
+    public EpGroupConfig mask() {
+        return with(c -> c.mask = true);
+    }
+
+    /**
+     * Low latency: how long the device waits for a rank ({@code timeout_ns}), about 100 s by default. Afterwards it
+     * masks the rank, or traps without {@link #mask()}. Whole milliseconds.
+     *
+     * @param value the limit
+     * @return the changed configuration
+     */
+    public EpGroupConfig timeout(Duration value) {
+        return with(c -> c.timeout = value);
+    }
+
+    /**
+     * Direct use of windows ({@code zero_copy}).
+     *
+     * @param value the setting
+     * @return the changed configuration
+     */
+    public EpGroupConfig zeroCopy(ZeroCopy value) {
+        return with(c -> c.zeroCopy = value);
+    }
+
+    /**
+     * The treatment of rows beyond the budget ({@code overflow_policy}).
+     *
+     * @param value the policy
+     * @return the changed configuration
+     */
+    public EpGroupConfig overflow(OverflowPolicy value) {
+        return with(c -> c.overflow = value);
+    }
+
+    /**
+     * Who allocates workspace and handle memory ({@code alloc}); {@code cudaMalloc} by default.
+     *
+     * @param value the allocator
+     * @return the changed configuration
+     */
+    public EpGroupConfig allocator(EpAllocator value) {
+        return with(c -> {
+            c.allocator = value;
+            c.allocateFunction = 0;
+            c.freeFunction = 0;
+        });
+    }
+
+    /**
+     * Native functions that allocate and free ({@code alloc}): {@code cudaError_t(void**, size_t, void*)} and
+     * {@code cudaError_t(void*, void*)}. If one fails, the library ends the process.
+     *
+     * @param allocateFunction address of the function that allocates
+     * @param freeFunction address of the function that frees
+     * @param context passed to them
+     * @return the changed configuration
+     */
+    public EpGroupConfig allocator(long allocateFunction, long freeFunction, long context) {
+        if (allocateFunction == 0 || freeFunction == 0) {
+            throw new IllegalArgumentException("functions to allocate and to free must both be given");
         }
+        return with(c -> {
+            c.allocator = null;
+            c.allocateFunction = allocateFunction;
+            c.freeFunction = freeFunction;
+            c.allocatorContext = context;
+        });
     }
 
     GroupShape shape() {
@@ -416,7 +401,7 @@ public final class EpGroupConfig {
 
     /** {@return whether the device is looked at before every call} */
     public boolean isChecked() {
-        return checked;
+        return values.checked;
     }
 
     /** {@return direct use of windows} */
@@ -429,42 +414,21 @@ public final class EpGroupConfig {
         return shape.overflow();
     }
 
-    long rdmaBufferBytes() {
-        return shape.rdmaBufferBytes();
-    }
-
-    int maxSms() {
-        return shape.maxSms();
-    }
-
-    int queuePairs() {
-        return shape.queuePairs();
-    }
-
-    int channels() {
-        return shape.channels();
-    }
-
-    @Nullable
-    Duration timeout() {
-        return shape.timeout();
-    }
-
     @Nullable
     EpAllocator allocator() {
-        return allocator;
+        return values.allocator;
     }
 
     long allocateFunction() {
-        return allocateFunction;
+        return values.allocateFunction;
     }
 
     long freeFunction() {
-        return freeFunction;
+        return values.freeFunction;
     }
 
     long allocatorContext() {
-        return allocatorContext;
+        return values.allocatorContext;
     }
 
     @Override

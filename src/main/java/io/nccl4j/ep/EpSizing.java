@@ -8,7 +8,6 @@ import io.nccl4j.nccl.DataType;
  * EP chooses how EXPERT_MAJOR works count as they do there.
  */
 public final class EpSizing {
-
     private final EpGroupConfig config;
     private final LsaTeams teams;
 
@@ -22,6 +21,8 @@ public final class EpSizing {
      *
      * @param config the configuration, the same on all ranks
      * @param ranks of its communicator; experts must be a multiple of it
+     * @throws IllegalArgumentException if the configuration misses something, or its values do not go together; names
+     *     all that is wrong
      */
     public static EpSizing of(EpGroupConfig config, int ranks) {
         return of(config, ranks, 1);
@@ -33,8 +34,11 @@ public final class EpSizing {
      * @param config the configuration, the same on all ranks
      * @param ranks of its communicator; experts must be a multiple of it
      * @param teams into which the ranks are divided
+     * @throws IllegalArgumentException if the configuration misses something, or its values do not go together; names
+     *     all that is wrong
      */
     public static EpSizing of(EpGroupConfig config, int ranks, int teams) {
+        GroupRules.checkConfig(config.shape());
         Rule.EXPERTS_PER_RANK.refuseIf(ranks <= 0 || config.experts() % ranks != 0,
                 "%d experts on %d ranks: must be a multiple of the number of ranks", config.experts(), ranks);
         Rule.TEAM_LIMITS.refuseIf(teams <= 0 || ranks % teams != 0,

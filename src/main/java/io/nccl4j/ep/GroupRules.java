@@ -17,8 +17,9 @@ final class GroupRules {
     private GroupRules() {
     }
 
-    /** The rules that need no communicator. */
-    static void checkConfig(GroupShape c, Violations v) {
+    /** The rules that need no communicator; refuses what breaks any of them. */
+    static void checkConfig(GroupShape c) {
+        Violations v = new Violations();
         v.addIf(Rule.GROUP_SIZES, c.experts() <= 0 || c.maxTokensPerRank() <= 0 || c.maxTokenBytes() <= 0,
                 "experts %d, maxTokensPerRank %d, maxTokenBytes %d: all three must be given and positive", c.experts(),
                 c.maxTokensPerRank(), c.maxTokenBytes());
@@ -49,6 +50,7 @@ final class GroupRules {
         } else {
             checkHighThroughput(c, v);
         }
+        v.refuse();
     }
 
     static boolean isPowerOfTwo(int value) {

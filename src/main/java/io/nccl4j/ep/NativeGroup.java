@@ -62,6 +62,7 @@ record NativeGroup(long address, LsaTeams teams, DeviceLimits limits, EpSizing s
 
     private static void checkConfig(EpGroupConfig config, LsaTeams teams, CommunicatorProperties properties,
             DeviceLimits limits, EpGeneration generation) {
+        GroupRules.checkConfig(config.shape());
         Violations violations = new Violations();
         GroupRules.checkGroup(config.shape(), teams, limits, generation, violations);
         TeamRules.check(config.shape(), teams, properties, limits, generation, violations);

@@ -14,14 +14,14 @@ final class RdmaBuffer {
     private final Set<CaptureScope> captures = new LinkedHashSet<>();
     private long bytes;
 
-    RdmaBuffer(EpGroupConfig config, EpSizing sizing) {
+    RdmaBuffer(GroupShape config, EpSizing sizing) {
         this.growing = config.isGrowing();
         this.sizing = sizing;
         this.bytes = explicitBytes(config, sizing);
     }
 
     /** The size that the group is created with; 0 leaves it to the library. */
-    static long explicitBytes(EpGroupConfig config, EpSizing sizing) {
+    static long explicitBytes(GroupShape config, EpSizing sizing) {
         if (config.isGrowing()) {
             return 0;
         }

@@ -85,8 +85,10 @@ public final class Communicator extends NativeObject {
      * @param device the device
      * @param options the options
      * @return the communicator
+     * @throws IllegalArgumentException if options are not allowed; names all of them
      */
     public static Communicator init(Bootstrap bootstrap, CudaDevice device, CommunicatorOptions options) {
+        options.check();
         checkCreate("Communicator.init", device);
         Duration limit = options.limitOr(bootstrap.limit());
         Deadline deadline = Deadline.after(limit);
@@ -120,11 +122,13 @@ public final class Communicator extends NativeObject {
      * @param device the device
      * @param options the options
      * @return the communicator
+     * @throws IllegalArgumentException if options are not allowed; names all of them
      */
     public static Communicator init(UniqueId id, int rank, int size, CudaDevice device, CommunicatorOptions options) {
         if (size < 1 || rank < 0 || rank >= size) {
             throw new IllegalArgumentException("rank " + rank + " of " + size + ": must be 0 <= rank < size");
         }
+        options.check();
         checkCreate("Communicator.init", device);
         Duration limit = options.limitOr(DEFAULT_LIMIT);
         return init(id, rank, size, device, options, limit, Deadline.after(limit), null);

@@ -7,33 +7,26 @@ import java.lang.foreign.MemorySegment;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How a communicator is made, {@code ncclConfig_t}. Immutable; made by {@link #builder()}. What is not set is left to
- * NCCL. All ranks use the same. Communicators are blocking: NCCL EP takes "in progress" for a failure.
+ * How a communicator is made, {@code ncclConfig_t}. Immutable: each method returns the changed options. What is not set
+ * is left to NCCL. All ranks use the same; {@link Communicator#init(Bootstrap, io.nccl4j.cuda.CudaDevice,
+ * CommunicatorOptions)} checks them and names all that is wrong. Communicators are blocking: NCCL EP takes "in progress"
+ * for a failure.
  */
 public final class CommunicatorOptions {
-    private static final CommunicatorOptions DEFAULTS = builder().build();
+    private static final CommunicatorOptions DEFAULTS = new CommunicatorOptions(new Values());
 
-    private final Builder values;
+    private final Values values;
 
-    private CommunicatorOptions(Builder values) {
+    private CommunicatorOptions(Values values) {
         this.values = values;
     }
 
-    /** {@return NCCL's defaults} */
-    public static CommunicatorOptions defaults() {
-        return DEFAULTS;
-    }
-
-    /** {@return a builder of options} */
-    public static Builder builder() {
-        return new Builder();
-    }
-
-    /** Collects the values. */
-    public static final class Builder implements Cloneable {
+    /** The values, which nobody changes once options have them. */
+    private static final class Values implements Cloneable {
         private boolean splitShare;
         private @Nullable String name;
         private @Nullable String network;
@@ -43,132 +36,129 @@ public final class CommunicatorOptions {
         private @Nullable Integer trafficClass;
         private @Nullable Duration limit;
 
-        private Builder() {
-        }
-
-        /**
-         * Communicators split from this one share its resources ({@code splitShare}).
-         *
-         * @return this builder
-         */
-        public Builder splitShare() {
-            splitShare = true;
-            return this;
-        }
-
-        /**
-         * A name for NCCL's logs and profiler ({@code commName}).
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder name(String value) {
-            name = value;
-            return this;
-        }
-
-        /**
-         * The network plugin to use ({@code netName}), such as {@code IB} or {@code Socket}.
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder network(String value) {
-            network = value;
-            return this;
-        }
-
-        /**
-         * Fewest thread blocks of a collective ({@code minCTAs}), at least 1.
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder minCtas(int value) {
-            minCtas = value;
-            return this;
-        }
-
-        /**
-         * Most thread blocks of a collective ({@code maxCTAs}), at least {@link #minCtas}.
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder maxCtas(int value) {
-            maxCtas = value;
-            return this;
-        }
-
-        /**
-         * Thread blocks of a cluster ({@code cgaClusterSize}), 0 to 8.
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder clusterSize(int value) {
-            clusterSize = value;
-            return this;
-        }
-
-        /**
-         * Traffic class of the network ({@code trafficClass}), at least 0.
-         *
-         * @param value the setting
-         * @return this builder
-         */
-        public Builder trafficClass(int value) {
-            trafficClass = value;
-            return this;
-        }
-
-        /**
-         * How long calls that need other ranks (creation, split, registration of windows) wait for them; positive. By
-         * default as long as the bootstrap does, or 5 minutes.
-         *
-         * @param value the limit
-         * @return this builder
-         */
-        public Builder limit(Duration value) {
-            limit = value;
-            return this;
-        }
-
-        /**
-         * {@return the options}
-         *
-         * @throws IllegalArgumentException if values are not allowed; the message names all of them
-         */
-        public CommunicatorOptions build() {
-            List<String> broken = new ArrayList<>();
-            int least = or(minCtas, 1);
-            if (least < 1) {
-                broken.add("minCtas is " + minCtas + ": must be at least 1");
-            }
-            if (maxCtas != null && maxCtas < Math.max(1, least)) {
-                broken.add("maxCtas is " + maxCtas + ": must be at least " + Math.max(1, least));
-            }
-            if (clusterSize != null && (clusterSize < 0 || clusterSize > 8)) {
-                broken.add("clusterSize is " + clusterSize + ": must be 0 to 8");
-            }
-            if (trafficClass != null && trafficClass < 0) {
-                broken.add("trafficClass is " + trafficClass + ": must be at least 0");
-            }
-            if (limit != null && (limit.isNegative() || limit.isZero())) {
-                broken.add("limit is " + limit + ": must be positive");
-            }
-            if (!broken.isEmpty()) {
-                throw new IllegalArgumentException(String.join("; ", broken));
-            }
-            return new CommunicatorOptions(copy());
-        }
-
-        private Builder copy() {
+        @Override
+        public Values clone() {
             try {
-                return (Builder) clone();
+                return (Values) super.clone();
             } catch (CloneNotSupportedException e) {
                 throw new AssertionError(e);
             }
+        }
+    }
+
+    private CommunicatorOptions with(Consumer<Values> change) {
+        Values changed = values.clone();
+        change.accept(changed);
+        return new CommunicatorOptions(changed);
+    }
+
+    /** {@return NCCL's defaults} */
+    public static CommunicatorOptions defaults() {
+        return DEFAULTS;
+    }
+
+    /**
+     * Communicators split from this one share its resources ({@code splitShare}).
+     *
+     * @return the changed options
+     */
+    public CommunicatorOptions splitShare() {
+        return with(o -> o.splitShare = true);
+    }
+
+    /**
+     * A name for NCCL's logs and profiler ({@code commName}).
+     *
+     * @param value the setting
+     * @return the changed options
+     */
+    public CommunicatorOptions name(String value) {
+        return with(o -> o.name = value);
+    }
+
+    /**
+     * The network plugin to use ({@code netName}), such as {@code IB} or {@code Socket}.
+     *
+     * @param value the setting
+     * @return the changed options
+     */
+    public CommunicatorOptions network(String value) {
+        return with(o -> o.network = value);
+    }
+
+    /**
+     * Fewest thread blocks of a collective ({@code minCTAs}), at least 1.
+     *
+     * @param value the setting
+     * @return the changed options
+     */
+    public CommunicatorOptions minCtas(int value) {
+        return with(o -> o.minCtas = value);
+    }
+
+    /**
+     * Most thread blocks of a collective ({@code maxCTAs}), at least {@link #minCtas}.
+     *
+     * @param value the setting
+     * @return the changed options
+     */
+    public CommunicatorOptions maxCtas(int value) {
+        return with(o -> o.maxCtas = value);
+    }
+
+    /**
+     * Thread blocks of a cluster ({@code cgaClusterSize}), 0 to 8.
+     *
+     * @param value the setting
+     * @return the changed options
+     */
+    public CommunicatorOptions clusterSize(int value) {
+        return with(o -> o.clusterSize = value);
+    }
+
+    /**
+     * Traffic class of the network ({@code trafficClass}), at least 0.
+     *
+     * @param value the setting
+     * @return the changed options
+     */
+    public CommunicatorOptions trafficClass(int value) {
+        return with(o -> o.trafficClass = value);
+    }
+
+    /**
+     * How long calls that need other ranks (creation, split, registration of windows) wait for them; positive. By
+     * default as long as the bootstrap does, or 5 minutes.
+     *
+     * @param value the limit
+     * @return the changed options
+     */
+    public CommunicatorOptions limit(Duration value) {
+        return with(o -> o.limit = value);
+    }
+
+    /** @throws IllegalArgumentException if values are not allowed; the message names all of them */
+    void check() {
+        Values v = values;
+        List<String> broken = new ArrayList<>();
+        int least = or(v.minCtas, 1);
+        if (least < 1) {
+            broken.add("minCtas is " + v.minCtas + ": must be at least 1");
+        }
+        if (v.maxCtas != null && v.maxCtas < Math.max(1, least)) {
+            broken.add("maxCtas is " + v.maxCtas + ": must be at least " + Math.max(1, least));
+        }
+        if (v.clusterSize != null && (v.clusterSize < 0 || v.clusterSize > 8)) {
+            broken.add("clusterSize is " + v.clusterSize + ": must be 0 to 8");
+        }
+        if (v.trafficClass != null && v.trafficClass < 0) {
+            broken.add("trafficClass is " + v.trafficClass + ": must be at least 0");
+        }
+        if (v.limit != null && (v.limit.isNegative() || v.limit.isZero())) {
+            broken.add("limit is " + v.limit + ": must be positive");
+        }
+        if (!broken.isEmpty()) {
+            throw new IllegalArgumentException(String.join("; ", broken));
         }
     }
 

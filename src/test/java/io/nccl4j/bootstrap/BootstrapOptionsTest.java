@@ -12,36 +12,36 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 class BootstrapOptionsTest {
-    private static BootstrapOptions.Builder with(Map<String, String> environment, String... properties) {
+    private static BootstrapOptions with(Map<String, String> environment, String... properties) {
         Properties told = new Properties();
         for (int i = 0; i < properties.length; i += 2) {
             told.setProperty(properties[i], properties[i + 1]);
         }
-        return new BootstrapOptions.Builder(environment, told);
+        return BootstrapOptions.from(environment, told);
     }
 
     @Test
     void whatIsNotSetComesFromTheEnvironment() {
-        BootstrapOptions none = with(Map.of()).build();
+        BootstrapOptions.Values none = with(Map.of()).checked();
         assertThat(none.limit()).isEqualTo(Duration.ofMinutes(5));
         assertThat(none.hasSecret()).isFalse();
         assertThat(none.job()).isEmpty();
         assertThat(none.localRank()).isNull();
         BootstrapOptions told = with(
-                Map.of("NCCL4J_BOOTSTRAP_LIMIT_SECONDS", " 7 ", "NCCL4J_BOOTSTRAP_SECRET", "unspoken")).build();
-        assertThat(told.limit()).isEqualTo(Duration.ofSeconds(7));
-        assertThat(told.hasSecret()).isTrue();
-        assertThat(told).asString().doesNotContain("unspoken").contains("secret=set");
-        assertThat(with(Map.of(), "nccl4j.bootstrap.limit.seconds", "8").build().limit())
+                Map.of("NCCL4J_BOOTSTRAP_LIMIT_SECONDS", " 7 ", "NCCL4J_BOOTSTRAP_SECRET", "unspoken"));
+        assertThat(told.checked().limit()).isEqualTo(Duration.ofSeconds(7));
+        assertThat(told.checked().hasSecret()).isTrue();
+        assertThat(told.secret("unspoken")).asString().doesNotContain("unspoken").contains("secret=set");
+        assertThat(with(Map.of(), "nccl4j.bootstrap.limit.seconds", "8").checked().limit())
                 .isEqualTo(Duration.ofSeconds(8));
     }
 
     @Test
     void allBrokenRulesAreToldTogether() {
-        assertThatThrownBy(() -> with(Map.of()).limit(Duration.ZERO).localRank(-1).secret("").build())
+        assertThatThrownBy(() -> with(Map.of()).limit(Duration.ZERO).localRank(-1).secret("").checked())
                 .isInstanceOf(IllegalArgumentException.class).hasMessage("limit is PT0S: must be positive; "
                         + "local rank is -1: must be at least 0; the secret is empty: give it at least one character");
-        assertThatThrownBy(() -> with(Map.of("NCCL4J_BOOTSTRAP_LIMIT_SECONDS", "soon")).localRank(-2).build())
+        assertThatThrownBy(() -> with(Map.of("NCCL4J_BOOTSTRAP_LIMIT_SECONDS", "soon")).localRank(-2).checked())
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("is 'soon': must be a number of seconds").hasMessageContaining("rank is -2");
     }
@@ -49,20 +49,20 @@ class BootstrapOptionsTest {
     @Test
     void h15TheSecretComesFromAVariableOrAFile(@TempDir Path folder) throws Exception {
         Path file = Files.writeString(folder.resolve("secret"), "c\n");
-        byte[] expected = with(Map.of()).secret("c").build().key().proof(new byte[1]);
-        assertThat(with(Map.of("NCCL4J_BOOTSTRAP_SECRET", "c")).build().key().proof(new byte[1])).isEqualTo(expected);
-        assertThat(with(Map.of("NCCL4J_BOOTSTRAP_SECRET_FILE", file.toString())).build().key().proof(new byte[1]))
+        byte[] expected = with(Map.of()).secret("c").checked().key().proof(new byte[1]);
+        assertThat(with(Map.of("NCCL4J_BOOTSTRAP_SECRET", "c")).checked().key().proof(new byte[1])).isEqualTo(expected);
+        assertThat(with(Map.of("NCCL4J_BOOTSTRAP_SECRET_FILE", file.toString())).checked().key().proof(new byte[1]))
                 .isEqualTo(expected);
-        assertThat(with(Map.of()).secretFile(file).build().key().proof(new byte[1])).isEqualTo(expected);
-        assertThatThrownBy(() -> with(Map.of()).secretFile(folder.resolve("none")).secret("s").build())
+        assertThat(with(Map.of()).secretFile(file).checked().key().proof(new byte[1])).isEqualTo(expected);
+        assertThatThrownBy(() -> with(Map.of()).secretFile(folder.resolve("none")).secret("s").checked())
                 .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("give one");
-        assertThatThrownBy(() -> with(Map.of()).secretFile(folder.resolve("none")).build())
+        assertThatThrownBy(() -> with(Map.of()).secretFile(folder.resolve("none")).checked())
                 .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("cannot be read from " + folder);
     }
 
     @Test
     void h15TheSecretIsNoSystemProperty() {
-        assertThatThrownBy(() -> with(Map.of(), "nccl4j.bootstrap.secret", "c").build())
+        assertThatThrownBy(() -> with(Map.of(), "nccl4j.bootstrap.secret", "c").checked())
                 .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("every user of the machine")
                 .hasMessageContaining("NCCL4J_BOOTSTRAP_SECRET_FILE");
     }

@@ -72,7 +72,7 @@ class FileBootstrapTest {
         Files.createDirectories(folder,
                 PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
         Random random = new Random(8);
-        for (String name : List.of(FolderPlace.fileName(OPTIONS.key()), "session", "rank-0", "rank-1")) {
+        for (String name : List.of(FolderPlace.fileName(OPTIONS.checked().key()), "session", "rank-0", "rank-1")) {
             byte[] noise = new byte[random.nextInt(200)];
             random.nextBytes(noise);
             Files.write(folder.resolve(name), noise);

@@ -31,7 +31,7 @@ class FolderStrangersTest {
 
     @Test
     void h7PipesLinksAndHugeFilesAreNotRead() throws Exception {
-        Path file = folder.resolve(FolderPlace.fileName(OPTIONS.key()));
+        Path file = folder.resolve(FolderPlace.fileName(OPTIONS.checked().key()));
         for (Path target : List.of(file, folder.resolve("session"))) {
             for (int kind = 0; kind < 3; kind++) {
                 Files.deleteIfExists(target);

@@ -24,8 +24,9 @@ enum Meeting {
         BootstrapOptions options = BootstrapOptions.defaults();
         return switch (this) {
             case IN_PROCESS -> InProcessStore.create(2).get(1);
-            case FOLDER -> TcpPeer.call(FolderPlace.in(folder, options), 1, 2);
-            case TCP -> TcpPeer.call(new HostPlace("localhost", Ranks.freePort(), false, options.key()), 1, 2);
+            case FOLDER -> TcpPeer.call(FolderPlace.in(folder, options.checked()), 1, 2);
+            case TCP ->
+                TcpPeer.call(new HostPlace("localhost", Ranks.freePort(), false, options.checked().key()), 1, 2);
         };
     }
 }

@@ -58,7 +58,7 @@ public final class RankProcess {
     }
 
     private static Bootstrap bootstrap(String[] arguments) {
-        BootstrapOptions options = BootstrapOptions.builder().limit(Duration.ofSeconds(30)).build();
+        BootstrapOptions options = BootstrapOptions.defaults().limit(Duration.ofSeconds(30));
         return switch (arguments[0]) {
             case "environment" -> Bootstraps.fromEnvironment(options);
             case "tcp" -> Bootstraps.tcp(arguments[1], Integer.parseInt(arguments[2]), Integer.parseInt(arguments[3]),

@@ -35,12 +35,12 @@ final class Ranks {
 
     /** Options with this limit and no secret. */
     static BootstrapOptions options(Duration limit) {
-        return BootstrapOptions.builder().limit(limit).build();
+        return BootstrapOptions.defaults().limit(limit);
     }
 
     /** Options with this limit and this secret. */
     static BootstrapOptions options(Duration limit, String secret) {
-        return BootstrapOptions.builder().limit(limit).secret(secret).build();
+        return BootstrapOptions.defaults().limit(limit).secret(secret);
     }
 
     /** What each rank gave back, or the exception that it threw. */

@@ -52,7 +52,7 @@ class TcpBootstrapTest {
     @Test
     void ranksOfOneMachineAreNumbered() throws Exception {
         assertThat(Ranks.outcomes(3, rank -> tcp(rank, 3, OPTIONS), Bootstrap::localRank)).containsExactly(0, 1, 2);
-        assertThat(Ranks.outcomes(2, rank -> tcp(rank, 2, BootstrapOptions.builder().limit(LIMIT).localRank(7).build()),
+        assertThat(Ranks.outcomes(2, rank -> tcp(rank, 2, BootstrapOptions.defaults().limit(LIMIT).localRank(7)),
                 Bootstrap::localRank)).containsExactly(7, 7);
     }
 
@@ -200,7 +200,7 @@ class TcpBootstrapTest {
     @Test
     void ranksOfAnotherJobAreTurnedAway() throws Exception {
         List<Object> outcomes = Ranks.outcomes(2,
-                rank -> tcp(rank, 2, BootstrapOptions.builder().limit(BRIEF).job("job " + rank).build()));
+                rank -> tcp(rank, 2, BootstrapOptions.defaults().limit(BRIEF).job("job " + rank)));
         assertThat((Throwable) outcomes.get(1)).isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("of another job");
         assertThat((Throwable) outcomes.get(0)).isInstanceOf(WaitTimeoutException.class)
@@ -259,7 +259,7 @@ class TcpBootstrapTest {
     /** Comes so far that rank 0 counts on it, and has sent it its own value. */
     private TcpLink joinAsRank1() throws Exception {
         Socket socket = connect();
-        TcpLink link = new TcpLink(socket, OPTIONS.key(), false);
+        TcpLink link = new TcpLink(socket, OPTIONS.checked().key(), false);
         link.introduce(1, 3);
         link.send(new Frame(Kind.JOIN, 1));
         link.send(new Frame(Kind.VALUE, 1, 0, new byte[]{1}));

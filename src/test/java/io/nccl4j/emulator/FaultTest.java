@@ -111,8 +111,8 @@ class FaultTest {
 
         static EmptyLayer of(Bootstrap bootstrap, CudaDevice device, Duration timeout) {
             EpShape shape = new EpShape(bootstrap.size(), 4 * bootstrap.size(), 2, TOKENS);
-            MoeRank rank = new MoeRank(bootstrap, device, LayerKind.LL_EXPERT_MAJOR
-                    .config(shape, ROWS.hidden() * Short.BYTES).mask().timeout(timeout).build(), ROWS);
+            MoeRank rank = new MoeRank(bootstrap, device,
+                    LayerKind.LL_EXPERT_MAJOR.config(shape, ROWS.hidden() * Short.BYTES).mask().timeout(timeout), ROWS);
             EpHandle handle = rank.own(rank.group().createHandle());
             return new EmptyLayer(rank, handle, rank.own(handle.allocateBuffers(ROWS)));
         }

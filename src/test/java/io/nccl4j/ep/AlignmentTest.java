@@ -29,7 +29,7 @@ class AlignmentTest {
             this.lowLatency = lowLatency;
         }
 
-        EpGroupConfig.Builder config() {
+        EpGroupConfig config() {
             return lowLatency ? RuleBench.lowLatency(layout) : RuleBench.highThroughput(layout);
         }
     }

@@ -114,8 +114,7 @@ class AllocatorTest {
                         }
                     };
                     assertThatThrownBy(() -> EpGroup.create(communicator,
-                            RuleBench.lowLatency(Layout.EXPERT_MAJOR).allocator(allocator).build()))
-                            .hasRootCause(failure);
+                            RuleBench.lowLatency(Layout.EXPERT_MAJOR).allocator(allocator))).hasRootCause(failure);
                 }
                 rank.bootstrap().barrier();
                 communicator.close();

@@ -11,7 +11,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 class EpSizingTest {
     private static EpGroupConfig lowLatency(Layout layout, int tokens) {
         return EpGroupConfig.lowLatency().experts(256).maxTokensPerRank(tokens).maxTokenBytes(7168 * 2).layout(layout)
-                .topK(8).build();
+                .topK(8);
     }
 
     /** Published figures for hidden 7168 in bfloat16, 256 experts and top-8. */
@@ -28,7 +28,7 @@ class EpSizingTest {
     @Test
     void rdmaBufferBytesByHand() {
         EpGroupConfig config = EpGroupConfig.lowLatency().experts(4).maxTokensPerRank(4).maxTokenBytes(1024)
-                .layout(Layout.EXPERT_MAJOR).topK(2).build();
+                .layout(Layout.EXPERT_MAJOR).topK(2);
         long dispatchMessage = 16 + 1024;
         long combineMessage = 1024 + 4 * 4;
         long slot = Math.max(4 * dispatchMessage + 2 * 4 * dispatchMessage,
@@ -38,14 +38,15 @@ class EpSizingTest {
 
     @Test
     void receiveRowsAreTheWorstCaseUnlessGiven() {
-        EpGroupConfig.Builder ht = EpGroupConfig.highThroughput().experts(16).maxTokensPerRank(32).maxTokenBytes(128);
-        assertThat(EpSizing.of(ht.layout(Layout.FLAT).topK(4).build(), 8).receiveRows()).isEqualTo(8 * 32);
+        EpGroupConfig ht = EpGroupConfig.highThroughput().experts(16).maxTokensPerRank(32).maxTokenBytes(128);
+        assertThat(EpSizing.of(ht.layout(Layout.FLAT).topK(4), 8).receiveRows()).isEqualTo(8 * 32);
+        EpGroupConfig zones = ht.layout(Layout.EXPERT_MAJOR).topK(4);
         // Two local experts at most take a token of top-4.
-        assertThat(EpSizing.of(ht.layout(Layout.EXPERT_MAJOR).build(), 8).receiveRows()).isEqualTo(8 * 32 * 2);
+        assertThat(EpSizing.of(zones, 8).receiveRows()).isEqualTo(8 * 32 * 2);
         // Zones of 512 rows and a rest in each.
-        assertThat(EpSizing.of(ht.alignment(64).build(), 8).receiveRows()).isEqualTo(8 * 32 * 2 + 128);
-        assertThat(EpSizing.of(ht.maxReceiveRows(100).build(), 8).receiveRows()).isEqualTo(100);
-        assertThat(EpSizing.of(ht.eager().build(), 8).receiveRows()).isEqualTo(8 * 32 * 4);
+        assertThat(EpSizing.of(zones.alignment(64), 8).receiveRows()).isEqualTo(8 * 32 * 2 + 128);
+        assertThat(EpSizing.of(zones.maxReceiveRows(100), 8).receiveRows()).isEqualTo(100);
+        assertThat(EpSizing.of(zones.eager(), 8).receiveRows()).isEqualTo(8 * 32 * 4);
         assertThat(EpSizing.of(lowLatency(Layout.EXPERT_MAJOR, 128), 8).receiveRows()).isEqualTo(32L * 8 * 128);
         assertThat(EpSizing.of(lowLatency(Layout.RANK_MAJOR, 128), 8).receiveRows()).isEqualTo(8 * 128);
     }
@@ -59,7 +60,7 @@ class EpSizingTest {
                 .isEqualTo(2 * received + 2 * 128L * 7168 * 2 + 128 * 8 * 8 + 128 * 8 * 4 + 32 * 4);
         assertThatThrownBy(() -> EpSizing.of(lowLatency(Layout.EXPERT_MAJOR, 128), 7))
                 .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("256 experts on 7 ranks");
-        EpGroupConfig open = EpGroupConfig.highThroughput().experts(8).maxTokensPerRank(8).maxTokenBytes(128).build();
+        EpGroupConfig open = EpGroupConfig.highThroughput().experts(8).maxTokensPerRank(8).maxTokenBytes(128);
         assertThatThrownBy(() -> EpSizing.of(open, 2).buffersBytes(BufferConfig.of(64, DataType.BFLOAT16)))
                 .isInstanceOf(IllegalStateException.class).hasMessageContaining("no layout");
     }
@@ -67,7 +68,7 @@ class EpSizingTest {
     @Test
     void windowOfAHighThroughputGroup() {
         EpGroupConfig config = EpGroupConfig.highThroughput().experts(8).maxTokensPerRank(16).maxTokenBytes(128)
-                .layout(Layout.FLAT).topK(2).maxReceiveRows(64).build();
+                .layout(Layout.FLAT).topK(2).maxReceiveRows(64);
         long tokens = 2 * 16 * 128;
         long weights = 64 * 8 * 4;
         long scales = 64 * 128;

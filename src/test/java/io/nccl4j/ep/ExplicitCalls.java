@@ -21,14 +21,14 @@ import java.util.function.UnaryOperator;
  * @param options changes the tensors
  * @param written which rows dispatch writes
  */
-record ExplicitCalls(LayerKind kind, EpCase batch, UnaryOperator<EpGroupConfig.Builder> config,
+record ExplicitCalls(LayerKind kind, EpCase batch, UnaryOperator<EpGroupConfig> config,
         UnaryOperator<BufferConfig> rows, UnaryOperator<LayerTensors> options, RowsWritten written) {
 
     ExplicitCalls(LayerKind kind, EpCase batch, RowsWritten written) {
         this(kind, batch, same -> same, same -> same, same -> same, written);
     }
 
-    ExplicitCalls config(UnaryOperator<EpGroupConfig.Builder> value) {
+    ExplicitCalls config(UnaryOperator<EpGroupConfig> value) {
         return new ExplicitCalls(kind, batch, value, rows, options, written);
     }
 

@@ -46,17 +46,18 @@ class FieldReportsTest {
     void r6MoreRowsThanSlotMapsCanNumberAreRefused() {
         // 64 ranks with 8192 tokens of top-8: the default budget is too large for a mode that duplicates rows.
         EpGroupConfig config = EpGroupConfig.highThroughput().experts(256).maxTokensPerRank(8192).maxTokenBytes(14336)
-                .layout(Layout.EXPERT_MAJOR).topK(8).alignment(128).zeroCopy(ZeroCopy.ON).build();
+                .layout(Layout.EXPERT_MAJOR).topK(8).alignment(128).zeroCopy(ZeroCopy.ON);
         long rows = EpSizing.of(config, 64).receiveRows();
         refuses(config.shape(), 64, Layout.EXPERT_MAJOR, "the receive budget is " + rows + " rows", "at most 4194303");
     }
 
     @Test
     void r6MoreRowsThanLowLatencyCanCountAreRefused() {
-        EpGroupConfig.Builder config = RuleBench.lowLatency(Layout.RANK_MAJOR);
-        assertThatThrownBy(() -> config.maxTokensPerRank(16_384).build()).isInstanceOf(IllegalArgumentException.class)
+        EpGroupConfig config = RuleBench.lowLatency(Layout.RANK_MAJOR);
+        assertThatThrownBy(() -> EpSizing.of(config.maxTokensPerRank(16_384), 2))
+                .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContainingAll("maxTokensPerRank is 16384", "16383 rows");
-        assertThat(config.maxTokensPerRank(16_383).build().maxTokensPerRank()).isEqualTo(16_383);
+        assertThat(EpSizing.of(config.maxTokensPerRank(16_383), 2).receiveRows()).isEqualTo(2 * 16_383);
     }
 
     @ParameterizedTest
@@ -85,7 +86,7 @@ class FieldReportsTest {
     @ParameterizedTest
     @CsvSource({"2880, 3072", "2688, 3072", "6400, 6656"})
     void r11TheHiddenThatWorksIsToldBeforeAGroupExists(int hidden, int padded) {
-        EpGroupConfig config = RuleBench.lowLatency(Layout.EXPERT_MAJOR).maxTokenBytes(2 * padded).build();
+        EpGroupConfig config = RuleBench.lowLatency(Layout.EXPERT_MAJOR).maxTokenBytes(2 * padded);
         EpSizing sizing = EpSizing.of(config, 2);
         assertThatThrownBy(() -> sizing.buffersBytes(BufferConfig.of(hidden, DataType.BFLOAT16)))
                 .isInstanceOf(IllegalArgumentException.class)
@@ -98,7 +99,7 @@ class FieldReportsTest {
     @EmulatedRanks(3)
     void r12AllBrokenRulesAreToldAtOnceWithTheNumberThatFits(EmulatedCluster cluster) {
         EpGroupConfig config = EpGroupConfig.highThroughput().experts(256).maxTokensPerRank(9).maxTokenBytes(128)
-                .layout(Layout.FLAT).topK(2).maxSms(20).build();
+                .layout(Layout.FLAT).topK(2).maxSms(20);
         cluster.run(rank -> {
             try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
                 assertThatThrownBy(() -> EpGroup.create(communicator, config))
@@ -116,7 +117,7 @@ class FieldReportsTest {
     @Test
     @EmulatedRanks(value = 1, allowMisuse = true, allowLeaks = true)
     void r15TheReasonOfAFailedReplayIsInTheException(EmulatedCluster cluster) {
-        EpGroupConfig config = RuleBench.lowLatency(Layout.EXPERT_MAJOR).topK(4).build();
+        EpGroupConfig config = RuleBench.lowLatency(Layout.EXPERT_MAJOR).topK(4);
         Throwable thrown = replayOf(cluster, config, routing -> new byte[routing]);
         assertThat(thrown).isInstanceOf(CudaException.class)
                 .hasMessageContaining("more than 8 rows arrive for expert 0");
@@ -127,8 +128,8 @@ class FieldReportsTest {
     @EmulatedRanks(value = 1, allowMisuse = true, allowLeaks = true)
     void r16AnExpertOutOfRangeAtAReplayIsAnError(LayerKind kind, EmulatedCluster cluster) {
         EpGroupConfig config = kind.isLowLatency()
-                ? RuleBench.lowLatency(kind.layout()).build()
-                : RuleBench.highThroughput(kind.layout()).build();
+                ? RuleBench.lowLatency(kind.layout())
+                : RuleBench.highThroughput(kind.layout());
         Throwable thrown = replayOf(cluster, config, bytes -> {
             ByteBuffer routing = ByteBuffer.allocate(bytes).order(java.nio.ByteOrder.LITTLE_ENDIAN);
             while (routing.hasRemaining()) {
@@ -228,18 +229,15 @@ class FieldReportsTest {
         int refused = 0;
         for (int i = 0; i < 20_000; i++) {
             LayerKind kind = LayerKind.values()[random.nextInt(4)];
-            EpGroupConfig.Builder builder = (kind.isLowLatency()
-                    ? EpGroupConfig.lowLatency()
-                    : EpGroupConfig.highThroughput()).experts(any(numbers, random))
-                    .maxTokensPerRank(any(numbers, random)).maxTokenBytes(any(numbers, random) & ~15)
-                    .layout(kind.layout()).topK(any(numbers, random));
+            EpGroupConfig builder = (kind.isLowLatency() ? EpGroupConfig.lowLatency() : EpGroupConfig.highThroughput())
+                    .experts(any(numbers, random)).maxTokensPerRank(any(numbers, random))
+                    .maxTokenBytes(any(numbers, random) & ~15).layout(kind.layout()).topK(any(numbers, random));
             int ranks = any(numbers, random);
             int hidden = any(numbers, random);
             for (int method = 0; method < 7; method++) {
                 int chosen = method;
                 long[] size = {0};
-                Throwable thrown = catchThrowable(
-                        () -> size[0] = size(EpSizing.of(builder.build(), ranks), chosen, hidden));
+                Throwable thrown = catchThrowable(() -> size[0] = size(EpSizing.of(builder, ranks), chosen, hidden));
                 refused += thrown == null ? 0 : 1;
                 assertThat(size[0]).as("seed %s, case %s", seed, i).isNotNegative();
                 if (thrown != null) {

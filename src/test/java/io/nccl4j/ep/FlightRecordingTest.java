@@ -39,7 +39,7 @@ class FlightRecordingTest {
                 CudaStream stream = CudaStream.create(rank.device());
                 EpGroup group = EpGroup.create(communicator,
                         EpGroupConfig.lowLatency().experts(4).maxTokensPerRank(4).maxTokenBytes(1024)
-                                .layout(Layout.EXPERT_MAJOR).topK(2).build());
+                                .layout(Layout.EXPERT_MAJOR).topK(2));
                 EpHandle handle = group.createHandle();
                 EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(512, DataType.BFLOAT16))) {
             Runnable step = () -> {

@@ -58,7 +58,7 @@ class GenerationTest {
         Emulator.options().api(EpApi.RELEASE_0_2_0);
         // Waits ask the stream again and again.
         Emulator.logCalls(1 << 15);
-        for (EpGroupConfig.Builder config : List.of(RuleBench.highThroughput(Layout.FLAT).maxSms(40),
+        for (EpGroupConfig config : List.of(RuleBench.highThroughput(Layout.FLAT).maxSms(40),
                 RuleBench.highThroughput(Layout.FLAT).dispatchSms(24).combineSms(32))) {
             cluster.run(rank -> {
                 try (RuleBench bench = new RuleBench(rank)) {

@@ -53,8 +53,7 @@ class GrowingBufferTest {
                 bench.own(group.createHandle());
             }
         });
-        String expected = Long
-                .toString(EpSizing.of(RuleBench.lowLatency(Layout.EXPERT_MAJOR).build(), 2).rdmaBufferBytes());
+        String expected = Long.toString(EpSizing.of(RuleBench.lowLatency(Layout.EXPERT_MAJOR), 2).rdmaBufferBytes());
         assertThat(Emulator.calls()).filteredOn(call -> call.function().equals("ncclEpCreateGroup")).hasSize(2)
                 .allMatch(call -> expected.equals(call.argument("config.rdma_buffer_size")));
     }

@@ -11,7 +11,7 @@ final class HighThroughputBreaches {
     private HighThroughputBreaches() {
     }
 
-    private static Breach.Body dispatch(EpGroupConfig.Builder config, Change change) {
+    private static Breach.Body dispatch(EpGroupConfig config, Change change) {
         return b -> {
             RuleBench.Calls calls = b.calls(config).update();
             change.apply(b, calls);

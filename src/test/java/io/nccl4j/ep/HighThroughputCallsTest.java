@@ -53,7 +53,7 @@ class HighThroughputCallsTest {
         }
         for (OverflowPolicy policy : new OverflowPolicy[]{OverflowPolicy.AUTO, OverflowPolicy.DROP}) {
             MoeRank.run(cluster, LayerKind.HT_EXPERT_MAJOR, first, more -> {
-                EpGroupConfig.Builder padded = more.alignment(8).overflow(policy);
+                EpGroupConfig padded = more.alignment(8).overflow(policy);
                 int least = (first.shape().maxTokens() + 7) / 8 * 8;
                 return policy == OverflowPolicy.DROP && !mode.duplicates() ? padded.maxReceiveRows(least) : padded;
             }, moe -> {
@@ -98,7 +98,7 @@ class HighThroughputCallsTest {
     @Test
     void eagerOutputsAreSizedFromTheCounts(EmulatedCluster cluster) {
         EpCase batch = draw("eager", SPACE);
-        explicit(Layout.FLAT, batch).config(EpGroupConfig.Builder::eager)
+        explicit(Layout.FLAT, batch).config(EpGroupConfig::eager)
                 .options(tensors -> tensors.expertIds(ExpertIds.GLOBAL).counterType(DataType.INT64))
                 .run(cluster, (layer, stream) -> {
                     assertThatThrownBy(

@@ -27,7 +27,7 @@ class LifeCycleTest {
     void whatIsInUseCannotBeClosed(EmulatedCluster cluster) {
         cluster.run(rank -> {
             RuleBench bench = new RuleBench(rank);
-            EpGroup group = EpGroup.create(bench.communicator, RuleBench.lowLatency(Layout.EXPERT_MAJOR).build());
+            EpGroup group = EpGroup.create(bench.communicator, RuleBench.lowLatency(Layout.EXPERT_MAJOR));
             EpHandle handle = group.createHandle();
             EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(RuleBench.LL_HIDDEN, DataType.BFLOAT16));
             assertThatThrownBy(bench.communicator::close).isInstanceOf(IllegalStateException.class)
@@ -63,9 +63,7 @@ class LifeCycleTest {
             cluster.run(rank -> {
                 RuleBench bench = new RuleBench(rank);
                 EpGroup group = EpGroup.create(bench.communicator,
-                        layout == Layout.FLAT
-                                ? RuleBench.highThroughput(layout).build()
-                                : RuleBench.lowLatency(layout).build());
+                        layout == Layout.FLAT ? RuleBench.highThroughput(layout) : RuleBench.lowLatency(layout));
                 EpHandle handle = group.createHandle();
                 EpBuffers buffers = handle
                         .allocateBuffers(BufferConfig.of(layout == Layout.FLAT ? 64 : 512, DataType.BFLOAT16));
@@ -161,7 +159,7 @@ class LifeCycleTest {
     void anotherThreadMayCloseOnlyAfterAHandOver(EmulatedCluster cluster) {
         cluster.run(rank -> {
             try (RuleBench bench = new RuleBench(rank)) {
-                EpGroup group = EpGroup.create(bench.communicator, RuleBench.lowLatency(Layout.EXPERT_MAJOR).build());
+                EpGroup group = EpGroup.create(bench.communicator, RuleBench.lowLatency(Layout.EXPERT_MAJOR));
                 EpHandle handle = group.createHandle();
                 assertThat(onAnotherThread(handle::close)).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("call bindToCurrentThread()");
@@ -191,7 +189,7 @@ class LifeCycleTest {
             try (RuleBench bench = new RuleBench(rank)) {
                 RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR).mask());
                 List<Runnable> refused = List.of(
-                        () -> EpGroup.create(bench.communicator, RuleBench.lowLatency(Layout.EXPERT_MAJOR).build()),
+                        () -> EpGroup.create(bench.communicator, RuleBench.lowLatency(Layout.EXPERT_MAJOR)),
                         calls.group::createHandle, calls.handle::close, calls.group::close,
                         calls.group::bindToCurrentThread,
                         () -> calls.handle.allocateBuffers(BufferConfig.of(512, DataType.BFLOAT16)),

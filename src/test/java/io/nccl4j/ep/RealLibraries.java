@@ -166,9 +166,9 @@ public final class RealLibraries {
     private void memory(Case one, boolean unchecked) {
         switch (one) {
             case H1_LL_GROUP -> own(EpGroup.create(communicator, EpGroupConfig.lowLatency().experts(256)
-                    .maxTokensPerRank(16_383).maxTokenBytes(32_768).layout(Layout.EXPERT_MAJOR).topK(8).build()));
+                    .maxTokensPerRank(16_383).maxTokenBytes(32_768).layout(Layout.EXPERT_MAJOR).topK(8)));
             case H1_HT_GROUP -> own(EpGroup.create(communicator, EpGroupConfig.highThroughput().experts(64)
-                    .maxTokensPerRank(1 << 20).maxTokenBytes(65_536).layout(Layout.FLAT).topK(8).build()));
+                    .maxTokensPerRank(1 << 20).maxTokenBytes(65_536).layout(Layout.FLAT).topK(8)));
             case H1_GROUP_WITH_LITTLE_FREE -> {
                 fill(LITTLE);
                 own(EpGroup.create(communicator, config(Layout.RANK_MAJOR)));
@@ -217,7 +217,7 @@ public final class RealLibraries {
 
     private static EpGroupConfig config(Layout layout) {
         return (layout == Layout.FLAT ? EpGroupConfig.highThroughput() : EpGroupConfig.lowLatency()).experts(8)
-                .maxTokensPerRank(TOKENS).maxTokenBytes(2 * HIDDEN).layout(layout).topK(TOPK).build();
+                .maxTokensPerRank(TOKENS).maxTokenBytes(2 * HIDDEN).layout(layout).topK(TOPK);
     }
 
     private void rightStep(Layout layout) throws Exception {

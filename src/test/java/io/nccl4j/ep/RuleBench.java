@@ -41,26 +41,26 @@ final class RuleBench implements AutoCloseable {
     }
 
     /** A configuration for bfloat16 rows. */
-    static EpGroupConfig.Builder lowLatency(Layout layout) {
+    static EpGroupConfig lowLatency(Layout layout) {
         return EpGroupConfig.lowLatency().experts(EXPERTS).maxTokensPerRank(TOKENS).maxTokenBytes(LL_HIDDEN * 2)
                 .layout(layout).topK(TOPK);
     }
 
-    static EpGroupConfig.Builder highThroughput(Layout layout) {
+    static EpGroupConfig highThroughput(Layout layout) {
         return EpGroupConfig.highThroughput().experts(EXPERTS).maxTokensPerRank(TOKENS).maxTokenBytes(HT_HIDDEN * 2)
                 .layout(layout).topK(TOPK);
     }
 
-    EpGroup group(EpGroupConfig.Builder config) {
-        return own(EpGroup.create(communicator, config.build()));
+    EpGroup group(EpGroupConfig config) {
+        return own(EpGroup.create(communicator, config));
     }
 
-    Calls calls(EpGroupConfig.Builder config) {
+    Calls calls(EpGroupConfig config) {
         EpGroup group = group(config);
         return new Calls(group, own(group.createHandle()));
     }
 
-    Calls calls(EpGroupConfig.Builder config, HandleConfig handleConfig) {
+    Calls calls(EpGroupConfig config, HandleConfig handleConfig) {
         EpGroup group = group(config);
         return new Calls(group, own(group.createHandle(handleConfig)));
     }

@@ -65,7 +65,7 @@ class StructFieldsTest {
         return names;
     }
 
-    private static EpGroupConfig.Builder sized(EpGroupConfig.Builder config) {
+    private static EpGroupConfig sized(EpGroupConfig config) {
         return config.experts(4).maxTokensPerRank(8).maxTokenBytes(1024).topK(2);
     }
 
@@ -73,10 +73,10 @@ class StructFieldsTest {
     void ofTheGroup() {
         EpGroupConfig staged = sized(EpGroupConfig.lowLatency()).layout(Layout.EXPERT_MAJOR).rdmaBufferBytes(1 << 20)
                 .queuePairs(3).channels(4).maxSms(5).mask().timeout(Duration.ofSeconds(1))
-                .allocator(SOME_ADDRESS, SOME_ADDRESS, SOME_ADDRESS).build();
+                .allocator(SOME_ADDRESS, SOME_ADDRESS, SOME_ADDRESS);
         EpGroupConfig budget = sized(EpGroupConfig.highThroughput()).maxReceiveRows(64).zeroCopy(ZeroCopy.ON)
-                .overflow(OverflowPolicy.DROP).build();
-        EpGroupConfig eager = sized(EpGroupConfig.highThroughput()).eager().build();
+                .overflow(OverflowPolicy.DROP);
+        EpGroupConfig eager = sized(EpGroupConfig.highThroughput()).eager();
         Set<String> given = new TreeSet<>();
         try (Arena arena = Arena.ofConfined()) {
             for (EpGroupConfig config : new EpGroupConfig[]{staged, budget, eager}) {

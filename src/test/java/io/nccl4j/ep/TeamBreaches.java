@@ -14,7 +14,7 @@ final class TeamBreaches {
     static List<Breach> all() {
         return List.of(
                 Breach.unseen(Rule.TEAM_LIMITS, "4 ranks in 3 teams", "must be a multiple of it",
-                        b -> EpSizing.of(lowLatency(Layout.EXPERT_MAJOR).build(), 4, 3)),
+                        b -> EpSizing.of(lowLatency(Layout.EXPERT_MAJOR), 4, 3)),
                 Breach.error(Rule.GIN, "low latency without GIN", "kernels cannot send over the network",
                         b -> b.group(lowLatency(Layout.EXPERT_MAJOR))).onHosts(2).with("NCCL_GIN_ENABLE", "0"),
                 Breach.error(Rule.GIN, "low latency on rails", "NCCL_CROSS_NIC must not be 0",
@@ -31,7 +31,7 @@ final class TeamBreaches {
                         b -> b.calls(highThroughput(Layout.FLAT)).update().await()).with("NCCL_LSA_TEAM_SIZE"),
                 Breach.unseen(Rule.HOST_SIZES, "hosts of 2 and 1 ranks", "hosts have 1 and 2 ranks", b -> {
                     Violations violations = new Violations();
-                    TeamRules.checkHosts(lowLatency(Layout.EXPERT_MAJOR).build().shape(), new LsaTeams(3, 3),
+                    TeamRules.checkHosts(lowLatency(Layout.EXPERT_MAJOR).shape(), new LsaTeams(3, 3),
                             new RankHosts(List.of("a", "a", "b")), violations);
                     violations.refuse();
                 }), Breach.error(Rule.ZERO_COPY_TEAMS, "windows of another team", "use ZeroCopy.AUTO", b -> {

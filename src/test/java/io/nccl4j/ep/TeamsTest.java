@@ -102,7 +102,7 @@ class TeamsTest {
             EpCase model = draw(kind, 8, 4, 5);
             cluster.run(rank -> {
                 try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                    EpGroupConfig config = kind.config(model).build();
+                    EpGroupConfig config = kind.config(model);
                     long before = Emulator.usage(rank.device()).deviceBytes();
                     try (EpGroup group = EpGroup.create(communicator, config)) {
                         long taken = Emulator.usage(rank.device()).deviceBytes() - before;
@@ -123,7 +123,7 @@ class TeamsTest {
     @Test
     void windowsAndWhatGoesBetweenTeamsAreSizedByHand() {
         EpGroupConfig config = RuleBench.highThroughput(Layout.FLAT).maxTokensPerRank(16).maxTokenBytes(1024)
-                .maxReceiveRows(64).build();
+                .maxReceiveRows(64);
         EpSizing two = EpSizing.of(config, 4, 2);
         // Tokens 64 x 1024 and weights 64 x (2 x 2) x 4 each way, scales 64 x 1024.
         assertThat(two.windowBytes()).isEqualTo(2 * 65_536 + 2 * 1024 + 65_536);
@@ -153,7 +153,7 @@ class TeamsTest {
 
     @Test
     void limitsAreToldBeforeAnythingIsCalled() {
-        GroupShape shape = RuleBench.lowLatency(Layout.EXPERT_MAJOR).build().shape();
+        GroupShape shape = RuleBench.lowLatency(Layout.EXPERT_MAJOR).shape();
         assertThatThrownBy(() -> check(shape, new LsaTeams(18, 2)))
                 .hasMessageContaining("2 teams of 9 ranks: NCCL EP takes at most 8 ranks per host");
         assertThatThrownBy(() -> check(shape, new LsaTeams(72, 9))).hasMessageContaining("72 ranks: NCCL EP takes");

@@ -34,7 +34,7 @@ import org.junit.jupiter.api.Test;
 class GraphsGuideTest {
     private static final EpGroupConfig CONFIG = EpGroupConfig.lowLatency().experts(GuideModel.EXPERTS)
             .maxTokensPerRank(GuideModel.MAX_TOKENS).maxTokenBytes(GuideModel.HIDDEN * 2).layout(Layout.EXPERT_MAJOR)
-            .topK(GuideModel.TOP_K).build();
+            .topK(GuideModel.TOP_K);
 
     private interface Example {
         void run(EmulatedRank rank, GuideModel model);

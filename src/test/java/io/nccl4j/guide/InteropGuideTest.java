@@ -69,7 +69,7 @@ class InteropGuideTest {
     void buffers(EmulatedCluster cluster) {
         cluster.run(rank -> {
             EpGroupConfig config = EpGroupConfig.lowLatency().experts(4).maxTokensPerRank(8).maxTokenBytes(1024)
-                    .layout(Layout.EXPERT_MAJOR).topK(2).build();
+                    .layout(Layout.EXPERT_MAJOR).topK(2);
             try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
                     EpGroup group = EpGroup.create(communicator, config);
                     EpHandle handle = group.createHandle()) {

@@ -20,7 +20,7 @@ class LimitsGuideTest {
         int experts = EpSizing.paddedExperts(Algorithm.LOW_LATENCY, 60, 8); // 64
         int hidden = EpSizing.paddedHidden(Algorithm.LOW_LATENCY, 2880, DataType.BFLOAT16); // 3072
         EpGroupConfig config = EpGroupConfig.lowLatency().experts(experts).topK(4).layout(Layout.EXPERT_MAJOR)
-                .maxTokensPerRank(128).maxTokenBytes(hidden * 2).build();
+                .maxTokensPerRank(128).maxTokenBytes(hidden * 2);
         EpSizing sizes = EpSizing.of(config, 8);
         long group = sizes.groupBytes(); // 142,180,864: device memory that the group takes
         long buffers = sizes.buffersBytes(BufferConfig.of(hidden, DataType.BFLOAT16)); // 102,242,336: of EpBuffers

@@ -43,7 +43,7 @@ class MigrationGuideTest {
 
     private static void run(EmulatedRank rank) {
         EpGroupConfig config = EpGroupConfig.lowLatency().experts(EXPERTS).maxTokensPerRank(MAX_TOKENS)
-                .maxTokenBytes(HIDDEN * 4).layout(Layout.EXPERT_MAJOR).topK(TOP_K).build();
+                .maxTokenBytes(HIDDEN * 4).layout(Layout.EXPERT_MAJOR).topK(TOP_K);
         int localExperts = EXPERTS / RANKS;
         int ranks = RANKS;
         try (Communicator comm = Communicator.init(rank.bootstrap(), rank.device());

@@ -40,7 +40,7 @@ class ObservabilityGuideTest {
     void theMetersCount(EmulatedCluster cluster) {
         EpGroupConfig config = EpGroupConfig.lowLatency().experts(GuideModel.EXPERTS)
                 .maxTokensPerRank(GuideModel.MAX_TOKENS).maxTokenBytes(GuideModel.HIDDEN * 2)
-                .layout(Layout.EXPERT_MAJOR).topK(GuideModel.TOP_K).build();
+                .layout(Layout.EXPERT_MAJOR).topK(GuideModel.TOP_K);
         MeterRegistry registry = new SimpleMeterRegistry();
         try (RecordingStream events = measure(registry)) {
             cluster.run(rank -> {

@@ -94,8 +94,8 @@ class PicturesTest {
                         "[0.3, 0.5, 0.9, 0.0, 0.4, 0.5, 0.2, 0.0]");
     }
 
-    private static List<String> run(EmulatedCluster cluster, EpGroupConfig.Builder group, Look look) {
-        EpGroupConfig config = group.experts(4).maxTokensPerRank(MAX_TOKENS).maxTokenBytes(HIDDEN * 4).topK(2).build();
+    private static List<String> run(EmulatedCluster cluster, EpGroupConfig group, Look look) {
+        EpGroupConfig config = group.experts(4).maxTokensPerRank(MAX_TOKENS).maxTokenBytes(HIDDEN * 4).topK(2);
         return cluster.call(rank -> run(rank, config, look)).getFirst();
     }
 

@@ -15,7 +15,7 @@ class ReadmeExampleTest {
     void theExampleRuns(EmulatedCluster cluster) {
         EpGroupConfig config = EpGroupConfig.lowLatency().experts(GuideModel.EXPERTS)
                 .maxTokensPerRank(GuideModel.MAX_TOKENS).maxTokenBytes(GuideModel.HIDDEN * 2)
-                .layout(Layout.EXPERT_MAJOR).topK(GuideModel.TOP_K).build();
+                .layout(Layout.EXPERT_MAJOR).topK(GuideModel.TOP_K);
         cluster.run(rank -> {
             try (GuideModel model = new GuideModel(rank.device(), rank.rank())) {
                 DecodeLoop.serve(rank.bootstrap(), config, GuideModel.HIDDEN, new OneLayer(model));

@@ -78,7 +78,7 @@ class StoppingGuideTest {
     void allRanksMakeTheSameSteps(EmulatedCluster cluster) {
         EpGroupConfig config = EpGroupConfig.lowLatency().experts(GuideModel.EXPERTS)
                 .maxTokensPerRank(GuideModel.MAX_TOKENS).maxTokenBytes(GuideModel.HIDDEN * 2)
-                .layout(Layout.EXPERT_MAJOR).topK(GuideModel.TOP_K).build();
+                .layout(Layout.EXPERT_MAJOR).topK(GuideModel.TOP_K);
         AtomicBoolean stop = new AtomicBoolean();
         List<Integer> steps = cluster.call(rank -> {
             int[] made = new int[1];

@@ -27,7 +27,7 @@ import org.junit.jupiter.api.Test;
 class TestingGuideTest {
     private static final EpGroupConfig CONFIG = EpGroupConfig.lowLatency().experts(GuideModel.EXPERTS)
             .maxTokensPerRank(GuideModel.MAX_TOKENS).maxTokenBytes(GuideModel.HIDDEN * 2).layout(Layout.EXPERT_MAJOR)
-            .topK(GuideModel.TOP_K).build();
+            .topK(GuideModel.TOP_K);
 
     /** The server under test. */
     private static final class MyServer implements AutoCloseable {
@@ -87,7 +87,7 @@ class TestingGuideTest {
     @EmulatedRanks(value = 2, allowLeaks = true) // a group without one of its ranks cannot be destroyed
     void goesOnWithoutASilentRank(EmulatedCluster cluster) {
         EpGroupConfig config = EpGroupConfig.lowLatency().experts(4).maxTokensPerRank(4).maxTokenBytes(1024).topK(2)
-                .layout(Layout.EXPERT_MAJOR).mask().timeout(Duration.ofMillis(300)).build();
+                .layout(Layout.EXPERT_MAJOR).mask().timeout(Duration.ofMillis(300));
         Emulator.inject(new Fault.Silence(1, 3)); // from its third operation on, nobody hears of rank 1
         List<RankMask> masks = cluster.call(rank -> {
             try (Communicator comm = Communicator.init(rank.bootstrap(), rank.device());

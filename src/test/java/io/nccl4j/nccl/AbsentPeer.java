@@ -29,7 +29,7 @@ public final class AbsentPeer {
         CountDownLatch over = new CountDownLatch(1);
         EmulatedCluster.of(2).allowLeaks().limit(Duration.ofSeconds(40)).run(rank -> {
             Communicator communicator = Communicator.init(rank.bootstrap(), rank.device(),
-                    CommunicatorOptions.builder().limit(Duration.ofSeconds(1)).build());
+                    CommunicatorOptions.defaults().limit(Duration.ofSeconds(1)));
             if (rank.rank() == 1) {
                 over.await();
                 return;

@@ -220,7 +220,7 @@ class CommunicatorTest {
     @Test
     void aMissingRankEndsCreationAtItsLimit() throws InterruptedException {
         UniqueId id = UniqueId.create();
-        CommunicatorOptions options = CommunicatorOptions.builder().limit(Duration.ofMillis(200)).build();
+        CommunicatorOptions options = CommunicatorOptions.defaults().limit(Duration.ofMillis(200));
         try {
             assertThatThrownBy(() -> Communicator.init(id, 0, 2, CudaDevice.of(0), options))
                     .isInstanceOf(WaitTimeoutException.class)

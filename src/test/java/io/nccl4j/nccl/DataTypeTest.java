@@ -51,11 +51,11 @@ class DataTypeTest {
 
     @Test
     void optionsNameAllBrokenRulesTogether() {
-        assertThatThrownBy(CommunicatorOptions.builder().minCtas(0).clusterSize(9).trafficClass(-1)
-                .limit(java.time.Duration.ZERO)::build).isInstanceOf(IllegalArgumentException.class)
+        assertThatThrownBy(CommunicatorOptions.defaults().minCtas(0).clusterSize(9).trafficClass(-1)
+                .limit(java.time.Duration.ZERO)::check).isInstanceOf(IllegalArgumentException.class)
                 .hasMessage("minCtas is 0: must be at least 1; clusterSize is 9: must be 0 to 8; "
                         + "trafficClass is -1: must be at least 0; limit is PT0S: must be positive");
-        assertThatThrownBy(CommunicatorOptions.builder().minCtas(4).maxCtas(3)::build)
+        assertThatThrownBy(CommunicatorOptions.defaults().minCtas(4).maxCtas(3)::check)
                 .isInstanceOf(IllegalArgumentException.class).hasMessage("maxCtas is 3: must be at least 4");
     }
 }

@@ -73,7 +73,7 @@ class PythonRankTest {
     }
 
     private static int sum(UniqueId id, CudaDevice device) {
-        CommunicatorOptions options = CommunicatorOptions.builder().limit(LIMIT).build();
+        CommunicatorOptions options = CommunicatorOptions.defaults().limit(LIMIT);
         try (Communicator communicator = Communicator.init(id, 0, 2, device, options);
                 CudaStream stream = CudaStream.create(device);
                 DeviceMemory number = DeviceArrays.ints(device, 2)) {

@@ -64,10 +64,10 @@ public final class BoundedWaitsProcess {
         EmulatedCluster.of(2).allowLeaks().limit(Duration.ofSeconds(50)).run(rank -> {
             CudaDevice device = CudaDevice.of(first + rank.rank());
             Communicator communicator = Communicator.init(rank.bootstrap(), device,
-                    CommunicatorOptions.builder().limit(LIMIT).build());
+                    CommunicatorOptions.defaults().limit(LIMIT));
             CudaStream stream = CudaStream.create(device);
-            EpGroupConfig.Builder config = shape.config(model);
-            EpGroup group = EpGroup.create(communicator, (shape.isLowLatency() ? config.mask() : config).build());
+            EpGroupConfig config = shape.config(model);
+            EpGroup group = EpGroup.create(communicator, (shape.isLowLatency() ? config.mask() : config));
             EpHandle handle = group.createHandle();
             MoeLayer layer = new MoeLayer(handle, BufferConfig.of(model.hidden(), LayerKind.type(model.format())));
             rank.bootstrap().barrier();

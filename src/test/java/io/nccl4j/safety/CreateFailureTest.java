@@ -69,7 +69,7 @@ class CreateFailureTest {
     @EmulatedRanks(1)
     void whatAMaskNeedsIsMadeWholeOrNotAtAll(EmulatedCluster cluster) {
         LayerKind shape = LayerKind.LL_EXPERT_MAJOR;
-        MoeRank.run(cluster, shape, shape.draw(1, 13), EpGroupConfig.Builder::mask, world -> {
+        MoeRank.run(cluster, shape, shape.draw(1, 13), EpGroupConfig::mask, world -> {
             world.layer();
             EmulatorUsage before = Emulator.usage();
             Map<String, Integer> calls = Map.of("cudaMalloc", 1, "cudaMallocHost", 2, "cudaEventCreateWithFlags", 1);

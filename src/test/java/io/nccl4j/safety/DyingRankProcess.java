@@ -37,12 +37,12 @@ public final class DyingRankProcess {
         int size = Integer.parseInt(arguments[2]);
         LayerKind shape = LayerKind.valueOf(arguments[3]);
         EpCase model = shape.draw(size, 601);
-        BootstrapOptions options = BootstrapOptions.builder().limit(LIMIT).build();
+        BootstrapOptions options = BootstrapOptions.defaults().limit(LIMIT);
         try (Bootstrap bootstrap = Bootstraps.file(folder.resolve("all"), rank, size, options)) {
             CudaDevice device = CudaDevice.of(rank);
             Communicator communicator = Communicator.init(bootstrap, device);
             CudaStream stream = CudaStream.create(device);
-            EpGroup group = EpGroup.create(communicator, shape.config(model).mask().timeout(TIMEOUT).build());
+            EpGroup group = EpGroup.create(communicator, shape.config(model).mask().timeout(TIMEOUT));
             EpHandle handle = group.createHandle();
             MoeLayer layer = new MoeLayer(handle, BufferConfig.of(model.hidden(), LayerKind.type(model.format())));
             layer.runAndVerify(model.redraw(RoutingKind.UNIFORM, 602), stream);
@@ -84,7 +84,7 @@ public final class DyingRankProcess {
         int rank = group.communicator().rank();
         int survivors = group.communicator().size() - 1;
         try (Bootstrap channel = Bootstraps.file(folder.resolve("survivors"), rank, survivors,
-                BootstrapOptions.builder().limit(LIMIT).build())) {
+                BootstrapOptions.defaults().limit(LIMIT))) {
             RankMask agreed = MaskAgreement.agree(group, channel, stream);
             System.out.println("agreed " + agreed);
             for (int step = 0; step < 5; step++) {

@@ -125,7 +125,7 @@ class ExceptionsInCallbacksTest {
         EpCase model = shape.draw(1, 43);
         MoeRank.run(cluster, shape, model, world -> {
             Allocator allocator = new Allocator(world);
-            var config = shape.config(model).allocator(allocator).build();
+            var config = shape.config(model).allocator(allocator);
             int failures = 0;
             for (int nth = 0;; nth++) {
                 EmulatorUsage before = Emulator.usage();

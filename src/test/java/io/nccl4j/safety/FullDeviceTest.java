@@ -61,7 +61,7 @@ class FullDeviceTest {
     @ParameterizedTest
     @EnumSource(LayerKind.class)
     void h1AGroupThatOneDeviceCannotHoldIsRefusedOnAllRanks(LayerKind kind, EmulatedCluster cluster) {
-        EpGroupConfig config = kind.config(kind.draw(2, 1)).build();
+        EpGroupConfig config = kind.config(kind.draw(2, 1));
         long needed = EpSizing.of(config, 2).groupBytes();
         cluster.run(rank -> {
             try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
@@ -85,7 +85,7 @@ class FullDeviceTest {
     void h1OneRankAsksNobody(EmulatedCluster cluster) {
         cluster.run(rank -> {
             try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                EpGroupConfig config = LayerKind.HT_FLAT.config(LayerKind.HT_FLAT.draw(1, 1)).build();
+                EpGroupConfig config = LayerKind.HT_FLAT.config(LayerKind.HT_FLAT.draw(1, 1));
                 Emulator.logCalls(1 << 15);
                 EpGroup.create(communicator, config).close();
                 assertThat(Emulator.calls()).isNotEmpty().noneMatch(call -> call.function().equals("ncclAllGather"));
@@ -140,8 +140,7 @@ class FullDeviceTest {
     void h1ABufferThatOneDeviceCannotGrowIsRefusedOnAllRanks(EmulatedCluster cluster) {
         EpCase model = LayerKind.LL_EXPERT_MAJOR.draw(2, 5);
         cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, LayerKind.LL_EXPERT_MAJOR, model,
-                    EpGroupConfig.Builder::growingRdmaBuffer)) {
+            try (MoeRank world = MoeRank.of(rank, LayerKind.LL_EXPERT_MAJOR, model, EpGroupConfig::growingRdmaBuffer)) {
                 try (DeviceMemory taken = fillOneRank(rank, 4096)) {
                     assertThatThrownBy(() -> world.group().createHandle()).isInstanceOf(IllegalStateException.class)
                             .hasMessageContaining("EpGroup.createHandle takes")
@@ -176,17 +175,16 @@ class FullDeviceTest {
     /** The library compares nothing but the receive budget, and ends the process if that differs. */
     @Test
     void h1RanksThatAskForDifferentThingsAreAllRefused(EmulatedCluster cluster) {
-        EpGroupConfig.Builder flat = EpGroupConfig.highThroughput().experts(8).maxTokenBytes(128).layout(Layout.FLAT)
-                .topK(2);
+        EpGroupConfig flat = EpGroupConfig.highThroughput().experts(8).maxTokenBytes(128).layout(Layout.FLAT).topK(2);
         cluster.run(rank -> {
             try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                EpGroupConfig mine = flat.maxTokensPerRank(rank.rank() == 0 ? 8 : 16).build();
+                EpGroupConfig mine = flat.maxTokensPerRank(rank.rank() == 0 ? 8 : 16);
                 assertThatThrownBy(() -> EpGroup.create(communicator, mine))
                         .isInstanceOf(IllegalArgumentException.class)
                         .hasMessageContaining("rank 0 asks for HIGH_THROUGHPUT with 8 experts, maxTokensPerRank 8")
                         .hasMessageContaining("rank 1 for HIGH_THROUGHPUT with 8 experts, maxTokensPerRank 16");
                 rank.bootstrap().barrier();
-                EpGroup.create(communicator, flat.maxTokensPerRank(8).build()).close();
+                EpGroup.create(communicator, flat.maxTokensPerRank(8)).close();
             }
         });
     }
@@ -194,10 +192,10 @@ class FullDeviceTest {
     @Test
     @EmulatedRanks(value = 2, allowLeaks = true)
     void h1AnExchangeEndsByTheLimitOfItsCommunicator(EmulatedCluster cluster) throws Exception {
-        EpGroupConfig config = LayerKind.HT_FLAT.config(LayerKind.HT_FLAT.draw(2, 1)).build();
+        EpGroupConfig config = LayerKind.HT_FLAT.config(LayerKind.HT_FLAT.draw(2, 1));
         try {
             cluster.run(rank -> {
-                CommunicatorOptions options = CommunicatorOptions.builder().limit(Duration.ofMillis(500)).build();
+                CommunicatorOptions options = CommunicatorOptions.defaults().limit(Duration.ofMillis(500));
                 Communicator communicator = Communicator.init(rank.bootstrap(), rank.device(), options);
                 if (rank.rank() == 0) {
                     assertThatThrownBy(() -> EpGroup.create(communicator, config))

@@ -172,8 +172,7 @@ class GraphFailureModesTest {
     void f06AGraphWhoseBufferWasReplacedIsNotLaunched(EmulatedCluster cluster) {
         LayerKind shape = LayerKind.LL_RANK_MAJOR;
         cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 121),
-                    EpGroupConfig.Builder::growingRdmaBuffer)) {
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 121), EpGroupConfig::growingRdmaBuffer)) {
                 MoeLayer layer = world.layer();
                 int most = layer.buffers().maxTokens();
                 CudaGraphExec exec = capture(world, () -> layer.enqueue(most, world.stream()));

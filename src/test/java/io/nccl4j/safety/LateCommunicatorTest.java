@@ -23,7 +23,7 @@ class LateCommunicatorTest {
         long communicators = Emulator.usage().communicators();
         long aborts = Emulator.callCount("ncclCommAbort");
         UniqueId id = UniqueId.create();
-        CommunicatorOptions options = CommunicatorOptions.builder().limit(Duration.ofMillis(100)).build();
+        CommunicatorOptions options = CommunicatorOptions.defaults().limit(Duration.ofMillis(100));
         assertThatThrownBy(() -> Communicator.init(id, 0, 2, CudaDevice.of(0), options))
                 .isInstanceOf(WaitTimeoutException.class);
         Communicator late = Communicator.init(id, 1, 2, CudaDevice.of(1));

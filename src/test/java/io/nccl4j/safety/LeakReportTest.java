@@ -83,7 +83,7 @@ class LeakReportTest {
         LayerKind shape = LayerKind.LL_EXPERT_MAJOR;
         var model = shape.draw(1, 51);
         Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
-        EpGroup group = EpGroup.create(communicator, shape.config(model).build());
+        EpGroup group = EpGroup.create(communicator, shape.config(model));
         group.createHandle();
         DeviceMemory memory = DeviceMemory.allocate(rank.device(), 64);
         var stream = io.nccl4j.cuda.CudaStream.create(rank.device());

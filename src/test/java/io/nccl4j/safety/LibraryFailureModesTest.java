@@ -63,7 +63,7 @@ class LibraryFailureModesTest {
             DispatchOutputs received = DispatchOutputs.of(layer.buffers().received());
             layer.handle().update(TensorRows.of(layer.buffers().routing(), 1), world.stream());
             List<Runnable> mistakes = List.of(
-                    () -> EpGroup.create(world.communicator(), shape.config(model).experts(RANKS * topK + 1).build()),
+                    () -> EpGroup.create(world.communicator(), shape.config(model).experts(RANKS * topK + 1)),
                     () -> world.group().createHandle(shape.layout(), 0, HandleConfig.defaults()),
                     () -> world.group().createHandle(shape.layout(), topK, HandleConfig.defaults().memory(small)),
                     () -> layer.handle().update(EpTensor.of(memory, DataType.INT64, 1, topK + 1), world.stream()),

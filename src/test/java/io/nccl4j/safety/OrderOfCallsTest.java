@@ -75,7 +75,7 @@ class OrderOfCallsTest {
     @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
     @EmulatedRanks(RANKS)
     void nothingBeginsWhileASendHalfIsPending(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 905), EpGroupConfig.Builder::mask, world -> {
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 905), EpGroupConfig::mask, world -> {
             MoeLayer layer = world.layer();
             int most = layer.buffers().maxTokens();
             try (CudaGraphExec exec = layer.capture(most, world.stream())) {

@@ -122,7 +122,7 @@ class SharingFailureModesTest {
     void f10MasksAreTypedAndRefusedWhereThereAreNone(EmulatedCluster cluster) {
         LayerKind shape = LayerKind.LL_EXPERT_MAJOR;
         cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 211), EpGroupConfig.Builder::mask)) {
+            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 211), EpGroupConfig::mask)) {
                 MoeLayer layer = world.layer();
                 EpTensor device = EpTensor.of(world.own(DeviceMemory.allocate(rank.device(), 64)), DataType.INT32,
                         RANKS);
@@ -149,9 +149,9 @@ class SharingFailureModesTest {
 
     @Test
     void f12CapacityIsMandatoryAndFixed() {
-        assertThatThrownBy(() -> EpGroupConfig.lowLatency().experts(8).maxTokenBytes(1024).topK(2).build())
+        assertThatThrownBy(() -> EpSizing.of(EpGroupConfig.lowLatency().experts(8).maxTokenBytes(1024).topK(2), RANKS))
                 .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("maxTokensPerRank");
-        assertThatThrownBy(() -> EpGroupConfig.highThroughput().maxTokensPerRank(8).experts(8).build())
+        assertThatThrownBy(() -> EpSizing.of(EpGroupConfig.highThroughput().maxTokensPerRank(8).experts(8), RANKS))
                 .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("maxTokenBytes");
     }
 
@@ -232,7 +232,7 @@ class SharingFailureModesTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(RANKS)
     void f17WhileAnotherDeviceIsCurrentTheGroupIsNotUsed(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 227), EpGroupConfig.Builder::checked, world -> {
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 227), EpGroupConfig::checked, world -> {
             MoeLayer layer = world.layer();
             EpHandle spare = world.own(world.group().createHandle());
             CudaDevice wrong = CudaDevice.of(RANKS + world.rank());
@@ -295,7 +295,7 @@ class SharingFailureModesTest {
             try (Communicator owner = Communicator.init(rank.bootstrap(), rank.device())) {
                 Communicator borrowed = Communicator.borrow(owner.address(), rank.device());
                 assertThat(borrowed.rank()).isEqualTo(rank.rank());
-                EpGroup group = EpGroup.create(borrowed, shape.config(model).build());
+                EpGroup group = EpGroup.create(borrowed, shape.config(model));
                 assertThatThrownBy(borrowed::abort).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("is borrowed");
                 assertThatThrownBy(borrowed::close).isInstanceOf(IllegalStateException.class);
@@ -339,7 +339,7 @@ class SharingFailureModesTest {
     void f24MemoryIsKnownBeforeItIsTaken(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
             EpCase model = shape.draw(RANKS, 226);
-            EpGroupConfig config = shape.config(model).build();
+            EpGroupConfig config = shape.config(model);
             EpSizing sizing = EpSizing.of(config, RANKS);
             try (MoeRank world = MoeRank.of(rank, shape, model)) {
                 EpHandle handle = world.own(world.group().createHandle());

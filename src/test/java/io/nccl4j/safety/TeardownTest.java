@@ -202,7 +202,7 @@ class TeardownTest {
         cluster.run(rank -> {
             Communicator owner = Communicator.init(rank.bootstrap(), rank.device());
             Communicator borrowed = Communicator.borrow(owner.address(), rank.device());
-            EpGroup group = EpGroup.create(borrowed, shape.config(shape.draw(1, 306)).build());
+            EpGroup group = EpGroup.create(borrowed, shape.config(shape.draw(1, 306)));
             EpHandle handle = group.createHandle();
             owner.abort();
             borrowed.abandon("its owner has aborted it");

@@ -41,7 +41,7 @@ final class PlainClusterProcess {
                     }
                     default -> {
                         try (Communicator other = Communicator.init(rank.bootstrap(), rank.device())) {
-                            EpGroup.create(other, kind.config(model).build());
+                            EpGroup.create(other, kind.config(model));
                             throw new IllegalStateException("the group is left open");
                         }
                     }

@@ -35,7 +35,7 @@ final class ClusterRun<T extends @Nullable Object> {
         this.devices = devices;
         this.limit = limit;
         this.body = body;
-        this.bootstraps = Bootstraps.inProcess(size, BootstrapOptions.builder().limit(limit).build());
+        this.bootstraps = Bootstraps.inProcess(size, BootstrapOptions.defaults().limit(limit));
         this.results = Collections.synchronizedList(new ArrayList<>(Collections.nCopies(size, null)));
     }
 

@@ -82,12 +82,12 @@ public enum LayerKind {
     }
 
     /** The configuration of a group for such cases, to be changed further. */
-    public EpGroupConfig.Builder config(EpCase model) {
+    public EpGroupConfig config(EpCase model) {
         return config(model.shape(), model.hidden() * model.format().bytes());
     }
 
     /** The configuration of a group of that shape, to be changed further. */
-    public EpGroupConfig.Builder config(EpShape shape, int maxTokenBytes) {
+    public EpGroupConfig config(EpShape shape, int maxTokenBytes) {
         return (isLowLatency() ? EpGroupConfig.lowLatency() : EpGroupConfig.highThroughput()).experts(shape.experts())
                 .maxTokensPerRank(shape.maxTokens())
                 .maxTokenBytes(Math.ceilDiv(maxTokenBytes, ROW_ALIGNMENT) * ROW_ALIGNMENT).layout(layout)

@@ -61,11 +61,9 @@ public final class MoeRank implements AutoCloseable {
     }
 
     /** The same; {@code more} changes the configuration of the group. */
-    public static MoeRank of(EmulatedRank rank, LayerKind kind, EpCase model,
-            UnaryOperator<EpGroupConfig.Builder> more) {
-        return new MoeRank(rank.bootstrap(), rank.device(), CommunicatorOptions.builder().limit(LIMIT).build(),
-                more.apply(kind.config(model)).build(),
-                BufferConfig.of(model.hidden(), LayerKind.type(model.format())));
+    public static MoeRank of(EmulatedRank rank, LayerKind kind, EpCase model, UnaryOperator<EpGroupConfig> more) {
+        return new MoeRank(rank.bootstrap(), rank.device(), CommunicatorOptions.defaults().limit(LIMIT),
+                more.apply(kind.config(model)), BufferConfig.of(model.hidden(), LayerKind.type(model.format())));
     }
 
     /** The work of a rank. */
@@ -81,8 +79,8 @@ public final class MoeRank implements AutoCloseable {
     }
 
     /** The same; {@code more} changes the configuration of the group. */
-    public static void run(EmulatedCluster cluster, LayerKind kind, EpCase model,
-            UnaryOperator<EpGroupConfig.Builder> more, Body body) {
+    public static void run(EmulatedCluster cluster, LayerKind kind, EpCase model, UnaryOperator<EpGroupConfig> more,
+            Body body) {
         cluster.run(rank -> {
             try (MoeRank moe = of(rank, kind, model, more)) {
                 body.run(moe);

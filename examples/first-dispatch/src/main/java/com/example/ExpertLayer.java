@@ -45,7 +45,7 @@ public class ExpertLayer {
     /** Token t has the value t + 1, and goes to experts 0 and t + 1, with weights 1/4 and 3/4. */
     static float[] run(Bootstrap ranks, byte[] image, int steps) {
         EpGroupConfig config = EpGroupConfig.lowLatency().experts(EXPERTS).maxTokensPerRank(TOKENS)
-                .maxTokenBytes(HIDDEN * Float.BYTES).layout(Layout.EXPERT_MAJOR).topK(TOP_K).build();
+                .maxTokenBytes(HIDDEN * Float.BYTES).layout(Layout.EXPERT_MAJOR).topK(TOP_K);
         try (Communicator comm = Communicator.init(ranks, ranks.device());
                 CudaStream stream = CudaStream.create(comm.device());
                 CudaModule module = CudaModule.load(comm.device(), image);

@@ -10,7 +10,7 @@ import java.util.Arrays;
 public class FirstDispatch {
     public static void main(String[] args) {
         EpGroupConfig config = EpGroupConfig.lowLatency().experts(4).maxTokensPerRank(3).maxTokenBytes(512 * 2)
-                .layout(Layout.EXPERT_MAJOR).topK(2).build();
+                .layout(Layout.EXPERT_MAJOR).topK(2);
         try (Bootstrap ranks = Bootstraps.fromEnvironment();
                 Communicator comm = Communicator.init(ranks, ranks.device());
                 CudaStream stream = CudaStream.create(comm.device());

@@ -217,7 +217,7 @@ class CaptureGuardTest {
                 .findFirst().orElseThrow();
         System.out.println(kind + ", series " + seeds + ", " + model);
         cluster.run(rank -> {
-            try (MoeRank self = MoeRank.of(rank, kind, model, EpGroupConfig.Builder::growingRdmaBuffer);
+            try (MoeRank self = MoeRank.of(rank, kind, model, EpGroupConfig::growingRdmaBuffer);
                     MoeLayer layer = self.layer();
                     CudaGraph graph = self.stream().capture(() -> layer.enqueue(1, self.stream()));
                     CudaGraphExec exec = graph.instantiate()) {
@@ -239,7 +239,7 @@ class CaptureGuardTest {
     }
 
     private static long bufferBytes(EpCase model, Layout layout) {
-        return EpSizing.of(LayerKind.LL_RANK_MAJOR.config(model).layout(layout).build(), RANKS).rdmaBufferBytes();
+        return EpSizing.of(LayerKind.LL_RANK_MAJOR.config(model).layout(layout), RANKS).rdmaBufferBytes();
     }
 
     @ParameterizedTest

@@ -44,7 +44,7 @@ class EagerDispatchTest {
     }
 
     private static void replay(EmulatedRank rank, EpCase model, List<EpCase> batches) {
-        try (MoeRank self = MoeRank.of(rank, KIND, model, EpGroupConfig.Builder::eager);
+        try (MoeRank self = MoeRank.of(rank, KIND, model, EpGroupConfig::eager);
                 EpHandle handle = self.group().createHandle();
                 EagerFlatLayer layer = new EagerFlatLayer(self, handle);
                 PiecewiseGraph step = PiecewiseGraph.on(self.stream()).captured("attention", layer::attention)
@@ -85,7 +85,7 @@ class EagerDispatchTest {
 
     private static void serve(EmulatedRank rank, EpCase model, List<EpCase> batches) {
         GraphKey most = GraphKey.of(model.shape().maxTokens(), KIND.layout());
-        try (MoeRank self = MoeRank.of(rank, KIND, model, EpGroupConfig.Builder::eager);
+        try (MoeRank self = MoeRank.of(rank, KIND, model, EpGroupConfig::eager);
                 EpHandle handle = self.group().createHandle();
                 EagerFlatLayer layer = new EagerFlatLayer(self, handle)) {
             EmulatorUsage before = Emulator.usage(rank.device());

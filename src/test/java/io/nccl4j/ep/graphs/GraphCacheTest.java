@@ -328,8 +328,7 @@ class GraphCacheTest {
     @EmulatedRanks(1)
     void aRankThatDoesNotComeIsNamed(EmulatedCluster cluster) {
         cluster.run(rank -> {
-            List<Bootstrap> two = Bootstraps.inProcess(2,
-                    BootstrapOptions.builder().limit(Duration.ofMillis(100)).build());
+            List<Bootstrap> two = Bootstraps.inProcess(2, BootstrapOptions.defaults().limit(Duration.ofMillis(100)));
             try (CudaStream stream = CudaStream.create(rank.device());
                     GraphCache cache = GraphCache.create(two.getFirst(), stream, new Hungry(rank))) {
                 assertThatThrownBy(() -> cache.capture(key(1))).isInstanceOf(WaitTimeoutException.class)

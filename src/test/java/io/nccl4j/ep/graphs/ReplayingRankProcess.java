@@ -44,7 +44,7 @@ public final class ReplayingRankProcess {
         int size = Integer.parseInt(arguments[2]);
         CaseSeeds seeds = new CaseSeeds(Long.parseUnsignedLong(arguments[3], 16));
         try (Bootstrap bootstrap = Bootstraps.file(Path.of(arguments[0]), number, size,
-                BootstrapOptions.builder().limit(LIMIT).build())) {
+                BootstrapOptions.defaults().limit(LIMIT))) {
             CudaDevice device = CudaDevice.of(number);
             device.makeCurrent();
             EmulatedRank rank = new EmulatedRank(number, size, device, bootstrap);

@@ -26,7 +26,7 @@ final class ApiExclusions {
             Map.entry("Collectives.receive", PARTNER), Map.entry("Bootstraps.tcp", MEETING),
             Map.entry("Bootstraps.file", MEETING), Map.entry("Bootstraps.inProcess", MEETING),
             Map.entry("Bootstraps.fromEnvironment", ENVIRONMENT),
-            Map.entry("Builder.allocator(long,long,long)", NATIVE_POINTERS),
+            Map.entry("EpGroupConfig.allocator(long,long,long)", NATIVE_POINTERS),
             Map.entry("DeviceMemory.abandon", PLUMBING), Map.entry("Communicator.callCollectively", PLUMBING),
             Map.entry("Communicator.callAmongSurvivors", PLUMBING), Map.entry("Communicator.failed", PLUMBING),
             Map.entry("Communicator.exchange", PLUMBING), Map.entry("NcclException.of", PLUMBING),

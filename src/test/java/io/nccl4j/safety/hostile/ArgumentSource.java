@@ -102,7 +102,7 @@ final class ArgumentSource {
             return random.nextBoolean() ? "dispatch" : "";
         } else if (type == Duration.class) {
             // Whether a communicator can be made within a millisecond is a matter of luck, and differs between ranks.
-            boolean luck = method.getDeclaringClass() == CommunicatorOptions.Builder.class;
+            boolean luck = method.getDeclaringClass() == CommunicatorOptions.class;
             return DURATIONS[random.nextInt(DURATIONS.length - (luck ? SHORT : 0))];
         } else if (type == Path.class) {
             return Path.of("/no/such/folder/" + random.nextInt(10) + ".dot");

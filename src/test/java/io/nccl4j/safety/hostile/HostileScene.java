@@ -80,7 +80,7 @@ final class HostileScene {
         this.shape = sequence.shape();
         this.model = sequence.model();
         this.foreign = CudaDevice.of(rank.size() + rank.rank());
-        CommunicatorOptions options = CommunicatorOptions.builder().limit(LIMIT).build();
+        CommunicatorOptions options = CommunicatorOptions.defaults().limit(LIMIT);
         communicator = Communicator.init(rank.bootstrap(), rank.device(), options);
         stream = CudaStream.create(rank.device());
         group = EpGroup.create(communicator, sequence.config());
@@ -97,14 +97,14 @@ final class HostileScene {
                 group, shared, window, rank.device(), foreign, options, CudaStream.create(rank.device()),
                 CudaStream.create(foreign), CudaEvent.create(rank.device()), CudaEvent.createTiming(foreign),
                 PinnedMemory.allocate(rank.device(), 4096), sequence.config(),
-                LayerKind.LL_EXPERT_MAJOR.config(LayerKind.LL_EXPERT_MAJOR.draw(rank.size(), sequence.seed())).build(),
+                LayerKind.LL_EXPERT_MAJOR.config(LayerKind.LL_EXPERT_MAJOR.draw(rank.size(), sequence.seed())),
                 window.slice(0, 4096), HandleConfig.defaults(), HandleConfig.defaults().alignment(4),
                 DispatchConfig.defaults(), DispatchConfig.defaults().sendOnly(),
                 DispatchConfig.defaults().recipe(DispatchRecipe.DS_FP8E3M4), CombineConfig.defaults(),
                 CombineConfig.defaults().sendOnly(), CombineConfig.defaults().direction(PassDirection.BACKWARD),
                 GraphKey.of(model.shape().maxTokens(), shape.layout()), GraphKey.of(1, shape.layout()),
-                BootstrapOptions.defaults(), BootstrapOptions.builder(),
-                Bootstraps.inProcess(1, BootstrapOptions.builder().limit(LIMIT).build()).getFirst(),
+                BootstrapOptions.defaults(),
+                Bootstraps.inProcess(1, BootstrapOptions.defaults().limit(LIMIT)).getFirst(),
                 EpGroupConfig.lowLatency(), EpGroupConfig.highThroughput(), LayoutInfo.builder(),
                 EpHandlePool.builder(group), PiecewiseGraph.on(stream), EpSizing.of(sequence.config(), rank.size()),
                 BufferConfig.of(model.hidden(), LayerKind.type(model.format())),

@@ -65,24 +65,24 @@ final class HostileSequence {
         LayerKind[] shapes = LayerKind.values();
         this.shape = shapes[random.nextInt(shapes.length)];
         this.model = shape.draw(1 + random.nextInt(3), random.nextLong());
-        EpGroupConfig.Builder builder = shape.config(model);
+        EpGroupConfig drawn = shape.config(model);
         boolean faulty = options.faults() && random.nextInt(5) < 2;
         boolean mask = shape.isLowLatency() && random.nextBoolean();
         this.losing = mask && faulty && random.nextInt(5) == 0;
         if (shape.isLowLatency()) {
             if (mask) {
-                builder.mask().timeout(losing ? LATE : NEVER);
+                drawn = drawn.mask().timeout(losing ? LATE : NEVER);
             }
             if (random.nextInt(3) == 0) {
-                builder.growingRdmaBuffer();
+                drawn = drawn.growingRdmaBuffer();
             }
         } else if (random.nextInt(4) == 0) {
-            builder.overflow(OverflowPolicy.DROP);
+            drawn = drawn.overflow(OverflowPolicy.DROP);
         }
         if (random.nextInt(4) == 0) {
-            builder.checked();
+            drawn = drawn.checked();
         }
-        this.config = builder.build();
+        this.config = drawn;
         this.faultAt = faulty ? random.nextInt(options.actions()) : -1;
         this.faults = random.split();
     }

@@ -101,7 +101,7 @@ final class HostileSpecials {
     /** A communicator of this rank alone that comes to an end in one of the ways there are, and is used afterwards. */
     void shortLife() {
         UniqueId id = UniqueId.create();
-        CommunicatorOptions options = CommunicatorOptions.builder().limit(HostileScene.LIMIT).build();
+        CommunicatorOptions options = CommunicatorOptions.defaults().limit(HostileScene.LIMIT);
         int[] numbers = {0, 0, 0, 0, 0, -1, 1};
         int wrong = numbers[scene.random.nextInt(numbers.length)];
         try (Communicator alone = scene.random.nextBoolean()
@@ -136,15 +136,14 @@ final class HostileSpecials {
         int rank = ranks[scene.random.nextInt(ranks.length)];
         int size = sizes[scene.random.nextInt(sizes.length)];
         int port = ports[scene.random.nextInt(ports.length)];
-        BootstrapOptions options = BootstrapOptions.builder().limit(Duration.ofMillis(50)).build();
+        BootstrapOptions options = BootstrapOptions.defaults().limit(Duration.ofMillis(50));
         List<Supplier<Bootstrap>> ways = List.of(() -> Bootstraps.inProcess(size).getFirst(),
-                () -> Bootstraps.inProcess(size, BootstrapOptions.builder().limit(Duration.ofMillis(port)).build())
-                        .getFirst(),
+                () -> Bootstraps.inProcess(size, BootstrapOptions.defaults().limit(Duration.ofMillis(port))).getFirst(),
                 () -> Bootstraps.tcp("localhost", port, rank, size),
                 () -> Bootstraps.tcp("localhost", port, rank, size, options),
                 // Rank 0 never comes.
                 () -> Bootstraps.tcp("localhost", 1, 1, 2,
-                        BootstrapOptions.builder().limit(Duration.ofMillis(50)).localRank(0).build()),
+                        BootstrapOptions.defaults().limit(Duration.ofMillis(50)).localRank(0)),
                 () -> inFolder(rank, size, null), () -> inFolder(rank, size, options));
         try (Bootstrap alone = ways.get(scene.random.nextInt(ways.size())).get()) {
             alone.barrier();

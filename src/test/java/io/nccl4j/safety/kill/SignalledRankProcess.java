@@ -123,7 +123,7 @@ public final class SignalledRankProcess {
 
     private void live() {
         enter(Place.BOOTSTRAP);
-        BootstrapOptions options = BootstrapOptions.builder().limit(MEETING).build();
+        BootstrapOptions options = BootstrapOptions.defaults().limit(MEETING);
         Bootstrap bootstrap = own("Bootstraps", MEETING,
                 () -> trial.tcp()
                         ? Bootstraps.tcp("127.0.0.1", port, rank, trial.ranks(), options)
@@ -133,7 +133,7 @@ public final class SignalledRankProcess {
         EpCase model = kind.draw(trial.ranks(), trial.seed());
         CudaDevice device = CudaDevice.of(rank);
         Communicator communicator = own("Communicator.init", MEETING,
-                () -> Communicator.init(bootstrap, device, CommunicatorOptions.builder().limit(LIMIT).build()));
+                () -> Communicator.init(bootstrap, device, CommunicatorOptions.defaults().limit(LIMIT)));
         CudaStream stream = own("CudaStream.create", LIMIT, () -> CudaStream.create(device));
         EpGroup group = own("EpGroup.create", LIMIT, () -> EpGroup.create(communicator, config(model)));
         EpHandle handle = own("createHandle", LIMIT, group::createHandle);
@@ -154,14 +154,10 @@ public final class SignalledRankProcess {
     }
 
     private EpGroupConfig config(EpCase model) {
-        EpGroupConfig.Builder config = trial.kind().config(model);
-        if (trial.kind().isLowLatency()) {
-            config.timeout(LATE);
-        } else {
-            // Unchecked, NCCL EP ends the process if a peer's end has cost the device between two calls.
-            config.checked();
-        }
-        return (trial.mask() ? config.mask() : config).build();
+        EpGroupConfig config = trial.kind().config(model);
+        // Unchecked, NCCL EP ends the process if a peer's end has cost the device between two calls.
+        config = trial.kind().isLowLatency() ? config.timeout(LATE) : config.checked();
+        return trial.mask() ? config.mask() : config;
     }
 
     private void step(EpCase batch, MoeLayer layer, CudaGraphExec exec, CudaStream stream) {

@@ -32,7 +32,7 @@ final class FirstDispatch {
                 CudaStream stream = CudaStream.create(device);
                 EpGroup group = EpGroup.create(communicator,
                         EpGroupConfig.lowLatency().experts(EXPERTS).maxTokensPerRank(TOKENS)
-                                .maxTokenBytes(HIDDEN * Short.BYTES).layout(Layout.EXPERT_MAJOR).topK(TOP_K).build());
+                                .maxTokenBytes(HIDDEN * Short.BYTES).layout(Layout.EXPERT_MAJOR).topK(TOP_K));
                 EpHandle handle = group.createHandle();
                 EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(HIDDEN, DataType.BFLOAT16))) {
             handle.dispatchAsync(buffers, TOKENS, stream);

@@ -39,7 +39,7 @@ final class DemoOptions {
         }
 
         EpGroupConfig config(LayerKind kind) {
-            return kind.config(shape, hidden * Short.BYTES).build();
+            return kind.config(shape, hidden * Short.BYTES);
         }
     }
 

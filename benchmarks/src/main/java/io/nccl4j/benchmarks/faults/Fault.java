@@ -125,7 +125,7 @@ enum Fault {
     private static void order(Bootstrap bootstrap, CudaDevice device, LayerKind kind) {
         Communicator communicator = Communicator.init(bootstrap, device);
         CudaStream stream = CudaStream.create(device);
-        UnaryOperator<EpGroupConfig.Builder> more = kind.isLowLatency()
+        UnaryOperator<EpGroupConfig> more = kind.isLowLatency()
                 ? config -> config.mask().timeout(TIMEOUT)
                 : UnaryOperator.identity();
         FaultLayer one = new FaultLayer(communicator, stream, kind, more);

@@ -35,16 +35,13 @@ final class FaultLayer implements AutoCloseable {
     private final EpBuffers buffers;
 
     /** Collective. */
-    FaultLayer(Communicator communicator, CudaStream stream, LayerKind kind,
-            UnaryOperator<EpGroupConfig.Builder> more) {
+    FaultLayer(Communicator communicator, CudaStream stream, LayerKind kind, UnaryOperator<EpGroupConfig> more) {
         this.stream = stream;
         int ranks = communicator.size();
         EpShape shape = new EpShape(ranks, ranks * LOCAL_EXPERTS, ranks, TOKENS);
-        EpGroupConfig.Builder config = kind.config(shape, HIDDEN * Short.BYTES);
-        if (!kind.isLowLatency()) {
-            config.maxReceiveRows(ranks * TOKENS);
-        }
-        group = EpGroup.create(communicator, more.apply(config).build());
+        EpGroupConfig config = kind.config(shape, HIDDEN * Short.BYTES);
+        group = EpGroup.create(communicator,
+                more.apply(kind.isLowLatency() ? config : config.maxReceiveRows(ranks * TOKENS)));
         handle = group.createHandle();
         buffers = handle.allocateBuffers(BufferConfig.of(HIDDEN, DataType.BFLOAT16));
         try (HostMirror routing = new HostMirror(buffers.routing());

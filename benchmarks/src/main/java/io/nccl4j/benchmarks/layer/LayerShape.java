@@ -45,7 +45,7 @@ public record LayerShape(LayerKind kind, EpShape sizes, BufferConfig rows) {
 
     /** The group for it. */
     public EpGroupConfig groupConfig() {
-        return kind.config(sizes, (int) Math.max(dispatchBytes(), rows.type().bytes(rows.hidden()))).build();
+        return kind.config(sizes, (int) Math.max(dispatchBytes(), rows.type().bytes(rows.hidden())));
     }
 
     /**

@@ -30,10 +30,9 @@ public final class SingleLayer implements AutoCloseable {
     }
 
     /** @param more changes the configuration of the group */
-    public SingleLayer(UnaryOperator<EpGroupConfig.Builder> more) {
-        EpGroupConfig.Builder config = SHAPE.kind().config(SHAPE.sizes(), (int) SHAPE.dispatchBytes());
-        rank = new MoeRank(Bootstraps.inProcess(1).getFirst(), CudaDevice.of(0), more.apply(config).build(),
-                SHAPE.rows());
+    public SingleLayer(UnaryOperator<EpGroupConfig> more) {
+        EpGroupConfig config = SHAPE.kind().config(SHAPE.sizes(), (int) SHAPE.dispatchBytes());
+        rank = new MoeRank(Bootstraps.inProcess(1).getFirst(), CudaDevice.of(0), more.apply(config), SHAPE.rows());
         handle = rank.own(rank.group().createHandle());
         buffers = rank.own(handle.allocateBuffers(SHAPE.rows()));
         calls = LayerCalls.of(buffers);

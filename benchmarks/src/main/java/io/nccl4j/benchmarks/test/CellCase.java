@@ -140,18 +140,16 @@ final class CellCase {
     }
 
     EpGroupConfig groupConfig() {
-        EpGroupConfig.Builder builder = cell.shape().config(drawn.shape(), maxTokenBytes());
+        EpGroupConfig config = cell.shape().config(drawn.shape(), maxTokenBytes())
+                .zeroCopy(zeroCopy ? ZeroCopy.ON : ZeroCopy.AUTO);
         if (!cell.shape().isLowLatency()) {
-            switch (cell.budget()) {
-                case WORST_CASE -> builder.maxReceiveRows(budget.rows());
-                case DROP -> builder.maxReceiveRows(budget.rows()).overflow(OverflowPolicy.DROP);
-                case COUNTED -> builder.eager();
-            }
+            config = switch (cell.budget()) {
+                case WORST_CASE -> config.maxReceiveRows(budget.rows());
+                case DROP -> config.maxReceiveRows(budget.rows()).overflow(OverflowPolicy.DROP);
+                case COUNTED -> config.eager();
+            };
         }
-        if (cell.setting() == Setting.MASKED) {
-            builder.mask();
-        }
-        return builder.zeroCopy(zeroCopy ? ZeroCopy.ON : ZeroCopy.AUTO).build();
+        return cell.setting() == Setting.MASKED ? config.mask() : config;
     }
 
     /** Bytes of the longest row with its scales, in either direction. */

@@ -90,13 +90,9 @@ public final class RankModel implements AutoCloseable {
     }
 
     private static EpGroupConfig groupConfig(ModelConfig model, RankOptions options) {
-        EpGroupConfig.Builder config = EpGroupConfig.lowLatency().experts(model.experts())
-                .maxTokensPerRank(options.maxRows()).maxTokenBytes(model.hidden() * Short.BYTES)
-                .layout(Layout.EXPERT_MAJOR).topK(model.topK());
-        if (options.ranks() > 1) {
-            config.mask().timeout(Duration.ofMillis(options.timeoutMillis()));
-        }
-        return config.build();
+        EpGroupConfig config = EpGroupConfig.lowLatency().experts(model.experts()).maxTokensPerRank(options.maxRows())
+                .maxTokenBytes(model.hidden() * Short.BYTES).layout(Layout.EXPERT_MAJOR).topK(model.topK());
+        return options.ranks() > 1 ? config.mask().timeout(Duration.ofMillis(options.timeoutMillis())) : config;
     }
 
     private ModelWeights loadWeights(ModelConfig model, RankOptions options, int rank, ModelKernels kernels) {
