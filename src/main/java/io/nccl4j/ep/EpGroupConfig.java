@@ -7,8 +7,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * The configuration that all ranks of a group agree on, {@code ncclEpGroupConfig_t}; all must use the same values.
  * Immutable: each method returns the changed configuration, and the last of two choices counts. What is not set is left
- * to NCCL EP, unless said otherwise. {@link EpGroup#create} and {@link EpSizing#of(EpGroupConfig, int)} check the values
- * and name all that is wrong.
+ * to NCCL EP, unless said otherwise. {@link EpGroup#create} and {@link EpSizing#of(EpGroupConfig, int)} check the
+ * values and name all that is wrong.
  */
 public final class EpGroupConfig {
     private final Values values;

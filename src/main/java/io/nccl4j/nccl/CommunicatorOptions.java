@@ -13,8 +13,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * How a communicator is made, {@code ncclConfig_t}. Immutable: each method returns the changed options. What is not set
  * is left to NCCL. All ranks use the same; {@link Communicator#init(Bootstrap, io.nccl4j.cuda.CudaDevice,
- * CommunicatorOptions)} checks them and names all that is wrong. Communicators are blocking: NCCL EP takes "in progress"
- * for a failure.
+ * CommunicatorOptions)} checks them and names all that is wrong. Communicators are blocking: NCCL EP takes "in
+ * progress" for a failure.
  */
 public final class CommunicatorOptions {
     private static final CommunicatorOptions DEFAULTS = new CommunicatorOptions(new Values());

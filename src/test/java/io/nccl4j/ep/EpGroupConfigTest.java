@@ -30,8 +30,9 @@ class EpGroupConfigTest {
     @Test
     void allBrokenRulesAreToldTogether() {
         refused(EpGroupConfig.lowLatency().experts(8).maxTokensPerRank(8).maxTokenBytes(1000),
-                "3 rules are broken: maxTokenBytes is 1000: must be a multiple of 16, such as 1008; a low-latency group "
-                        + "must name its layout, EXPERT_MAJOR or RANK_MAJOR; a low-latency group must name its topK");
+                "3 rules are broken: maxTokenBytes is 1000: must be a multiple of 16, such as 1008; a low-latency "
+                        + "group must name its layout, EXPERT_MAJOR or RANK_MAJOR; a low-latency group must name its "
+                        + "topK");
     }
 
     @Test
