@@ -9,9 +9,9 @@ import java.util.Arrays;
 import java.util.List;
 
 /**
- * What ranks tell each other before they make something together: how much memory it takes, how much their device has
- * free, and what they make. So all refuse alike what one of them cannot make; in the library, that one would end its
- * process, and the others would wait for it.
+ * A request for memory, which ranks exchange before they make something together: how much it takes, how much their
+ * device has free, and what they make. So all refuse alike what one of them cannot make; in the library, that one
+ * would end its process, and the others would wait for it.
  *
  * @param needed bytes of device memory that it takes
  * @param spare bytes that the driver and the library may take besides
