@@ -1,6 +1,6 @@
 // T: several LSA teams.
 #include "ep/introspection.h"
-#include "ep_round.h"
+#include "held_stream.h"
 
 namespace ep_test {
 namespace {
@@ -311,6 +311,70 @@ TEST(EpTeams, T8SlowLink) {
       if (!late || rank.rank != 0) round.checkDispatch(world);
     });
     EXPECT_EQ(0, nccl4jEmuClearFaults());
+  }
+}
+
+// Two handles of a group, whose streams are `ordered` by an event or by nothing.
+void twoStreams(const Case& facts, const World& world, Rank& rank, bool ordered) {
+  ncclEpGroup_t group = nullptr;
+  const ncclEpGroupConfig_t config = groupConfig(facts);
+  EXPECT_EP(ncclSuccess, ncclEpCreateGroup(&group, rank.comm, &config));
+  Rank other = rank;
+  EXPECT_CUDA(cudaSuccess, cudaStreamCreateWithFlags(&other.stream, cudaStreamNonBlocking));
+  ncclEpHandle_t handles[2] = {nullptr, nullptr};
+  std::unique_ptr<Round> rounds[2];
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EP(ncclSuccess, ncclEpInitHandle(&handles[i], group, facts.layout, nullptr, facts.topk, nullptr));
+    rounds[i] = std::make_unique<Round>(i == 0 ? rank : other, handles[i], world);
+    rounds[i]->load(world);
+    rounds[i]->spoil();
+    EXPECT_EP(ncclSuccess, rounds[i]->update());
+    synchronize(i == 0 ? rank : other);
+  }
+  EXPECT_EP(ncclSuccess, rounds[0]->dispatch());
+  rounds[0]->experts();
+  synchronize(rank);
+  {
+    HeldStream held(rank.stream);
+    EXPECT_EP(ncclSuccess, rounds[0]->combine());
+    if (ordered) {
+      cudaEvent_t combined = nullptr;
+      EXPECT_CUDA(cudaSuccess, cudaEventCreateWithFlags(&combined, cudaEventDisableTiming));
+      EXPECT_CUDA(cudaSuccess, cudaEventRecord(combined, rank.stream));
+      EXPECT_CUDA(cudaSuccess, cudaStreamWaitEvent(other.stream, combined, 0));
+      EXPECT_CUDA(cudaSuccess, cudaEventDestroy(combined));
+      held.openAtWait();
+    }
+    EXPECT_EP(ncclSuccess, rounds[1]->dispatch());
+    EXPECT_CUDA(ordered ? cudaSuccess : cudaErrorLaunchFailure, cudaStreamSynchronize(other.stream));
+  }
+  if (ordered) {
+    synchronize(rank);
+    rounds[0]->checkCombine(world);
+    rounds[1]->checkDispatch(world);
+  }
+  for (auto& round : rounds) round.reset();
+  if (!ordered) {
+    EXPECT_CUDA(cudaSuccess, cudaDeviceReset());
+    EXPECT_CUDA(cudaSuccess, cudaStreamCreate(&rank.stream));
+  } else {
+    EXPECT_CUDA(cudaSuccess, cudaStreamDestroy(other.stream));
+  }
+  for (const ncclEpHandle_t handle : handles) EXPECT_EP(ncclSuccess, ncclEpHandleDestroy(handle));
+  if (ordered) {
+    EXPECT_EP(ncclSuccess, ncclEpGroupDestroy(group));
+  }
+}
+
+// Staging is the group's where there are several teams, and each handle's turn must be over before the next.
+TEST(EpTeams, T9HandlesOnSeveralStreams) {
+  const Case facts = teamCase(false, NCCL_EP_LAYOUT_FLAT, 2, 2);
+  const Option hosts("host_devices", "2"), limit("wait_limit_ms", "20000");
+  std::mt19937_64 random(9);
+  World world = randomWorld(facts, random);
+  world.layouts = htLayouts(world);
+  for (const bool ordered : {true, false}) {
+    asThreads(facts.ranks, [&](Rank& rank) { twoStreams(facts, world, rank, ordered); });
   }
 }
 

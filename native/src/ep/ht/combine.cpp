@@ -127,7 +127,7 @@ ncclResult_t combineHt(Call& call, const std::shared_ptr<Handle>& handle, Combin
   op->inWeights = reinterpret_cast<const float*>(weights.in.data);
   op->out = a.outTokens.data;
   op->outWeights = reinterpret_cast<float*>(weights.out.data);
-  return submitHt(call, op, stream);
+  return submitMove(call, op, stream);
 }
 
 }  // namespace emu::ep

@@ -30,7 +30,7 @@ class Launch {
     ncclResult_t late = checkLate();
     if (late == ncclSuccess) late = checkStrictly();
     fill(late == ncclSuccess);
-    if (auto failure = submitHt(call_, op_, stream_)) return failure;
+    if (auto failure = submitMove(call_, op_, stream_)) return failure;
     return late;
   }
 

@@ -12,6 +12,7 @@ HtExecution::~HtExecution() {
     if (present(static_cast<size_t>(source))) group_.exchange.release(channel_, source);
   }
   if (entered_) busy().store(false, std::memory_order_release);
+  if (takesTurns()) group_.ht.turns.end(&plan_);
 }
 
 std::atomic<bool>& HtExecution::busy() const {
@@ -34,6 +35,14 @@ cudaError_t HtExecution::start(bool countsForFaults) {
                          group_.rank);
   }
   if (channel_ == Channel::Routing && group_.team->failed()) return failedTeam();
+  if (takesTurns()) {
+    if (const char* earlier = group_.ht.turns.begin(&plan_)) {
+      return context_.fail(cudaErrorLaunchFailure,
+                           "%s on rank %d: begins while %s on another stream is not done, and nothing orders them; the "
+                           "handles of a group over %d LSA teams share its staging",
+                           plan_.function, group_.rank, earlier, group_.topology.teams());
+    }
+  }
   if (busy().exchange(true, std::memory_order_acquire)) {
     return context_.fail(cudaErrorLaunchFailure, "%s on rank %d: runs while another HT operation of the group does",
                          plan_.function, group_.rank);

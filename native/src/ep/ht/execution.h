@@ -50,6 +50,7 @@ class HtExecution {
   // *here is false if this rank is silent and the source did not come.
   cudaError_t receive(int source, bool* here);
   cudaError_t failedTeam();
+  bool takesTurns() const { return channel_ != Channel::Routing && group_.topology.teams() > 1; }
   cudaError_t ended(Arrival arrival, const char* what, int other);
   std::atomic<bool>& busy() const;
 
@@ -78,6 +79,15 @@ ncclResult_t submitHt(Call& call, const std::shared_ptr<Op>& op, cudaStream_t st
   const cudaError_t error = submit(stream, std::move(work));
   if (error == cudaSuccess) return ncclSuccess;
   return call.throws("CUDA error %d %s", static_cast<int>(error), device::stickyText(op->plan.group->device).c_str());
+}
+
+// The same for dispatch and combine, which use staging in turns where it is the group's.
+template <class Op>
+ncclResult_t submitMove(Call& call, const std::shared_ptr<Op>& op, cudaStream_t stream) {
+  if (op->plan.group->topology.teams() == 1) return submitHt(call, op, stream);
+  return submitHt(call, op, stream, [plan = &op->plan, alive = std::weak_ptr<const Op>(op)] {
+    plan->group->ht.turns.issue(plan, alive, plan->function);
+  });
 }
 
 }  // namespace emu::ep

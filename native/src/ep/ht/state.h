@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ep/ht/regions.h"
+#include "ep/ht/turns.h"
 
 namespace emu::ep {
 
@@ -16,6 +17,7 @@ struct HtState {
   std::atomic<bool> updating{false};
   std::atomic<bool> moving{false};
   std::atomic<bool> silent{false};
+  Turns turns;  // several LSA teams: of dispatch and combine
 
   // How much of staging was ever written: a captured dispatch copies what lies behind its own rows, too.
   size_t stagedTokenBytes = 0;
