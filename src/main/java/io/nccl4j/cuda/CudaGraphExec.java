@@ -38,7 +38,7 @@ public final class CudaGraphExec extends ConfinedResource {
         if (stream.isCapturing()) {
             throw capturing(stream);
         }
-        captured.launching();
+        captured.launching(stream);
         CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
         int status = Thread.currentThread().isVirtual()
                 ? device().withCurrent(() -> LaunchCalls.graph(address(), stream.address()))

@@ -8,6 +8,7 @@ import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.LifecycleEvent;
+import io.nccl4j.internal.Ownership;
 import io.nccl4j.internal.TimeLimit;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -186,6 +187,7 @@ public final class CudaStream extends ConfinedResource {
             leaveCapture();
         }
         device().check(status, "cudaStreamWaitEvent");
+        Ownership.of(this).waits();
         retain(event);
     }
 

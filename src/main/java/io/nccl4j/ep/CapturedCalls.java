@@ -29,7 +29,7 @@ final class CapturedCalls {
         this.handle = handle;
         this.group = group;
         this.scope = scope;
-        scope.whenLaunching(this::launching);
+        scope.whenLaunching(stream -> launching());
     }
 
     CaptureScope scope() {

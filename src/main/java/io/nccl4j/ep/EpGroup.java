@@ -56,7 +56,7 @@ public final class EpGroup extends NativeObject {
     private final EpSizing sizing;
     private final @Nullable AllocatorHooks hooks;
     private final Arena arena;
-    private final GroupState state = new GroupState();
+    private final GroupState state;
     private final RdmaBuffer rdmaBuffer;
     private final GroupMask mask;
     private final HandleMemory<EpHandle> handleMemory;
@@ -73,6 +73,7 @@ public final class EpGroup extends NativeObject {
         this.changes = DeviceChanges.of(device.ordinal());
         this.limits = made.limits();
         this.teams = made.teams();
+        this.state = new GroupState(SharedStaging.of(config.shape(), teams));
         this.sizing = made.sizing();
         this.hooks = made.hooks();
         this.arena = made.arena();

@@ -10,6 +10,7 @@ import org.jspecify.annotations.Nullable;
  * launches of graphs must look at.
  */
 final class GroupState {
+    private final @Nullable SharedStaging staging;
     private @Nullable Object handle;
     private @Nullable CudaStream stream;
     private @Nullable EpStruct inputs;
@@ -17,6 +18,16 @@ final class GroupState {
     private @Nullable LayoutInfo info;
     private @Nullable CaptureScope scope;
     private int changes;
+
+    GroupState(@Nullable SharedStaging staging) {
+        this.staging = staging;
+    }
+
+    /** What dispatches and combines take turns in; null where nothing must keep them apart. */
+    @Nullable
+    SharedStaging staging() {
+        return staging;
+    }
 
     /** Changes so far. */
     int changes() {

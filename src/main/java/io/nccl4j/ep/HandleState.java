@@ -14,6 +14,7 @@ final class HandleState {
     private final Object handle;
     private final GroupState group;
     private final boolean lowLatency;
+    private final @Nullable SharedStaging staging;
     private final LastCall update = new LastCall();
     private final LastCall dispatch = new LastCall();
     private long tokens = NONE;
@@ -28,6 +29,7 @@ final class HandleState {
         this.handle = handle;
         this.group = group;
         this.lowLatency = lowLatency;
+        this.staging = group.staging();
     }
 
     /** T of the last update; -1 if there is none that counts. */
@@ -128,6 +130,9 @@ final class HandleState {
         if (lowLatency ? !canBegin() : !update.isBefore(stream)) {
             refuseToBegin("dispatch", stream);
         }
+        if (staging != null) {
+            staging.use(handle, stream);
+        }
         if (stream.isCapturing()) {
             capture("dispatch", update, Rule.UPDATED);
         }
@@ -146,6 +151,9 @@ final class HandleState {
                             + "counts when the graph is launched",
                     handle);
             refuseToBegin("combine", stream);
+        }
+        if (staging != null) {
+            staging.use(handle, stream);
         }
         if (stream.isCapturing()) {
             capture("combine", lowLatency ? dispatch : update, Rule.DISPATCHED);

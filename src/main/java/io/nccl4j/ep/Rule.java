@@ -44,6 +44,8 @@ enum Rule {
     HOST_SIZES(Kind.STATE),
     /** Several teams: low latency writes to windows of its own team only. */
     ZERO_COPY_TEAMS(Kind.ARGUMENT),
+    /** Several teams: staging is the group's, so that operations of its handles on two streams must be ordered. */
+    SHARED_STAGING(Kind.STATE),
     /** The release of the library has the option. */
     GENERATION(Kind.UNSUPPORTED),
     /** A.2, 3.3: the receive budget is at least the number of tokens of a rank. */

@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -26,7 +27,7 @@ public final class CaptureScope {
     private final List<Runnable> checks = new ArrayList<>();
     private final List<Runnable> discards = new ArrayList<>();
     private final List<Runnable> endings = new ArrayList<>();
-    private final List<Runnable> launches = new ArrayList<>();
+    private final List<Consumer<NativeObject>> launches = new ArrayList<>();
     private volatile @Nullable String invalidated;
     private volatile boolean launched;
     private int users;
@@ -138,20 +139,20 @@ public final class CaptureScope {
         last.forEach(Runnable::run);
     }
 
-    /** {@code check} runs before each launch of the graph; if it throws, there is no launch. */
-    public void whenLaunching(Runnable check) {
+    /** {@code check} gets the stream before each launch of the graph; if it throws, there is no launch. */
+    public void whenLaunching(Consumer<NativeObject> check) {
         launches.add(check);
     }
 
-    /** The graph is about to be launched: throws if it must not be. */
-    public void launching() {
+    /** The graph is about to be launched on a stream: throws if it must not be. */
+    public void launching(NativeObject stream) {
         String reason = invalidated;
         if (reason != null) {
             throw new IllegalStateException("the graph can no longer be launched: " + reason);
         }
         // No iterator, which would be allocated.
         for (int i = 0; i < launches.size(); i++) {
-            launches.get(i).run();
+            launches.get(i).accept(stream);
         }
     }
 

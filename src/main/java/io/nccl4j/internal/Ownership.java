@@ -6,6 +6,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Objects;
 import java.util.Set;
+import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -30,6 +31,7 @@ public final class Ownership {
     }
 
     private static final Cleaner LEAKS = Cleaner.create();
+    private static final AtomicLong WAITS = new AtomicLong();
     private static @Nullable Access access;
 
     private final ResourceNode node;
@@ -37,6 +39,7 @@ public final class Ownership {
     private @Nullable Runnable check;
     private @Nullable Release release;
     private List<? extends NativeObject> owned = List.of();
+    private long lastWait;
 
     /** To be called by {@link NativeObject} only. */
     public Ownership(NativeObject object, String kind, NativeObject... held) {
@@ -74,6 +77,21 @@ public final class Ownership {
     /** The exception for a use after close. */
     public IllegalStateException closed() {
         return node.closed();
+    }
+
+    /** Of a stream: work that is enqueued from now on waits for an event. */
+    public void waits() {
+        lastWait = WAITS.incrementAndGet();
+    }
+
+    /** Of a stream: the number of its last wait for an event, counted over the waits of all streams; 0 for none. */
+    public long lastWait() {
+        return lastWait;
+    }
+
+    /** The number of the last wait of any stream. */
+    public static long allWaits() {
+        return WAITS.get();
     }
 
     /** From now on {@code other} cannot be closed before this. */

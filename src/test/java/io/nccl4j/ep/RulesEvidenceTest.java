@@ -29,7 +29,7 @@ class RulesEvidenceTest {
             Map.entry("5.2", 2), Map.entry("5.3", 2), Map.entry("5.7.4", 1), Map.entry("5.8", 2), Map.entry("5.10", 2),
             Map.entry("7.1", 5), Map.entry("7.2", 1), Map.entry("8.1", 2), Map.entry("8.2", 4), Map.entry("8.3", 5),
             Map.entry("8.4", 3), Map.entry("8.5", 1), Map.entry("A", 4), Map.entry("A.2", 13), Map.entry("B.9", 4),
-            Map.entry("B.10", 1), Map.entry("C", 6));
+            Map.entry("B.10", 1), Map.entry("C", 6), Map.entry("T", 9));
     private static final Pattern ROW = Pattern
             .compile("(?m)^\\| ([\\w.]+)/(\\d+)(?:-(\\d+))? \\|([^|]+)\\|([^|]+)\\|(.+)\\|$");
     private static final Pattern NAME = Pattern.compile("`([^`]+)`");

@@ -3,12 +3,37 @@ package io.nccl4j.ep;
 import static io.nccl4j.ep.RuleBench.highThroughput;
 import static io.nccl4j.ep.RuleBench.lowLatency;
 
+import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.nccl.DataType;
+import io.nccl4j.testing.MoeRank;
 import java.util.List;
+import java.util.concurrent.CountDownLatch;
 
 /** Groups over several LSA teams that cannot work. */
 final class TeamBreaches {
     private TeamBreaches() {
+    }
+
+    /** The first handle's combine is held back while the second one's dispatch begins. */
+    private static void twoStreams(RuleBench b) {
+        RuleBench.Calls first = b.calls(highThroughput(Layout.FLAT)).update().dispatch();
+        RuleBench.Calls second = b.new Calls(first.group, b.own(first.group.createHandle())).update().await();
+        CudaStream other = b.own(CudaStream.create(b.rank.device()));
+        CountDownLatch begun = new CountDownLatch(1);
+        b.stream.launchHostFunction(() -> {
+            try {
+                begun.await();
+            } catch (InterruptedException e) {
+                throw new IllegalStateException(e);
+            }
+        });
+        try {
+            first.combine();
+            second.handle.dispatch(second.inputs, second.outputs, null, other);
+            other.await(MoeRank.LIMIT);
+        } finally {
+            begun.countDown();
+        }
     }
 
     static List<Breach> all() {
@@ -27,6 +52,9 @@ final class TeamBreaches {
                         b -> b.calls(lowLatency(Layout.EXPERT_MAJOR).queuePairs(3)).update().dispatch()).onHosts(2),
                 Breach.misuse(Rule.HT_EXPERTS_BY_FOUR, "4 experts in 2 teams", "the next number that works is 8",
                         b -> b.calls(highThroughput(Layout.FLAT).experts(4)).update().dispatch()).onHosts(2),
+                Breach.error(Rule.SHARED_STAGING, "two handles on two streams",
+                        "let the one wait for an event that is recorded on the other", TeamBreaches::twoStreams)
+                        .onHosts(2),
                 Breach.error(Rule.HOST_NAMES, "two teams on one host", "all hosts are named",
                         b -> b.calls(highThroughput(Layout.FLAT)).update().await()).with("NCCL_LSA_TEAM_SIZE"),
                 Breach.unseen(Rule.HOST_SIZES, "hosts of 2 and 1 ranks", "hosts have 1 and 2 ranks", b -> {
