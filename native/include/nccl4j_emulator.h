@@ -38,6 +38,7 @@ int nccl4jEmuInterface(int* version);
  *   shared_devices      0 | 1               allow two ranks of a communicator on one device
  *   host_devices        devices of each emulated host, 0 = all are in one; ranks on different hosts are in different
  *                       LSA teams, which NCCL_LSA_TEAM_SIZE may make smaller still; read when a communicator is made
+ *   built_nccl          version code        NCCL that NCCL EP was built with; release 0.2.0 compares it with that which runs
  *   wait_limit_ms       0 = none            end of every wait among ranks that the real library would never end
  */
 int nccl4jEmuSetOption(const char* name, const char* value);

@@ -51,6 +51,37 @@ TEST_F(EpRelease, G2MultiprocessorsOfDispatchAndCombine) {
   });
 }
 
+// The version of NCCL is the first thing that is looked at: no other rank is waited for.
+TEST_F(EpRelease, G5NcclThatNcclEpWasBuiltWith) {
+  static_assert(NCCL_VERSION_CODE == 23007);
+  asThreads(2, [](Rank& rank) {
+    if (rank.rank != 0) return;
+    const auto answer = [&](const char* built) {
+      const Option option("built_nccl", built);
+      const ncclEpGroupConfig_t config = lowLatency(8, 8, 1024);
+      ncclEpGroup_t group = nullptr;
+      EXPECT_EP(ncclInvalidUsage, ncclEpCreateGroup(&group, rank.comm, &config));
+      return std::string(ncclGetLastError(rank.comm));
+    };
+    EXPECT_EQ("NCCL EP was built with NCCL 2.31.2 and NCCL 2.30.7 runs, which are incompatible: load NCCL 2.31.2 or newer",
+              answer("23102"));
+    EXPECT_EQ("NCCL EP was built with NCCL 2.30.5 and NCCL 2.30.7 runs, which are incompatible: load NCCL 2.30.5, or set "
+              "NCCL_DEV_API_JIT=1",
+              answer("23005"));
+    const EnvironmentVariable told("NCCL_DEV_API_JIT", "1");
+    EXPECT_EQ("NCCL EP was built with NCCL 2.30.4 and NCCL 2.30.7 runs, which are incompatible: load NCCL 2.30.4",
+              answer("23004"));
+  });
+  const auto succeeds = [](const char* built, const char* version) {
+    const Option option("built_nccl", built), api("api", version);
+    const EnvironmentVariable told("NCCL_DEV_API_JIT", "1");
+    asThreads(2, [](Rank& rank) { const Group group(rank, lowLatency(8, 8, 1024)); });
+  };
+  succeeds("23007", "0.2.0");
+  succeeds("23006", "0.2.0");
+  succeeds("23102", "2");  // API v2 does not ask
+}
+
 Case flatCase() {
   Case facts;
   facts.ll = false;

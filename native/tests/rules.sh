@@ -14,7 +14,7 @@ grep -E '\.[SABCGHNORT][0-9]+[A-Z]' "$here/tests" > "$here/ruled"
   seq -f '1.%g' 1 7; seq -f '2.%g' 1 12; seq -f '3.%g' 1 10; seq -f '4.%g' 1 7
   seq -f '5.%g' 1 4; seq -f '5.5.%g' 1 5; seq -f '5.%g' 6 10; seq -f '5.7.%g' 1 4; seq -f '6.%g' 1 5; seq -f '7.%g' 1 3
   seq -f 'C%g' 1 27
-  seq -f 'A%g' 1 5; seq -f 'N%g' 1 3; echo R6 R10 R15 R16 H1 H3 O1; seq -f 'G%g' 1 4; seq -f 'T%g' 1 9
+  seq -f 'A%g' 1 5; seq -f 'N%g' 1 3; echo R6 R10 R15 R16 H1 H3 O1; seq -f 'G%g' 1 5; seq -f 'T%g' 1 9
 } | tr ' ' '\n' | sort -u > "$here/rules"
 # A line counts if it names a test, or says behind a dash why there is none.
 awk -F'|' '/^\| *[0-9ACGHNORT]/ && ($4 ~ /`/ || $4 ~ /^ - : [a-z]/) {gsub(/ /, "", $2); print $2}' "$2" | sort -u > "$here/lines"

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "abi/nccl.h"
 #include "base/never_destroyed.h"
 #include "base/visible_devices.h"
 #include "nccl4j_emulator.h"
@@ -31,6 +32,7 @@ enum Index {
   kSharedDevices,
   kWaitLimit,
   kHostDevices,
+  kBuiltNccl,
   kCount
 };
 
@@ -54,6 +56,7 @@ constexpr Option kOptions[kCount] = {
     {"shared_devices", "NCCL4J_EMU_SHARED_DEVICES", 0, 0, 1},
     {"wait_limit_ms", "NCCL4J_EMU_WAIT_LIMIT_MS", 0, 0, UINT64_MAX},
     {"host_devices", "NCCL4J_EMU_HOST_DEVICES", 0, 0, 64},
+    {"built_nccl", "NCCL4J_EMU_BUILT_NCCL", NCCL_VERSION_CODE, 20000, 99999},
 };
 
 constexpr const char* kVisibleDevices = "CUDA_VISIBLE_DEVICES";
@@ -208,6 +211,7 @@ uint64_t deviceMemory() { return store().value(kDeviceMemory); }
 int multiprocessors() { return static_cast<int>(store().value(kSms)); }
 bool sharedDevices() { return store().value(kSharedDevices) != 0; }
 uint64_t waitLimitMs() { return store().value(kWaitLimit); }
+int builtNccl() { return static_cast<int>(store().value(kBuiltNccl)); }
 
 bool environment(const char* name, std::string* value) { return store().environment(name, value); }
 int set(const char* name, const char* value) { return store().set(name, value); }

@@ -21,6 +21,7 @@ uint64_t deviceMemory();
 int multiprocessors();
 bool sharedDevices();
 uint64_t waitLimitMs();  // 0 = none
+int builtNccl();         // version of the NCCL that NCCL EP was built with, as if
 
 // getenv with what nccl4jEmuSetEnvironment laid over it; empty and unset differ.
 bool environment(const char* name, std::string* value);

@@ -44,6 +44,26 @@ const char* disagreement(const Agreement& mine, const Agreement& theirs) {
   return nullptr;
 }
 
+std::string nccl(int version) {
+  return "NCCL " + std::to_string(version / 10000) + "." + std::to_string(version % 10000 / 100) + "." +
+         std::to_string(version % 100);
+}
+
+// Release 0.2.0, before anything else: the NCCL that runs is not older than the one that it was built with. A newer one
+// is right for builds with 2.31 or later, for those with 2.30.5 and later if they are told so, and for no others.
+ncclResult_t checkNccl(Call& call) {
+  constexpr int kForward = 23100, kForwardIfTold = 23005, running = NCCL_VERSION_CODE;
+  const int built = options::builtNccl();
+  if (running == built || (running > built && built >= kForward)) return ncclSuccess;
+  const bool toldHelps = running > built && built >= kForwardIfTold;
+  if (toldHelps && environment::flag("NCCL_DEV_API_JIT")) return ncclSuccess;
+  return call.invalidUsage("NCCL EP was built with %s and %s runs, which are incompatible: load %s%s",
+                           nccl(built).c_str(), nccl(running).c_str(), nccl(built).c_str(),
+                           running < built ? " or newer"
+                           : toldHelps     ? ", or set NCCL_DEV_API_JIT=1"
+                                           : "");
+}
+
 class Creation {
  public:
   Creation(Call& call, ncclEpGroup_t* out, ncclComm* comm, const ncclEpGroupConfig_t& config,
@@ -350,6 +370,9 @@ ncclResult_t createGroup(Call& call, ncclEpGroup_t* out, ncclComm_t comm, const 
   ncclEpGroupConfig_t config;
   if (auto failure = decodeStruct(call, "config", given, true, &config)) return failure;
   if (!writable(out, sizeof *out)) return call.undefined("ep_group cannot be written");
+  if (release020()) {
+    if (auto failure = checkNccl(call)) return failure;
+  }
   GroupConfig020 more{};
   if (release020() && given->size >= sizeof config + sizeof more) {
     if (!readable(given, sizeof config + sizeof more)) return call.undefined("config cannot be read");

@@ -2,6 +2,7 @@ package io.nccl4j.ep;
 
 import static java.lang.foreign.ValueLayout.JAVA_SHORT;
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
@@ -9,7 +10,9 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EpApi;
 import io.nccl4j.junit.EmulatedRanks;
+import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
+import io.nccl4j.nccl.NcclException;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
@@ -49,6 +52,26 @@ class GenerationTest {
         assertThat(EpGeneration.ofVersion(103)).isEqualTo(EpGeneration.API_V2);
         assertThat(EpGeneration.ofVersion(201)).isEqualTo(EpGeneration.RELEASE_0_2_0);
         assertThat(EpGeneration.ofVersion(10_000)).isEqualTo(EpGeneration.RELEASE_0_2_0);
+    }
+
+    /** By the library itself, on every rank before it waits for another; where headers are known, preflight has said so. */
+    @Test
+    @EmulatedRanks
+    void anOlderNcclThanTheLibraryWasBuiltWithIsRefused(EmulatedCluster cluster) {
+        Emulator.options().api(EpApi.RELEASE_0_2_0).builtWithNccl(23_102);
+        cluster.run(rank -> {
+            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
+                EpGroupConfig config = RuleBench.highThroughput(Layout.FLAT).build();
+                assertThatThrownBy(() -> EpGroup.create(communicator, config)).isInstanceOf(NcclException.class)
+                        .hasMessageContaining("built with NCCL 2.31.2 and NCCL 2.30.7 runs, which are incompatible: "
+                                + "load NCCL 2.31.2 or newer");
+                rank.bootstrap().barrier();
+                // Nothing is lost by it.
+                Emulator.options().builtWithNccl(23_007);
+                rank.bootstrap().barrier();
+                EpGroup.create(communicator, config).close();
+            }
+        });
     }
 
     /** The longer struct goes to the library only where an option needs it. */

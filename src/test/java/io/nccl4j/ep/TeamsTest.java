@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
-import io.nccl4j.emulator.Fault;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.CommunicatorProperties;
@@ -16,7 +15,6 @@ import io.nccl4j.oracle.EpCase;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
@@ -190,53 +188,6 @@ class TeamsTest {
         assertThat(new RankHosts(List.of("a", "a", "b", "b")).alternate()).isFalse();
         assertThat(new RankHosts(List.of("a", "a", "b", "b")).sizes())
                 .containsExactlyInAnyOrderEntriesOf(Map.of("a", 2, "b", 2));
-    }
-
-    /** A slow network delays a step and changes nothing. */
-    @Test
-    @EmulatedRanks(value = 4, hosts = 2)
-    void aSlowLinkDelays(EmulatedCluster cluster) {
-        LayerKind kind = LayerKind.HT_FLAT;
-        EpCase batch = draw(kind, 4, 2, 11);
-        Emulator.inject(new Fault.SlowLink(2, 1, Duration.ofMillis(60)));
-        List<Long> waited = cluster.call(rank -> {
-            try (MoeRank moe = MoeRank.of(rank, kind, batch)) {
-                MoeLayer layer = moe.layer();
-                rank.bootstrap().barrier();
-                long start = System.nanoTime();
-                layer.runAndVerify(batch, moe.stream());
-                long end = System.nanoTime();
-                rank.bootstrap().barrier();
-                return end - start;
-            }
-        });
-        assertThat(Duration.ofNanos(waited.get(2))).isGreaterThanOrEqualTo(Duration.ofMillis(120));
-    }
-
-    /** A host that dies is masked rank by rank, and the other host goes on. */
-    @Test
-    @EmulatedRanks(value = 4, hosts = 2, allowLeaks = true)
-    void aHostThatDiesIsMasked(EmulatedCluster cluster) {
-        LayerKind kind = LayerKind.LL_RANK_MAJOR;
-        EpCase batch = draw(kind, 4, 2, 13);
-        for (int dead = 2; dead < 4; dead++) {
-            Emulator.inject(new Fault.Silence(dead, 1));
-        }
-        cluster.run(rank -> {
-            MoeRank moe = MoeRank.of(rank, kind, batch, config -> config.mask().timeout(Duration.ofMillis(500)));
-            MoeLayer layer = moe.layer();
-            layer.load(batch, moe.stream());
-            layer.enqueue(layer.count(batch), moe.stream());
-            moe.await();
-            if (rank.rank() < 2) {
-                RankMask mask = moe.group().maskQuery(moe.stream());
-                assertThat(mask).isEqualTo(RankMask.all(4).without(2).without(3));
-                assertThat(moe.group().asyncError()).isTrue();
-            }
-            rank.bootstrap().barrier();
-            moe.communicator().abandon("the test has lost a host");
-            moe.close();
-        });
     }
 
     /** NCCL names no teams where kernels cannot use the communicator. */

@@ -14,7 +14,7 @@ import java.util.Map;
 public final class EmulatorOptions {
     private static final int LONGEST_VALUE = 64;
     private static final String[] NAMES = {"misuse", "poison", "shuffle", "api", "compute_capability", "devices",
-            "device_memory", "sms", "shared_devices", "wait_limit_ms", "host_devices"};
+            "device_memory", "sms", "shared_devices", "wait_limit_ms", "host_devices", "built_nccl"};
 
     private final Map<String, String> initial = new LinkedHashMap<>();
 
@@ -84,6 +84,14 @@ public final class EmulatorOptions {
      */
     public EmulatorOptions devicesPerHost(int count) {
         return set("host_devices", Integer.toString(count));
+    }
+
+    /**
+     * Version code of the NCCL that NCCL EP was built with, such as 23102 for 2.31.2 ({@code built_nccl}). Release 0.2.0
+     * compares it with that which runs, 2.30.7.
+     */
+    public EmulatorOptions builtWithNccl(int version) {
+        return set("built_nccl", Integer.toString(version));
     }
 
     /** End of every wait among ranks that the real library would never end ({@code wait_limit_ms}); zero for none. */
