@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Tells what differs between newer headers and those that bindings/java was made from: a list for a human to look at.
 # Takes the same variables as regenerate.sh, which name the newer headers:
-#   JEXTRACT=... CUDA_INCLUDE=... NCCL_INCLUDE=... NCCL_EP_INCLUDE=... bindings/compare.sh
-# Ends with 0 if nothing differs, 1 if something does.
+#   JEXTRACT=... CUDA_INCLUDE=... NCCL_INCLUDE=... NCCL_EP_INCLUDE=... DLPACK_INCLUDE=... bindings/compare.sh
+# Ends with 0 if nothing differs, 1 if something does, 2 if the headers cannot be read.
 set -euo pipefail
 : "${JEXTRACT:?launcher of jextract}" "${CUDA_INCLUDE:?folder of cuda_runtime_api.h}"
 : "${NCCL_INCLUDE:?folder of nccl.h}" "${NCCL_EP_INCLUDE:?folder of nccl_ep.h}"
+: "${DLPACK_INCLUDE:?folder of dlpack/dlpack.h}"
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -34,7 +35,7 @@ names() { # header, what its own lines end with, include folders...
   local includes=()
   for folder in "$@"; do includes+=(-I "$folder"); done
   rm -f names.txt
-  "$JEXTRACT" "${includes[@]}" --dump-includes names.txt "$header" 2>/dev/null
+  "$JEXTRACT" "${includes[@]}" --dump-includes names.txt "$header" 2>jextract.log || { cat jextract.log >&2; exit 2; }
   awk -v own="$own" '$1 ~ /^--include-/ && index($0, own) {print $1, $2}' names.txt | sort -u
 }
 names "$NCCL_EP_INCLUDE/nccl_ep.h" "nccl_ep" "$work/include" "$NCCL_INCLUDE" "$CUDA_INCLUDE" >ep-names.txt

@@ -54,7 +54,7 @@ class GenerationTest {
         assertThat(EpGeneration.ofVersion(10_000)).isEqualTo(EpGeneration.RELEASE_0_2_0);
     }
 
-    /** By the library itself, on every rank before it waits for another; where headers are known, preflight has said so. */
+    /** By the library, on every rank before it waits for another; where headers are known preflight says so earlier. */
     @Test
     @EmulatedRanks
     void anOlderNcclThanTheLibraryWasBuiltWithIsRefused(EmulatedCluster cluster) {
