@@ -7,7 +7,6 @@
 #include <mutex>
 #include <vector>
 
-#include "base/call_log.h"
 #include "base/host_access.h"
 #include "base/never_destroyed.h"
 #include "base/ring_log.h"

@@ -17,12 +17,14 @@
 #pragma once
 
 #include <atomic>
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <tuple>
 #include <type_traits>
 #include <utility>
+
+#include "base/wait.h"
+#include "nccl4j_emulator.h"
 
 namespace emu {
 
@@ -71,15 +73,47 @@ void setRank(int rank);
 int rank();
 // Name of the next argument in "(event, made(stream))", which is consumed up to its end.
 std::string nextName(const char** list);
+// write(name, value) for each value, with the names that the list "(a, b)" gives them.
+template <class... Values, class Write>
+void forEach(const char* names, const std::tuple<Values...>& values, Write&& write) {
+  std::apply([&](const auto&... value) { (write(nextName(&names).c_str(), value), ...); }, values);
+}
+
+// ---- for the control interface ----
+
+void setLogCapacity(size_t capacity);
+size_t copyLog(uint64_t from, nccl4jEmuCall_t* out, size_t capacity);
+uint64_t count(const char* function);  // NULL = of all functions
+// false: no such function is exported. `times` is at least 1.
+bool preset(const char* function, int result, uint64_t skip, uint64_t times);
+void clearPresets();
 }  // namespace calls
 
 // body(function), or body(), runs first; then describe(Arguments&) writes the arguments if the log is on.
 template <class Result, class Describe, class Body>
-Result api(Function& function, Describe&& describe, Body&& body);
+Result api(Function& function, Describe&& describe, Body&& body) {
+  function.calls.fetch_add(1, std::memory_order_relaxed);
+  const bool log = calls::logging();
+  const uint64_t start = log ? now() : 0;
+  calls::setRank(-1);
+  int preset = 0;
+  Result result;
+  if (function.preset.load(std::memory_order_relaxed) && calls::takePreset(function, &preset)) {
+    result = static_cast<Result>(preset);
+  } else if constexpr (std::is_invocable_v<Body, Function&>) {
+    result = body(function);
+  } else {
+    result = body();
+  }
+  if (log) {
+    Arguments arguments;
+    describe(arguments);
+    calls::record(function, start, calls::rank(), static_cast<int>(result), arguments.str());
+  }
+  return result;
+}
 
 }  // namespace emu
-
-#include "calls_inline.h"
 
 // Its own names are none that a parameter has.
 #define EMU_CALL(enter, arguments, ...)                                                                \

@@ -87,10 +87,7 @@ class Faults {
       case NCCL4J_EMU_FAULT_DELAY: operation->delayMs += static_cast<uint64_t>(fault.value); break;
       case NCCL4J_EMU_FAULT_SLOW_LINK: operation->linkDelayMs += static_cast<uint64_t>(fault.value); break;
       case NCCL4J_EMU_FAULT_SILENCE: operation->silent = true; break;
-      case NCCL4J_EMU_FAULT_DROP_MESSAGES:
-        operation->deafTo = static_cast<int>(fault.value);
-        operation->deaf |= uint64_t{1} << fault.value;
-        break;
+      case NCCL4J_EMU_FAULT_DROP_MESSAGES: operation->deaf |= uint64_t{1} << fault.value; break;
       default: kill(getpid(), SIGKILL); break;
     }
   }

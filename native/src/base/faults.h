@@ -14,9 +14,8 @@ bool failLaunch(int device);
 struct Operation {
   uint64_t delayMs = 0;
   uint64_t linkDelayMs = 0;  // how late what comes from other LSA teams is
-  bool silent = false;     // from now on nothing of this rank reaches anyone
-  int deafTo = -1;         // messages of this peer are not seen; -1 = none
-  uint64_t deaf = 0;       // bit p: messages of peer p are not seen; says more than deafTo where several faults are set
+  bool silent = false;       // from now on nothing of this rank reaches anyone
+  uint64_t deaf = 0;         // bit p: messages of peer p are not seen
 };
 Operation onOperation(int rank);  // does not return if the process is to end here
 

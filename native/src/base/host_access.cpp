@@ -19,10 +19,7 @@ namespace {
 constexpr size_t kPagesPerCall = 256;
 constexpr size_t kLongestText = size_t{1} << 16;
 
-uintptr_t pageSize() {
-  static const auto size = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  return size;
-}
+using host::pageSize;
 
 // Pages that the `bytes` at `address` lie in; the bytes do not wrap.
 size_t pagesOf(uintptr_t address, size_t bytes) { return (address + bytes - 1) / pageSize() - address / pageSize() + 1; }
@@ -79,6 +76,11 @@ bool possible(const void* address, size_t bytes) {
 }
 
 }  // namespace
+
+size_t host::pageSize() {
+  static const auto size = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  return size;
+}
 
 bool host::mapped(const void* address, size_t bytes) {
   return bytes == 0 || (possible(address, bytes) && pagesReadable(reinterpret_cast<uintptr_t>(address), bytes));

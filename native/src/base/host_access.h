@@ -11,6 +11,8 @@ namespace emu {
 
 namespace host {
 
+size_t pageSize();
+
 bool readable(const void* address, size_t bytes);
 bool writable(const void* address, size_t bytes);
 // Whether all pages can be read, asked in every mode.

@@ -1,20 +1,20 @@
 // The control interface, nccl4j_emulator.h.
 #include <string>
 
-#include "base/call_log.h"
+#include "base/calls.h"
 #include "base/export.h"
 #include "base/faults.h"
 #include "base/host_access.h"
 #include "base/object_counts.h"
 #include "base/misuse.h"
 #include "base/options.h"
-#include "base/work_log.h"
 #include "base/wait.h"
 #include "cuda/device.h"
 #include "cuda/event.h"
 #include "cuda/graph_exec.h"
 #include "cuda/memory.h"
 #include "cuda/streams.h"
+#include "cuda/work.h"
 #include "nccl4j_emulator.h"
 
 namespace emu {

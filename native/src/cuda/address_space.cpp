@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/host_access.h"
 #include "base/never_destroyed.h"
 #include "base/options.h"
 
@@ -103,16 +104,13 @@ AddressRange::~AddressRange() {
 
 AddressSpace& AddressSpace::instance() { return neverDestroyed<AddressSpace>(); }
 
-size_t AddressSpace::pageSize() {
-  static const auto size = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  return size;
+size_t AddressSpace::wholePages(size_t bytes) {
+  return (bytes + host::pageSize() - 1) / host::pageSize() * host::pageSize();
 }
-
-size_t AddressSpace::wholePages(size_t bytes) { return (bytes + pageSize() - 1) / pageSize() * pageSize(); }
 
 uintptr_t AddressSpace::take(size_t bytes) {
   if (bytes > SIZE_MAX / 4) return 0;
-  const size_t length = wholePages(bytes) + pageSize();
+  const size_t length = wholePages(bytes) + host::pageSize();
   const std::lock_guard<std::mutex> lock(mutex_);
   for (Region& region : regions_) {
     const uintptr_t base = takeFrom(region, length);

@@ -41,7 +41,6 @@ class AddressSpace {
   void give(uintptr_t base);
   // Whether the address lies in a reservation: then it can only be (or have been) emulated memory.
   bool contains(const void* address);
-  static size_t pageSize();
   static size_t wholePages(size_t bytes);
 
  private:

@@ -44,7 +44,7 @@ std::shared_ptr<LiveBlock> beginningAt(const void* pointer, Kind kind) {
 // process has.
 uint64_t available(Kind kind) {
   if (!onHost(kind)) return options::deviceMemory();
-  static const uint64_t physical = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * AddressSpace::pageSize();
+  static const uint64_t physical = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * host::pageSize();
   return physical;
 }
 

@@ -6,7 +6,6 @@
 
 #include "base/faults.h"
 #include "base/try.h"
-#include "base/work_log.h"
 #include "base/wait.h"
 #include "cuda/capture.h"
 #include "cuda/device.h"

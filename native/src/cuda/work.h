@@ -8,7 +8,10 @@
 #include <vector>
 
 #include "abi/cuda_runtime.h"
+#include "base/never_destroyed.h"
+#include "base/ring_log.h"
 #include "cuda/memory.h"
+#include "nccl4j_emulator.h"
 
 namespace emu {
 
@@ -68,6 +71,9 @@ struct Work {
 // Enqueues the work on the stream, or records it if the stream is capturing. Answers what a kernel launch would: a
 // sticky error, a stream of another device than the thread's current one, a broken capture, an injected fault.
 cudaError_t submit(cudaStream_t stream, Work work);
+
+// Record of executed work, for the control interface.
+inline RingLog<nccl4jEmuWork_t>& workLog() { return neverDestroyed<RingLog<nccl4jEmuWork_t>>(); }
 
 // Runs one piece of work now, on this thread: its error becomes the device's sticky error. `context` says where.
 cudaError_t execute(const Work& work, WorkContext& context);

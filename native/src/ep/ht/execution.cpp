@@ -52,7 +52,7 @@ cudaError_t HtExecution::start(bool countsForFaults) {
   if (countsForFaults) {
     const faults::Operation met = applyFaults(group_.rank);
     if (met.silent) group_.ht.silent = true;
-    deaf_ = met.deaf | (met.deafTo >= 0 ? uint64_t{1} << met.deafTo : 0);
+    deaf_ = met.deaf;
     slowUntil_ = slowUntil(met);
   }
   silent_ = group_.ht.silent;

@@ -85,11 +85,6 @@ void LlExecution::postToActive() const {
   }
 }
 
-bool LlExecution::deaf(int source) const {
-  const faults::Operation& faults = group_.ll.pendingFaults;
-  return faults.deafTo == source || (faults.deaf >> source & 1) != 0;
-}
-
 cudaError_t LlExecution::receive(int source, bool* present, uint32_t* count) {
   LlState& ll = group_.ll;
   *present = false;
@@ -100,7 +95,7 @@ cudaError_t LlExecution::receive(int source, bool* present, uint32_t* count) {
   const uint64_t deadline = ll.silent ? 0 : deadline_;
   Arrival arrival = awaitLink(group_, source, slowUntil_, deadline);
   if (arrival == Arrival::Here) {
-    arrival = group_.exchange.receive(channel(), source, deadline, deaf(source), &value);
+    arrival = group_.exchange.receive(channel(), source, deadline, (ll.pendingFaults.deaf >> source & 1) != 0, &value);
   }
   if (arrival == Arrival::Here) {
     if (value >> 32 != static_cast<uint64_t>(launch_.operation)) {

@@ -50,7 +50,6 @@ class LlExecution {
  private:
   cudaError_t enter();
   Channel channel() const { return buffer_ == 0 ? Channel::LlBuffer0 : Channel::LlBuffer1; }
-  bool deaf(int source) const;
 
   Group& group_;
   const LlLaunch& launch_;
