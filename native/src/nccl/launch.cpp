@@ -9,10 +9,8 @@
 #include "cuda/capture.h"
 #include "cuda/event.h"
 #include "cuda/streams.h"
-#include "nccl/collectives.h"
 #include "nccl/device_work.h"
 #include "nccl/errors.h"
-#include "nccl/messages.h"
 
 namespace emu::nccl {
 

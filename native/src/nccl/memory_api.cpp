@@ -1,12 +1,105 @@
-// Memory for communication, its registration, and windows.
+// Memory for communication, its registration, and windows: registered memory that the ranks of a communicator know by
+// an ordinal.
+#include <string>
+#include <vector>
+
+#include "base/object_counts.h"
 #include "cuda/memory.h"
+#include "nccl/delayed_free.h"
 #include "nccl/entry.h"
 #include "nccl/state.h"
-#include "nccl/windows.h"
 
 namespace emu::nccl {
 
 namespace {
+
+// What a rank says of its part of a window.
+struct Part {
+  uint64_t bytes;
+  uint32_t flags;
+  uint32_t code;  // of its own checks
+  uint64_t base;
+  ProcessIdentity process;
+};
+
+void keep(CommState& comm, void* base, const std::vector<Part>& parts, ncclWindow_t* out) {
+  auto window = std::allocate_shared<ncclWindow_vidmem>(DelayedFreeAllocator<ncclWindow_vidmem>());
+  const std::lock_guard<std::mutex> lock(comm.mutex);
+  *window = {&comm, comm.registeredWindows++, static_cast<unsigned char*>(base), parts.front().bytes, {}};
+  for (const Part& part : parts) {
+    window->parts.push_back(part.process == self() ? reinterpret_cast<unsigned char*>(part.base) : nullptr);
+  }
+  *out = window.get();
+  comm.windows.emplace(window.get(), std::move(window));
+  objects::windows.add(comm.device, 1);
+}
+
+// Whether the memory may become a window.
+Failure checkMemory(const CommState& comm, const void* base, size_t bytes, int flags) {
+  std::string why;
+  if (!memory::accessible(base, bytes, comm.device, &why)) return {ncclInvalidArgument, why};
+  if ((flags & NCCL_WIN_COLL_SYMMETRIC) == 0) return {};
+  memory::Block block;
+  const bool known = memory::find(base, &block);
+  if (known && (block.kind == memory::Kind::Symmetric || block.kind == memory::Kind::Declared)) return {};
+  return {ncclUnhandledCudaError,
+          "a symmetric window needs memory of ncclMemAlloc or cuMemCreate, this is " + memory::describe(base)};
+}
+
+Failure registerTogether(CommState& comm, void* base, size_t bytes, ncclWindow_t* out, int flags) {
+  SharedTeam& ranks = comm.ranks();
+  const Failure checked = checkMemory(comm, base, bytes, flags);
+  const Part mine{bytes, static_cast<uint32_t>(flags), static_cast<uint32_t>(checked.code),
+                  reinterpret_cast<uintptr_t>(base), self()};
+  std::vector<Part> parts(static_cast<size_t>(ranks.size()));
+  const TeamResult result = ranks.exchange(Purpose::RegisterWindow, &mine, parts.data(), sizeof mine, waitLimit());
+  if (result != TeamResult::Ok) return {resultOf(result), ranks.explain()};
+  if (checked.code != ncclSuccess) return checked;
+  for (size_t rank = 0; rank < parts.size(); ++rank) {
+    const Part& other = parts[rank];
+    if (other.code != ncclSuccess) {
+      return {ncclRemoteError, "rank " + std::to_string(rank) + " could not register its part of the window"};
+    }
+    if (other.bytes != mine.bytes || other.flags != mine.flags) {
+      return {ncclInvalidArgument, "rank " + std::to_string(ranks.rank()) + " registers a window of " +
+                                       std::to_string(mine.bytes) + " bytes (flags " + std::to_string(mine.flags) +
+                                       "), rank " + std::to_string(rank) + " one of " + std::to_string(other.bytes) +
+                                       " (flags " + std::to_string(other.flags) + ")"};
+    }
+  }
+  keep(comm, base, parts, out);
+  return {};
+}
+
+// Symmetric windows are registered by all ranks together, at once or at the end of the group; others by each for
+// itself.
+ncclResult_t registerWindow(ncclComm_t comm, void* base, size_t bytes, ncclWindow_t* out, int flags) {
+  Comm state;
+  EMU_TRY(usable(comm, &state));
+  if (!given(out)) return fail(ncclInvalidArgument, "win is NULL");
+  *out = nullptr;
+  if (base == nullptr || bytes == 0) return fail(ncclInvalidArgument, "a window of %zu bytes at %p", bytes, base);
+  if ((flags & ~(NCCL_WIN_COLL_SYMMETRIC | NCCL_WIN_STRICT_ORDERING)) != 0) {
+    return fail(ncclInvalidArgument, "window flags 0x%x", static_cast<unsigned>(flags));
+  }
+  if (reinterpret_cast<uintptr_t>(base) % NCCL_WIN_REQUIRED_ALIGNMENT != 0) {
+    return fail(ncclInvalidArgument, "a window must begin at a multiple of %d, not at %p", NCCL_WIN_REQUIRED_ALIGNMENT, base);
+  }
+  const auto body = [state, base, bytes, out, flags] { return registerTogether(*state, base, bytes, out, flags); };
+  return group::runHostOperation({state, body, nullptr});
+}
+
+ncclResult_t deregisterWindow(ncclComm_t comm, ncclWindow_t window) {
+  Comm state;
+  EMU_TRY(ready(comm, &state));
+  if (window == nullptr) return ncclSuccess;
+  const std::lock_guard<std::mutex> lock(state->mutex);
+  if (state->windows.erase(window) == 0) {
+    return fail(ncclInvalidArgument, "win %p is not a live window of the communicator", static_cast<void*>(window));
+  }
+  objects::windows.add(state->device, -1);
+  return ncclSuccess;
+}
 
 ncclResult_t allocate(void** out, size_t bytes) {
   if (!given(out)) return failCuda("ncclMemAlloc", cudaErrorInvalidValue);

@@ -1,4 +1,4 @@
-#include "nccl/messages.h"
+#include "nccl/operation.h"
 
 #include <algorithm>
 #include <cstring>

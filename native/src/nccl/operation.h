@@ -4,8 +4,11 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "abi/nccl.h"
+#include "cuda/work.h"
+#include "nccl/device_wait.h"
 #include "nccl/reduction.h"
 #include "nccl/state.h"
 
@@ -31,5 +34,12 @@ struct Operation {
 // "ncclAllReduce(4 float32, sum)": the same for two operations that match between ranks. Operations that only move data
 // match if they move the same bytes.
 std::string describe(const Operation& operation);
+
+// Runs one collective for this rank, on the worker of its stream.
+Outcome runCollective(DeviceWait& wait, const Operation& operation, WorkContext& context);
+
+// Runs sends and receives side by side until all are done: those to one peer in order, all others in any order. A send
+// is done when its data is in the ring, so that a short one does not wait for the receiver.
+Outcome runMessages(DeviceWait& wait, const std::vector<Operation>& operations, WorkContext& context);
 
 }  // namespace emu::nccl
