@@ -12,6 +12,7 @@
 #include "cuda/device.h"
 #include "cuda/event.h"
 #include "cuda/graph_exec.h"
+#include "cuda/kernel.h"
 #include "cuda/memory.h"
 #include "cuda/streams.h"
 #include "cuda/work.h"
@@ -138,6 +139,22 @@ EMU_API int nccl4jEmuHostOf(int device, int* host) {
 EMU_API int nccl4jEmuErrorText(int device, char* text, size_t capacity) {
   if (!validDevice(device)) return NCCL4J_EMU_BAD_VALUE;
   return copyOut(device::stickyText(device), text, capacity);
+}
+
+// ---- kernels ----
+
+EMU_API int nccl4jEmuRegisterKernel(const char* name, const nccl4jEmuParameter_t* parameters, size_t count,
+                                    nccl4jEmuKernel_t kernel, void* context) {
+  return kernels::add(name, parameters, count, kernel, context);
+}
+
+EMU_API int nccl4jEmuKernelTouch(const nccl4jEmuLaunch_t* launch, const void* address, size_t bytes) {
+  WorkContext& context = *static_cast<WorkContext*>(launch->work);
+  return context.touch("memory", address, bytes) ? cudaSuccess : cudaErrorIllegalAddress;
+}
+
+EMU_API int nccl4jEmuKernelFail(const nccl4jEmuLaunch_t* launch, int error, const char* reason) {
+  return static_cast<WorkContext*>(launch->work)->fail(static_cast<cudaError_t>(error), "%s", reason);
 }
 
 }  // namespace emu

@@ -60,10 +60,12 @@ cudaError_t entry(Function& function, Describe&& describe, Body&& body) {
 // Set while a host function of the program runs on this thread: it must not call CUDA.
 class HostFunctionScope {
  public:
-  HostFunctionScope();
-  ~HostFunctionScope();
+  HostFunctionScope() { ++running; }
+  ~HostFunctionScope() { --running; }
   HostFunctionScope(const HostFunctionScope&) = delete;
   HostFunctionScope& operator=(const HostFunctionScope&) = delete;
+
+  static inline thread_local int running = 0;
 };
 
 }  // namespace emu

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "cuda/entry.h"
+
 namespace emu {
 
 namespace {
@@ -28,10 +30,25 @@ const Entry& find(cudaError_t error) {
   return found != std::end(kEntries) && found->error == error ? *found : kUnknown;
 }
 
+// What answers with text is counted, and not logged.
+template <class Describe, class Body>
+const char* counted(Function& function, Describe&&, Body&& body) {
+  function.calls.fetch_add(1, std::memory_order_relaxed);
+  return body(function);
+}
+
 }  // namespace
 
 const char* errorName(cudaError_t error) { return find(error).name; }
 
 const char* errorText(cudaError_t error) { return find(error).text; }
+
+EMU_API cudaError_t cudaGetLastError() { return EMU_CALL(api<cudaError_t>, (), device::takeLastError()); }
+
+EMU_API cudaError_t cudaPeekAtLastError() { return EMU_CALL(api<cudaError_t>, (), device::lastError()); }
+
+EMU_API const char* cudaGetErrorName(cudaError_t error) { return EMU_CALL(counted, (), errorName(error)); }
+
+EMU_API const char* cudaGetErrorString(cudaError_t error) { return EMU_CALL(counted, (), errorText(error)); }
 
 }  // namespace emu

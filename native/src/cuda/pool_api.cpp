@@ -127,8 +127,7 @@ cudaError_t freeGraphMemory(const std::shared_ptr<Stream>& stream, const std::sh
     return cudaSuccess;
   });
   work.memory = memory;
-  Submitted submitted;
-  return submitOn(stream, std::move(work), &submitted);
+  return submitOn(stream, std::move(work));
 }
 
 cudaError_t release(void* pointer, cudaStream_t handle) {
@@ -145,8 +144,7 @@ cudaError_t release(void* pointer, cudaStream_t handle) {
     memory::endFree(pointer);
     return cudaSuccess;
   });
-  Submitted submitted;
-  return submitOn(stream, std::move(work), &submitted);
+  return submitOn(stream, std::move(work));
 }
 
 cudaError_t defaultPool(cudaMemPool_t* out, int device) {

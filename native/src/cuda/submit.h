@@ -14,6 +14,6 @@ struct Submitted {
 };
 
 // The stream comes from streams::resolveForLaunch.
-cudaError_t submitOn(const std::shared_ptr<Stream>& stream, Work work, Submitted* submitted);
+cudaError_t submitOn(const std::shared_ptr<Stream>& stream, Work work, Submitted* submitted = nullptr);
 
 }  // namespace emu

@@ -93,19 +93,20 @@ cudaError_t execute(const Work& work, WorkContext& context) {
 }
 
 cudaError_t submitOn(const std::shared_ptr<Stream>& stream, Work work, Submitted* submitted) {
-  const cudaError_t recorded = capture::record(*stream, &work, &submitted->captured);
-  if (submitted->captured || recorded != cudaSuccess) return recorded;
+  Submitted unasked;
+  Submitted& done = submitted != nullptr ? *submitted : unasked;
+  const cudaError_t recorded = capture::record(*stream, &work, &done.captured);
+  if (done.captured || recorded != cudaSuccess) return recorded;
   EMU_TRY(launchFault(stream->device(), work.name));
   if (work.issued) work.issued();
-  submitted->point = stream->enqueue(taskOf(std::move(work)));
+  done.point = stream->enqueue(taskOf(std::move(work)));
   return cudaSuccess;
 }
 
 cudaError_t submit(cudaStream_t handle, Work work) {
   std::shared_ptr<Stream> stream;
   EMU_TRY(streams::resolveForLaunch(handle, &stream));
-  Submitted submitted;
-  return submitOn(stream, std::move(work), &submitted);
+  return submitOn(stream, std::move(work));
 }
 
 cudaError_t launchFault(int device, const char* name) {
