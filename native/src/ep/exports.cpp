@@ -1,13 +1,9 @@
 // The C interface of NCCL EP.
 #include <cstdio>
 
-#include "ep/combine.h"
-#include "ep/dispatch.h"
 #include "ep/entry.h"
 #include "ep/environment.h"
-#include "ep/group.h"
-#include "ep/handle.h"
-#include "ep/ll/mask.h"
+#include "ep/operations.h"
 #include "ep/release.h"
 #include "ep/structs.h"
 

@@ -8,7 +8,7 @@
 #include "cuda/device.h"
 #include "cuda/memory.h"
 #include "cuda/work.h"
-#include "ep/ht/update.h"
+#include "ep/operations.h"
 #include "ep/structs.h"
 #include "ep/window.h"
 #include "nccl/communicator.h"

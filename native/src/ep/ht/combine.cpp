@@ -1,8 +1,7 @@
-#include "ep/ht/combine.h"
-
 #include "ep/ht/combine_run.h"
 #include "ep/ht/execution.h"
 #include "ep/ht/stages.h"
+#include "ep/operations.h"
 #include "ep/window.h"
 
 namespace emu::ep {

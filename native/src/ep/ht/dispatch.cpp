@@ -1,9 +1,8 @@
-#include "ep/ht/dispatch.h"
-
 #include "cuda/device.h"
 #include "ep/ht/dispatch_run.h"
 #include "ep/ht/execution.h"
 #include "ep/ht/stages.h"
+#include "ep/operations.h"
 #include "ep/release.h"
 #include "ep/window.h"
 

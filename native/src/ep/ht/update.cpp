@@ -1,7 +1,6 @@
-#include "ep/ht/update.h"
-
 #include "ep/ht/execution.h"
 #include "ep/ht/update_run.h"
+#include "ep/operations.h"
 #include "ep/window.h"
 #include "nccl/communicator.h"
 

@@ -1,6 +1,6 @@
 #include "ep/ll/combine.h"
 
-#include <algorithm>
+#include "ep/operations.h"
 
 namespace emu::ep {
 

@@ -7,9 +7,6 @@
 
 namespace emu::ep {
 
-ncclResult_t combineLl(Call& call, const std::shared_ptr<Handle>& handle, CombineArguments& arguments,
-                       cudaStream_t stream);
-
 struct LlCombine : LlOperation {
   bool fp4 = false;       // rows travel as NVFP4
   size_t elements = 0;    // H

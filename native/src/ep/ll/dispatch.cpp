@@ -1,5 +1,6 @@
 #include "ep/ll/dispatch.h"
 
+#include "ep/operations.h"
 #include "ep/window.h"
 
 namespace emu::ep {

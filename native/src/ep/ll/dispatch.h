@@ -7,9 +7,6 @@
 
 namespace emu::ep {
 
-ncclResult_t dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, DispatchArguments& arguments,
-                        cudaStream_t stream);
-
 struct LlDispatch : LlOperation {
   size_t elements = 0;    // of an input row
   size_t inputBytes = 0;  // of an input row

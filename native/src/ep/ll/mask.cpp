@@ -1,11 +1,10 @@
-#include "ep/ll/mask.h"
-
 #include <cstdio>
 #include <cstring>
 
 #include "cuda/memory.h"
 #include "cuda/work.h"
 #include "ep/address_check.h"
+#include "ep/operations.h"
 
 namespace emu::ep {
 
