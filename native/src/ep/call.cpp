@@ -1,7 +1,6 @@
 #include "ep/call.h"
 
 #include <cstdarg>
-#include <cstdint>
 #include <cstdio>
 
 #include "base/options.h"
@@ -9,26 +8,10 @@
 
 namespace emu::ep {
 
-namespace {
-
-std::string formatted(const char* format, va_list arguments) {
-  char text[512];
-  std::vsnprintf(text, sizeof text, format, arguments);
-  return text;
-}
-
-}  // namespace
-
 void Call::setRank(int rank) {
   rank_ = rank;
   calls::setRank(rank);
 }
-
-#define EMU_EP_KEEP_REASON(format)  \
-  va_list arguments;                \
-  va_start(arguments, format);      \
-  reason_ = formatted(format, arguments); \
-  va_end(arguments)
 
 ncclResult_t Call::refuse(ncclResult_t code) {
   if (!options::reportMisuse()) {
@@ -42,42 +25,27 @@ ncclResult_t Call::end(End end) {
   return nccl::failWith(ncclInternalError, reason_);
 }
 
-ncclResult_t Call::invalidArgument(const char* format, ...) {
-  EMU_EP_KEEP_REASON(format);
-  return refuse(ncclInvalidArgument);
-}
+// Defines a way to refuse: keeps the reason and answers.
+#define EMU_EP_REFUSAL(name, answer)                              \
+  ncclResult_t Call::name(const char* format, ...) {              \
+    char text[512];                                               \
+    va_list arguments;                                            \
+    va_start(arguments, format);                                  \
+    std::vsnprintf(text, sizeof text, format, arguments);         \
+    va_end(arguments);                                            \
+    reason_ = text;                                               \
+    return answer;                                                \
+  }
 
-ncclResult_t Call::invalidUsage(const char* format, ...) {
-  EMU_EP_KEEP_REASON(format);
-  return refuse(ncclInvalidUsage);
-}
+EMU_EP_REFUSAL(invalidArgument, refuse(ncclInvalidArgument))
+EMU_EP_REFUSAL(invalidUsage, refuse(ncclInvalidUsage))
+EMU_EP_REFUSAL(internalError, refuse(ncclInternalError))
+EMU_EP_REFUSAL(aborts, end(End::Abort))
+EMU_EP_REFUSAL(throws, end(End::Throw))
+EMU_EP_REFUSAL(exits, end(End::Exit))
+EMU_EP_REFUSAL(undefined, end(End::Undefined))
 
-ncclResult_t Call::internalError(const char* format, ...) {
-  EMU_EP_KEEP_REASON(format);
-  return refuse(ncclInternalError);
-}
-
-ncclResult_t Call::aborts(const char* format, ...) {
-  EMU_EP_KEEP_REASON(format);
-  return end(End::Abort);
-}
-
-ncclResult_t Call::throws(const char* format, ...) {
-  EMU_EP_KEEP_REASON(format);
-  return end(End::Throw);
-}
-
-ncclResult_t Call::exits(const char* format, ...) {
-  EMU_EP_KEEP_REASON(format);
-  return end(End::Exit);
-}
-
-ncclResult_t Call::undefined(const char* format, ...) {
-  EMU_EP_KEEP_REASON(format);
-  return end(End::Undefined);
-}
-
-#undef EMU_EP_KEEP_REASON
+#undef EMU_EP_REFUSAL
 
 void Call::describe(Arguments& arguments) const {
   if (!reason_.empty()) arguments.text("reason", reason_.c_str());

@@ -8,18 +8,16 @@
 
 namespace emu::ep {
 
-// Size of a struct in API version 1, which is the least that version 2 takes.
-constexpr size_t v1Size(const ncclEpTensorAllocConfig_t*) { return NCCL_EP_TENSOR_ALLOC_CONFIG_V1_SIZE; }
+// Size of a struct in API version 1, which is the least that version 2 takes: for most the size that it still has.
+template <class Struct>
+constexpr size_t v1Size(const Struct*) {
+  return sizeof(Struct);
+}
 constexpr size_t v1Size(const ncclEpGroupConfig_t*) { return NCCL_EP_GROUP_CONFIG_V1_SIZE; }
 constexpr size_t v1Size(const ncclEpLayoutInfo_t*) { return NCCL_EP_LAYOUT_INFO_V1_SIZE; }
-constexpr size_t v1Size(const ncclEpDispatchInputs_t*) { return NCCL_EP_DISPATCH_INPUTS_V1_SIZE; }
-constexpr size_t v1Size(const ncclEpDispatchOutputs_t*) { return NCCL_EP_DISPATCH_OUTPUTS_V1_SIZE; }
 constexpr size_t v1Size(const ncclEpCombineInputs_t*) { return NCCL_EP_COMBINE_INPUTS_V1_SIZE; }
-constexpr size_t v1Size(const ncclEpCombineOutputs_t*) { return NCCL_EP_COMBINE_OUTPUTS_V1_SIZE; }
-constexpr size_t v1Size(const ncclEpHandleConfig_t*) { return NCCL_EP_HANDLE_CONFIG_V1_SIZE; }
 constexpr size_t v1Size(const ncclEpDispatchConfig_t*) { return NCCL_EP_DISPATCH_CONFIG_V1_SIZE; }
 constexpr size_t v1Size(const ncclEpCombineConfig_t*) { return NCCL_EP_COMBINE_CONFIG_V1_SIZE; }
-constexpr size_t v1Size(const ncclEpCompleteConfig_t*) { return NCCL_EP_COMPLETE_CONFIG_V1_SIZE; }
 
 // Checks and copies the part of `given` that both sides know over the zeroed *known. NULL is fine unless `required`.
 template <class Struct>
@@ -41,15 +39,32 @@ ncclResult_t decodeStruct(Call& call, const char* name, const Struct* given, boo
   return ncclSuccess;
 }
 
-// Decoded structs for the call log.
-void describe(Arguments& arguments, const char* name, const ncclEpGroupConfig_t* config);
-void describe(Arguments& arguments, const char* name, const ncclEpLayoutInfo_t* info);
-void describe(Arguments& arguments, const char* name, const ncclEpDispatchInputs_t* inputs);
-void describe(Arguments& arguments, const char* name, const ncclEpDispatchOutputs_t* outputs);
-void describe(Arguments& arguments, const char* name, const ncclEpCombineInputs_t* inputs);
-void describe(Arguments& arguments, const char* name, const ncclEpCombineOutputs_t* outputs);
-void describe(Arguments& arguments, const char* name, const ncclEpHandleConfig_t* config);
-void describe(Arguments& arguments, const char* name, const ncclEpDispatchConfig_t* config);
-void describe(Arguments& arguments, const char* name, const ncclEpCombineConfig_t* config);
+// ---- structs that the call log shows by their fields ----
+
+void writeFields(Arguments& arguments, const ncclEpGroupConfig_t& s);
+void writeFields(Arguments& arguments, const ncclEpLayoutInfo_t& s);
+void writeFields(Arguments& arguments, const ncclEpDispatchInputs_t& s);
+void writeFields(Arguments& arguments, const ncclEpDispatchOutputs_t& s);
+void writeFields(Arguments& arguments, const ncclEpCombineInputs_t& s);
+void writeFields(Arguments& arguments, const ncclEpCombineOutputs_t& s);
+void writeFields(Arguments& arguments, const ncclEpHandleConfig_t& s);
+void writeFields(Arguments& arguments, const ncclEpDispatchConfig_t& s);
+void writeFields(Arguments& arguments, const ncclEpCombineConfig_t& s);
+
+// name={...} with the fields of what is there of the struct; only the pointer if it is no struct to look into.
+template <class Struct>
+auto describe(Arguments& arguments, const char* name, const Struct* given) -> decltype(writeFields(arguments, *given)) {
+  if (given == nullptr) return;
+  if (!readable(given, 2 * sizeof(unsigned)) || given->size < v1Size(given) || given->magic != NCCL_EP_MAGIC ||
+      !readable(given, std::min<size_t>(given->size, sizeof *given))) {
+    arguments.pointer(name, given);
+    return;
+  }
+  Struct known{};
+  std::memcpy(&known, given, std::min<size_t>(given->size, sizeof *given));
+  arguments.open(name);
+  writeFields(arguments, known);
+  arguments.close();
+}
 
 }  // namespace emu::ep
