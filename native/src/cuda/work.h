@@ -48,8 +48,8 @@ enum class WorkKind { Kernel, Memcpy, Memset, Host, Event, Empty, ChildGraph, Ev
 
 struct Work {
   Work() = default;
-  Work(const char* what, WorkKind sort, std::function<cudaError_t(WorkContext&)> body = nullptr)
-      : name(what), kind(sort), run(std::move(body)) {}
+  Work(const char* what, WorkKind sort, std::function<cudaError_t(WorkContext&)> body = nullptr, int ofRank = -1)
+      : name(what), kind(sort), rank(ofRank), run(std::move(body)) {}
 
   const char* name = "";  // static storage
   WorkKind kind = WorkKind::Kernel;

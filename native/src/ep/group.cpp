@@ -5,7 +5,6 @@
 #include "base/wait.h"
 #include "cuda/device.h"
 #include "cuda/memory.h"
-#include "cuda/work.h"
 #include "nccl/communicator.h"
 
 namespace emu::ep {
@@ -50,6 +49,11 @@ ncclResult_t provideWindowMemory(Call& call, Group& group, size_t bytes) {
 ncclResult_t noteOrder(Call& call, const Group& group, const char* operation) {
   const std::string differs = noteCollective(group.comm, operation);
   return differs.empty() ? ncclSuccess : call.undefined("%s", differs.c_str());
+}
+
+cudaError_t checkAlive(const Group& group, WorkContext& context, const char* function) {
+  if (!group.destroyed) return cudaSuccess;
+  return context.fail(cudaErrorIllegalAddress, "%s on rank %d: the group was destroyed", function, group.rank);
 }
 
 GroupRegistry& groups() { return neverDestroyed<GroupRegistry>(); }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "cuda/work.h"
 #include "ep/exchange.h"
 #include "ep/ht/state.h"
 #include "ep/ll/state.h"
@@ -84,6 +85,9 @@ ncclResult_t provideWindowMemory(Call& call, Group& group, size_t bytes);
 
 // Notes a collective operation that the call makes on the group's communicator; refused if the ranks make different ones.
 ncclResult_t noteOrder(Call& call, const Group& group, const char* operation);
+
+// Work of a group that was destroyed fails.
+cudaError_t checkAlive(const Group& group, WorkContext& context, const char* function);
 
 // The live group behind a token that is not NULL; anything else is undefined behaviour.
 ncclResult_t findGroup(Call& call, ncclEpGroup_t token, std::shared_ptr<Group>* group);

@@ -9,7 +9,6 @@
 #include "base/options.h"
 #include "cuda/device.h"
 #include "cuda/memory.h"
-#include "cuda/work.h"
 #include "ep/environment.h"
 #include "ep/release.h"
 #include "ep/structs.h"

@@ -7,7 +7,6 @@
 #include "base/options.h"
 #include "cuda/device.h"
 #include "cuda/memory.h"
-#include "cuda/work.h"
 #include "ep/operations.h"
 #include "ep/structs.h"
 #include "ep/window.h"

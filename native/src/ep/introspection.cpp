@@ -2,7 +2,6 @@
 
 #include <atomic>
 
-#include "cuda/work.h"
 #include "ep/entry.h"
 #include "ep/ht/plan.h"
 
@@ -29,16 +28,12 @@ ncclResult_t readReceived(ep::Call& call, ncclEpHandle_t token, unsigned* count)
   if (handle->group->lowLatency) return call.invalidUsage("LL counts lie in the caller's tensors");
   const ep::HtPlan plan(call.function(), *handle, 0);
   auto rows = std::make_shared<std::atomic<size_t>>(0);
-  emu::Work work;
-  work.name = call.function();
-  work.kind = emu::WorkKind::Memcpy;
-  work.rank = handle->group->rank;
-  work.run = [plan, rows](emu::WorkContext& context) {
+  const auto read = [plan, rows](emu::WorkContext& context) {
     if (!context.touch(plan.function, plan.block, plan.parts.bytes)) return cudaErrorIllegalAddress;
     *rows = plan.keptRows(UINT32_MAX);
     return cudaSuccess;
   };
-  cudaError_t error = emu::submit(nullptr, std::move(work));
+  cudaError_t error = emu::submit(nullptr, {call.function(), emu::WorkKind::Memcpy, read, handle->group->rank});
   if (error == cudaSuccess) error = emu::drain(nullptr);
   if (error != cudaSuccess) return ncclUnhandledCudaError;
   *count = static_cast<unsigned>(*rows);

@@ -87,9 +87,8 @@ ncclResult_t enqueue(const Comm& comm, cudaStream_t stream, const char* name,
   // Tickets and places in streams must be in the same order.
   const std::lock_guard<std::mutex> lock(comm->issue);
   auto ordered = std::make_shared<OrderedWork>(comm, comm->sharedRanks(), name, isCapturing(stream));
-  Work work(name, WorkKind::Kernel,
-            [ordered, body = std::move(body)](WorkContext& context) { return ordered->run(body, context); });
-  work.rank = comm->rank();
+  auto run = [ordered, body = std::move(body)](WorkContext& context) { return ordered->run(body, context); };
+  Work work(name, WorkKind::Kernel, std::move(run), comm->rank());
   if (!collective.empty()) {
     work.issued = [comm, collective] {
       if (find(comm.get()) != nullptr) comm->noteCollective(collective);

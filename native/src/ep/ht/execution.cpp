@@ -30,10 +30,7 @@ Region HtExecution::region(int rank) const {
 }
 
 cudaError_t HtExecution::start(bool countsForFaults) {
-  if (group_.destroyed) {
-    return context_.fail(cudaErrorIllegalAddress, "%s on rank %d: the group was destroyed", plan_.function,
-                         group_.rank);
-  }
+  if (const cudaError_t error = checkAlive(group_, context_, plan_.function)) return error;
   if (channel_ == Channel::Routing && group_.team->failed()) return failedTeam();
   if (takesTurns()) {
     if (const char* earlier = group_.ht.turns.begin(&plan_)) {

@@ -71,11 +71,9 @@ class HtExecution {
 template <class Op>
 ncclResult_t submitHt(Call& call, const std::shared_ptr<Op>& op, cudaStream_t stream,
                       std::function<void()> issued = nullptr) {
-  Work work;
+  const auto run = [op](WorkContext& context) { return op->run(context); };
+  Work work(op->plan.function, WorkKind::Kernel, run, op->plan.group->rank);
   work.issued = std::move(issued);
-  work.name = op->plan.function;
-  work.rank = op->plan.group->rank;
-  work.run = [op](WorkContext& context) { return op->run(context); };
   const cudaError_t error = submit(stream, std::move(work));
   if (error == cudaSuccess) return ncclSuccess;
   return call.throws("CUDA error %d %s", static_cast<int>(error), device::stickyText(op->plan.group->device).c_str());

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <cstring>
 
-#include "cuda/work.h"
 #include "ep/handle.h"
 
 namespace emu::ep {

@@ -14,9 +14,7 @@ LlExecution::~LlExecution() {
 
 cudaError_t LlExecution::enter() {
   const char* const function = launch_.function;
-  if (group_.destroyed) {
-    return context_.fail(cudaErrorIllegalAddress, "%s on rank %d: the group was destroyed", function, group_.rank);
-  }
+  if (const cudaError_t error = checkAlive(group_, context_, function)) return error;
   if (launch_.generation != group_.ll.generation) {
     return context_.fail(cudaErrorIllegalAddress,
                          "%s on rank %d: the LL buffer grew after the call; graphs captured before are void", function,

@@ -2,7 +2,6 @@
 // others.
 #pragma once
 
-#include "cuda/work.h"
 #include "ep/group.h"
 
 namespace emu::ep {

@@ -2,7 +2,6 @@
 #include <cstring>
 
 #include "cuda/memory.h"
-#include "cuda/work.h"
 #include "ep/address_check.h"
 #include "ep/operations.h"
 
@@ -18,14 +17,15 @@ ncclResult_t findMaskedGroup(Call& call, ncclEpGroup_t token, std::shared_ptr<Gr
   return ncclSuccess;
 }
 
-ncclResult_t enqueue(Call& call, cudaStream_t stream, Work work) {
-  const cudaError_t error = submit(stream, std::move(work));
+// Enqueues the body, which needs a group that still lives.
+template <class Body>
+ncclResult_t enqueue(Call& call, cudaStream_t stream, WorkKind kind, const std::shared_ptr<Group>& group, Body body) {
+  const auto run = [function = call.function(), group, body](WorkContext& context) {
+    if (const cudaError_t error = checkAlive(*group, context, function)) return error;
+    return body(context);
+  };
+  const cudaError_t error = submit(stream, {call.function(), kind, run, group->rank});
   return error == cudaSuccess ? ncclSuccess : call.throws("CUDA error %d", static_cast<int>(error));
-}
-
-cudaError_t checkAlive(const Group& group, WorkContext& context, const char* function) {
-  if (!group.destroyed) return cudaSuccess;
-  return context.fail(cudaErrorIllegalAddress, "%s on rank %d: the group was destroyed", function, group.rank);
 }
 
 // `values` may lie at any address: the copy moves bytes.
@@ -61,7 +61,6 @@ cudaError_t barrier(Group& group, WorkContext& context, Channel channel) {
 }
 
 cudaError_t clean(Group& group, WorkContext& context) {
-  if (const cudaError_t error = checkAlive(group, context, "ncclEpMaskClean")) return error;
   LlState& ll = group.ll;
   if (ll.busy.exchange(true, std::memory_order_acquire)) {
     return context.fail(cudaErrorLaunchFailure,
@@ -86,12 +85,7 @@ ncclResult_t maskQuery(Call& call, ncclEpGroup_t token, int* status, cudaStream_
   std::shared_ptr<Group> group;
   if (auto failure = findMaskedGroup(call, token, &group)) return failure;
   if (status == nullptr) return call.throws("mask_status is NULL");
-  Work work;
-  work.name = "ncclEpMaskQuery";
-  work.kind = WorkKind::Memcpy;
-  work.rank = group->rank;
-  work.run = [group, status](WorkContext& context) {
-    if (const cudaError_t error = checkAlive(*group, context, "ncclEpMaskQuery")) return error;
+  return enqueue(call, stream, WorkKind::Memcpy, group, [group, status](WorkContext& context) {
     std::vector<int> mask(static_cast<size_t>(group->ranks));
     AddressCheck check(context, "ncclEpMaskQuery", group->rank);
     check.bytes("mask_status", status, mask.size() * sizeof(int));
@@ -99,8 +93,7 @@ ncclResult_t maskQuery(Call& call, ncclEpGroup_t token, int* status, cudaStream_
     for (size_t r = 0; r < mask.size(); ++r) mask[r] = group->ll.mask[r];
     std::memcpy(status, mask.data(), mask.size() * sizeof(int));
     return cudaSuccess;
-  };
-  return enqueue(call, stream, std::move(work));
+  });
 }
 
 ncclResult_t maskUpdate(Call& call, ncclEpGroup_t token, const int* mask, cudaStream_t stream) {
@@ -108,30 +101,23 @@ ncclResult_t maskUpdate(Call& call, ncclEpGroup_t token, const int* mask, cudaSt
   if (auto failure = findMaskedGroup(call, token, &group)) return failure;
   if (mask == nullptr) return call.throws("mask is NULL");
   const size_t bytes = static_cast<size_t>(group->ranks) * sizeof(int);
-  Work work;
-  work.name = "ncclEpMaskUpdate";
-  work.kind = WorkKind::Memcpy;
-  work.rank = group->rank;
   memory::Block block;
   if (memory::find(mask, &block)) {  // pinned: read when the copy runs
-    work.run = [group, mask, bytes](WorkContext& context) {
-      if (const cudaError_t error = checkAlive(*group, context, "ncclEpMaskUpdate")) return error;
+    return enqueue(call, stream, WorkKind::Memcpy, group, [group, mask, bytes](WorkContext& context) {
       AddressCheck check(context, "ncclEpMaskUpdate", group->rank);
       check.bytes("mask", mask, bytes);
       if (check.error() == cudaSuccess) setMask(*group, mask);
       return check.error();
-    };
-  } else {  // pageable: small copies are staged by the call
-    if (!readable(mask, bytes)) return call.undefined("mask is no array of %d values", group->ranks);
-    std::vector<int> values(static_cast<size_t>(group->ranks));
-    std::memcpy(values.data(), mask, bytes);
-    work.run = [group, values](WorkContext& context) {
-      if (const cudaError_t error = checkAlive(*group, context, "ncclEpMaskUpdate")) return error;
-      setMask(*group, values.data());
-      return cudaSuccess;
-    };
+    });
   }
-  return enqueue(call, stream, std::move(work));
+  // Pageable: small copies are staged by the call.
+  if (!readable(mask, bytes)) return call.undefined("mask is no array of %d values", group->ranks);
+  std::vector<int> values(static_cast<size_t>(group->ranks));
+  std::memcpy(values.data(), mask, bytes);
+  return enqueue(call, stream, WorkKind::Memcpy, group, [group, values](WorkContext&) {
+    setMask(*group, values.data());
+    return cudaSuccess;
+  });
 }
 
 ncclResult_t maskClean(Call& call, ncclEpGroup_t token, cudaStream_t stream) {
@@ -139,11 +125,8 @@ ncclResult_t maskClean(Call& call, ncclEpGroup_t token, cudaStream_t stream) {
   if (auto failure = findMaskedGroup(call, token, &group)) return failure;
   if (group->ll.bufferBytes == 0) return call.throws("the LL buffer is not allocated yet: no handle was made");
   if (isCapturing(stream)) return call.throws("the call synchronises, but the stream is capturing");
-  Work work;
-  work.name = "ncclEpMaskClean";
-  work.rank = group->rank;
-  work.run = [group](WorkContext& context) { return clean(*group, context); };
-  if (auto failure = enqueue(call, stream, std::move(work))) return failure;
+  const auto run = [group](WorkContext& context) { return clean(*group, context); };
+  if (auto failure = enqueue(call, stream, WorkKind::Kernel, group, run)) return failure;
   const cudaError_t error = drain(stream);
   return error == cudaSuccess ? ncclSuccess : call.throws("CUDA error %d", static_cast<int>(error));
 }

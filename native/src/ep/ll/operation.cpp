@@ -65,14 +65,11 @@ ncclResult_t submitLl(Call& call, const std::shared_ptr<const LlOperation>& op, 
   if (group.topology.teams() > 1 && group.queuePairs != 0 && group.queuePairs < kLlContexts) {
     return call.undefined("num_qp_per_rank %u, LL kernels use the contexts of %u", group.queuePairs, kLlContexts);
   }
-  Work work;
-  work.name = workName(op->launch.operation, part);
-  work.rank = op->group->rank;
-  work.run = [op, part](WorkContext& context) { return op->run(context, part); };
-  const cudaError_t error = submit(stream, std::move(work));
+  const auto run = [op, part](WorkContext& context) { return op->run(context, part); };
+  const cudaError_t error = submit(stream, {workName(op->launch.operation, part), WorkKind::Kernel, run, group.rank});
   if (error == cudaSuccess) return ncclSuccess;
   return call.internalError("the launch failed with CUDA error %d %s", static_cast<int>(error),
-                            device::stickyText(op->group->device).c_str());
+                            device::stickyText(group.device).c_str());
 }
 
 }  // namespace emu::ep

@@ -1,7 +1,6 @@
 // LL operations between their call and their work: whole, or in two halves.
 #pragma once
 
-#include "cuda/work.h"
 #include "ep/handle.h"
 #include "ep/ll/execution.h"
 
