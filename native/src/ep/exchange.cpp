@@ -2,6 +2,8 @@
 
 #include <cstdio>
 
+#include "ep/tensor.h"
+
 namespace emu::ep {
 
 namespace {
@@ -28,9 +30,7 @@ TeamResult Exchange::open(const std::shared_ptr<Team>& team, size_t payloadBytes
   team_ = team;
   rank_ = team->rank();
   ranks_ = team->size();
-  constexpr size_t kPage = 4096;
-  const size_t head = sizeof(Header) + kChannels * static_cast<size_t>(ranks_) * sizeof(Mailbox);
-  payloadAt_ = (head + kPage - 1) / kPage * kPage;
+  payloadAt_ = aligned(sizeof(Header) + kChannels * static_cast<size_t>(ranks_) * sizeof(Mailbox), 4096);
   payloadBytes_ = payloadBytes;
   return team->shareSegments(payloadAt_ + payloadBytes, &segments_, deadline);
 }

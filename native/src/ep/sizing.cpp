@@ -2,16 +2,11 @@
 
 #include <algorithm>
 
-#include "ep/call.h"
 #include "ep/tensor.h"
 
 namespace emu::ep {
 
 namespace {
-
-size_t aligned(size_t value, size_t to) {
-  return sum(value, to - 1) == SIZE_MAX ? SIZE_MAX : (value + to - 1) / to * to;
-}
 
 size_t product(size_t a, size_t b, size_t c) { return ep::product(ep::product(a, b), c); }
 

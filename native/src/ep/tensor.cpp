@@ -34,6 +34,10 @@ size_t sum(size_t a, size_t b) {
   return __builtin_add_overflow(a, b, &result) ? SIZE_MAX : result;
 }
 
+size_t aligned(size_t value, size_t to) {
+  return sum(value, to - 1) == SIZE_MAX ? SIZE_MAX : (value + to - 1) / to * to;
+}
+
 namespace {
 
 // Descriptors of ncclEpTensorAlloc. Destroyed ones are kept a while, unrecognisable, so that a second destroy is

@@ -13,9 +13,10 @@ constexpr unsigned kTensorMagicDynamic = 0xBEEFBEEF;
 size_t elementBytes(ncclDataType_t type);  // 0 for a type that NCCL EP does not know
 const char* typeName(ncclDataType_t type);
 
-// Products of sizes that come from callers: stick at SIZE_MAX instead of wrapping.
+// Arithmetic with sizes that come from callers: sticks at SIZE_MAX instead of wrapping.
 size_t product(size_t a, size_t b);
 size_t sum(size_t a, size_t b);
+size_t aligned(size_t value, size_t to);  // the next multiple
 
 // A descriptor as it was when a call decoded it.
 struct Tensor {

@@ -7,16 +7,22 @@ CallOrder::Ticket CallOrder::nextTicket() {
   return ++given_;
 }
 
+template <class Condition>
+bool CallOrder::await(Condition&& condition, const std::function<bool()>& cancelled) {
+  const auto ready = [&] {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return condition();
+  };
+  return waitUntil(changed_, ready, kNoDeadline, cancelled) == WaitEnd::Ready;
+}
+
 bool CallOrder::enter(Ticket ticket, const std::function<bool()>& cancelled) {
-  return waitUntil(
-             changed_,
-             [&] {
-               const std::lock_guard<std::mutex> lock(mutex_);
-               if (busy_ || (ticket != kNone && ticket != serving_)) return false;
-               busy_ = true;
-               return true;
-             },
-             kNoDeadline, cancelled) == WaitEnd::Ready;
+  const auto take = [&] {
+    if (busy_ || (ticket != kNone && ticket != serving_)) return false;
+    busy_ = true;
+    return true;
+  };
+  return await(take, cancelled);
 }
 
 void CallOrder::leave(Ticket ticket) {
@@ -46,19 +52,11 @@ void CallOrder::retire(Ticket ticket) {
 }
 
 bool CallOrder::waitForAll() {
-  const auto quiet = [&] {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return !busy_ && serving_ > given_;
-  };
-  return waitUntil(changed_, quiet, kNoDeadline) == WaitEnd::Ready;
+  return await([this] { return !busy_ && serving_ > given_; });
 }
 
 bool CallOrder::waitForRunning() {
-  const auto quiet = [&] {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return !busy_;
-  };
-  return waitUntil(changed_, quiet, kNoDeadline) == WaitEnd::Ready;
+  return await([this] { return !busy_; });
 }
 
 }  // namespace emu::nccl

@@ -28,6 +28,9 @@ class CallOrder {
   bool waitForRunning();
 
  private:
+  // Blocks until the condition holds under the lock.
+  template <class Condition>
+  bool await(Condition&& condition, const std::function<bool()>& cancelled = nullptr);
   void retire(Ticket ticket);
 
   std::mutex mutex_;

@@ -41,11 +41,11 @@ class HtRegions {
   HtRegions(const Shape& s, ExpertMode mode) {
     const size_t routed = product(s.maxDispatch, s.experts);                      // distinct (token, expert) pairs
     const size_t pairs = product(s.maxDispatch, std::min(s.experts, s.ranks));   // (token, destination) pairs
-    rowStride = aligned(s.maxTokenBytes);
+    rowStride = aligned(s.maxTokenBytes, 64);
     stagedRows = mode == ExpertMode::LocalPermute ? product(s.ranks, s.maxDispatch)
                                                   : std::max(s.maxReceive, product(s.ranks, s.maxDispatch));
 
-    first = aligned(std::max(sizeof(RoutingHeader), sizeof(MoveHeader)));
+    first = after(0, std::max(sizeof(RoutingHeader), sizeof(MoveHeader)));
     expertTokens = after(first, (s.ranks + 1) * sizeof(uint32_t));
     entries = after(expertTokens, product(s.experts, sizeof(uint32_t)));
     ids = after(entries, product(pairs, sizeof(RouteEntry)));
@@ -60,9 +60,9 @@ class HtRegions {
     combineRows = after(gradients, product(product(stagedRows, std::max<size_t>(1, s.local())), sizeof(float)));
     const size_t combineEnd = after(combineRows, product(stagedRows, rowStride));
 
-    dispatchAt = page(routingEnd);
-    combineAt = page(sum(dispatchAt, dispatchEnd));
-    bytes = page(sum(combineAt, combineEnd));
+    dispatchAt = aligned(routingEnd, kPage);
+    combineAt = aligned(sum(dispatchAt, dispatchEnd), kPage);
+    bytes = aligned(sum(combineAt, combineEnd), kPage);
   }
 
   // Offsets within the regions. Routing and dispatch begin alike.
@@ -83,9 +83,8 @@ class HtRegions {
   size_t stagedRows;    // of the combine region
 
  private:
-  static size_t aligned(size_t value) { return sum(value, 63) / 64 * 64; }
-  static size_t page(size_t value) { return sum(value, 4095) / 4096 * 4096; }
-  static size_t after(size_t at, size_t partBytes) { return aligned(sum(at, partBytes)); }
+  static constexpr size_t kPage = 4096;
+  static size_t after(size_t at, size_t partBytes) { return aligned(sum(at, partBytes), 64); }
 };
 
 // A region of some rank.

@@ -14,9 +14,17 @@ struct Outputs {
 };
 
 // A tensor of exactly this type and shape; anything else aborts.
-ncclResult_t require(Call& call, const char* name, const Tensor& t, ncclDataType_t type, bool shaped) {
-  if (t.type == type && shaped) return ncclSuccess;
+template <class... Extents>
+ncclResult_t check(Call& call, const char* name, const Tensor& t, ncclDataType_t type, Extents... extents) {
+  if (t.type == type && t.is(extents...)) return ncclSuccess;
   return call.aborts("%s has the wrong type (%s, expected %s) or shape", name, typeName(t.type), typeName(type));
+}
+
+template <class... Extents>
+ncclResult_t require(Call& call, const char* name, const ncclEpTensor_t* given, Tensor* t, ncclDataType_t type,
+                     Extents... extents) {
+  if (auto failure = decodeRequired(call, name, given, t)) return failure;
+  return check(call, name, *t, type, extents...);
 }
 
 ncclResult_t forbid(Call& call, const char* name, const void* tensor) {
@@ -32,12 +40,10 @@ ncclResult_t checkExpertMajor(Call& call, const Shape& shape, const DispatchArgu
   if (auto failure = forbid(call, "outputs.topk_weights", a.outputs.topk_weights)) return failure;
   if (auto failure = forbid(call, "outputs.topk_idx", a.outputs.topk_idx)) return failure;
   if (!a.hasInfo) return call.aborts("layout_info is NULL, but required for EXPERT_MAJOR");
-  if (auto failure = decodeRequired(call, "expert_counters", a.info.expert_counters, &o->expertCounters)) {
+  if (auto failure = require(call, "expert_counters", a.info.expert_counters, &o->expertCounters, ncclInt32,
+                             shape.local())) {
     return failure;
   }
-  if (auto failure =
-          require(call, "expert_counters", o->expertCounters, ncclInt32, o->expertCounters.is(shape.local())))
-    return failure;
   return forbid(call, "src_rank_counters", a.info.src_rank_counters);
 }
 
@@ -47,22 +53,23 @@ ncclResult_t checkRankMajor(Call& call, const Shape& shape, size_t topk, const D
   if (!a.outTokens.is(ranks, rows, a.tokens.sizes[1])) {
     return call.aborts("outputs.tokens must be [%zu,%zu,%zu]", ranks, rows, a.tokens.sizes[1]);
   }
-  if (auto failure = decodeRequired(call, "inputs.topk_weights", a.inputs.topk_weights, &o->inWeights)) return failure;
-  if (auto failure =
-          require(call, "inputs.topk_weights", o->inWeights, ncclFloat32, o->inWeights.is(a.tokenCount, topk)))
-    return failure;
-  if (auto failure = decodeRequired(call, "outputs.topk_weights", a.outputs.topk_weights, &o->weights)) return failure;
-  if (auto failure = require(call, "outputs.topk_weights", o->weights, ncclFloat32, o->weights.is(ranks, rows, topk))) {
+  if (auto failure = require(call, "inputs.topk_weights", a.inputs.topk_weights, &o->inWeights, ncclFloat32,
+                             a.tokenCount, topk)) {
     return failure;
   }
-  if (auto failure = decodeRequired(call, "outputs.topk_idx", a.outputs.topk_idx, &o->ids)) return failure;
-  if (auto failure = require(call, "outputs.topk_idx", o->ids, ncclInt32, o->ids.is(ranks, rows, topk))) return failure;
+  if (auto failure = require(call, "outputs.topk_weights", a.outputs.topk_weights, &o->weights, ncclFloat32, ranks, rows,
+                             topk)) {
+    return failure;
+  }
+  if (auto failure = require(call, "outputs.topk_idx", a.outputs.topk_idx, &o->ids, ncclInt32, ranks, rows, topk)) {
+    return failure;
+  }
   if (auto failure = forbid(call, "expert_counters", a.info.expert_counters)) return failure;
   if (auto failure = decodeOptional(call, "src_rank_counters", a.info.src_rank_counters, &o->sourceCounters)) {
     return failure;
   }
   if (!o->sourceCounters.present) return ncclSuccess;
-  return require(call, "src_rank_counters", o->sourceCounters, ncclInt32, o->sourceCounters.is(ranks));
+  return check(call, "src_rank_counters", o->sourceCounters, ncclInt32, ranks);
 }
 
 // What the generated kernels refuse.

@@ -45,10 +45,10 @@ struct SendBufferLayout {
   explicit SendBufferLayout(const Shape& s) {
     const size_t topk = std::min(s.experts, kMaxLlTopk);
     const size_t routed = product(s.maxDispatch, topk);
-    rowStride = aligned(s.maxTokenBytes);
+    rowStride = aligned(s.maxTokenBytes, 64);
     maxEntries = product(product(s.ranks, s.maxDispatch), std::max<size_t>(1, std::min(s.local(), kMaxLlTopk)));
     first = sizeof(SendBufferHeader);
-    const size_t body = aligned(first + (s.ranks + 1) * sizeof(uint32_t));
+    const size_t body = after(first, (s.ranks + 1) * sizeof(uint32_t));
     tokenList = body;
     ids = after(tokenList, product(product(s.maxDispatch, std::min(topk, s.ranks)), sizeof(uint32_t)));
     weights = after(ids, product(routed, sizeof(int32_t)));
@@ -61,8 +61,7 @@ struct SendBufferLayout {
   }
 
  private:
-  static size_t aligned(size_t value) { return sum(value, 63) / 64 * 64; }
-  static size_t after(size_t at, size_t partBytes) { return aligned(sum(at, partBytes)); }
+  static size_t after(size_t at, size_t partBytes) { return aligned(sum(at, partBytes), 64); }
 };
 
 // A send buffer of some rank.
