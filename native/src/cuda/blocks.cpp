@@ -16,8 +16,11 @@ namespace {
 constexpr uintptr_t kNear = uintptr_t{1} << 20;
 
 // In the order of Kind.
-constexpr const char* kKindNames[] = {"device memory", "pinned host memory", "registered host memory",
-                                      "symmetric device memory", "declared device memory"};
+constexpr KindTraits kKinds[] = {{"device memory", "cudaMalloc", "cudaFree"},
+                                 {"pinned host memory", "cudaMallocHost", "cudaFreeHost"},
+                                 {"registered host memory", "cudaHostRegister", "cudaHostUnregister"},
+                                 {"symmetric device memory", "ncclMemAlloc", "ncclMemFree"},
+                                 {"declared device memory", "a declaration", "a withdrawal"}};
 
 std::string hex(uintptr_t address) {
   char text[24];
@@ -33,7 +36,7 @@ std::string place(uintptr_t address, const Block& block) {
     text += std::to_string(address - block.base - block.bytes) + " bytes beyond the end of ";
   }
   if (address != block.base) text += hex(block.base) + ", ";
-  return text + std::to_string(block.bytes) + " bytes of " + kKindNames[static_cast<size_t>(block.kind)] +
+  return text + std::to_string(block.bytes) + " bytes of " + traitsOf(block.kind).name +
          " of device " + std::to_string(block.device);
 }
 
@@ -48,6 +51,8 @@ const typename Map::mapped_type* nearest(const Map& map, uintptr_t address, uint
 }
 
 }  // namespace
+
+const KindTraits& traitsOf(Kind kind) { return kKinds[static_cast<size_t>(kind)]; }
 
 Mark Mark::by(const char* function) { return Mark{function, thread::id(), now()}; }
 

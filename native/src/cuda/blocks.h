@@ -15,6 +15,14 @@
 
 namespace emu::memory {
 
+// What a kind of memory is called, and who makes and ends it.
+struct KindTraits {
+  const char* name;
+  const char* allocator;
+  const char* releaser;
+};
+const KindTraits& traitsOf(Kind kind);
+
 // Who did something to a block, and when.
 struct Mark {
   const char* function = "";

@@ -15,23 +15,11 @@ namespace emu::memory {
 
 namespace {
 
-// Who makes and ends memory of a kind, in the order of Kind.
-struct Functions {
-  const char* allocator;
-  const char* releaser;
-};
-constexpr Functions kFunctions[] = {{"cudaMalloc", "cudaFree"},
-                                    {"cudaMallocHost", "cudaFreeHost"},
-                                    {"cudaHostRegister", "cudaHostUnregister"},
-                                    {"ncclMemAlloc", "ncclMemFree"},
-                                    {"a declaration", "a withdrawal"}};
-const Functions& functionsOf(Kind kind) { return kFunctions[static_cast<size_t>(kind)]; }
-
 uintptr_t number(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer); }
 
 // Memory of the caller's becomes a block.
 cudaError_t adopt(const Block& block) {
-  return blocks().add(std::make_shared<LiveBlock>(block, functionsOf(block.kind).allocator));
+  return blocks().add(std::make_shared<LiveBlock>(block, traitsOf(block.kind).allocator));
 }
 
 // The live block of the kind that begins at the address; NULL if there is none.
@@ -73,14 +61,14 @@ cudaError_t forget(void* pointer, Kind kind) {
   const std::shared_ptr<LiveBlock> live = beginningAt(pointer, kind);
   if (live == nullptr) return cudaErrorInvalidValue;
   EMU_TRY(drainDevice(live->block.device));
-  blocks().remove(number(pointer), functionsOf(kind).releaser);
+  blocks().remove(number(pointer), traitsOf(kind).releaser);
   return cudaSuccess;
 }
 
 }  // namespace
 
 cudaError_t allocate(size_t bytes, Kind kind, void** out) {
-  return allocateBlock(Block{0, bytes, device::current(), kind, false, 0}, functionsOf(kind).allocator, out);
+  return allocateBlock(Block{0, bytes, device::current(), kind, false, 0}, traitsOf(kind).allocator, out);
 }
 
 cudaError_t allocatePooled(size_t bytes, int device, void** out) {
@@ -92,7 +80,7 @@ cudaError_t release(void* pointer, Kind kind) {
   const std::shared_ptr<LiveBlock> live = beginningAt(pointer, kind);
   if (live == nullptr || live->freeing) return cudaErrorInvalidValue;
   EMU_TRY(drainDevice(live->block.device));
-  if (blocks().remove(number(pointer), functionsOf(kind).releaser) == nullptr) return cudaErrorInvalidValue;
+  if (blocks().remove(number(pointer), traitsOf(kind).releaser) == nullptr) return cudaErrorInvalidValue;
   GraphMemory::freed(pointer);
   return cudaSuccess;
 }

@@ -26,8 +26,8 @@ void Point::wait() const {
   }
 }
 
-Stream::Stream(cudaStream_t handle, uint64_t id, int device, Role role, unsigned flags, int priority)
-    : handle_(handle), id_(id), device_(device), role_(role), flags_(flags), priority_(priority) {}
+Stream::Stream(cudaStream_t handle, uint64_t id, int device, unsigned flags, int priority)
+    : handle_(handle), id_(id), device_(device), flags_(flags), priority_(priority) {}
 
 Stream::~Stream() = default;
 

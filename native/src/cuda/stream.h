@@ -34,9 +34,7 @@ struct Task {
 
 class Stream : public std::enable_shared_from_this<Stream> {
  public:
-  enum class Role { Created, Legacy, PerThread };
-
-  Stream(cudaStream_t handle, uint64_t id, int device, Role role, unsigned flags, int priority);
+  Stream(cudaStream_t handle, uint64_t id, int device, unsigned flags, int priority);
   ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
@@ -46,7 +44,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
   int device() const { return device_; }
   unsigned flags() const { return flags_; }
   int priority() const { return priority_; }
-  bool legacy() const { return role_ == Role::Legacy; }
+  bool legacy() const { return handle_ == cudaStreamLegacy; }
   // Synchronises with the legacy default stream.
   bool blocking() const { return (flags_ & cudaStreamNonBlocking) == 0; }
 
@@ -83,7 +81,6 @@ class Stream : public std::enable_shared_from_this<Stream> {
   const cudaStream_t handle_;
   const uint64_t id_;
   const int device_;
-  const Role role_;
   const unsigned flags_;
   const int priority_;
 

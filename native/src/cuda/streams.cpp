@@ -56,7 +56,7 @@ class ThreadStreams {
     }
     if (entry.stream == nullptr || entry.generation != generation) {
       entry.generation = generation;
-      entry.stream = enlist(std::make_shared<Stream>(cudaStreamPerThread, nextId(), device, Stream::Role::PerThread, 0, 0));
+      entry.stream = enlist(std::make_shared<Stream>(cudaStreamPerThread, nextId(), device, 0, 0));
     }
     return entry.stream;
   }
@@ -95,7 +95,7 @@ std::shared_ptr<Stream> legacy(int device) {
   OfDevice& home = of(device);
   const std::lock_guard<std::mutex> lock(home.mutex);
   if (home.legacy == nullptr) {
-    home.legacy = std::make_shared<Stream>(cudaStreamLegacy, nextId(), device, Stream::Role::Legacy, 0, 0);
+    home.legacy = std::make_shared<Stream>(cudaStreamLegacy, nextId(), device, 0, 0);
     home.all.push_back(home.legacy);
     home.legacyUsed.store(true, std::memory_order_release);
   }
@@ -113,7 +113,7 @@ int clampPriority(int priority) { return std::clamp(priority, kGreatestPriority,
 
 std::shared_ptr<Stream> create(int device, unsigned flags, int priority) {
   return table().insert([&](cudaStream_t handle) {
-    return enlist(std::make_shared<Stream>(handle, nextId(), device, Stream::Role::Created, flags, priority));
+    return enlist(std::make_shared<Stream>(handle, nextId(), device, flags, priority));
   });
 }
 

@@ -23,9 +23,9 @@ struct Operation {
   void* recv = nullptr;
   size_t count = 0;
   ncclDataType_t type = ncclInt8;
+  int root = 0;  // or the peer
   Reducer reducer = Reducer::Sum;
-  std::shared_ptr<const PreMulSum> factor;  // of Reducer::PreMulSum
-  int root = 0;                             // or the peer
+  std::shared_ptr<const PreMulSum> factor = nullptr;  // of Reducer::PreMulSum
 
   bool reduces() const { return kind == Kind::AllReduce || kind == Kind::Reduce || kind == Kind::ReduceScatter; }
   bool pointToPoint() const { return kind == Kind::Send || kind == Kind::Recv; }

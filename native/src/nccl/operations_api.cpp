@@ -9,19 +9,6 @@ namespace emu::nccl {
 
 namespace {
 
-Operation operation(Kind kind, const char* function, const void* send, void* recv, size_t count, ncclDataType_t type,
-                    int root = 0) {
-  Operation made;
-  made.kind = kind;
-  made.function = function;
-  made.send = send;
-  made.recv = recv;
-  made.count = count;
-  made.type = type;
-  made.root = root;
-  return made;
-}
-
 ncclResult_t chooseReduction(CommState& comm, ncclRedOp_t reduction, Operation* operation) {
   if (static_cast<unsigned int>(reduction) < ncclNumOps) {
     operation->reducer = static_cast<Reducer>(reduction);
@@ -70,70 +57,70 @@ ncclResult_t run(ncclComm_t comm, cudaStream_t stream, Operation operation, cons
 EMU_API ncclResult_t ncclAllGather(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
                                    ncclComm_t comm, cudaStream_t stream) {
   return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, comm, stream),
-                  run(comm, stream, operation(Kind::AllGather, call.name, sendbuff, recvbuff, count, datatype)));
+                  run(comm, stream, {Kind::AllGather, call.name, sendbuff, recvbuff, count, datatype}));
 }
 
 EMU_API ncclResult_t ncclAllReduce(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
                                    ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
   return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, op, comm, stream),
-                  run(comm, stream, operation(Kind::AllReduce, call.name, sendbuff, recvbuff, count, datatype), &op));
+                  run(comm, stream, {Kind::AllReduce, call.name, sendbuff, recvbuff, count, datatype}, &op));
 }
 
 EMU_API ncclResult_t ncclAlltoAll(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
                                   ncclComm_t comm, cudaStream_t stream) {
   return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, comm, stream),
-                  run(comm, stream, operation(Kind::AlltoAll, call.name, sendbuff, recvbuff, count, datatype)));
+                  run(comm, stream, {Kind::AlltoAll, call.name, sendbuff, recvbuff, count, datatype}));
 }
 
 EMU_API ncclResult_t ncclBcast(void* recvbuff, size_t count, ncclDataType_t datatype, int root, ncclComm_t comm,
                                cudaStream_t stream) {
   const void* const sendbuff = recvbuff;
   return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, root, comm, stream),
-                  run(comm, stream, operation(Kind::Broadcast, call.name, sendbuff, recvbuff, count, datatype, root)));
+                  run(comm, stream, {Kind::Broadcast, call.name, sendbuff, recvbuff, count, datatype, root}));
 }
 
 EMU_API ncclResult_t ncclBroadcast(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
                                    int root, ncclComm_t comm, cudaStream_t stream) {
   return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, root, comm, stream),
-                  run(comm, stream, operation(Kind::Broadcast, call.name, sendbuff, recvbuff, count, datatype, root)));
+                  run(comm, stream, {Kind::Broadcast, call.name, sendbuff, recvbuff, count, datatype, root}));
 }
 
 EMU_API ncclResult_t ncclGather(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, int root,
                                 ncclComm_t comm, cudaStream_t stream) {
   return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, root, comm, stream),
-                  run(comm, stream, operation(Kind::Gather, call.name, sendbuff, recvbuff, count, datatype, root)));
+                  run(comm, stream, {Kind::Gather, call.name, sendbuff, recvbuff, count, datatype, root}));
 }
 
 EMU_API ncclResult_t ncclReduce(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
                                 ncclRedOp_t op, int root, ncclComm_t comm, cudaStream_t stream) {
   return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, op, root, comm, stream),
-                  run(comm, stream, operation(Kind::Reduce, call.name, sendbuff, recvbuff, count, datatype, root), &op));
+                  run(comm, stream, {Kind::Reduce, call.name, sendbuff, recvbuff, count, datatype, root}, &op));
 }
 
 EMU_API ncclResult_t ncclReduceScatter(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
                                        ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
   return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, op, comm, stream),
-                  run(comm, stream, operation(Kind::ReduceScatter, call.name, sendbuff, recvbuff, count, datatype), &op));
+                  run(comm, stream, {Kind::ReduceScatter, call.name, sendbuff, recvbuff, count, datatype}, &op));
 }
 
 EMU_API ncclResult_t ncclScatter(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, int root,
                                  ncclComm_t comm, cudaStream_t stream) {
   return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, root, comm, stream),
-                  run(comm, stream, operation(Kind::Scatter, call.name, sendbuff, recvbuff, count, datatype, root)));
+                  run(comm, stream, {Kind::Scatter, call.name, sendbuff, recvbuff, count, datatype, root}));
 }
 
 EMU_API ncclResult_t ncclSend(const void* sendbuff, size_t count, ncclDataType_t datatype, int peer, ncclComm_t comm,
                               cudaStream_t stream) {
   void* const recvbuff = nullptr;
   return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, peer, comm, stream),
-                  run(comm, stream, operation(Kind::Send, call.name, sendbuff, recvbuff, count, datatype, peer)));
+                  run(comm, stream, {Kind::Send, call.name, sendbuff, recvbuff, count, datatype, peer}));
 }
 
 EMU_API ncclResult_t ncclRecv(void* recvbuff, size_t count, ncclDataType_t datatype, int peer, ncclComm_t comm,
                               cudaStream_t stream) {
   const void* const sendbuff = nullptr;
   return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, peer, comm, stream),
-                  run(comm, stream, operation(Kind::Recv, call.name, sendbuff, recvbuff, count, datatype, peer)));
+                  run(comm, stream, {Kind::Recv, call.name, sendbuff, recvbuff, count, datatype, peer}));
 }
 
 }  // namespace emu::nccl
