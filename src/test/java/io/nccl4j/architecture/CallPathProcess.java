@@ -39,8 +39,7 @@ final class CallPathProcess {
     public static void main(String[] arguments) {
         for (LayerKind kind : LayerKind.values()) {
             EpCase model = kind.draw(1, 1);
-            MoeRank.run(EmulatedCluster.of(1), kind, model, moe -> {
-                MoeLayer other = moe.layer();
+            MoeRank.run(EmulatedCluster.of(1), kind, model, (moe, other) -> {
                 step(other, other.calls(), UNWATCHED, model, moe.stream());
                 MoeLayer layer = moe.layer();
                 LayerCalls calls = layer.calls();

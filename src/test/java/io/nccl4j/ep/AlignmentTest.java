@@ -45,17 +45,15 @@ class AlignmentTest {
     /** Every rank makes the wrong call, which is refused, and then the right ones. */
     private static void isRefused(Kind kind, EmulatedCluster cluster, int multiple,
             BiConsumer<RuleBench, RuleBench.Calls> wrong, BiConsumer<RuleBench, RuleBench.Calls> call) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = bench.calls(kind.config());
-                RuleBench.Calls right = bench.new Calls(calls.group, calls.handle);
-                right.update().dispatch().combine().await();
-                wrong.accept(bench, calls);
-                assertThatThrownBy(() -> call.accept(bench, calls)).isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("must be a multiple of " + multiple + "; the next one is 0x");
-                right.update().dispatch().combine().await();
-                rank.bootstrap().barrier();
-            }
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls calls = bench.calls(kind.config());
+            RuleBench.Calls right = bench.new Calls(calls.group, calls.handle);
+            right.update().dispatch().combine().await();
+            wrong.accept(bench, calls);
+            assertThatThrownBy(() -> call.accept(bench, calls)).isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("must be a multiple of " + multiple + "; the next one is 0x");
+            right.update().dispatch().combine().await();
+            bench.rank.bootstrap().barrier();
         });
     }
 

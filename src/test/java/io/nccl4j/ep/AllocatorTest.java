@@ -165,12 +165,10 @@ class AllocatorTest {
         // The runtime's own functions take their arguments in the same registers and ignore the third.
         long allocate = CudaRuntime.cudaMalloc$address().address();
         long free = CudaRuntime.cudaFree$address().address();
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR).allocator(allocate, free, 0)).update().dispatch()
-                        .combine().await();
-                rank.bootstrap().barrier();
-            }
+        RuleBench.run(cluster, bench -> {
+            bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR).allocator(allocate, free, 0)).update().dispatch()
+                    .combine().await();
+            bench.rank.bootstrap().barrier();
         });
         assertThatThrownBy(() -> RuleBench.lowLatency(Layout.EXPERT_MAJOR).allocator(allocate, 0, 0))
                 .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("must both be given");

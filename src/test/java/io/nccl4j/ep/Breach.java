@@ -33,6 +33,39 @@ record Breach(Rule rule, String name, Evidence evidence, String message, Map<Str
         void run(RuleBench bench) throws Exception;
     }
 
+    /** What is wrong with otherwise correct arguments. */
+    @FunctionalInterface
+    interface Change {
+        void apply(RuleBench bench, RuleBench.Calls calls);
+    }
+
+    /** An update with something wrong. */
+    static Body update(EpGroupConfig config, Change change) {
+        return bench -> {
+            RuleBench.Calls calls = bench.calls(config);
+            change.apply(bench, calls);
+            calls.update();
+        };
+    }
+
+    /** A dispatch with something wrong, after a right update. */
+    static Body dispatch(EpGroupConfig config, Change change) {
+        return bench -> {
+            RuleBench.Calls calls = bench.calls(config).update();
+            change.apply(bench, calls);
+            calls.dispatch().await();
+        };
+    }
+
+    /** A combine with something wrong, after a right dispatch. */
+    static Body combine(EpGroupConfig config, Change change) {
+        return bench -> {
+            RuleBench.Calls calls = bench.calls(config).update().dispatch();
+            change.apply(bench, calls);
+            calls.combine().await();
+        };
+    }
+
     static Breach misuse(Rule rule, String name, String message, Body body) {
         return new Breach(rule, name, Evidence.MISUSE, message, Map.of(), 1, body);
     }

@@ -23,84 +23,74 @@ class CheckedCallTest {
 
     @Test
     void anotherNumberOfRowsOfAnOutput(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = checkedCalls(bench, Layout.EXPERT_MAJOR);
-                calls.outputs.tokens().rows(calls.outputs.tokens().rows() - 1);
-                assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalArgumentException.class);
-                calls.outputs.tokens().rows(calls.outputs.tokens().rows() + 1);
-                calls.dispatch();
-                calls.combineOutputs.tokens().rows(RuleBench.TOKENS - 1);
-                assertThatThrownBy(calls::combine).isInstanceOf(IllegalArgumentException.class);
-                calls.combineOutputs.tokens().rows(RuleBench.TOKENS);
-                calls.combine().await();
-            }
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls calls = checkedCalls(bench, Layout.EXPERT_MAJOR);
+            calls.outputs.tokens().rows(calls.outputs.tokens().rows() - 1);
+            assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalArgumentException.class);
+            calls.outputs.tokens().rows(calls.outputs.tokens().rows() + 1);
+            calls.dispatch();
+            calls.combineOutputs.tokens().rows(RuleBench.TOKENS - 1);
+            assertThatThrownBy(calls::combine).isInstanceOf(IllegalArgumentException.class);
+            calls.combineOutputs.tokens().rows(RuleBench.TOKENS);
+            calls.combine().await();
         });
     }
 
     @Test
     void anotherNumberOfTokensOfTheUpdate(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = checkedCalls(bench, Layout.RANK_MAJOR);
-                calls.routing.rows(RuleBench.TOKENS / 2);
-                calls.update();
-                assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalArgumentException.class);
-                calls.inputs.tokens().rows(RuleBench.TOKENS / 2);
-                assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalArgumentException.class);
-                calls.weights.rows(RuleBench.TOKENS / 2);
-                calls.dispatch().await();
-            }
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls calls = checkedCalls(bench, Layout.RANK_MAJOR);
+            calls.routing.rows(RuleBench.TOKENS / 2);
+            calls.update();
+            assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalArgumentException.class);
+            calls.inputs.tokens().rows(RuleBench.TOKENS / 2);
+            assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalArgumentException.class);
+            calls.weights.rows(RuleBench.TOKENS / 2);
+            calls.dispatch().await();
         });
     }
 
     @Test
     void aClosedWindow(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT));
-                EpTensor tokens = bench.windowed(DataType.BFLOAT16, RuleBench.TOKENS, RuleBench.HT_HIDDEN);
-                calls.inputs = DispatchInputs.of(tokens, calls.weights);
-                calls.update().dispatch().update().dispatch().await();
-                tokens.window().close();
-                assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("memory or a window of it is closed");
-            }
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT));
+            EpTensor tokens = bench.windowed(DataType.BFLOAT16, RuleBench.TOKENS, RuleBench.HT_HIDDEN);
+            calls.inputs = DispatchInputs.of(tokens, calls.weights);
+            calls.update().dispatch().update().dispatch().await();
+            tokens.window().close();
+            assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("memory or a window of it is closed");
         });
     }
 
     @Test
     void aClosedStream(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = checkedCalls(bench, Layout.EXPERT_MAJOR);
-                CudaStream other = CudaStream.create(rank.device());
-                calls.handle.update(calls.routing, other);
-                other.await(MoeRank.LIMIT);
-                other.close();
-                assertThatThrownBy(() -> calls.handle.update(calls.routing, other))
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("is closed");
-            }
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls calls = checkedCalls(bench, Layout.EXPERT_MAJOR);
+            CudaStream other = CudaStream.create(bench.rank.device());
+            calls.handle.update(calls.routing, other);
+            other.await(MoeRank.LIMIT);
+            other.close();
+            assertThatThrownBy(() -> calls.handle.update(calls.routing, other))
+                    .isInstanceOf(IllegalStateException.class).hasMessageContaining("is closed");
         });
     }
 
     @Test
     void aStreamOfAnotherThread(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = checkedCalls(bench, Layout.EXPERT_MAJOR);
-                CudaStream foreign = CompletableFuture.supplyAsync(() -> CudaStream.create(rank.device())).join();
-                assertThatThrownBy(() -> calls.handle.update(calls.routing, foreign))
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to thread");
-                foreign.bindToCurrentThread();
-                calls.handle.update(calls.routing, foreign);
-                foreign.await(MoeRank.LIMIT);
-                CompletableFuture.runAsync(foreign::bindToCurrentThread).join();
-                assertThatThrownBy(() -> calls.handle.update(calls.routing, foreign))
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to thread");
-                foreign.bindToCurrentThread();
-                foreign.close();
-            }
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls calls = checkedCalls(bench, Layout.EXPERT_MAJOR);
+            CudaStream foreign = CompletableFuture.supplyAsync(() -> CudaStream.create(bench.rank.device())).join();
+            assertThatThrownBy(() -> calls.handle.update(calls.routing, foreign))
+                    .isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to thread");
+            foreign.bindToCurrentThread();
+            calls.handle.update(calls.routing, foreign);
+            foreign.await(MoeRank.LIMIT);
+            CompletableFuture.runAsync(foreign::bindToCurrentThread).join();
+            assertThatThrownBy(() -> calls.handle.update(calls.routing, foreign))
+                    .isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to thread");
+            foreign.bindToCurrentThread();
+            foreign.close();
         });
     }
 

@@ -24,16 +24,14 @@ class CheckedModeTest {
     @Test
     @EmulatedRanks(value = 1, allowLeaks = true)
     void aCheckedGroupNoticesTheFaultBeforeTheCall(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT).checked());
-                loseDevice(bench);
-                long before = Emulator.callCount("ncclEpUpdateHandle");
-                assertThatThrownBy(() -> calls.handle.update(calls.routing, bench.stream))
-                        .isInstanceOf(CudaException.class).hasMessageContaining("cudaErrorIllegalAddress");
-                // And so the library was not misused, which the extension checks.
-                assertThat(Emulator.callCount("ncclEpUpdateHandle")).isEqualTo(before);
-            }
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT).checked());
+            loseDevice(bench);
+            long before = Emulator.callCount("ncclEpUpdateHandle");
+            assertThatThrownBy(() -> calls.handle.update(calls.routing, bench.stream)).isInstanceOf(CudaException.class)
+                    .hasMessageContaining("cudaErrorIllegalAddress");
+            // And so the library was not misused, which the extension checks.
+            assertThat(Emulator.callCount("ncclEpUpdateHandle")).isEqualTo(before);
         });
     }
 
@@ -41,13 +39,11 @@ class CheckedModeTest {
     @EmulatedRanks(value = 1, allowLeaks = true, allowMisuse = true)
     void withoutThatTheLibraryMeetsIt(EmulatedCluster cluster) {
         long before = lastMisuse();
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT));
-                loseDevice(bench);
-                assertThatThrownBy(() -> calls.handle.update(calls.routing, bench.stream))
-                        .isInstanceOf(RuntimeException.class);
-            }
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT));
+            loseDevice(bench);
+            assertThatThrownBy(() -> calls.handle.update(calls.routing, bench.stream))
+                    .isInstanceOf(RuntimeException.class);
         });
         assertThat(lastMisuse()).as("something would have ended the process").isGreaterThan(before);
     }

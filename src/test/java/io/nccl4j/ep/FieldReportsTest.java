@@ -14,6 +14,7 @@ import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
@@ -60,8 +61,7 @@ class FieldReportsTest {
         assertThat(EpSizing.of(config.maxTokensPerRank(16_383), 2).receiveRows()).isEqualTo(2 * 16_383);
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     void r10RoutersMayWriteInt32(LayerKind kind, EmulatedCluster cluster) {
         cluster.run(rank -> {
             try (MoeRank world = MoeRank.of(rank, kind, kind.draw(2, 10))) {
@@ -72,10 +72,7 @@ class FieldReportsTest {
                 }
                 try (CudaGraphExec exec = layer.capture(layer.buffers().maxTokens(), world.stream())) {
                     EpCase batch = world.draw(RoutingKind.HOLES, 12);
-                    layer.load(batch, world.stream());
-                    exec.launch(world.stream());
-                    world.await();
-                    layer.verify(batch);
+                    layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
                 }
             }
         });
@@ -123,8 +120,7 @@ class FieldReportsTest {
                 .hasMessageContaining("more than 8 rows arrive for expert 0");
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(value = 1, allowMisuse = true, allowLeaks = true)
     void r16AnExpertOutOfRangeAtAReplayIsAnError(LayerKind kind, EmulatedCluster cluster) {
         EpGroupConfig config = kind.isLowLatency()
@@ -173,50 +169,42 @@ class FieldReportsTest {
         }).getFirst();
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     void u2TensorsOfBuffersKeepTheirShape(LayerKind kind, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, kind, kind.draw(2, 20))) {
-                MoeLayer layer = world.layer();
-                EpBuffers buffers = layer.buffers();
-                int most = buffers.maxTokens();
-                layer.enqueue(Math.min(1, most), world.stream());
-                try (CudaGraphExec exec = layer.capture(most, world.stream())) {
-                    layer.enqueue(0, world.stream());
-                    exec.launch(world.stream());
-                    assertThatThrownBy(() -> buffers.combined().rows(most - 1))
-                            .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("keeps its shape");
-                    for (EpTensor tensor : List.of(buffers.routing(), buffers.tokens(), buffers.weights(),
-                            buffers.combined())) {
-                        assertThat(tensor.rows()).as("%s", tensor).isEqualTo(most);
-                        assertThat(tensor.byteSize()).isEqualTo(tensor.memory().byteSize());
-                    }
-                    world.await();
+        MoeRank.run(cluster, kind, kind.draw(2, 20), (world, layer) -> {
+            EpBuffers buffers = layer.buffers();
+            int most = buffers.maxTokens();
+            layer.enqueue(Math.min(1, most), world.stream());
+            try (CudaGraphExec exec = layer.capture(most, world.stream())) {
+                layer.enqueue(0, world.stream());
+                exec.launch(world.stream());
+                assertThatThrownBy(() -> buffers.combined().rows(most - 1)).isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining("keeps its shape");
+                for (EpTensor tensor : List.of(buffers.routing(), buffers.tokens(), buffers.weights(),
+                        buffers.combined())) {
+                    assertThat(tensor.rows()).as("%s", tensor).isEqualTo(most);
+                    assertThat(tensor.byteSize()).isEqualTo(tensor.memory().byteSize());
                 }
+                world.await();
             }
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     void u3WarmUpLeavesContentsAsTheyWere(LayerKind kind, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, kind, kind.draw(2, 30))) {
-                MoeLayer layer = world.layer();
-                EpBuffers buffers = layer.buffers();
-                EpCase batch = world.draw(RoutingKind.UNIFORM, 31);
-                layer.load(batch, world.stream());
-                world.await();
-                List<EpTensor> kept = Stream.of(buffers.routing(), buffers.tokens(), buffers.weights(),
-                        buffers.combined(), buffers.expertOutputs()).toList();
-                List<ByteBuffer> before = kept.stream().map(FieldReportsTest::read).toList();
-                layer.handle().warmUp(buffers, buffers.maxTokens(), world.stream());
-                assertThat(kept.stream().map(FieldReportsTest::read).toList()).isEqualTo(before);
-                layer.enqueue(layer.count(batch), world.stream());
-                world.await();
-                layer.verify(batch);
-            }
+        MoeRank.run(cluster, kind, kind.draw(2, 30), (world, layer) -> {
+            EpBuffers buffers = layer.buffers();
+            EpCase batch = world.draw(RoutingKind.UNIFORM, 31);
+            layer.load(batch, world.stream());
+            world.await();
+            List<EpTensor> kept = Stream.of(buffers.routing(), buffers.tokens(), buffers.weights(), buffers.combined(),
+                    buffers.expertOutputs()).toList();
+            List<ByteBuffer> before = kept.stream().map(FieldReportsTest::read).toList();
+            layer.handle().warmUp(buffers, buffers.maxTokens(), world.stream());
+            assertThat(kept.stream().map(FieldReportsTest::read).toList()).isEqualTo(before);
+            layer.enqueue(layer.count(batch), world.stream());
+            world.await();
+            layer.verify(batch);
         });
     }
 
@@ -267,8 +255,7 @@ class FieldReportsTest {
         };
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     void h17AForeignThreadReadsNoCounts(LayerKind kind, EmulatedCluster cluster) {
         cluster.run(rank -> {
             try (MoeRank world = MoeRank.of(rank, kind, kind.draw(2, 17))) {
@@ -287,18 +274,16 @@ class FieldReportsTest {
     @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
     void n1InputRowsOfEveryRecipeFit(LayerKind kind, EmulatedCluster cluster) {
         BufferConfig rows = BufferConfig.of(512, DataType.BFLOAT16).blockScaledFp8(false);
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                EpHandle small = bench.calls(RuleBench.lowLatency(kind.layout()).maxTokenBytes(640)).handle;
-                assertThatThrownBy(() -> small.allocateBuffers(rows)).isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContainingAll("has 1024 bytes", "maxTokenBytes 640");
-                explicit(kind, bench, small);
-                EpHandle large = bench.calls(RuleBench.lowLatency(kind.layout()).maxTokenBytes(1024)).handle;
-                EpBuffers buffers = bench.own(large.allocateBuffers(rows));
-                large.dispatchAsync(buffers, RuleBench.TOKENS, bench.stream);
-                bench.stream.await(MoeRank.LIMIT);
-                rank.bootstrap().barrier();
-            }
+        RuleBench.run(cluster, bench -> {
+            EpHandle small = bench.calls(RuleBench.lowLatency(kind.layout()).maxTokenBytes(640)).handle;
+            assertThatThrownBy(() -> small.allocateBuffers(rows)).isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContainingAll("has 1024 bytes", "maxTokenBytes 640");
+            explicit(kind, bench, small);
+            EpHandle large = bench.calls(RuleBench.lowLatency(kind.layout()).maxTokenBytes(1024)).handle;
+            EpBuffers buffers = bench.own(large.allocateBuffers(rows));
+            large.dispatchAsync(buffers, RuleBench.TOKENS, bench.stream);
+            bench.stream.await(MoeRank.LIMIT);
+            bench.rank.bootstrap().barrier();
         });
     }
 

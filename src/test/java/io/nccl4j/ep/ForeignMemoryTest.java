@@ -9,6 +9,7 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.testing.ExpertFunction;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
@@ -18,8 +19,6 @@ import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** Buffers in memory that another library has allocated: here, by the CUDA runtime, unknown to nccl4j. */
 @EmulatedRanks(2)
@@ -36,8 +35,7 @@ class ForeignMemoryTest {
         assertThat(CudaRuntime.cudaFree(MemorySegment.ofAddress(address))).isZero();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @EachLayerKind
     void aLayerWorksInWrappedMemoryAndLeavesItToItsOwner(LayerKind kind, EmulatedCluster cluster) {
         EpCase model = kind.draw(2, 1);
         cluster.run(rank -> {

@@ -16,30 +16,27 @@ import io.nccl4j.nccl.NcclException;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
-import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** The generations of the library: how they are told apart, and the structs that are passed. */
+@EmulatedRanks
 class GenerationTest {
     private static final short UNTOUCHED = 0x5a5a;
 
     @Test
-    @EmulatedRanks
     void theProbeKnowsApiVersion2() {
         assertThat(EpGeneration.ofLibrary()).isEqualTo(EpGeneration.API_V2);
         assertThat(EpGeneration.libraryVersion()).isEqualTo(100);
     }
 
     @Test
-    @EmulatedRanks
     void theProbeKnowsRelease020() {
         Emulator.options().api(EpApi.RELEASE_0_2_0);
         assertThat(EpGeneration.ofLibrary()).isEqualTo(EpGeneration.RELEASE_0_2_0);
@@ -61,7 +58,7 @@ class GenerationTest {
         Emulator.options().api(EpApi.RELEASE_0_2_0).builtWithNccl(23_102);
         cluster.run(rank -> {
             try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                EpGroupConfig config = RuleBench.highThroughput(Layout.FLAT).build();
+                EpGroupConfig config = RuleBench.highThroughput(Layout.FLAT);
                 assertThatThrownBy(() -> EpGroup.create(communicator, config)).isInstanceOf(NcclException.class)
                         .hasMessageContaining("built with NCCL 2.31.2 and NCCL 2.30.7 runs, which are incompatible: "
                                 + "load NCCL 2.31.2 or newer");
@@ -76,18 +73,15 @@ class GenerationTest {
 
     /** The longer struct goes to the library only where an option needs it. */
     @Test
-    @EmulatedRanks
     void release020TakesItsOwnOptions(EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_2_0);
         // Waits ask the stream again and again.
         Emulator.logCalls(1 << 15);
         for (EpGroupConfig config : List.of(RuleBench.highThroughput(Layout.FLAT).maxSms(40),
                 RuleBench.highThroughput(Layout.FLAT).dispatchSms(24).combineSms(32))) {
-            cluster.run(rank -> {
-                try (RuleBench bench = new RuleBench(rank)) {
-                    bench.calls(config).update().dispatch().combine().await();
-                    rank.bootstrap().barrier();
-                }
+            RuleBench.run(cluster, bench -> {
+                bench.calls(config).update().dispatch().combine().await();
+                bench.rank.bootstrap().barrier();
             });
         }
         assertThat(argument("ncclEpCreateGroup", "config.size")).containsExactlyInAnyOrder("112", "112", "120", "120");
@@ -98,41 +92,37 @@ class GenerationTest {
      * took rows behind the count for zeros, or for what was there before, would go wrong.
      */
     @Test
-    @EmulatedRanks
     void capturedDispatchOverwritesRowsBehindTheCount(EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_2_0).poison(true);
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT));
-                int budget = (int) calls.rows;
-                EpTensor received = bench.tensor(DataType.BFLOAT16, budget, calls.hidden);
-                EpTensor combined = bench.tensor(DataType.BFLOAT16, RuleBench.TOKENS, calls.hidden);
-                EpTensor tokens = bench.tensor(DataType.BFLOAT16, RuleBench.TOKENS, calls.hidden);
-                fill(tokens, (short) 0x3f80);
-                calls.inputs = DispatchInputs.of(tokens, calls.weights);
-                calls.outputs = DispatchOutputs.of(received, bench.tensor(DataType.FLOAT32, budget, RuleBench.TOPK),
-                        bench.tensor(DataType.INT64, budget, RuleBench.TOPK));
-                calls.combineInputs = CombineInputs.of(received);
-                calls.combineOutputs = CombineOutputs.of(combined);
-                // Half of the tokens go to both ranks, the others nowhere.
-                routeTheFirst(calls.routing, RuleBench.TOKENS / 2);
-                calls.update().dispatch().combine().await();
-                try (CudaGraph graph = bench.stream.capture(() -> calls.update().dispatch().combine());
-                        CudaGraphExec step = graph.instantiate()) {
-                    fill(received, UNTOUCHED);
-                    rank.bootstrap().barrier();
-                    step.launch(bench.stream);
-                    calls.await();
-                    short[] rows = read(received);
-                    assertThat(Arrays.copyOf(rows, budget / 2 * calls.hidden)).containsOnly((short) 0x3f80);
-                    assertThat(Arrays.copyOfRange(rows, budget / 2 * calls.hidden, rows.length))
-                            .doesNotContain(UNTOUCHED);
-                    short[] sums = read(combined);
-                    assertThat(Arrays.copyOf(sums, sums.length / 2)).containsOnly((short) 0x4000);
-                    assertThat(Arrays.copyOfRange(sums, sums.length / 2, sums.length)).containsOnly((short) 0);
-                }
-                rank.bootstrap().barrier();
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT));
+            int budget = (int) calls.rows;
+            EpTensor received = bench.tensor(DataType.BFLOAT16, budget, calls.hidden);
+            EpTensor combined = bench.tensor(DataType.BFLOAT16, RuleBench.TOKENS, calls.hidden);
+            EpTensor tokens = bench.tensor(DataType.BFLOAT16, RuleBench.TOKENS, calls.hidden);
+            fill(tokens, (short) 0x3f80);
+            calls.inputs = DispatchInputs.of(tokens, calls.weights);
+            calls.outputs = DispatchOutputs.of(received, bench.tensor(DataType.FLOAT32, budget, RuleBench.TOPK),
+                    bench.tensor(DataType.INT64, budget, RuleBench.TOPK));
+            calls.combineInputs = CombineInputs.of(received);
+            calls.combineOutputs = CombineOutputs.of(combined);
+            // Half of the tokens go to both ranks, the others nowhere.
+            routeTheFirst(calls.routing, RuleBench.TOKENS / 2);
+            calls.update().dispatch().combine().await();
+            try (CudaGraph graph = bench.stream.capture(() -> calls.update().dispatch().combine());
+                    CudaGraphExec step = graph.instantiate()) {
+                fill(received, UNTOUCHED);
+                bench.rank.bootstrap().barrier();
+                step.launch(bench.stream);
+                calls.await();
+                short[] rows = read(received);
+                assertThat(Arrays.copyOf(rows, budget / 2 * calls.hidden)).containsOnly((short) 0x3f80);
+                assertThat(Arrays.copyOfRange(rows, budget / 2 * calls.hidden, rows.length)).doesNotContain(UNTOUCHED);
+                short[] sums = read(combined);
+                assertThat(Arrays.copyOf(sums, sums.length / 2)).containsOnly((short) 0x4000);
+                assertThat(Arrays.copyOfRange(sums, sums.length / 2, sums.length)).containsOnly((short) 0);
             }
+            bench.rank.bootstrap().barrier();
         });
     }
 
@@ -162,8 +152,7 @@ class GenerationTest {
     }
 
     /** Layers of ours on buffers of ours, captured, in this release. */
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(4)
     void layersDoNotRelyOnRowsBehindTheCount(LayerKind kind, EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_2_0).poison(true);
@@ -171,39 +160,32 @@ class GenerationTest {
         System.out.println("GenerationTest " + kind + " seed " + seeds);
         EpCase model = kind.draw(4, seeds.first(1).findFirst().orElseThrow());
         List<EpCase> batches = seeds.first(4).mapToObj(seed -> model.redraw(RoutingKind.UNIFORM, seed)).toList();
-        cluster.run(rank -> {
-            try (MoeRank moe = MoeRank.of(rank, kind, model)) {
-                MoeLayer layer = moe.layer();
-                layer.runAndVerify(model, moe.stream());
-                try (CudaGraphExec step = layer.capture(model.shape().maxTokens(), moe.stream())) {
-                    for (EpCase batch : batches) {
-                        layer.load(batch, moe.stream());
-                        layer.spoil(moe.stream());
-                        moe.await();
-                        rank.bootstrap().barrier();
-                        step.launch(moe.stream());
-                        moe.await();
-                        layer.verify(batch, model.shape().maxTokens());
-                    }
+        MoeRank.run(cluster, kind, model, (moe, layer) -> {
+            layer.runAndVerify(model, moe.stream());
+            try (CudaGraphExec step = layer.capture(model.shape().maxTokens(), moe.stream())) {
+                for (EpCase batch : batches) {
+                    layer.load(batch, moe.stream());
+                    layer.spoil(moe.stream());
+                    moe.await();
+                    moe.bootstrap().barrier();
+                    step.launch(moe.stream());
+                    moe.await();
+                    layer.verify(batch, model.shape().maxTokens());
                 }
-                rank.bootstrap().barrier();
             }
+            moe.bootstrap().barrier();
         });
     }
 
     @Test
-    @EmulatedRanks
     void structsHaveTheSizesOfApiVersion2(EmulatedCluster cluster) {
         Emulator.logCalls(1 << 15);
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = bench
-                        .calls(RuleBench.highThroughput(Layout.FLAT).overflow(OverflowPolicy.DROP));
-                calls.dispatchConfig = DispatchConfig.defaults();
-                calls.combineConfig = CombineConfig.defaults();
-                calls.update().dispatch().combine().await();
-                rank.bootstrap().barrier();
-            }
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT).overflow(OverflowPolicy.DROP));
+            calls.dispatchConfig = DispatchConfig.defaults();
+            calls.combineConfig = CombineConfig.defaults();
+            calls.update().dispatch().combine().await();
+            bench.rank.bootstrap().barrier();
         });
         assertThat(argument("ncclEpCreateGroup", "config.size")).containsOnly("112");
         assertThat(argument("ncclEpCreateGroup", "config.overflow_policy")).containsOnly("2");

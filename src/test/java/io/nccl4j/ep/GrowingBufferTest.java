@@ -14,31 +14,29 @@ import org.junit.jupiter.api.Test;
 class GrowingBufferTest {
     @Test
     void growthMakesGraphsInvalid(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.RANK_MAJOR).growingRdmaBuffer());
-                try (CudaGraph graph = bench.stream.capture(() -> calls.update().dispatch().combine());
-                        CudaGraphExec exec = graph.instantiate()) {
-                    exec.launch(bench.stream);
-                    calls.await();
-                    rank.bootstrap().barrier();
-                    EpHandle same = bench.own(calls.group.createHandle());
-                    exec.launch(bench.stream);
-                    calls.await();
-                    rank.bootstrap().barrier();
-                    assertThat(same.layout()).isEqualTo(Layout.RANK_MAJOR);
-                    bench.own(calls.group.createHandle(Layout.EXPERT_MAJOR, 4, HandleConfig.defaults()));
-                    assertThatThrownBy(() -> exec.launch(bench.stream)).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("RDMA buffer").hasMessageContaining("capture again");
-                    calls.update().dispatch().combine().await();
-                    rank.bootstrap().barrier();
-                }
-                try (CudaGraph graph = bench.stream.capture(() -> calls.update().dispatch().combine());
-                        CudaGraphExec exec = graph.instantiate()) {
-                    exec.launch(bench.stream);
-                    calls.await();
-                    rank.bootstrap().barrier();
-                }
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.RANK_MAJOR).growingRdmaBuffer());
+            try (CudaGraph graph = bench.stream.capture(() -> calls.update().dispatch().combine());
+                    CudaGraphExec exec = graph.instantiate()) {
+                exec.launch(bench.stream);
+                calls.await();
+                bench.rank.bootstrap().barrier();
+                EpHandle same = bench.own(calls.group.createHandle());
+                exec.launch(bench.stream);
+                calls.await();
+                bench.rank.bootstrap().barrier();
+                assertThat(same.layout()).isEqualTo(Layout.RANK_MAJOR);
+                bench.own(calls.group.createHandle(Layout.EXPERT_MAJOR, 4, HandleConfig.defaults()));
+                assertThatThrownBy(() -> exec.launch(bench.stream)).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("RDMA buffer").hasMessageContaining("capture again");
+                calls.update().dispatch().combine().await();
+                bench.rank.bootstrap().barrier();
+            }
+            try (CudaGraph graph = bench.stream.capture(() -> calls.update().dispatch().combine());
+                    CudaGraphExec exec = graph.instantiate()) {
+                exec.launch(bench.stream);
+                calls.await();
+                bench.rank.bootstrap().barrier();
             }
         });
     }
@@ -46,12 +44,10 @@ class GrowingBufferTest {
     @Test
     void theBufferIsExactUnlessItGrows(EmulatedCluster cluster) {
         Emulator.logCalls(1 << 15);
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
-                assertThat(group.sizing().rdmaBufferBytes()).isPositive();
-                bench.own(group.createHandle());
-            }
+        RuleBench.run(cluster, bench -> {
+            EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
+            assertThat(group.sizing().rdmaBufferBytes()).isPositive();
+            bench.own(group.createHandle());
         });
         String expected = Long.toString(EpSizing.of(RuleBench.lowLatency(Layout.EXPERT_MAJOR), 2).rdmaBufferBytes());
         assertThat(Emulator.calls()).filteredOn(call -> call.function().equals("ncclEpCreateGroup")).hasSize(2)

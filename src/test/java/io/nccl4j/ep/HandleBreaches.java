@@ -81,25 +81,23 @@ final class HandleBreaches {
                     calls.routing = EpTensor.of(b.own(b.tensor(DataType.UINT8, 1024).memory().slice(4, 512)),
                             DataType.INT64, 8, 2);
                     calls.update().await();
-                }), Breach.misuse(Rule.ROUTING_SHAPE, "routing of one dimension", "must be [tokens, 2]", b -> {
-                    RuleBench.Calls calls = b.calls(lowLatency(Layout.EXPERT_MAJOR));
-                    calls.routing = b.routing(DataType.INT64, 8);
-                    calls.update();
-                }), Breach.misuse(Rule.ROUTING_SHAPE, "routing of three columns", "must be [tokens, 2]", b -> {
-                    RuleBench.Calls calls = b.calls(highThroughput(Layout.FLAT));
-                    calls.routing = b.routing(DataType.INT64, 8, 3);
-                    calls.update();
-                }), Breach.misuse(Rule.ROUTING_SHAPE, "more tokens than the group has room for", "at most 8 per rank",
+                }),
+                Breach.misuse(Rule.ROUTING_SHAPE, "routing of one dimension", "must be [tokens, 2]",
+                        Breach.update(lowLatency(Layout.EXPERT_MAJOR),
+                                (b, c) -> c.routing = b.routing(DataType.INT64, 8))),
+                Breach.misuse(Rule.ROUTING_SHAPE, "routing of three columns", "must be [tokens, 2]",
+                        Breach.update(highThroughput(Layout.FLAT),
+                                (b, c) -> c.routing = b.routing(DataType.INT64, 8, 3))),
+                Breach.misuse(Rule.ROUTING_SHAPE, "more tokens than the group has room for", "at most 8 per rank",
                         b -> {
                             RuleBench.Calls calls = b.calls(highThroughput(Layout.FLAT));
                             calls.routing = b.routing(DataType.INT64, 9, 2);
                             calls.update();
                         }),
-                Breach.misuse(Rule.ROUTING_TYPE, "routing in float32", "must be INT64 or INT32", b -> {
-                    RuleBench.Calls calls = b.calls(lowLatency(Layout.EXPERT_MAJOR));
-                    calls.routing = b.tensor(DataType.FLOAT32, 8, 2);
-                    calls.update();
-                }), Breach.misuse(Rule.ROUTING_VALUES, "an expert that is not there", "routes to expert 8", b -> {
+                Breach.misuse(Rule.ROUTING_TYPE, "routing in float32", "must be INT64 or INT32",
+                        Breach.update(lowLatency(Layout.EXPERT_MAJOR),
+                                (b, c) -> c.routing = b.tensor(DataType.FLOAT32, 8, 2))),
+                Breach.misuse(Rule.ROUTING_VALUES, "an expert that is not there", "routes to expert 8", b -> {
                     RuleBench.Calls calls = b.calls(lowLatency(Layout.EXPERT_MAJOR));
                     try (Arena arena = Arena.ofConfined()) {
                         MemorySegment host = arena.allocateFrom(ValueLayout.JAVA_LONG, 0, -1, 7, -1, 8, 0, -1, -1, 0, 1,
@@ -113,19 +111,15 @@ final class HandleBreaches {
                             RuleBench.Calls calls = b.calls(lowLatency(Layout.EXPERT_MAJOR));
                             calls.handle.update(calls.routing, calls.info, b.stream);
                         }),
-                Breach.misuse(Rule.HT_COUNTERS, "too few counters", "with at least 4 elements", b -> {
-                    RuleBench.Calls calls = b.calls(highThroughput(Layout.FLAT));
-                    calls.updateInfo = LayoutInfo.of(b.tensor(DataType.INT32, 3));
-                    calls.update();
-                }), Breach.misuse(Rule.HT_COUNTERS, "counters of two types", "must be of one type", b -> {
-                    RuleBench.Calls calls = b.calls(highThroughput(Layout.EXPERT_MAJOR));
-                    calls.updateInfo = LayoutInfo.builder().expertCounters(b.tensor(DataType.INT32, 4))
-                            .receivedTotal(b.tensor(DataType.INT64, 1)).build();
-                    calls.update();
-                }), Breach.misuse(Rule.HT_COUNTERS, "int64 counters for FLAT", "must be INT32 for FLAT", b -> {
-                    RuleBench.Calls calls = b.calls(highThroughput(Layout.FLAT));
-                    calls.updateInfo = LayoutInfo.of(b.tensor(DataType.INT64, 4));
-                    calls.update();
-                }));
+                Breach.misuse(Rule.HT_COUNTERS, "too few counters", "with at least 4 elements",
+                        Breach.update(highThroughput(Layout.FLAT),
+                                (b, c) -> c.updateInfo = LayoutInfo.of(b.tensor(DataType.INT32, 3)))),
+                Breach.misuse(Rule.HT_COUNTERS, "counters of two types", "must be of one type",
+                        Breach.update(highThroughput(Layout.EXPERT_MAJOR), (b,
+                                c) -> c.updateInfo = LayoutInfo.builder().expertCounters(b.tensor(DataType.INT32, 4))
+                                        .receivedTotal(b.tensor(DataType.INT64, 1)).build())),
+                Breach.misuse(Rule.HT_COUNTERS, "int64 counters for FLAT", "must be INT32 for FLAT",
+                        Breach.update(highThroughput(Layout.FLAT),
+                                (b, c) -> c.updateInfo = LayoutInfo.of(b.tensor(DataType.INT64, 4)))));
     }
 }

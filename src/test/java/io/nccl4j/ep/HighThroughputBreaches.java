@@ -11,30 +11,12 @@ final class HighThroughputBreaches {
     private HighThroughputBreaches() {
     }
 
-    private static Breach.Body dispatch(EpGroupConfig config, Change change) {
-        return b -> {
-            RuleBench.Calls calls = b.calls(config).update();
-            change.apply(b, calls);
-            calls.dispatch().await();
-        };
+    private static Breach.Body dispatch(Layout layout, Breach.Change change) {
+        return Breach.dispatch(highThroughput(layout), change);
     }
 
-    private static Breach.Body dispatch(Layout layout, Change change) {
-        return dispatch(highThroughput(layout), change);
-    }
-
-    private static Breach.Body combine(Layout layout, Change change) {
-        return b -> {
-            RuleBench.Calls calls = b.calls(highThroughput(layout)).update().dispatch();
-            change.apply(b, calls);
-            calls.combine().await();
-        };
-    }
-
-    /** What is wrong with otherwise correct arguments. */
-    @FunctionalInterface
-    private interface Change {
-        void apply(RuleBench bench, RuleBench.Calls calls);
+    private static Breach.Body combine(Layout layout, Breach.Change change) {
+        return Breach.combine(highThroughput(layout), change);
     }
 
     static List<Breach> all() {
@@ -83,7 +65,7 @@ final class HighThroughputBreaches {
                 Breach.error(Rule.HT_OUTPUT_ROWS, "fewer rows than the budget", "the receive budget is 16",
                         dispatch(Layout.FLAT, (b, c) -> c.outputs.tokens().rows(15))),
                 Breach.error(Rule.HT_OUTPUT_ROWS, "fewer weights than tokens in eager mode", "as many as tokens",
-                        dispatch(highThroughput(Layout.FLAT).eager(),
+                        Breach.dispatch(highThroughput(Layout.FLAT).eager(),
                                 (b, c) -> c.outputs = DispatchOutputs.of(c.outputs.tokens(),
                                         b.tensor(DataType.FLOAT32, 2, 2), b.tensor(DataType.INT64, 2, 2)))),
                 Breach.error(Rule.HT_DIRECTION, "no weights in", "the forward pass needs FLOAT32 [8, 2]",
@@ -108,7 +90,7 @@ final class HighThroughputBreaches {
                                 (b, c) -> c.dispatchConfig = DispatchConfig.defaults()
                                         .recipe(DispatchRecipe.DS_FP8E3M4))),
                 Breach.error(Rule.ZERO_COPY_WINDOWS, "zero copy without a window", "ZeroCopy.ON needs them in a window",
-                        dispatch(highThroughput(Layout.FLAT).zeroCopy(ZeroCopy.ON), (b, c) -> {
+                        Breach.dispatch(highThroughput(Layout.FLAT).zeroCopy(ZeroCopy.ON), (b, c) -> {
                         })),
                 Breach.error(Rule.EAGER_CAPTURE, "a capture of an eager dispatch",
                         "the group is eager and reads counts", b -> {

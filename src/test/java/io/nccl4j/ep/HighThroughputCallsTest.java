@@ -12,7 +12,6 @@ import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
-import io.nccl4j.oracle.RowsWritten;
 import io.nccl4j.testing.HostMirror;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
@@ -56,8 +55,7 @@ class HighThroughputCallsTest {
                 EpGroupConfig padded = more.alignment(8).overflow(policy);
                 int least = (first.shape().maxTokens() + 7) / 8 * 8;
                 return policy == OverflowPolicy.DROP && !mode.duplicates() ? padded.maxReceiveRows(least) : padded;
-            }, moe -> {
-                MoeLayer layer = moe.layer();
+            }, (moe, layer) -> {
                 layer.mode(io.nccl4j.oracle.ExpertMajorMode.valueOf(mode.name()));
                 assertThat(layer.handle().alignment()).isEqualTo(8);
                 assertThat(layer.handle().shape().mode()).isEqualTo(mode);
@@ -73,11 +71,11 @@ class HighThroughputCallsTest {
         EpCase first = draw("FLAT with drops", SPACE);
         MoeRank.run(cluster, LayerKind.HT_FLAT, first,
                 more -> more.maxReceiveRows(first.shape().maxTokens()).overflow(OverflowPolicy.DROP),
-                moe -> moe.checkStep(moe.layer(), first));
+                (moe, layer) -> moe.checkStep(layer, first));
     }
 
     private static ExplicitCalls explicit(Layout layout, EpCase batch) {
-        return new ExplicitCalls(LayerKind.of(Algorithm.HIGH_THROUGHPUT, layout), batch, RowsWritten.COUNT);
+        return new ExplicitCalls(LayerKind.of(Algorithm.HIGH_THROUGHPUT, layout), batch);
     }
 
     @ParameterizedTest
@@ -90,7 +88,7 @@ class HighThroughputCallsTest {
                             BufferConfig.of(batch.hidden(), LayerKind.type(batch.format())))) {
                         forward.runAndVerify(batch, stream);
                     }
-                    layer.gradients(layer.oracle(batch),
+                    layer.gradients(batch.inputs(),
                             (expert, source) -> expert * 1000 + source.rank() * 100 + source.token() * 0.5f);
                 });
     }

@@ -10,12 +10,11 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import java.lang.management.ManagementFactory;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** A step calls what it must, and allocates nothing. */
 @EmulatedRanks
@@ -28,12 +27,10 @@ class HotPathTest {
         return EpCase.draw(kind.space(2), kind.ordinal());
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @EachLayerKind
     void aStepAllocatesNothingOnTheHeap(LayerKind kind, EmulatedCluster cluster) {
         EpCase drawn = draw(kind);
-        MoeRank.run(cluster, kind, drawn, rank -> {
-            MoeLayer layer = rank.layer();
+        MoeRank.run(cluster, kind, drawn, (rank, layer) -> {
             layer.load(drawn, rank.stream());
             long least = Long.MAX_VALUE;
             // The VM itself allocates now and then, when it links or compiles something.
@@ -56,12 +53,10 @@ class HotPathTest {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @EachLayerKind
     void aStepIsThreeNativeCallsWithoutAWaitAndAReplayIsOne(LayerKind kind, EmulatedCluster cluster) {
         EpCase drawn = draw(kind);
-        MoeRank.run(cluster, kind, drawn, rank -> {
-            MoeLayer layer = rank.layer();
+        MoeRank.run(cluster, kind, drawn, (rank, layer) -> {
             try (CudaGraph graph = rank.stream().capture(() -> steps(layer, 2, rank.stream()));
                     CudaGraphExec exec = graph.instantiate()) {
                 layer.load(drawn, rank.stream());

@@ -11,15 +11,13 @@ import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.LowLatencyExpertMajor;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
-import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.stream.IntStream;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /**
  * Dispatch, experts and combine on random shapes and routings, eagerly and captured, compared with the oracle bit by
@@ -45,16 +43,14 @@ class LayerResultsTest {
                         .allMatch(count -> count <= drawn.shape().ranks() * drawn.shape().maxTokens()));
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @EachLayerKind
     void eagerStepsGiveWhatTheOracleSays(LayerKind kind, EmulatedCluster cluster) {
         CaseSeeds seeds = CaseSeeds.fresh();
         System.out.println("LayerResultsTest " + kind + " seed " + seeds);
         List<EpCase> firsts = new ArrayList<>();
         seeds.first(12).forEach(seed -> firsts.add(draw(kind, seed, 4)));
         for (EpCase first : firsts) {
-            MoeRank.run(cluster, kind, first, moe -> {
-                MoeLayer layer = moe.layer();
+            MoeRank.run(cluster, kind, first, (moe, layer) -> {
                 for (int step = 0; step < 3; step++) {
                     moe.checkStep(layer, step == 0 ? first : redraw(kind, first, step));
                 }
@@ -62,14 +58,12 @@ class LayerResultsTest {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @EachLayerKind
     void oneGraphServesEveryRoutingAndBatch(LayerKind kind, EmulatedCluster cluster) {
         CaseSeeds seeds = CaseSeeds.fresh();
         System.out.println("LayerResultsTest graph " + kind + " seed " + seeds);
         EpCase first = draw(kind, seeds.seed(), 4);
-        MoeRank.run(cluster, kind, first, moe -> {
-            MoeLayer layer = moe.layer();
+        MoeRank.run(cluster, kind, first, (moe, layer) -> {
             try (CudaGraph graph = moe.stream().capture(() -> layer.enqueue(layer.buffers().maxTokens(), moe.stream()));
                     CudaGraphExec exec = graph.instantiate()) {
                 assertThat(graph.nodeCount()).isPositive();
@@ -84,8 +78,7 @@ class LayerResultsTest {
      * Random configurations of 1 to 16 ranks: whole and captured steps mixed, rows in any order, memory that is not
      * zero. More of them with {@code -Dnccl4j.test.cases=<number>}.
      */
-    @ParameterizedTest
-    @EnumSource
+    @EachLayerKind
     void anyConfigurationGivesWhatTheOracleSays(LayerKind kind) {
         CaseSeeds seeds = CaseSeeds.fresh();
         System.out.println("LayerResultsTest any " + kind + " seed " + seeds);
@@ -93,8 +86,7 @@ class LayerResultsTest {
         seeds.first(Integer.getInteger("nccl4j.test.cases", 25)).forEach(seed -> {
             int ranks = 1 + (int) Long.remainderUnsigned(seed, 16);
             EpCase first = draw(kind, seed, ranks);
-            MoeRank.run(EmulatedCluster.of(ranks), kind, first, moe -> {
-                MoeLayer layer = moe.layer();
+            MoeRank.run(EmulatedCluster.of(ranks), kind, first, (moe, layer) -> {
                 try (CudaGraphExec exec = layer.capture(layer.buffers().maxTokens(), moe.stream())) {
                     for (int step = 0; step < 4; step++) {
                         boolean whole = (seed >> 16 + step & 1) == 0;

@@ -92,87 +92,76 @@ class LifeCycleTest {
 
     @Test
     void ownTensorsOfACaptureAreKeptToo(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
-                CudaGraph graph = bench.stream.capture(() -> calls.update().dispatch().combine());
-                List<EpTensor> used = List.of(calls.routing, calls.weights, calls.inputs.tokens(),
-                        calls.outputs.tokens(), calls.info.expertCounters(), calls.combineInputs.tokens(),
-                        calls.combineOutputs.tokens());
-                for (EpTensor tensor : used) {
-                    assertThatThrownBy(tensor.memory()::close).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("CudaGraph#");
-                }
-                graph.close();
-                rank.bootstrap().barrier();
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
+            CudaGraph graph = bench.stream.capture(() -> calls.update().dispatch().combine());
+            List<EpTensor> used = List.of(calls.routing, calls.weights, calls.inputs.tokens(), calls.outputs.tokens(),
+                    calls.info.expertCounters(), calls.combineInputs.tokens(), calls.combineOutputs.tokens());
+            for (EpTensor tensor : used) {
+                assertThatThrownBy(tensor.memory()::close).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("CudaGraph#");
             }
+            graph.close();
+            bench.rank.bootstrap().barrier();
         });
     }
 
     @Test
     void aStructOfClosedMemoryIsRefused(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR)).update().dispatch();
-                bench.stream.await(MoeRank.LIMIT);
-                calls.outputs.tokens().memory().close();
-                assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("DispatchOutputs")
-                        .hasMessageContaining("memory or a window of it is closed");
-                assertThatThrownBy(() -> calls.outputs.tokens().rows(1)).isInstanceOf(IllegalStateException.class);
-                calls.routing.memory().close();
-                assertThatThrownBy(calls::combine).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("update again");
-                assertThatThrownBy(calls::update).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("closed");
-                rank.bootstrap().barrier();
-            }
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR)).update().dispatch();
+            bench.stream.await(MoeRank.LIMIT);
+            calls.outputs.tokens().memory().close();
+            assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("DispatchOutputs").hasMessageContaining("memory or a window of it is closed");
+            assertThatThrownBy(() -> calls.outputs.tokens().rows(1)).isInstanceOf(IllegalStateException.class);
+            calls.routing.memory().close();
+            assertThatThrownBy(calls::combine).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("update again");
+            assertThatThrownBy(calls::update).isInstanceOf(IllegalStateException.class).hasMessageContaining("closed");
+            bench.rank.bootstrap().barrier();
         });
     }
 
     @Test
     void whatAGraphHasDoneCountsOnceItWasLaunched(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls ht = bench.calls(RuleBench.highThroughput(Layout.FLAT));
-                try (CudaGraph graph = bench.stream.capture(ht::update); CudaGraphExec exec = graph.instantiate()) {
-                    assertThatThrownBy(ht::combine).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("its graph was never launched");
-                    exec.launch(bench.stream);
-                    ht.dispatch().combine().await();
-                }
-                rank.bootstrap().barrier();
-                RuleBench.Calls ll = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
-                try (CudaGraph graph = bench.stream.capture(() -> ll.update().dispatch());
-                        CudaGraphExec exec = graph.instantiate()) {
-                    assertThatThrownBy(ll::combine).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("when the graph is launched");
-                    exec.launch(bench.stream);
-                    ll.combine().await();
-                }
-                rank.bootstrap().barrier();
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls ht = bench.calls(RuleBench.highThroughput(Layout.FLAT));
+            try (CudaGraph graph = bench.stream.capture(ht::update); CudaGraphExec exec = graph.instantiate()) {
+                assertThatThrownBy(ht::combine).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("its graph was never launched");
+                exec.launch(bench.stream);
+                ht.dispatch().combine().await();
             }
+            bench.rank.bootstrap().barrier();
+            RuleBench.Calls ll = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
+            try (CudaGraph graph = bench.stream.capture(() -> ll.update().dispatch());
+                    CudaGraphExec exec = graph.instantiate()) {
+                assertThatThrownBy(ll::combine).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("when the graph is launched");
+                exec.launch(bench.stream);
+                ll.combine().await();
+            }
+            bench.rank.bootstrap().barrier();
         });
     }
 
     @Test
     void anotherThreadMayCloseOnlyAfterAHandOver(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                EpGroup group = EpGroup.create(bench.communicator, RuleBench.lowLatency(Layout.EXPERT_MAJOR));
-                EpHandle handle = group.createHandle();
-                assertThat(onAnotherThread(handle::close)).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("call bindToCurrentThread()");
-                assertThat(onAnotherThread(group::close)).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("call bindToCurrentThread()");
-                assertThat(handle.isClosed()).isFalse();
-                assertThat(onAnotherThread(() -> {
-                    group.bindToCurrentThread();
-                    handle.close();
-                })).isNull();
-                // The new owner has ended: whoever closes takes over.
-                group.close();
-            }
+        RuleBench.run(cluster, bench -> {
+            EpGroup group = EpGroup.create(bench.communicator, RuleBench.lowLatency(Layout.EXPERT_MAJOR));
+            EpHandle handle = group.createHandle();
+            assertThat(onAnotherThread(handle::close)).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("call bindToCurrentThread()");
+            assertThat(onAnotherThread(group::close)).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("call bindToCurrentThread()");
+            assertThat(handle.isClosed()).isFalse();
+            assertThat(onAnotherThread(() -> {
+                group.bindToCurrentThread();
+                handle.close();
+            })).isNull();
+            // The new owner has ended: whoever closes takes over.
+            group.close();
         });
     }
 
@@ -185,77 +174,70 @@ class LifeCycleTest {
 
     @Test
     void creationAndCloseAreRefusedInACapture(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR).mask());
-                List<Runnable> refused = List.of(
-                        () -> EpGroup.create(bench.communicator, RuleBench.lowLatency(Layout.EXPERT_MAJOR)),
-                        calls.group::createHandle, calls.handle::close, calls.group::close,
-                        calls.group::bindToCurrentThread,
-                        () -> calls.handle.allocateBuffers(BufferConfig.of(512, DataType.BFLOAT16)),
-                        () -> calls.group.maskClean(bench.stream),
-                        () -> calls.group.maskUpdate(RankMask.all(2), bench.stream),
-                        () -> calls.group.maskQuery(bench.stream));
-                for (Runnable call : refused) {
-                    assertThatThrownBy(() -> bench.stream.capture(call)).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("cannot be captured into a graph");
-                    assertThat(bench.stream.isCapturing()).isFalse();
-                }
-                calls.update().dispatch().combine().await();
-                rank.bootstrap().barrier();
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR).mask());
+            List<Runnable> refused = List.of(
+                    () -> EpGroup.create(bench.communicator, RuleBench.lowLatency(Layout.EXPERT_MAJOR)),
+                    calls.group::createHandle, calls.handle::close, calls.group::close,
+                    calls.group::bindToCurrentThread,
+                    () -> calls.handle.allocateBuffers(BufferConfig.of(512, DataType.BFLOAT16)),
+                    () -> calls.group.maskClean(bench.stream),
+                    () -> calls.group.maskUpdate(RankMask.all(2), bench.stream),
+                    () -> calls.group.maskQuery(bench.stream));
+            for (Runnable call : refused) {
+                assertThatThrownBy(() -> bench.stream.capture(call)).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("cannot be captured into a graph");
+                assertThat(bench.stream.isCapturing()).isFalse();
             }
+            calls.update().dispatch().combine().await();
+            bench.rank.bootstrap().barrier();
         });
     }
 
     @Test
     void countsAreNotReadInACapture(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
-                EpBuffers buffers = bench.own(calls.handle.allocateBuffers(BufferConfig.of(512, DataType.BFLOAT16)));
-                assertThatThrownBy(() -> bench.stream.capture(() -> buffers.readCountsForDebug(bench.stream)))
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("counts stay on the device");
-                calls.handle.dispatchAsync(buffers, 8, bench.stream);
-                // As allocated, the routing is "none".
-                assertThat(buffers.readCountsForDebug(bench.stream)).containsExactly(0, 0, 0, 0);
-                rank.bootstrap().barrier();
-                buffers.routing().memory().copyFromAsync(calls.routing.memory(), calls.routing.byteSize(),
-                        bench.stream);
-                calls.handle.dispatchAsync(buffers, 8, bench.stream);
-                // All eight tokens of both ranks go to the first expert of each rank.
-                assertThat(buffers.readCountsForDebug(bench.stream)).containsExactly(16, 0, 0, 0);
-                assertThatThrownBy(buffers::receivedTotal).isInstanceOf(IllegalStateException.class);
-                assertThatThrownBy(buffers::sourceRankCounts).isInstanceOf(IllegalStateException.class);
-                rank.bootstrap().barrier();
-            }
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
+            EpBuffers buffers = bench.own(calls.handle.allocateBuffers(BufferConfig.of(512, DataType.BFLOAT16)));
+            assertThatThrownBy(() -> bench.stream.capture(() -> buffers.readCountsForDebug(bench.stream)))
+                    .isInstanceOf(IllegalStateException.class).hasMessageContaining("counts stay on the device");
+            calls.handle.dispatchAsync(buffers, 8, bench.stream);
+            // As allocated, the routing is "none".
+            assertThat(buffers.readCountsForDebug(bench.stream)).containsExactly(0, 0, 0, 0);
+            bench.rank.bootstrap().barrier();
+            buffers.routing().memory().copyFromAsync(calls.routing.memory(), calls.routing.byteSize(), bench.stream);
+            calls.handle.dispatchAsync(buffers, 8, bench.stream);
+            // All eight tokens of both ranks go to the first expert of each bench.rank.
+            assertThat(buffers.readCountsForDebug(bench.stream)).containsExactly(16, 0, 0, 0);
+            assertThatThrownBy(buffers::receivedTotal).isInstanceOf(IllegalStateException.class);
+            assertThatThrownBy(buffers::sourceRankCounts).isInstanceOf(IllegalStateException.class);
+            bench.rank.bootstrap().barrier();
         });
     }
 
     @Test
     void anErrorOfTheLibraryIsAnExceptionAndNoMore(EmulatedCluster cluster) {
         EmulatedCluster one = EmulatedCluster.of(1);
-        one.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                Emulator.presetResult("ncclEpCreateGroup", NcclResult.INVALID_USAGE.code());
-                assertThatThrownBy(() -> bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR)))
-                        .isInstanceOf(NcclException.class).hasMessageContaining("ncclEpCreateGroup");
-                EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
-                Emulator.presetResult("ncclEpInitHandle", NcclResult.INVALID_USAGE.code());
-                assertThatThrownBy(group::createHandle).isInstanceOf(NcclException.class)
-                        .hasMessageContaining("ncclEpInitHandle");
-                RuleBench.Calls calls = bench.new Calls(group, bench.own(group.createHandle()));
-                for (String function : List.of("ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine")) {
-                    Emulator.presetResult(function, NcclResult.INVALID_ARGUMENT.code());
-                    NcclException failure = (NcclException) catchThrowable(() -> calls.update().dispatch().combine());
-                    assertThat(failure.function()).isEqualTo(function);
-                    assertThat(failure.result()).isEqualTo(NcclResult.INVALID_ARGUMENT);
-                }
-                calls.update().dispatch().combine().await();
-                Emulator.presetResult("ncclEpUpdateHandle", NcclResult.INVALID_ARGUMENT.code());
-                assertThatThrownBy(calls::update).isInstanceOf(NcclException.class);
-                assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("first update");
+        RuleBench.run(one, bench -> {
+            Emulator.presetResult("ncclEpCreateGroup", NcclResult.INVALID_USAGE.code());
+            assertThatThrownBy(() -> bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR)))
+                    .isInstanceOf(NcclException.class).hasMessageContaining("ncclEpCreateGroup");
+            EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
+            Emulator.presetResult("ncclEpInitHandle", NcclResult.INVALID_USAGE.code());
+            assertThatThrownBy(group::createHandle).isInstanceOf(NcclException.class)
+                    .hasMessageContaining("ncclEpInitHandle");
+            RuleBench.Calls calls = bench.new Calls(group, bench.own(group.createHandle()));
+            for (String function : List.of("ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine")) {
+                Emulator.presetResult(function, NcclResult.INVALID_ARGUMENT.code());
+                NcclException failure = (NcclException) catchThrowable(() -> calls.update().dispatch().combine());
+                assertThat(failure.function()).isEqualTo(function);
+                assertThat(failure.result()).isEqualTo(NcclResult.INVALID_ARGUMENT);
             }
+            calls.update().dispatch().combine().await();
+            Emulator.presetResult("ncclEpUpdateHandle", NcclResult.INVALID_ARGUMENT.code());
+            assertThatThrownBy(calls::update).isInstanceOf(NcclException.class);
+            assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("first update");
         });
     }
 
@@ -264,15 +246,13 @@ class LifeCycleTest {
     void afterAnAbortNothingIsDestroyed(EmulatedCluster cluster) {
         long groups = Emulator.callCount("ncclEpGroupDestroy");
         long handles = Emulator.callCount("ncclEpHandleDestroy");
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR)).update().dispatch()
-                        .combine().await();
-                rank.bootstrap().barrier();
-                bench.communicator.abort();
-                assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("aborted");
-            }
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR)).update().dispatch().combine()
+                    .await();
+            bench.rank.bootstrap().barrier();
+            bench.communicator.abort();
+            assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("aborted");
         });
         assertThat(Emulator.callCount("ncclEpGroupDestroy")).isEqualTo(groups);
         assertThat(Emulator.callCount("ncclEpHandleDestroy")).isEqualTo(handles);
@@ -301,18 +281,16 @@ class LifeCycleTest {
 
     @Test
     void callersMemoryServesAHandle(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                EpGroup group = bench.group(RuleBench.highThroughput(Layout.FLAT));
-                long bytes = group.handleMemoryBytes(Layout.FLAT, RuleBench.TOPK);
-                assertThat(bytes).isPositive();
-                DeviceMemory memory = bench.own(DeviceMemory.allocate(rank.device(), bytes));
-                EpHandle handle = bench.own(group.createHandle(HandleConfig.defaults().memory(memory)));
-                assertThatThrownBy(memory::close).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("EpHandle#");
-                bench.new Calls(group, handle).update().dispatch().combine().await();
-                rank.bootstrap().barrier();
-            }
+        RuleBench.run(cluster, bench -> {
+            EpGroup group = bench.group(RuleBench.highThroughput(Layout.FLAT));
+            long bytes = group.handleMemoryBytes(Layout.FLAT, RuleBench.TOPK);
+            assertThat(bytes).isPositive();
+            DeviceMemory memory = bench.own(DeviceMemory.allocate(bench.rank.device(), bytes));
+            EpHandle handle = bench.own(group.createHandle(HandleConfig.defaults().memory(memory)));
+            assertThatThrownBy(memory::close).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("EpHandle#");
+            bench.new Calls(group, handle).update().dispatch().combine().await();
+            bench.rank.bootstrap().barrier();
         });
     }
 }

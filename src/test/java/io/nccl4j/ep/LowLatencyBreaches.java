@@ -11,26 +11,12 @@ final class LowLatencyBreaches {
     private LowLatencyBreaches() {
     }
 
-    private static Breach.Body dispatch(Layout layout, Change change) {
-        return b -> {
-            RuleBench.Calls calls = b.calls(lowLatency(layout)).update();
-            change.apply(b, calls);
-            calls.dispatch().await();
-        };
+    private static Breach.Body dispatch(Layout layout, Breach.Change change) {
+        return Breach.dispatch(lowLatency(layout), change);
     }
 
-    private static Breach.Body combine(Layout layout, Change change) {
-        return b -> {
-            RuleBench.Calls calls = b.calls(lowLatency(layout)).update().dispatch();
-            change.apply(b, calls);
-            calls.combine().await();
-        };
-    }
-
-    /** What is wrong with otherwise correct arguments. */
-    @FunctionalInterface
-    private interface Change {
-        void apply(RuleBench bench, RuleBench.Calls calls);
+    private static Breach.Body combine(Layout layout, Breach.Change change) {
+        return Breach.combine(lowLatency(layout), change);
     }
 
     static List<Breach> all() {

@@ -15,7 +15,6 @@ import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
-import io.nccl4j.oracle.RowsWritten;
 import io.nccl4j.testing.HostMirror;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
@@ -58,8 +57,7 @@ class LowLatencyCallsTest {
     @EnumSource(names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
     void halvesMakeAWhole(LayerKind kind, EmulatedCluster cluster) {
         EpCase first = draw(kind);
-        MoeRank.run(cluster, kind, first, moe -> {
-            MoeLayer layer = moe.layer();
+        MoeRank.run(cluster, kind, first, (moe, layer) -> {
             moe.checkStep(layer, first, tokens -> stagedStep(layer, tokens, moe.stream()));
             try (CudaGraph graph = moe.stream()
                     .capture(() -> stagedStep(layer, layer.buffers().maxTokens(), moe.stream()));
@@ -75,8 +73,7 @@ class LowLatencyCallsTest {
     @Test
     void completeDoesNothingWithoutAFirstHalf(EmulatedCluster cluster) {
         EpCase first = draw(EXPERTS);
-        MoeRank.run(cluster, EXPERTS, first, moe -> {
-            MoeLayer layer = moe.layer();
+        MoeRank.run(cluster, EXPERTS, first, (moe, layer) -> {
             moe.checkStep(layer, first, tokens -> {
                 layer.handle().complete();
                 layer.enqueue(tokens, moe.stream());
@@ -88,8 +85,7 @@ class LowLatencyCallsTest {
     @Test
     void aPendingHalfKeepsItsHandleOpen(EmulatedCluster cluster) {
         EpCase first = draw(EXPERTS);
-        MoeRank.run(cluster, EXPERTS, first, moe -> {
-            MoeLayer layer = moe.layer();
+        MoeRank.run(cluster, EXPERTS, first, (moe, layer) -> {
             EpBuffers buffers = layer.buffers();
             moe.checkStep(layer, first, tokens -> {
                 buffers.prepare(layer.handle(), tokens);
@@ -114,8 +110,7 @@ class LowLatencyCallsTest {
     @Test
     void aFailedCaptureLeavesNoHalfPending(EmulatedCluster cluster) {
         EpCase first = draw(EXPERTS);
-        MoeRank.run(cluster, EXPERTS, first, moe -> {
-            MoeLayer layer = moe.layer();
+        MoeRank.run(cluster, EXPERTS, first, (moe, layer) -> {
             moe.checkStep(layer, first, tokens -> {
                 layer.buffers().prepare(layer.handle(), tokens);
                 layer.handle().update(layer.buffers().callRouting(), moe.stream());
@@ -131,8 +126,7 @@ class LowLatencyCallsTest {
     @Test
     void routingMayBeInt32AndComeWithTheHandle(EmulatedCluster cluster) {
         EpCase first = draw(EXPERTS);
-        MoeRank.run(cluster, EXPERTS, first, moe -> {
-            MoeLayer layer = moe.layer();
+        MoeRank.run(cluster, EXPERTS, first, (moe, layer) -> {
             DeviceMemory memory = moe
                     .own(DeviceMemory.allocate(moe.device(), 4L * first.shape().maxTokens() * first.shape().topK()));
             EpTensor routing = EpTensor.of(memory, DataType.INT32, first.shape().maxTokens(), first.shape().topK());
@@ -175,7 +169,7 @@ class LowLatencyCallsTest {
         EpCase batch = EpCase.draw(CaseSpace.lowLatency(4).withRanks(4).withFormat(NumberFormat.BFLOAT16)
                 .withHidden(512, 1024).withRoutings(RoutingKind.UNIFORM, RoutingKind.HOLES), seeds.seed());
         int hidden = batch.hidden();
-        new ExplicitCalls(EXPERTS, batch, RowsWritten.COUNT).options(tensors -> tensors.roundScales(true))
+        new ExplicitCalls(EXPERTS, batch).options(tensors -> tensors.roundScales(true))
                 .rows(rows -> recipe == DispatchRecipe.QUANT_FWD
                         ? rows.forwarding(DataType.FLOAT8_E4M3, hidden, DataType.FLOAT32, hidden / 128)
                         : rows.blockScaledFp8(true))
@@ -184,7 +178,7 @@ class LowLatencyCallsTest {
 
     @Test
     void zeroCopyWritesIntoTheWindow(EmulatedCluster cluster) {
-        new ExplicitCalls(LayerKind.LL_RANK_MAJOR, draw(LayerKind.LL_RANK_MAJOR), RowsWritten.WINDOW)
+        new ExplicitCalls(LayerKind.LL_RANK_MAJOR, draw(LayerKind.LL_RANK_MAJOR))
                 .config(more -> more.zeroCopy(ZeroCopy.ON)).options(tensors -> tensors.windows(true)).run(cluster);
     }
 }

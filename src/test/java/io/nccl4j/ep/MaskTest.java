@@ -33,75 +33,69 @@ class MaskTest {
 
     @Test
     void masksGoToTheDeviceAndComeBack(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR).mask());
-                assertThat(group.maskQuery(bench.stream)).isEqualTo(RankMask.all(2));
-                assertThat(group.asyncError()).isFalse();
-                for (int round = 0; round < 3; round++) {
-                    group.maskUpdate(RankMask.all(2).without(round % 2), bench.stream);
-                    assertThat(group.maskQuery(bench.stream)).isEqualTo(RankMask.all(2).without(round % 2));
-                }
-                EpTensor onDevice = bench.tensor(DataType.INT32, 2);
-                group.maskQuery(onDevice, bench.stream);
-                bench.stream.await(MoeRank.LIMIT);
-                int[] alive = HostMirror.ints(onDevice);
-                assertThat(alive[0]).isZero();
-                assertThat(alive[1]).isNotZero();
-                group.maskUpdate(RankMask.all(2), bench.stream);
-                assertThatThrownBy(() -> group.maskUpdate(RankMask.all(3), bench.stream))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("the group has 2 ranks");
-                bench.stream.await(MoeRank.LIMIT);
-                rank.bootstrap().barrier();
+        RuleBench.run(cluster, bench -> {
+            EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR).mask());
+            assertThat(group.maskQuery(bench.stream)).isEqualTo(RankMask.all(2));
+            assertThat(group.asyncError()).isFalse();
+            for (int round = 0; round < 3; round++) {
+                group.maskUpdate(RankMask.all(2).without(round % 2), bench.stream);
+                assertThat(group.maskQuery(bench.stream)).isEqualTo(RankMask.all(2).without(round % 2));
             }
+            EpTensor onDevice = bench.tensor(DataType.INT32, 2);
+            group.maskQuery(onDevice, bench.stream);
+            bench.stream.await(MoeRank.LIMIT);
+            int[] alive = HostMirror.ints(onDevice);
+            assertThat(alive[0]).isZero();
+            assertThat(alive[1]).isNotZero();
+            group.maskUpdate(RankMask.all(2), bench.stream);
+            assertThatThrownBy(() -> group.maskUpdate(RankMask.all(3), bench.stream))
+                    .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("the group has 2 ranks");
+            bench.stream.await(MoeRank.LIMIT);
+            bench.rank.bootstrap().barrier();
         });
     }
 
     @Test
     @EmulatedRanks(1)
     void aMaskCallThatFindsNoMemoryLeavesNothing(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR).mask());
-                EmulatorUsage before = Emulator.usage(rank.device());
-                for (int nth : new int[]{1, 2}) {
-                    Emulator.inject(new Fault.FailAllocation(rank.device().ordinal(), nth));
-                    assertThatThrownBy(() -> group.maskUpdate(RankMask.all(1), bench.stream))
-                            .isInstanceOf(CudaException.class).hasMessageContaining("cudaErrorMemoryAllocation");
-                    assertThat(Emulator.usage(rank.device()).leakedSince(before)).isEmpty();
-                }
-                group.maskUpdate(RankMask.all(1), bench.stream);
-                assertThat(group.maskQuery(bench.stream)).isEqualTo(RankMask.all(1));
+        RuleBench.run(cluster, bench -> {
+            EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR).mask());
+            EmulatorUsage before = Emulator.usage(bench.rank.device());
+            for (int nth : new int[]{1, 2}) {
+                Emulator.inject(new Fault.FailAllocation(bench.rank.device().ordinal(), nth));
+                assertThatThrownBy(() -> group.maskUpdate(RankMask.all(1), bench.stream))
+                        .isInstanceOf(CudaException.class).hasMessageContaining("cudaErrorMemoryAllocation");
+                assertThat(Emulator.usage(bench.rank.device()).leakedSince(before)).isEmpty();
             }
+            group.maskUpdate(RankMask.all(1), bench.stream);
+            assertThat(group.maskQuery(bench.stream)).isEqualTo(RankMask.all(1));
         });
     }
 
     @Test
     @EmulatedRanks(3)
     void aSilentRankIsMaskedAndCleanedAgain(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (RuleBench bench = new RuleBench(rank)) {
-                RuleBench.Calls calls = bench.calls(
-                        RuleBench.lowLatency(Layout.EXPERT_MAJOR).experts(12).mask().timeout(Duration.ofMillis(200)));
-                rank.bootstrap().barrier();
-                if (rank.rank() != 2) {
-                    // Rank 2 takes no part in two operations.
-                    calls.update().dispatch().combine().await();
-                    assertThat(calls.group.asyncError()).isTrue();
-                    assertThat(calls.group.maskQuery(bench.stream)).isEqualTo(RankMask.all(3).without(2));
-                    calls.group.errorClear();
-                    assertThat(calls.group.asyncError()).isFalse();
-                    calls.dispatch().combine().await();
-                    assertThat(calls.group.asyncError()).isFalse();
-                }
-                rank.bootstrap().barrier();
-                if (rank.rank() != 2) {
-                    calls.group.maskUpdate(RankMask.all(3).without(2), bench.stream);
-                    calls.group.maskClean(bench.stream);
-                    assertThat(calls.group.maskQuery(bench.stream)).isEqualTo(RankMask.all(3));
-                }
-                rank.bootstrap().barrier();
+        RuleBench.run(cluster, bench -> {
+            RuleBench.Calls calls = bench.calls(
+                    RuleBench.lowLatency(Layout.EXPERT_MAJOR).experts(12).mask().timeout(Duration.ofMillis(200)));
+            bench.rank.bootstrap().barrier();
+            if (bench.rank.rank() != 2) {
+                // Rank 2 takes no part in two operations.
+                calls.update().dispatch().combine().await();
+                assertThat(calls.group.asyncError()).isTrue();
+                assertThat(calls.group.maskQuery(bench.stream)).isEqualTo(RankMask.all(3).without(2));
+                calls.group.errorClear();
+                assertThat(calls.group.asyncError()).isFalse();
+                calls.dispatch().combine().await();
+                assertThat(calls.group.asyncError()).isFalse();
             }
+            bench.rank.bootstrap().barrier();
+            if (bench.rank.rank() != 2) {
+                calls.group.maskUpdate(RankMask.all(3).without(2), bench.stream);
+                calls.group.maskClean(bench.stream);
+                assertThat(calls.group.maskQuery(bench.stream)).isEqualTo(RankMask.all(3));
+            }
+            bench.rank.bootstrap().barrier();
         });
     }
 }

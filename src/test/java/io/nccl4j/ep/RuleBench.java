@@ -3,6 +3,7 @@ package io.nccl4j.ep;
 import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
@@ -33,6 +34,15 @@ final class RuleBench implements AutoCloseable {
         this.rank = rank;
         this.communicator = own(Communicator.init(rank.bootstrap(), rank.device()));
         this.stream = own(CudaStream.create(rank.device()));
+    }
+
+    /** Runs a body on each rank of a cluster. */
+    static void run(EmulatedCluster cluster, Breach.Body body) {
+        cluster.run(rank -> {
+            try (RuleBench bench = new RuleBench(rank)) {
+                body.run(bench);
+            }
+        });
     }
 
     <T extends NativeObject> T own(T resource) {

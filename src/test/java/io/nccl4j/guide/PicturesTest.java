@@ -28,6 +28,7 @@ import java.util.TreeSet;
 import org.junit.jupiter.api.Test;
 
 /** The pictures of docs/concepts.md: the same routing, and what rank 0 receives of it in each layout. */
+@EmulatedRanks(2)
 class PicturesTest {
     private static final int HIDDEN = 512;
     private static final int MAX_TOKENS = 4;
@@ -41,7 +42,6 @@ class PicturesTest {
     }
 
     @Test
-    @EmulatedRanks(2)
     void lowLatencyExpertMajor(EmulatedCluster cluster) {
         assertThat(run(cluster, EpGroupConfig.lowLatency().layout(Layout.EXPERT_MAJOR),
                 (buffers, rows) -> List.of(Arrays.toString(ints(buffers.expertCounts())),
@@ -50,7 +50,6 @@ class PicturesTest {
     }
 
     @Test
-    @EmulatedRanks(2)
     void lowLatencyRankMajor(EmulatedCluster cluster) {
         assertThat(run(cluster, EpGroupConfig.lowLatency().layout(Layout.RANK_MAJOR), (buffers, rows) -> {
             int[] indices = ints(buffers.receivedIndices());
@@ -66,7 +65,6 @@ class PicturesTest {
     }
 
     @Test
-    @EmulatedRanks(2)
     void highThroughputFlat(EmulatedCluster cluster) {
         assertThat(run(cluster, EpGroupConfig.highThroughput().layout(Layout.FLAT), (buffers, rows) -> {
             long[] indices = read(buffers.receivedIndices()).toArray(JAVA_LONG);
@@ -83,7 +81,6 @@ class PicturesTest {
     }
 
     @Test
-    @EmulatedRanks(2)
     void highThroughputExpertMajor(EmulatedCluster cluster) {
         assertThat(run(cluster, EpGroupConfig.highThroughput().layout(Layout.EXPERT_MAJOR).alignment(4),
                 (buffers, rows) -> List.of(Arrays.toString(ints(buffers.receivedTotal())),

@@ -14,11 +14,9 @@ import io.nccl4j.nccl.ReduceOp;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.HostMirror;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
-import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /**
  * High-throughput update makes collectives itself, which a group of NCCL would put off: it must not be open while the
@@ -27,12 +25,10 @@ import org.junit.jupiter.params.provider.EnumSource;
 class CallsInANcclGroupTest {
     private static final int RANKS = 2;
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(RANKS)
     void callsOfAnEpGroupAreNotPutOff(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 811), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 811), (world, layer) -> {
             EpCase batch = world.draw(RoutingKind.UNIFORM, 812);
             DeviceMemory memory = world.own(DeviceMemory.allocate(world.device(), 64));
             memory.fillAsync((byte) 1, world.stream());

@@ -17,6 +17,7 @@ import io.nccl4j.ep.RankMask;
 import io.nccl4j.internal.LeakCount;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
@@ -29,8 +30,6 @@ import java.util.Set;
 import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /**
  * Whatever native call fails while something is made: nothing is half made, nothing native is left, and the next
@@ -43,14 +42,12 @@ class CreateFailureTest {
      */
     private static final Set<String> HARMLESS = Set.of("ncclEpTensorDestroy", "cudaStreamQuery", "cudaGetLastError");
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(value = 1, allowMisuse = true, allowLeaks = true)
     void noNativeFailureLeavesAnythingBehind(LayerKind shape, EmulatedCluster cluster) {
         long leaks = LeakCount.total();
         long misuses = Emulator.misuses().size();
-        MoeRank.run(cluster, shape, shape.draw(1, 11), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(1, 11), (world, layer) -> {
             layer.handle().warmUp(layer.buffers(), 1, world.stream());
             for (Made made : Made.values()) {
                 failEveryCall(made, world, layer);
@@ -69,8 +66,7 @@ class CreateFailureTest {
     @EmulatedRanks(1)
     void whatAMaskNeedsIsMadeWholeOrNotAtAll(EmulatedCluster cluster) {
         LayerKind shape = LayerKind.LL_EXPERT_MAJOR;
-        MoeRank.run(cluster, shape, shape.draw(1, 13), EpGroupConfig::mask, world -> {
-            world.layer();
+        MoeRank.run(cluster, shape, shape.draw(1, 13), EpGroupConfig::mask, (world, unused) -> {
             EmulatorUsage before = Emulator.usage();
             Map<String, Integer> calls = Map.of("cudaMalloc", 1, "cudaMallocHost", 2, "cudaEventCreateWithFlags", 1);
             calls.forEach((function, count) -> {

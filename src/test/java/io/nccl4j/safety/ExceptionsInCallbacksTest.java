@@ -18,22 +18,22 @@ import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
-import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * Exceptions of the caller's own code: in a capture, in an allocator, in a host function, in a group of collectives.
  */
+@EmulatedRanks(ExceptionsInCallbacksTest.RANKS)
 class ExceptionsInCallbacksTest {
-    private static final int RANKS = 2;
+    static final int RANKS = 2;
 
     private static final class Broken extends RuntimeException {
         private static final long serialVersionUID = 1L;
@@ -43,12 +43,9 @@ class ExceptionsInCallbacksTest {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void aCaptureThatThrowsLeavesNothing(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 41), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 41), (world, layer) -> {
             int most = layer.buffers().maxTokens();
             layer.handle().warmUp(layer.buffers(), most, world.stream());
             List<Runnable> parts = new ArrayList<>(
@@ -79,10 +76,7 @@ class ExceptionsInCallbacksTest {
                 EpCase batch = world.draw(RoutingKind.HOLES, 42 + done);
                 layer.runAndVerify(batch, world.stream());
                 try (CudaGraphExec exec = layer.capture(most, world.stream())) {
-                    layer.load(batch, world.stream());
-                    exec.launch(world.stream());
-                    world.await();
-                    layer.verify(batch);
+                    layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
                 }
             }
         });
@@ -118,12 +112,11 @@ class ExceptionsInCallbacksTest {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(1)
     void anAllocatorThatThrowsUndoesTheCall(LayerKind shape, EmulatedCluster cluster) {
         EpCase model = shape.draw(1, 43);
-        MoeRank.run(cluster, shape, model, world -> {
+        MoeRank.run(cluster, shape, model, (world, unused) -> {
             Allocator allocator = new Allocator(world);
             var config = shape.config(model).allocator(allocator);
             int failures = 0;
@@ -159,11 +152,9 @@ class ExceptionsInCallbacksTest {
 
     @ParameterizedTest
     @ValueSource(booleans = {false, true})
-    @EmulatedRanks(RANKS)
     void aHostFunctionThatThrowsIsHeardOfAtTheNextWait(boolean captured, EmulatedCluster cluster) {
         LayerKind shape = LayerKind.LL_EXPERT_MAJOR;
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 44), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 44), (world, layer) -> {
             int most = layer.buffers().maxTokens();
             Runnable step = () -> {
                 layer.handle().dispatchAsync(layer.buffers(), most, world.stream());
@@ -194,10 +185,9 @@ class ExceptionsInCallbacksTest {
 
     @ParameterizedTest
     @ValueSource(booleans = {false, true})
-    @EmulatedRanks(RANKS)
     void aGroupOfCollectivesThatThrowsEndsTheGroup(boolean before, EmulatedCluster cluster) {
         LayerKind shape = LayerKind.HT_FLAT;
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 46), world -> {
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 46), (world, layer) -> {
             DeviceMemory memory = world.own(DeviceMemory.allocate(world.device(), 64));
             int peer = 1 - world.rank();
             assertThatThrownBy(() -> Communicator.group(() -> {
@@ -210,7 +200,6 @@ class ExceptionsInCallbacksTest {
                 throw new Broken("in a group");
             })).isInstanceOf(Broken.class);
             world.await();
-            MoeLayer layer = world.layer();
             layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 47), world.stream());
         });
     }

@@ -22,8 +22,8 @@ import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.CommunicatorOptions;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
-import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import java.time.Duration;
 import org.jspecify.annotations.Nullable;
@@ -58,8 +58,7 @@ class FullDeviceTest {
         return rank.rank() == FULL ? fill(rank.device(), rest) : null;
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     void h1AGroupThatOneDeviceCannotHoldIsRefusedOnAllRanks(LayerKind kind, EmulatedCluster cluster) {
         EpGroupConfig config = kind.config(kind.draw(2, 1));
         long needed = EpSizing.of(config, 2).groupBytes();
@@ -98,29 +97,24 @@ class FullDeviceTest {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     void h1AHandleOnAFullDeviceIsAnException(LayerKind kind, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, kind, kind.draw(2, 2))) {
-                MoeLayer layer = world.layer();
-                try (DeviceMemory taken = fill(rank.device(), 0)) {
-                    assertThat(taken.byteSize()).isPositive();
-                    assertThatThrownBy(() -> world.group().createHandle()).isInstanceOf(CudaException.class)
-                            .hasMessageContaining("cudaMalloc");
-                    assertThatThrownBy(() -> world.group().createHandle(kind.layout(), layer.buffers().routing(), null,
-                            HandleConfig.defaults(), world.stream())).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("EpGroup.createHandle takes");
-                }
-                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 3), world.stream());
-                world.layer().runAndVerify(world.draw(RoutingKind.UNIFORM, 4), world.stream());
+        MoeRank.run(cluster, kind, kind.draw(2, 2), (world, layer) -> {
+            try (DeviceMemory taken = fill(world.device(), 0)) {
+                assertThat(taken.byteSize()).isPositive();
+                assertThatThrownBy(() -> world.group().createHandle()).isInstanceOf(CudaException.class)
+                        .hasMessageContaining("cudaMalloc");
+                assertThatThrownBy(() -> world.group().createHandle(kind.layout(), layer.buffers().routing(), null,
+                        HandleConfig.defaults(), world.stream())).isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("EpGroup.createHandle takes");
             }
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 3), world.stream());
+            world.layer().runAndVerify(world.draw(RoutingKind.UNIFORM, 4), world.stream());
         });
     }
 
     /** The memory of a handle is given back with it. */
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     void h1AHandleTakesOneAllocationAndGivesItBack(LayerKind kind, EmulatedCluster cluster) {
         cluster.run(rank -> {
             try (MoeRank world = MoeRank.of(rank, kind, kind.draw(2, 2))) {

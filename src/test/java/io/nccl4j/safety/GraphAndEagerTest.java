@@ -7,22 +7,18 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
-import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** A graph leaves its routing in the handle: eager calls that belong to another one are refused, not sent astray. */
 class GraphAndEagerTest {
     private static final int RANKS = 2;
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(RANKS)
     void combineBelongsToTheRoutingThatALaunchHasLeft(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 701), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 701), (world, layer) -> {
             int most = layer.buffers().maxTokens();
             EpCase batch = world.draw(RoutingKind.UNIFORM, 702);
             try (CudaGraphExec exec = layer.capture(most, world.stream())) {

@@ -25,18 +25,18 @@ import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** Failure modes of captured graphs, numbered as in docs/failure-modes.md. */
+@EmulatedRanks(GraphFailureModesTest.RANKS)
 class GraphFailureModesTest {
-    private static final int RANKS = 2;
+    static final int RANKS = 2;
 
     private static CudaGraphExec capture(MoeRank world, Runnable body) {
         try (CudaGraph graph = world.stream().capture(body)) {
@@ -45,12 +45,9 @@ class GraphFailureModesTest {
     }
 
     /** Closing is refused as long as the graph lives, so that every replay finds everything in its place. */
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void f01WhatAGraphUsesCannotBeFreedBeforeAReplay(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 101), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 101), (world, layer) -> {
             CudaGraphExec exec = capture(world, () -> layer.enqueue(layer.buffers().maxTokens(), world.stream()));
             List<NativeObject> used = new ArrayList<>(
                     List.of(layer.handle(), layer.buffers(), world.group(), world.communicator(), world.stream(),
@@ -62,10 +59,7 @@ class GraphFailureModesTest {
                             .hasMessageContaining("in use by");
                 }
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 102 + replay);
-                layer.load(batch, world.stream());
-                exec.launch(world.stream());
-                world.await();
-                layer.verify(batch);
+                layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
             }
         });
     }
@@ -113,12 +107,9 @@ class GraphFailureModesTest {
     }
 
     /** The graph reads the captured tensor, not what update was given later; new routing goes into that tensor. */
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void f02NewRoutingIsWhatLiesInTheCapturedTensorAtTheReplay(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 104), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 104), (world, layer) -> {
             int most = layer.buffers().maxTokens();
             CudaGraphExec exec = capture(world, () -> layer.enqueue(most, world.stream()));
             DeviceMemory other = world.own(DeviceMemory.allocate(world.device(), layer.buffers().routing().byteSize()));
@@ -131,22 +122,16 @@ class GraphFailureModesTest {
                 if (replay >= 3) {
                     layer.handle().update(elsewhere.rows(replay % most), world.stream());
                 }
-                layer.load(batch, world.stream());
-                exec.launch(world.stream());
-                world.await();
-                layer.verify(batch);
+                layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
             }
             assertThatThrownBy(() -> layer.handle().dispatchAsync(layer.buffers(), most + 1, world.stream()))
                     .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("room for 0 to " + most);
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void f03WhatCannotBeCapturedIsRefusedByNameAndTheCaptureGoesOn(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 111), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 111), (world, layer) -> {
             DeviceMemory memory = world.own(world.communicator().allocate(4096));
             List<Runnable> control = List.of(world.group()::createHandle,
                     () -> io.nccl4j.ep.EpGroup.create(world.communicator(), world.group().config()),
@@ -160,15 +145,11 @@ class GraphFailureModesTest {
                 layer.enqueue(layer.buffers().maxTokens(), world.stream());
             });
             EpCase batch = world.draw(RoutingKind.UNIFORM, 112);
-            layer.load(batch, world.stream());
-            exec.launch(world.stream());
-            world.await();
-            layer.verify(batch);
+            layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
         });
     }
 
     @Test
-    @EmulatedRanks(RANKS)
     void f06AGraphWhoseBufferWasReplacedIsNotLaunched(EmulatedCluster cluster) {
         LayerKind shape = LayerKind.LL_RANK_MAJOR;
         cluster.run(rank -> {
@@ -185,10 +166,7 @@ class GraphFailureModesTest {
                         .hasMessageContaining("RDMA buffer").hasMessageContaining("capture again");
                 CudaGraphExec again = capture(world, () -> layer.enqueue(most, world.stream()));
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 122);
-                layer.load(batch, world.stream());
-                again.launch(world.stream());
-                world.await();
-                layer.verify(batch);
+                layer.runAndVerify(batch, world.stream(), () -> again.launch(world.stream()));
             }
             // By default the buffer has its final size from the beginning, and another shape is refused.
             try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 121))) {
@@ -199,12 +177,9 @@ class GraphFailureModesTest {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void f07AnOperationBesideTheCaptureIsRefused(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 123), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 123), (world, layer) -> {
             CudaStream side = world.own(CudaStream.create(world.device()));
             int most = layer.buffers().maxTokens();
             assertThatThrownBy(
@@ -221,22 +196,17 @@ class GraphFailureModesTest {
                     world.stream().waitEvent(join);
                 });
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 124);
-                layer.load(batch, world.stream());
-                exec.launch(world.stream());
-                world.await();
-                layer.verify(batch);
+                layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
                 exec.close();
             }
         });
     }
 
     /** Descriptors lie in memory that the tensors own, at one address; only rows are written anew. */
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(1)
     void f13DescriptorsStayWhereTheyAre(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(1, 125), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(1, 125), (world, layer) -> {
             List<String> seen = new ArrayList<>();
             for (int count = 0; count <= layer.buffers().maxTokens(); count += 3) {
                 Emulator.logCalls(100_000);
@@ -253,12 +223,9 @@ class GraphFailureModesTest {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void f18GraphsOfSeveralSizesShareOneSetOfBuffers(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 126), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 126), (world, layer) -> {
             int most = layer.buffers().maxTokens();
             List<Integer> sizes = List.of(most, Math.max(1, most / 2), 1);
             List<CudaGraphExec> graphs = sizes.stream()
@@ -271,22 +238,17 @@ class GraphFailureModesTest {
                 while (choice + 1 < sizes.size() && sizes.get(choice + 1) >= count) {
                     choice++;
                 }
-                layer.load(batch, world.stream());
-                graphs.get(choice).launch(world.stream());
-                world.await();
-                layer.verify(batch);
+                CudaGraphExec graph = graphs.get(choice);
+                layer.runAndVerify(batch, world.stream(), () -> graph.launch(world.stream()));
             }
             assertThatThrownBy(() -> layer.enqueue(most + 1, world.stream()))
                     .isInstanceOf(IllegalArgumentException.class);
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void f21AnExceptionInACaptureEndsTheCapture(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 136), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 136), (world, layer) -> {
             assertThatThrownBy(() -> world.stream().capture(() -> {
                 layer.handle().dispatchAsync(layer.buffers(), 1, world.stream());
                 throw new ArithmeticException("in the middle");

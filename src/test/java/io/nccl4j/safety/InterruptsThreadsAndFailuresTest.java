@@ -38,6 +38,7 @@ import org.junit.jupiter.params.provider.MethodSource;
  * set afterwards if it was before, and what is refused can be closed later.
  */
 @Timeout(60)
+@EmulatedRanks(1)
 class InterruptsThreadsAndFailuresTest {
     /**
      * Interrupted before, during and after the creation; made by a foreign thread, closed by one; made and closed by a
@@ -342,7 +343,6 @@ class InterruptsThreadsAndFailuresTest {
     /** From any thread, while the stream is held; and once more when it is not, which loses nothing. */
     @ParameterizedTest
     @MethodSource("waits")
-    @EmulatedRanks(1)
     void aWaitAnswersAnInterruptIfItIsThisRanksAlone(WaitCell cell, EmulatedCluster cluster) {
         cluster.run(rank -> {
             LayerKind kind = LayerKind.LL_RANK_MAJOR;
@@ -385,7 +385,6 @@ class InterruptsThreadsAndFailuresTest {
 
     /** So does a slot of a pool, which is waited for like that. */
     @Test
-    @EmulatedRanks(1)
     void waitingForASlotAnswersAnInterrupt(EmulatedCluster cluster) {
         cluster.run(rank -> {
             LayerKind kind = LayerKind.LL_RANK_MAJOR;

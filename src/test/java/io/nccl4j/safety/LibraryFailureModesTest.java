@@ -26,8 +26,8 @@ import io.nccl4j.nccl.NcclResult;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.processes.ChildJvm;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
-import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -36,23 +36,20 @@ import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** Failure modes of the native library itself, numbered as in docs/failure-modes.md. */
+@EmulatedRanks(1)
 class LibraryFailureModesTest {
     private static final int RANKS = 2;
     private static final int REPLAYS = 50;
 
     /** A mistake of each kind that ends the process in the library; {@code RulesTest} has all rules. */
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(RANKS)
     void f11WhatWouldEndTheProcessIsAnException(LayerKind shape, EmulatedCluster cluster) {
         int before = Emulator.misuses().size();
         EpCase model = shape.draw(RANKS, 801);
-        MoeRank.run(cluster, shape, model, world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, model, (world, layer) -> {
             int most = layer.buffers().maxTokens();
             int topK = layer.handle().topK();
             int hidden = world.rows().hidden();
@@ -101,12 +98,9 @@ class LibraryFailureModesTest {
     }
 
     /** The kernels of a shape are compiled by the library at their first use, which warming up brings forward. */
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(1)
+    @EachLayerKind
     void f16AKernelThatCannotBeCompiledIsAnExceptionBeforeTheCapture(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(1, 803), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(1, 803), (world, layer) -> {
             Emulator.presetResult("ncclEpDispatch", NcclResult.INTERNAL_ERROR.code());
             assertThatThrownBy(() -> layer.handle().warmUp(layer.buffers(), 1, world.stream()))
                     .isInstanceOfSatisfying(NcclException.class,
@@ -117,12 +111,9 @@ class LibraryFailureModesTest {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(1)
+    @EachLayerKind
     void f22AReplayIsOneNativeCallThatNeitherWaitsNorAllocates(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(1, 805), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(1, 805), (world, layer) -> {
             try (CudaGraphExec exec = layer.capture(layer.buffers().maxTokens(), world.stream())) {
                 exec.launch(world.stream());
                 world.await();

@@ -19,124 +19,50 @@ import java.util.Objects;
 
 /** Everything that owns something native and can be made on a rank, by what makes it. */
 enum Made {
-    STREAM {
-        @Override
-        AutoCloseable make(MoeRank world, MoeLayer layer) {
-            return CudaStream.create(world.device());
-        }
-    },
-    EVENT {
-        @Override
-        AutoCloseable make(MoeRank world, MoeLayer layer) {
-            return CudaEvent.createTiming(world.device());
-        }
-    },
-    DEVICE_MEMORY {
-        @Override
-        AutoCloseable make(MoeRank world, MoeLayer layer) {
-            return DeviceMemory.allocate(world.device(), 1024);
-        }
-    },
-    STREAM_ORDERED_MEMORY {
-        @Override
-        AutoCloseable make(MoeRank world, MoeLayer layer) {
-            return DeviceMemory.allocateAsync(world.stream(), 1024);
-        }
-    },
-    PINNED_MEMORY {
-        @Override
-        AutoCloseable make(MoeRank world, MoeLayer layer) {
-            return PinnedMemory.allocate(world.device(), 1024);
-        }
-    },
-    MODULE {
-        @Override
-        AutoCloseable make(MoeRank world, MoeLayer layer) {
-            return CudaModule.load(world.device(), HostileKernel.IMAGE);
-        }
-    },
-    SHARED_MEMORY {
-        @Override
-        AutoCloseable make(MoeRank world, MoeLayer layer) {
-            return world.communicator().allocate(4096);
-        }
-    },
-    COMMUNICATOR {
-        @Override
-        AutoCloseable make(MoeRank world, MoeLayer layer) {
-            return Communicator.init(UniqueId.create(), 0, 1, world.device());
-        }
-    },
-    SPLIT {
-        @Override
-        AutoCloseable make(MoeRank world, MoeLayer layer) {
-            return Objects.requireNonNull(world.communicator().split(0, 0));
-        }
-    },
-    WINDOW {
-        @Override
-        AutoCloseable make(MoeRank world, MoeLayer layer) {
-            DeviceMemory memory = world.communicator().allocate(8192);
-            try {
-                AutoCloseable window = world.communicator().register(memory);
-                return () -> {
-                    window.close();
+    STREAM, EVENT, DEVICE_MEMORY, STREAM_ORDERED_MEMORY, PINNED_MEMORY, MODULE, //
+    SHARED_MEMORY, COMMUNICATOR, SPLIT, WINDOW, GROUP, HANDLE, //
+    UPDATED_HANDLE, BUFFERS, POOL, GRAPH, PIECEWISE_GRAPH;
+
+    /** Makes one; collective where the thing is. */
+    AutoCloseable make(MoeRank world, MoeLayer layer) {
+        return switch (this) {
+            case STREAM -> CudaStream.create(world.device());
+            case EVENT -> CudaEvent.createTiming(world.device());
+            case DEVICE_MEMORY -> DeviceMemory.allocate(world.device(), 1024);
+            case STREAM_ORDERED_MEMORY -> DeviceMemory.allocateAsync(world.stream(), 1024);
+            case PINNED_MEMORY -> PinnedMemory.allocate(world.device(), 1024);
+            case MODULE -> CudaModule.load(world.device(), HostileKernel.IMAGE);
+            case SHARED_MEMORY -> world.communicator().allocate(4096);
+            case COMMUNICATOR -> Communicator.init(UniqueId.create(), 0, 1, world.device());
+            case SPLIT -> Objects.requireNonNull(world.communicator().split(0, 0));
+            case WINDOW -> {
+                DeviceMemory memory = world.communicator().allocate(8192);
+                try {
+                    AutoCloseable window = world.communicator().register(memory);
+                    yield () -> {
+                        window.close();
+                        memory.close();
+                    };
+                } catch (RuntimeException e) {
                     memory.close();
-                };
-            } catch (RuntimeException e) {
-                memory.close();
-                throw e;
+                    throw e;
+                }
             }
-        }
-    },
-    GROUP {
-        @Override
-        AutoCloseable make(MoeRank world, MoeLayer layer) {
-            return EpGroup.create(world.communicator(), world.group().config());
-        }
-    },
-    HANDLE {
-        @Override
-        AutoCloseable make(MoeRank world, MoeLayer layer) {
-            return world.group().createHandle();
-        }
-    },
-    UPDATED_HANDLE {
-        @Override
-        AutoCloseable make(MoeRank world, MoeLayer layer) {
-            LayoutInfo info = world.kind().isLowLatency() ? null : LayoutInfo.of(layer.buffers().expertCounts());
-            return world.group().createHandle(world.kind().layout(), layer.buffers().routing(), info,
-                    HandleConfig.defaults(), world.stream());
-        }
-    },
-    BUFFERS {
-        @Override
-        AutoCloseable make(MoeRank world, MoeLayer layer) {
-            return layer.handle().allocateBuffers(world.rows());
-        }
-    },
-    POOL {
-        @Override
-        AutoCloseable make(MoeRank world, MoeLayer layer) {
-            return EpHandlePool.builder(world.group()).slots(2).groupPerSlot().build(world.rows().hidden(),
+            case GROUP -> EpGroup.create(world.communicator(), world.group().config());
+            case HANDLE -> world.group().createHandle();
+            case UPDATED_HANDLE -> {
+                LayoutInfo info = world.kind().isLowLatency() ? null : LayoutInfo.of(layer.buffers().expertCounts());
+                yield world.group().createHandle(world.kind().layout(), layer.buffers().routing(), info,
+                        HandleConfig.defaults(), world.stream());
+            }
+            case BUFFERS -> layer.handle().allocateBuffers(world.rows());
+            case POOL -> EpHandlePool.builder(world.group()).slots(2).groupPerSlot().build(world.rows().hidden(),
                     world.rows().type());
-        }
-    },
-    GRAPH {
-        @Override
-        AutoCloseable make(MoeRank world, MoeLayer layer) {
-            return world.stream().capture(() -> layer.enqueue(1, world.stream()));
-        }
-    },
-    PIECEWISE_GRAPH {
-        @Override
-        AutoCloseable make(MoeRank world, MoeLayer layer) {
-            return PiecewiseGraph.on(world.stream())
+            case GRAPH -> world.stream().capture(() -> layer.enqueue(1, world.stream()));
+            case PIECEWISE_GRAPH -> PiecewiseGraph.on(world.stream())
                     .captured("dispatch", s -> layer.handle().dispatchAsync(layer.buffers(), 1, s))
                     .captured("experts", layer::experts)
                     .captured("combine", s -> layer.handle().combineAsync(layer.buffers(), s)).build();
-        }
-    };
-
-    abstract AutoCloseable make(MoeRank world, MoeLayer layer);
+        };
+    }
 }

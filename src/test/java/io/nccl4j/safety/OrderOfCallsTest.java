@@ -16,8 +16,8 @@ import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.HostMirror;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
-import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -27,15 +27,14 @@ import org.junit.jupiter.params.provider.EnumSource;
  * Orders of right calls that would make ranks wait for ever, as hostile use has found them: refused, and the next step
  * is right.
  */
+@EmulatedRanks(OrderOfCallsTest.RANKS)
 class OrderOfCallsTest {
-    private static final int RANKS = 2;
+    static final int RANKS = 2;
 
     @ParameterizedTest
     @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
-    @EmulatedRanks(RANKS)
     void combineReturnsWhatTheLastDispatchBrought(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 901), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 901), (world, layer) -> {
             int most = layer.buffers().maxTokens();
             DeviceMemory memory = world
                     .own(DeviceMemory.allocate(world.device(), layer.buffers().routing().byteSize()));
@@ -51,12 +50,9 @@ class OrderOfCallsTest {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void whatWasCapturedHasNotRun(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 903), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 903), (world, layer) -> {
             int most = layer.buffers().maxTokens();
             try (CudaGraphExec exec = layer.capture(most, world.stream())) {
                 assertThatThrownBy(() -> layer.handle().combineAsync(layer.buffers(), world.stream()))
@@ -73,10 +69,8 @@ class OrderOfCallsTest {
 
     @ParameterizedTest
     @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
-    @EmulatedRanks(RANKS)
     void nothingBeginsWhileASendHalfIsPending(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 905), EpGroupConfig::mask, world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 905), EpGroupConfig::mask, (world, layer) -> {
             int most = layer.buffers().maxTokens();
             try (CudaGraphExec exec = layer.capture(most, world.stream())) {
                 layer.handle().dispatchAsync(layer.buffers(), most, DispatchConfig.defaults().sendOnly(),
@@ -90,17 +84,13 @@ class OrderOfCallsTest {
                 layer.handle().complete();
                 layer.handle().combineAsync(layer.buffers(), world.stream());
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 906);
-                layer.load(batch, world.stream());
-                exec.launch(world.stream());
-                world.await();
-                layer.verify(batch);
+                layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
             }
         });
     }
 
     /** NCCL cannot drop half of a group. */
     @Test
-    @EmulatedRanks(RANKS)
     void aGroupOfWhichHalfFailsIsNotMade(EmulatedCluster cluster) {
         cluster.run(rank -> {
             LayerKind shape = LayerKind.HT_FLAT;

@@ -21,26 +21,22 @@ import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.Window;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
-import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** The ownership tree, closed in every wrong order: what is in use stays, and says by whom. */
+@EmulatedRanks(1)
 class OwnershipTest {
     private static final int RANKS = 2;
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(1)
+    @EachLayerKind
     void closingTwiceIsClosingOnce(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(1, 21), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(1, 21), (world, layer) -> {
             layer.handle().warmUp(layer.buffers(), 1, world.stream());
             for (Made made : Made.values()) {
                 EmulatorUsage before = Emulator.usage();
@@ -81,12 +77,10 @@ class OwnershipTest {
         return text.substring(0, text.indexOf('#') + 2);
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(RANKS)
     void aParentStaysAsLongAsItsChild(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 22), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 22), (world, layer) -> {
             DeviceMemory memory = world.own(world.communicator().allocate(8192));
             Window window = world.own(world.communicator().register(memory));
             DeviceMemory part = world.own(memory.slice(16, 64));
@@ -114,12 +108,10 @@ class OwnershipTest {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(RANKS)
     void nothingThatAGraphUsesGoesBeforeTheGraph(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 24), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 24), (world, layer) -> {
             int most = layer.buffers().maxTokens();
             CudaGraph graph = world.own(world.stream().capture(() -> layer.enqueue(most, world.stream())));
             CudaGraphExec exec = world.own(graph.instantiate());
@@ -133,22 +125,15 @@ class OwnershipTest {
             }
             for (int replay = 0; replay < 3; replay++) {
                 var batch = world.draw(RoutingKind.HOLES, 25 + replay);
-                layer.load(batch, world.stream());
-                exec.launch(world.stream());
-                world.await();
-                layer.verify(batch);
+                layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
             }
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(1)
+    @EachLayerKind
     void anotherThreadIsRefusedWhereThreadsMatter(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 26));
-                    var others = Executors.newSingleThreadExecutor()) {
-                MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(1, 26), (world, layer) -> {
+            try (var others = Executors.newSingleThreadExecutor()) {
                 EpHandle spare = world.own(world.group().createHandle());
                 for (AutoCloseable bound : List.of(layer.buffers(), spare, layer.handle())) {
                     Throwable thrown = others.submit(() -> catchThrowable(bound::close)).get(20, TimeUnit.SECONDS);
@@ -166,11 +151,11 @@ class OwnershipTest {
                     group.close();
                 }).get(20, TimeUnit.SECONDS);
                 assertThat(group.isClosed()).isTrue();
-                CudaStream stream = CudaStream.create(rank.device());
+                CudaStream stream = CudaStream.create(world.device());
                 Throwable refused = others.submit(() -> catchThrowable(stream::close)).get(20, TimeUnit.SECONDS);
                 assertThat(refused).isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to");
                 // What has no thread is closed by any.
-                DeviceMemory memory = DeviceMemory.allocate(rank.device(), 16);
+                DeviceMemory memory = DeviceMemory.allocate(world.device(), 16);
                 Communicator part = world.communicator().split(0, 0);
                 others.submit(() -> {
                     stream.bindToCurrentThread();
@@ -183,9 +168,7 @@ class OwnershipTest {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(1)
+    @EachLayerKind
     void threadsThatCloseAtTheSameTimeCloseOnce(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
             try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 27));

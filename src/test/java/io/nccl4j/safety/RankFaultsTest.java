@@ -11,6 +11,7 @@ import io.nccl4j.ep.RankMask;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
@@ -24,14 +25,12 @@ class RankFaultsTest {
     private static final int FAULTY = 2;
     private static final Duration TIMEOUT = Duration.ofMillis(400);
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(RANKS)
     void aSlowRankIsWaitedFor(LayerKind shape, EmulatedCluster cluster) {
         Emulator.inject(new Fault.Delay(FAULTY, 2, Duration.ofMillis(150)));
         Emulator.inject(new Fault.Delay(1, 5, Duration.ofMillis(100)));
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 401), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 401), (world, layer) -> {
             for (int step = 0; step < 5; step++) {
                 layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 402 + step), world.stream());
             }

@@ -7,6 +7,7 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
@@ -14,13 +15,10 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.stream.LongStream;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** What nobody looks at on the device is looked at on the host. */
 class RoutingOnTheHostTest {
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(1)
     void moreRowsForAnExpertThanItsZoneHoldsAreRefused(LayerKind shape, EmulatedCluster cluster) {
         EpCase model = LongStream.iterate(821, seed -> seed + 1).mapToObj(seed -> shape.draw(1, seed))

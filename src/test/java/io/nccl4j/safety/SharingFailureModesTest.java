@@ -31,6 +31,7 @@ import io.nccl4j.nccl.Window;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.HostMirror;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
@@ -42,24 +43,21 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** Failure modes of ranks, groups, handles and memory that share something, numbered as in docs/failure-modes.md. */
+@EmulatedRanks(SharingFailureModesTest.RANKS)
 class SharingFailureModesTest {
-    private static final int RANKS = 2;
+    static final int RANKS = 2;
 
     @Test
-    @EmulatedRanks(RANKS)
     void f04AGroupHasSeveralHandlesAtATime(EmulatedCluster cluster) {
         EpCase model = LayerKind.LL_RANK_MAJOR.draw(RANKS, 201);
-        MoeRank.run(cluster, LayerKind.LL_RANK_MAJOR, model, world -> {
-            MoeLayer first = world.layer();
+        MoeRank.run(cluster, LayerKind.LL_RANK_MAJOR, model, (world, first) -> {
             MoeLayer second = world.layer();
             second.runAndVerify(model.redraw(RoutingKind.UNIFORM, 202), world.stream());
             first.runAndVerify(model.redraw(RoutingKind.UNIFORM, 203), world.stream());
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void f08TeardownInAnyOrderEndsInTheOnlyRightOne(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
             MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 204));
@@ -80,9 +78,7 @@ class SharingFailureModesTest {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void f09RanksThatDivergeAtCaptureAreNamedAndIdleRanksTakePart(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
             try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 206))) {
@@ -118,7 +114,6 @@ class SharingFailureModesTest {
     }
 
     @Test
-    @EmulatedRanks(RANKS)
     void f10MasksAreTypedAndRefusedWhereThereAreNone(EmulatedCluster cluster) {
         LayerKind shape = LayerKind.LL_EXPERT_MAJOR;
         cluster.run(rank -> {
@@ -155,12 +150,9 @@ class SharingFailureModesTest {
                 .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("maxTokenBytes");
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void f12MoreTokensThanTheGroupWasMadeForAreRefused(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 214), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 214), (world, layer) -> {
             int most = layer.buffers().maxTokens();
             DeviceMemory large = world
                     .own(DeviceMemory.allocate(world.device(), 8L * (most + 1) * layer.handle().topK()));
@@ -173,9 +165,8 @@ class SharingFailureModesTest {
     }
 
     @Test
-    @EmulatedRanks(RANKS)
     void f14AWindowKnowsItsBounds(EmulatedCluster cluster) {
-        MoeRank.run(cluster, LayerKind.HT_FLAT, LayerKind.HT_FLAT.draw(RANKS, 216), world -> {
+        MoeRank.run(cluster, LayerKind.HT_FLAT, LayerKind.HT_FLAT.draw(RANKS, 216), (world, unused) -> {
             DeviceMemory memory = world.own(world.communicator().allocate(8192));
             Window window = world.own(world.communicator().register(memory));
             long[][] outside = {{0, 8193}, {8192, 1}, {-1, 4}, {4096, 4097}, {1, Long.MAX_VALUE}, {0, 0},
@@ -192,16 +183,12 @@ class SharingFailureModesTest {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void f17AnotherThreadsCurrentDeviceIsNoConcern(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 217));
-                    var other = Executors.newSingleThreadExecutor()) {
-                MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 217), (world, layer) -> {
+            try (var other = Executors.newSingleThreadExecutor()) {
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 218);
-                CudaDevice wrong = CudaDevice.of(RANKS + rank.rank());
+                CudaDevice wrong = CudaDevice.of(RANKS + world.rank());
                 Throwable refused = other.submit(() -> {
                     wrong.makeCurrent();
                     return catchThrowable(() -> layer.enqueue(0, world.stream()));
@@ -217,7 +204,7 @@ class SharingFailureModesTest {
                 other.submit(() -> {
                     world.group().bindToCurrentThread();
                     world.stream().bindToCurrentThread();
-                    assertThat(CudaDevice.current()).isEqualTo(rank.device());
+                    assertThat(CudaDevice.current()).isEqualTo(world.device());
                     layer.runAndVerify(batch, world.stream());
                 }).get(30, TimeUnit.SECONDS);
                 world.group().bindToCurrentThread();
@@ -228,12 +215,9 @@ class SharingFailureModesTest {
     }
 
     /** The library launches on the current device of the thread, whatever device that is. */
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void f17WhileAnotherDeviceIsCurrentTheGroupIsNotUsed(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 227), EpGroupConfig::checked, world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 227), EpGroupConfig::checked, (world, layer) -> {
             EpHandle spare = world.own(world.group().createHandle());
             CudaDevice wrong = CudaDevice.of(RANKS + world.rank());
             EpCase batch = world.draw(RoutingKind.UNIFORM, 228);
@@ -266,10 +250,8 @@ class SharingFailureModesTest {
     /** With NCCL EP every update names its own counters, so that handles with and without them go together. */
     @ParameterizedTest
     @EnumSource(value = LayerKind.class, names = {"HT_FLAT", "HT_EXPERT_MAJOR"})
-    @EmulatedRanks(RANKS)
     void f19HandlesWithAndWithoutCountersShareAGroup(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(RANKS, 219), world -> {
-            MoeLayer counted = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 219), (world, counted) -> {
             MoeLayer uncounted = world.layer();
             for (int turn = 0; turn < 4; turn++) {
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 221 + turn);
@@ -287,7 +269,6 @@ class SharingFailureModesTest {
     }
 
     @Test
-    @EmulatedRanks(RANKS)
     void f23ABorrowedCommunicatorIsNeverDestroyedHere(EmulatedCluster cluster) {
         LayerKind shape = LayerKind.HT_FLAT;
         cluster.run(rank -> {
@@ -333,9 +314,7 @@ class SharingFailureModesTest {
     }
 
     /** What the calculator says before anything is allocated is what the device is short of afterwards. */
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void f24MemoryIsKnownBeforeItIsTaken(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
             EpCase model = shape.draw(RANKS, 226);

@@ -82,10 +82,7 @@ public final class SoakProcess {
     private static void comeAndGo(MoeRank world, EpCase batch) {
         try (var handle = world.group().createHandle(); MoeLayer other = new MoeLayer(handle, world.rows())) {
             try (CudaGraphExec exec = other.capture(other.buffers().maxTokens(), world.stream())) {
-                other.load(batch, world.stream());
-                exec.launch(world.stream());
-                world.await();
-                other.verify(batch);
+                other.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
             }
         }
     }

@@ -3,18 +3,16 @@ package io.nccl4j.safety;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.nccl4j.processes.ChildJvm;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import java.util.Map;
 import org.junit.jupiter.api.Timeout;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** A server that is told to stop in the middle of its replays. */
 @Timeout(60)
 class StoppedServerTest {
     /** The limit of a close is longer than the test: nothing waits for it where nothing hangs. */
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     void r17AServerThatIsToldToStopClosesEverythingAndWaitsForNoLimit(LayerKind kind) throws Exception {
         try (ChildJvm server = ChildJvm.start(StoppedServerProcess.class,
                 Map.of("JDK_JAVA_OPTIONS", "-Dnccl4j.close.limit.seconds=600"), kind.name())) {

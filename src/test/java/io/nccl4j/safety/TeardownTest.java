@@ -24,6 +24,7 @@ import io.nccl4j.nccl.NcclException;
 import io.nccl4j.nccl.ReduceOp;
 import io.nccl4j.nccl.Window;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
@@ -31,12 +32,11 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
 import java.util.TreeSet;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /**
  * After a failure of the device or an abort: calls fail at once and say why, and nothing native is destroyed any more.
  */
+@EmulatedRanks(value = 1, allowLeaks = true)
 class TeardownTest {
     /** What ends the process, or hangs, when it is called after a failure. */
     private static final Set<String> FORBIDDEN = Set.of("ncclEpCreateGroup", "ncclEpGroupDestroy", "ncclEpInitHandle",
@@ -108,9 +108,7 @@ class TeardownTest {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(value = 1, allowLeaks = true)
+    @EachLayerKind
     void f20AfterAStickyErrorEveryCallFailsFastWithTheFirstCause(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
             Busy busy = new Busy(MoeRank.of(rank, shape, shape.draw(1, 301)));
@@ -140,13 +138,11 @@ class TeardownTest {
             assertThat(rank.device().failure()).isNull();
         });
         // The same process goes on with new objects.
-        MoeRank.run(cluster, shape, shape.draw(1, 302), world -> {
-            world.layer().runAndVerify(world.draw(RoutingKind.UNIFORM, 303), world.stream());
-        });
+        MoeRank.run(cluster, shape, shape.draw(1, 302),
+                (world, layer) -> layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 303), world.stream()));
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(value = 2, allowLeaks = true)
     void afterAnAbortNothingOfTheCommunicatorIsTouched(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
@@ -177,9 +173,7 @@ class TeardownTest {
                 "ncclCommWindowDeregister", "ncclMemFree").stream().mapToLong(Emulator::callCount).sum();
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(value = 1, allowLeaks = true)
+    @EachLayerKind
     void anErrorOfNcclInTheBackgroundIsFoundAtTheNextFailureAndAbandons(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
             Busy busy = new Busy(MoeRank.of(rank, shape, shape.draw(1, 305)));
@@ -195,9 +189,7 @@ class TeardownTest {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(value = 1, allowLeaks = true)
+    @EachLayerKind
     void whatTheOwnerOfABorrowedCommunicatorHasAbortedIsAbandoned(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {
             Communicator owner = Communicator.init(rank.bootstrap(), rank.device());
@@ -217,12 +209,9 @@ class TeardownTest {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(value = 1, allowLeaks = true)
+    @EachLayerKind
     void aCodeOfTheLibraryAloneLeavesTheCommunicatorUsable(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(1, 307), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(1, 307), (world, layer) -> {
             for (String function : List.of("ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine")) {
                 Emulator.presetResult(function, io.nccl4j.bindings.nccl.Nccl.ncclInternalError());
                 assertThatThrownBy(() -> layer.enqueue(1, world.stream())).isInstanceOfSatisfying(NcclException.class,

@@ -27,6 +27,7 @@ import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.ReduceOp;
 import io.nccl4j.nccl.Window;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
@@ -51,6 +52,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** Every public method of everything that is owned, after close. */
+@EmulatedRanks(1)
 class UseAfterCloseTest {
     /** What something is can still be asked: its size, its device, its parent. */
     private static final Set<String> STILL_ANSWER = Set.of("close", "isClosed", "toString", "isOwned", "device",
@@ -66,19 +68,17 @@ class UseAfterCloseTest {
 
     @ParameterizedTest
     @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "HT_FLAT"})
-    @EmulatedRanks(1)
     void nothingButWhatItIsCanBeAsked(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 31),
-                    config -> shape.isLowLatency() ? config.mask() : config); Arena arena = Arena.ofConfined()) {
-                MoeLayer layer = world.layer();
-                layer.handle().warmUp(layer.buffers(), 1, world.stream());
-                Map<Class<?>, Object> arguments = arguments(world, layer, arena);
-                for (NativeObject closed : closed(world)) {
-                    check(closed, arguments);
-                }
-            }
-        });
+        MoeRank.run(cluster, shape, shape.draw(1, 31), config -> shape.isLowLatency() ? config.mask() : config,
+                (world, layer) -> {
+                    try (Arena arena = Arena.ofConfined()) {
+                        layer.handle().warmUp(layer.buffers(), 1, world.stream());
+                        Map<Class<?>, Object> arguments = arguments(world, layer, arena);
+                        for (NativeObject closed : closed(world)) {
+                            check(closed, arguments);
+                        }
+                    }
+                });
     }
 
     /** One of each class, closed. */
@@ -189,12 +189,9 @@ class UseAfterCloseTest {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(1)
+    @EachLayerKind
     void whatRefersToClosedMemoryIsRefused(LayerKind shape, EmulatedCluster cluster) {
-        MoeRank.run(cluster, shape, shape.draw(1, 32), world -> {
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(1, 32), (world, layer) -> {
             DeviceMemory memory = DeviceMemory.allocate(world.device(), 4096);
             EpTensor tensor = EpTensor.of(memory, DataType.INT64, 1, layer.handle().topK());
             List<Runnable> uses = new ArrayList<>(

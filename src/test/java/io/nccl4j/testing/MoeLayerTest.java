@@ -11,11 +11,8 @@ import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.Mismatch;
 import io.nccl4j.oracle.RoutingKind;
-import io.nccl4j.oracle.RowsWritten;
 import java.nio.ByteBuffer;
 import java.util.List;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 @EmulatedRanks(4)
 class MoeLayerTest {
@@ -23,12 +20,10 @@ class MoeLayerTest {
     private static final List<RoutingKind> ROUTINGS = List.of(RoutingKind.UNIFORM, RoutingKind.SKEWED,
             RoutingKind.CONCENTRATED, RoutingKind.HOLES, RoutingKind.NOTHING);
 
-    @ParameterizedTest
-    @EnumSource
+    @EachLayerKind
     void stepsAreRightEagerlyAsGraphsAndByExplicitCalls(LayerKind kind, EmulatedCluster cluster) {
         EpCase model = kind.draw(4, 1);
-        MoeRank.run(cluster, kind, model, moe -> {
-            MoeLayer layer = moe.layer();
+        MoeRank.run(cluster, kind, model, (moe, layer) -> {
             LayerCalls calls = layer.calls();
             EpHandle handle = layer.handle();
             try (CudaGraphExec graph = layer.capture(model.shape().maxTokens(), moe.stream())) {
@@ -42,12 +37,9 @@ class MoeLayerTest {
                     moe.bootstrap().barrier();
                     graph.launch(moe.stream());
                     moe.await();
-                    layer.verify(batch, RowsWritten.WINDOW, MoeLayer.UNTOUCHED);
+                    layer.verifyAll(batch);
                     assertThat(layer.received()).isEqualTo(received);
-                    layer.load(batch, moe.stream());
-                    explicit(layer, calls, handle, moe.stream());
-                    moe.await();
-                    layer.verify(batch);
+                    layer.runAndVerify(batch, moe.stream(), () -> explicit(layer, calls, handle, moe.stream()));
                     moe.bootstrap().barrier();
                 }
             }
@@ -61,13 +53,11 @@ class MoeLayerTest {
         calls.combine(handle, stream);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @EachLayerKind
     void whatIsWrongIsNoticed(LayerKind kind, EmulatedCluster cluster) {
         EpCase model = kind.draw(4, 3);
         EpCase batch = model.redraw(RoutingKind.UNIFORM, 4);
-        MoeRank.run(cluster, kind, model, moe -> {
-            MoeLayer layer = moe.layer();
+        MoeRank.run(cluster, kind, model, (moe, layer) -> {
             layer.runAndVerify(batch, moe.stream());
             // Another batch, other experts, and no combine.
             boolean sends = layer.count(batch) > 0;

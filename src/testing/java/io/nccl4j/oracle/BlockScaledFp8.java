@@ -33,6 +33,15 @@ public final class BlockScaledFp8 {
         return new GlobalInputs(inputs.routing(), tokens, scales, inputs.weights());
     }
 
+    /** The values of such a row. */
+    public static float[] decode(byte[] token, byte[] scales) {
+        float[] values = NumberFormat.FLOAT8_E4M3.decodeRow(token);
+        for (int i = 0; i < values.length; i++) {
+            values[i] *= NumberFormat.FLOAT32.get(scales, i / BLOCK);
+        }
+        return values;
+    }
+
     private static void quantise(float[] values, boolean powersOfTwo, byte[] token, byte[] scales) {
         for (int block = 0; block < values.length / BLOCK; block++) {
             float largest = 1e-4f;

@@ -1,5 +1,7 @@
 package io.nccl4j.testing;
 
+import io.nccl4j.ep.BufferConfig;
+import io.nccl4j.ep.CombineRecipe;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.OverflowPolicy;
@@ -15,12 +17,9 @@ import io.nccl4j.oracle.LowLatencyRankMajor;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RankOutputs;
 import io.nccl4j.oracle.ReceiveBudget;
-import io.nccl4j.oracle.Rows;
-import io.nccl4j.oracle.RowsWritten;
 import io.nccl4j.oracle.Source;
 import io.nccl4j.oracle.WeightGradients;
 import java.util.Arrays;
-import org.jspecify.annotations.Nullable;
 
 /**
  * The rows that a layer must give for what all ranks send, with the roundings that NCCL EP documents. Which of its
@@ -34,21 +33,12 @@ import org.jspecify.annotations.Nullable;
  * @param alignment of the experts' zones there
  * @param fourBits whether rows come home in four bits, by {@link #outputScale}; low latency only
  */
-public record LayerOracle(LayerKind kind, GlobalInputs inputs, NumberFormat format, int hidden, RowFunction experts,
+record LayerOracle(LayerKind kind, GlobalInputs inputs, NumberFormat format, int hidden, RowFunction experts,
         ReceiveBudget budget, ExpertMajorMode mode, int alignment, boolean fourBits) {
     /** The largest product of a value in four bits and a block's scale. */
     private static final float LARGEST = 2688;
 
-    /**
-     * All that a rank's dispatch gives; null and 0 for what the kind does not have.
-     *
-     * @param counters of experts, or of source ranks
-     */
-    public record Received(Rows tokens, @Nullable Rows scales, long @Nullable [] indices, float @Nullable [] weights,
-            long[] counters, long @Nullable [] offsets, long total) {
-    }
-
-    static LayerOracle of(EpHandle handle, RowRecipe recipe, GlobalInputs inputs, RowFunction experts,
+    static LayerOracle of(EpHandle handle, BufferConfig rows, GlobalInputs inputs, RowFunction experts,
             ExpertMajorMode mode) {
         EpGroupConfig config = handle.group().config();
         LayerKind kind = LayerKind.of(config.algorithm(), handle.layout());
@@ -56,46 +46,13 @@ public record LayerOracle(LayerKind kind, GlobalInputs inputs, NumberFormat form
         ReceiveBudget budget = config.overflow() == OverflowPolicy.DROP
                 ? ReceiveBudget.dropping(most)
                 : ReceiveBudget.trapping(most);
-        return new LayerOracle(kind, inputs, recipe.format(), recipe.rows().hidden(), experts,
-                config.isEager() ? ReceiveBudget.eager() : budget, mode, handle.alignment(), recipe.hasOutputScales());
-    }
-
-    /**
-     * Compares what a rank has received.
-     *
-     * @param global whether received indices are experts' global numbers
-     * @param written which rows a dispatch of high throughput writes
-     * @param untouched what outputs were filled with before; null for no check of rows that are not in use
-     */
-    public void verify(int rank, Received actual, boolean global, RowsWritten written, @Nullable Byte untouched) {
-        switch (kind) {
-            case LL_EXPERT_MAJOR -> LowLatencyExpertMajor.dispatch(inputs, rank).verify(actual.tokens, actual.scales,
-                    ints(actual.counters), untouched);
-            case LL_RANK_MAJOR -> LowLatencyRankMajor.dispatch(inputs, rank).verify(actual.tokens, actual.scales,
-                    ints(actual.indices), actual.weights, ints(actual.counters), global, untouched);
-            case HT_FLAT -> {
-                HighThroughputFlat.Received expected = HighThroughputFlat.dispatch(inputs, flatSlots(), rank);
-                expected.verifyCounters(ints(actual.counters), actual.total);
-                expected.verify(
-                        new HighThroughputFlat.Outputs(actual.tokens, actual.scales, actual.indices, actual.weights),
-                        global, written, untouched);
-            }
-            case HT_EXPERT_MAJOR -> {
-                HighThroughputExpertMajor.Received expected = HighThroughputExpertMajor.dispatch(inputs, zoneSlots(),
-                        rank);
-                expected.verifyCounters(actual.counters, actual.offsets, actual.total);
-                expected.verify(new HighThroughputExpertMajor.Outputs(actual.tokens, actual.scales, actual.weights),
-                        written, untouched);
-            }
-        }
-    }
-
-    private static int[] ints(long[] values) {
-        return Arrays.stream(values).mapToInt(Math::toIntExact).toArray();
+        return new LayerOracle(kind, inputs, NumberFormat.valueOf(rows.type().name()), rows.hidden(), experts,
+                config.isEager() ? ReceiveBudget.eager() : budget, mode, handle.alignment(),
+                rows.combineRecipe() == CombineRecipe.NVFP4);
     }
 
     /** The combined rows of a rank's tokens. */
-    public byte[][] combined(int rank) {
+    byte[][] combined(int rank) {
         RankOutputs summed = (at, source) -> output(source, inTopKOrder(source, at));
         return switch (kind) {
             case LL_EXPERT_MAJOR -> {
@@ -115,19 +72,19 @@ public record LayerOracle(LayerKind kind, GlobalInputs inputs, NumberFormat form
     }
 
     /** The combined gradients of weights of a rank's tokens, backward. */
-    public float[][] combinedWeights(int rank, WeightGradients gradients) {
+    float[][] combinedWeights(int rank, WeightGradients gradients) {
         return kind == LayerKind.HT_FLAT
                 ? HighThroughputFlat.combineWeights(flatSlots(), rank, gradients)
                 : HighThroughputExpertMajor.combineWeights(zoneSlots(), rank, gradients);
     }
 
     /** Where rows lie in HT_FLAT. */
-    public FlatSlots flatSlots() {
+    FlatSlots flatSlots() {
         return new FlatSlots(inputs.routing(), budget);
     }
 
     /** Where rows lie in HT_EXPERT_MAJOR. */
-    public ExpertMajorSlots zoneSlots() {
+    ExpertMajorSlots zoneSlots() {
         return new ExpertMajorSlots(inputs.routing(), budget, mode, alignment);
     }
 
@@ -167,7 +124,7 @@ public record LayerOracle(LayerKind kind, GlobalInputs inputs, NumberFormat form
     }
 
     /** The scale that experts give to a bfloat16 row that comes home in four bits. */
-    public static float outputScale(byte[] row) {
+    static float outputScale(byte[] row) {
         float largest = 0;
         for (float value : NumberFormat.BFLOAT16.decodeRow(row)) {
             largest = Math.max(largest, Math.abs(value));

@@ -4,12 +4,13 @@ import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.ep.BufferConfig;
+import io.nccl4j.ep.DispatchRecipe;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpTensor;
-import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.ep.ZeroCopy;
+import io.nccl4j.oracle.BlockScaledFp8;
 import io.nccl4j.oracle.CombinedRows;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.EpShape;
@@ -24,7 +25,6 @@ import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -41,7 +41,7 @@ public final class MoeLayer implements AutoCloseable {
     private final @Nullable EpBuffers buffers;
     private final boolean owner;
     private final LayerCalls calls;
-    private final RowRecipe recipe;
+    private final BufferConfig rows;
     private final RowFunction experts;
     private final LayerKind kind;
     private final EpShape shape;
@@ -65,27 +65,22 @@ public final class MoeLayer implements AutoCloseable {
 
     private MoeLayer(EpBuffers buffers, boolean owner, ExpertFunction experts) {
         this(buffers.handle(), buffers, owner, LayerCalls.of(buffers), buffers.config(),
-                recipe -> recipe.experts(experts));
+                experts.onRows(buffers.config()));
     }
 
-    /** A layer on tensors of the caller, for its explicit calls. */
-    public MoeLayer(EpHandle handle, LayerCalls calls, BufferConfig rows, ExpertFunction experts) {
-        this(handle, null, false, calls, rows, recipe -> recipe.experts(experts));
-    }
-
-    /** The same with experts that see rows as they are. */
+    /** A layer on tensors of the caller, for its explicit calls; its experts see rows as they are. */
     public MoeLayer(EpHandle handle, LayerCalls calls, BufferConfig rows, RowFunction experts) {
-        this(handle, null, false, calls, rows, recipe -> experts);
+        this(handle, null, false, calls, rows, experts);
     }
 
     private MoeLayer(EpHandle handle, @Nullable EpBuffers buffers, boolean owner, LayerCalls calls, BufferConfig rows,
-            Function<RowRecipe, RowFunction> experts) {
+            RowFunction experts) {
         this.handle = handle;
         this.buffers = buffers;
         this.owner = owner;
         this.calls = calls;
-        recipe = RowRecipe.of(rows, calls);
-        this.experts = experts.apply(recipe);
+        this.rows = rows;
+        this.experts = experts;
         EpGroup group = handle.group();
         kind = LayerKind.of(group.config().algorithm(), handle.layout());
         int teams = group.lsaTeams();
@@ -97,7 +92,7 @@ public final class MoeLayer implements AutoCloseable {
         boolean done = false;
         try {
             calls.tensors().forEach(this::mirror);
-            received = ReceivedRows.of(kind, shape, rank, calls, this::mirror);
+            received = new ReceivedRows(kind, shape, rank, calls, this::mirror);
             outputs = Objects.requireNonNull(mirror(calls.combineInputs().tokens()));
             outputScales = mirror(calls.combineInputs().scales());
             done = true;
@@ -152,7 +147,7 @@ public final class MoeLayer implements AutoCloseable {
 
     /** Enqueues the copy of a batch into the tensors; rows behind it route nothing. The stream must be idle. */
     public void load(EpCase batch, CudaStream stream) {
-        load(recipe.sent(inputs(batch)), stream);
+        load(rows.dispatchRecipe() == DispatchRecipe.QUANT_FWD ? received(batch) : inputs(batch), stream);
         // No result may be one of a former step.
         calls.combineOutputs().tokens().memory().fillAsync(UNTOUCHED, stream);
     }
@@ -182,9 +177,11 @@ public final class MoeLayer implements AutoCloseable {
     /**
      * Backward: puts the experts' rows of a batch where they will be expected, with gradients of their weights. {@link
      * #experts} copies them to the device; they are compared after combine.
+     *
+     * @param inputs as they are received
      */
-    public void gradients(LayerOracle oracle, WeightGradients values) {
-        gradients = new Gradients(oracle, rank, values);
+    public void gradients(GlobalInputs inputs, WeightGradients values) {
+        gradients = new Gradients(oracle(inputs, experts), rank, values);
         gradients.put(outputs, mirror(calls.combineInputs().weights()));
     }
 
@@ -211,10 +208,20 @@ public final class MoeLayer implements AutoCloseable {
 
     /** A batch from the host to the host, compared with the oracle. */
     public void runAndVerify(EpCase batch, CudaStream stream) {
+        runAndVerify(batch, stream, () -> enqueue(count(batch), stream));
+    }
+
+    /** The same with a step of the caller's. */
+    public void runAndVerify(EpCase batch, CudaStream stream, Runnable step) {
+        runAndVerify(batch, count(batch), stream, step);
+    }
+
+    /** The same of T tokens: those behind the batch must be zeros after combine. */
+    public void runAndVerify(EpCase batch, int count, CudaStream stream, Runnable step) {
         load(batch, stream);
-        enqueue(count(batch), stream);
+        step.run();
         stream.await(MoeRank.LIMIT);
-        verify(batch);
+        verify(batch, count);
     }
 
     /** Enqueues the layer's experts. */
@@ -224,7 +231,7 @@ public final class MoeLayer implements AutoCloseable {
 
     /** Enqueues other experts on the rows that were received. */
     public void experts(ExpertFunction function, CudaStream stream) {
-        experts(recipe.experts(function), stream);
+        experts(function.onRows(rows), stream);
     }
 
     private void experts(RowFunction function, CudaStream stream) {
@@ -261,7 +268,7 @@ public final class MoeLayer implements AutoCloseable {
 
     /** Compares what the last step has given, in all rows in use; the stream must be idle. */
     public void verify(EpCase batch) {
-        verify(batch, RowsWritten.WINDOW, null);
+        verify(received(batch), written(), null);
     }
 
     /** The same; of T tokens those behind the batch must be zeros after combine. */
@@ -270,22 +277,25 @@ public final class MoeLayer implements AutoCloseable {
         combined().verifyFilled(count(batch), count, (byte) 0, "combined, tokens that route nothing");
     }
 
-    /**
-     * The same, with the rows that are not in use.
-     *
-     * @param written which rows a dispatch of high throughput writes
-     * @param untouched what outputs were filled with before; null for no check
-     */
-    public void verify(EpCase batch, RowsWritten written, @Nullable Byte untouched) {
-        verify(oracle(batch), written, untouched);
+    /** The same with the rows that are not in use, where outputs were {@link #spoil spoilt} before. */
+    public void verifyAll(EpCase batch) {
+        verify(received(batch), written(), UNTOUCHED);
     }
 
-    /** Compares what the last step has given with an oracle of the caller's. */
-    public void verify(LayerOracle oracle, RowsWritten written, @Nullable Byte untouched) {
-        LayoutInfo info = calls.counters();
-        HostMirror counters = kind == LayerKind.HT_FLAT ? mirror(info.expertCounters()) : null;
-        oracle.verify(rank, received.fetch(counters, mirror(info.receivedTotal())), received.global(), written,
-                untouched);
+    private RowsWritten written() {
+        boolean inWindow = buffers != null || calls.outputs().tokens().isInWindow();
+        return inWindow ? RowsWritten.WINDOW : RowsWritten.COUNT;
+    }
+
+    /**
+     * The same for inputs as they are received.
+     *
+     * @param written which rows a dispatch of high throughput writes
+     * @param untouched what outputs were filled with before; null for no check of rows that are not in use
+     */
+    public void verify(GlobalInputs inputs, RowsWritten written, @Nullable Byte untouched) {
+        LayerOracle oracle = oracle(inputs, experts);
+        received.verify(oracle, written, untouched);
         byte[][] expected = oracle.combined(rank);
         Rows combined = combined();
         CombinedRows.verify(expected, combined);
@@ -300,18 +310,21 @@ public final class MoeLayer implements AutoCloseable {
         }
     }
 
-    /** The expected results of inputs that are received so and pass through some experts. */
-    public LayerOracle oracle(GlobalInputs inputs, ExpertFunction function) {
-        return oracle(inputs, recipe.experts(function));
+    /** The rows that must come home to this rank for inputs that are received so and pass through some experts. */
+    public byte[][] combined(GlobalInputs inputs, ExpertFunction function) {
+        return oracle(inputs, function.onRows(rows)).combined(rank);
     }
 
-    /** The expected results of a batch. */
-    public LayerOracle oracle(EpCase batch) {
-        return oracle(recipe.received(inputs(batch)), experts);
+    /** Rows that a caller quantises are e4m3 with a float scale per block, as those that dispatch quantises. */
+    private GlobalInputs received(EpCase batch) {
+        boolean rounded = calls.dispatchConfig() != null && calls.dispatchConfig().hasRoundScales();
+        return rows.dispatchRecipe() == DispatchRecipe.NONE
+                ? inputs(batch)
+                : BlockScaledFp8.quantise(inputs(batch), rounded);
     }
 
     private LayerOracle oracle(GlobalInputs inputs, RowFunction function) {
-        return LayerOracle.of(handle, recipe, inputs.inTeams(shape.teams()), function, mode);
+        return LayerOracle.of(handle, rows, inputs.inTeams(shape.teams()), function, mode);
     }
 
     /** Refused, with nothing closed, while a graph holds the buffers. */

@@ -14,7 +14,6 @@ import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.EpShape;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
-import io.nccl4j.oracle.RowsWritten;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.Deque;
@@ -66,14 +65,14 @@ public final class MoeRank implements AutoCloseable {
                 more.apply(kind.config(model)), BufferConfig.of(model.hidden(), LayerKind.type(model.format())));
     }
 
-    /** The work of a rank. */
+    /** The work of a rank on a layer. */
     @FunctionalInterface
     public interface Body {
         /** Runs it on the rank's thread. */
-        void run(MoeRank rank) throws Exception;
+        void run(MoeRank rank, MoeLayer layer) throws Exception;
     }
 
-    /** Runs a body on each rank of a cluster, with a group for cases of a shape. */
+    /** Runs a body on each rank of a cluster, with a group for cases of a shape and a layer of it. */
     public static void run(EmulatedCluster cluster, LayerKind kind, EpCase model, Body body) {
         run(cluster, kind, model, config -> config, body);
     }
@@ -83,7 +82,7 @@ public final class MoeRank implements AutoCloseable {
             Body body) {
         cluster.run(rank -> {
             try (MoeRank moe = of(rank, kind, model, more)) {
-                body.run(moe);
+                body.run(moe, moe.layer());
             }
         });
     }
@@ -174,7 +173,7 @@ public final class MoeRank implements AutoCloseable {
         bootstrap.barrier();
         step.accept(layer.count(batch));
         await();
-        layer.verify(batch, RowsWritten.WINDOW, MoeLayer.UNTOUCHED);
+        layer.verifyAll(batch);
         bootstrap.barrier();
     }
 

@@ -4,6 +4,13 @@ import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.ExpertIds;
 import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.oracle.EpShape;
+import io.nccl4j.oracle.GlobalInputs;
+import io.nccl4j.oracle.HighThroughputExpertMajor;
+import io.nccl4j.oracle.HighThroughputFlat;
+import io.nccl4j.oracle.LowLatencyExpertMajor;
+import io.nccl4j.oracle.LowLatencyRankMajor;
+import io.nccl4j.oracle.Rows;
+import io.nccl4j.oracle.RowsWritten;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -14,32 +21,42 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The rows in use of what a rank has received, as they are on the host. They lie in zones: one for each expert, or for
- * each source rank, or a single one.
- *
- * @param counts rows of each zone
- * @param offsets where zones begin, if they are not of one size
+ * What a rank has received, as it is on the host. Rows lie in zones: one for each expert, or for each source rank, or a
+ * single one.
  */
-record ReceivedRows(LayerKind kind, EpShape shape, int rank, boolean global, HostMirror tokens,
-        @Nullable HostMirror scales, @Nullable HostMirror weights, @Nullable HostMirror indices, HostMirror counts,
-        @Nullable HostMirror offsets) {
+final class ReceivedRows {
+    private final LayerKind kind;
+    private final EpShape shape;
+    private final int rank;
+    private final boolean global;
+    private final HostMirror tokens;
+    private final @Nullable HostMirror scales;
+    private final @Nullable HostMirror weights;
+    private final @Nullable HostMirror indices;
+    /** Rows of each expert, or of each source rank. */
+    private final HostMirror counters;
+    /** Where zones begin, if they are not of one size. */
+    private final @Nullable HostMirror offsets;
+    private final @Nullable HostMirror total;
 
-    static ReceivedRows of(LayerKind kind, EpShape shape, int rank, LayerCalls calls,
+    ReceivedRows(LayerKind kind, EpShape shape, int rank, LayerCalls calls,
             Function<@Nullable EpTensor, @Nullable HostMirror> mirrors) {
+        this.kind = kind;
+        this.shape = shape;
+        this.rank = rank;
         LayoutInfo info = calls.counters();
-        boolean global = calls.dispatchInfo() != null && calls.dispatchInfo().expertIds() == ExpertIds.GLOBAL;
-        EpTensor counts = switch (kind) {
-            case LL_RANK_MAJOR -> info.sourceRankCounters();
-            case HT_FLAT -> info.receivedTotal();
-            case LL_EXPERT_MAJOR, HT_EXPERT_MAJOR -> info.expertCounters();
-        };
-        return new ReceivedRows(kind, shape, rank, global, mirrors.apply(calls.outputs().tokens()),
-                mirrors.apply(calls.outputs().scales()), mirrors.apply(calls.outputs().weights()),
-                mirrors.apply(calls.outputs().indices()), mirrors.apply(counts), mirrors.apply(info.expertOffsets()));
+        global = calls.dispatchInfo() != null && calls.dispatchInfo().expertIds() == ExpertIds.GLOBAL;
+        tokens = mirrors.apply(calls.outputs().tokens());
+        scales = mirrors.apply(calls.outputs().scales());
+        weights = mirrors.apply(calls.outputs().weights());
+        indices = mirrors.apply(calls.outputs().indices());
+        counters = mirrors.apply(kind == LayerKind.LL_RANK_MAJOR ? info.sourceRankCounters() : info.expertCounters());
+        offsets = mirrors.apply(info.expertOffsets());
+        total = mirrors.apply(info.receivedTotal());
     }
 
     Stream<HostMirror> mirrors() {
-        return Stream.of(tokens, scales, weights, indices, counts, offsets).filter(Objects::nonNull);
+        return Stream.of(tokens, scales, weights, indices, counters, offsets, total).filter(Objects::nonNull);
     }
 
     /** The work on a row of a zone. */
@@ -49,7 +66,8 @@ record ReceivedRows(LayerKind kind, EpShape shape, int rank, boolean global, Hos
     }
 
     void forEach(Visitor visitor) {
-        int zones = kind == LayerKind.HT_FLAT ? 1 : counts.integers().length;
+        HostMirror counts = kind == LayerKind.HT_FLAT ? Objects.requireNonNull(total) : counters;
+        int zones = counts.integers().length;
         for (int zone = 0; zone < zones; zone++) {
             long first = offsets == null
                     ? zone * (tokens.rowCount() / zones)
@@ -103,14 +121,44 @@ record ReceivedRows(LayerKind kind, EpShape shape, int rank, boolean global, Hos
         return all;
     }
 
-    /** All of it, with all rows of the tensors; no work may write them. */
-    LayerOracle.Received fetch(@Nullable HostMirror experts, @Nullable HostMirror total) {
+    /**
+     * Compares all of it; no work may write it.
+     *
+     * @param written which rows a dispatch of high throughput writes
+     * @param untouched what outputs were filled with before; null for no check of rows that are not in use
+     */
+    void verify(LayerOracle oracle, RowsWritten written, @Nullable Byte untouched) {
         mirrors().forEach(HostMirror::fetch);
-        HostMirror counters = experts == null ? counts : experts.fetch();
-        return new LayerOracle.Received(tokens.rows(), scales == null ? null : scales.rows(),
-                indices == null ? null : indices.integers(), weights == null ? null : weights.floats(),
-                counters.integers(), offsets == null ? null : offsets.integers(),
-                total == null ? 0 : total.fetch().integer(0));
+        GlobalInputs inputs = oracle.inputs();
+        Rows rows = tokens.rows();
+        Rows withScales = scales == null ? null : scales.rows();
+        float[] withWeights = weights == null ? null : weights.floats();
+        long[] withIndices = indices == null ? null : indices.integers();
+        long[] counts = counters.integers();
+        long sum = total == null ? 0 : total.integer(0);
+        switch (kind) {
+            case LL_EXPERT_MAJOR ->
+                LowLatencyExpertMajor.dispatch(inputs, rank).verify(rows, withScales, ints(counts), untouched);
+            case LL_RANK_MAJOR -> LowLatencyRankMajor.dispatch(inputs, rank).verify(rows, withScales, ints(withIndices),
+                    withWeights, ints(counts), global, untouched);
+            case HT_FLAT -> {
+                HighThroughputFlat.Received expected = HighThroughputFlat.dispatch(inputs, oracle.flatSlots(), rank);
+                expected.verifyCounters(ints(counts), sum);
+                expected.verify(new HighThroughputFlat.Outputs(rows, withScales, withIndices, withWeights), global,
+                        written, untouched);
+            }
+            case HT_EXPERT_MAJOR -> {
+                HighThroughputExpertMajor.Received expected = HighThroughputExpertMajor.dispatch(inputs,
+                        oracle.zoneSlots(), rank);
+                expected.verifyCounters(counts, offsets == null ? null : offsets.integers(), sum);
+                expected.verify(new HighThroughputExpertMajor.Outputs(rows, withScales, withWeights), written,
+                        untouched);
+            }
+        }
+    }
+
+    private static int[] ints(long[] values) {
+        return Arrays.stream(values).mapToInt(Math::toIntExact).toArray();
     }
 
     private int columns() {

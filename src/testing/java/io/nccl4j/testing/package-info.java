@@ -6,8 +6,7 @@
  * {@snippet :
  * LayerKind kind = LayerKind.LL_EXPERT_MAJOR;
  * EpCase model = EpCase.draw(kind.space(8), 1); // shape, routing, tokens and weights by a seed
- * MoeRank.run(EmulatedCluster.of(8), kind, model, rank -> {
- *     MoeLayer layer = rank.layer();
+ * MoeRank.run(EmulatedCluster.of(8), kind, model, (rank, layer) -> {
  *     rank.checkStep(layer, model.redraw(RoutingKind.SKEWED, 2)); // load, dispatch, experts, combine, verify
  *     rank.checkStep(layer, model, tokens -> myServer.step(layer.buffers(), tokens, rank.stream()));
  * });
@@ -24,7 +23,6 @@
  * io.nccl4j.cuda.CudaStream)}
  * <li><b>Experts</b>: {@link io.nccl4j.testing.ExpertFunction} on values, {@link io.nccl4j.testing.RowFunction} on
  * bytes; {@code experts} of the layer runs them in stream order, also in a capture
- * <li><b>What is right</b>: {@link io.nccl4j.testing.LayerOracle}
  * </ul>
  */
 @NullMarked

@@ -33,6 +33,7 @@ import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** What {@code dispatchAsync} and {@code combineAsync} promise, by the emulator's call log and counters. */
+@EmulatedRanks(1)
 class AsyncCallsTest {
     private static final String[] CALLS = {"ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine"};
 
@@ -44,10 +45,7 @@ class AsyncCallsTest {
     }
 
     private EpCase draw(LayerKind kind) {
-        EpCase model = EpCase.draw(kind.space(1).withFormat(NumberFormat.BFLOAT16).withHidden(512),
-                seeds.first(1).findFirst().orElseThrow());
-        System.out.println(kind + ", series " + seeds + ", " + model);
-        return model;
+        return seeds.draw(kind.space(1).withFormat(NumberFormat.BFLOAT16).withHidden(512));
     }
 
     private static void step(MoeLayer layer, int tokens, MoeRank self) {
@@ -57,12 +55,11 @@ class AsyncCallsTest {
 
     @ParameterizedTest
     @MethodSource("combinations")
-    @EmulatedRanks(1)
     void theyMakeTheirNativeCallsAndNoOther(LayerKind kind, Quantisation quantisation, EmulatedCluster cluster) {
         Emulator.options().computeCapability(100);
         EpCase model = draw(kind);
         int most = model.shape().maxTokens();
-        MoeRank.run(cluster, kind, model, self -> {
+        MoeRank.run(cluster, kind, model, (self, unused) -> {
             MoeLayer layer = self.layer(quantisation.buffers(model));
             layer.handle().warmUp(layer.buffers(), most, self.stream());
             EmulatorUsage usage = Emulator.usage();
@@ -130,14 +127,11 @@ class AsyncCallsTest {
 
     /** Without windows, high throughput reads counts on the host: that it is seen here says that it would be above. */
     @Test
-    @EmulatedRanks(1)
     void aDispatchThatReadsCountsIsSeen(EmulatedCluster cluster) {
         LayerKind kind = LayerKind.HT_FLAT;
         EpCase model = draw(kind);
-        cluster.run(rank -> {
-            try (MoeRank self = MoeRank.of(rank, kind, model);
-                    MoeLayer layer = self.layer();
-                    DeviceMemory staged = DeviceMemory.allocate(rank.device(), layer.buffers().received().byteSize())) {
+        MoeRank.run(cluster, kind, model, (self, layer) -> {
+            try (DeviceMemory staged = DeviceMemory.allocate(self.device(), layer.buffers().received().byteSize())) {
                 EpBuffers buffers = layer.buffers();
                 layer.handle().warmUp(buffers, model.shape().maxTokens(), self.stream());
                 EpTensor rows = EpTensor.of(staged, LayerKind.type(model.format()), buffers.received().rows(),

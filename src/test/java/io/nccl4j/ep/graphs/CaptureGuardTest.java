@@ -32,6 +32,7 @@ import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
@@ -49,27 +50,22 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** Captures that must fail do so with the right words, and leave everything usable; what a graph needs stays. */
+@EmulatedRanks(CaptureGuardTest.RANKS)
 class CaptureGuardTest {
-    private static final int RANKS = 2;
+    static final int RANKS = 2;
 
     private final CaseSeeds seeds = CaseSeeds.fresh();
 
     private EpCase draw(LayerKind kind) {
-        EpCase model = EpCase.draw(kind.space(RANKS).withRoutings(RoutingKind.UNIFORM),
-                seeds.first(1).findFirst().orElseThrow());
-        System.out.println(kind + ", series " + seeds + ", " + model);
-        return model;
+        return seeds.draw(kind.space(RANKS).withRoutings(RoutingKind.UNIFORM));
     }
 
     /** Eagerly and as a new graph: nothing that went wrong before has left a trace. */
     static void checkUsable(MoeRank self, MoeLayer layer, EpCase batch) {
         int most = batch.shape().maxTokens();
         assertThat(self.stream().isCapturing()).isFalse();
-        layer.load(batch, self.stream());
         layer.spoil(self.stream());
-        layer.enqueue(most, self.stream());
-        self.await();
-        layer.verify(batch, most);
+        layer.runAndVerify(batch, most, self.stream(), () -> layer.enqueue(most, self.stream()));
         layer.spoil(self.stream());
         try (CudaGraph graph = self.stream().capture(() -> layer.enqueue(most, self.stream()));
                 CudaGraphExec exec = graph.instantiate()) {
@@ -79,13 +75,10 @@ class CaptureGuardTest {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void aCaptureThatBreaksNativelyLeavesAllUsable(LayerKind kind, EmulatedCluster cluster) {
         EpCase model = draw(kind);
-        MoeRank.run(cluster, kind, model, self -> {
-            MoeLayer layer = self.layer();
+        MoeRank.run(cluster, kind, model, (self, layer) -> {
             // Code that does not know of nccl4j synchronises: CUDA invalidates the capture.
             assertThatThrownBy(() -> self.stream().capture(() -> {
                 layer.enqueue(1, self.stream());
@@ -103,9 +96,7 @@ class CaptureGuardTest {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void aGraphKeepsWhatItUses(LayerKind kind, EmulatedCluster cluster) {
         EpCase model = draw(kind);
         cluster.run(rank -> {
@@ -121,18 +112,14 @@ class CaptureGuardTest {
                             .hasMessageContaining("cannot be closed while it is in use by");
                 }
                 assertThatThrownBy(layer.buffers()::close).hasMessageContaining("CudaGraphExec#");
-                layer.load(model, self.stream());
                 layer.spoil(self.stream());
-                exec.launch(self.stream());
-                self.await();
-                layer.verify(model, most);
+                layer.runAndVerify(model, most, self.stream(), () -> exec.launch(self.stream()));
                 exec.close();
             }
         });
     }
 
     @Test
-    @EmulatedRanks(RANKS)
     void aGraphKeepsWindowsEventsAndForkedStreamsToo(EmulatedCluster cluster) {
         LayerKind kind = LayerKind.HT_FLAT;
         EpCase model = draw(kind);
@@ -177,7 +164,6 @@ class CaptureGuardTest {
 
     @ParameterizedTest
     @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
-    @EmulatedRanks(RANKS)
     void anUpdateBetweenReplaysDoesNotChangeTheGraph(LayerKind kind, EmulatedCluster cluster) {
         EpCase model = draw(kind);
         EpCase other = model.redraw(RoutingKind.UNIFORM, seeds.seed());
@@ -197,17 +183,13 @@ class CaptureGuardTest {
                 self.await();
                 layer.verify(model, most);
                 // What changes it is a write into what was captured.
-                layer.load(other, self.stream());
                 layer.spoil(self.stream());
-                exec.launch(self.stream());
-                self.await();
-                layer.verify(other, most);
+                layer.runAndVerify(other, most, self.stream(), () -> exec.launch(self.stream()));
             }
         });
     }
 
     @Test
-    @EmulatedRanks(RANKS)
     void growthOfTheRdmaBufferEndsTheGraph(EmulatedCluster cluster) {
         LayerKind kind = LayerKind.LL_RANK_MAJOR;
         EpCase model = seeds.first(1000)
@@ -215,16 +197,13 @@ class CaptureGuardTest {
                         seed -> EpCase.draw(kind.space(RANKS).withFormat(NumberFormat.BFLOAT16).withHidden(512), seed))
                 .filter(some -> bufferBytes(some, Layout.EXPERT_MAJOR) > bufferBytes(some, Layout.RANK_MAJOR))
                 .findFirst().orElseThrow();
-        System.out.println(kind + ", series " + seeds + ", " + model);
-        cluster.run(rank -> {
-            try (MoeRank self = MoeRank.of(rank, kind, model, EpGroupConfig::growingRdmaBuffer);
-                    MoeLayer layer = self.layer();
-                    CudaGraph graph = self.stream().capture(() -> layer.enqueue(1, self.stream()));
+        MoeRank.run(cluster, kind, model, EpGroupConfig::growingRdmaBuffer, (self, layer) -> {
+            try (CudaGraph graph = self.stream().capture(() -> layer.enqueue(1, self.stream()));
                     CudaGraphExec exec = graph.instantiate()) {
                 layer.load(model.redraw(RoutingKind.NOTHING, 1), self.stream());
                 exec.launch(self.stream());
                 self.stream().await(MoeRank.LIMIT);
-                rank.bootstrap().barrier();
+                self.bootstrap().barrier();
                 try (EpHandle larger = self.group().createHandle(Layout.EXPERT_MAJOR, model.shape().topK(),
                         HandleConfig.defaults())) {
                     assertThat(larger.layout()).isEqualTo(Layout.EXPERT_MAJOR);
@@ -232,7 +211,7 @@ class CaptureGuardTest {
                             .hasMessageContaining("can no longer be launched").hasMessageContaining("RDMA buffer")
                             .hasMessageContaining("capture again");
                 }
-                rank.bootstrap().barrier();
+                self.bootstrap().barrier();
                 checkUsable(self, layer, model);
             }
         });
@@ -242,8 +221,7 @@ class CaptureGuardTest {
         return EpSizing.of(LayerKind.LL_RANK_MAJOR.config(model).layout(layout), RANKS).rdmaBufferBytes();
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(value = RANKS, limitSeconds = 120)
     void otherThreadsMayAllocateDuringACapture(LayerKind kind, EmulatedCluster cluster) {
         EpCase model = draw(kind);
@@ -299,18 +277,15 @@ class CaptureGuardTest {
     @EmulatedRanks(1)
     void theModeOfACaptureIsByArgument(CaptureMode mode, EmulatedCluster cluster) {
         LayerKind kind = LayerKind.HT_FLAT;
-        EpCase model = EpCase.draw(kind.space(1), seeds.first(1).findFirst().orElseThrow());
+        EpCase model = seeds.draw(kind.space(1));
         int most = model.shape().maxTokens();
         cluster.run(rank -> {
             try (MoeRank self = MoeRank.of(rank, kind, model); MoeLayer layer = self.layer()) {
                 layer.handle().warmUp(layer.buffers(), most, self.stream());
                 try (CudaGraph graph = self.stream().capture(mode, () -> layer.enqueue(most, self.stream()));
                         CudaGraphExec exec = graph.instantiate()) {
-                    layer.load(model, self.stream());
                     layer.spoil(self.stream());
-                    exec.launch(self.stream());
-                    self.await();
-                    layer.verify(model, most);
+                    layer.runAndVerify(model, most, self.stream(), () -> exec.launch(self.stream()));
                 }
                 // Another thread allocates meanwhile, which only the global mode forbids.
                 AtomicReference<Object> other = new AtomicReference<>();

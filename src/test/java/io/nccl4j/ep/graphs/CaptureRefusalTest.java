@@ -28,20 +28,20 @@ import io.nccl4j.nccl.Window;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import java.util.ArrayList;
 import java.util.List;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /**
  * Everything that cannot be part of a graph is refused during a capture: by name, with the alternative, before anything
  * native.
  */
+@EmulatedRanks(CaptureRefusalTest.RANKS)
 class CaptureRefusalTest {
-    private static final int RANKS = 2;
+    static final int RANKS = 2;
 
     private final CaseSeeds seeds = CaseSeeds.fresh();
 
@@ -205,10 +205,7 @@ class CaptureRefusalTest {
     }
 
     private EpCase draw(LayerKind kind) {
-        EpCase model = EpCase.draw(kind.space(RANKS).withRoutings(RoutingKind.UNIFORM).withHidden(512),
-                seeds.first(1).findFirst().orElseThrow());
-        System.out.println(kind + ", series " + seeds + ", " + model);
-        return model;
+        return seeds.draw(kind.space(RANKS).withRoutings(RoutingKind.UNIFORM).withHidden(512));
     }
 
     private interface Body {
@@ -217,19 +214,15 @@ class CaptureRefusalTest {
 
     private void run(LayerKind kind, EmulatedCluster cluster, Body body) {
         EpCase model = draw(kind);
-        cluster.run(rank -> {
-            try (MoeRank self = MoeRank.of(rank, kind, model, config -> kind.isLowLatency() ? config.mask() : config);
-                    MoeLayer layer = self.layer();
-                    Things things = new Things(self, layer)) {
+        MoeRank.run(cluster, kind, model, config -> kind.isLowLatency() ? config.mask() : config, (self, layer) -> {
+            try (Things things = new Things(self, layer)) {
                 body.run(things);
                 CaptureGuardTest.checkUsable(self, layer, model);
             }
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void everyCallIsRefusedBeforeItIsMade(LayerKind kind, EmulatedCluster cluster) {
         run(kind, cluster, things -> {
             MoeRank self = things.self;
@@ -252,18 +245,14 @@ class CaptureRefusalTest {
                 bootstrap.barrier();
                 things.layer.enqueue(model.shape().maxTokens(), self.stream());
             }); CudaGraphExec exec = graph.instantiate()) {
-                things.layer.load(model, self.stream());
                 things.layer.spoil(self.stream());
-                exec.launch(self.stream());
-                self.await();
-                things.layer.verify(model, model.shape().maxTokens());
+                things.layer.runAndVerify(model, model.shape().maxTokens(), self.stream(),
+                        () -> exec.launch(self.stream()));
             }
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(RANKS)
+    @EachLayerKind
     void anUncaughtRefusalEndsTheCaptureAndLeavesAllUsable(LayerKind kind, EmulatedCluster cluster) {
         run(kind, cluster, things -> {
             for (Refusal refusal : things.all()) {

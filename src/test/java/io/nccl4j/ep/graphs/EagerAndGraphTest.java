@@ -4,10 +4,9 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import java.util.List;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** A graph gives what eager calls give, and both what the oracle says, for whatever lies in the buffers at replay. */
 class EagerAndGraphTest {
@@ -15,16 +14,10 @@ class EagerAndGraphTest {
 
     private final CaseSeeds seeds = CaseSeeds.fresh();
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(value = RANKS, limitSeconds = 240)
     void everyReplayEqualsAnEagerRun(LayerKind kind, EmulatedCluster cluster) {
-        prove(EpCase.draw(kind.space(RANKS), seeds.first(1).findFirst().orElseThrow()), kind, cluster);
-    }
-
-    private void prove(EpCase model, LayerKind kind, EmulatedCluster cluster) {
-        System.out.println(kind + ", series " + seeds + ", " + model);
-        List<EpCase> batches = ReplayProof.batches(model, kind, seeds);
+        List<EpCase> batches = seeds.batches(seeds.draw(kind.space(RANKS)), ReplayProof.REPLAYS, kind.routings());
         cluster.run(rank -> ReplayProof.run(rank, kind, Quantisation.PLAIN, batches));
     }
 }

@@ -18,7 +18,6 @@ import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeRank;
-import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 
@@ -26,20 +25,18 @@ import org.junit.jupiter.api.Test;
  * A high-throughput group without a budget reads counts on the host, so that its dispatch stays between captured
  * segments.
  */
+@EmulatedRanks(value = EagerDispatchTest.RANKS, limitSeconds = 120)
 class EagerDispatchTest {
-    private static final int RANKS = 3;
+    static final int RANKS = 3;
     private static final int REPLAYS = 50;
     private static final LayerKind KIND = LayerKind.HT_FLAT;
 
     private final CaseSeeds seeds = CaseSeeds.fresh();
 
     @Test
-    @EmulatedRanks(value = RANKS, limitSeconds = 120)
     void aPiecewiseStepEqualsTheOracle(EmulatedCluster cluster) {
-        EpCase model = EpCase.draw(KIND.space(RANKS), seeds.first(1).findFirst().orElseThrow());
-        System.out.println("series " + seeds + ", " + model);
-        List<EpCase> batches = new ArrayList<>();
-        seeds.first(REPLAYS).forEach(seed -> batches.add(model.redraw(KIND.routings()[batches.size() % 5], seed)));
+        EpCase model = seeds.draw(KIND.space(RANKS));
+        List<EpCase> batches = seeds.batches(model, REPLAYS, KIND.routings());
         cluster.run(rank -> replay(rank, model, batches));
     }
 
@@ -74,12 +71,9 @@ class EagerDispatchTest {
 
     /** The cache holds such a step as well: captured segments and eager ones, by key, agreed among the ranks. */
     @Test
-    @EmulatedRanks(value = RANKS, limitSeconds = 120)
     void aCacheHoldsAPiecewiseStep(EmulatedCluster cluster) {
-        EpCase model = EpCase.draw(KIND.space(RANKS), seeds.first(1).findFirst().orElseThrow());
-        System.out.println("series " + seeds + ", " + model);
-        List<EpCase> batches = new ArrayList<>();
-        seeds.first(REPLAYS).forEach(seed -> batches.add(model.redraw(KIND.routings()[batches.size() % 5], seed)));
+        EpCase model = seeds.draw(KIND.space(RANKS));
+        List<EpCase> batches = seeds.batches(model, REPLAYS, KIND.routings());
         cluster.run(rank -> serve(rank, model, batches));
     }
 

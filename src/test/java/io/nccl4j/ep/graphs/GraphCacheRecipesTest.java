@@ -17,6 +17,7 @@ import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.testing.ExpertFunction;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
@@ -24,8 +25,6 @@ import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** One cache for graphs of several recipes, each on buffers of its own, all on one handle. */
 class GraphCacheRecipesTest {
@@ -69,14 +68,11 @@ class GraphCacheRecipesTest {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(value = RANKS, limitSeconds = 120)
     void aGraphIsFoundByItsRecipe(LayerKind kind, EmulatedCluster cluster) {
-        EpCase model = EpCase.draw(kind.space(RANKS).withFormat(NumberFormat.BFLOAT16).withHidden(512),
-                seeds.first(1).findFirst().orElseThrow());
-        System.out.println(kind + ", series " + seeds + ", " + model);
-        List<EpCase> batches = ReplayProof.batches(model, kind, seeds);
+        EpCase model = seeds.draw(kind.space(RANKS).withFormat(NumberFormat.BFLOAT16).withHidden(512));
+        List<EpCase> batches = seeds.batches(model, ReplayProof.REPLAYS, kind.routings());
         cluster.run(rank -> serve(rank, kind, batches));
     }
 

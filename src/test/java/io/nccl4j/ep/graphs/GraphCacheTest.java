@@ -22,20 +22,19 @@ import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
+@EmulatedRanks(GraphCacheTest.RANKS)
 class GraphCacheTest {
-    private static final int RANKS = 3;
+    static final int RANKS = 3;
     private static final int STEPS = 50;
     private static final Layout LAYOUT = Layout.RANK_MAJOR;
     private static final GraphKey LIKE = GraphKey.of(0, LAYOUT);
@@ -100,14 +99,11 @@ class GraphCacheTest {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(value = RANKS, limitSeconds = 120)
     void inSteadyStateRanksChooseAloneAndDoNotTalk(LayerKind kind, EmulatedCluster cluster) {
-        EpCase model = EpCase.draw(kind.space(RANKS), seeds.first(1).findFirst().orElseThrow());
-        System.out.println(kind + ", series " + seeds + ", " + model);
-        List<EpCase> batches = new ArrayList<>();
-        seeds.first(STEPS).forEach(seed -> batches.add(model.redraw(kind.routings()[batches.size() % 5], seed)));
+        EpCase model = seeds.draw(kind.space(RANKS));
+        List<EpCase> batches = seeds.batches(model, STEPS, kind.routings());
         cluster.run(rank -> serve(rank, kind, batches));
     }
 
@@ -128,11 +124,8 @@ class GraphCacheTest {
                 CachedGraph graph = cache.find(like, tokens);
                 assertThat(graph.key().tokens())
                         .isEqualTo(tokens <= Math.max(1, most / 2) ? Math.max(1, most / 2) : most);
-                layer.load(batch, self.stream());
                 layer.spoil(self.stream());
-                graph.launch(self.stream());
-                self.await();
-                layer.verify(batch, graph.key().tokens());
+                layer.runAndVerify(batch, graph.key().tokens(), self.stream(), () -> graph.launch(self.stream()));
             }
             assertThat(cache.find(like, most + 1)).isNull();
             assertThat(cache.find(GraphKey.of(0, kind == LayerKind.HT_FLAT ? Layout.EXPERT_MAJOR : Layout.FLAT), 0))
@@ -188,7 +181,6 @@ class GraphCacheTest {
     }
 
     @Test
-    @EmulatedRanks(RANKS)
     void ranksThatDisagreeAreNamedAndNothingChanges(EmulatedCluster cluster) {
         cluster.run(rank -> {
             Hungry step = new Hungry(rank);
@@ -216,7 +208,6 @@ class GraphCacheTest {
     }
 
     @Test
-    @EmulatedRanks(RANKS)
     void aRankThatCannotCaptureIsNamedAndNobodyHasTheGraph(EmulatedCluster cluster) {
         cluster.run(rank -> {
             Hungry step = new Hungry(rank);
@@ -245,7 +236,6 @@ class GraphCacheTest {
     }
 
     @Test
-    @EmulatedRanks(RANKS)
     void theLeastRecentlyUsedOfAllRanksIsEvicted(EmulatedCluster cluster) {
         cluster.run(rank -> {
             Hungry step = new Hungry(rank);
@@ -274,7 +264,6 @@ class GraphCacheTest {
     }
 
     @Test
-    @EmulatedRanks(RANKS)
     void bytesAreLimitedToo(EmulatedCluster cluster) {
         long mebibyte = 1024 * 1024;
         cluster.run(rank -> {

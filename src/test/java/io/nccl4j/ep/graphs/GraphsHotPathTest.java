@@ -11,27 +11,25 @@ import io.nccl4j.ep.graph.GraphKey;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /**
  * What a step on a pool, a piecewise graph or a cached graph costs: native calls as promised, no waits, nothing
  * allocated.
  */
+@EmulatedRanks(value = 1, limitSeconds = 120)
 class GraphsHotPathTest {
     private final CaseSeeds seeds = CaseSeeds.fresh();
 
     private EpCase draw(LayerKind kind) {
-        return EpCase.draw(kind.space(1), seeds.first(1).findFirst().orElseThrow());
+        return seeds.draw(kind.space(1));
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(value = 1, limitSeconds = 120)
+    @EachLayerKind
     void aStepOnAPoolMakesThreeCalls(LayerKind kind, EmulatedCluster cluster) {
         stepOnAPool(kind, draw(kind), cluster);
     }
@@ -61,9 +59,7 @@ class GraphsHotPathTest {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
-    @EmulatedRanks(value = 1, limitSeconds = 120)
+    @EachLayerKind
     void aPiecewiseStepMakesOneCallPerCapturedSegmentAndThoseOfTheOthers(LayerKind kind, EmulatedCluster cluster) {
         EpCase model = draw(kind);
         cluster.run(rank -> {
@@ -81,7 +77,6 @@ class GraphsHotPathTest {
     }
 
     @Test
-    @EmulatedRanks(value = 1, limitSeconds = 120)
     void aCachedStepMakesOneCall(EmulatedCluster cluster) {
         LayerKind kind = LayerKind.LL_EXPERT_MAJOR;
         EpCase model = draw(kind);

@@ -16,6 +16,7 @@ import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.testing.ExpertFunction;
+import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
@@ -25,33 +26,24 @@ import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
+@EmulatedRanks(1)
 class HandlePoolTest {
     private static final int RANKS = 2;
     private static final int STEPS = 12;
 
     private final CaseSeeds seeds = CaseSeeds.fresh();
 
-    @ParameterizedTest
-    @EnumSource(LayerKind.class)
+    @EachLayerKind
     @EmulatedRanks(value = RANKS, limitSeconds = 120)
     void stepsTakeTurnsOnTheSlots(LayerKind kind, EmulatedCluster cluster) {
-        List<EpCase> batches = batches(kind, EpCase.draw(kind.space(RANKS), seeds.first(1).findFirst().orElseThrow()));
+        List<EpCase> batches = seeds.batches(seeds.draw(kind.space(RANKS)), STEPS, kind.routings());
         cluster.run(rank -> {
             try (MoeRank self = MoeRank.of(rank, kind, batches.getFirst()); EpHandlePool pool = pool(self, 3)) {
                 runSteps(self, pool, batches);
                 assertThat(lane(pool, 2)).isEqualTo(lane(pool, 0)).isEqualTo(self.group().toString());
             }
         });
-    }
-
-    private List<EpCase> batches(LayerKind kind, EpCase model) {
-        System.out.println(kind + ", series " + seeds + ", " + model);
-        List<EpCase> batches = new ArrayList<>();
-        seeds.first(STEPS).forEach(seed -> batches.add(model.redraw(kind.routings()[batches.size() % 4], seed)));
-        return batches;
     }
 
     private static EpHandlePool pool(MoeRank self, int slots) {
@@ -98,11 +90,10 @@ class HandlePoolTest {
     }
 
     private EpCase small() {
-        return EpCase.draw(LayerKind.LL_EXPERT_MAJOR.space(1), seeds.first(1).findFirst().orElseThrow());
+        return seeds.draw(LayerKind.LL_EXPERT_MAJOR.space(1));
     }
 
     @Test
-    @EmulatedRanks(1)
     void anExhaustedPoolThrows(EmulatedCluster cluster) {
         EpCase model = small();
         cluster.run(rank -> {
@@ -131,7 +122,6 @@ class HandlePoolTest {
     }
 
     @Test
-    @EmulatedRanks(1)
     void aPoolThatWaitsIsWokenOrGivesUp(EmulatedCluster cluster) {
         EpCase model = small();
         cluster.run(rank -> {
@@ -152,10 +142,9 @@ class HandlePoolTest {
     }
 
     @Test
-    @EmulatedRanks(1)
     void aPoolIsClosedAsAWholeOrNotAtAll(EmulatedCluster cluster) {
         EpCase model = small();
-        MoeRank.run(cluster, LayerKind.LL_EXPERT_MAJOR, model, self -> {
+        MoeRank.run(cluster, LayerKind.LL_EXPERT_MAJOR, model, (self, unused) -> {
             long handles = Emulator.usage(self.device()).handles();
             EpHandlePool pool = pool(self, 2);
             EpHandlePool.Slot slot = pool.lend(0);
@@ -186,10 +175,9 @@ class HandlePoolTest {
     }
 
     @Test
-    @EmulatedRanks(1)
     void aPoolThatCannotBeBuiltLeavesNothing(EmulatedCluster cluster) {
         EpCase model = small();
-        MoeRank.run(cluster, LayerKind.LL_EXPERT_MAJOR, model, self -> {
+        MoeRank.run(cluster, LayerKind.LL_EXPERT_MAJOR, model, (self, unused) -> {
             EmulatorUsage before = Emulator.usage(self.device());
             Emulator.inject(new Fault.FailAllocation(self.device().ordinal(), 12));
             assertThatThrownBy(() -> pool(self, 4)).isInstanceOf(CudaException.class)

@@ -21,15 +21,15 @@ import io.nccl4j.testing.ExpertFunction;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
-import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** Two micro-batches: what one sends is under way while the experts of the other compute. */
+@EmulatedRanks(value = OverlapTest.RANKS, limitSeconds = 120)
 class OverlapTest {
-    private static final int RANKS = 3;
+    static final int RANKS = 3;
     private static final int STEPS = 20;
     private static final String COMPUTE = "cudaLaunchHostFunc";
 
@@ -108,22 +108,18 @@ class OverlapTest {
 
     @ParameterizedTest
     @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
-    @EmulatedRanks(value = RANKS, limitSeconds = 120)
     void twoMicroBatchesOfOneGroup(LayerKind kind, EmulatedCluster cluster) {
-        run(kind, EpCase.draw(kind.space(RANKS), seeds.first(1).findFirst().orElseThrow()), false, cluster);
+        run(kind, seeds.draw(kind.space(RANKS)), false, cluster);
     }
 
     @ParameterizedTest
     @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
-    @EmulatedRanks(value = RANKS, limitSeconds = 120)
     void twoMicroBatchesOfTwoGroups(LayerKind kind, EmulatedCluster cluster) {
-        run(kind, EpCase.draw(kind.space(RANKS), seeds.first(1).findFirst().orElseThrow()), true, cluster);
+        run(kind, seeds.draw(kind.space(RANKS)), true, cluster);
     }
 
     private void run(LayerKind kind, EpCase model, boolean twoGroups, EmulatedCluster cluster) {
-        System.out.println(kind + ", series " + seeds + ", " + model);
-        List<EpCase> batches = new ArrayList<>();
-        seeds.first(2 * STEPS).forEach(seed -> batches.add(model.redraw(kind.routings()[batches.size() % 5], seed)));
+        List<EpCase> batches = seeds.batches(model, 2 * STEPS, kind.routings());
         cluster.run(rank -> overlap(rank, kind, batches, twoGroups));
     }
 

@@ -46,9 +46,7 @@ class QuantisedBuffersTest {
 
     private EpCase draw(LayerKind kind, int ranks) {
         CaseSpace space = kind.space(ranks).withFormat(NumberFormat.BFLOAT16).withHidden(512, 1024);
-        EpCase model = EpCase.draw(space, seeds.first(1).findFirst().orElseThrow());
-        System.out.println(kind + ", series " + seeds + ", " + model);
-        return model;
+        return seeds.draw(space);
     }
 
     @ParameterizedTest
@@ -56,7 +54,7 @@ class QuantisedBuffersTest {
     @EmulatedRanks(value = RANKS, limitSeconds = 240)
     void everyReplayEqualsAnEagerRun(LayerKind kind, Quantisation quantisation, EmulatedCluster cluster) {
         Emulator.options().computeCapability(100);
-        List<EpCase> batches = ReplayProof.batches(draw(kind, RANKS), kind, seeds);
+        List<EpCase> batches = seeds.batches(draw(kind, RANKS), ReplayProof.REPLAYS, kind.routings());
         cluster.run(rank -> ReplayProof.run(rank, kind, quantisation, batches));
     }
 
@@ -67,7 +65,7 @@ class QuantisedBuffersTest {
         Emulator.options().computeCapability(100);
         EpCase model = draw(kind, 2);
         BufferConfig config = quantisation.buffers(model);
-        MoeRank.run(cluster, kind, model, self -> {
+        MoeRank.run(cluster, kind, model, (self, unused) -> {
             EpHandle handle = self.own(self.group().createHandle());
             EmulatorUsage before = Emulator.usage(self.device());
             try (EpBuffers buffers = handle.allocateBuffers(config)) {

@@ -5,9 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.emulator.EmulatedRank;
-import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
-import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.oracle.Rows;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
@@ -27,15 +25,6 @@ final class ReplayProof {
     static final int REPLAYS = 50;
 
     private ReplayProof() {
-    }
-
-    /** Batches of one shape: other tokens, weights, routing and numbers of tokens each time. */
-    static List<EpCase> batches(EpCase model, LayerKind kind, CaseSeeds seeds) {
-        List<EpCase> batches = new ArrayList<>();
-        RoutingKind[] routings = kind.routings();
-        seeds.first(REPLAYS)
-                .forEach(seed -> batches.add(model.redraw(routings[batches.size() % routings.length], seed)));
-        return batches;
     }
 
     /** Runs all batches on a rank; throws at the first difference. */
@@ -69,11 +58,8 @@ final class ReplayProof {
 
     private static void compare(MoeRank self, MoeLayer layer, EpCase batch, int eagerTokens, CudaGraphExec graph,
             int bucket) {
-        layer.load(batch, self.stream());
         layer.spoil(self.stream());
-        layer.enqueue(eagerTokens, self.stream());
-        self.await();
-        layer.verify(batch, eagerTokens);
+        layer.runAndVerify(batch, eagerTokens, self.stream(), () -> layer.enqueue(eagerTokens, self.stream()));
         List<List<ByteBuffer>> received = layer.received();
         byte[] combined = rows(layer, batch);
         layer.spoil(self.stream());

@@ -35,7 +35,7 @@ public final class ReplayingRankProcess {
     /** The case that all processes of a test draw. */
     static EpCase draw(LayerKind kind, int ranks, CaseSeeds seeds) {
         CaseSpace space = kind.isLowLatency() ? kind.space(ranks).withHidden(512) : kind.space(ranks);
-        return EpCase.draw(space, seeds.first(1).findFirst().orElseThrow());
+        return seeds.draw(space);
     }
 
     public static void main(String[] arguments) {
@@ -51,7 +51,7 @@ public final class ReplayingRankProcess {
             EmulatorUsage before = Emulator.usage();
             for (LayerKind kind : LayerKind.values()) {
                 EpCase model = draw(kind, size, seeds);
-                List<EpCase> batches = ReplayProof.batches(model, kind, seeds);
+                List<EpCase> batches = seeds.batches(model, ReplayProof.REPLAYS, kind.routings());
                 ReplayProof.run(rank, kind, Quantisation.PLAIN, batches);
                 System.out.println(kind + ": " + batches.size() + " replays verified");
                 serve(rank, kind, batches.subList(0, 10));

@@ -51,6 +51,7 @@ final class CaseRun {
                 TestHandles handles = new TestHandles(of, group);
                 LayerTensors tensors = of.tensors(handles.next());
                 MoeLayer layer = new MoeLayer(handles.next(), of.calls(tensors), of.rows(), of.experts())) {
+            layer.mode(of.expertMajorMode());
             CaseRun run = new CaseRun(of, rank.number(), handles, stream, layer);
             if (of.masked() >= 0) {
                 group.maskUpdate(RankMask.all(of.shape().ranks()).without(of.masked()), stream);
@@ -116,7 +117,7 @@ final class CaseRun {
         layer.spoil(stream);
         layer.load(round.sent(), stream);
         if (of.cell().direction() == PassDirection.BACKWARD) {
-            layer.gradients(of.oracle(round),
+            layer.gradients(round.received(),
                     (expert, source) -> TestExperts.gradient(expert, round.received().token(source)));
         }
         stream.await(LIMIT);
@@ -152,7 +153,7 @@ final class CaseRun {
 
     private @Nullable String difference(Round round) {
         try {
-            layer.verify(of.oracle(round), written(), MoeLayer.UNTOUCHED);
+            layer.verify(round.received(), written(), MoeLayer.UNTOUCHED);
             return null;
         } catch (Mismatch e) {
             return "rank " + rank + ", round " + of.rounds().indexOf(round) + ": " + e.getMessage();

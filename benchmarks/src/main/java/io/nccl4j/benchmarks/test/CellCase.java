@@ -1,7 +1,6 @@
 package io.nccl4j.benchmarks.test;
 
 import io.nccl4j.ep.BufferConfig;
-import io.nccl4j.ep.CombineRecipe;
 import io.nccl4j.ep.DispatchRecipe;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
@@ -16,12 +15,10 @@ import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.EpShape;
 import io.nccl4j.oracle.ExpertMajorMode;
-import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.ReceiveBudget;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.LayerCalls;
 import io.nccl4j.testing.LayerKind;
-import io.nccl4j.testing.LayerOracle;
 import io.nccl4j.testing.LayerTensors;
 import io.nccl4j.testing.RowFunction;
 import java.util.ArrayList;
@@ -191,13 +188,6 @@ final class CellCase {
 
     RowFunction experts() {
         return TestExperts.of(cell.shape(), drawn.shape(), rows());
-    }
-
-    /** What a round must give. */
-    LayerOracle oracle(Round round) {
-        NumberFormat format = NumberFormat.valueOf(rows().type().name());
-        return new LayerOracle(cell.shape(), round.received(), format, hidden, experts(), budget, expertMajorMode(),
-                alignment, rows().combineRecipe() == CombineRecipe.NVFP4);
     }
 
     HandleConfig handleConfig() {

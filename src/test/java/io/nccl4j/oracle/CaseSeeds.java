@@ -1,5 +1,7 @@
 package io.nccl4j.oracle;
 
+import java.util.ArrayList;
+import java.util.List;
 import java.util.SplittableRandom;
 import java.util.stream.LongStream;
 
@@ -14,6 +16,20 @@ public record CaseSeeds(long seed) {
     public static CaseSeeds fresh() {
         String given = System.getProperty("nccl4j.test.seed");
         return new CaseSeeds(given == null ? new SplittableRandom().nextLong() : Long.parseUnsignedLong(given, 16));
+    }
+
+    /** The first case of the series in a space, told so that it can be repeated. */
+    public EpCase draw(CaseSpace space) {
+        EpCase drawn = EpCase.draw(space, first(1).findFirst().orElseThrow());
+        System.out.println("series " + this + ", " + drawn);
+        return drawn;
+    }
+
+    /** So many batches of a case's shape, each with other tokens and weights, the kinds of routing in turn. */
+    public List<EpCase> batches(EpCase model, int count, RoutingKind... routings) {
+        List<EpCase> batches = new ArrayList<>();
+        first(count).forEach(drawn -> batches.add(model.redraw(routings[batches.size() % routings.length], drawn)));
+        return batches;
     }
 
     /** The first {@code count} seeds of the series. */
