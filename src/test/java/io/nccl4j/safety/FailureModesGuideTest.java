@@ -15,9 +15,10 @@ import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
-/** docs/failure-modes.md has every line, each with a test that carries its name, and the tests that it names exist. */
+/** docs/failure-modes.md has every entry, each with a test that carries its name, and the tests that it names exist. */
 class FailureModesGuideTest {
-    private static final Pattern ROW = Pattern.compile("(?m)^\\| ([A-Z]\\d+) \\|.*\\|([^|]*)\\|$");
+    private static final Pattern ENTRY = Pattern
+            .compile("(?ms)^\\*\\*([A-Z]\\d+)\\. .*?<br>\nTests?: (.*?)(?:\n\n|\\z)");
     private static final Pattern TEST = Pattern.compile("`([\\w.]+)`");
 
     /** F: failure modes; R, U, H, N, A: what was tried. R1, for one, is not about this library. */
@@ -36,21 +37,21 @@ class FailureModesGuideTest {
         return IntStream.rangeClosed(first, last).mapToObj(number -> kind + number);
     }
 
-    private static Map<String, List<String>> rows() throws IOException {
-        Map<String, List<String>> rows = new TreeMap<>();
-        for (MatchResult row : ROW.matcher(Files.readString(Path.of("docs/failure-modes.md"))).results().toList()) {
-            List<String> tests = TEST.matcher(row.group(2)).results().map(test -> test.group(1)).toList();
-            assertThat(rows.put(row.group(1), tests)).as("one line for %s", row.group(1)).isNull();
+    private static Map<String, List<String>> entries() throws IOException {
+        Map<String, List<String>> entries = new TreeMap<>();
+        for (MatchResult entry : ENTRY.matcher(Files.readString(Path.of("docs/failure-modes.md"))).results().toList()) {
+            List<String> tests = TEST.matcher(entry.group(2)).results().map(test -> test.group(1)).toList();
+            assertThat(entries.put(entry.group(1), tests)).as("one entry for %s", entry.group(1)).isNull();
         }
-        return rows;
+        return entries;
     }
 
     @Test
-    void everyLineHasATestOfItsName() throws Exception {
-        Map<String, List<String>> rows = rows();
-        assertThat(rows.keySet()).containsExactlyInAnyOrderElementsOf(lines());
+    void everyEntryHasATestOfItsName() throws Exception {
+        Map<String, List<String>> entries = entries();
+        assertThat(entries.keySet()).containsExactlyInAnyOrderElementsOf(lines());
         NamedTests tests = new NamedTests();
-        rows.forEach((line, named) -> {
+        entries.forEach((line, named) -> {
             // f01SomeName for F1, h1SomeName or Suite.H1SomeName for H1.
             Pattern own = Pattern.compile("(?:^|\\.)(?i:" + line.charAt(0) + "0?)" + line.substring(1) + "[A-Z]");
             assertThat(named).as(line).anyMatch(test -> own.matcher(test).find());
