@@ -11,6 +11,7 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -78,6 +79,14 @@ class GuidePagesTest {
             }
         }
         assertThat(broken).as("links of %s", page).isEmpty();
+    }
+
+    @Test
+    void theIndexLeadsToEveryPage() throws IOException {
+        Path index = Path.of("docs/README.md");
+        String text = Files.readString(index);
+        assertThat(pages()).filteredOn(page -> page.startsWith("docs") && !page.equals(index))
+                .allSatisfy(page -> assertThat(text).contains("](" + index.getParent().relativize(page) + ")"));
     }
 
     private static boolean exists(Path page, String target) throws IOException {

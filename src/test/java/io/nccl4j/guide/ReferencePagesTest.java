@@ -18,15 +18,19 @@ import org.junit.jupiter.api.Test;
 /** The pages to look things up in name what the code has: its messages, properties, variables and loggers. */
 class ReferencePagesTest {
     private static final Pattern JOINED = Pattern.compile("\"\\s*\\+\\s*\"");
-    /** Set for the second class loader of a process, by nobody else. */
-    private static final String INTERNAL = "nccl4j.loaded.by";
+    /** Set for the second class loader of a process, and by torchrun for itself. */
+    private static final Set<String> INTERNAL = Set.of("nccl4j.loaded.by", "TORCHELASTIC_USE_AGENT_STORE");
 
     /** The library's source, text that is joined from several literals in one piece. */
     private static String source() throws IOException {
-        try (Stream<Path> files = Files.walk(Path.of("src/main/java"))) {
-            return files.filter(file -> file.toString().endsWith(".java")).sorted().map(file -> {
+        return JOINED.matcher(text("src/main/java", ".java")).replaceAll("");
+    }
+
+    private static String text(String folder, String ending) throws IOException {
+        try (Stream<Path> files = Files.walk(Path.of(folder))) {
+            return files.filter(file -> file.toString().endsWith(ending)).sorted().map(file -> {
                 try {
-                    return JOINED.matcher(Files.readString(file)).replaceAll("");
+                    return Files.readString(file);
                 } catch (IOException e) {
                     throw new UncheckedIOException(e);
                 }
@@ -62,10 +66,21 @@ class ReferencePagesTest {
         String source = source();
         String page = Files.readString(Path.of("docs/deploy.md"));
         Set<String> names = found("\"(nccl4j\\.[a-z_.]+[a-z])\"", source);
-        names.addAll(found("\"(NCCL4J_[A-Z_]+)\"", source));
+        names.addAll(found("\"((?:NCCL|NCCL4J|CUDA|NVIDIA|TORCHELASTIC|PMIX)_[A-Z_]+)\"", source));
         names.addAll(List.of("nccl4j.cudart.library", "nccl4j.nccl.library", "nccl4j.nccl_ep.library"));
-        names.remove(INTERNAL);
-        assertThat(names).hasSizeGreaterThan(10).allSatisfy(name -> assertThat(page).contains('`' + name + '`'));
+        names.removeAll(INTERNAL);
+        assertThat(names).hasSizeGreaterThan(30).allSatisfy(name -> assertThat(page).contains('`' + name + '`'));
+    }
+
+    @Test
+    void everyOptionAndVariableOfTheEmulatorIsOnItsPage() throws IOException {
+        String page = Files.readString(Path.of("docs/emulator.md"));
+        String table = page.substring(page.indexOf("## Options"), page.indexOf("## A mock, too"));
+        Set<String> options = found("\\{\"(\\w+)\", \"NCCL4J_EMU_",
+                Files.readString(Path.of("native/src/base/options.cpp")));
+        assertThat(options).hasSizeGreaterThan(8).allSatisfy(name -> assertThat(table).contains('`' + name + '`'));
+        Set<String> variables = found("\"((?:NCCL|CUDA)_[A-Z_0-9]+)\"", text("native/src", ".cpp"));
+        assertThat(variables).hasSizeGreaterThan(15).allSatisfy(name -> assertThat(page).contains('`' + name + '`'));
     }
 
     @Test
