@@ -2,6 +2,8 @@ package io.nccl4j.benchmarks.faults;
 
 import io.nccl4j.Backend;
 import io.nccl4j.benchmarks.cli.BackendOption;
+import io.nccl4j.benchmarks.cli.Json;
+import io.nccl4j.benchmarks.cli.OutputOption;
 import io.nccl4j.benchmarks.launch.ProcessRanks;
 import io.nccl4j.benchmarks.launch.ThisProgram;
 import io.nccl4j.bootstrap.Bootstraps;
@@ -9,9 +11,13 @@ import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.MisuseMode;
 import io.nccl4j.nccl.Bootstrap;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.concurrent.Callable;
+import java.util.function.Consumer;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -34,6 +40,9 @@ public final class FaultsCommand implements Callable<Integer> {
     @Mixin
     private final BackendOption backend = new BackendOption();
 
+    @Mixin
+    private final OutputOption output = new OutputOption();
+
     @Option(names = "--as-rank", hidden = true, description = "This process is one rank of several.")
     private boolean asRank;
 
@@ -50,27 +59,42 @@ public final class FaultsCommand implements Callable<Integer> {
             }
             return 0;
         }
-        boolean ended = true;
+        List<FaultResult> results = new ArrayList<>();
         for (Fault fault : only) {
-            System.out.println("== " + fault);
-            ended &= run(fault);
+            if (!output.isJson()) {
+                System.out.println("== " + fault);
+            }
+            results.add(run(fault));
         }
-        return ended ? 0 : 1;
+        if (output.isJson()) {
+            System.out.println(Json.of(Map.of("faults", results)));
+        }
+        return results.stream().allMatch(FaultResult::ended) ? 0 : 1;
     }
 
-    /** Whether all ranks came to an end that was expected. */
-    private boolean run(Fault fault) throws Exception {
-        ProcessRanks.Lines print = (rank, channel, line) -> System.out.println("[" + rank + "] " + line);
+    /** A fault, what each rank has said of it, and whether all came to an end that was expected. */
+    private record FaultResult(Fault fault, boolean ended, List<String> lines) {
+    }
+
+    private FaultResult run(Fault fault) throws Exception {
+        List<String> lines = Collections.synchronizedList(new ArrayList<>());
+        Consumer<String> tell = line -> {
+            lines.add(line);
+            if (!output.isJson()) {
+                System.out.println(line);
+            }
+        };
+        ProcessRanks.Lines print = (rank, channel, line) -> tell.accept("[" + rank + "] " + line);
         List<String> command = ThisProgram.command("faults", "--as-rank", "--backend",
                 backend.backend().name().toLowerCase(Locale.ROOT), "--only", fault.name());
         ProcessRanks ranks = new ProcessRanks(RANKS, command, print);
         ProcessRanks.Result result = (fault.kills() ? ranks.expectingTheDeathOf(1) : ranks)
                 .run(Duration.ofSeconds(limitSeconds));
         if (result.exitCode() != 0) {
-            System.out.println(result.rank() < 0
+            tell.accept(result.rank() < 0
                     ? "not finished after " + limitSeconds + " s"
                     : "rank " + result.rank() + " ended with exit code " + result.exitCode());
         }
-        return result.exitCode() == 0;
+        return new FaultResult(fault, result.exitCode() == 0, lines);
     }
 }

@@ -25,7 +25,7 @@ class JsonOutputTest {
     @ValueSource(strings = {"demo --ranks 2 --layers 2 --steps 2 --tokens 4 --hidden 512 --experts 8 --topk 2",
             "test --ranks 2 --cases 1 --only bfloat16", "bench --suite emulator --quick",
             "bench --ranks 2 --tokens 8 --hidden 512 --experts 8 --topk 2 --iterations 2 --warmup 0",
-            "patterns --layers 2 --steps 2"})
+            "patterns --layers 2 --steps 2", "faults --only KILL_GRAPH"})
     void oneObjectAndNothingElse(String command) throws IOException, InterruptedException {
         List<String> line = new ArrayList<>(
                 List.of(System.getProperty("java.home") + "/bin/java", "--enable-native-access=ALL-UNNAMED", "-cp",

@@ -1,8 +1,6 @@
 package io.nccl4j.examples.moe.load;
 
 import java.net.URI;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -39,18 +37,15 @@ public final class LoadCommand implements Callable<Integer> {
     @Option(names = "--seed", defaultValue = "1", description = "Of prompts and arrival times.")
     private long seed;
 
-    @Option(names = "--json", description = "Writes the report to this file too.")
-    private Path json;
+    @Option(names = "--json", description = "Prints one JSON object, and nothing else on standard output.")
+    private boolean json;
 
     @Override
     public Integer call() throws Exception {
         LoadPlan plan = new LoadPlan(url, Math.min(clients, requests), requests, rate, prompt, output, vocabulary,
                 seed);
         LoadReport report = new LoadRun(plan).run();
-        System.out.print(report.table());
-        if (json != null) {
-            Files.writeString(json, report.json());
-        }
+        System.out.print(json ? report.json() : report.table());
         return report.failures() == 0 ? 0 : 1;
     }
 }
