@@ -49,7 +49,7 @@ record NativeGroup(long address, LsaTeams teams, DeviceLimits limits, EpSizing s
         MemoryRequest
                 .of(communicator, sizing.groupBytes() - (ownAllocator ? GroupMemory.WORKSPACE_BYTES : 0), DRIVER_BYTES,
                         config.shape().common(teams))
-                .checkOnAllRanks(communicator, "EpGroup.create", communicator.limit());
+                .checkOnAllRanks(communicator, "EpGroup.create", deadline.remaining());
         Arena arena = Arena.ofShared();
         AllocatorHooks hooks = allocator == null
                 ? null
