@@ -23,7 +23,7 @@ final class GroupState {
         this.staging = staging;
     }
 
-    /** What dispatches and combines take turns in; null where nothing must keep them apart. */
+    /** The staging memory that dispatches and combines share; null where they may run at once. */
     @Nullable
     SharedStaging staging() {
         return staging;

@@ -53,9 +53,9 @@ final class SharedStaging {
         CudaStream before = last.stream;
         if (before != stream && before != null) {
             Rule.SHARED_STAGING.refuseIf(!follows(stream, before, last.waits),
-                    "%s on %s while work of %s on %s may be in flight: handles of a high-throughput group over %s share "
-                            + "staging memory; use one stream, or let the one wait for an event that is recorded on the "
-                            + "other",
+                    "%s on %s while work of %s on %s may be in flight: handles of a high-throughput group over %s "
+                            + "share staging memory; use one stream, or let the one wait for an event that is recorded "
+                            + "on the other",
                     handle, stream, last.handle, before, teams);
         }
         last.handle = handle;

@@ -24,7 +24,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** What holds however the ranks meet. */
+/** The contract of every bootstrap, however the ranks meet. */
 @Timeout(90)
 class BootstrapContractTest {
     private static final Duration LIMIT = Duration.ofSeconds(30);

@@ -20,7 +20,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** What others may have put into a folder, or in its place. */
+/** Files that others may have put into a folder, or in its place. */
 @Timeout(90)
 class FolderStrangersTest {
     private static final BootstrapOptions OPTIONS = Ranks.options(Duration.ofSeconds(20));

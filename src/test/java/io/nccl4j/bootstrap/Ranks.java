@@ -16,7 +16,7 @@ import java.util.concurrent.TimeoutException;
 
 /** Ranks of a test as threads. */
 final class Ranks {
-    /** What a rank does; its result or exception is what the test looks at. */
+    /** The body of a rank; its result or exception is what the test looks at. */
     @FunctionalInterface
     interface Body<T> {
         T run(int rank) throws Exception;
@@ -43,7 +43,7 @@ final class Ranks {
         return BootstrapOptions.defaults().limit(limit).secret(secret);
     }
 
-    /** What each rank gave back, or the exception that it threw. */
+    /** The result of each rank, or the exception that it threw. */
     static <T> List<Object> outcomes(int size, Body<T> body) throws Exception {
         try (ExecutorService threads = Executors.newThreadPerTaskExecutor(Thread.ofPlatform().daemon().factory())) {
             List<Future<T>> futures = new ArrayList<>();

@@ -10,7 +10,7 @@ import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
-/** What was made before a reset is refused, never touched. */
+/** Objects made before a reset are refused, never touched. */
 @Timeout(60)
 class DeviceResetTest {
     private final CudaDevice device = CudaDevice.of(8);

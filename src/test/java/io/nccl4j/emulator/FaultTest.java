@@ -23,7 +23,7 @@ import org.junit.jupiter.api.Timeout;
 @EmulatedRanks(3)
 @Timeout(120)
 class FaultTest {
-    /** What a rank does between the injection and the end. */
+    /** The work of a rank between the injection and the end. */
     @FunctionalInterface
     private interface Body {
         void run(EmptyLayer layer, int rank);

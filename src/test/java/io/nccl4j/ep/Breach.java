@@ -15,7 +15,7 @@ import java.util.Map;
  */
 record Breach(Rule rule, String name, Evidence evidence, String message, Map<String, String> environment, int hosts,
         Body body) {
-    /** What a rule protects from. */
+    /** The damage that a rule prevents. */
     enum Evidence {
         /** The emulator records what would have ended the process or corrupted memory. */
         MISUSE,
@@ -33,7 +33,7 @@ record Breach(Rule rule, String name, Evidence evidence, String message, Map<Str
         void run(RuleBench bench) throws Exception;
     }
 
-    /** What is wrong with otherwise correct arguments. */
+    /** Makes one thing wrong in otherwise correct arguments. */
     @FunctionalInterface
     interface Change {
         void apply(RuleBench bench, RuleBench.Calls calls);

@@ -32,7 +32,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** What users of libraries like this one have run into, by the names that docs/failure-modes.md has for it. */
+/** Failures that users of libraries like this one have met, by the names of docs/failure-modes.md. */
 @EmulatedRanks(2)
 class FieldReportsTest {
     private static void refuses(GroupShape config, int ranks, Layout layout, String... texts) {
@@ -141,7 +141,7 @@ class FieldReportsTest {
         byte[] of(int bytes);
     }
 
-    /** What comes of a graph whose routing has become that after a good replay. */
+    /** The outcome of a graph whose routing has become that after a good replay. */
     private static Throwable replayOf(EmulatedCluster cluster, EpGroupConfig config, Routing bad) {
         return cluster.call(rank -> {
             Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());

@@ -20,7 +20,7 @@ import jdk.jfr.consumer.RecordingFile;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** What a JFR recording sees, whenever it is started. */
+/** The events in a JFR recording, whenever it is started. */
 @EmulatedRanks(1)
 class FlightRecordingTest {
     private static final String LIFECYCLE = "io.nccl4j.Lifecycle";

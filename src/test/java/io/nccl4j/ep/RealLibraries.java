@@ -24,7 +24,7 @@ import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What ends a process by memory that is not there and by addresses that do not fit: once refused by Java, once given to
+ * Memory that is not there and addresses that do not fit, which end a process: once refused by Java, once given to
  * the libraries in a process of its own. For one rank on one GPU, or on the emulator; a line for each.
  */
 public final class RealLibraries {
@@ -138,7 +138,7 @@ public final class RealLibraries {
         }
     }
 
-    /** What a case comes to; everything that it has made is closed if it was refused. */
+    /** The outcome of a case; everything that it has made is closed if it was refused. */
     private String outcome(Case one, boolean unchecked) {
         int before = owned.size();
         try {

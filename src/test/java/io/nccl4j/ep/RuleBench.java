@@ -186,7 +186,7 @@ final class RuleBench implements AutoCloseable {
             return this;
         }
 
-        /** What was enqueued has run; a trap shows now. */
+        /** Waits for the enqueued work; a trap shows now. */
         Calls await() {
             stream.await(MoeRank.LIMIT);
             return this;

@@ -129,7 +129,7 @@ class StructFieldsTest {
         });
     }
 
-    /** What remains has no field but size and magic, and no structs are passed that are not here. */
+    /** The other structs have no field but size and magic, and no structs are passed that are not here. */
     @Test
     void thereAreNoOthers() {
         assertThat(NcclEp.NCCL_EP_TENSOR_ALLOC_CONFIG_V1_SIZE()).isEqualTo(8);

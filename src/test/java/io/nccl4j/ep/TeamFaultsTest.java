@@ -16,7 +16,7 @@ import java.time.Duration;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 
-/** What goes wrong between hosts: some of it before a group is made, some of it later. */
+/** Faults between hosts: some of it before a group is made, some of it later. */
 class TeamFaultsTest {
     private static EpCase draw(LayerKind kind, long seed) {
         return EpCase.draw(kind.space(4).withTeams(2), seed);

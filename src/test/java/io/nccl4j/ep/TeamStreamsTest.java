@@ -101,7 +101,7 @@ class TeamStreamsTest {
         return EpCase.draw(kind.space(4).withTeams(2), 1801);
     }
 
-    /** What nothing orders is refused before anything is enqueued, and works when it is ordered. */
+    /** Unordered operations are refused before anything is enqueued, and work when they are ordered. */
     @ParameterizedTest
     @EnumSource(value = LayerKind.class, names = {"HT_FLAT", "HT_EXPERT_MAJOR"})
     @EmulatedRanks(value = 4, hosts = 2)

@@ -36,7 +36,7 @@ class PicturesTest {
     private static final long[][] EXPERTS = {{0, 2, 1, 3, 0, 1}, {1, 2, 0, 3, 2, 3}};
     private static final float[][] WEIGHTS = {{.3f, .7f, .4f, .6f, .5f, .5f}, {.2f, .8f, .9f, .1f, .6f, .4f}};
 
-    /** What is read on rank 0, in words. */
+    /** The rows that rank 0 reads, in words. */
     private interface Look {
         List<String> at(EpBuffers buffers, List<String> rows);
     }

@@ -19,7 +19,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.slf4j.Logger;
 
-/** What happens on first use, in JVMs of their own: libraries there, missing, broken, or native access not granted. */
+/** The first use, in JVMs of their own: libraries there, missing, broken, or native access not granted. */
 class LibraryLoadingTest {
     @TempDir
     Path folder;

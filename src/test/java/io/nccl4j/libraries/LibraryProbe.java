@@ -7,7 +7,7 @@ import java.io.File;
 import java.util.List;
 import java.util.Objects;
 
-/** What a user's program sees on first use; run in a JVM of its own. Each line is {@code name: message}. */
+/** A user's program on first use; run in a JVM of its own. Each line is {@code name: message}. */
 public final class LibraryProbe {
     private LibraryProbe() {
     }

@@ -108,7 +108,7 @@ public final class ChildJvm implements Closeable {
         return String.join("\n", seen);
     }
 
-    /** What it ended with. */
+    /** The code that it ended with. */
     public int exitCode() {
         return process.exitValue();
     }

@@ -31,7 +31,7 @@ public final class BoundedWaitsProcess {
     private BoundedWaitsProcess() {
     }
 
-    /** What rank 0 does alone, with everything that both ranks have made together. */
+    /** The part of rank 0, which is alone, with everything that both ranks have made together. */
     private interface Alone {
         void run(Both both);
     }

@@ -41,7 +41,7 @@ class FullDeviceTest {
     private static final long DEVICE_BYTES = 256L << 20;
     private static final int FULL = 1;
 
-    /** What other tests have left on the devices takes memory, too. */
+    /** Objects that other tests have left on the devices take memory, too. */
     @BeforeEach
     void limitMemory() {
         CudaDevice.of(0).reset();
@@ -216,7 +216,7 @@ class FullDeviceTest {
         }
     }
 
-    /** What is left to a device that is full of something else. */
+    /** Bytes that are left to a device that is full of something else. */
     @Test
     @EmulatedRanks(1)
     void h1EverythingThatAllocatesThrowsOnAFullDevice(EmulatedCluster cluster) {

@@ -132,7 +132,7 @@ class InterruptsThreadsAndFailuresTest {
         return thrown instanceof NativeCallException ? Outcome.FAILS : Outcome.REFUSED;
     }
 
-    /** What the making or the closing throws, whichever is looked at; afterwards nothing is open. */
+    /** The exception of the making or the closing, whichever is looked at; afterwards nothing is open. */
     private static @Nullable Throwable run(Cell cell, MoeRank world, MoeLayer layer) throws Exception {
         Made made = cell.made;
         return switch (cell.situation) {
@@ -193,7 +193,7 @@ class InterruptsThreadsAndFailuresTest {
         return catchThrowable(() -> made.make(world, layer).close());
     }
 
-    /** What was refused is still open, and can be closed here. */
+    /** An object that was refused is still open, and can be closed here. */
     private static @Nullable Throwable thenHere(AutoCloseable result, @Nullable Throwable thrown) throws Exception {
         if (thrown != null) {
             assertThat(result instanceof NativeObject object && object.isClosed()).isFalse();

@@ -20,7 +20,7 @@ import java.util.logging.LogRecord;
 import java.util.logging.Logger;
 import org.junit.jupiter.api.Test;
 
-/** What nobody closed is reported with the place that made it, and nothing native is done by the garbage collector. */
+/** A leak is reported with the place that made the object, and nothing native is done by the garbage collector. */
 class LeakReportTest {
     private static final long LIMIT_NANOS = 30_000_000_000L;
 

@@ -16,7 +16,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.stream.LongStream;
 
-/** What nobody looks at on the device is looked at on the host. */
+/** Routing that nobody checks on the device is checked on the host. */
 class RoutingOnTheHostTest {
     @EachLayerKind
     @EmulatedRanks(1)

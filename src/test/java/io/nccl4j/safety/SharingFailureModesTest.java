@@ -313,7 +313,7 @@ class SharingFailureModesTest {
         });
     }
 
-    /** What the calculator says before anything is allocated is what the device is short of afterwards. */
+    /** The device has lost afterwards as many bytes as the calculator says before anything is allocated. */
     @EachLayerKind
     void f24MemoryIsKnownBeforeItIsTaken(LayerKind shape, EmulatedCluster cluster) {
         cluster.run(rank -> {

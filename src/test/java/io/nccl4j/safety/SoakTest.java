@@ -23,7 +23,7 @@ class SoakTest {
     /** Against hangs alone: a tenth of what two cores of their own do. */
     private static final int REPLAYS_PER_MINUTE = 500;
     private static final int LIMIT_MINUTES = 15;
-    /** What the JVM itself may take: compiled code, stacks, what its allocator keeps. */
+    /** Memory that the JVM itself may take: compiled code, stacks, what its allocator keeps. */
     private static final long MOST_GROWTH_KILOBYTES = 16 << 10;
     private static final Pattern LINE = Pattern
             .compile("soak (\\w+) replays (\\d+) compared (\\d+) handles (\\d+) (device \\S+ pinned "

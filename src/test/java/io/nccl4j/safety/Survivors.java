@@ -3,7 +3,7 @@ package io.nccl4j.safety;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.GlobalInputs;
 
-/** What a batch is for the ranks that have masked another. */
+/** A batch as the ranks see it that have masked another. */
 final class Survivors {
     private Survivors() {
     }

@@ -38,7 +38,7 @@ import java.util.TreeSet;
  */
 @EmulatedRanks(value = 1, allowLeaks = true)
 class TeardownTest {
-    /** What ends the process, or hangs, when it is called after a failure. */
+    /** Functions that end the process, or hang, when they are called after a failure. */
     private static final Set<String> FORBIDDEN = Set.of("ncclEpCreateGroup", "ncclEpGroupDestroy", "ncclEpInitHandle",
             "ncclEpCreateHandle", "ncclEpHandleDestroy", "ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine",
             "ncclCommDestroy", "ncclCommFinalize", "ncclCommAbort", "ncclCommWindowRegister",

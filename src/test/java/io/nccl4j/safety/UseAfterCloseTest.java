@@ -54,7 +54,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 /** Every public method of everything that is owned, after close. */
 @EmulatedRanks(1)
 class UseAfterCloseTest {
-    /** What something is can still be asked: its size, its device, its parent. */
+    /** A closed object still tells its size, its device, its parent. */
     private static final Set<String> STILL_ANSWER = Set.of("close", "isClosed", "toString", "isOwned", "device",
             "byteSize", "rank", "size", "limit", "isUsable", "lost", "lostForCollectives", "lsaTeams", "collectives",
             "communicator", "memory", "config", "generation", "dispatchConfig", "combineConfig", "sizing", "group",

@@ -1,5 +1,5 @@
 /**
- * What users do wrong, and what goes wrong around them: each ends in an exception that says so, and the next step is
+ * Mistakes of users, and failures around them: each ends in an exception that says so, and the next step is
  * right.
  *
  * <p><b>One test for each</b>: {@code GraphFailureModesTest}, {@code SharingFailureModesTest} and {@code

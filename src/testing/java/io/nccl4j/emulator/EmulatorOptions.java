@@ -87,8 +87,8 @@ public final class EmulatorOptions {
     }
 
     /**
-     * Version code of the NCCL that NCCL EP was built with, such as 23102 for 2.31.2 ({@code built_nccl}). Release 0.2.0
-     * compares it with that which runs, 2.30.7.
+     * Version code of the NCCL that NCCL EP was built with, such as 23102 for 2.31.2 ({@code built_nccl}). Release
+     * 0.2.0 compares it with that which runs, 2.30.7.
      */
     public EmulatorOptions builtWithNccl(int version) {
         return set("built_nccl", Integer.toString(version));

@@ -21,7 +21,7 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a rank has received, as it is on the host. Rows lie in zones: one for each expert, or for each source rank, or a
+ * The rows that a rank has received, on the host. Rows lie in zones: one for each expert, or for each source rank, or a
  * single one.
  */
 final class ReceivedRows {

@@ -32,7 +32,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** What {@code dispatchAsync} and {@code combineAsync} promise, by the emulator's call log and counters. */
+/** The promises of {@code dispatchAsync} and {@code combineAsync}, by the emulator's call log and counters. */
 @EmulatedRanks(1)
 class AsyncCallsTest {
     private static final String[] CALLS = {"ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine"};

@@ -18,7 +18,7 @@ import io.nccl4j.testing.MoeRank;
 import org.junit.jupiter.api.Test;
 
 /**
- * What a step on a pool, a piecewise graph or a cached graph costs: native calls as promised, no waits, nothing
+ * The cost of a step on a pool, a piecewise graph or a cached graph: native calls as promised, no waits, nothing
  * allocated.
  */
 @EmulatedRanks(value = 1, limitSeconds = 120)

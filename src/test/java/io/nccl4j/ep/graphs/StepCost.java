@@ -10,7 +10,7 @@ import io.nccl4j.emulator.EmulatorUsage;
 import io.nccl4j.testing.MoeRank;
 import java.lang.management.ManagementFactory;
 
-/** What a step costs the host: native calls, waits, allocations on the device and on the heap. */
+/** The cost of a step to the host: native calls, waits, allocations on the device and on the heap. */
 final class StepCost {
     static final int STEPS = 2000;
     static final int ROUNDS = 8;

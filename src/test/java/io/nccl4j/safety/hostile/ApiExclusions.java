@@ -5,7 +5,7 @@ import java.lang.reflect.Executable;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
-/** What {@link HostileUse} does not call with random arguments on random objects, and why. */
+/** Methods that {@link HostileUse} does not call with random arguments on random objects, and why. */
 final class ApiExclusions {
     private static final String PROMISE = "its caller promises that an address is right; HostileSpecials keeps it";
     private static final String GIVE_BACK = "its taker must give the tensor back; HostileSpecials does";

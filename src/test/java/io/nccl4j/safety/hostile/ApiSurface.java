@@ -112,12 +112,12 @@ final class ApiSurface {
         return Objects.requireNonNull(byClass.get(type));
     }
 
-    /** What is called with random arguments. */
+    /** Methods that are called with random arguments. */
     Set<String> called() {
         return called;
     }
 
-    /** What is not, and why. */
+    /** Methods that are not, and why. */
     Map<String, String> excluded() {
         return excluded;
     }

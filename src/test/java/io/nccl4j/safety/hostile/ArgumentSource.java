@@ -27,7 +27,7 @@ import org.jspecify.annotations.Nullable;
  * Random arguments by type: right ones, wrong ones, closed ones, those of another device, and now and then none at all.
  */
 final class ArgumentSource {
-    /** What the callbacks of the generator throw. */
+    /** The exception that callbacks of the generator throw. */
     static final class Broken extends RuntimeException {
         private static final long serialVersionUID = 1L;
 

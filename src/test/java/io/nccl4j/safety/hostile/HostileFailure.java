@@ -2,7 +2,7 @@ package io.nccl4j.safety.hostile;
 
 import org.jspecify.annotations.Nullable;
 
-/** What must not happen in a hostile sequence. */
+/** An event that must not happen in a hostile sequence. */
 final class HostileFailure extends RuntimeException {
     private static final long serialVersionUID = 1L;
 

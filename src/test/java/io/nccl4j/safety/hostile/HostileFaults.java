@@ -7,7 +7,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.SplittableRandom;
 
-/** What goes wrong in a hostile sequence without anybody's mistake: at most one thing. */
+/** The fault in a hostile sequence that is nobody's mistake: at most one. */
 final class HostileFaults {
     private static final List<String> PRESETS = List.of("cudaMalloc", "cudaMemcpyAsync", "cudaMemsetAsync",
             "cudaStreamQuery", "cudaEventRecord", "cudaEventCreateWithFlags", "cudaGraphInstantiate", "cudaGraphLaunch",

@@ -4,7 +4,7 @@ import io.nccl4j.emulator.MisuseMode;
 import java.util.SplittableRandom;
 
 /**
- * What a run of {@link HostileUse} does.
+ * The settings of a run of {@link HostileUse}.
  *
  * @param seed the run; every sequence has a seed of its own, drawn from it
  * @param only one sequence, by its seed; null for all

@@ -48,7 +48,7 @@ import java.util.List;
 import java.util.SplittableRandom;
 import org.jspecify.annotations.Nullable;
 
-/** What a rank of a hostile sequence has to do things with. Made alike on all ranks. */
+/** The objects that a rank of a hostile sequence works with. Made alike on all ranks. */
 final class HostileScene {
     static final Duration LIMIT = Duration.ofSeconds(20);
 
@@ -240,13 +240,16 @@ final class HostileScene {
                 .filter(handle -> handle.group() == of).forEach(EpHandle::complete);
     }
 
-    /** What cannot be closed where it was made, if something has come to hold it; not to be found by random calls. */
+    /**
+     * Objects that something may have come to hold, so that they cannot be closed where they were made; random calls do
+     * not find them.
+     */
     <T extends AutoCloseable> T closeLate(T resource) {
         late.addFirst(resource);
         return resource;
     }
 
-    /** What is closed when nothing else is open any more. */
+    /** Objects that are closed when nothing else is open any more. */
     <T extends AutoCloseable> T closeLast(T resource) {
         last.add(resource);
         return resource;

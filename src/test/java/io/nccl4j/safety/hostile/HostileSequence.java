@@ -22,7 +22,7 @@ import org.jspecify.annotations.Nullable;
 
 /** One hostile sequence: a cluster of ranks, its shape and its faults, all of it drawn from a seed. */
 final class HostileSequence {
-    /** What a rank cannot do without the others. */
+    /** Calls that a rank cannot make without the others. */
     static final Set<String> COLLECTIVE = Set.of("EpGroup.create", "EpGroup.createHandle", "EpGroup.maskClean",
             "Communicator.register", "Window.register", "Communicator.split", "EpHandle.allocateBuffers",
             "EpHandlePool.build", "Builder.build", "EpHandle.update", "EpHandle.dispatch", "EpHandle.dispatchAsync",

@@ -25,8 +25,8 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What needs a promise, a partner or an object of its own: the methods of {@link ApiExclusions} that are called all the
- * same.
+ * Calls that need a promise, a partner or an object of their own: the methods of {@link ApiExclusions} that are called
+ * all the same.
  */
 final class HostileSpecials {
     private static final long BYTES = 4096;

@@ -6,7 +6,7 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 
-/** What a run of {@link HostileUse} has done and seen. Thread-safe: ranks are threads. */
+/** Counts of the calls and results of a run of {@link HostileUse}. Thread-safe: ranks are threads. */
 final class HostileStatistics {
     private final Map<String, Long> calls = new TreeMap<>();
     private final Map<String, Long> scripts = new TreeMap<>();

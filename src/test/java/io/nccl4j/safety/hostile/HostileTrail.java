@@ -9,10 +9,10 @@ import java.util.Arrays;
 import java.util.Deque;
 import org.jspecify.annotations.Nullable;
 
-/** What a rank of a hostile sequence did last, and the judgement of what came of it. */
+/** The last calls of a rank of a hostile sequence, and the judgement of their results. */
 final class HostileTrail {
     private static final int KEPT = 25;
-    /** What waits this long has waited for ever. */
+    /** A call that waits this long counts as one that never ends. */
     private static final String FOR_EVER = " " + HostileScene.LIMIT.toMillis() + " ms";
 
     private final HostileSequence sequence;

@@ -58,7 +58,7 @@ public final class HostileUse {
         System.exit(0);
     }
 
-    /** What the garbage collector has found so far. */
+    /** Leaks that the garbage collector has found so far. */
     private static void checkDropped() {
         System.gc();
         if (LeakCount.total() > 0) {

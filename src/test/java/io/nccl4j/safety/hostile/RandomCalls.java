@@ -25,11 +25,11 @@ final class RandomCalls {
     private static final int MOST_OPEN = 5;
     private static final int ATTEMPTS = 20;
     private static final Duration THREAD_LIMIT = Duration.ofSeconds(40);
-    /** What comes of these depends on time. */
+    /** Methods whose results depend on time. */
     private static final Set<String> TIMED = Set.of("awaitUninterruptibly", "isIdle", "isComplete",
             "elapsedMillisSince", "await", "synchronize", "waitEvent", "memoryInfo", "recapture", "awaitEnqueued",
             "awaitLastUse", "asyncError");
-    /** What they give is new, and its contents nobody's concern yet. */
+    /** Methods whose results are new, with contents that nobody uses yet. */
     private static final Set<String> MAKERS = Set.of("allocate", "allocateAsync", "slice");
 
     private final HostileScene scene;
@@ -161,7 +161,7 @@ final class RandomCalls {
         }
     }
 
-    /** What dispatch reads as a routing holds nothing else: the contents of memory are their owner's concern. */
+    /** Memory that dispatch reads as a routing holds nothing else: its contents are their owner's concern. */
     private void separateRoutings(@Nullable Object[] values) {
         if (values[1] instanceof DataType type && values[2] instanceof long[] extents
                 && ArgumentSource.isRouting(type, extents)) {
@@ -237,7 +237,7 @@ final class RandomCalls {
         return result.get();
     }
 
-    /** What a callback does: nothing, throw, or more calls. */
+    /** The body of a callback: nothing, a throw, or more calls. */
     private Runnable body() {
         int kind = scene.random.nextInt(4);
         return () -> {

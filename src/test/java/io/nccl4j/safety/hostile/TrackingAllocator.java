@@ -34,7 +34,7 @@ final class TrackingAllocator implements EpAllocator, AutoCloseable {
         given.remove(address).close();
     }
 
-    /** What the library has not given back, because its owner was abandoned. */
+    /** Memory that the library has not given back, because its owner was abandoned. */
     @Override
     public void close() {
         given.values().forEach(DeviceMemory::close);

@@ -11,7 +11,7 @@ import java.util.concurrent.CancellationException;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
-/** What became of the ranks of a trial. */
+/** The fates of the ranks of a trial. */
 final class Outcome {
     /** Beyond the limit: what a call does after the wait. Far less than another limit. */
     private static final long MOST_MILLIS = 2_500;

@@ -16,7 +16,7 @@ enum Signal {
     TERM(15),
     /** The same, as by the keyboard. */
     INT(2),
-    /** What continues a stopped process. */
+    /** Continues a stopped process. */
     CONT(18),
     /** Makes a JVM print its threads. */
     QUIT(3);
@@ -55,7 +55,7 @@ enum Signal {
         }
     }
 
-    /** What a shell calls the exit code of a process that it has ended. */
+    /** The exit code that a shell gives a process that it has ended. */
     int exitCode() {
         return 128 + number;
     }

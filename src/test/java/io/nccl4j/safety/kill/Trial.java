@@ -5,7 +5,7 @@ import java.time.Duration;
 import java.util.SplittableRandom;
 
 /**
- * What is tried. Drawn by the test and, from the same seed, by each of its processes.
+ * One trial. Drawn by the test and, from the same seed, by each of its processes.
  *
  * @param number from 0; any twenty in a row have each signal at each place
  * @param seed of the layer's case

@@ -38,7 +38,7 @@ final class AotCache {
         }
     }
 
-    /** What a JVM needs to use a cache. */
+    /** The options that a JVM needs to use a cache. */
     static String option(Path file) {
         return "-XX:AOTCache=" + file;
     }

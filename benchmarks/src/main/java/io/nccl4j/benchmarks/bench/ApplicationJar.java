@@ -15,7 +15,7 @@ import java.util.jar.Manifest;
 import java.util.zip.ZipEntry;
 
 /**
- * What a small server would ship: {@link FirstDispatch}, the library, the emulator and a logger in a jar of their own.
+ * The jar that a small server would ship: {@link FirstDispatch}, the library, the emulator and a logger in one file.
  * Its manifest allows native access; the option for that makes the JVM do without its archived module graph.
  */
 final class ApplicationJar {

@@ -22,7 +22,7 @@ final class DataPath {
     private static final long SEED = 1;
 
     /**
-     * What a shape has given.
+     * The result of a shape.
      *
      * @param payload bytes that are delivered at each dispatch
      * @param memcpy bytes per second, medians of several rounds

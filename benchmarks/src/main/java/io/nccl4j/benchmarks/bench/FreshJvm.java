@@ -14,7 +14,7 @@ final class FreshJvm {
     static final String QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
 
     /**
-     * What a program has printed first.
+     * The first line that a program has printed.
      *
      * @param line the first line of its standard output
      * @param nanos from before the process was started until the line was there

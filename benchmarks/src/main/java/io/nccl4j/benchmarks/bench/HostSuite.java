@@ -14,7 +14,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.stream.Collectors;
 
-/** What calls cost the host: against bare handles, C, JNI and Python, per call and per decode step. */
+/** The cost of calls to the host: against bare handles, C, JNI and Python, per call and per decode step. */
 final class HostSuite implements Suite {
     private static final int ROUNDS = 5;
     private static final int BARRIER_ROUNDS = 3;

@@ -9,7 +9,7 @@ import java.nio.file.Path;
 
 /** A program that runs a layer of 64 ranks and prints the most memory that it had resident, in KiB. */
 final class PeakMemory {
-    /** What is measured. */
+    /** The kind of memory that is measured. */
     static final String WHAT = "64 ranks, LL RANK_MAJOR, 32 tokens, hidden 7168";
 
     private static final LayerShape SHAPE = LayerShape.bfloat16(LayerKind.LL_RANK_MAJOR, 64, 256, 8, 32, 7168);

@@ -9,7 +9,7 @@ import io.nccl4j.benchmarks.ranks.RankThreads;
 import io.nccl4j.oracle.Routing;
 import java.time.Duration;
 
-/** What a delivered row costs the processors, in a run of dispatches and combines. */
+/** The processor time of a delivered row, in a run of dispatches and combines. */
 final class ScalePoint {
     private static final Duration LIMIT = Duration.ofMinutes(5);
     private static final long SEED = 1;

@@ -11,7 +11,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 
-/** What more ranks cost at as many tokens each: processor time per delivered row, and memory. */
+/** The cost of more ranks at as many tokens each: processor time per delivered row, and memory. */
 final class ScaleSuite implements Suite {
     private static final int[] RANKS = {8, 16, 32, 64};
     private static final int ROWS_PER_MEASUREMENT = 1 << 17;

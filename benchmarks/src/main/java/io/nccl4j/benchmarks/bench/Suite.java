@@ -6,7 +6,7 @@ import java.util.Map;
 interface Suite {
 
     /**
-     * What a suite has given.
+     * The result of a suite.
      *
      * @param text for people: tables
      * @param ratios for machines, by name

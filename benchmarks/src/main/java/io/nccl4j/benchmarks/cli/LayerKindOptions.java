@@ -33,7 +33,7 @@ public final class LayerKindOptions {
     }
 
     /**
-     * What was chosen, in the order of {@link LayerKind}.
+     * The kinds that were chosen, in the order of {@link LayerKind}.
      *
      * @throws picocli.CommandLine.ParameterException if an algorithm does not have the layout
      */

@@ -2,7 +2,7 @@ package io.nccl4j.benchmarks.cluster;
 
 import io.nccl4j.benchmarks.layer.Traffic;
 
-/** What is timed. */
+/** The operation that is timed. */
 enum Operation {
     DISPATCH, COMBINE,
     /** Dispatch, and combine right after it. */

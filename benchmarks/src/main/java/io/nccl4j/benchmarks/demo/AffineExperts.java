@@ -4,7 +4,7 @@ import io.nccl4j.testing.ExpertFunction;
 import java.util.SplittableRandom;
 
 /**
- * What the experts of one layer compute: an affine map of each element, {@code scale[expert] * x +
+ * The function of the experts of one layer: an affine map of each element, {@code scale[expert] * x +
  * shift[expert][column]}.
  *
  * <p>To try another function, change {@link #apply} and, in the same way, {@link #applyExactly}. The demo calls

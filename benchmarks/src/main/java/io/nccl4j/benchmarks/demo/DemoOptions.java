@@ -26,7 +26,7 @@ final class DemoOptions {
     private static final double GIBIBYTE = 1L << 30;
 
     /**
-     * What the demo runs.
+     * The settings of the demo.
      *
      * @param kinds one after the other
      * @param steps in each mode

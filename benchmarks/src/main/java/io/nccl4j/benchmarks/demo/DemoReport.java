@@ -10,7 +10,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.function.Function;
 
-/** What the demo prints at its end. */
+/** The report that the demo prints at its end. */
 final class DemoReport {
     /**
      * A line of the table.

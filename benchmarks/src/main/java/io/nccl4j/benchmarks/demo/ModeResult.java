@@ -4,7 +4,7 @@ import java.util.List;
 import org.HdrHistogram.Histogram;
 
 /**
- * What one mode has given: on one rank, or on all.
+ * The result of one mode: on one rank, or on all.
  *
  * @param mode the mode
  * @param hostTimes nanoseconds per step that the calling thread was busy making calls

@@ -4,7 +4,7 @@ import java.nio.ByteBuffer;
 import java.util.List;
 
 /**
- * What a step has given on a rank.
+ * The result of a step on a rank.
  *
  * @param hostNanos time that the calling thread was busy making calls
  * @param stepNanos time from the first call until all work was done

@@ -49,7 +49,7 @@ record StepRunner(Rank rank, DemoOptions.Plan plan, MoeModel model, DecodeStep s
         stream.synchronize();
     }
 
-    /** What a difference in a step is reported as. */
+    /** The exception that reports a difference in a step. */
     String name(int number) {
         return "step " + number + ", rank " + rank.number();
     }

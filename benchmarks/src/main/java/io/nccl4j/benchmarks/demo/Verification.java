@@ -5,7 +5,7 @@ import java.util.List;
 import java.util.stream.Stream;
 
 /**
- * What the comparison of output rows has found.
+ * The result of the comparison of output rows.
  *
  * @param rows rows compared
  * @param wrong rows that differ from the reference

@@ -16,7 +16,7 @@ import java.util.Locale;
 import java.util.function.UnaryOperator;
 import java.util.stream.IntStream;
 
-/** What goes wrong between two ranks, each a process of its own. */
+/** A fault between two ranks, each a process of its own. */
 enum Fault {
     /** Rank 1 is killed in the middle of decoding; rank 0 has a mask, and calls. */
     KILL_EAGER,

@@ -9,8 +9,8 @@ import java.util.List;
 import java.util.function.ToDoubleFunction;
 
 /**
- * What one call costs the host, from several rounds. A ratio is the median of the rounds' ratios: what both sides of it
- * have met within seconds.
+ * The cost of one call to the host, from several rounds. A ratio is the median of the rounds' ratios: both sides of
+ * each were measured within seconds.
  *
  * @param call its name
  * @param rounds at least one

@@ -16,7 +16,7 @@ import org.openjdk.jmh.runner.options.VerboseMode;
 /** Runs JMH benchmarks of this package on the checking libraries. */
 public final class HostMeasurement {
     /**
-     * What a benchmark has given.
+     * The result of a benchmark.
      *
      * @param nanos nanoseconds per operation, of the fastest iteration
      * @param bytes bytes of garbage per operation

@@ -7,7 +7,7 @@ import java.time.Duration;
 import org.HdrHistogram.Histogram;
 
 /**
- * What a step costs the host.
+ * The cost of a step to the host.
  *
  * @param pattern how it is made
  * @param nativeCalls per step

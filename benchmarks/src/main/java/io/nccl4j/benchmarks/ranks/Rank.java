@@ -14,7 +14,7 @@ import io.nccl4j.nccl.Bootstrap;
 public record Rank(int number, int size, CudaDevice device, Bootstrap bootstrap) {
 
     /**
-     * What a rank does and gives back.
+     * The work of a rank, with its result.
      *
      * @param <T> type of the result
      */

@@ -1,4 +1,4 @@
-/** What is made of single measurements. */
+/** Statistics of single measurements. */
 @NullMarked
 package io.nccl4j.benchmarks.stats;
 

@@ -5,7 +5,7 @@ import java.util.SplittableRandom;
 import java.util.function.Consumer;
 
 /**
- * What is to be run.
+ * The cells to run.
  *
  * @param cells the cells, in this order
  * @param ranks number of ranks

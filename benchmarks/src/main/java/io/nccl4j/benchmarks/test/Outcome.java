@@ -1,7 +1,7 @@
 package io.nccl4j.benchmarks.test;
 
 /**
- * What became of a cell.
+ * The outcome of a cell.
  *
  * @param cell its name
  * @param reason how many cases passed, or what went wrong, or why it was left out

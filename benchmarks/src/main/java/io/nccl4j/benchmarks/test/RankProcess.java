@@ -16,7 +16,7 @@ final class RankProcess {
     static final String MARK = "@case ";
 
     /**
-     * What a rank says of a case.
+     * The report of a rank on a case.
      *
      * @param cell index of the cell
      * @param index of the case in the cell

@@ -22,7 +22,7 @@ record Round(GlobalInputs sent, GlobalInputs received) {
         this(sent, of.cell().wire().received(without(sent, of.masked()), of.roundScales()));
     }
 
-    /** What is left where nothing comes from a rank, and nothing reaches its experts. */
+    /** The routing that is left where nothing comes from a rank, and nothing reaches its experts. */
     private static GlobalInputs without(GlobalInputs sent, int rank) {
         if (rank < 0) {
             return sent;

@@ -4,7 +4,7 @@ import io.nccl4j.oracle.ExpertMajorMode;
 import io.nccl4j.testing.LayerKind;
 import org.jspecify.annotations.Nullable;
 
-/** What a group is like beyond its configuration's shape. */
+/** Settings of a group beyond its configuration's shape. */
 enum Setting {
     /** As the library comes. */
     STANDARD,

@@ -9,7 +9,7 @@ import java.util.SplittableRandom;
 import java.util.zip.CRC32C;
 
 /**
- * What the experts of the matrix compute: a row that depends on every byte of the received row and on who computes. So
+ * The function of the matrix's experts: a row that depends on every byte of the received row and on who computes. So
  * combine is right only if each row came back from where it should, wherever it lay.
  */
 final class TestExperts {

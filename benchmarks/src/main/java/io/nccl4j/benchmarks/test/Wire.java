@@ -10,7 +10,7 @@ import io.nccl4j.oracle.NumberFormat;
 import java.util.SplittableRandom;
 
 /**
- * What a token is on its way: type and recipe. Combine works on plain rows; bfloat16 ones where dispatch had quantised
+ * A token on its way: type and recipe. Combine works on plain rows; bfloat16 ones where dispatch had quantised
  * ones.
  */
 enum Wire {
@@ -85,7 +85,7 @@ enum Wire {
         return new GlobalInputs(drawn.routing(), drawn.tokens(), scales, drawn.weights());
     }
 
-    /** What arrives of what was sent. */
+    /** The values that arrive for those that were sent. */
     GlobalInputs received(GlobalInputs sent, boolean roundScales) {
         return recipe() == DispatchRecipe.DS_FP8E3M4 ? BlockScaledFp8.quantise(sent, roundScales) : sent;
     }

@@ -16,7 +16,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** What a machine reads: one object on standard output, and nothing else, whatever goes to standard error. */
+/** Output for machines: one object on standard output, and nothing else, whatever goes to standard error. */
 class JsonOutputTest {
     @TempDir
     private Path folder;

@@ -7,7 +7,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 
-/** What rank 0 sees of the death of rank 1, on the emulator as on GPUs. */
+/** The death of rank 1 as rank 0 sees it, on the emulator as on GPUs. */
 class FaultsCommandTest {
     @Test
     void theSurvivorGoesOnAndClosesInTime() throws Exception {

@@ -15,7 +15,7 @@ import picocli.CommandLine.Command;
         subcommands = {ServeCommand.class, LoadCommand.class, StepBenchCommand.class, GemmBenchCommand.class,
                 LogitsCommand.class, RankCommandLine.class})
 public final class Main {
-    /** What a model, a machine or an option does not allow. */
+    /** A request that a model, a machine or an option does not allow. */
     private static final int REFUSED = 2;
     private static final int FAILED = 1;
 

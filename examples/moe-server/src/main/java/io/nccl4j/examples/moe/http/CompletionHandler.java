@@ -148,7 +148,7 @@ final class CompletionHandler implements JsonHandler {
             }
         }
 
-        /** What has been added to the text; characters whose last token is still to come are kept back. */
+        /** The characters that were added to the text; those whose last token is still to come are kept back. */
         private String text(boolean last) {
             if (codec == null) {
                 return "";

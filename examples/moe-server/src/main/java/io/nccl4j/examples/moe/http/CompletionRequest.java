@@ -27,7 +27,7 @@ record CompletionRequest(int[] prompt, int maxTokens, float temperature, long se
         Set<Integer> endTokens) {
     private static final int DEFAULT_TOKENS = 16;
     private static final double HOTTEST = 100;
-    /** What a field must be if it is there. */
+    /** The form that a field must have if it is there. */
     private static final List<String> ONES = List.of("n", "best_of", "top_p");
     private static final List<String> ZEROS = List.of("presence_penalty", "frequency_penalty");
     private static final List<String> ABSENT = List.of("stop", "suffix", "logit_bias", "logprobs");

@@ -7,7 +7,7 @@ import io.nccl4j.cuda.PinnedMemory;
 import java.lang.foreign.ValueLayout;
 
 /**
- * What a step is told about its rows: one block of pinned memory that one copy brings to the device. Rows without a
+ * The data of a step about its rows: one block of pinned memory that one copy brings to the device. Rows without a
  * token have the slot -1.
  */
 public final class RowInputs implements AutoCloseable {

@@ -92,7 +92,7 @@ record ToolkitLibrary(String name, SymbolLookup functions) {
         }
     }
 
-    /** What a bound function can throw is nothing but an error of the JVM. */
+    /** A bound function throws nothing but errors of the JVM. */
     static RuntimeException unexpected(Throwable e) {
         if (e instanceof Error error) {
             throw error;

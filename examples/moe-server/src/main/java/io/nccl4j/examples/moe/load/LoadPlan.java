@@ -5,7 +5,7 @@ import java.net.URI;
 import java.util.Random;
 
 /**
- * What to ask for.
+ * The requests to make.
  *
  * @param url of the server
  * @param clients requests under way at once

@@ -5,7 +5,7 @@ import com.google.gson.JsonObject;
 import java.util.Locale;
 import org.HdrHistogram.Histogram;
 
-/** What was measured. Thread-safe. */
+/** The measurements. Thread-safe. */
 final class LoadReport {
     private final LoadPlan plan;
     private final Histogram first = new Histogram(3);

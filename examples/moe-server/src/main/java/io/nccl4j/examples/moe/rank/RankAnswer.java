@@ -4,7 +4,7 @@ import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a rank has made of a step, or, as its first answer, that it is ready.
+ * The answer of a rank to a step, or, as its first answer, that it is ready.
  *
  * @param sampled the next token of each row
  * @param lost ranks that did not answer it in time

@@ -3,7 +3,7 @@ package io.nccl4j.examples.moe.rank;
 import io.nccl4j.examples.moe.step.StepBatch;
 import java.util.Set;
 
-/** What the engine tells a rank. */
+/** A command of the engine to a rank. */
 public sealed interface RankCommand {
     /** Makes a step with these rows; answered with a {@link RankAnswer}. */
     record Step(StepBatch batch) implements RankCommand {

@@ -8,7 +8,7 @@ import java.io.IOException;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** What a rank does from its start to its end, on one platform thread. */
+/** The work of a rank from its start to its end, on one platform thread. */
 final class RankLoop {
     private static final Logger LOG = LoggerFactory.getLogger(RankLoop.class);
 

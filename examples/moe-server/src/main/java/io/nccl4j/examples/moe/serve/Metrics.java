@@ -5,7 +5,7 @@ import java.util.concurrent.atomic.LongAdder;
 import org.HdrHistogram.ConcurrentHistogram;
 import org.HdrHistogram.Histogram;
 
-/** What the server has done, as text in Prometheus's format. Thread-safe. */
+/** Counters of the server's work, as text in Prometheus's format. Thread-safe. */
 public final class Metrics {
     private static final double[] QUANTILES = {0.5, 0.9, 0.99};
 

@@ -58,7 +58,7 @@ public final class Sequence {
         this.length = prompt.length;
     }
 
-    /** What its client waits for. */
+    /** The result that its client waits for. */
     public BlockingQueue<Event> events() {
         return events;
     }

@@ -3,7 +3,7 @@ package io.nccl4j.examples.moe.serve;
 import java.time.Duration;
 
 /**
- * What the engine takes on.
+ * The limits of the work that the engine takes on.
  *
  * @param queue most sequences that wait for a slot
  * @param chunk most rows of a step on a rank for prompts

@@ -9,7 +9,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /**
- * What all ranks must know alike.
+ * The settings that all ranks must know alike.
  *
  * @param model a named shape, or the folder of a checkpoint
  * @param layers how many of its layers; 0 for all

@@ -10,7 +10,7 @@ import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.List;
 
-/** What the kernels of a step hand to each other, at maximum size and at fixed addresses. */
+/** The memory in which the kernels of a step hand data to each other, at maximum size and at fixed addresses. */
 final class StepMemory implements AutoCloseable {
     private final CudaDevice device;
     private final List<DeviceMemory> owned = new ArrayList<>();
@@ -20,7 +20,7 @@ final class StepMemory implements AutoCloseable {
     final DeviceMemory normed;
     /** Queries, keys and values, bfloat16 {@code [rows, (heads + 2 kvHeads) headSize]}. */
     final DeviceMemory qkv;
-    /** What attention gives, bfloat16 {@code [rows, heads headSize]}. */
+    /** The outputs of attention, bfloat16 {@code [rows, heads headSize]}. */
     final DeviceMemory attended;
     /** The same after the output projection, bfloat16 {@code [rows, hidden]}. */
     final DeviceMemory projected;

@@ -6,7 +6,7 @@ public enum StepMode {
     HANDLE_PER_LAYER,
     /** One call per kernel. */
     EAGER,
-    /** What lies between dispatch and combine as graphs, these two called. */
+    /** Graphs for the work between dispatch and combine; these two are called. */
     PIECEWISE,
     /** The whole step as one graph. */
     GRAPH

@@ -21,8 +21,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /**
- * What clients of the server on the emulator get, from whatever number of ranks and in each mode, is token by token
- * what the reference model says, although their requests share steps.
+ * The tokens that clients of the server on the emulator get are those of the reference model, one by one, from whatever
+ * number of ranks and in each mode, although their requests share steps.
  */
 @Timeout(120)
 class ServedTokensTest {

@@ -36,7 +36,7 @@ final class ScriptedRank implements Rank {
         return new ScriptedRank(number, Integer.MAX_VALUE);
     }
 
-    /** What a sequence must come to. */
+    /** The tokens that a sequence must come to. */
     static List<Integer> expected(int[] prompt, int count) {
         List<Integer> tokens = new ArrayList<>();
         int sum = 0;
