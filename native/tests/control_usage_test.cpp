@@ -29,11 +29,12 @@ TEST_F(Usage, CountsWhatLives) {
 }
 
 TEST_F(Usage, CountsTheObjectsOfOtherRooms) {
-  const uint64_t before = usage(-1).groups;
+  const uint64_t before = usage(-1).groups, second = usage(2).groups, third = usage(3).groups;
   objects::groups.add(3, 1);
   objects::groups.add(3, 1);
   EXPECT_EQ(before + 2, usage(-1).groups);
-  EXPECT_EQ(usage(2).groups + 2, usage(2).groups + usage(3).groups);
+  EXPECT_EQ(second, usage(2).groups);
+  EXPECT_EQ(third + 2, usage(3).groups);
   objects::groups.add(3, -1);
   objects::groups.add(3, -1);
   EXPECT_EQ(before, usage(-1).groups);
