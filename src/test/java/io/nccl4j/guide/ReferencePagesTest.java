@@ -50,8 +50,8 @@ class ReferencePagesTest {
         String page = Files.readString(Path.of("docs/troubleshooting.md")).split("## Only on GPUs")[0];
         List<String> unknown = new ArrayList<>();
         int messages = 0;
-        for (String cell : found("(?m)^\\| (`.*?) \\|", page)) {
-            for (String message : found("`([^`]+)`", cell)) {
+        for (String line : found("(?m)^(\\*\\*`.*)<br>$", page)) {
+            for (String message : found("`([^`]+)`", line)) {
                 messages++;
                 Stream.of(message.split("…")).map(part -> part.replaceAll("^[ .,:;()]+|[ .,:;()]+$", ""))
                         .filter(part -> part.length() > 7 && !source.contains(part)).forEach(unknown::add);
