@@ -7,9 +7,9 @@
  * io.nccl4j.ep.EpTensor tensors}, or on {@link io.nccl4j.ep.EpBuffers} whose addresses never change, eagerly or
  * captured into a graph.
  *
- * <p>What the library would answer by ending the process is refused here, before the call, with an exception that says
- * what was given and what is allowed. What one rank cannot see of the others is theirs to keep: all make the same calls
- * in the same order, with the same configuration.
+ * <p>A call that the library would answer by ending the process is refused here, before it is made, with an exception
+ * that says what was given and what is allowed. A rank cannot see that of the others: all make the same calls in the
+ * same order, with the same configuration.
  */
 @NullMarked
 package io.nccl4j.ep;
