@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import com.tngtech.archunit.core.domain.JavaClass;
 import com.tngtech.archunit.core.domain.JavaMethodCall;
 import com.tngtech.archunit.core.importer.ClassFileImporter;
+import io.nccl4j.processes.ProgramRun;
 import java.io.IOException;
 import java.lang.foreign.GroupLayout;
 import java.lang.foreign.MemorySegment;
@@ -21,7 +22,6 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
-import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -132,18 +132,9 @@ class AbiAgreementTest {
     }
 
     private static List<String> run(List<String> command) throws IOException, InterruptedException {
-        Path output = Files.createTempFile("abi", ".txt");
-        try {
-            Process process = new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(output.toFile())
-                    .start();
-            boolean ended = process.waitFor(2, TimeUnit.MINUTES);
-            process.destroyForcibly();
-            List<String> lines = Files.readAllLines(output);
-            assertThat(ended && process.exitValue() == 0).as("%s\n%s", command, String.join("\n", lines)).isTrue();
-            return lines;
-        } finally {
-            Files.delete(output);
-        }
+        ProgramRun done = ProgramRun.of(command, Map.of());
+        assertThat(done.exitCode()).as("%s\n%s", command, done.all()).isZero();
+        return done.lines();
     }
 
     /** The classes that the facts come from are all there: a binding that lost its structs would pass unseen. */

@@ -4,21 +4,17 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.checks.Condition;
+import io.nccl4j.checks.LogListener;
 import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.nccl.Departure;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
-import java.util.Queue;
-import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
-import java.util.logging.Handler;
-import java.util.logging.LogRecord;
-import java.util.logging.Logger;
-import java.util.logging.SimpleFormatter;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -77,9 +73,7 @@ class BootstrapContractTest {
     }
 
     private static void awaitState(Thread thread, Thread.State state) {
-        while (thread.getState() != state || thread.isInterrupted()) {
-            Thread.onSpinWait();
-        }
+        Condition.await("state " + state, () -> thread.getState() == state && !thread.isInterrupted());
     }
 
     @ParameterizedTest
@@ -106,12 +100,8 @@ class BootstrapContractTest {
     }
 
     /** Asks until the news is there: nobody is called. */
-    private static Departure awaitGone(Bootstrap bootstrap, int rank) throws InterruptedException {
-        long deadline = System.nanoTime() + LIMIT.toNanos();
-        while (!bootstrap.goneRanks().containsKey(rank)) {
-            assertThat(System.nanoTime() - deadline).as("rank %d has gone", rank).isNegative();
-            Thread.sleep(5);
-        }
+    private static Departure awaitGone(Bootstrap bootstrap, int rank) {
+        Condition.await("rank " + rank + " has gone", () -> bootstrap.goneRanks().containsKey(rank));
         return bootstrap.goneRanks().get(rank);
     }
 
@@ -132,26 +122,8 @@ class BootstrapContractTest {
     @ParameterizedTest
     @EnumSource
     void u4AWaitOfMoreThanASecondIsLogged(Meeting meeting) throws Exception {
-        Queue<String> lines = new ConcurrentLinkedQueue<>();
-        Handler handler = new Handler() {
-            @Override
-            public void publish(LogRecord record) {
-                lines.add(new SimpleFormatter().formatMessage(record));
-            }
-
-            @Override
-            public void flush() {
-                // Nothing is kept.
-            }
-
-            @Override
-            public void close() {
-                // Nothing is open.
-            }
-        };
-        Logger logger = Logger.getLogger(StoreBootstrap.class.getName());
-        logger.addHandler(handler);
-        try {
+        LogListener log = new LogListener(StoreBootstrap.class.getName());
+        try (log) {
             Ranks.Maker maker = meeting.maker(folder, 4, Ranks.options(Duration.ofMillis(3000)));
             List<Object> outcomes = Ranks.outcomes(4, rank -> {
                 if (rank % 2 == 1) {
@@ -164,16 +136,15 @@ class BootstrapContractTest {
             assertThat(List.of(outcomes.get(0), outcomes.get(2))).anyMatch(WaitTimeoutException.class::isInstance)
                     .allSatisfy(outcome -> assertThat((Throwable) outcome)
                             .hasMessageContaining("ranks 1 and 3 did not come within 3000 ms"));
-        } finally {
-            logger.removeHandler(handler);
         }
         String place = switch (meeting) {
             case IN_PROCESS -> "in this process";
             case FOLDER -> "in " + folder;
             case TCP -> "at localhost:";
         };
-        assertThat(lines).allSatisfy(line -> assertThat(line).contains(place).contains(" waits for rank")).anySatisfy(
-                line -> assertThat(line).contains("waits for ranks 1 and 3 in call 0, for 3000 ms at most"));
+        assertThat(log.lines()).allSatisfy(line -> assertThat(line).contains(place).contains(" waits for rank"))
+                .anySatisfy(
+                        line -> assertThat(line).contains("waits for ranks 1 and 3 in call 0, for 3000 ms at most"));
     }
 
     @ParameterizedTest

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.nccl4j.bootstrap.TcpLink.Frame;
 import io.nccl4j.bootstrap.TcpLink.Kind;
 import io.nccl4j.bootstrap.TcpLink.StrangerException;
+import io.nccl4j.checks.Condition;
 import io.nccl4j.nccl.Bootstrap;
 import java.io.FilterOutputStream;
 import java.io.IOException;
@@ -19,7 +20,6 @@ import java.nio.ByteBuffer;
 import java.nio.channels.SelectionKey;
 import java.nio.channels.Selector;
 import java.nio.channels.SocketChannel;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -194,9 +194,7 @@ class TcpStrangersTest {
             refuse(options);
         }
         // Rank 0 closes its ends a moment later.
-        while (descriptors() > before + 10) {
-            Thread.sleep(10);
-        }
+        Condition.await("closed descriptors", () -> descriptors() <= before + 10);
         return "refused";
     }
 
@@ -206,10 +204,8 @@ class TcpStrangersTest {
                 .hasMessageContaining("rank 0 refuses rank 1: rank 1 is here already, from ");
     }
 
-    private static long descriptors() throws IOException {
-        try (var open = Files.list(Path.of("/proc/self/fd"))) {
-            return open.count();
-        }
+    private static int descriptors() {
+        return Path.of("/proc/self/fd").toFile().list().length;
     }
 
     /** A rank's end of a connection on which something happens to what it writes; and rank 0's end. */

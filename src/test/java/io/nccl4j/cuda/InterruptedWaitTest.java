@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
+import io.nccl4j.checks.Condition;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorUsage;
 import java.time.Duration;
@@ -62,9 +63,7 @@ class InterruptedWaitTest {
                 return thrown instanceof CancellationException && Thread.currentThread().isInterrupted();
             });
             Thread waiter = Thread.ofPlatform().start(waits);
-            while (waiter.getState() != Thread.State.TIMED_WAITING) {
-                Thread.onSpinWait();
-            }
+            Condition.await("the wait", () -> waiter.getState() == Thread.State.TIMED_WAITING);
             waiter.interrupt();
             assertThat(waits.get(20, TimeUnit.SECONDS)).isTrue();
             gate.close();

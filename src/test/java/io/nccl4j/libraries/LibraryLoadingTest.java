@@ -3,13 +3,14 @@ package io.nccl4j.libraries;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.nccl4j.NativeLibraries;
+import io.nccl4j.processes.ProgramRun;
 import java.io.File;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.TimeUnit;
+import java.util.Map;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import java.util.zip.Deflater;
@@ -24,18 +25,12 @@ class LibraryLoadingTest {
     @TempDir
     Path folder;
 
-    private record Outcome(int exit, List<String> lines) {
-        String all() {
-            return String.join("\n", lines);
-        }
-    }
-
     @Test
     void aMissingLibraryIsOneExceptionThatListsEveryPlaceAndPoisonsNothing() throws Exception {
-        Outcome outcome = probe("-Dnccl4j.library.path=" + folder);
-        assertThat(outcome.exit).isZero();
-        assertThat(outcome.lines).contains("backend: NATIVE", "available: false");
-        assertThat(outcome.lines.stream().filter(line -> line.startsWith("exception: cannot load lib")))
+        ProgramRun outcome = probe("-Dnccl4j.library.path=" + folder);
+        assertThat(outcome.exitCode()).isZero();
+        assertThat(outcome.lines()).contains("backend: NATIVE", "available: false");
+        assertThat(outcome.lines().stream().filter(line -> line.startsWith("exception: cannot load lib")))
                 .as("the second use gives the same answer, no NoClassDefFoundError").hasSize(2);
         assertThat(outcome.all()).contains("-Dnccl4j.library.path", "-Dnccl4j.backend=emulator", folder + ": no lib",
                 "NCCL4J_LIBRARY_PATH: not set", "dynamic linker's path");
@@ -44,7 +39,7 @@ class LibraryLoadingTest {
     @Test
     void aBrokenLibraryIsReportedInTheLinkersWords() throws Exception {
         Files.writeString(folder.resolve("libcudart.so.13"), "not a library at all");
-        Outcome outcome = probe("-Dnccl4j.library.path=" + folder);
+        ProgramRun outcome = probe("-Dnccl4j.library.path=" + folder);
         assertThat(outcome.all()).contains(folder.resolve("libcudart.so.13") + ": ").containsAnyOf("file too short",
                 "invalid ELF header");
     }
@@ -54,30 +49,30 @@ class LibraryLoadingTest {
     void eachPartWorksWhereTheOthersLibrariesAreAbsent() throws Exception {
         String emulator = System.getProperty("nccl4j.emulator.library");
         String allowed = "--enable-native-access=ALL-UNNAMED";
-        Outcome cudaAlone = run(PartsProbe.class, List.of(allowed, "-Dnccl4j.library.path=" + folder,
+        ProgramRun cudaAlone = run(PartsProbe.class, List.of(allowed, "-Dnccl4j.library.path=" + folder,
                 "-Dnccl4j.cudart.library=" + emulator, "-Dnccl4j.nccl.library=" + folder.resolve("none")));
-        assertThat(cudaAlone.lines).contains("cuda: replayed 7", "kernels: []", "available: false");
+        assertThat(cudaAlone.lines()).contains("cuda: replayed 7", "kernels: []", "available: false");
         assertThat(cudaAlone.all()).contains("\nnccl: cannot load libnccl.so.2", "\nep: cannot load libnccl.so.2");
-        Outcome withNccl = run(PartsProbe.class,
+        ProgramRun withNccl = run(PartsProbe.class,
                 List.of(allowed, "-Dnccl4j.library.path=" + folder, "-Dnccl4j.cudart.library=" + emulator,
                         "-Dnccl4j.nccl.library=" + emulator, "-Dnccl4j.nccl_ep.library=" + folder.resolve("none")));
-        assertThat(withNccl.lines).contains("cuda: replayed 7", "nccl: 128 bytes", "available: false");
+        assertThat(withNccl.lines()).contains("cuda: replayed 7", "nccl: 128 bytes", "available: false");
         assertThat(withNccl.all()).contains("\nep: cannot load libnccl_ep.so.0");
     }
 
     @Test
     void theEmulatorRunsWhenAskedFor() throws Exception {
-        Outcome outcome = probe("-Dnccl4j.backend=emulator",
+        ProgramRun outcome = probe("-Dnccl4j.backend=emulator",
                 "-Dnccl4j.emulator.library=" + System.getProperty("nccl4j.emulator.library"));
-        assertThat(outcome.lines).contains("backend: EMULATOR", "devices: 64", "available: true");
+        assertThat(outcome.lines()).contains("backend: EMULATOR", "devices: 64", "available: true");
         assertThat(outcome.all()).contains("describe: backend EMULATOR", "libnccl4j_emulator.so",
                 "CUDA runtime 13.0, NCCL 2.30.7, NCCL EP 0.1.0");
     }
 
     @Test
     void theEmulatorIsFoundOnTheClassPath() throws Exception {
-        Outcome outcome = probe("-Dnccl4j.backend=emulator");
-        assertThat(outcome.lines).contains("devices: 64");
+        ProgramRun outcome = probe("-Dnccl4j.backend=emulator");
+        assertThat(outcome.lines()).contains("devices: 64");
     }
 
     /** As in a JVM that is killed: nothing is left to be deleted at its end. */
@@ -96,12 +91,12 @@ class LibraryLoadingTest {
             }
         }
         Path temporary = Files.createDirectory(folder.resolve("tmp"));
-        Outcome outcome = run(LibraryProbe.class,
+        ProgramRun outcome = run(LibraryProbe.class,
                 List.of("--enable-native-access=ALL-UNNAMED", "-Dnccl4j.backend=emulator",
                         "-Djava.io.tmpdir=" + temporary),
                 Stream.of(locationOf(NativeLibraries.class), jar, locationOf(Logger.class)).map(Path::toString)
                         .collect(Collectors.joining(File.pathSeparator)));
-        assertThat(outcome.lines).contains("devices: 64", "temporary files: []");
+        assertThat(outcome.lines()).contains("devices: 64", "temporary files: []");
         assertThat(outcome.all()).contains(temporary + "/nccl4j-");
         assertThat(temporary).isEmptyDirectory();
     }
@@ -117,14 +112,15 @@ class LibraryLoadingTest {
             Files.createDirectories(link.getParent());
             Files.createSymbolicLink(link, emulator);
         }
-        Outcome outcome = probe("-Dnccl4j.library.path=" + folder);
-        assertThat(outcome.lines).contains("backend: NATIVE", "devices: 64", "available: true");
+        ProgramRun outcome = probe("-Dnccl4j.library.path=" + folder);
+        assertThat(outcome.lines()).contains("backend: NATIVE", "devices: 64", "available: true");
         assertThat(outcome.all()).contains(files.stream().map(folder::resolve).map(Path::toString).toList());
     }
 
     @Test
     void theNativeAccessFlagIsNamedWhenItIsMissing() throws Exception {
-        Outcome outcome = run(LibraryProbe.class, List.of("--illegal-native-access=deny", "-Dnccl4j.backend=emulator"));
+        ProgramRun outcome = run(LibraryProbe.class,
+                List.of("--illegal-native-access=deny", "-Dnccl4j.backend=emulator"));
         assertThat(outcome.all())
                 .contains("native access is not allowed: start the JVM with " + "--enable-native-access=ALL-UNNAMED");
     }
@@ -134,37 +130,19 @@ class LibraryLoadingTest {
         assertThat(probe("-Dnccl4j.backend=cpu").all()).contains("unknown backend 'cpu'", "'native' or 'emulator'");
     }
 
-    private static Outcome probe(String... options) throws IOException, InterruptedException {
+    private static ProgramRun probe(String... options) throws IOException, InterruptedException {
         List<String> all = new ArrayList<>(List.of("--enable-native-access=ALL-UNNAMED"));
         all.addAll(List.of(options));
         return run(LibraryProbe.class, all);
     }
 
-    private static Outcome run(Class<?> program, List<String> options) throws IOException, InterruptedException {
+    private static ProgramRun run(Class<?> program, List<String> options) throws IOException, InterruptedException {
         return run(program, options, classPath());
     }
 
-    private static Outcome run(Class<?> program, List<String> options, String path)
+    private static ProgramRun run(Class<?> program, List<String> options, String path)
             throws IOException, InterruptedException {
-        List<String> command = new ArrayList<>();
-        command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
-        command.addAll(options);
-        command.addAll(List.of("-cp", path, program.getName()));
-        Path output = Files.createTempFile("probe", ".txt");
-        try {
-            ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true)
-                    .redirectOutput(output.toFile());
-            builder.environment().keySet().removeIf(name -> name.startsWith("NCCL4J_") || name.startsWith("CUDA_"));
-            builder.environment().remove("NCCL_HOME");
-            builder.environment().remove("LD_LIBRARY_PATH");
-            Process process = builder.start();
-            boolean ended = process.waitFor(60, TimeUnit.SECONDS);
-            process.destroyForcibly();
-            assertThat(ended).isTrue();
-            return new Outcome(process.exitValue(), Files.readAllLines(output));
-        } finally {
-            Files.delete(output);
-        }
+        return ProgramRun.java(program, path, options, Map.of());
     }
 
     private static String classPath() {

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.checks.Condition;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaStream;
@@ -199,7 +200,8 @@ class CommunicatorTest {
                 rank.bootstrap().barrier();
                 if (rank.rank() == 1) {
                     communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
-                    awaitError(communicator);
+                    Condition.await("NCCL reports that the other rank has gone",
+                            () -> communicator.asyncError().isError());
                     assertThat(communicator.isUsable()).isFalse();
                     assertThatThrownBy(() -> communicator.split(0, 0)).isInstanceOf(NcclException.class)
                             .hasMessageContaining("has failed before").hasCauseInstanceOf(NcclException.class);
@@ -207,14 +209,6 @@ class CommunicatorTest {
                 }
             }
         });
-    }
-
-    private static void awaitError(Communicator communicator) throws InterruptedException {
-        long deadline = System.nanoTime() + LIMIT.toNanos();
-        while (!communicator.asyncError().isError()) {
-            assertThat(System.nanoTime()).as("NCCL reports that the other rank has gone").isLessThan(deadline);
-            Thread.sleep(1);
-        }
     }
 
     @Test

@@ -2,6 +2,7 @@ package io.nccl4j.nccl;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.nccl4j.checks.Condition;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.Gate;
 import io.nccl4j.emulator.EmulatedCluster;
@@ -65,10 +66,7 @@ class InterruptedCollectivesTest {
         Thread caller = Thread.ofPlatform().start(call);
         inside.await();
         caller.interrupt();
-        while (caller.isInterrupted()) {
-            // Until the wait has taken the flag.
-            Thread.onSpinWait();
-        }
+        Condition.await("the wait has taken the flag", () -> !caller.isInterrupted());
         gate.open();
         assertThat(call.get(20, TimeUnit.SECONDS)).isEqualTo("done, flag true");
     }

@@ -13,8 +13,8 @@ import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.ReduceOp;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
-import io.nccl4j.testing.HostMirror;
 import io.nccl4j.testing.EachLayerKind;
+import io.nccl4j.testing.HostMirror;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeRank;
 

@@ -10,8 +10,8 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorUsage;
 import io.nccl4j.ep.CombineConfig;
+import io.nccl4j.ep.DeviceAllocator;
 import io.nccl4j.ep.DispatchConfig;
-import io.nccl4j.ep.EpAllocator;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.junit.EmulatedRanks;
@@ -22,9 +22,7 @@ import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeRank;
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.List;
-import java.util.Map;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -82,50 +80,26 @@ class ExceptionsInCallbacksTest {
         });
     }
 
-    /** Allocates from the device, and fails when it is told to. */
-    private static final class Allocator implements EpAllocator {
-        private final MoeRank world;
-        private final Map<Long, DeviceMemory> given = new HashMap<>();
-        private int untilFailure = Integer.MAX_VALUE;
-        private boolean failFree;
-
-        Allocator(MoeRank world) {
-            this.world = world;
-        }
-
-        @Override
-        public long allocate(long bytes) {
-            if (untilFailure-- <= 0) {
-                throw new Broken("no memory today");
-            }
-            DeviceMemory memory = DeviceMemory.allocate(world.device(), bytes);
-            given.put(memory.address(), memory);
-            return memory.address();
-        }
-
-        @Override
-        public void free(long address) {
-            given.remove(address).close();
-            if (failFree) {
-                throw new Broken("never mind");
-            }
-        }
-    }
-
     @EachLayerKind
     @EmulatedRanks(1)
     void anAllocatorThatThrowsUndoesTheCall(LayerKind shape, EmulatedCluster cluster) {
         EpCase model = shape.draw(1, 43);
         MoeRank.run(cluster, shape, model, (world, unused) -> {
-            Allocator allocator = new Allocator(world);
+            int[] untilFailure = {Integer.MAX_VALUE};
+            DeviceAllocator allocator = new DeviceAllocator(world.device());
+            allocator.allocating = () -> {
+                if (untilFailure[0]-- <= 0) {
+                    throw new Broken("no memory today");
+                }
+            };
             var config = shape.config(model).allocator(allocator);
             int failures = 0;
             for (int nth = 0;; nth++) {
                 EmulatorUsage before = Emulator.usage();
-                allocator.untilFailure = nth;
+                untilFailure[0] = nth;
                 try (EpGroup group = EpGroup.create(world.communicator(), config);
                         EpHandle handle = group.createHandle()) {
-                    allocator.untilFailure = Integer.MAX_VALUE;
+                    untilFailure[0] = Integer.MAX_VALUE;
                     assertThat(handle.topK()).isEqualTo(world.shape().topK());
                     break;
                 } catch (IllegalStateException e) {
@@ -134,19 +108,21 @@ class ExceptionsInCallbacksTest {
                             .hasRootCauseInstanceOf(Broken.class);
                 }
                 assertThat(Emulator.usage().leakedSince(before)).as("allocation %d failed", nth).isEmpty();
-                assertThat(allocator.given).isEmpty();
+                assertThat(allocator.live()).isZero();
             }
             assertThat(failures).isPositive();
             EpGroup group = EpGroup.create(world.communicator(), config);
             EpHandle handle = group.createHandle();
-            allocator.failFree = true;
+            allocator.freed = () -> {
+                throw new Broken("never mind");
+            };
             assertThatThrownBy(handle::close).isInstanceOf(IllegalStateException.class)
                     .hasRootCauseMessage("never mind");
             assertThat(handle.isClosed()).isTrue();
             assertThatThrownBy(group::close).isInstanceOf(IllegalStateException.class)
                     .hasRootCauseMessage("never mind");
             assertThat(group.isClosed()).isTrue();
-            assertThat(allocator.given).isEmpty();
+            assertThat(allocator.live()).isZero();
         });
     }
 

@@ -2,6 +2,8 @@ package io.nccl4j.safety;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.nccl4j.checks.Condition;
+import io.nccl4j.checks.LogListener;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.DeviceMemory;
@@ -14,56 +16,26 @@ import io.nccl4j.nccl.Communicator;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeRank;
 import java.util.List;
-import java.util.concurrent.CopyOnWriteArrayList;
-import java.util.logging.Handler;
-import java.util.logging.LogRecord;
-import java.util.logging.Logger;
 import org.junit.jupiter.api.Test;
 
 /** A leak is reported with the place that made the object, and nothing native is done by the garbage collector. */
 class LeakReportTest {
-    private static final long LIMIT_NANOS = 30_000_000_000L;
-
     @Test
     @EmulatedRanks(value = 1, allowLeaks = true)
     void theGarbageCollectorReportsAndDestroysNothing(EmulatedCluster cluster) {
-        List<String> reports = new CopyOnWriteArrayList<>();
-        Handler handler = new Handler() {
-            @Override
-            public void publish(LogRecord record) {
-                Object[] values = record.getParameters();
-                reports.add(record.getMessage() + (values == null ? "" : " " + List.of(values)));
-            }
-
-            @Override
-            public void flush() {
-            }
-
-            @Override
-            public void close() {
-            }
-        };
-        Logger logger = Logger.getLogger("io.nccl4j.leak");
-        logger.addHandler(handler);
-        try {
+        try (LogListener log = new LogListener("io.nccl4j.leak")) {
             long before = LeakCount.total();
             List<String> expected = List.of("DeviceMemory", "CudaStream", "Communicator", "EpGroup", "EpHandle",
                     "CudaGraphExec");
             cluster.run(rank -> drop(rank));
             long destroyed = destructions();
-            long deadline = System.nanoTime() + LIMIT_NANOS;
-            while ((!reported(reports, expected) || LeakCount.total() - before < expected.size())
-                    && System.nanoTime() < deadline) {
+            Condition.await("reports of all", () -> {
                 System.gc();
-                Thread.onSpinWait();
-            }
-            assertThat(reported(reports, expected)).as("reports: %s", reports).isTrue();
-            assertThat(LeakCount.total() - before).isGreaterThanOrEqualTo(expected.size());
-            assertThat(reports).allSatisfy(report -> assertThat(report).contains("never closed")
+                return reported(log.lines(), expected) && LeakCount.total() - before >= expected.size();
+            });
+            assertThat(log.lines()).allSatisfy(report -> assertThat(report).contains("never closed")
                     .containsPattern("Created at .*(LeakReportTest|MoeRank)\\.java:\\d+"));
             assertThat(destructions()).isEqualTo(destroyed);
-        } finally {
-            logger.removeHandler(handler);
         }
     }
 

@@ -4,7 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
-import io.nccl4j.ep.EpGenerationProbe;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
@@ -14,6 +13,7 @@ import io.nccl4j.ep.CombineInputs;
 import io.nccl4j.ep.CombineOutputs;
 import io.nccl4j.ep.DispatchInputs;
 import io.nccl4j.ep.DispatchOutputs;
+import io.nccl4j.ep.EpGenerationProbe;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.HandleConfig;

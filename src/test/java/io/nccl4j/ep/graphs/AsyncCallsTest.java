@@ -2,6 +2,7 @@ package io.nccl4j.ep.graphs;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.nccl4j.checks.Condition;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.DeviceMemory;
@@ -149,10 +150,7 @@ class AsyncCallsTest {
         long waits = Emulator.usage().hostWaits();
         try (Gate gate = Gate.on(self.stream())) {
             CompletableFuture<Void> opener = CompletableFuture.runAsync(() -> {
-                long deadline = System.nanoTime() + MoeRank.LIMIT.toNanos();
-                while (Emulator.usage().hostWaits() == waits && System.nanoTime() < deadline) {
-                    Thread.onSpinWait();
-                }
+                Condition.await("a wait of the host", () -> Emulator.usage().hostWaits() != waits);
                 gate.open();
             }, task -> Thread.ofPlatform().daemon().start(task));
             call.run();

@@ -4,6 +4,7 @@ import io.nccl4j.NativeCallException;
 import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.DeviceMemory;
+import io.nccl4j.ep.DeviceAllocator;
 import io.nccl4j.ep.EpTensor;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.nccl.DataType;
@@ -17,6 +18,7 @@ import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
 
@@ -40,8 +42,15 @@ final class RandomCalls {
 
     RandomCalls(HostileScene scene, Arena arena) {
         this.scene = scene;
-        TrackingAllocator allocator = scene
-                .closeLast(new TrackingAllocator(scene.rank.device(), scene.random.nextInt(4) == 0));
+        DeviceAllocator allocator = scene.closeLast(new DeviceAllocator(scene.rank.device()));
+        if (scene.random.nextInt(4) == 0) {
+            AtomicInteger allocations = new AtomicInteger();
+            allocator.allocating = () -> {
+                if (allocations.incrementAndGet() % 5 == 0) {
+                    throw new ArgumentSource.Broken();
+                }
+            };
+        }
         this.arguments = new ArgumentSource(scene.random, scene.pool, scene.model, scene.stream, scene.rank.bootstrap(),
                 arena, allocator, this::body);
         ApiSurface surface = scene.sequence.surface();

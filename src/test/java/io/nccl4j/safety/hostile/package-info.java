@@ -8,7 +8,7 @@
  * ArgumentSource} (their arguments) out of {@code ObjectPool}
  * <li><b>What plays</b>: {@code HostileRank} picks the actions of a rank on its {@code HostileScene}: {@code
  * RandomCalls} (anything with anything), {@code RightCalls} (steps as they should be, compared with the oracle), {@code
- * HostileSpecials} (what needs a promise or a partner, with {@code TrackingAllocator}; {@code HostileKernel})
+ * HostileSpecials} (what needs a promise or a partner, {@code HostileKernel})
  * <li><b>What judges</b>: {@code HostileTrail} (is what was thrown documented?), {@code HostileRank} (do all ranks come
  * to the same?), {@code HostileSequence} (is anything left alive, has misuse reached the library?), {@code
  * HostileStatistics} (was every method called?); a {@code HostileFailure} ends the run
