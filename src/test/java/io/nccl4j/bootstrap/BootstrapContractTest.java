@@ -1,5 +1,7 @@
 package io.nccl4j.bootstrap;
 
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -115,8 +117,7 @@ class BootstrapContractTest {
             store.leave(new Departure(false, "has left"));
         });
         long deadline = System.nanoTime() + TimeUnit.MINUTES.toNanos(10);
-        assertThatThrownBy(() -> store.get(0, 0, deadline)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("the bootstrap of rank 1 is closed");
+        assertIllegalState(() -> store.get(0, 0, deadline), "the bootstrap of rank 1 is closed");
     }
 
     @ParameterizedTest
@@ -195,16 +196,14 @@ class BootstrapContractTest {
             store.put(0, new byte[]{1});
             assertThatThrownBy(() -> store.put(0, new byte[]{1})).isInstanceOf(IllegalStateException.class)
                     .hasMessage("rank 1 has put key 0 before");
-            assertThatThrownBy(() -> store.put(1, new byte[(1 << 20) + 1])).isInstanceOf(IllegalArgumentException.class)
-                    .hasMessageContaining("1048577 bytes are too many").hasMessageContaining("1048576");
+            assertIllegalArgument(() -> store.put(1, new byte[(1 << 20) + 1]), "1048577 bytes are too many", "1048576");
             store.put(1, new byte[1 << 20]);
             assertThat(store.get(1, 0, System.nanoTime())).containsExactly(1);
             assertThat(store.get(0, 0, System.nanoTime())).isNull();
         } finally {
             store.leave(new Departure(false, "has left"));
         }
-        assertThatThrownBy(() -> store.put(2, new byte[0])).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("is closed");
+        assertIllegalState(() -> store.put(2, new byte[0]), "is closed");
     }
 
     @ParameterizedTest
@@ -220,8 +219,7 @@ class BootstrapContractTest {
                     first.setUncaughtExceptionHandler((thread, e) -> end.set(e));
                     first.start();
                     awaitState(first, Thread.State.TIMED_WAITING);
-                    assertThatThrownBy(bootstrap::barrier).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("another thread is in a call");
+                    assertIllegalState(bootstrap::barrier, "another thread is in a call");
                     bootstrap.leave("is done");
                     first.join();
                     assertThat(end.get()).isInstanceOf(IllegalStateException.class).hasMessageContaining("is closed");

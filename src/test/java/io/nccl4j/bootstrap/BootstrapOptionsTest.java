@@ -1,5 +1,6 @@
 package io.nccl4j.bootstrap;
 
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -41,9 +42,8 @@ class BootstrapOptionsTest {
         assertThatThrownBy(() -> with(Map.of()).limit(Duration.ZERO).localRank(-1).secret("").checked())
                 .isInstanceOf(IllegalArgumentException.class).hasMessage("limit is PT0S: must be positive; "
                         + "local rank is -1: must be at least 0; the secret is empty: give it at least one character");
-        assertThatThrownBy(() -> with(Map.of("NCCL4J_BOOTSTRAP_LIMIT_SECONDS", "soon")).localRank(-2).checked())
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("is 'soon': must be a number of seconds").hasMessageContaining("rank is -2");
+        assertIllegalArgument(() -> with(Map.of("NCCL4J_BOOTSTRAP_LIMIT_SECONDS", "soon")).localRank(-2).checked(),
+                "is 'soon': must be a number of seconds", "rank is -2");
     }
 
     @Test
@@ -54,17 +54,16 @@ class BootstrapOptionsTest {
         assertThat(with(Map.of("NCCL4J_BOOTSTRAP_SECRET_FILE", file.toString())).checked().key().proof(new byte[1]))
                 .isEqualTo(expected);
         assertThat(with(Map.of()).secretFile(file).checked().key().proof(new byte[1])).isEqualTo(expected);
-        assertThatThrownBy(() -> with(Map.of()).secretFile(folder.resolve("none")).secret("s").checked())
-                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("give one");
-        assertThatThrownBy(() -> with(Map.of()).secretFile(folder.resolve("none")).checked())
-                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("cannot be read from " + folder);
+        assertIllegalArgument(() -> with(Map.of()).secretFile(folder.resolve("none")).secret("s").checked(),
+                "give one");
+        assertIllegalArgument(() -> with(Map.of()).secretFile(folder.resolve("none")).checked(),
+                "cannot be read from " + folder);
     }
 
     @Test
     void h15TheSecretIsNoSystemProperty() {
-        assertThatThrownBy(() -> with(Map.of(), "nccl4j.bootstrap.secret", "c").checked())
-                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("every user of the machine")
-                .hasMessageContaining("NCCL4J_BOOTSTRAP_SECRET_FILE");
+        assertIllegalArgument(() -> with(Map.of(), "nccl4j.bootstrap.secret", "c").checked(),
+                "every user of the machine", "NCCL4J_BOOTSTRAP_SECRET_FILE");
     }
 
     @Test

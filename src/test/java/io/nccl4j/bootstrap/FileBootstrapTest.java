@@ -1,7 +1,8 @@
 package io.nccl4j.bootstrap;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.nccl.Bootstrap;
@@ -93,8 +94,7 @@ class FileBootstrapTest {
 
     @Test
     void aMissingRank0IsNamed() {
-        assertThatThrownBy(() -> file(1, 2, SHORT)).isInstanceOf(WaitTimeoutException.class)
-                .hasMessageContaining("rank 0 did not come");
+        assertFailure(WaitTimeoutException.class, () -> file(1, 2, SHORT), "rank 0 did not come");
     }
 
     @Test
@@ -164,8 +164,7 @@ class FileBootstrapTest {
     void aFolderOpenToOthersNeedsASecret() throws Exception {
         Files.createDirectories(folder);
         Files.setPosixFilePermissions(folder, PosixFilePermissions.fromString("rwxrwxrwx"));
-        assertThatThrownBy(() -> file(0, 2, SHORT)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("other users can write to").hasMessageContaining("NCCL4J_BOOTSTRAP_SECRET");
+        assertIllegalState(() -> file(0, 2, SHORT), "other users can write to", "NCCL4J_BOOTSTRAP_SECRET");
         assertThat(Ranks.outcomes(2, rank -> file(rank, 2, Ranks.options(LIMIT, "s")), Bootstrap::size))
                 .containsOnly(2);
     }
@@ -174,7 +173,6 @@ class FileBootstrapTest {
     void aFileInPlaceOfTheFolderIsReported() throws Exception {
         Files.createDirectories(folder.getParent());
         Files.writeString(folder, "a file");
-        assertThatThrownBy(() -> file(0, 2, SHORT)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("is not a folder");
+        assertIllegalState(() -> file(0, 2, SHORT), "is not a folder");
     }
 }

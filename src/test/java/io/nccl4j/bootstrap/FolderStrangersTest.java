@@ -1,7 +1,8 @@
 package io.nccl4j.bootstrap;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.nccl.Bootstrap;
@@ -44,8 +45,8 @@ class FolderStrangersTest {
                         }
                     }
                 }
-                assertThatThrownBy(() -> Bootstraps.file(folder, 1, 2, SHORT)).isInstanceOf(WaitTimeoutException.class)
-                        .hasMessageContaining("rank 0 did not come within 500 ms");
+                assertFailure(WaitTimeoutException.class, () -> Bootstraps.file(folder, 1, 2, SHORT),
+                        "rank 0 did not come within 500 ms");
                 // The right ones are not disturbed.
                 assertThat(Ranks.outcomes(2, self -> Bootstraps.file(folder, self, 2, OPTIONS),
                         bootstrap -> Ranks.gathersRightly(bootstrap, 3))).containsOnly(true);
@@ -71,8 +72,7 @@ class FolderStrangersTest {
     void h8ALinkInPlaceOfTheFolderIsRefused() throws Exception {
         Path target = Files.createDirectory(folder.resolve("target"));
         Path link = Files.createSymbolicLink(folder.resolve("link"), target);
-        assertThatThrownBy(() -> Bootstraps.file(link, 0, 2, SHORT)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining(link + " is a link to " + target);
+        assertIllegalState(() -> Bootstraps.file(link, 0, 2, SHORT), link + " is a link to " + target);
         assertThat(target).isEmptyDirectory();
     }
 
@@ -90,8 +90,7 @@ class FolderStrangersTest {
             message = "cannot meet others in /usr";
         }
         Path place = other;
-        assertThatThrownBy(() -> Bootstraps.file(place, 0, 2, SHORT)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining(message);
+        assertIllegalState(() -> Bootstraps.file(place, 0, 2, SHORT), message);
     }
 
     @Test

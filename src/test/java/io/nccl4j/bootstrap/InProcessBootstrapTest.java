@@ -1,7 +1,8 @@
 package io.nccl4j.bootstrap;
 
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.emulator.Emulator;
@@ -57,8 +58,7 @@ class InProcessBootstrapTest {
             assertThat(outcome).isInstanceOfAny(WaitTimeoutException.class, IllegalStateException.class);
         });
         assertThat(outcomes).anyMatch(WaitTimeoutException.class::isInstance);
-        assertThatThrownBy(() -> ranks.get(1).barrier()).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("has given up");
+        assertIllegalState(() -> ranks.get(1).barrier(), "has given up");
     }
 
     @Test
@@ -88,17 +88,14 @@ class InProcessBootstrapTest {
 
     @Test
     void wrongUseIsRefused() {
-        assertThatThrownBy(() -> Bootstraps.inProcess(0)).isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(() -> Bootstraps.inProcess(2, Ranks.options(Duration.ZERO)))
-                .isInstanceOf(IllegalArgumentException.class);
+        assertIllegalArgument(() -> Bootstraps.inProcess(0));
+        assertIllegalArgument(() -> Bootstraps.inProcess(2, Ranks.options(Duration.ZERO)));
         Bootstrap bootstrap = Bootstraps.inProcess(1).getFirst();
-        assertThatThrownBy(() -> bootstrap.allGather(new byte[(1 << 20) + 1]))
-                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("1048577 bytes are too many");
+        assertIllegalArgument(() -> bootstrap.allGather(new byte[(1 << 20) + 1]), "1048577 bytes are too many");
         bootstrap.barrier();
         bootstrap.close();
         bootstrap.close();
-        assertThatThrownBy(bootstrap::barrier).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("is closed");
+        assertIllegalState(bootstrap::barrier, "is closed");
     }
 
     @Test

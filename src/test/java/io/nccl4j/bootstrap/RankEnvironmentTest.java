@@ -1,5 +1,6 @@
 package io.nccl4j.bootstrap;
 
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -47,9 +48,8 @@ class RankEnvironmentTest {
                 "OMPI_COMM_WORLD_LOCAL_SIZE=4", "PMIX_NAMESPACE=prterun-7", "NCCL4J_BOOTSTRAP_ADDRESS=node0:7000"};
         assertThat(parse(variables)).isEqualTo(new RankEnvironment("Open MPI", 5, 8, 1, "node0", 7000, "prterun-7"));
         variables[5] = "unrelated=1";
-        assertThatThrownBy(() -> parse(variables)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("Open MPI has started this process")
-                .hasMessageContaining("NCCL4J_BOOTSTRAP_ADDRESS=host:port");
+        assertIllegalState(() -> parse(variables), "Open MPI has started this process",
+                "NCCL4J_BOOTSTRAP_ADDRESS=host:port");
     }
 
     @Test
@@ -104,8 +104,7 @@ class RankEnvironmentTest {
                     "SLURM_PROCID=0;SLURM_NTASKS=2;SLURM_JOB_NODELIST=n[1|is not understood",
                     "HOME=/|no launcher has started this process"})
     void whatMakesNoSenseIsNamed(String variables, String message) {
-        assertThatThrownBy(() -> parse(variables.split(";"))).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining(message);
+        assertIllegalState(() -> parse(variables.split(";")), message);
     }
 
     @Test

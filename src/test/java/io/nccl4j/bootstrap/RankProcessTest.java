@@ -1,7 +1,8 @@
 package io.nccl4j.bootstrap;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.processes.ChildJvm;
@@ -125,16 +126,14 @@ class RankProcessTest {
             child.await("met as rank");
         }
         // Its process runs.
-        assertThatThrownBy(() -> Bootstraps.file(folder, 1, 2)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("rank 0 refuses rank 1: rank 1 is here already");
+        assertIllegalState(() -> Bootstraps.file(folder, 1, 2), "rank 0 refuses rank 1: rank 1 is here already");
         children.forEach(ChildJvm::kill);
         for (ChildJvm child : children) {
             child.awaitEnd();
         }
         assertThat(folder).isNotEmptyDirectory();
         BootstrapOptions brief = Ranks.options(Duration.ofMillis(500));
-        assertThatThrownBy(() -> Bootstraps.file(folder, 1, 2, brief)).isInstanceOf(WaitTimeoutException.class)
-                .hasMessageContaining("rank 0 did not come");
+        assertFailure(WaitTimeoutException.class, () -> Bootstraps.file(folder, 1, 2, brief), "rank 0 did not come");
         for (int size : new int[]{2, 3}) {
             BootstrapOptions options = Ranks.options(Duration.ofSeconds(30));
             assertThat(Ranks.outcomes(size, rank -> Bootstraps.file(folder, rank, size, options),

@@ -1,5 +1,8 @@
 package io.nccl4j.bootstrap;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -109,9 +112,8 @@ class TcpBootstrapTest {
 
     @Test
     void aMissingRank0IsNamed() throws Exception {
-        assertThatThrownBy(() -> tcp(1, 2, SHORT)).isInstanceOf(WaitTimeoutException.class)
-                .hasMessageContaining("rank 0 did not come within 8000 ms (rank 1 of 2 at localhost:" + port)
-                .hasMessageContaining("Connection refused");
+        assertFailure(WaitTimeoutException.class, () -> tcp(1, 2, SHORT),
+                "rank 0 did not come within 8000 ms (rank 1 of 2 at localhost:" + port, "Connection refused");
     }
 
     @Test
@@ -348,8 +350,8 @@ class TcpBootstrapTest {
                     throw new java.io.UncheckedIOException(e);
                 }
             });
-            assertThatThrownBy(() -> tcp(1, 2, OPTIONS)).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("what listens there does not speak the language of this version of nccl4j");
+            assertIllegalState(() -> tcp(1, 2, OPTIONS),
+                    "what listens there does not speak the language of this version of nccl4j");
             server.join();
         }
     }
@@ -359,9 +361,8 @@ class TcpBootstrapTest {
         try (ServerSocket silent = new ServerSocket(port, 8, InetAddress.getLoopbackAddress())) {
             assertThat(silent.isBound()).isTrue();
             // Shorter than the first connection waits for an answer.
-            assertThatThrownBy(() -> tcp(1, 2, Ranks.options(Duration.ofSeconds(2))))
-                    .isInstanceOf(WaitTimeoutException.class).hasMessageContaining("rank 0 did not come")
-                    .hasMessageContaining("nothing answers there");
+            assertFailure(WaitTimeoutException.class, () -> tcp(1, 2, Ranks.options(Duration.ofSeconds(2))),
+                    "rank 0 did not come", "nothing answers there");
         }
     }
 
@@ -369,9 +370,8 @@ class TcpBootstrapTest {
     void aPortInUseIsReported() throws Exception {
         try (ServerSocket other = new ServerSocket(port, 8, InetAddress.getLoopbackAddress())) {
             assertThat(other.isBound()).isTrue();
-            assertThatThrownBy(() -> tcp(0, 2, OPTIONS)).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("rank 0 cannot listen at localhost:" + port)
-                    .hasMessageContaining("is another job there?");
+            assertIllegalState(() -> tcp(0, 2, OPTIONS), "rank 0 cannot listen at localhost:" + port,
+                    "is another job there?");
         }
     }
 
@@ -379,19 +379,15 @@ class TcpBootstrapTest {
     void otherMachinesNeedASecret() {
         for (int rank = 0; rank < 2; rank++) {
             int self = rank;
-            assertThatThrownBy(() -> Bootstraps.tcp("192.0.2.1", port, self, 2, SHORT))
-                    .isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("need a secret: set NCCL4J_BOOTSTRAP_SECRET");
+            assertIllegalState(() -> Bootstraps.tcp("192.0.2.1", port, self, 2, SHORT),
+                    "need a secret: set NCCL4J_BOOTSTRAP_SECRET");
         }
     }
 
     @Test
     void argumentsAreChecked() {
-        assertThatThrownBy(() -> tcp(2, 2, OPTIONS)).isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("rank 2 of 2");
-        assertThatThrownBy(() -> Bootstraps.tcp("localhost", 0, 0, 2, OPTIONS))
-                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("port is 0");
-        assertThatThrownBy(() -> Bootstraps.tcp("no.such.host.invalid", 99, 0, 2, OPTIONS))
-                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("no.such.host.invalid");
+        assertIllegalArgument(() -> tcp(2, 2, OPTIONS), "rank 2 of 2");
+        assertIllegalArgument(() -> Bootstraps.tcp("localhost", 0, 0, 2, OPTIONS), "port is 0");
+        assertIllegalArgument(() -> Bootstraps.tcp("no.such.host.invalid", 99, 0, 2, OPTIONS), "no.such.host.invalid");
     }
 }

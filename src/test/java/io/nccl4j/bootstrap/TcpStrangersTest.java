@@ -1,7 +1,8 @@
 package io.nccl4j.bootstrap;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.bootstrap.TcpLink.Frame;
 import io.nccl4j.bootstrap.TcpLink.Kind;
@@ -199,9 +200,8 @@ class TcpStrangersTest {
     }
 
     private void refuse(BootstrapOptions options) {
-        assertThatThrownBy(() -> Bootstraps.tcp("localhost", port, 1, 2, options))
-                .isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("rank 0 refuses rank 1: rank 1 is here already, from ");
+        assertIllegalState(() -> Bootstraps.tcp("localhost", port, 1, 2, options),
+                "rank 0 refuses rank 1: rank 1 is here already, from ");
     }
 
     private static int descriptors() {
@@ -278,7 +278,7 @@ class TcpStrangersTest {
             }
             return bytes;
         })) {
-            assertThatThrownBy(pair::receiveTwo).isInstanceOf(StrangerException.class);
+            assertFailure(StrangerException.class, pair::receiveTwo);
         }
     }
 
@@ -287,7 +287,7 @@ class TcpStrangersTest {
         try (Pair pair = Pair.open(bytes -> bytes.length == 21 + 3 + 32
                 ? ByteBuffer.allocate(2 * bytes.length).put(bytes).put(bytes).array()
                 : bytes)) {
-            assertThatThrownBy(pair::receiveTwo).isInstanceOf(StrangerException.class);
+            assertFailure(StrangerException.class, pair::receiveTwo);
         }
     }
 }

@@ -1,5 +1,8 @@
 package io.nccl4j.cuda;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
@@ -7,9 +10,6 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_SHORT;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
-import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.sun.management.ThreadMXBean;
 import io.nccl4j.bindings.cudart.CudaRuntime;
@@ -142,8 +142,8 @@ class CudaKernelTest {
                 stream.await(LIMIT);
                 // b is 2, then 1 + 2 + 2 = 5, then 1 + 5 + 5 = 11.
                 expect(b, 11);
-                assertThatIllegalStateException().isThrownBy(module::close).withMessageContaining("CudaGraph");
-                assertThatIllegalStateException().isThrownBy(sum::close).withMessageContaining("CudaGraph");
+                assertIllegalState(module::close, "CudaGraph");
+                assertIllegalState(sum::close, "CudaGraph");
                 assertThat(graph.nodeCount()).isEqualTo(2);
             }
         }
@@ -181,8 +181,8 @@ class CudaKernelTest {
     void namesAreKnown() {
         assertThat(module.kernelNames()).contains("fill", "noParameters", "sizes", "throwing", "vectorAdd").isSorted();
         assertThat(module.kernel("fill")).isSameAs(module.kernel("fill"));
-        assertThatIllegalArgumentException().isThrownBy(() -> module.kernel("vectorSub"))
-                .withMessageContainingAll("no kernel 'vectorSub'", "vectorAdd", "Emulator.kernel");
+        assertIllegalArgument(() -> module.kernel("vectorSub"), "no kernel 'vectorSub'", "vectorAdd",
+                "Emulator.kernel");
         Emulator.kernel("registeredLate", FunctionDescriptor.ofVoid(), launch -> SEEN.add("late"));
         CudaKernel late = module.kernel("registeredLate");
         late.launch(stream, Dim3.of(1), Dim3.of(1), late.arguments());
@@ -194,49 +194,37 @@ class CudaKernelTest {
     void wrongArgumentsAreNamedByIndex() {
         CudaKernel kernel = module.kernel("vectorAdd");
         KernelArguments arguments = kernel.arguments();
-        assertThatIllegalArgumentException().isThrownBy(() -> arguments.setInt(1, 4))
-                .withMessageContainingAll("parameter 1", "8 bytes", "4 were given");
-        assertThatIllegalArgumentException().isThrownBy(() -> arguments.setLong(3, 4))
-                .withMessageContainingAll("parameter 3", "4 bytes", "8 were given");
-        assertThatIllegalArgumentException().isThrownBy(() -> arguments.setInt(4, 1)).withMessageContaining("has 4");
-        assertThatIllegalArgumentException().isThrownBy(() -> arguments.setInt(-1, 1)).withMessageContaining("has 4");
+        assertIllegalArgument(() -> arguments.setInt(1, 4), "parameter 1", "8 bytes", "4 were given");
+        assertIllegalArgument(() -> arguments.setLong(3, 4), "parameter 3", "4 bytes", "8 were given");
+        assertIllegalArgument(() -> arguments.setInt(4, 1), "has 4");
+        assertIllegalArgument(() -> arguments.setInt(-1, 1), "has 4");
         arguments.setLong(1, 8).setInt(3, 1);
-        assertThatIllegalStateException().isThrownBy(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), arguments))
-                .withMessageContaining("parameters [0, 2] were never set");
+        assertIllegalState(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), arguments),
+                "parameters [0, 2] were never set");
         arguments.setLong(0, 8);
-        assertThatIllegalStateException().isThrownBy(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), arguments))
-                .withMessageContaining("parameter 2 was never set");
+        assertIllegalState(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), arguments), "parameter 2 was never set");
         KernelArguments others = module.kernel("fill").arguments();
-        assertThatIllegalArgumentException().isThrownBy(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), others))
-                .withMessageContaining("another kernel");
+        assertIllegalArgument(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), others), "another kernel");
     }
 
     @Test
     void impossibleGeometryIsExplained() {
         CudaKernel kernel = module.kernel("noParameters");
         KernelArguments none = kernel.arguments();
-        assertThatIllegalArgumentException().isThrownBy(() -> Dim3.of(0)).withMessageContaining("at least 1");
-        assertThatIllegalArgumentException().isThrownBy(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1025), none))
-                .withMessageContainingAll("1025 threads per block", "at most 1024");
-        assertThatIllegalArgumentException()
-                .isThrownBy(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1 << 16, 1 << 15, 64), none))
-                .withMessageContaining("at most 1024");
-        assertThatIllegalArgumentException()
-                .isThrownBy(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1, 1, 65), none))
-                .withMessageContaining("64 threads in z");
-        assertThatIllegalArgumentException()
-                .isThrownBy(() -> kernel.launch(stream, Dim3.of(1, 65536), Dim3.of(1), none))
-                .withMessageContaining("65535");
-        assertThatIllegalArgumentException()
-                .isThrownBy(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), 49153, none))
-                .withMessageContainingAll("0 to 49152", "maxDynamicSharedMemory");
+        assertIllegalArgument(() -> Dim3.of(0), "at least 1");
+        assertIllegalArgument(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1025), none), "1025 threads per block",
+                "at most 1024");
+        assertIllegalArgument(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1 << 16, 1 << 15, 64), none),
+                "at most 1024");
+        assertIllegalArgument(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1, 1, 65), none), "64 threads in z");
+        assertIllegalArgument(() -> kernel.launch(stream, Dim3.of(1, 65536), Dim3.of(1), none), "65535");
+        assertIllegalArgument(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), 49153, none), "0 to 49152",
+                "maxDynamicSharedMemory");
         kernel.maxDynamicSharedMemory(100_000);
         kernel.launch(stream, Dim3.of(1), Dim3.of(1), 100_000, none);
-        assertThatIllegalArgumentException().isThrownBy(() -> kernel.maxDynamicSharedMemory(232_449))
-                .withMessageContaining("0 to 232448");
+        assertIllegalArgument(() -> kernel.maxDynamicSharedMemory(232_449), "0 to 232448");
         assertThat(kernel.maxActiveBlocks(256, 100_000)).isEqualTo(2);
-        assertThatIllegalArgumentException().isThrownBy(() -> kernel.maxActiveBlocks(0, 0))
-                .withMessageContaining("1 to 1024");
+        assertIllegalArgument(() -> kernel.maxActiveBlocks(0, 0), "1 to 1024");
         stream.await(LIMIT);
         assertThat(SEEN).containsExactly("none");
     }
@@ -248,22 +236,18 @@ class CudaKernelTest {
         KernelArguments arguments = kernel.arguments().setInt(1, 16);
         try (DeviceMemory there = DeviceMemory.allocate(other, 64); CudaStream foreign = CudaStream.create(other)) {
             arguments.setAddress(0, there);
-            assertThatIllegalArgumentException()
-                    .isThrownBy(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), arguments))
-                    .withMessageContainingAll("CUDA device 2", "CUDA device 1");
-            assertThatIllegalArgumentException()
-                    .isThrownBy(() -> kernel.launch(foreign, Dim3.of(1), Dim3.of(1), arguments))
-                    .withMessageContaining("cannot be launched on");
+            assertIllegalArgument(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), arguments), "CUDA device 2",
+                    "CUDA device 1");
+            assertIllegalArgument(() -> kernel.launch(foreign, Dim3.of(1), Dim3.of(1), arguments),
+                    "cannot be launched on");
         }
         DeviceMemory memory = DeviceMemory.allocate(device, 64);
         arguments.setAddress(0, memory);
         memory.close();
-        assertThatIllegalStateException().isThrownBy(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), arguments))
-                .withMessageContaining("is closed");
+        assertIllegalState(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), arguments), "is closed");
         CudaDevice.of(0).makeCurrent();
-        assertThatThrownBy(() -> module.kernel("noParameters").launch(stream, Dim3.of(1), Dim3.of(1),
-                module.kernel("noParameters").arguments())).isInstanceOf(CudaException.class)
-                .hasMessageContainingAll("noParameters", "CudaDevice.makeCurrent()");
+        assertFailure(CudaException.class, () -> module.kernel("noParameters").launch(stream, Dim3.of(1), Dim3.of(1),
+                module.kernel("noParameters").arguments()), "noParameters", "CudaDevice.makeCurrent()");
         device.makeCurrent();
         assertThat(CudaRuntime.cudaGetLastError()).isZero();
     }
@@ -274,10 +258,10 @@ class CudaKernelTest {
         CudaKernel kernel = closed.kernel("noParameters");
         KernelArguments none = kernel.arguments();
         closed.close();
-        assertThatIllegalStateException().isThrownBy(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), none));
-        assertThatIllegalStateException().isThrownBy(kernel::arguments);
-        assertThatIllegalStateException().isThrownBy(() -> closed.kernel("noParameters"));
-        assertThatIllegalStateException().isThrownBy(closed::kernelNames);
+        assertIllegalState(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), none));
+        assertIllegalState(kernel::arguments);
+        assertIllegalState(() -> closed.kernel("noParameters"));
+        assertIllegalState(closed::kernelNames);
     }
 
     @Test
@@ -285,13 +269,12 @@ class CudaKernelTest {
         CudaKernel kernel = module.kernel("noParameters");
         KernelArguments none = kernel.arguments();
         Emulator.presetResult("cudaLaunchKernelExC", CudaRuntime.cudaErrorLaunchOutOfResources());
-        assertThatThrownBy(() -> stream.capture(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), none)))
-                .isInstanceOf(CudaException.class)
-                .hasMessageContainingAll("cudaErrorLaunchOutOfResources", "registers per thread");
+        assertFailure(CudaException.class,
+                () -> stream.capture(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), none)),
+                "cudaErrorLaunchOutOfResources", "registers per thread");
         assertThat(CudaRuntime.cudaGetLastError()).isZero();
         kernel.launch(stream, Dim3.of(1), Dim3.of(1), none);
-        assertThatIllegalStateException().isThrownBy(() -> stream.capture(() -> CudaModule.load(device, PTX)))
-                .withMessageContaining("before the capture");
+        assertIllegalState(() -> stream.capture(() -> CudaModule.load(device, PTX)), "before the capture");
         stream.await(LIMIT);
         assertThat(SEEN).containsExactly("none");
     }
@@ -300,8 +283,8 @@ class CudaKernelTest {
     void anExceptionLosesTheDeviceAndSaysWhy() {
         CudaKernel kernel = module.kernel("throwing");
         kernel.launch(stream, Dim3.of(1), Dim3.of(1), kernel.arguments().setInt(0, 0));
-        assertThatThrownBy(() -> stream.await(LIMIT)).isInstanceOf(CudaException.class).hasMessageContainingAll(
-                "cudaErrorLaunchFailure", "throwing", "ArithmeticException: / by zero", "CudaKernelTest");
+        assertFailure(CudaException.class, () -> stream.await(LIMIT), "cudaErrorLaunchFailure", "throwing",
+                "ArithmeticException: / by zero", "CudaKernelTest");
         assertThat(device.failure()).isNotNull();
     }
 
@@ -311,8 +294,7 @@ class CudaKernelTest {
         KernelArguments none = kernel.arguments();
         device.reset();
         try (CudaStream fresh = CudaStream.create(device)) {
-            assertThatIllegalStateException().isThrownBy(() -> kernel.launch(fresh, Dim3.of(1), Dim3.of(1), none))
-                    .withMessageContaining("was reset");
+            assertIllegalState(() -> kernel.launch(fresh, Dim3.of(1), Dim3.of(1), none), "was reset");
         }
     }
 
@@ -324,8 +306,8 @@ class CudaKernelTest {
             kernel.launch(stream, Dim3.of(1), Dim3.of(1), arguments);
             stream.await(LIMIT);
             kernel.launch(stream, Dim3.of(1), Dim3.of(1), arguments.setInt(1, 1 << 20));
-            assertThatThrownBy(() -> stream.await(LIMIT)).isInstanceOf(CudaException.class)
-                    .hasMessageContainingAll("cudaErrorIllegalAddress", "fill", "1048576 bytes");
+            assertFailure(CudaException.class, () -> stream.await(LIMIT), "cudaErrorIllegalAddress", "fill",
+                    "1048576 bytes");
         }
     }
 
@@ -339,13 +321,10 @@ class CudaKernelTest {
 
     @Test
     void imagesAreLookedAt() {
-        assertThatIllegalArgumentException().isThrownBy(() -> CudaModule.load(device, new byte[0]))
-                .withMessageContaining("no cubin, fatbin or PTX");
-        assertThatIllegalArgumentException().isThrownBy(() -> CudaModule.load(device, new byte[1000]))
-                .withMessageContaining("no cubin, fatbin or PTX");
+        assertIllegalArgument(() -> CudaModule.load(device, new byte[0]), "no cubin, fatbin or PTX");
+        assertIllegalArgument(() -> CudaModule.load(device, new byte[1000]), "no cubin, fatbin or PTX");
         byte[] fatbin = {0x50, (byte) 0xed, 0x55, (byte) 0xba, 1, 0, 16, 0, 100, 0, 0, 0, 0, 0, 0, 0};
-        assertThatIllegalArgumentException().isThrownBy(() -> CudaModule.load(device, fatbin))
-                .withMessageContaining("fatbin of 16 bytes is not complete");
+        assertIllegalArgument(() -> CudaModule.load(device, fatbin), "fatbin of 16 bytes is not complete");
         byte[] cubin = new byte[64];
         cubin[0] = 0x7f;
         cubin[1] = 'E';
@@ -354,14 +333,13 @@ class CudaKernelTest {
         cubin[40] = 64;
         cubin[58] = 64;
         cubin[60] = 1;
-        assertThatIllegalArgumentException().isThrownBy(() -> CudaModule.load(device, cubin))
-                .withMessageContaining("cubin of 64 bytes is not complete");
+        assertIllegalArgument(() -> CudaModule.load(device, cubin), "cubin of 64 bytes is not complete");
         long before = Emulator.callCount("cudaLibraryUnload");
         // As a GPU answers: no kernels, and the reason when one is asked for.
         Emulator.presetResult("cudaLibraryGetKernelCount", CudaRuntime.cudaSuccess());
         Emulator.presetResult("cudaLibraryGetKernel", CudaRuntime.cudaErrorNoKernelImageForDevice());
-        assertThatThrownBy(() -> CudaModule.load(device, PTX)).isInstanceOf(CudaException.class)
-                .hasMessageContainingAll("cudaErrorNoKernelImageForDevice", "compute capability 9.0", "sm_90");
+        assertFailure(CudaException.class, () -> CudaModule.load(device, PTX), "cudaErrorNoKernelImageForDevice",
+                "compute capability 9.0", "sm_90");
         assertThat(Emulator.callCount("cudaLibraryUnload")).isEqualTo(before + 1);
         assertThat(CudaRuntime.cudaGetLastError()).isZero();
     }

@@ -1,5 +1,6 @@
 package io.nccl4j.cuda;
 
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -21,9 +22,8 @@ class DeviceResetTest {
         MemorySegment kept = pinned.segment();
         kept.set(JAVA_BYTE, 0, (byte) 1);
         device.reset();
-        assertThatThrownBy(() -> kept.set(JAVA_BYTE, 0, (byte) 2)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("Already closed");
-        assertThatThrownBy(pinned::segment).isInstanceOf(IllegalStateException.class).hasMessageContaining("was reset");
+        assertIllegalState(() -> kept.set(JAVA_BYTE, 0, (byte) 2), "Already closed");
+        assertIllegalState(pinned::segment, "was reset");
         pinned.close();
         assertThat(pinned.isClosed()).isTrue();
     }

@@ -1,5 +1,7 @@
 package io.nccl4j.cuda;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -54,29 +56,28 @@ class GraphCaptureTest {
         DeviceMemory memory = DeviceMemory.allocate(device, 16);
         CudaGraph graph = stream.capture(() -> memory.fillAsync((byte) 1, stream));
         CudaGraphExec exec = graph.instantiate();
-        assertThatThrownBy(memory::close).isInstanceOf(IllegalStateException.class).hasMessageContaining("CudaGraph#")
-                .hasMessageContaining("CudaGraphExec#");
+        assertIllegalState(memory::close, "CudaGraph#", "CudaGraphExec#");
         graph.close();
         assertThatThrownBy(memory::close).isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("CudaGraphExec#").hasMessageNotContaining("CudaGraph#");
-        assertThatThrownBy(stream::close).isInstanceOf(IllegalStateException.class);
+        assertIllegalState(stream::close);
         exec.launch(stream);
         exec.close();
         memory.close();
         stream.close();
         assertThat(List.of(memory.isClosed(), stream.isClosed(), exec.isClosed())).containsOnly(true);
         memory.close();
-        assertThatThrownBy(memory::address).isInstanceOf(IllegalStateException.class).hasMessageContaining("is closed");
-        assertThatThrownBy(() -> exec.launch(stream)).isInstanceOf(IllegalStateException.class);
+        assertIllegalState(memory::address, "is closed");
+        assertIllegalState(() -> exec.launch(stream));
     }
 
     @Test
     void anExceptionInTheBodyLeavesTheStreamUsable() {
         try (CudaStream stream = CudaStream.create(device); DeviceMemory memory = DeviceMemory.allocate(device, 16)) {
-            assertThatThrownBy(() -> stream.capture(() -> {
+            assertFailure(UnsupportedOperationException.class, () -> stream.capture(() -> {
                 memory.fillAsync((byte) 1, stream);
                 throw new UnsupportedOperationException("half-way");
-            })).isInstanceOf(UnsupportedOperationException.class);
+            }));
             assertThat(stream.isCapturing()).isFalse();
             memory.fillAsync((byte) 2, stream);
             stream.await(LIMIT);
@@ -144,7 +145,7 @@ class GraphCaptureTest {
             });
             assertThat(side.isCapturing()).isFalse();
             try (graph; CudaGraphExec exec = graph.instantiate()) {
-                assertThatThrownBy(right::close).isInstanceOf(IllegalStateException.class);
+                assertIllegalState(right::close);
                 exec.launch(main);
                 main.await(LIMIT);
                 left.copyTo(out.segment().asSlice(0, 4));

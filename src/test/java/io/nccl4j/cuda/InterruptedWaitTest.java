@@ -1,7 +1,7 @@
 package io.nccl4j.cuda;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
 import io.nccl4j.checks.Condition;
@@ -41,8 +41,8 @@ class InterruptedWaitTest {
             memory.fillAsync((byte) 1, stream);
             Thread.currentThread().interrupt();
             long asked = Emulator.callCount("cudaStreamQuery");
-            assertThatThrownBy(() -> stream.await(LIMIT)).isInstanceOf(CancellationException.class)
-                    .hasMessageContaining("interrupted while waiting for work on CudaStream#");
+            assertFailure(CancellationException.class, () -> stream.await(LIMIT),
+                    "interrupted while waiting for work on CudaStream#");
             assertThat(Emulator.callCount("cudaStreamQuery") - asked).isEqualTo(1);
             assertThat(Thread.interrupted()).isTrue();
             gate.close();

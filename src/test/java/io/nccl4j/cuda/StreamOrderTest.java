@@ -1,5 +1,8 @@
 package io.nccl4j.cuda;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static org.assertj.core.api.Assertions.assertThat;
@@ -103,8 +106,8 @@ class StreamOrderTest {
     void awaitEndsAtItsLimit() {
         try (CudaStream stream = CudaStream.create(device)) {
             Gate gate = Gate.on(stream);
-            assertThatThrownBy(() -> stream.await(Duration.ofMillis(20))).isInstanceOf(WaitTimeoutException.class)
-                    .hasMessageContaining("still pending after 20 ms");
+            assertFailure(WaitTimeoutException.class, () -> stream.await(Duration.ofMillis(20)),
+                    "still pending after 20 ms");
             gate.open();
             stream.await(Duration.ofSeconds(10));
         }
@@ -127,16 +130,14 @@ class StreamOrderTest {
             plain.record(stream);
             end.synchronize();
             assertThat(end.elapsedMillisSince(start)).isBetween(4.9f, 5_000f);
-            assertThatThrownBy(() -> end.elapsedMillisSince(plain)).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("createTiming");
+            assertIllegalState(() -> end.elapsedMillisSince(plain), "createTiming");
         }
     }
 
     @Test
     void theLegacyStreamIsRefused() {
         for (long address : new long[]{0, 1}) {
-            assertThatThrownBy(() -> CudaStream.wrap(address, device)).isInstanceOf(IllegalArgumentException.class)
-                    .hasMessageContaining("legacy default stream");
+            assertIllegalArgument(() -> CudaStream.wrap(address, device), "legacy default stream");
         }
     }
 }

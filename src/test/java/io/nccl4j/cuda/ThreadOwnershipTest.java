@@ -1,7 +1,7 @@
 package io.nccl4j.cuda;
 
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
 import io.nccl4j.emulator.Emulator;
@@ -102,16 +102,14 @@ class ThreadOwnershipTest {
             stream.await(LIMIT);
             return null;
         });
-        assertThatThrownBy(() -> exec.launch(stream)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("it belongs to thread the other");
+        assertIllegalState(() -> exec.launch(stream), "it belongs to thread the other");
         assertThat(event.isComplete()).isTrue();
         onTheOther(() -> {
             List.of(exec, graph, event, stream).forEach(ConfinedResource::close);
             return null;
         });
         assertThat(stream.isClosed()).isTrue();
-        assertThatThrownBy(stream::bindToCurrentThread).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("is closed");
+        assertIllegalState(stream::bindToCurrentThread, "is closed");
     }
 
     @Test
@@ -179,7 +177,7 @@ class ThreadOwnershipTest {
                 made[1] = CudaEvent.create(device);
             });
             thread.join();
-            assertThatThrownBy(() -> ((CudaEvent) made[1]).record(stream)).isInstanceOf(IllegalStateException.class);
+            assertIllegalState(() -> ((CudaEvent) made[1]).record(stream));
             made[1].close();
             made[0].close();
             assertThat(made[0].isClosed() && made[1].isClosed()).isTrue();
@@ -206,8 +204,7 @@ class ThreadOwnershipTest {
         for (Runnable call : List.<Runnable>of(spare::close, event::close, () -> DeviceMemory.allocate(device, 16),
                 () -> CudaStream.create(device), stream::synchronize, stream::isIdle, event::isComplete,
                 () -> PinnedMemory.allocate(device, 16))) {
-            assertThatThrownBy(call::run).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("would break a capture in GLOBAL mode").hasMessageContaining("the other");
+            assertIllegalState(call::run, "would break a capture in GLOBAL mode", "the other");
         }
         assertThat(spare.isClosed()).isFalse();
         assertThat(Emulator.callCount("cudaFree")).isEqualTo(freed);

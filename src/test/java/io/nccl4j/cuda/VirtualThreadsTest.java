@@ -1,8 +1,8 @@
 package io.nccl4j.cuda;
 
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorUsage;
@@ -84,8 +84,8 @@ class VirtualThreadsTest {
                     exec.launch(stream);
                     stream.await(LIMIT);
                     for (CaptureMode mode : List.of(CaptureMode.GLOBAL, CaptureMode.THREAD_LOCAL)) {
-                        assertThatThrownBy(() -> stream.capture(mode, () -> {
-                        })).isInstanceOf(IllegalStateException.class).hasMessageContaining("on a virtual thread");
+                        assertIllegalState(() -> stream.capture(mode, () -> {
+                        }), "on a virtual thread");
                     }
                 }
             }).get(20, TimeUnit.SECONDS);
@@ -95,9 +95,8 @@ class VirtualThreadsTest {
     @Test
     void h4MakeCurrentIsRefusedSinceItWouldChangeTheCarrier() throws Exception {
         try (ExecutorService virtual = Executors.newVirtualThreadPerTaskExecutor()) {
-            virtual.submit(() -> assertThatThrownBy(CudaDevice.of(10)::makeCurrent)
-                    .isInstanceOf(IllegalStateException.class).hasMessageContaining("on a virtual thread"))
-                    .get(20, TimeUnit.SECONDS);
+            virtual.submit(() -> assertIllegalState(CudaDevice.of(10)::makeCurrent, "on a virtual thread")).get(20,
+                    TimeUnit.SECONDS);
         }
     }
 }

@@ -1,5 +1,6 @@
 package io.nccl4j.emulator;
 
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
@@ -154,9 +155,8 @@ class EmulatedClusterTest {
     @Test
     void moreRanksThanDevicesNeedSharedDevices() {
         int size = CudaDevice.count() + 1;
-        assertThatThrownBy(() -> EmulatedCluster.run(size, rank -> {
-        })).isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("a cluster of " + size + " ranks needs as many devices");
+        assertIllegalArgument(() -> EmulatedCluster.run(size, rank -> {
+        }), "a cluster of " + size + " ranks needs as many devices");
         Emulator.options().sharedDevices(true);
         assertThat(EmulatedCluster.of(size).call(rank -> rank.device().ordinal())).hasSize(size).endsWith(size - 2, 0);
     }
@@ -184,8 +184,7 @@ class EmulatedClusterTest {
 
     @Test
     void sizesAndLimitsAreChecked() {
-        assertThatThrownBy(() -> EmulatedCluster.of(0)).isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(() -> EmulatedCluster.of(1).limit(Duration.ZERO))
-                .isInstanceOf(IllegalArgumentException.class);
+        assertIllegalArgument(() -> EmulatedCluster.of(0));
+        assertIllegalArgument(() -> EmulatedCluster.of(1).limit(Duration.ZERO));
     }
 }

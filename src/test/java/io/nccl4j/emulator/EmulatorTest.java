@@ -1,7 +1,9 @@
 package io.nccl4j.emulator;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.Backend;
 import io.nccl4j.NativeLibraries;
@@ -46,15 +48,12 @@ class EmulatorTest {
     @Test
     void optionsRefuseWhatMakesNoSense() {
         EmulatorOptions options = Emulator.options();
-        assertThatThrownBy(() -> options.computeCapability(80)).isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("compute_capability=80");
-        assertThatThrownBy(() -> options.multiprocessors(0)).isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(() -> options.get("speed")).isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("does not know the name in option speed");
+        assertIllegalArgument(() -> options.computeCapability(80), "compute_capability=80");
+        assertIllegalArgument(() -> options.multiprocessors(0));
+        assertIllegalArgument(() -> options.get("speed"), "does not know the name in option speed");
         int devices = CudaDevice.count();
         options.devices(devices);
-        assertThatThrownBy(() -> options.devices(devices == 1 ? 2 : devices - 1))
-                .isInstanceOf(IllegalStateException.class).hasMessageContaining("CUDA is in use");
+        assertIllegalState(() -> options.devices(devices == 1 ? 2 : devices - 1), "CUDA is in use");
     }
 
     @Test
@@ -84,7 +83,7 @@ class EmulatorTest {
         assertThat(Emulator.calls(calls.getLast().sequence())).first().isEqualTo(calls.getLast());
         Emulator.logCalls(0);
         assertThat(Emulator.calls()).isEmpty();
-        assertThatThrownBy(() -> Emulator.logCalls(-1)).isInstanceOf(IllegalArgumentException.class);
+        assertIllegalArgument(() -> Emulator.logCalls(-1));
     }
 
     @Test
@@ -117,8 +116,8 @@ class EmulatorTest {
         Emulator.presetResult("cudaMalloc", 2, 1, 2);
         DeviceMemory.allocate(device, 16).close();
         for (int i = 0; i < 2; i++) {
-            assertThatThrownBy(() -> DeviceMemory.allocate(device, 16)).isInstanceOf(CudaException.class)
-                    .hasMessageContaining("cudaErrorMemoryAllocation (2)");
+            assertFailure(CudaException.class, () -> DeviceMemory.allocate(device, 16),
+                    "cudaErrorMemoryAllocation (2)");
         }
         DeviceMemory.allocate(device, 16).close();
         Emulator.presetResult("cudaMalloc", 2);
@@ -128,13 +127,10 @@ class EmulatorTest {
 
     @Test
     void presetsRefuseWhatMakesNoSense() {
-        assertThatThrownBy(() -> Emulator.presetResult("cudaNoSuchFunction", 1))
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("preset result of cudaNoSuchFunction");
-        assertThatThrownBy(() -> Emulator.presetResult("cudaMalloc", 1, -1, 1))
-                .isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(() -> Emulator.presetResult("cudaMalloc", 1, 0, 0))
-                .isInstanceOf(IllegalArgumentException.class);
+        assertIllegalArgument(() -> Emulator.presetResult("cudaNoSuchFunction", 1),
+                "preset result of cudaNoSuchFunction");
+        assertIllegalArgument(() -> Emulator.presetResult("cudaMalloc", 1, -1, 1));
+        assertIllegalArgument(() -> Emulator.presetResult("cudaMalloc", 1, 0, 0));
     }
 
     @Test
@@ -143,8 +139,7 @@ class EmulatorTest {
         try (DeviceMemory first = DeviceMemory.allocate(device, 16);
                 DeviceMemory elsewhere = DeviceMemory.allocate(CudaDevice.of(3), 16)) {
             assertThat(first.device()).isNotSameAs(elsewhere.device());
-            assertThatThrownBy(() -> PinnedMemory.allocate(device, 16)).isInstanceOf(CudaException.class)
-                    .hasMessageContaining("cudaErrorMemoryAllocation");
+            assertFailure(CudaException.class, () -> PinnedMemory.allocate(device, 16), "cudaErrorMemoryAllocation");
             PinnedMemory.allocate(device, 16).close();
         }
     }
@@ -154,10 +149,10 @@ class EmulatorTest {
         CudaStream stream = CudaStream.create(device);
         DeviceMemory memory = DeviceMemory.allocate(device, 16);
         Emulator.inject(new Fault.FailLaunch(2, 1));
-        assertThatThrownBy(() -> {
+        assertFailure(CudaException.class, () -> {
             memory.fillAsync((byte) 1, stream);
             stream.await(LIMIT);
-        }).isInstanceOf(CudaException.class).hasMessageContaining("cudaErrorLaunchFailure");
+        }, "cudaErrorLaunchFailure");
         assertThat(device.failure()).isNotNull();
         assertThat(Emulator.errorText(device)).isNotEmpty();
         memory.close();
@@ -170,8 +165,7 @@ class EmulatorTest {
 
     @Test
     void faultsRefuseWhatMakesNoSense() {
-        assertThatThrownBy(() -> Emulator.inject(new Fault.FailAllocation(2, 0)))
-                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("FailAllocation[device=2, nth=0]");
+        assertIllegalArgument(() -> Emulator.inject(new Fault.FailAllocation(2, 0)), "FailAllocation[device=2, nth=0]");
         Emulator.inject(new Fault.Delay(Fault.ANY, 1, Duration.ofMillis(1)));
         Emulator.inject(new Fault.Silence(0, 1000));
         Emulator.inject(new Fault.EndProcess(0, 1_000_000));
@@ -218,9 +212,8 @@ class EmulatorTest {
     void theEnvironmentInsideCanBeSet() {
         Emulator.environment("NCCL_EP_TEST", "1");
         Emulator.environment("NCCL_EP_TEST", null);
-        assertThatThrownBy(() -> Emulator.environment("A=B", "1")).isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("environment A=B");
-        assertThatThrownBy(() -> Emulator.environment("", "1")).isInstanceOf(IllegalArgumentException.class);
+        assertIllegalArgument(() -> Emulator.environment("A=B", "1"), "environment A=B");
+        assertIllegalArgument(() -> Emulator.environment("", "1"));
     }
 
     @Test

@@ -1,6 +1,6 @@
 package io.nccl4j.ep;
 
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
 
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
@@ -50,8 +50,8 @@ class AlignmentTest {
             RuleBench.Calls right = bench.new Calls(calls.group, calls.handle);
             right.update().dispatch().combine().await();
             wrong.accept(bench, calls);
-            assertThatThrownBy(() -> call.accept(bench, calls)).isInstanceOf(IllegalArgumentException.class)
-                    .hasMessageContaining("must be a multiple of " + multiple + "; the next one is 0x");
+            assertIllegalArgument(() -> call.accept(bench, calls),
+                    "must be a multiple of " + multiple + "; the next one is 0x");
             right.update().dispatch().combine().await();
             bench.rank.bootstrap().barrier();
         });

@@ -1,5 +1,7 @@
 package io.nccl4j.ep;
 
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -85,8 +87,7 @@ class AllocatorTest {
             try (RuleBench bench = new RuleBench(rank)) {
                 EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR).allocator(counting));
                 counting.allocating = () -> fail("no memory for you");
-                assertThatThrownBy(group::createHandle).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("no memory for you");
+                assertIllegalState(group::createHandle, "no memory for you");
                 counting.allocating = () -> {
                 };
                 bench.new Calls(group, bench.own(group.createHandle())).update().dispatch().combine().await();
@@ -104,8 +105,7 @@ class AllocatorTest {
                 EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR).allocator(counting));
                 EpHandle handle = group.createHandle();
                 counting.freed = () -> fail("freed, but grumbling");
-                assertThatThrownBy(handle::close).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("freed, but grumbling");
+                assertIllegalState(handle::close, "freed, but grumbling");
                 assertThat(handle.isClosed()).isTrue();
                 counting.freed = () -> {
                 };
@@ -125,7 +125,7 @@ class AllocatorTest {
                     .combine().await();
             bench.rank.bootstrap().barrier();
         });
-        assertThatThrownBy(() -> RuleBench.lowLatency(Layout.EXPERT_MAJOR).allocator(allocate, 0, 0))
-                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("must both be given");
+        assertIllegalArgument(() -> RuleBench.lowLatency(Layout.EXPERT_MAJOR).allocator(allocate, 0, 0),
+                "must both be given");
     }
 }

@@ -1,7 +1,8 @@
 package io.nccl4j.ep;
 
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaStream;
@@ -26,11 +27,11 @@ class CheckedCallTest {
         RuleBench.run(cluster, bench -> {
             RuleBench.Calls calls = checkedCalls(bench, Layout.EXPERT_MAJOR);
             calls.outputs.tokens().rows(calls.outputs.tokens().rows() - 1);
-            assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalArgumentException.class);
+            assertIllegalArgument(calls::dispatch);
             calls.outputs.tokens().rows(calls.outputs.tokens().rows() + 1);
             calls.dispatch();
             calls.combineOutputs.tokens().rows(RuleBench.TOKENS - 1);
-            assertThatThrownBy(calls::combine).isInstanceOf(IllegalArgumentException.class);
+            assertIllegalArgument(calls::combine);
             calls.combineOutputs.tokens().rows(RuleBench.TOKENS);
             calls.combine().await();
         });
@@ -42,9 +43,9 @@ class CheckedCallTest {
             RuleBench.Calls calls = checkedCalls(bench, Layout.RANK_MAJOR);
             calls.routing.rows(RuleBench.TOKENS / 2);
             calls.update();
-            assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalArgumentException.class);
+            assertIllegalArgument(calls::dispatch);
             calls.inputs.tokens().rows(RuleBench.TOKENS / 2);
-            assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalArgumentException.class);
+            assertIllegalArgument(calls::dispatch);
             calls.weights.rows(RuleBench.TOKENS / 2);
             calls.dispatch().await();
         });
@@ -58,8 +59,7 @@ class CheckedCallTest {
             calls.inputs = DispatchInputs.of(tokens, calls.weights);
             calls.update().dispatch().update().dispatch().await();
             tokens.window().close();
-            assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("memory or a window of it is closed");
+            assertIllegalState(calls::dispatch, "memory or a window of it is closed");
         });
     }
 
@@ -71,8 +71,7 @@ class CheckedCallTest {
             calls.handle.update(calls.routing, other);
             other.await(MoeRank.LIMIT);
             other.close();
-            assertThatThrownBy(() -> calls.handle.update(calls.routing, other))
-                    .isInstanceOf(IllegalStateException.class).hasMessageContaining("is closed");
+            assertIllegalState(() -> calls.handle.update(calls.routing, other), "is closed");
         });
     }
 
@@ -81,14 +80,12 @@ class CheckedCallTest {
         RuleBench.run(cluster, bench -> {
             RuleBench.Calls calls = checkedCalls(bench, Layout.EXPERT_MAJOR);
             CudaStream foreign = CompletableFuture.supplyAsync(() -> CudaStream.create(bench.rank.device())).join();
-            assertThatThrownBy(() -> calls.handle.update(calls.routing, foreign))
-                    .isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to thread");
+            assertIllegalState(() -> calls.handle.update(calls.routing, foreign), "it belongs to thread");
             foreign.bindToCurrentThread();
             calls.handle.update(calls.routing, foreign);
             foreign.await(MoeRank.LIMIT);
             CompletableFuture.runAsync(foreign::bindToCurrentThread).join();
-            assertThatThrownBy(() -> calls.handle.update(calls.routing, foreign))
-                    .isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to thread");
+            assertIllegalState(() -> calls.handle.update(calls.routing, foreign), "it belongs to thread");
             foreign.bindToCurrentThread();
             foreign.close();
         });
@@ -100,8 +97,7 @@ class CheckedCallTest {
             try (RuleBench bench = new RuleBench(rank); CudaStream capturing = CudaStream.create(rank.device())) {
                 RuleBench.Calls calls = checkedCalls(bench, Layout.EXPERT_MAJOR);
                 try (CudaGraph graph = capturing.capture(() -> {
-                    assertThatThrownBy(calls::update).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("takes no part in the capture");
+                    assertIllegalState(calls::update, "takes no part in the capture");
                     calls.handle.update(calls.routing, capturing);
                 })) {
                     assertThat(graph.isClosed()).isFalse();
@@ -118,8 +114,7 @@ class CheckedCallTest {
             RuleBench bench = new RuleBench(rank);
             RuleBench.Calls calls = checkedCalls(bench, Layout.EXPERT_MAJOR);
             bench.communicator.abandon("the test says so");
-            assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("the test says so");
+            assertIllegalState(calls::dispatch, "the test says so");
             bench.close();
         });
     }

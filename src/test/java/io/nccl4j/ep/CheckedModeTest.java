@@ -1,7 +1,7 @@
 package io.nccl4j.ep;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.checks.Condition;
 import io.nccl4j.cuda.CudaException;
@@ -27,8 +27,8 @@ class CheckedModeTest {
             RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT).checked());
             loseDevice(bench);
             long before = Emulator.callCount("ncclEpUpdateHandle");
-            assertThatThrownBy(() -> calls.handle.update(calls.routing, bench.stream)).isInstanceOf(CudaException.class)
-                    .hasMessageContaining("cudaErrorIllegalAddress");
+            assertFailure(CudaException.class, () -> calls.handle.update(calls.routing, bench.stream),
+                    "cudaErrorIllegalAddress");
             // And so the library was not misused, which the extension checks.
             assertThat(Emulator.callCount("ncclEpUpdateHandle")).isEqualTo(before);
         });
@@ -41,8 +41,7 @@ class CheckedModeTest {
         RuleBench.run(cluster, bench -> {
             RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT));
             loseDevice(bench);
-            assertThatThrownBy(() -> calls.handle.update(calls.routing, bench.stream))
-                    .isInstanceOf(RuntimeException.class);
+            assertFailure(RuntimeException.class, () -> calls.handle.update(calls.routing, bench.stream));
         });
         assertThat(lastMisuse()).as("something would have ended the process").isGreaterThan(before);
     }

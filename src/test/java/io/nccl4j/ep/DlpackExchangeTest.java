@@ -1,8 +1,9 @@
 package io.nccl4j.ep;
 
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.bindings.dlpack.DLDataType;
 import io.nccl4j.bindings.dlpack.DLDevice;
@@ -47,10 +48,10 @@ class DlpackExchangeTest {
             assertThat(DLTensor.ndim(described)).isEqualTo(2);
             assertThat(longs(DLTensor.shape(described))).containsExactly(5, 16);
             assertThat(longs(DLTensor.strides(described))).containsExactly(16, 1);
-            assertThatThrownBy(memory::close).isInstanceOf(IllegalStateException.class);
+            assertIllegalState(memory::close);
             DLManagedTensorVersioned.deleter.invoke(DLManagedTensorVersioned.deleter(managed), managed);
             memory.close();
-            assertThatThrownBy(() -> DlpackExchange.give(tensor)).isInstanceOf(IllegalStateException.class);
+            assertIllegalState(() -> DlpackExchange.give(tensor));
         });
     }
 
@@ -67,7 +68,7 @@ class DlpackExchangeTest {
                     assertThat(taken.type()).isEqualTo(type);
                     assertThat(taken.shape()).containsExactly(4, 32);
                     assertThat(taken.address()).isEqualTo(memory.address());
-                    assertThatThrownBy(memory::close).isInstanceOf(IllegalStateException.class);
+                    assertIllegalState(memory::close);
                     // Gives it back: the try may close the memory now.
                     taken.memory().close();
                 }
@@ -113,7 +114,7 @@ class DlpackExchangeTest {
             taken.memory().close();
             taken.memory().close();
             assertThat(deleted).hasValue(1);
-            assertThatThrownBy(taken::address).isInstanceOf(IllegalStateException.class);
+            assertIllegalState(taken::address);
         }));
     }
 
@@ -134,14 +135,13 @@ class DlpackExchangeTest {
                     .shape(DLManagedTensorVersioned.dl_tensor(managed), Arena.ofAuto().allocateFrom(JAVA_LONG, 0, 4)));
             refused(rank.device(), 1, "is of version 2 of DLPack",
                     managed -> DLPackVersion.major(DLManagedTensorVersioned.version(managed), 2));
-            assertThatThrownBy(() -> DlpackExchange.take(0)).isInstanceOf(IllegalArgumentException.class);
+            assertIllegalArgument(() -> DlpackExchange.take(0));
         });
     }
 
     private static void refused(CudaDevice device, int deletions, String message, Consumer<MemorySegment> change) {
         foreign(device, change, (address, deleted) -> {
-            assertThatThrownBy(() -> DlpackExchange.take(address)).isInstanceOf(IllegalArgumentException.class)
-                    .hasMessageContaining(message).hasMessageContaining("must be");
+            assertIllegalArgument(() -> DlpackExchange.take(address), message, "must be");
             assertThat(deleted).hasValue(deletions);
         });
     }

@@ -1,7 +1,7 @@
 package io.nccl4j.ep;
 
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.time.Duration;
 import org.junit.jupiter.api.Test;
@@ -14,8 +14,7 @@ class EpGroupConfigTest {
     }
 
     private static void refused(EpGroupConfig config, String message) {
-        assertThatThrownBy(() -> EpSizing.of(config, RANKS)).isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining(message);
+        assertIllegalArgument(() -> EpSizing.of(config, RANKS), message);
     }
 
     @Test

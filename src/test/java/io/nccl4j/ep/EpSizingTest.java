@@ -1,7 +1,8 @@
 package io.nccl4j.ep;
 
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.nccl.DataType;
 import org.junit.jupiter.api.Test;
@@ -58,11 +59,10 @@ class EpSizingTest {
         assertThat(sizing.receivedBytes(7168, DataType.BFLOAT16)).isEqualTo(received);
         assertThat(sizing.buffersBytes(BufferConfig.of(7168, DataType.BFLOAT16)))
                 .isEqualTo(2 * received + 2 * 128L * 7168 * 2 + 128 * 8 * 8 + 128 * 8 * 4 + 32 * 4);
-        assertThatThrownBy(() -> EpSizing.of(lowLatency(Layout.EXPERT_MAJOR, 128), 7))
-                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("256 experts on 7 ranks");
+        assertIllegalArgument(() -> EpSizing.of(lowLatency(Layout.EXPERT_MAJOR, 128), 7), "256 experts on 7 ranks");
         EpGroupConfig open = EpGroupConfig.highThroughput().experts(8).maxTokensPerRank(8).maxTokenBytes(128);
-        assertThatThrownBy(() -> EpSizing.of(open, 2).buffersBytes(BufferConfig.of(64, DataType.BFLOAT16)))
-                .isInstanceOf(IllegalStateException.class).hasMessageContaining("no layout");
+        assertIllegalState(() -> EpSizing.of(open, 2).buffersBytes(BufferConfig.of(64, DataType.BFLOAT16)),
+                "no layout");
     }
 
     @Test

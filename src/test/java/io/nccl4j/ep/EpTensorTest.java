@@ -1,8 +1,9 @@
 package io.nccl4j.ep;
 
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.bindings.ncclep.ncclEpTensor;
@@ -39,13 +40,11 @@ class EpTensorTest {
             assertThat(tensor.rows()).isEqualTo(5);
             assertThat(tensor.rows(8).byteSize()).isEqualTo(256);
             assertThat(tensor).hasToString("EpTensor BFLOAT16[8, 16]");
-            assertThatThrownBy(() -> tensor.rows(9)).isInstanceOf(IllegalArgumentException.class)
-                    .hasMessageContaining("9 rows").hasMessageContaining("0 to 8");
-            assertThatThrownBy(() -> tensor.rows(-1)).isInstanceOf(IllegalArgumentException.class);
+            assertIllegalArgument(() -> tensor.rows(9), "9 rows", "0 to 8");
+            assertIllegalArgument(() -> tensor.rows(-1));
             memory.close();
-            assertThatThrownBy(tensor::address).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("closed");
-            assertThatThrownBy(() -> DispatchInputs.of(tensor)).isInstanceOf(IllegalStateException.class);
+            assertIllegalState(tensor::address, "closed");
+            assertIllegalState(() -> DispatchInputs.of(tensor));
             assertThat(tensor).hasToString("EpTensor BFLOAT16[8, 16] (closed)");
         });
     }
@@ -65,13 +64,11 @@ class EpTensorTest {
                 assertThat(tensor.address()).isEqualTo(memory.address() + 4096);
                 DispatchOutputs outputs = DispatchOutputs.of(tensor);
                 assertThat(outputs.isClosed()).isFalse();
-                assertThatThrownBy(() -> EpTensor.inWindow(window.slice(4096, 1024), DataType.FLOAT32, 5, 64))
-                        .isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("takes 1280 bytes: the memory has 1024");
+                assertIllegalArgument(() -> EpTensor.inWindow(window.slice(4096, 1024), DataType.FLOAT32, 5, 64),
+                        "takes 1280 bytes: the memory has 1024");
                 window.close();
-                assertThatThrownBy(outputs::checkOpen).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("closed");
-                assertThatThrownBy(tensor::address).isInstanceOf(IllegalStateException.class);
+                assertIllegalState(outputs::checkOpen, "closed");
+                assertIllegalState(tensor::address);
             }
         });
     }
@@ -80,10 +77,9 @@ class EpTensorTest {
     void extentsThatOverflowAreRefused(EmulatedCluster cluster) {
         cluster.run(rank -> {
             try (DeviceMemory memory = DeviceMemory.allocate(rank.device(), 1024)) {
-                assertThatThrownBy(() -> EpTensor.of(memory, DataType.FLOAT32, 1L << 40, 1L << 40))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("the memory has 1024");
-                assertThatThrownBy(() -> EpTensor.of(memory, DataType.FLOAT32, 4, -1))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("none negative");
+                assertIllegalArgument(() -> EpTensor.of(memory, DataType.FLOAT32, 1L << 40, 1L << 40),
+                        "the memory has 1024");
+                assertIllegalArgument(() -> EpTensor.of(memory, DataType.FLOAT32, 4, -1), "none negative");
                 assertThat(EpTensor.of(memory, DataType.FLOAT32, 0, 64).byteSize()).isZero();
             }
         });

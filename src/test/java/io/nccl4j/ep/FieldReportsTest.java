@@ -1,5 +1,6 @@
 package io.nccl4j.ep;
 
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
@@ -39,8 +40,7 @@ class FieldReportsTest {
         Violations violations = new Violations();
         HandleRules.checkShape(HandleShape.of(config, LsaTeams.one(ranks), layout, config.topK(), 0, DeviceLimits.ANY),
                 violations);
-        assertThatThrownBy(violations::refuse).isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContainingAll(texts);
+        assertIllegalArgument(violations::refuse, texts);
     }
 
     @Test
@@ -55,9 +55,8 @@ class FieldReportsTest {
     @Test
     void r6MoreRowsThanLowLatencyCanCountAreRefused() {
         EpGroupConfig config = RuleBench.lowLatency(Layout.RANK_MAJOR);
-        assertThatThrownBy(() -> EpSizing.of(config.maxTokensPerRank(16_384), 2))
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContainingAll("maxTokensPerRank is 16384", "16383 rows");
+        assertIllegalArgument(() -> EpSizing.of(config.maxTokensPerRank(16_384), 2), "maxTokensPerRank is 16384",
+                "16383 rows");
         assertThat(EpSizing.of(config.maxTokensPerRank(16_383), 2).receiveRows()).isEqualTo(2 * 16_383);
     }
 
@@ -76,8 +75,8 @@ class FieldReportsTest {
                 }
             }
         });
-        assertThatThrownBy(() -> BufferConfig.of(64, DataType.BFLOAT16).routing(DataType.UINT8))
-                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("must be INT64 or INT32");
+        assertIllegalArgument(() -> BufferConfig.of(64, DataType.BFLOAT16).routing(DataType.UINT8),
+                "must be INT64 or INT32");
     }
 
     @ParameterizedTest
@@ -85,9 +84,8 @@ class FieldReportsTest {
     void r11TheHiddenThatWorksIsToldBeforeAGroupExists(int hidden, int padded) {
         EpGroupConfig config = RuleBench.lowLatency(Layout.EXPERT_MAJOR).maxTokenBytes(2 * padded);
         EpSizing sizing = EpSizing.of(config, 2);
-        assertThatThrownBy(() -> sizing.buffersBytes(BufferConfig.of(hidden, DataType.BFLOAT16)))
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContainingAll("hidden is " + hidden, "pad rows to " + padded);
+        assertIllegalArgument(() -> sizing.buffersBytes(BufferConfig.of(hidden, DataType.BFLOAT16)),
+                "hidden is " + hidden, "pad rows to " + padded);
         assertThat(EpSizing.paddedHidden(Algorithm.LOW_LATENCY, hidden, DataType.BFLOAT16)).isEqualTo(padded);
         assertThat(sizing.buffersBytes(BufferConfig.of(padded, DataType.BFLOAT16))).isPositive();
     }
@@ -178,8 +176,7 @@ class FieldReportsTest {
             try (CudaGraphExec exec = layer.capture(most, world.stream())) {
                 layer.enqueue(0, world.stream());
                 exec.launch(world.stream());
-                assertThatThrownBy(() -> buffers.combined().rows(most - 1)).isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("keeps its shape");
+                assertIllegalArgument(() -> buffers.combined().rows(most - 1), "keeps its shape");
                 for (EpTensor tensor : List.of(buffers.routing(), buffers.tokens(), buffers.weights(),
                         buffers.combined())) {
                     assertThat(tensor.rows()).as("%s", tensor).isEqualTo(most);
@@ -276,8 +273,7 @@ class FieldReportsTest {
         BufferConfig rows = BufferConfig.of(512, DataType.BFLOAT16).blockScaledFp8(false);
         RuleBench.run(cluster, bench -> {
             EpHandle small = bench.calls(RuleBench.lowLatency(kind.layout()).maxTokenBytes(640)).handle;
-            assertThatThrownBy(() -> small.allocateBuffers(rows)).isInstanceOf(IllegalArgumentException.class)
-                    .hasMessageContainingAll("has 1024 bytes", "maxTokenBytes 640");
+            assertIllegalArgument(() -> small.allocateBuffers(rows), "has 1024 bytes", "maxTokenBytes 640");
             explicit(kind, bench, small);
             EpHandle large = bench.calls(RuleBench.lowLatency(kind.layout()).maxTokenBytes(1024)).handle;
             EpBuffers buffers = bench.own(large.allocateBuffers(rows));

@@ -1,7 +1,7 @@
 package io.nccl4j.ep;
 
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.cuda.DeviceMemory;
@@ -67,13 +67,13 @@ class ForeignMemoryTest {
                 BufferConfig rows = BufferConfig.of(model.hidden(), LayerKind.type(model.format()));
                 List<DeviceMemory> given = new ArrayList<>();
                 List<Long> freed = new ArrayList<>();
-                assertThatThrownBy(() -> handle.allocateBuffers(rows, bytes -> {
+                assertIllegalArgument(() -> handle.allocateBuffers(rows, bytes -> {
                     given.add(given.isEmpty() ? DeviceMemory.adopt(allocate(bytes), bytes, rank.device(), address -> {
                         freed.add(address);
                         free(address);
                     }) : DeviceMemory.wrap(given.getFirst().address() + 16, bytes, rank.device()));
                     return given.getLast();
-                })).isInstanceOf(IllegalArgumentException.class).hasMessageContaining("multiple of 256");
+                }), "multiple of 256");
                 assertThat(given).hasSize(2).allMatch(DeviceMemory::isClosed);
                 assertThat(freed).hasSize(1);
                 rank.bootstrap().barrier();

@@ -1,8 +1,8 @@
 package io.nccl4j.ep;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
 import static java.lang.foreign.ValueLayout.JAVA_SHORT;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
@@ -59,8 +59,8 @@ class GenerationTest {
         cluster.run(rank -> {
             try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
                 EpGroupConfig config = RuleBench.highThroughput(Layout.FLAT);
-                assertThatThrownBy(() -> EpGroup.create(communicator, config)).isInstanceOf(NcclException.class)
-                        .hasMessageContaining("built with NCCL 2.31.2 and NCCL 2.30.7 runs, which are incompatible: "
+                assertFailure(NcclException.class, () -> EpGroup.create(communicator, config),
+                        "built with NCCL 2.31.2 and NCCL 2.30.7 runs, which are incompatible: "
                                 + "load NCCL 2.31.2 or newer");
                 rank.bootstrap().barrier();
                 // Nothing is lost by it.

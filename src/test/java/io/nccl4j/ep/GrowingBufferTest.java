@@ -1,7 +1,7 @@
 package io.nccl4j.ep;
 
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
@@ -27,8 +27,7 @@ class GrowingBufferTest {
                 bench.rank.bootstrap().barrier();
                 assertThat(same.layout()).isEqualTo(Layout.RANK_MAJOR);
                 bench.own(calls.group.createHandle(Layout.EXPERT_MAJOR, 4, HandleConfig.defaults()));
-                assertThatThrownBy(() -> exec.launch(bench.stream)).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("RDMA buffer").hasMessageContaining("capture again");
+                assertIllegalState(() -> exec.launch(bench.stream), "RDMA buffer", "capture again");
                 calls.update().dispatch().combine().await();
                 bench.rank.bootstrap().barrier();
             }

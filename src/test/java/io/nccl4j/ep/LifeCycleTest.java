@@ -1,5 +1,7 @@
 package io.nccl4j.ep;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
@@ -30,27 +32,19 @@ class LifeCycleTest {
             EpGroup group = EpGroup.create(bench.communicator, RuleBench.lowLatency(Layout.EXPERT_MAJOR));
             EpHandle handle = group.createHandle();
             EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(RuleBench.LL_HIDDEN, DataType.BFLOAT16));
-            assertThatThrownBy(bench.communicator::close).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("in use by EpGroup#");
-            assertThatThrownBy(group::close).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("in use by EpHandle#");
-            assertThatThrownBy(handle::close).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("in use by EpBuffers#");
-            assertThatThrownBy(buffers.tokens().memory()::close).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("in use by EpBuffers#");
+            assertIllegalState(bench.communicator::close, "in use by EpGroup#");
+            assertIllegalState(group::close, "in use by EpHandle#");
+            assertIllegalState(handle::close, "in use by EpBuffers#");
+            assertIllegalState(buffers.tokens().memory()::close, "in use by EpBuffers#");
             buffers.close();
-            assertThatThrownBy(buffers::tokens).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("is closed");
-            assertThatThrownBy(() -> handle.dispatchAsync(buffers, 1, bench.stream))
-                    .isInstanceOf(IllegalStateException.class);
+            assertIllegalState(buffers::tokens, "is closed");
+            assertIllegalState(() -> handle.dispatchAsync(buffers, 1, bench.stream));
             handle.close();
             handle.close();
             assertThat(handle.isClosed()).isTrue();
-            assertThatThrownBy(handle::complete).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("is closed");
+            assertIllegalState(handle::complete, "is closed");
             group.close();
-            assertThatThrownBy(group::createHandle).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("is closed");
+            assertIllegalState(group::createHandle, "is closed");
             assertThat(List.of(group.toString(), handle.toString(), buffers.toString()))
                     .allMatch(text -> text.contains("(closed)"));
             bench.close();
@@ -74,10 +68,9 @@ class LifeCycleTest {
                 CudaGraphExec exec = graph.instantiate();
                 graph.close();
                 for (AutoCloseable used : new AutoCloseable[]{buffers, handle, bench.stream}) {
-                    assertThatThrownBy(used::close).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("CudaGraphExec#");
+                    assertIllegalState(used::close, "CudaGraphExec#");
                 }
-                assertThatThrownBy(group::close).isInstanceOf(IllegalStateException.class);
+                assertIllegalState(group::close);
                 exec.launch(bench.stream);
                 bench.stream.await(MoeRank.LIMIT);
                 rank.bootstrap().barrier();
@@ -98,8 +91,7 @@ class LifeCycleTest {
             List<EpTensor> used = List.of(calls.routing, calls.weights, calls.inputs.tokens(), calls.outputs.tokens(),
                     calls.info.expertCounters(), calls.combineInputs.tokens(), calls.combineOutputs.tokens());
             for (EpTensor tensor : used) {
-                assertThatThrownBy(tensor.memory()::close).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("CudaGraph#");
+                assertIllegalState(tensor.memory()::close, "CudaGraph#");
             }
             graph.close();
             bench.rank.bootstrap().barrier();
@@ -112,13 +104,11 @@ class LifeCycleTest {
             RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR)).update().dispatch();
             bench.stream.await(MoeRank.LIMIT);
             calls.outputs.tokens().memory().close();
-            assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("DispatchOutputs").hasMessageContaining("memory or a window of it is closed");
-            assertThatThrownBy(() -> calls.outputs.tokens().rows(1)).isInstanceOf(IllegalStateException.class);
+            assertIllegalState(calls::dispatch, "DispatchOutputs", "memory or a window of it is closed");
+            assertIllegalState(() -> calls.outputs.tokens().rows(1));
             calls.routing.memory().close();
-            assertThatThrownBy(calls::combine).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("update again");
-            assertThatThrownBy(calls::update).isInstanceOf(IllegalStateException.class).hasMessageContaining("closed");
+            assertIllegalState(calls::combine, "update again");
+            assertIllegalState(calls::update, "closed");
             bench.rank.bootstrap().barrier();
         });
     }
@@ -128,8 +118,7 @@ class LifeCycleTest {
         RuleBench.run(cluster, bench -> {
             RuleBench.Calls ht = bench.calls(RuleBench.highThroughput(Layout.FLAT));
             try (CudaGraph graph = bench.stream.capture(ht::update); CudaGraphExec exec = graph.instantiate()) {
-                assertThatThrownBy(ht::combine).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("its graph was never launched");
+                assertIllegalState(ht::combine, "its graph was never launched");
                 exec.launch(bench.stream);
                 ht.dispatch().combine().await();
             }
@@ -137,8 +126,7 @@ class LifeCycleTest {
             RuleBench.Calls ll = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
             try (CudaGraph graph = bench.stream.capture(() -> ll.update().dispatch());
                     CudaGraphExec exec = graph.instantiate()) {
-                assertThatThrownBy(ll::combine).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("when the graph is launched");
+                assertIllegalState(ll::combine, "when the graph is launched");
                 exec.launch(bench.stream);
                 ll.combine().await();
             }
@@ -185,8 +173,7 @@ class LifeCycleTest {
                     () -> calls.group.maskUpdate(RankMask.all(2), bench.stream),
                     () -> calls.group.maskQuery(bench.stream));
             for (Runnable call : refused) {
-                assertThatThrownBy(() -> bench.stream.capture(call)).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("cannot be captured into a graph");
+                assertIllegalState(() -> bench.stream.capture(call), "cannot be captured into a graph");
                 assertThat(bench.stream.isCapturing()).isFalse();
             }
             calls.update().dispatch().combine().await();
@@ -199,8 +186,8 @@ class LifeCycleTest {
         RuleBench.run(cluster, bench -> {
             RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
             EpBuffers buffers = bench.own(calls.handle.allocateBuffers(BufferConfig.of(512, DataType.BFLOAT16)));
-            assertThatThrownBy(() -> bench.stream.capture(() -> buffers.readCountsForDebug(bench.stream)))
-                    .isInstanceOf(IllegalStateException.class).hasMessageContaining("counts stay on the device");
+            assertIllegalState(() -> bench.stream.capture(() -> buffers.readCountsForDebug(bench.stream)),
+                    "counts stay on the device");
             calls.handle.dispatchAsync(buffers, 8, bench.stream);
             // As allocated, the routing is "none".
             assertThat(buffers.readCountsForDebug(bench.stream)).containsExactly(0, 0, 0, 0);
@@ -209,8 +196,8 @@ class LifeCycleTest {
             calls.handle.dispatchAsync(buffers, 8, bench.stream);
             // All eight tokens of both ranks go to the first expert of each bench.rank.
             assertThat(buffers.readCountsForDebug(bench.stream)).containsExactly(16, 0, 0, 0);
-            assertThatThrownBy(buffers::receivedTotal).isInstanceOf(IllegalStateException.class);
-            assertThatThrownBy(buffers::sourceRankCounts).isInstanceOf(IllegalStateException.class);
+            assertIllegalState(buffers::receivedTotal);
+            assertIllegalState(buffers::sourceRankCounts);
             bench.rank.bootstrap().barrier();
         });
     }
@@ -220,12 +207,11 @@ class LifeCycleTest {
         EmulatedCluster one = EmulatedCluster.of(1);
         RuleBench.run(one, bench -> {
             Emulator.presetResult("ncclEpCreateGroup", NcclResult.INVALID_USAGE.code());
-            assertThatThrownBy(() -> bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR)))
-                    .isInstanceOf(NcclException.class).hasMessageContaining("ncclEpCreateGroup");
+            assertFailure(NcclException.class, () -> bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR)),
+                    "ncclEpCreateGroup");
             EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR));
             Emulator.presetResult("ncclEpInitHandle", NcclResult.INVALID_USAGE.code());
-            assertThatThrownBy(group::createHandle).isInstanceOf(NcclException.class)
-                    .hasMessageContaining("ncclEpInitHandle");
+            assertFailure(NcclException.class, group::createHandle, "ncclEpInitHandle");
             RuleBench.Calls calls = bench.new Calls(group, bench.own(group.createHandle()));
             for (String function : List.of("ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine")) {
                 Emulator.presetResult(function, NcclResult.INVALID_ARGUMENT.code());
@@ -235,9 +221,8 @@ class LifeCycleTest {
             }
             calls.update().dispatch().combine().await();
             Emulator.presetResult("ncclEpUpdateHandle", NcclResult.INVALID_ARGUMENT.code());
-            assertThatThrownBy(calls::update).isInstanceOf(NcclException.class);
-            assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("first update");
+            assertFailure(NcclException.class, calls::update);
+            assertIllegalState(calls::dispatch, "first update");
         });
     }
 
@@ -251,8 +236,7 @@ class LifeCycleTest {
                     .await();
             bench.rank.bootstrap().barrier();
             bench.communicator.abort();
-            assertThatThrownBy(calls::dispatch).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("aborted");
+            assertIllegalState(calls::dispatch, "aborted");
         });
         assertThat(Emulator.callCount("ncclEpGroupDestroy")).isEqualTo(groups);
         assertThat(Emulator.callCount("ncclEpHandleDestroy")).isEqualTo(handles);
@@ -267,8 +251,7 @@ class LifeCycleTest {
                 RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT)).update().dispatch().combine()
                         .await();
                 Emulator.inject(new Fault.FailLaunch(rank.device().ordinal(), 1));
-                assertThatThrownBy(() -> calls.weights.memory().fillAsync((byte) 0, bench.stream))
-                        .isInstanceOf(CudaException.class);
+                assertFailure(CudaException.class, () -> calls.weights.memory().fillAsync((byte) 0, bench.stream));
                 long updates = Emulator.callCount("ncclEpUpdateHandle");
                 assertThatThrownBy(calls::update).isInstanceOf(CudaException.class)
                         .hasMessageContaining("has failed before").hasCauseInstanceOf(CudaException.class);
@@ -287,8 +270,7 @@ class LifeCycleTest {
             assertThat(bytes).isPositive();
             DeviceMemory memory = bench.own(DeviceMemory.allocate(bench.rank.device(), bytes));
             EpHandle handle = bench.own(group.createHandle(HandleConfig.defaults().memory(memory)));
-            assertThatThrownBy(memory::close).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("EpHandle#");
+            assertIllegalState(memory::close, "EpHandle#");
             bench.new Calls(group, handle).update().dispatch().combine().await();
             bench.rank.bootstrap().barrier();
         });

@@ -1,7 +1,7 @@
 package io.nccl4j.ep;
 
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
@@ -93,13 +93,11 @@ class LowLatencyCallsTest {
                 sendOnly(layer, moe.stream());
                 EpHandle other = moe.group().createHandle();
                 other.update(buffers.callRouting(), moe.stream());
-                assertThatThrownBy(() -> other.dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(),
-                        buffers.dispatchInfo(), moe.stream())).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("send half is pending");
+                assertIllegalState(() -> other.dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(),
+                        buffers.dispatchInfo(), moe.stream()), "send half is pending");
                 other.complete();
                 other.close();
-                assertThatThrownBy(() -> moe.stream().capture(layer.handle()::complete))
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("outside of");
+                assertIllegalState(() -> moe.stream().capture(layer.handle()::complete), "outside of");
                 layer.handle().complete();
                 layer.experts(moe.stream());
                 layer.handle().combine(buffers.combineInputs(), buffers.combineOutputs(), moe.stream());
@@ -114,9 +112,8 @@ class LowLatencyCallsTest {
             moe.checkStep(layer, first, tokens -> {
                 layer.buffers().prepare(layer.handle(), tokens);
                 layer.handle().update(layer.buffers().callRouting(), moe.stream());
-                assertThatThrownBy(() -> moe.stream().capture(() -> sendOnly(layer, moe.stream())))
-                        .isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("complete it in the same capture");
+                assertIllegalState(() -> moe.stream().capture(() -> sendOnly(layer, moe.stream())),
+                        "complete it in the same capture");
                 assertThat(moe.stream().isCapturing()).isFalse();
                 layer.enqueue(tokens, moe.stream());
             });

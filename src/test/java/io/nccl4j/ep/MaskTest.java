@@ -1,7 +1,8 @@
 package io.nccl4j.ep;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.cuda.CudaException;
 import io.nccl4j.emulator.EmulatedCluster;
@@ -24,10 +25,9 @@ class MaskTest {
         assertThat(mask.activeCount()).isEqualTo(3);
         assertThat(mask.with(2)).isEqualTo(RankMask.all(4)).hasSameHashCodeAs(RankMask.all(4));
         assertThat(mask.and(RankMask.all(4).without(0))).isEqualTo(RankMask.all(4).without(0).without(2));
-        assertThatThrownBy(() -> mask.without(4)).isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("rank 4 of 4");
-        assertThatThrownBy(() -> mask.and(RankMask.all(3))).isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(() -> RankMask.all(0)).isInstanceOf(IllegalArgumentException.class);
+        assertIllegalArgument(() -> mask.without(4), "rank 4 of 4");
+        assertIllegalArgument(() -> mask.and(RankMask.all(3)));
+        assertIllegalArgument(() -> RankMask.all(0));
         assertThat(mask).hasToString("RankMask({0, 1, 3} of 4)");
     }
 
@@ -48,8 +48,7 @@ class MaskTest {
             assertThat(alive[0]).isZero();
             assertThat(alive[1]).isNotZero();
             group.maskUpdate(RankMask.all(2), bench.stream);
-            assertThatThrownBy(() -> group.maskUpdate(RankMask.all(3), bench.stream))
-                    .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("the group has 2 ranks");
+            assertIllegalArgument(() -> group.maskUpdate(RankMask.all(3), bench.stream), "the group has 2 ranks");
             bench.stream.await(MoeRank.LIMIT);
             bench.rank.bootstrap().barrier();
         });
@@ -63,8 +62,8 @@ class MaskTest {
             EmulatorUsage before = Emulator.usage(bench.rank.device());
             for (int nth : new int[]{1, 2}) {
                 Emulator.inject(new Fault.FailAllocation(bench.rank.device().ordinal(), nth));
-                assertThatThrownBy(() -> group.maskUpdate(RankMask.all(1), bench.stream))
-                        .isInstanceOf(CudaException.class).hasMessageContaining("cudaErrorMemoryAllocation");
+                assertFailure(CudaException.class, () -> group.maskUpdate(RankMask.all(1), bench.stream),
+                        "cudaErrorMemoryAllocation");
                 assertThat(Emulator.usage(bench.rank.device()).leakedSince(before)).isEmpty();
             }
             group.maskUpdate(RankMask.all(1), bench.stream);

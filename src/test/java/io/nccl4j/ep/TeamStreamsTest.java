@@ -1,7 +1,7 @@
 package io.nccl4j.ep;
 
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.cuda.CudaEvent;
 import io.nccl4j.cuda.CudaGraph;
@@ -91,8 +91,7 @@ class TeamStreamsTest {
 
     private static void isRefused(Lanes lanes, int second, ThrowingCallable call) {
         int first = 1 - second;
-        assertThatThrownBy(call).isInstanceOf(IllegalStateException.class).hasMessageContainingAll(
-                lanes.layers[0].handle().toString(), lanes.layers[1].handle().toString(),
+        assertIllegalState(call, lanes.layers[0].handle().toString(), lanes.layers[1].handle().toString(),
                 "on " + lanes.streams[second] + " while", "on " + lanes.streams[first] + " may be in flight",
                 "over 2 teams of 2 ranks", "wait for an event");
     }

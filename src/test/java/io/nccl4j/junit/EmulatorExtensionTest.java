@@ -1,5 +1,6 @@
 package io.nccl4j.junit;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatCode;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -184,11 +185,11 @@ class EmulatorExtensionTest {
         CudaDevice device = CudaDevice.of(4);
         try (CudaStream stream = CudaStream.create(device)) {
             Emulator.inject(new io.nccl4j.emulator.Fault.FailLaunch(4, 1));
-            assertThatThrownBy(() -> {
+            assertFailure(io.nccl4j.cuda.CudaException.class, () -> {
                 stream.launchHostFunction(() -> {
                 });
                 stream.await(java.time.Duration.ofSeconds(20));
-            }).isInstanceOf(io.nccl4j.cuda.CudaException.class);
+            });
         }
         thrown = Optional.of(new AssertionError("the test's own"));
         extension.afterEach(context);

@@ -1,5 +1,8 @@
 package io.nccl4j.nccl;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -69,8 +72,7 @@ class CommunicatorTest {
     void colorsBelowMinusOneAreRefused(EmulatedCluster cluster) {
         cluster.run(rank -> {
             try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                assertThatThrownBy(() -> communicator.split(-2, 0)).isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("color is -2");
+                assertIllegalArgument(() -> communicator.split(-2, 0), "color is -2");
             }
         });
     }
@@ -78,9 +80,9 @@ class CommunicatorTest {
     @Test
     void twoRanksOnOneDeviceAreRefusedOnAll() {
         EmulatedCluster.of(2).limit(Duration.ofSeconds(30))
-                .run(rank -> assertThatThrownBy(() -> Communicator.init(rank.bootstrap(), CudaDevice.of(0)))
-                        .isInstanceOf(NcclException.class).hasMessageContaining("ncclInvalidUsage")
-                        .hasMessageContaining("ncclCommInitRankScalable"));
+                .run(rank -> assertFailure(NcclException.class,
+                        () -> Communicator.init(rank.bootstrap(), CudaDevice.of(0)), "ncclInvalidUsage",
+                        "ncclCommInitRankScalable"));
     }
 
     @Test
@@ -92,13 +94,12 @@ class CommunicatorTest {
             assertThat(communicator.isClosed()).isTrue();
             assertThat(communicator.isUsable()).isFalse();
             assertThat(communicator).asString().endsWith("(closed)");
-            assertThatThrownBy(communicator::address).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("is closed");
-            assertThatThrownBy(communicator::asyncError).isInstanceOf(IllegalStateException.class);
-            assertThatThrownBy(() -> communicator.split(0, 0)).isInstanceOf(IllegalStateException.class);
-            assertThatThrownBy(() -> communicator.allocate(64)).isInstanceOf(IllegalStateException.class);
-            assertThatThrownBy(communicator::abort).isInstanceOf(IllegalStateException.class);
-            assertThatThrownBy(() -> communicator.abandon("?")).isInstanceOf(IllegalStateException.class);
+            assertIllegalState(communicator::address, "is closed");
+            assertIllegalState(communicator::asyncError);
+            assertIllegalState(() -> communicator.split(0, 0));
+            assertIllegalState(() -> communicator.allocate(64));
+            assertIllegalState(communicator::abort);
+            assertIllegalState(() -> communicator.abandon("?"));
         });
     }
 
@@ -124,20 +125,17 @@ class CommunicatorTest {
                     assertThat(borrowed.isOwned()).isFalse();
                     borrowed.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
                     stream.await(LIMIT);
-                    assertThatThrownBy(borrowed::abort).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("is borrowed");
+                    assertIllegalState(borrowed::abort, "is borrowed");
                 }
                 owner.collectives().allReduce(buffer, buffer, 1, DataType.INT32, ReduceOp.SUM, stream);
                 stream.await(LIMIT);
                 assertThat(DeviceArrays.ints(buffer)).containsExactly(16);
                 CudaDevice wrong = CudaDevice.of((rank.rank() + 1) % 4);
-                assertThatThrownBy(() -> Communicator.borrow(owner.address(), wrong))
-                        .isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("is of CUDA device " + rank.rank());
+                assertIllegalArgument(() -> Communicator.borrow(owner.address(), wrong),
+                        "is of CUDA device " + rank.rank());
             }
         });
-        assertThatThrownBy(() -> Communicator.borrow(0, CudaDevice.of(0))).isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("NULL");
+        assertIllegalArgument(() -> Communicator.borrow(0, CudaDevice.of(0)), "NULL");
     }
 
     @Test
@@ -156,12 +154,9 @@ class CommunicatorTest {
             assertThat(communicator.isUsable()).isFalse();
             assertThat(communicator.lost()).isEqualTo("it was aborted");
             assertThat(communicator).asString().endsWith("(lost)");
-            assertThatThrownBy(() -> communicator.split(0, 0)).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("it was aborted");
-            assertThatThrownBy(communicator::asyncError).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("it was aborted");
-            assertThatThrownBy(communicator::close).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("in use by Window#");
+            assertIllegalState(() -> communicator.split(0, 0), "it was aborted");
+            assertIllegalState(communicator::asyncError, "it was aborted");
+            assertIllegalState(communicator::close, "in use by Window#");
             window.close();
             memory.close();
             communicator.close();
@@ -179,8 +174,7 @@ class CommunicatorTest {
         cluster.run(rank -> {
             Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
             communicator.abandon("its owner has aborted it");
-            assertThatThrownBy(communicator::checkUsable).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("its owner has aborted it");
+            assertIllegalState(communicator::checkUsable, "its owner has aborted it");
             communicator.close();
         });
         assertThat(Emulator.callCount("ncclCommDestroy")).isEqualTo(destroyed);
@@ -216,9 +210,8 @@ class CommunicatorTest {
         UniqueId id = UniqueId.create();
         CommunicatorOptions options = CommunicatorOptions.defaults().limit(Duration.ofMillis(200));
         try {
-            assertThatThrownBy(() -> Communicator.init(id, 0, 2, CudaDevice.of(0), options))
-                    .isInstanceOf(WaitTimeoutException.class)
-                    .hasMessageContaining("ncclCommInitRankScalable of rank 0 of 2 has not returned within 200 ms");
+            assertFailure(WaitTimeoutException.class, () -> Communicator.init(id, 0, 2, CudaDevice.of(0), options),
+                    "ncclCommInitRankScalable of rank 0 of 2 has not returned within 200 ms");
         } finally {
             Emulator.breakWaits("the test is over");
             awaitHelperThreads("nccl4j ncclCommInitRankScalable");
@@ -242,18 +235,16 @@ class CommunicatorTest {
             try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
                 CountDownLatch inside = new CountDownLatch(1);
                 Gate gate = new Gate();
-                assertThatThrownBy(
+                assertFailure(WaitTimeoutException.class,
                         () -> communicator.callCollectively("ncclEpGroupDestroy", Duration.ofMillis(50), () -> {
                             inside.countDown();
                             gate.await();
                             return CudaDevice.current();
-                        })).isInstanceOf(WaitTimeoutException.class)
-                        .hasMessageContaining("ncclEpGroupDestroy on Communicator#");
+                        }), "ncclEpGroupDestroy on Communicator#");
                 inside.await();
-                assertThatThrownBy(communicator::abort).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("[ncclEpGroupDestroy] is under way");
-                assertThatThrownBy(() -> communicator.split(0, 0)).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("cannot be used: ncclEpGroupDestroy has not returned in time");
+                assertIllegalState(communicator::abort, "[ncclEpGroupDestroy] is under way");
+                assertIllegalState(() -> communicator.split(0, 0),
+                        "cannot be used: ncclEpGroupDestroy has not returned in time");
                 gate.open();
                 // It has returned, so nothing is in the way of an abort any more.
                 awaitHelperThreads("nccl4j ncclEpGroupDestroy");
@@ -312,14 +303,10 @@ class CommunicatorTest {
             try (CudaStream stream = CudaStream.create(rank.device());
                     Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
                 try (CudaGraph graph = stream.capture(() -> {
-                    assertThatThrownBy(() -> Communicator.init(rank.bootstrap(), rank.device()))
-                            .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be captured");
-                    assertThatThrownBy(() -> communicator.split(0, 0)).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("cannot be captured");
-                    assertThatThrownBy(() -> communicator.allocate(64)).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("cannot be captured");
-                    assertThatThrownBy(communicator::close).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("cannot be captured");
+                    assertIllegalState(() -> Communicator.init(rank.bootstrap(), rank.device()), "cannot be captured");
+                    assertIllegalState(() -> communicator.split(0, 0), "cannot be captured");
+                    assertIllegalState(() -> communicator.allocate(64), "cannot be captured");
+                    assertIllegalState(communicator::close, "cannot be captured");
                 })) {
                     assertThat(graph.nodeCount()).isZero();
                 }
@@ -330,11 +317,8 @@ class CommunicatorTest {
     @Test
     void ranksOutOfRangeAreRefused() {
         UniqueId id = UniqueId.create();
-        assertThatThrownBy(() -> Communicator.init(id, 2, 2, CudaDevice.of(0)))
-                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("rank 2 of 2");
-        assertThatThrownBy(() -> Communicator.init(id, -1, 2, CudaDevice.of(0)))
-                .isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(() -> Communicator.init(id, 0, 0, CudaDevice.of(0)))
-                .isInstanceOf(IllegalArgumentException.class);
+        assertIllegalArgument(() -> Communicator.init(id, 2, 2, CudaDevice.of(0)), "rank 2 of 2");
+        assertIllegalArgument(() -> Communicator.init(id, -1, 2, CudaDevice.of(0)));
+        assertIllegalArgument(() -> Communicator.init(id, 0, 0, CudaDevice.of(0)));
     }
 }

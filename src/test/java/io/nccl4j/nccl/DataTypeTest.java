@@ -1,5 +1,6 @@
 package io.nccl4j.nccl;
 
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -31,9 +32,8 @@ class DataTypeTest {
         assertThat(DataType.BFLOAT16.bytes(7168)).isEqualTo(14336);
         assertThat(DataType.FLOAT4X2.bytes(3584)).isEqualTo(3584);
         assertThat(DataType.INT64.bytes(0)).isZero();
-        assertThatThrownBy(() -> DataType.INT64.bytes(-1)).isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("-1 elements of INT64");
-        assertThatThrownBy(() -> DataType.INT64.bytes(Long.MAX_VALUE / 4)).isInstanceOf(IllegalArgumentException.class);
+        assertIllegalArgument(() -> DataType.INT64.bytes(-1), "-1 elements of INT64");
+        assertIllegalArgument(() -> DataType.INT64.bytes(Long.MAX_VALUE / 4));
     }
 
     @Test
@@ -45,8 +45,7 @@ class DataTypeTest {
         assertThat(id.toBytes()[5]).isEqualTo((byte) 42);
         assertThat(id).isEqualTo(UniqueId.of(id.toBytes())).hasSameHashCodeAs(UniqueId.of(id.toBytes()))
                 .isNotEqualTo(UniqueId.of(bytes));
-        assertThatThrownBy(() -> UniqueId.of(new byte[127])).isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("128 bytes, not 127");
+        assertIllegalArgument(() -> UniqueId.of(new byte[127]), "128 bytes, not 127");
     }
 
     @Test

@@ -1,7 +1,7 @@
 package io.nccl4j.nccl;
 
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
@@ -73,9 +73,8 @@ class GonePeerTest {
             Window window = communicator.register(memory);
             bootstrap.gone = Map.of(1 - rank.rank(), new Departure(true, "has ended: its connection broke"));
             assertThat(communicator.isUsable()).as("what is eager is not asked").isTrue();
-            assertThatThrownBy(() -> communicator.split(0, 0)).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("ncclCommSplit on Communicator#").hasMessageContaining("was not made")
-                    .hasMessageContaining("rank " + (1 - rank.rank()) + " has ended: its connection broke");
+            assertIllegalState(() -> communicator.split(0, 0), "ncclCommSplit on Communicator#", "was not made",
+                    "rank " + (1 - rank.rank()) + " has ended: its connection broke");
             assertThat(communicator.lost()).contains("has ended");
             window.close();
             memory.close();

@@ -1,7 +1,9 @@
 package io.nccl4j.nccl;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.DeviceMemory;
@@ -43,12 +45,10 @@ class WindowTest {
             assertThat(window.whole().byteSize()).isEqualTo(8192);
             for (long[] range : new long[][]{{-1, 8}, {0, 0}, {8192, 1}, {8000, 193}, {0, Long.MAX_VALUE},
                     {Long.MAX_VALUE, 1}}) {
-                assertThatThrownBy(() -> window.slice(range[0], range[1])).isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("is outside of Window#").hasMessageContaining("8192 bytes");
+                assertIllegalArgument(() -> window.slice(range[0], range[1]), "is outside of Window#", "8192 bytes");
             }
             for (long[] range : new long[][]{{-1, 8}, {0, 0}, {1024, 1}, {24, 1001}, {Long.MAX_VALUE, 1}}) {
-                assertThatThrownBy(() -> slice.slice(range[0], range[1])).isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("is outside of 1024 bytes from 4096");
+                assertIllegalArgument(() -> slice.slice(range[0], range[1]), "is outside of 1024 bytes from 4096");
             }
         });
     }
@@ -56,16 +56,13 @@ class WindowTest {
     @Test
     void holdsItsCommunicatorAndItsMemory(EmulatedCluster cluster) {
         run(cluster, (communicator, memory, window) -> {
-            assertThatThrownBy(communicator::close).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("in use by Window#").hasMessageContaining("created at");
-            assertThatThrownBy(memory::close).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("in use by Window#");
+            assertIllegalState(communicator::close, "in use by Window#", "created at");
+            assertIllegalState(memory::close, "in use by Window#");
             WindowSlice slice = window.slice(0, 64);
             window.close();
             window.close();
-            assertThatThrownBy(slice::address).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("is closed");
-            assertThatThrownBy(() -> window.slice(0, 64)).isInstanceOf(IllegalStateException.class);
+            assertIllegalState(slice::address, "is closed");
+            assertIllegalState(() -> window.slice(0, 64));
         });
     }
 
@@ -76,10 +73,9 @@ class WindowTest {
                     DeviceMemory foreign = DeviceMemory.allocate(CudaDevice.of(9), 4096);
                     DeviceMemory memory = communicator.allocate(8192);
                     DeviceMemory shifted = memory.slice(256, 4096)) {
-                assertThatThrownBy(() -> communicator.register(foreign)).isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("is not memory of CUDA device " + rank.rank());
-                assertThatThrownBy(() -> communicator.register(shifted)).isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("multiple of 4096");
+                assertIllegalArgument(() -> communicator.register(foreign),
+                        "is not memory of CUDA device " + rank.rank());
+                assertIllegalArgument(() -> communicator.register(shifted), "multiple of 4096");
             }
         });
     }
@@ -94,8 +90,8 @@ class WindowTest {
                     Emulator.presetResult("ncclCommWindowRegister", 5, 0, 2);
                 }
                 rank.bootstrap().barrier();
-                assertThatThrownBy(() -> communicator.register(memory)).isInstanceOf(NcclException.class)
-                        .hasMessageContaining("ncclCommWindowRegister").hasMessageContaining("ncclInvalidUsage");
+                assertFailure(NcclException.class, () -> communicator.register(memory), "ncclCommWindowRegister",
+                        "ncclInvalidUsage");
             }
         });
     }
@@ -111,8 +107,7 @@ class WindowTest {
                     assertThat(Emulator.usage(rank.device()).deviceAllocations()).isEqualTo(before + 1);
                 }
                 assertThat(Emulator.usage(rank.device()).deviceAllocations()).isEqualTo(before);
-                assertThatThrownBy(() -> communicator.allocate(0)).isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("0 bytes");
+                assertIllegalArgument(() -> communicator.allocate(0), "0 bytes");
             }
         });
     }

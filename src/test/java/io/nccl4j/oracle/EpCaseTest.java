@@ -1,7 +1,7 @@
 package io.nccl4j.oracle;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -59,8 +59,8 @@ class EpCaseTest {
         received.verify(rows, null, received.counters(), (byte) 0x5a);
         int used = received.zones().getFirst().size();
         data[used * rowBytes + 5] = 0;
-        assertThatThrownBy(() -> received.verify(rows, null, received.counters(), (byte) 0x5a))
-                .isInstanceOf(Mismatch.class).hasMessageContaining("row " + used);
+        assertFailure(Mismatch.class, () -> received.verify(rows, null, received.counters(), (byte) 0x5a),
+                "row " + used);
         received.verify(rows, null, received.counters(), null);
     }
 

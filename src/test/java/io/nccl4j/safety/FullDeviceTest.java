@@ -1,5 +1,8 @@
 package io.nccl4j.safety;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -66,10 +69,9 @@ class FullDeviceTest {
             try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
                 for (long rest : new long[]{0, 4096, needed}) {
                     try (DeviceMemory taken = fillOneRank(rank, rest)) {
-                        assertThatThrownBy(() -> EpGroup.create(communicator, config))
-                                .isInstanceOf(IllegalStateException.class)
-                                .hasMessageContaining("EpGroup.create takes " + needed + " bytes of device memory")
-                                .hasMessageContaining("the device of rank 1 has " + rest + " of " + DEVICE_BYTES);
+                        assertIllegalState(() -> EpGroup.create(communicator, config),
+                                "EpGroup.create takes " + needed + " bytes of device memory",
+                                "the device of rank 1 has " + rest + " of " + DEVICE_BYTES);
                         assertThat(taken == null).isEqualTo(rank.rank() != FULL);
                     }
                 }
@@ -102,11 +104,9 @@ class FullDeviceTest {
         MoeRank.run(cluster, kind, kind.draw(2, 2), (world, layer) -> {
             try (DeviceMemory taken = fill(world.device(), 0)) {
                 assertThat(taken.byteSize()).isPositive();
-                assertThatThrownBy(() -> world.group().createHandle()).isInstanceOf(CudaException.class)
-                        .hasMessageContaining("cudaMalloc");
-                assertThatThrownBy(() -> world.group().createHandle(kind.layout(), layer.buffers().routing(), null,
-                        HandleConfig.defaults(), world.stream())).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("EpGroup.createHandle takes");
+                assertFailure(CudaException.class, () -> world.group().createHandle(), "cudaMalloc");
+                assertIllegalState(() -> world.group().createHandle(kind.layout(), layer.buffers().routing(), null,
+                        HandleConfig.defaults(), world.stream()), "EpGroup.createHandle takes");
             }
             layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 3), world.stream());
             world.layer().runAndVerify(world.draw(RoutingKind.UNIFORM, 4), world.stream());
@@ -136,9 +136,8 @@ class FullDeviceTest {
         cluster.run(rank -> {
             try (MoeRank world = MoeRank.of(rank, LayerKind.LL_EXPERT_MAJOR, model, EpGroupConfig::growingRdmaBuffer)) {
                 try (DeviceMemory taken = fillOneRank(rank, 4096)) {
-                    assertThatThrownBy(() -> world.group().createHandle()).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("EpGroup.createHandle takes")
-                            .hasMessageContaining("rank 1 has 4096 of");
+                    assertIllegalState(() -> world.group().createHandle(), "EpGroup.createHandle takes",
+                            "rank 1 has 4096 of");
                     assertThat(taken == null).isEqualTo(rank.rank() != FULL);
                 }
                 rank.bootstrap().barrier();
@@ -154,10 +153,8 @@ class FullDeviceTest {
             try (MoeRank world = MoeRank.of(rank, kind, kind.draw(2, 7));
                     EpHandle handle = world.group().createHandle()) {
                 try (DeviceMemory taken = fillOneRank(rank, 0)) {
-                    assertThatThrownBy(() -> handle.allocateBuffers(world.rows()))
-                            .isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("EpHandle.allocateBuffers takes")
-                            .hasMessageContaining("rank 1 has 0 of");
+                    assertIllegalState(() -> handle.allocateBuffers(world.rows()), "EpHandle.allocateBuffers takes",
+                            "rank 1 has 0 of");
                     assertThat(taken == null).isEqualTo(rank.rank() != FULL);
                 }
                 rank.bootstrap().barrier();
@@ -173,10 +170,9 @@ class FullDeviceTest {
         cluster.run(rank -> {
             try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
                 EpGroupConfig mine = flat.maxTokensPerRank(rank.rank() == 0 ? 8 : 16);
-                assertThatThrownBy(() -> EpGroup.create(communicator, mine))
-                        .isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("rank 0 asks for HIGH_THROUGHPUT with 8 experts, maxTokensPerRank 8")
-                        .hasMessageContaining("rank 1 for HIGH_THROUGHPUT with 8 experts, maxTokensPerRank 16");
+                assertIllegalArgument(() -> EpGroup.create(communicator, mine),
+                        "rank 0 asks for HIGH_THROUGHPUT with 8 experts, maxTokensPerRank 8",
+                        "rank 1 for HIGH_THROUGHPUT with 8 experts, maxTokensPerRank 16");
                 rank.bootstrap().barrier();
                 EpGroup.create(communicator, flat.maxTokensPerRank(8)).close();
             }
@@ -223,8 +219,8 @@ class FullDeviceTest {
         cluster.run(rank -> {
             try (DeviceMemory taken = fill(rank.device(), 0); CudaStream stream = CudaStream.create(rank.device())) {
                 assertThat(taken.byteSize()).isPositive();
-                assertThatThrownBy(() -> DeviceMemory.allocate(rank.device(), 1)).isInstanceOf(CudaException.class);
-                assertThatThrownBy(() -> DeviceMemory.allocateAsync(stream, 1)).isInstanceOf(CudaException.class);
+                assertFailure(CudaException.class, () -> DeviceMemory.allocate(rank.device(), 1));
+                assertFailure(CudaException.class, () -> DeviceMemory.allocateAsync(stream, 1));
                 try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
                     assertThatThrownBy(() -> communicator.allocate(4096)).hasMessageContaining("ncclMemAlloc");
                 }

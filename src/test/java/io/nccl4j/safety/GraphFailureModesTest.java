@@ -1,7 +1,9 @@
 package io.nccl4j.safety;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaException;
@@ -55,8 +57,7 @@ class GraphFailureModesTest {
                             layer.buffers().received().memory(), layer.buffers().combined().memory()));
             for (int replay = 0; replay < 5; replay++) {
                 for (NativeObject resource : used) {
-                    assertThatThrownBy(resource::close).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("in use by");
+                    assertIllegalState(resource::close, "in use by");
                 }
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 102 + replay);
                 layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
@@ -96,12 +97,10 @@ class GraphFailureModesTest {
             world.await();
             theirs.close();
             exec.launch(world.stream());
-            assertThatThrownBy(world::await).isInstanceOf(CudaException.class)
-                    .hasMessageContaining("cudaErrorIllegalAddress");
+            assertFailure(CudaException.class, world::await, "cudaErrorIllegalAddress");
             assertThat(Emulator.errorText(rank.device())).contains("freed");
             assertThat(Emulator.describeAddress(address)).contains("freed");
-            assertThatThrownBy(() -> exec.launch(world.stream())).isInstanceOf(CudaException.class)
-                    .hasMessageContaining("failed before");
+            assertFailure(CudaException.class, () -> exec.launch(world.stream()), "failed before");
             world.close();
         });
     }
@@ -124,8 +123,8 @@ class GraphFailureModesTest {
                 }
                 layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
             }
-            assertThatThrownBy(() -> layer.handle().dispatchAsync(layer.buffers(), most + 1, world.stream()))
-                    .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("room for 0 to " + most);
+            assertIllegalArgument(() -> layer.handle().dispatchAsync(layer.buffers(), most + 1, world.stream()),
+                    "room for 0 to " + most);
         });
     }
 
@@ -140,8 +139,7 @@ class GraphFailureModesTest {
                     () -> world.communicator().split(0, 0),
                     () -> layer.handle().warmUp(layer.buffers(), 1, world.stream()));
             CudaGraphExec exec = capture(world, () -> {
-                control.forEach(call -> assertThatThrownBy(call::run).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("cannot be captured into a graph"));
+                control.forEach(call -> assertIllegalState(call::run, "cannot be captured into a graph"));
                 layer.enqueue(layer.buffers().maxTokens(), world.stream());
             });
             EpCase batch = world.draw(RoutingKind.UNIFORM, 112);
@@ -162,17 +160,15 @@ class GraphFailureModesTest {
                 EpHandle larger = world.own(
                         world.group().createHandle(Layout.EXPERT_MAJOR, world.shape().topK(), HandleConfig.defaults()));
                 assertThat(larger.layout()).isEqualTo(Layout.EXPERT_MAJOR);
-                assertThatThrownBy(() -> exec.launch(world.stream())).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("RDMA buffer").hasMessageContaining("capture again");
+                assertIllegalState(() -> exec.launch(world.stream()), "RDMA buffer", "capture again");
                 CudaGraphExec again = capture(world, () -> layer.enqueue(most, world.stream()));
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 122);
                 layer.runAndVerify(batch, world.stream(), () -> again.launch(world.stream()));
             }
             // By default the buffer has its final size from the beginning, and another shape is refused.
             try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 121))) {
-                assertThatThrownBy(() -> world.group().createHandle(Layout.EXPERT_MAJOR, world.shape().topK(),
-                        HandleConfig.defaults())).isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("another shape is another group");
+                assertIllegalArgument(() -> world.group().createHandle(Layout.EXPERT_MAJOR, world.shape().topK(),
+                        HandleConfig.defaults()), "another shape is another group");
             }
         });
     }
@@ -182,9 +178,9 @@ class GraphFailureModesTest {
         MoeRank.run(cluster, shape, shape.draw(RANKS, 123), (world, layer) -> {
             CudaStream side = world.own(CudaStream.create(world.device()));
             int most = layer.buffers().maxTokens();
-            assertThatThrownBy(
-                    () -> world.stream().capture(() -> layer.handle().dispatchAsync(layer.buffers(), most, side)))
-                    .isInstanceOf(IllegalStateException.class).hasMessageContaining("takes no part in the capture");
+            assertIllegalState(
+                    () -> world.stream().capture(() -> layer.handle().dispatchAsync(layer.buffers(), most, side)),
+                    "takes no part in the capture");
             // Forked from the captured stream by an event it is part of the graph.
             try (var fork = io.nccl4j.cuda.CudaEvent.create(world.device());
                     var join = io.nccl4j.cuda.CudaEvent.create(world.device())) {
@@ -241,18 +237,17 @@ class GraphFailureModesTest {
                 CudaGraphExec graph = graphs.get(choice);
                 layer.runAndVerify(batch, world.stream(), () -> graph.launch(world.stream()));
             }
-            assertThatThrownBy(() -> layer.enqueue(most + 1, world.stream()))
-                    .isInstanceOf(IllegalArgumentException.class);
+            assertIllegalArgument(() -> layer.enqueue(most + 1, world.stream()));
         });
     }
 
     @EachLayerKind
     void f21AnExceptionInACaptureEndsTheCapture(LayerKind shape, EmulatedCluster cluster) {
         MoeRank.run(cluster, shape, shape.draw(RANKS, 136), (world, layer) -> {
-            assertThatThrownBy(() -> world.stream().capture(() -> {
+            assertFailure(ArithmeticException.class, () -> world.stream().capture(() -> {
                 layer.handle().dispatchAsync(layer.buffers(), 1, world.stream());
                 throw new ArithmeticException("in the middle");
-            })).isInstanceOf(ArithmeticException.class);
+            }));
             assertThat(world.stream().isCapturing()).isFalse();
             // The eager fallback.
             layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 137), world.stream());

@@ -1,7 +1,7 @@
 package io.nccl4j.safety;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.cuda.CudaDevice;
@@ -24,8 +24,7 @@ class LateCommunicatorTest {
         long aborts = Emulator.callCount("ncclCommAbort");
         UniqueId id = UniqueId.create();
         CommunicatorOptions options = CommunicatorOptions.defaults().limit(Duration.ofMillis(100));
-        assertThatThrownBy(() -> Communicator.init(id, 0, 2, CudaDevice.of(0), options))
-                .isInstanceOf(WaitTimeoutException.class);
+        assertFailure(WaitTimeoutException.class, () -> Communicator.init(id, 0, 2, CudaDevice.of(0), options));
         Communicator late = Communicator.init(id, 1, 2, CudaDevice.of(1));
         for (Thread thread : Thread.getAllStackTraces().keySet()) {
             if (thread.getName().startsWith("nccl4j ncclCommInitRankScalable of rank 0")) {

@@ -1,5 +1,6 @@
 package io.nccl4j.safety;
 
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
@@ -53,8 +54,7 @@ class OwnershipTest {
                 if (it instanceof NativeObject resource) {
                     assertThat(resource.isClosed()).isTrue();
                     assertThat(resource.toString()).contains("(closed)");
-                    assertThatThrownBy(resource::address).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("is closed").hasMessageContaining("Made.java");
+                    assertIllegalState(resource::address, "is closed", "Made.java");
                 }
             }
         });
@@ -90,8 +90,7 @@ class OwnershipTest {
             try (EpHandlePool.Slot slot = pool.lend()) {
                 EpHandle pooled = slot.handle();
                 checkRefused(pooled, slot.buffers());
-                assertThatThrownBy(pool::close).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("is lent");
+                assertIllegalState(pool::close, "is lent");
             }
             long bytes = world.group().handleMemoryBytes(shape.layout(), layer.handle().topK());
             DeviceMemory block = world.own(DeviceMemory.allocate(world.device(), bytes));
@@ -121,7 +120,7 @@ class OwnershipTest {
                 checkRefused(used, exec);
             }
             for (NativeObject parent : List.of(world.group(), world.communicator())) {
-                assertThatThrownBy(parent::close).isInstanceOf(IllegalStateException.class);
+                assertIllegalState(parent::close);
             }
             for (int replay = 0; replay < 3; replay++) {
                 var batch = world.draw(RoutingKind.HOLES, 25 + replay);

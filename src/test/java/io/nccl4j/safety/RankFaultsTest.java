@@ -1,7 +1,7 @@
 package io.nccl4j.safety;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.cuda.CudaException;
 import io.nccl4j.emulator.EmulatedCluster;
@@ -90,13 +90,11 @@ class RankFaultsTest {
             layer.load(model, world.stream());
             layer.enqueue(layer.count(model), world.stream());
             if (rank.rank() != FAULTY) {
-                assertThatThrownBy(world::await).isInstanceOf(CudaException.class)
-                        .hasMessageContaining("cudaErrorLaunchFailure");
+                assertFailure(CudaException.class, world::await, "cudaErrorLaunchFailure");
                 assertThat(rank.device().failure()).isNotNull();
                 assertThat(Emulator.errorText(rank.device())).contains("nothing from rank " + FAULTY)
                         .contains("within 400 ms");
-                assertThatThrownBy(() -> layer.enqueue(0, world.stream())).isInstanceOf(CudaException.class)
-                        .hasMessageContaining("has failed before");
+                assertFailure(CudaException.class, () -> layer.enqueue(0, world.stream()), "has failed before");
             } else {
                 world.await();
             }

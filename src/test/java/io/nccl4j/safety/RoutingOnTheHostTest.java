@@ -1,7 +1,7 @@
 package io.nccl4j.safety;
 
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
 import static org.assertj.core.api.Assertions.assertThatCode;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.junit.EmulatedRanks;
@@ -38,9 +38,8 @@ class RoutingOnTheHostTest {
                         .doesNotThrowAnyException();
                 routing.setAtIndex(ValueLayout.JAVA_LONG, 1, 0);
                 if (shape == LayerKind.LL_EXPERT_MAJOR) {
-                    assertThatThrownBy(() -> layer.handle().checkRouting(routing, DataType.INT64, most))
-                            .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("names expert 0")
-                            .hasMessageContaining("room for " + most + " rows");
+                    assertIllegalArgument(() -> layer.handle().checkRouting(routing, DataType.INT64, most),
+                            "names expert 0", "room for " + most + " rows");
                 } else {
                     // The others have a row for the token, or for the rank.
                     assertThatCode(() -> layer.handle().checkRouting(routing, DataType.INT64, most))

@@ -1,7 +1,8 @@
 package io.nccl4j.safety;
 
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
 import io.nccl4j.bindings.cudart.CudaRuntime;
@@ -67,9 +68,9 @@ class SharingFailureModesTest {
             long natives = Emulator.callCount("ncclCommDestroy") + Emulator.callCount("ncclEpGroupDestroy")
                     + Emulator.callCount("ncclEpHandleDestroy");
             rank.bootstrap().barrier();
-            assertThatThrownBy(world.communicator()::close).isInstanceOf(IllegalStateException.class);
-            assertThatThrownBy(world.group()::close).isInstanceOf(IllegalStateException.class);
-            assertThatThrownBy(layer.handle()::close).isInstanceOf(IllegalStateException.class);
+            assertIllegalState(world.communicator()::close);
+            assertIllegalState(world.group()::close);
+            assertIllegalState(layer.handle()::close);
             rank.bootstrap().barrier();
             assertThat(Emulator.callCount("ncclCommDestroy") + Emulator.callCount("ncclEpGroupDestroy")
                     + Emulator.callCount("ncclEpHandleDestroy")).isEqualTo(natives);
@@ -86,12 +87,10 @@ class SharingFailureModesTest {
                 GraphStep step = (key, stream) -> layer.enqueue(key.tokens(), stream);
                 try (GraphCache cache = GraphCache.create(rank.bootstrap(), world.stream(), step)) {
                     GraphKey key = GraphKey.of(layer.buffers().maxTokens(), shape.layout());
-                    assertThatThrownBy(() -> cache.capture(rank.rank() == 0 ? key : key.withTokens(1)))
-                            .isInstanceOf(IllegalStateException.class).hasMessageContaining("do not agree")
-                            .hasMessageContaining("rank 0").hasMessageContaining("rank 1");
+                    assertIllegalState(() -> cache.capture(rank.rank() == 0 ? key : key.withTokens(1)), "do not agree",
+                            "rank 0", "rank 1");
                     if (rank.rank() == 0) {
-                        assertThatThrownBy(() -> cache.capture(key)).isInstanceOf(IllegalStateException.class)
-                                .hasMessageContaining("rank 1 is in another call");
+                        assertIllegalState(() -> cache.capture(key), "rank 1 is in another call");
                     } else {
                         rank.bootstrap().allGather(new byte[]{1, 2, 3});
                     }
@@ -125,29 +124,30 @@ class SharingFailureModesTest {
                 world.await();
                 assertThat(HostMirror.ints(device)).containsOnly(1);
                 assertThat(world.group().maskQuery(world.stream())).isEqualTo(RankMask.all(RANKS));
-                assertThatThrownBy(() -> world.group().maskUpdate(RankMask.all(RANKS + 1), world.stream()))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("the group has 2 ranks");
-                assertThatThrownBy(() -> world.stream()
-                        .capture(() -> world.group().maskUpdate(RankMask.all(RANKS), world.stream())))
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be captured");
-                assertThatThrownBy(() -> world.stream().capture(() -> world.group().maskClean(world.stream())))
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("cannot be captured");
+                assertIllegalArgument(() -> world.group().maskUpdate(RankMask.all(RANKS + 1), world.stream()),
+                        "the group has 2 ranks");
+                assertIllegalState(
+                        () -> world.stream()
+                                .capture(() -> world.group().maskUpdate(RankMask.all(RANKS), world.stream())),
+                        "cannot be captured");
+                assertIllegalState(() -> world.stream().capture(() -> world.group().maskClean(world.stream())),
+                        "cannot be captured");
                 layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 212), world.stream());
             }
             try (MoeRank world = MoeRank.of(rank, LayerKind.HT_FLAT, LayerKind.HT_FLAT.draw(RANKS, 213))) {
-                assertThatThrownBy(() -> world.group().maskQuery(world.stream()))
-                        .isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("a high-throughput group waits for all ranks");
+                assertIllegalState(() -> world.group().maskQuery(world.stream()),
+                        "a high-throughput group waits for all ranks");
             }
         });
     }
 
     @Test
     void f12CapacityIsMandatoryAndFixed() {
-        assertThatThrownBy(() -> EpSizing.of(EpGroupConfig.lowLatency().experts(8).maxTokenBytes(1024).topK(2), RANKS))
-                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("maxTokensPerRank");
-        assertThatThrownBy(() -> EpSizing.of(EpGroupConfig.highThroughput().maxTokensPerRank(8).experts(8), RANKS))
-                .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("maxTokenBytes");
+        assertIllegalArgument(
+                () -> EpSizing.of(EpGroupConfig.lowLatency().experts(8).maxTokenBytes(1024).topK(2), RANKS),
+                "maxTokensPerRank");
+        assertIllegalArgument(() -> EpSizing.of(EpGroupConfig.highThroughput().maxTokensPerRank(8).experts(8), RANKS),
+                "maxTokenBytes");
     }
 
     @EachLayerKind
@@ -157,9 +157,8 @@ class SharingFailureModesTest {
             DeviceMemory large = world
                     .own(DeviceMemory.allocate(world.device(), 8L * (most + 1) * layer.handle().topK()));
             EpTensor routing = EpTensor.of(large, DataType.INT64, most + 1, layer.handle().topK());
-            assertThatThrownBy(() -> layer.handle().update(routing, world.stream()))
-                    .isInstanceOf(IllegalArgumentException.class).hasMessageContaining((most + 1) + " tokens")
-                    .hasMessageContaining("at most " + most);
+            assertIllegalArgument(() -> layer.handle().update(routing, world.stream()), (most + 1) + " tokens",
+                    "at most " + most);
             layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 215), world.stream());
         });
     }
@@ -172,12 +171,10 @@ class SharingFailureModesTest {
             long[][] outside = {{0, 8193}, {8192, 1}, {-1, 4}, {4096, 4097}, {1, Long.MAX_VALUE}, {0, 0},
                     {Long.MAX_VALUE, 1}};
             for (long[] range : outside) {
-                assertThatThrownBy(() -> window.slice(range[0], range[1])).isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("is outside of").hasMessageContaining("8192 bytes");
+                assertIllegalArgument(() -> window.slice(range[0], range[1]), "is outside of", "8192 bytes");
             }
-            assertThatThrownBy(() -> window.slice(4096, 64).slice(32, 33)).isInstanceOf(IllegalArgumentException.class);
-            assertThatThrownBy(() -> EpTensor.inWindow(window.slice(4096, 64), DataType.INT32, 17))
-                    .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("68 bytes");
+            assertIllegalArgument(() -> window.slice(4096, 64).slice(32, 33));
+            assertIllegalArgument(() -> EpTensor.inWindow(window.slice(4096, 64), DataType.INT32, 17), "68 bytes");
             assertThat(EpTensor.inWindow(window.slice(4096, 64).slice(32, 32), DataType.INT32, 8).address())
                     .isEqualTo(memory.address() + 4096 + 32);
         });
@@ -196,8 +193,7 @@ class SharingFailureModesTest {
                 assertThat(refused).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("bindToCurrentThread");
                 Thread carrier = Thread.ofVirtual()
-                        .unstarted(() -> assertThatThrownBy(world.group()::bindToCurrentThread)
-                                .isInstanceOf(IllegalStateException.class).hasMessageContaining("platform thread"));
+                        .unstarted(() -> assertIllegalState(world.group()::bindToCurrentThread, "platform thread"));
                 carrier.start();
                 carrier.join();
                 // Handed over in the right way, the other thread has the group's device.
@@ -227,12 +223,10 @@ class SharingFailureModesTest {
                     spare::close, world.group()::close);
             for (Runnable use : uses) {
                 wrong.makeCurrent();
-                assertThatThrownBy(use::run).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("another device than " + world.device());
+                assertIllegalState(use::run, "another device than " + world.device());
                 assertThat(CudaDevice.current()).isEqualTo(wrong);
                 world.device().makeCurrent();
-                wrong.run(() -> assertThatThrownBy(use::run).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("another device than " + world.device()));
+                wrong.run(() -> assertIllegalState(use::run, "another device than " + world.device()));
             }
             layer.runAndVerify(batch, world.stream());
             wrong.makeCurrent();
@@ -240,8 +234,7 @@ class SharingFailureModesTest {
             layer.runAndVerify(batch, world.stream());
             // Behind the back of nccl4j: only the checked mode sees it.
             CudaRuntime.cudaSetDevice(wrong.ordinal());
-            assertThatThrownBy(() -> layer.enqueue(1, world.stream())).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("something outside of nccl4j");
+            assertIllegalState(() -> layer.enqueue(1, world.stream()), "something outside of nccl4j");
             world.device().makeCurrent();
             layer.runAndVerify(batch, world.stream());
         });
@@ -262,9 +255,8 @@ class SharingFailureModesTest {
                 counted.runAndVerify(batch, world.stream());
                 uncounted.runAndVerify(batch, world.stream());
             }
-            assertThatThrownBy(() -> counted.handle().update(counted.buffers().routing(),
-                    LayoutInfo.of(counted.buffers().receivedTotal()), world.stream()))
-                    .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("expertCounters");
+            assertIllegalArgument(() -> counted.handle().update(counted.buffers().routing(),
+                    LayoutInfo.of(counted.buffers().receivedTotal()), world.stream()), "expertCounters");
         });
     }
 
@@ -277,11 +269,10 @@ class SharingFailureModesTest {
                 Communicator borrowed = Communicator.borrow(owner.address(), rank.device());
                 assertThat(borrowed.rank()).isEqualTo(rank.rank());
                 EpGroup group = EpGroup.create(borrowed, shape.config(model));
-                assertThatThrownBy(borrowed::abort).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("is borrowed");
-                assertThatThrownBy(borrowed::close).isInstanceOf(IllegalStateException.class);
-                assertThatThrownBy(() -> Communicator.borrow(owner.address(), CudaDevice.of(RANKS + rank.rank())))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("is of CUDA device");
+                assertIllegalState(borrowed::abort, "is borrowed");
+                assertIllegalState(borrowed::close);
+                assertIllegalArgument(() -> Communicator.borrow(owner.address(), CudaDevice.of(RANKS + rank.rank())),
+                        "is of CUDA device");
                 group.close();
                 rank.bootstrap().barrier();
                 long destroyed = Emulator.callCount("ncclCommDestroy");
@@ -299,13 +290,12 @@ class SharingFailureModesTest {
                     EpTensor received = EpTensor.inWindow(foreign.whole(), LayerKind.type(model.format()),
                             layer.buffers().received().shape());
                     layer.handle().update(TensorRows.of(layer.buffers().routing(), 0), world.stream());
-                    assertThatThrownBy(() -> layer.handle().dispatch(
+                    assertIllegalArgument(() -> layer.handle().dispatch(
                             DispatchInputs.of(TensorRows.of(layer.buffers().tokens(), 0),
                                     TensorRows.of(layer.buffers().weights(), 0)),
                             DispatchOutputs.of(received, layer.buffers().receivedWeights(),
                                     layer.buffers().receivedIndices()),
-                            null, DispatchConfig.defaults(), world.stream()))
-                            .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("another communicator");
+                            null, DispatchConfig.defaults(), world.stream()), "another communicator");
                     foreign.close();
                     memory.close();
                 }

@@ -1,5 +1,7 @@
 package io.nccl4j.safety;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
@@ -154,8 +156,7 @@ class TeardownTest {
             Set<String> made = new TreeSet<>(Set.of());
             List<Runnable> uses = busy.uses();
             for (Runnable use : uses) {
-                assertThatThrownBy(use::run).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("it was aborted");
+                assertIllegalState(use::run, "it was aborted");
             }
             rank.bootstrap().barrier();
             long before = natives();
@@ -180,10 +181,10 @@ class TeardownTest {
             EpHandle handle = busy.layer.handle();
             Emulator.presetResult("ncclEpDispatch", io.nccl4j.bindings.nccl.Nccl.ncclUnhandledCudaError());
             Emulator.inject(new Fault.FailLaunch(rank.device().ordinal(), 1));
-            assertThatThrownBy(() -> {
+            assertFailure(NativeCallException.class, () -> {
                 busy.layer.experts(busy.world.stream());
                 handle.dispatchAsync(busy.layer.buffers(), 1, busy.world.stream());
-            }).isInstanceOf(NativeCallException.class);
+            });
             assertThat(rank.device().failure()).isNotNull();
             assertThat(forbiddenCalls(busy::close)).isEmpty();
         });
@@ -199,8 +200,7 @@ class TeardownTest {
             owner.abort();
             borrowed.abandon("its owner has aborted it");
             assertThat(forbiddenCalls(() -> {
-                assertThatThrownBy(group::createHandle).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("its owner has aborted it");
+                assertIllegalState(group::createHandle, "its owner has aborted it");
                 handle.close();
                 group.close();
                 borrowed.close();

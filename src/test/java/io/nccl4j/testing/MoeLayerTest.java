@@ -1,7 +1,7 @@
 package io.nccl4j.testing;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
@@ -62,15 +62,14 @@ class MoeLayerTest {
             // Another batch, other experts, and no combine.
             boolean sends = layer.count(batch) > 0;
             EpCase other = model.redraw(RoutingKind.UNIFORM, 5);
-            assertThatThrownBy(() -> layer.verify(other)).isInstanceOf(Mismatch.class);
+            assertFailure(Mismatch.class, () -> layer.verify(other));
             layer.load(batch, moe.stream());
             layer.handle().dispatchAsync(layer.buffers(), layer.count(batch), moe.stream());
             layer.experts((expert, column, x) -> -x, moe.stream());
             layer.handle().combineAsync(layer.buffers(), moe.stream());
             moe.await();
             if (sends) {
-                assertThatThrownBy(() -> layer.verify(batch)).isInstanceOf(Mismatch.class)
-                        .hasMessageContaining("combined");
+                assertFailure(Mismatch.class, () -> layer.verify(batch), "combined");
             }
         });
     }

@@ -1,5 +1,8 @@
 package io.nccl4j.ep.graphs;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -81,18 +84,16 @@ class CaptureGuardTest {
         EpCase model = draw(kind);
         MoeRank.run(cluster, kind, model, (self, layer) -> {
             // Code that does not know of nccl4j synchronises: CUDA invalidates the capture.
-            assertThatThrownBy(() -> self.stream().capture(() -> {
+            assertFailure(CudaException.class, () -> self.stream().capture(() -> {
                 layer.enqueue(1, self.stream());
                 assertThat(CudaRuntime.cudaStreamSynchronize(MemorySegment.ofAddress(self.stream().address())))
                         .isEqualTo(CudaRuntime.cudaErrorStreamCaptureUnsupported());
-            })).isInstanceOf(CudaException.class).hasMessageContaining("cudaStreamEndCapture")
-                    .hasMessageContaining("cudaErrorStreamCaptureInvalidated");
-            assertThatThrownBy(() -> self.stream().capture(() -> {
+            }), "cudaStreamEndCapture", "cudaErrorStreamCaptureInvalidated");
+            assertFailure(UnsupportedOperationException.class, () -> self.stream().capture(() -> {
                 layer.handle().dispatchAsync(layer.buffers(), 1, self.stream());
                 throw new UnsupportedOperationException("half-way");
-            })).isInstanceOf(UnsupportedOperationException.class);
-            assertThatThrownBy(() -> CudaStream.wrap(0, self.device())).isInstanceOf(IllegalArgumentException.class)
-                    .hasMessageContaining("legacy default stream");
+            }));
+            assertIllegalArgument(() -> CudaStream.wrap(0, self.device()), "legacy default stream");
             checkUsable(self, layer, model);
         });
     }
@@ -208,9 +209,8 @@ class CaptureGuardTest {
                 try (EpHandle larger = self.group().createHandle(Layout.EXPERT_MAJOR, model.shape().topK(),
                         HandleConfig.defaults())) {
                     assertThat(larger.layout()).isEqualTo(Layout.EXPERT_MAJOR);
-                    assertThatThrownBy(() -> exec.launch(self.stream())).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("can no longer be launched").hasMessageContaining("RDMA buffer")
-                            .hasMessageContaining("capture again");
+                    assertIllegalState(() -> exec.launch(self.stream()), "can no longer be launched", "RDMA buffer",
+                            "capture again");
                 }
                 self.bootstrap().barrier();
                 checkUsable(self, layer, model);

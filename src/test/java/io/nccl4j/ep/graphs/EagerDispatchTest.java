@@ -1,5 +1,6 @@
 package io.nccl4j.ep.graphs;
 
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -48,11 +49,10 @@ class EagerDispatchTest {
                         .eager("route", layer::route).eager("dispatch", layer::dispatch)
                         .captured("experts", layer::experts).eager("combine", layer::combine).build()) {
             layer.rows(model.shape().maxTokens());
-            assertThatThrownBy(() -> self.stream().capture(() -> {
+            assertIllegalState(() -> self.stream().capture(() -> {
                 layer.route(self.stream());
                 layer.calls.dispatch(handle, self.stream());
-            })).isInstanceOf(IllegalStateException.class).hasMessageContaining("dispatch cannot be captured")
-                    .hasMessageContaining("maxReceiveRows").hasMessageContaining("between captured segments");
+            }), "dispatch cannot be captured", "maxReceiveRows", "between captured segments");
             rank.bootstrap().barrier();
             for (EpCase batch : batches) {
                 if (batch == batches.get(REPLAYS / 2)) {
@@ -100,8 +100,7 @@ class EagerDispatchTest {
                 CachedGraph step = cache.find(most, 0);
                 cache.evict(most);
                 assertThat(Emulator.usage(rank.device()).graphExecs()).isEqualTo(before.graphExecs());
-                assertThatThrownBy(() -> step.launch(self.stream())).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("(evicted)").hasMessageContaining("is closed");
+                assertIllegalState(() -> step.launch(self.stream()), "(evicted)", "is closed");
             }
             assertThat(Emulator.usage(rank.device()).leakedSince(before)).isEmpty();
         }

@@ -1,5 +1,7 @@
 package io.nccl4j.ep.graphs;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -229,8 +231,7 @@ class GraphCacheTest {
                 step.failAt = -1;
                 cache.capture(key(2), key(3), key(4));
                 assertThat(cache.statistics().captures()).isEqualTo(4);
-                assertThatThrownBy(() -> stream.capture(() -> cache.capture(key(5))))
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("captures cannot be nested");
+                assertIllegalState(() -> stream.capture(() -> cache.capture(key(5))), "captures cannot be nested");
             }
         });
     }
@@ -241,8 +242,7 @@ class GraphCacheTest {
             Hungry step = new Hungry(rank);
             try (CudaStream stream = CudaStream.create(rank.device());
                     GraphCache cache = GraphCache.create(rank.bootstrap(), stream, step).maxGraphs(3)) {
-                assertThatThrownBy(() -> cache.capture(key(1), key(2), key(3), key(4)))
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("4 keys for a cache of 3");
+                assertIllegalState(() -> cache.capture(key(1), key(2), key(3), key(4)), "4 keys for a cache of 3");
                 cache.capture(key(1), key(2), key(3));
                 CachedGraph second = cache.find(LIKE, 2);
                 // Rank 0 has used 1 last, the others 3 and 1; in sum 2 is the one to go.
@@ -253,8 +253,7 @@ class GraphCacheTest {
                 assertThat(cache).hasToString("GraphCache[RANK_MAJOR T=1, RANK_MAJOR T=3, RANK_MAJOR T=5]");
                 assertThat(step.memory).containsOnlyKeys(key(1), key(3), key(5));
                 assertThat(cache.statistics().evictions()).isEqualTo(1);
-                assertThatThrownBy(() -> second.launch(stream)).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("is closed");
+                assertIllegalState(() -> second.launch(stream), "is closed");
                 // Those that are wanted are not evicted for each other.
                 cache.capture(key(1), key(6), key(5));
                 assertThat(cache).hasToString("GraphCache[RANK_MAJOR T=1, RANK_MAJOR T=5, RANK_MAJOR T=6]");
@@ -275,8 +274,8 @@ class GraphCacheTest {
                 launch(cache, 3, stream);
                 cache.capture(key(2));
                 assertThat(cache).hasToString("GraphCache[RANK_MAJOR T=3, RANK_MAJOR T=2]");
-                assertThatThrownBy(() -> cache.capture(key(11))).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("graphs for RANK_MAJOR T=11 take " + 11 * mebibyte + " bytes");
+                assertIllegalState(() -> cache.capture(key(11)),
+                        "graphs for RANK_MAJOR T=11 take " + 11 * mebibyte + " bytes");
                 assertThat(cache.statistics()).isEqualTo(new GraphCacheStatistics(2, 5 * mebibyte, 1, 0, 3, 1));
                 assertThat(step.memory).containsOnlyKeys(key(3), key(2));
             }
@@ -294,10 +293,9 @@ class GraphCacheTest {
                 cache.capture(key(1));
                 Gate gate = Gate.on(stream);
                 launch(cache, 1, stream);
-                assertThatThrownBy(() -> cache.evict(key(1))).isInstanceOf(WaitTimeoutException.class)
-                        .hasMessageContaining("RANK_MAJOR T=1 cannot be evicted").hasMessageContaining("100 ms");
-                assertThatThrownBy(() -> cache.capture(key(2))).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("rank 0: work is in flight after 100 ms");
+                assertFailure(WaitTimeoutException.class, () -> cache.evict(key(1)), "RANK_MAJOR T=1 cannot be evicted",
+                        "100 ms");
+                assertIllegalState(() -> cache.capture(key(2)), "rank 0: work is in flight after 100 ms");
                 assertThat(cache.statistics().graphs()).isEqualTo(1);
                 launch(cache, 1, stream);
                 gate.open();
@@ -307,8 +305,7 @@ class GraphCacheTest {
                 assertThat(cache.statistics()).isEqualTo(new GraphCacheStatistics(0, 0, 2, 0, 1, 1));
                 GraphCache closed = GraphCache.create(rank.bootstrap(), stream, step);
                 closed.close();
-                assertThatThrownBy(() -> closed.capture(key(1))).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("(closed)");
+                assertIllegalState(() -> closed.capture(key(1)), "(closed)");
             }
         });
     }
@@ -320,8 +317,7 @@ class GraphCacheTest {
             List<Bootstrap> two = Bootstraps.inProcess(2, BootstrapOptions.defaults().limit(Duration.ofMillis(100)));
             try (CudaStream stream = CudaStream.create(rank.device());
                     GraphCache cache = GraphCache.create(two.getFirst(), stream, new Hungry(rank))) {
-                assertThatThrownBy(() -> cache.capture(key(1))).isInstanceOf(WaitTimeoutException.class)
-                        .hasMessageContaining("rank 1");
+                assertFailure(WaitTimeoutException.class, () -> cache.capture(key(1)), "rank 1");
                 assertThat(cache.statistics().graphs()).isZero();
             } finally {
                 two.forEach(Bootstrap::close);

@@ -1,5 +1,8 @@
 package io.nccl4j.ep.graphs;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -100,19 +103,14 @@ class HandlePoolTest {
             try (MoeRank self = MoeRank.of(rank, LayerKind.LL_EXPERT_MAJOR, model); EpHandlePool pool = pool(self, 2)) {
                 EpHandlePool.Slot first = pool.lend();
                 EpHandlePool.Slot second = pool.lend(1);
-                assertThatThrownBy(pool::lend).isInstanceOf(IllegalStateException.class).hasMessageContaining("slot 1")
-                        .hasMessageContaining("still lent").hasMessageContaining("larger than 2");
-                assertThatThrownBy(() -> pool.lend(0)).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("slot 0");
-                assertThatThrownBy(() -> pool.lend(2)).isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("lanes 0 to 1");
-                assertThatThrownBy(pool::close).isInstanceOf(IllegalStateException.class).hasMessageContaining("slot 0")
-                        .hasMessageContaining("is lent");
+                assertIllegalState(pool::lend, "slot 1", "still lent", "larger than 2");
+                assertIllegalState(() -> pool.lend(0), "slot 0");
+                assertIllegalArgument(() -> pool.lend(2), "lanes 0 to 1");
+                assertIllegalState(pool::close, "slot 0", "is lent");
                 first.close();
-                assertThatThrownBy(first::handle).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("not lent");
+                assertIllegalState(first::handle, "not lent");
                 // Slots take turns: although slot 0 is free, it is the turn of slot 1.
-                assertThatThrownBy(pool::lend).isInstanceOf(IllegalStateException.class).hasMessageContaining("slot 1");
+                assertIllegalState(pool::lend, "slot 1");
                 second.close();
                 try (EpHandlePool.Slot again = pool.lend()) {
                     assertThat(again.index()).isEqualTo(1);
@@ -130,7 +128,7 @@ class HandlePoolTest {
                             .build(model.hidden(), LayerKind.type(model.format()))) {
                 EpHandlePool.Slot first = pool.lend();
                 long begin = System.nanoTime();
-                assertThatThrownBy(pool::lend).isInstanceOf(WaitTimeoutException.class).hasMessageContaining("200 ms");
+                assertFailure(WaitTimeoutException.class, pool::lend, "200 ms");
                 assertThat(System.nanoTime() - begin).isGreaterThanOrEqualTo(TimeUnit.MILLISECONDS.toNanos(200));
                 CompletableFuture<Void> other = CompletableFuture.runAsync(first::close);
                 try (EpHandlePool.Slot again = pool.lend()) {
@@ -148,20 +146,16 @@ class HandlePoolTest {
             long handles = Emulator.usage(self.device()).handles();
             EpHandlePool pool = pool(self, 2);
             EpHandlePool.Slot slot = pool.lend(0);
-            assertThatThrownBy(slot.buffers()::close).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("EpHandlePool#");
-            assertThatThrownBy(self.group()::close).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("EpHandlePool#");
+            assertIllegalState(slot.buffers()::close, "EpHandlePool#");
+            assertIllegalState(self.group()::close, "EpHandlePool#");
             CudaGraph graph = self.stream().capture(() -> {
                 slot.handle().dispatchAsync(slot.buffers(), 1, self.stream());
-                assertThatThrownBy(pool::close).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("capture");
+                assertIllegalState(pool::close, "capture");
                 slot.handle().combineAsync(slot.buffers(), self.stream());
             });
             slot.close();
             EmulatorUsage before = Emulator.usage(self.device());
-            assertThatThrownBy(pool::close).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("CudaGraph#");
+            assertIllegalState(pool::close, "CudaGraph#");
             assertThat(pool.isClosed()).isFalse();
             assertThat(Emulator.usage(self.device()).leakedSince(before)).isEmpty();
             assertThat(before.leakedSince(Emulator.usage(self.device()))).isEmpty();
@@ -170,7 +164,7 @@ class HandlePoolTest {
                     .hasRootCauseInstanceOf(IllegalStateException.class).hasMessageContaining("bindToCurrentThread");
             pool.close();
             assertThat(Emulator.usage(self.device()).handles()).isEqualTo(handles);
-            assertThatThrownBy(pool::lend).isInstanceOf(IllegalStateException.class).hasMessageContaining("is closed");
+            assertIllegalState(pool::lend, "is closed");
         });
     }
 
@@ -180,11 +174,10 @@ class HandlePoolTest {
         MoeRank.run(cluster, LayerKind.LL_EXPERT_MAJOR, model, (self, unused) -> {
             EmulatorUsage before = Emulator.usage(self.device());
             Emulator.inject(new Fault.FailAllocation(self.device().ordinal(), 12));
-            assertThatThrownBy(() -> pool(self, 4)).isInstanceOf(CudaException.class)
-                    .hasMessageContaining("cudaErrorMemoryAllocation");
+            assertFailure(CudaException.class, () -> pool(self, 4), "cudaErrorMemoryAllocation");
             assertThat(Emulator.usage(self.device()).leakedSince(before)).isEmpty();
-            assertThatThrownBy(() -> EpHandlePool.builder(self.group()).slots(0).build(512, DataType.BFLOAT16))
-                    .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("slots is 0");
+            assertIllegalArgument(() -> EpHandlePool.builder(self.group()).slots(0).build(512, DataType.BFLOAT16),
+                    "slots is 0");
             pool(self, 4).close();
         });
     }

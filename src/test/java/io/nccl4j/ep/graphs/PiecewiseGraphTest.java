@@ -1,8 +1,10 @@
 package io.nccl4j.ep.graphs;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
@@ -65,8 +67,7 @@ class PiecewiseGraphTest {
                         kept.copyToAsync(out, 4, on);
                     }).build()) {
                 step.replay(stream);
-                assertThatThrownBy(former::close).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("CudaGraphExec#");
+                assertIllegalState(former::close, "CudaGraphExec#");
                 try (DeviceMemory later = DeviceMemory.allocate(device, 4)) {
                     target[0] = later;
                     long captures = Emulator.callCount("cudaStreamBeginCapture");
@@ -78,9 +79,9 @@ class PiecewiseGraphTest {
                     stream.await(LIMIT);
                     assertThat(out.segment().get(JAVA_INT, 0)).isEqualTo(0x01010101);
 
-                    assertThatThrownBy(() -> step.recapture("moved", on -> {
+                    assertFailure(UnsupportedOperationException.class, () -> step.recapture("moved", on -> {
                         throw new UnsupportedOperationException("half-way");
-                    })).isInstanceOf(UnsupportedOperationException.class);
+                    }));
                     assertThat(stream.isCapturing()).isFalse();
                     step.recapture("moved", on -> later.fillAsync((byte) 2, on));
                     // A later capture without a body of its own keeps the newest one.
@@ -94,10 +95,8 @@ class PiecewiseGraphTest {
                 step.replay(stream);
                 stream.await(LIMIT);
                 assertThat(out.segment().get(JAVA_INT, 0)).isEqualTo(0x08080808);
-                assertThatThrownBy(() -> step.recapture("read")).isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("\"read\" is eager");
-                assertThatThrownBy(() -> step.recapture("none")).isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContaining("no segment \"none\"").hasMessageContaining("kept, moved, read (eager)");
+                assertIllegalArgument(() -> step.recapture("read"), "\"read\" is eager");
+                assertIllegalArgument(() -> step.recapture("none"), "no segment \"none\"", "kept, moved, read (eager)");
             }
         }
     }
@@ -107,12 +106,11 @@ class PiecewiseGraphTest {
         try (CudaStream stream = CudaStream.create(device); DeviceMemory memory = DeviceMemory.allocate(device, 4)) {
             PiecewiseGraph.Builder builder = PiecewiseGraph.on(stream).captured("fill",
                     on -> memory.fillAsync((byte) 1, on));
-            assertThatThrownBy(() -> builder.eager("fill", on -> {
-            })).isInstanceOf(IllegalArgumentException.class).hasMessageContaining("two segments \"fill\"");
+            assertIllegalArgument(() -> builder.eager("fill", on -> {
+            }), "two segments \"fill\"");
             long execs = Emulator.usage(device).graphExecs();
             builder.captured("wait", CudaStream::synchronize);
-            assertThatThrownBy(builder::build).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("CudaStream.synchronize cannot be captured");
+            assertIllegalState(builder::build, "CudaStream.synchronize cannot be captured");
             assertThat(Emulator.usage(device).graphExecs()).isEqualTo(execs);
             assertThat(stream.isCapturing()).isFalse();
 
@@ -120,9 +118,8 @@ class PiecewiseGraphTest {
                     .build();
             step.close();
             step.close();
-            assertThatThrownBy(() -> step.replay(stream)).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("(closed)");
-            assertThatThrownBy(() -> step.recapture("fill")).isInstanceOf(IllegalStateException.class);
+            assertIllegalState(() -> step.replay(stream), "(closed)");
+            assertIllegalState(() -> step.recapture("fill"));
         }
     }
 
@@ -138,8 +135,7 @@ class PiecewiseGraphTest {
             other.await(LIMIT);
             assertThat(out.segment().get(JAVA_INT, 0)).isEqualTo(0x03030303);
             out.segment().fill((byte) 0);
-            assertThatThrownBy(() -> other.capture(() -> step.replay(other))).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("CudaGraphExec#").hasMessageContaining("which is capturing");
+            assertIllegalState(() -> other.capture(() -> step.replay(other)), "CudaGraphExec#", "which is capturing");
             step.replay(stream);
             stream.await(LIMIT);
             assertThat(out.segment().get(JAVA_INT, 0)).isEqualTo(0x03030303);

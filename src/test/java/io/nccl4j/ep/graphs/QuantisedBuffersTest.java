@@ -1,7 +1,9 @@
 package io.nccl4j.ep.graphs;
 
+import static io.nccl4j.checks.Refusals.assertFailure;
+import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
@@ -93,36 +95,34 @@ class QuantisedBuffersTest {
                 assertThat(scaled.dispatchConfig())
                         .isSameAs(DispatchConfig.defaults().recipe(DispatchRecipe.DS_FP8E3M4).roundScales(true));
                 assertThat(scaled.combineConfig()).isSameAs(CombineConfig.defaults());
-                assertThatThrownBy(
-                        () -> handle.dispatchAsync(scaled, 1, DispatchConfig.defaults().sendOnly(), self.stream()))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("recipe NONE")
-                        .hasMessageContaining("DS_FP8E3M4").hasMessageContaining("dispatchConfig()");
-                assertThatThrownBy(() -> handle.dispatchAsync(unscaled, 1, scaled.dispatchConfig(), self.stream()))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("which are for NONE");
-                assertThatThrownBy(unscaled::receivedScales).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("no received scales");
-                assertThatThrownBy(scaled::scales).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("no scales of tokens");
-                assertThatThrownBy(scaled::expertOutputScales).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("no scales of experts' outputs");
+                assertIllegalArgument(
+                        () -> handle.dispatchAsync(scaled, 1, DispatchConfig.defaults().sendOnly(), self.stream()),
+                        "recipe NONE", "DS_FP8E3M4", "dispatchConfig()");
+                assertIllegalArgument(() -> handle.dispatchAsync(unscaled, 1, scaled.dispatchConfig(), self.stream()),
+                        "which are for NONE");
+                assertIllegalState(unscaled::receivedScales, "no received scales");
+                assertIllegalState(scaled::scales, "no scales of tokens");
+                assertIllegalState(scaled::expertOutputScales, "no scales of experts' outputs");
                 handle.dispatchAsync(scaled, 1, scaled.dispatchConfig().sendOnly(), self.stream());
                 handle.complete();
                 handle.combineAsync(scaled, self.stream());
                 self.stream().await(MoeRank.LIMIT);
 
                 EmulatorUsage before = Emulator.usage(rank.device());
-                assertThatThrownBy(() -> handle.allocateBuffers(plain.nvfp4Combine()))
-                        .isInstanceOf(UnsupportedOperationException.class)
-                        .hasMessageContaining("compute capability 10.0");
-                assertThatThrownBy(() -> handle.allocateBuffers(
-                        plain.forwarding(DataType.FLOAT8_E4M3, model.hidden() + 8, DataType.FLOAT32, 4)))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("multiple of 16");
-                assertThatThrownBy(() -> handle
-                        .allocateBuffers(plain.forwarding(DataType.FLOAT8_E4M3, model.hidden(), DataType.INT32, 4)))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("scales are INT32");
-                assertThatThrownBy(() -> handle
-                        .allocateBuffers(plain.forwarding(DataType.FLOAT32, model.hidden(), DataType.FLOAT32, 4)))
-                        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("maxTokenBytes");
+                assertFailure(UnsupportedOperationException.class, () -> handle.allocateBuffers(plain.nvfp4Combine()),
+                        "compute capability 10.0");
+                assertIllegalArgument(
+                        () -> handle.allocateBuffers(
+                                plain.forwarding(DataType.FLOAT8_E4M3, model.hidden() + 8, DataType.FLOAT32, 4)),
+                        "multiple of 16");
+                assertIllegalArgument(
+                        () -> handle.allocateBuffers(
+                                plain.forwarding(DataType.FLOAT8_E4M3, model.hidden(), DataType.INT32, 4)),
+                        "scales are INT32");
+                assertIllegalArgument(
+                        () -> handle.allocateBuffers(
+                                plain.forwarding(DataType.FLOAT32, model.hidden(), DataType.FLOAT32, 4)),
+                        "maxTokenBytes");
                 assertThat(Emulator.usage(rank.device()).leakedSince(before)).isEmpty();
             }
         });
