@@ -46,7 +46,7 @@ final class CallPathProcess {
                 step(layer, calls, FIRST + kind + " ", model, moe.stream());
                 step(layer, calls, kind + " ", model, moe.stream());
                 if (kind == LayerKind.HT_EXPERT_MAJOR) {
-                    watched(CAPTURE, () -> layer.capture(1, moe.stream()).close());
+                    watched(CAPTURE, () -> layer.capture(1).close());
                 }
             });
         }
@@ -57,7 +57,7 @@ final class CallPathProcess {
     private static void step(MoeLayer layer, LayerCalls calls, String name, EpCase batch, CudaStream stream) {
         EpHandle handle = layer.handle();
         int tokens = layer.shape().maxTokens();
-        layer.load(batch, stream);
+        layer.load(batch);
         watched(name + "dispatchAsync", () -> handle.dispatchAsync(layer.buffers(), tokens, stream));
         watched(name + "combineAsync", () -> handle.combineAsync(layer.buffers(), stream));
         stream.synchronize();

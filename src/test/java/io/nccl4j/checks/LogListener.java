@@ -42,7 +42,7 @@ public final class LogListener implements AutoCloseable {
         this.logger.addHandler(handler);
     }
 
-    /** What was told so far. */
+    /** The lines so far. */
     public List<String> lines() {
         return lines;
     }

@@ -52,13 +52,13 @@ record ExplicitCalls(LayerKind kind, EpCase batch, UnaryOperator<EpGroupConfig> 
                 BufferConfig quantised = rows.apply(moe.rows());
                 LayerCalls calls = moe.own(options.apply(new LayerTensors(handle, quantised))).calls();
                 RowFunction experts = ExpertFunction.scaling().onRows(quantised);
-                MoeLayer layer = moe.own(new MoeLayer(handle, calls, quantised, experts));
+                MoeLayer layer = moe.own(new MoeLayer(handle, calls, quantised, experts, moe.stream()));
                 moe.checkStep(layer, batch, tokens -> {
                     calls.rows(tokens);
                     calls.update(handle, moe.stream());
                     prepare.accept(layer, moe.stream());
                     calls.dispatch(handle, moe.stream());
-                    layer.experts(moe.stream());
+                    layer.experts();
                     calls.combine(handle, moe.stream());
                 });
             }

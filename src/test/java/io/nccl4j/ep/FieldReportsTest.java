@@ -67,11 +67,11 @@ class FieldReportsTest {
                 MoeLayer layer = world.layer(world.rows().routing(DataType.INT32));
                 assertThat(layer.buffers().routing().facts().type()).isEqualTo(DataType.INT32);
                 for (RoutingKind routing : kind.routings()) {
-                    layer.runAndVerify(world.draw(routing, 11), world.stream());
+                    layer.runAndVerify(world.draw(routing, 11));
                 }
-                try (CudaGraphExec exec = layer.capture(layer.buffers().maxTokens(), world.stream())) {
+                try (CudaGraphExec exec = layer.capture(layer.buffers().maxTokens())) {
                     EpCase batch = world.draw(RoutingKind.HOLES, 12);
-                    layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
+                    layer.runAndVerify(batch, exec);
                 }
             }
         });
@@ -172,9 +172,9 @@ class FieldReportsTest {
         MoeRank.run(cluster, kind, kind.draw(2, 20), (world, layer) -> {
             EpBuffers buffers = layer.buffers();
             int most = buffers.maxTokens();
-            layer.enqueue(Math.min(1, most), world.stream());
-            try (CudaGraphExec exec = layer.capture(most, world.stream())) {
-                layer.enqueue(0, world.stream());
+            layer.enqueue(Math.min(1, most));
+            try (CudaGraphExec exec = layer.capture(most)) {
+                layer.enqueue(0);
                 exec.launch(world.stream());
                 assertIllegalArgument(() -> buffers.combined().rows(most - 1), "keeps its shape");
                 for (EpTensor tensor : List.of(buffers.routing(), buffers.tokens(), buffers.weights(),
@@ -192,14 +192,14 @@ class FieldReportsTest {
         MoeRank.run(cluster, kind, kind.draw(2, 30), (world, layer) -> {
             EpBuffers buffers = layer.buffers();
             EpCase batch = world.draw(RoutingKind.UNIFORM, 31);
-            layer.load(batch, world.stream());
+            layer.load(batch);
             world.await();
             List<EpTensor> kept = Stream.of(buffers.routing(), buffers.tokens(), buffers.weights(), buffers.combined(),
                     buffers.expertOutputs()).toList();
             List<ByteBuffer> before = kept.stream().map(FieldReportsTest::read).toList();
             layer.handle().warmUp(buffers, buffers.maxTokens(), world.stream());
             assertThat(kept.stream().map(FieldReportsTest::read).toList()).isEqualTo(before);
-            layer.enqueue(layer.count(batch), world.stream());
+            layer.enqueue(layer.count(batch));
             world.await();
             layer.verify(batch);
         });

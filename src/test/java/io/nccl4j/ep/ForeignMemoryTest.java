@@ -47,9 +47,9 @@ class ForeignMemoryTest {
                                 foreign.add(allocate(bytes));
                                 return DeviceMemory.wrap(foreign.getLast(), bytes, rank.device());
                             });
-                    MoeLayer layer = new MoeLayer(buffers, ExpertFunction.scaling())) {
+                    MoeLayer layer = new MoeLayer(buffers, ExpertFunction.scaling(), moe.stream())) {
                 assertThat(foreign).contains(buffers.routing().address(), buffers.tokens().address());
-                layer.runAndVerify(model, moe.stream());
+                layer.runAndVerify(model);
                 moe.await();
                 rank.bootstrap().barrier();
             }

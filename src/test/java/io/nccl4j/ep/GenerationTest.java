@@ -161,11 +161,11 @@ class GenerationTest {
         EpCase model = kind.draw(4, seeds.first(1).findFirst().orElseThrow());
         List<EpCase> batches = seeds.first(4).mapToObj(seed -> model.redraw(RoutingKind.UNIFORM, seed)).toList();
         MoeRank.run(cluster, kind, model, (moe, layer) -> {
-            layer.runAndVerify(model, moe.stream());
-            try (CudaGraphExec step = layer.capture(model.shape().maxTokens(), moe.stream())) {
+            layer.runAndVerify(model);
+            try (CudaGraphExec step = layer.capture(model.shape().maxTokens())) {
                 for (EpCase batch : batches) {
-                    layer.load(batch, moe.stream());
-                    layer.spoil(moe.stream());
+                    layer.load(batch);
+                    layer.spoil();
                     moe.await();
                     moe.bootstrap().barrier();
                     step.launch(moe.stream());

@@ -85,8 +85,8 @@ class HighThroughputCallsTest {
         explicit(layout, batch).options(tensors -> tensors.direction(PassDirection.BACKWARD)).run(cluster,
                 (layer, stream) -> {
                     try (MoeLayer forward = new MoeLayer(layer.handle(),
-                            BufferConfig.of(batch.hidden(), LayerKind.type(batch.format())))) {
-                        forward.runAndVerify(batch, stream);
+                            BufferConfig.of(batch.hidden(), LayerKind.type(batch.format())), stream)) {
+                        forward.runAndVerify(batch);
                     }
                     layer.gradients(batch.inputs(),
                             (expert, source) -> expert * 1000 + source.rank() * 100 + source.token() * 0.5f);

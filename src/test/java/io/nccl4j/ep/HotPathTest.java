@@ -31,7 +31,7 @@ class HotPathTest {
     void aStepAllocatesNothingOnTheHeap(LayerKind kind, EmulatedCluster cluster) {
         EpCase drawn = draw(kind);
         MoeRank.run(cluster, kind, drawn, (rank, layer) -> {
-            layer.load(drawn, rank.stream());
+            layer.load(drawn);
             long least = Long.MAX_VALUE;
             // The VM itself allocates now and then, when it links or compiles something.
             for (int round = 0; round < 8; round++) {
@@ -49,7 +49,7 @@ class HotPathTest {
     private static void steps(MoeLayer layer, int count, CudaStream stream) {
         for (int i = 0; i < count; i++) {
             layer.handle().dispatchAsync(layer.buffers(), i % (layer.buffers().maxTokens() + 1), stream);
-            layer.handle().combineAsync(layer.buffers(), stream);
+            layer.combine();
         }
     }
 
@@ -59,7 +59,7 @@ class HotPathTest {
         MoeRank.run(cluster, kind, drawn, (rank, layer) -> {
             try (CudaGraph graph = rank.stream().capture(() -> steps(layer, 2, rank.stream()));
                     CudaGraphExec exec = graph.instantiate()) {
-                layer.load(drawn, rank.stream());
+                layer.load(drawn);
                 steps(layer, 2, rank.stream());
                 rank.await();
                 exec.launch(rank.stream());

@@ -64,7 +64,7 @@ class LayerResultsTest {
         System.out.println("LayerResultsTest graph " + kind + " seed " + seeds);
         EpCase first = draw(kind, seeds.seed(), 4);
         MoeRank.run(cluster, kind, first, (moe, layer) -> {
-            try (CudaGraph graph = moe.stream().capture(() -> layer.enqueue(layer.buffers().maxTokens(), moe.stream()));
+            try (CudaGraph graph = moe.stream().capture(() -> layer.enqueue(layer.buffers().maxTokens()));
                     CudaGraphExec exec = graph.instantiate()) {
                 assertThat(graph.nodeCount()).isPositive();
                 for (int step = 0; step < 50; step++) {
@@ -87,12 +87,12 @@ class LayerResultsTest {
             int ranks = 1 + (int) Long.remainderUnsigned(seed, 16);
             EpCase first = draw(kind, seed, ranks);
             MoeRank.run(EmulatedCluster.of(ranks), kind, first, (moe, layer) -> {
-                try (CudaGraphExec exec = layer.capture(layer.buffers().maxTokens(), moe.stream())) {
+                try (CudaGraphExec exec = layer.capture(layer.buffers().maxTokens())) {
                     for (int step = 0; step < 4; step++) {
                         boolean whole = (seed >> 16 + step & 1) == 0;
                         moe.checkStep(layer, step == 0 ? first : redraw(kind, first, step), tokens -> {
                             if (whole) {
-                                layer.enqueue(tokens, moe.stream());
+                                layer.enqueue(tokens);
                             } else {
                                 exec.launch(moe.stream());
                             }

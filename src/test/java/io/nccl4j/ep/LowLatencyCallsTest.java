@@ -41,7 +41,7 @@ class LowLatencyCallsTest {
         layer.handle().update(buffers.callRouting(), stream);
         sendOnly(layer, stream);
         layer.handle().complete();
-        layer.experts(stream);
+        layer.experts();
         layer.handle().combine(buffers.combineInputs(), buffers.combineOutputs(), CombineConfig.defaults().sendOnly(),
                 stream);
         layer.handle().complete();
@@ -76,7 +76,7 @@ class LowLatencyCallsTest {
         MoeRank.run(cluster, EXPERTS, first, (moe, layer) -> {
             moe.checkStep(layer, first, tokens -> {
                 layer.handle().complete();
-                layer.enqueue(tokens, moe.stream());
+                layer.enqueue(tokens);
                 layer.handle().complete();
             });
         });
@@ -99,7 +99,7 @@ class LowLatencyCallsTest {
                 other.close();
                 assertIllegalState(() -> moe.stream().capture(layer.handle()::complete), "outside of");
                 layer.handle().complete();
-                layer.experts(moe.stream());
+                layer.experts();
                 layer.handle().combine(buffers.combineInputs(), buffers.combineOutputs(), moe.stream());
             });
         });
@@ -115,7 +115,7 @@ class LowLatencyCallsTest {
                 assertIllegalState(() -> moe.stream().capture(() -> sendOnly(layer, moe.stream())),
                         "complete it in the same capture");
                 assertThat(moe.stream().isCapturing()).isFalse();
-                layer.enqueue(tokens, moe.stream());
+                layer.enqueue(tokens);
             });
         });
     }
@@ -154,7 +154,7 @@ class LowLatencyCallsTest {
     private static void dispatchAndCombine(MoeLayer layer, EpHandle handle, CudaStream stream) {
         EpBuffers buffers = layer.buffers();
         handle.dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(), stream);
-        layer.experts(stream);
+        layer.experts();
         handle.combine(buffers.combineInputs(), buffers.combineOutputs(), stream);
     }
 

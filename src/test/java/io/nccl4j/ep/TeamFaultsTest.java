@@ -72,7 +72,7 @@ class TeamFaultsTest {
                 MoeLayer layer = moe.layer();
                 rank.bootstrap().barrier();
                 long start = System.nanoTime();
-                layer.runAndVerify(batch, moe.stream());
+                layer.runAndVerify(batch);
                 long end = System.nanoTime();
                 rank.bootstrap().barrier();
                 return end - start;
@@ -93,8 +93,8 @@ class TeamFaultsTest {
         cluster.run(rank -> {
             MoeRank moe = MoeRank.of(rank, kind, batch, config -> config.mask().timeout(Duration.ofMillis(500)));
             MoeLayer layer = moe.layer();
-            layer.load(batch, moe.stream());
-            layer.enqueue(layer.count(batch), moe.stream());
+            layer.load(batch);
+            layer.enqueue(layer.count(batch));
             moe.await();
             if (rank.rank() < 2) {
                 RankMask mask = moe.group().maskQuery(moe.stream());

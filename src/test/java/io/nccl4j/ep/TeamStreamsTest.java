@@ -36,18 +36,23 @@ class TeamStreamsTest {
             this.rank = rank;
             this.batch = batch;
             moe = MoeRank.of(rank, kind, batch);
-            layers = new MoeLayer[]{moe.layer(), moe.layer()};
             streams = new CudaStream[]{moe.stream(), moe.own(CudaStream.create(rank.device()))};
+            layers = new MoeLayer[]{moe.layer(), layer(streams[1])};
             event = moe.own(CudaEvent.create(rank.device()));
             for (MoeLayer layer : layers) {
-                layer.load(batch, moe.stream());
+                layer.load(batch);
             }
-            moe.await();
+            await(0);
+            await(1);
             rank.bootstrap().barrier();
         }
 
+        private MoeLayer layer(CudaStream stream) {
+            return moe.own(new MoeLayer(moe.own(moe.group().createHandle()), moe.rows(), stream));
+        }
+
         void enqueue(int lane) {
-            layers[lane].enqueue(layers[lane].count(batch), streams[lane]);
+            layers[lane].enqueue(layers[lane].count(batch));
         }
 
         /** Work that the stream does not get past before {@link #open}. */
@@ -71,7 +76,7 @@ class TeamStreamsTest {
         }
 
         CudaGraphExec capture(int lane) {
-            return layers[lane].capture(layers[lane].count(batch), streams[lane]);
+            return layers[lane].capture(layers[lane].count(batch));
         }
 
         void verify() {

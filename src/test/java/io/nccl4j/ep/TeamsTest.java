@@ -41,13 +41,13 @@ class TeamsTest {
                 try (MoeRank moe = MoeRank.of(rank, kind, first)) {
                     assertThat(moe.group().lsaTeams()).isEqualTo(3);
                     MoeLayer layer = moe.layer();
-                    layer.runAndVerify(first, moe.stream());
+                    layer.runAndVerify(first);
                     EpCase second = first.redraw(kind.routings()[0], seed + 1);
                     int most = first.shape().maxTokens();
-                    try (CudaGraphExec step = layer.capture(most, moe.stream())) {
+                    try (CudaGraphExec step = layer.capture(most)) {
                         for (EpCase batch : List.of(second, first)) {
                             rank.bootstrap().barrier();
-                            layer.load(batch, moe.stream());
+                            layer.load(batch);
                             step.launch(moe.stream());
                             moe.await();
                             layer.verify(batch);
@@ -69,7 +69,7 @@ class TeamsTest {
                 seeds.first(1).findFirst().orElseThrow());
         cluster.run(rank -> {
             try (MoeRank moe = MoeRank.of(rank, kind, batch, config -> config.zeroCopy(ZeroCopy.ON))) {
-                moe.layer().runAndVerify(batch, moe.stream());
+                moe.layer().runAndVerify(batch);
                 rank.bootstrap().barrier();
             }
         });
@@ -143,7 +143,7 @@ class TeamsTest {
         cluster.run(rank -> {
             try (MoeRank moe = MoeRank.of(rank, kind, batch)) {
                 assertThat(moe.group().lsaTeams()).isEqualTo(2);
-                moe.layer().runAndVerify(batch, moe.stream());
+                moe.layer().runAndVerify(batch);
                 rank.bootstrap().barrier();
             }
         });

@@ -44,7 +44,7 @@ public final class BoundedWaitsProcess {
             run(shape, "create", both -> EpGroup.create(both.communicator, both.group.config()));
             run(shape, "warmUp", both -> both.layer.handle().warmUp(both.layer.buffers(), 1, both.stream));
             run(shape, "await", both -> {
-                both.layer.enqueue(1, both.stream);
+                both.layer.enqueue(1);
                 both.stream.await(LIMIT);
             });
             run(shape, "destroy", both -> {
@@ -69,7 +69,8 @@ public final class BoundedWaitsProcess {
             EpGroupConfig config = shape.config(model);
             EpGroup group = EpGroup.create(communicator, (shape.isLowLatency() ? config.mask() : config));
             EpHandle handle = group.createHandle();
-            MoeLayer layer = new MoeLayer(handle, BufferConfig.of(model.hidden(), LayerKind.type(model.format())));
+            MoeLayer layer = new MoeLayer(handle, BufferConfig.of(model.hidden(), LayerKind.type(model.format())),
+                    stream);
             rank.bootstrap().barrier();
             if (rank.rank() == 1) {
                 over.await();

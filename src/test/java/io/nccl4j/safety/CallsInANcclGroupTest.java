@@ -32,7 +32,7 @@ class CallsInANcclGroupTest {
             EpCase batch = world.draw(RoutingKind.UNIFORM, 812);
             DeviceMemory memory = world.own(DeviceMemory.allocate(world.device(), 64));
             memory.fillAsync((byte) 1, world.stream());
-            layer.load(batch, world.stream());
+            layer.load(batch);
             world.await();
             world.bootstrap().barrier();
             long groups = Emulator.callCount("ncclGroupStart");
@@ -40,7 +40,7 @@ class CallsInANcclGroupTest {
             Communicator.group(() -> {
                 world.communicator().collectives().allReduce(memory, memory, 16, DataType.INT32, ReduceOp.SUM,
                         world.stream());
-                layer.enqueue(layer.count(batch), world.stream());
+                layer.enqueue(layer.count(batch));
                 assertThat(Emulator.callCount("ncclGroupStart")).isEqualTo(groups);
                 world.await();
                 layer.verify(batch);

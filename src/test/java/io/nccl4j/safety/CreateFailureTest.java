@@ -53,7 +53,7 @@ class CreateFailureTest {
                 failEveryCall(made, world, layer);
                 failEveryAllocation(made, world, layer);
             }
-            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 12), world.stream());
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 12));
         });
         assertThat(LeakCount.total()).isEqualTo(leaks);
         // What the library allocates itself: out of memory there is the end of a process that has not looked before.

@@ -3,29 +3,29 @@ package io.nccl4j.safety;
 import io.nccl4j.bootstrap.BootstrapOptions;
 import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.cuda.CudaDevice;
-import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.CudaException;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.Fault;
 import io.nccl4j.ep.BufferConfig;
-import io.nccl4j.ep.EpGroup;
-import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.RankMask;
+import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.nccl.Bootstrap;
-import io.nccl4j.nccl.Communicator;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.nio.file.Path;
 import java.time.Duration;
 
 /**
- * One of several processes with a rank each, of which the last dies in the middle of a step: arguments are a folder to
- * meet in, the rank, the number of ranks and the layer's shape. Prints what happened, a line each.
+ * One of several processes with a rank each, on one or two nodes, of which the last rank or the second node dies in the
+ * middle of a step: arguments are a folder to meet in, the rank, the number of ranks, the layer's shape and the number
+ * of nodes. Prints what happened, a line each.
  */
 public final class DyingRankProcess {
     private static final Duration LIMIT = Duration.ofSeconds(20);
     private static final Duration TIMEOUT = Duration.ofMillis(800);
+    private static final BootstrapOptions OPTIONS = BootstrapOptions.defaults().limit(LIMIT);
 
     private DyingRankProcess() {
     }
@@ -35,64 +35,78 @@ public final class DyingRankProcess {
         Path folder = Path.of(arguments[0]);
         int rank = Integer.parseInt(arguments[1]);
         int size = Integer.parseInt(arguments[2]);
-        LayerKind shape = LayerKind.valueOf(arguments[3]);
-        EpCase model = shape.draw(size, 601);
-        BootstrapOptions options = BootstrapOptions.defaults().limit(LIMIT);
-        try (Bootstrap bootstrap = Bootstraps.file(folder.resolve("all"), rank, size, options)) {
-            CudaDevice device = CudaDevice.of(rank);
-            Communicator communicator = Communicator.init(bootstrap, device);
-            CudaStream stream = CudaStream.create(device);
-            EpGroup group = EpGroup.create(communicator, shape.config(model).mask().timeout(TIMEOUT));
-            EpHandle handle = group.createHandle();
-            MoeLayer layer = new MoeLayer(handle, BufferConfig.of(model.hidden(), LayerKind.type(model.format())));
-            layer.runAndVerify(model.redraw(RoutingKind.UNIFORM, 602), stream);
+        LayerKind kind = LayerKind.valueOf(arguments[3]);
+        int nodes = Integer.parseInt(arguments[4]);
+        int living = nodes == 1 ? size - 1 : size / nodes;
+        EpCase model = EpCase.draw(kind.space(size).withTeams(nodes), 601);
+        EpGroupConfig config = kind.config(model);
+        BufferConfig rows = BufferConfig.of(model.hidden(), LayerKind.type(model.format()));
+        try (Bootstrap bootstrap = Bootstraps.file(folder.resolve("all"), rank, size, OPTIONS);
+                MoeRank moe = new MoeRank(bootstrap, CudaDevice.of(rank),
+                        kind.isLowLatency() ? config.mask().timeout(TIMEOUT) : config, rows)) {
+            MoeLayer layer = moe.layer();
+            System.out.println("teams " + moe.group().lsaTeams());
+            layer.runAndVerify(model.redraw(RoutingKind.UNIFORM, 602));
             bootstrap.barrier();
-            int dying = size - 1;
-            if (rank == dying) {
+            if (rank >= living) {
                 // In the dispatch of the next step.
-                Emulator.inject(new Fault.EndProcess(dying, 1));
+                Emulator.inject(new Fault.EndProcess(rank, 1));
             }
-            step(layer, Survivors.without(model, dying), model, stream);
-            System.out.println("survived");
-            RankMask seen = group.maskQuery(stream);
-            System.out.println("seen " + seen + ", error " + group.asyncError());
-            try {
-                bootstrap.barrier();
-            } catch (RuntimeException e) {
-                System.out.println("channel: " + e.getMessage());
+            if (kind.isLowLatency()) {
+                step(moe, layer, model, living);
+                System.out
+                        .println("seen " + moe.group().maskQuery(moe.stream()) + ", error " + moe.group().asyncError());
+                try {
+                    bootstrap.barrier();
+                } catch (RuntimeException e) {
+                    System.out.println("channel: " + e.getMessage());
+                }
+                goOn(folder, moe, layer, model, living);
+            } else {
+                fail(moe, layer, model);
             }
-            goOn(folder, group, layer, model, dying, stream);
-            communicator.abandon("rank " + dying + " has died");
-            layer.close();
-            handle.close();
-            group.close();
-            stream.close();
-            communicator.close();
-            System.out.println("done");
+            moe.communicator().abandon("ranks have died");
         }
+        System.out.println("done");
     }
 
-    private static void step(MoeLayer layer, EpCase expected, EpCase batch, CudaStream stream) {
-        layer.load(batch, stream);
-        layer.enqueue(layer.count(batch), stream);
-        stream.await(LIMIT);
+    /** A step of which the ranks from {@code living} on have no part. */
+    private static void step(MoeRank moe, MoeLayer layer, EpCase batch, int living) {
+        EpCase expected = batch;
+        for (int rank = living; rank < batch.shape().ranks(); rank++) {
+            expected = Survivors.without(expected, rank);
+        }
+        layer.load(batch);
+        layer.enqueue(layer.count(batch));
+        moe.await();
         layer.verify(expected);
     }
 
     /** The survivors meet anew, agree, and work on. */
-    private static void goOn(Path folder, EpGroup group, MoeLayer layer, EpCase model, int dead, CudaStream stream) {
-        int rank = group.communicator().rank();
-        int survivors = group.communicator().size() - 1;
-        try (Bootstrap channel = Bootstraps.file(folder.resolve("survivors"), rank, survivors,
-                BootstrapOptions.defaults().limit(LIMIT))) {
-            RankMask agreed = MaskAgreement.agree(group, channel, stream);
-            System.out.println("agreed " + agreed);
+    private static void goOn(Path folder, MoeRank moe, MoeLayer layer, EpCase model, int living) {
+        try (Bootstrap channel = Bootstraps.file(folder.resolve("survivors"), moe.rank(), living, OPTIONS)) {
+            System.out.println("agreed " + MaskAgreement.agree(moe.group(), channel, moe.stream()));
             for (int step = 0; step < 5; step++) {
-                EpCase batch = model.redraw(RoutingKind.UNIFORM, 603 + step);
-                step(layer, Survivors.without(batch, dead), batch, stream);
+                step(moe, layer, model.redraw(RoutingKind.UNIFORM, 603 + step), living);
             }
             System.out.println("verified 5 steps");
             channel.barrier();
+        }
+    }
+
+    /** High throughput has no masks: the step ends with an exception, and so does what comes after it. */
+    private static void fail(MoeRank moe, MoeLayer layer, EpCase batch) {
+        layer.load(batch);
+        for (int attempt = 0; attempt < 2; attempt++) {
+            long start = System.nanoTime();
+            try {
+                layer.enqueue(layer.count(batch));
+                moe.await();
+                System.out.println("nothing has failed");
+            } catch (CudaException e) {
+                Duration taken = Duration.ofNanos(System.nanoTime() - start);
+                System.out.println("failed " + (taken.compareTo(LIMIT) < 0 ? "in time: " : "late: ") + e.getMessage());
+            }
         }
     }
 }

@@ -48,9 +48,7 @@ class ExceptionsInCallbacksTest {
             int most = layer.buffers().maxTokens();
             layer.handle().warmUp(layer.buffers(), most, world.stream());
             List<Runnable> parts = new ArrayList<>(
-                    List.of(() -> layer.handle().dispatchAsync(layer.buffers(), most, world.stream()),
-                            () -> layer.experts(world.stream()),
-                            () -> layer.handle().combineAsync(layer.buffers(), world.stream())));
+                    List.of(() -> layer.dispatch(most), () -> layer.experts(), () -> layer.combine()));
             if (shape.isLowLatency()) {
                 parts.add(() -> layer.handle().dispatchAsync(layer.buffers(), most,
                         DispatchConfig.defaults().sendOnly(), world.stream()));
@@ -73,9 +71,9 @@ class ExceptionsInCallbacksTest {
                 assertThat(Emulator.usage().leakedSince(before)).isEmpty();
                 world.bootstrap().barrier();
                 EpCase batch = world.draw(RoutingKind.HOLES, 42 + done);
-                layer.runAndVerify(batch, world.stream());
-                try (CudaGraphExec exec = layer.capture(most, world.stream())) {
-                    layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
+                layer.runAndVerify(batch);
+                try (CudaGraphExec exec = layer.capture(most)) {
+                    layer.runAndVerify(batch, exec);
                 }
             }
         });
@@ -134,18 +132,18 @@ class ExceptionsInCallbacksTest {
         MoeRank.run(cluster, shape, shape.draw(RANKS, 44), (world, layer) -> {
             int most = layer.buffers().maxTokens();
             Runnable step = () -> {
-                layer.handle().dispatchAsync(layer.buffers(), most, world.stream());
+                layer.dispatch(most);
                 world.stream().launchHostFunction(() -> {
                     throw new Broken("an expert has failed");
                 });
-                layer.experts(world.stream());
-                layer.handle().combineAsync(layer.buffers(), world.stream());
+                layer.experts();
+                layer.combine();
             };
             CudaGraph graph = captured ? world.own(world.stream().capture(step)) : null;
             CudaGraphExec exec = graph == null ? null : world.own(graph.instantiate());
             for (int turn = 0; turn < 3; turn++) {
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 45 + turn);
-                layer.load(batch, world.stream());
+                layer.load(batch);
                 if (exec == null) {
                     step.run();
                 } else {
@@ -177,7 +175,7 @@ class ExceptionsInCallbacksTest {
                 throw new Broken("in a group");
             }));
             world.await();
-            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 47), world.stream());
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 47));
         });
     }
 }

@@ -64,15 +64,15 @@ class FaultToleranceGuideTest {
         cluster.run(rank -> {
             MoeRank world = MoeRank.of(rank, shape, model, config -> config.mask().timeout(TIMEOUT));
             MoeLayer layer = world.layer();
-            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 432), world.stream());
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 432));
             assertThat(MaskAgreement.agree(world.group(), rank.bootstrap(), world.stream()))
                     .isEqualTo(RankMask.all(RANKS));
             if (rank.rank() == 0) {
                 Emulator.inject(new Fault.DropMessages(0, 1, 3));
             }
             rank.bootstrap().barrier();
-            layer.load(model, world.stream());
-            layer.enqueue(layer.count(model), world.stream());
+            layer.load(model);
+            layer.enqueue(layer.count(model));
             world.await();
             // Whoever waits for a rank that waits is late itself: the others may have masked one end of the link or
             // none.
@@ -89,8 +89,8 @@ class FaultToleranceGuideTest {
             if (rank.rank() != gone) {
                 for (int step = 0; step < 4; step++) {
                     EpCase batch = world.draw(RoutingKind.UNIFORM, 433 + step);
-                    layer.load(batch, world.stream());
-                    layer.enqueue(layer.count(batch), world.stream());
+                    layer.load(batch);
+                    layer.enqueue(layer.count(batch));
                     world.await();
                     layer.verify(Survivors.without(batch, gone));
                     assertThat(world.group().asyncError()).isFalse();

@@ -108,8 +108,8 @@ class FullDeviceTest {
                 assertIllegalState(() -> world.group().createHandle(kind.layout(), layer.buffers().routing(), null,
                         HandleConfig.defaults(), world.stream()), "EpGroup.createHandle takes");
             }
-            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 3), world.stream());
-            world.layer().runAndVerify(world.draw(RoutingKind.UNIFORM, 4), world.stream());
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 3));
+            world.layer().runAndVerify(world.draw(RoutingKind.UNIFORM, 4));
         });
     }
 
@@ -141,7 +141,7 @@ class FullDeviceTest {
                     assertThat(taken == null).isEqualTo(rank.rank() != FULL);
                 }
                 rank.bootstrap().barrier();
-                world.layer().runAndVerify(world.draw(RoutingKind.UNIFORM, 6), world.stream());
+                world.layer().runAndVerify(world.draw(RoutingKind.UNIFORM, 6));
             }
         });
     }

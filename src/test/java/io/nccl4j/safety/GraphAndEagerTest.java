@@ -21,24 +21,23 @@ class GraphAndEagerTest {
         MoeRank.run(cluster, shape, shape.draw(RANKS, 701), (world, layer) -> {
             int most = layer.buffers().maxTokens();
             EpCase batch = world.draw(RoutingKind.UNIFORM, 702);
-            try (CudaGraphExec exec = layer.capture(most, world.stream())) {
-                layer.load(batch, world.stream());
-                layer.handle().dispatchAsync(layer.buffers(), most - 1, world.stream());
+            try (CudaGraphExec exec = layer.capture(most)) {
+                layer.load(batch);
+                layer.dispatch(most - 1);
                 exec.launch(world.stream());
-                assertIllegalState(() -> layer.handle().combineAsync(layer.buffers(), world.stream()),
-                        shape.isLowLatency() ? "was not dispatched" : "update again");
+                assertIllegalState(() -> layer.combine(), shape.isLowLatency() ? "was not dispatched" : "update again");
                 // The same number of tokens goes on where the graph has left off.
-                layer.handle().dispatchAsync(layer.buffers(), most, world.stream());
-                layer.experts(world.stream());
+                layer.dispatch(most);
+                layer.experts();
                 exec.launch(world.stream());
-                layer.handle().combineAsync(layer.buffers(), world.stream());
+                layer.combine();
                 world.await();
                 layer.verify(batch);
                 for (int count : new int[]{most - 1, most}) {
-                    layer.load(batch, world.stream());
+                    layer.load(batch);
                     exec.launch(world.stream());
-                    layer.handle().dispatchAsync(layer.buffers(), count, world.stream());
-                    layer.handle().combineAsync(layer.buffers(), world.stream());
+                    layer.dispatch(count);
+                    layer.combine();
                     world.await();
                 }
             }

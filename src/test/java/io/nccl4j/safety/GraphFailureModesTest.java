@@ -50,7 +50,7 @@ class GraphFailureModesTest {
     @EachLayerKind
     void f01WhatAGraphUsesCannotBeFreedBeforeAReplay(LayerKind shape, EmulatedCluster cluster) {
         MoeRank.run(cluster, shape, shape.draw(RANKS, 101), (world, layer) -> {
-            CudaGraphExec exec = capture(world, () -> layer.enqueue(layer.buffers().maxTokens(), world.stream()));
+            CudaGraphExec exec = capture(world, () -> layer.enqueue(layer.buffers().maxTokens()));
             List<NativeObject> used = new ArrayList<>(
                     List.of(layer.handle(), layer.buffers(), world.group(), world.communicator(), world.stream(),
                             layer.buffers().routing().memory(), layer.buffers().tokens().memory(),
@@ -60,7 +60,7 @@ class GraphFailureModesTest {
                     assertIllegalState(resource::close, "in use by");
                 }
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 102 + replay);
-                layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
+                layer.runAndVerify(batch, exec);
             }
         });
     }
@@ -110,7 +110,7 @@ class GraphFailureModesTest {
     void f02NewRoutingIsWhatLiesInTheCapturedTensorAtTheReplay(LayerKind shape, EmulatedCluster cluster) {
         MoeRank.run(cluster, shape, shape.draw(RANKS, 104), (world, layer) -> {
             int most = layer.buffers().maxTokens();
-            CudaGraphExec exec = capture(world, () -> layer.enqueue(most, world.stream()));
+            CudaGraphExec exec = capture(world, () -> layer.enqueue(most));
             DeviceMemory other = world.own(DeviceMemory.allocate(world.device(), layer.buffers().routing().byteSize()));
             other.fillAsync((byte) -1, world.stream());
             EpTensor elsewhere = EpTensor.of(other, DataType.INT64, most, layer.handle().topK());
@@ -121,10 +121,9 @@ class GraphFailureModesTest {
                 if (replay >= 3) {
                     layer.handle().update(elsewhere.rows(replay % most), world.stream());
                 }
-                layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
+                layer.runAndVerify(batch, exec);
             }
-            assertIllegalArgument(() -> layer.handle().dispatchAsync(layer.buffers(), most + 1, world.stream()),
-                    "room for 0 to " + most);
+            assertIllegalArgument(() -> layer.dispatch(most + 1), "room for 0 to " + most);
         });
     }
 
@@ -140,10 +139,10 @@ class GraphFailureModesTest {
                     () -> layer.handle().warmUp(layer.buffers(), 1, world.stream()));
             CudaGraphExec exec = capture(world, () -> {
                 control.forEach(call -> assertIllegalState(call::run, "cannot be captured into a graph"));
-                layer.enqueue(layer.buffers().maxTokens(), world.stream());
+                layer.enqueue(layer.buffers().maxTokens());
             });
             EpCase batch = world.draw(RoutingKind.UNIFORM, 112);
-            layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
+            layer.runAndVerify(batch, exec);
         });
     }
 
@@ -154,16 +153,16 @@ class GraphFailureModesTest {
             try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 121), EpGroupConfig::growingRdmaBuffer)) {
                 MoeLayer layer = world.layer();
                 int most = layer.buffers().maxTokens();
-                CudaGraphExec exec = capture(world, () -> layer.enqueue(most, world.stream()));
+                CudaGraphExec exec = capture(world, () -> layer.enqueue(most));
                 exec.launch(world.stream());
                 world.await();
                 EpHandle larger = world.own(
                         world.group().createHandle(Layout.EXPERT_MAJOR, world.shape().topK(), HandleConfig.defaults()));
                 assertThat(larger.layout()).isEqualTo(Layout.EXPERT_MAJOR);
                 assertIllegalState(() -> exec.launch(world.stream()), "RDMA buffer", "capture again");
-                CudaGraphExec again = capture(world, () -> layer.enqueue(most, world.stream()));
+                CudaGraphExec again = capture(world, () -> layer.enqueue(most));
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 122);
-                layer.runAndVerify(batch, world.stream(), () -> again.launch(world.stream()));
+                layer.runAndVerify(batch, again);
             }
             // By default the buffer has its final size from the beginning, and another shape is refused.
             try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 121))) {
@@ -187,12 +186,12 @@ class GraphFailureModesTest {
                 CudaGraphExec exec = capture(world, () -> {
                     fork.record(world.stream());
                     side.waitEvent(fork);
-                    layer.enqueue(most, side);
+                    layer.enqueue(most);
                     join.record(side);
                     world.stream().waitEvent(join);
                 });
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 124);
-                layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
+                layer.runAndVerify(batch, exec);
                 exec.close();
             }
         });
@@ -206,7 +205,7 @@ class GraphFailureModesTest {
             List<String> seen = new ArrayList<>();
             for (int count = 0; count <= layer.buffers().maxTokens(); count += 3) {
                 Emulator.logCalls(100_000);
-                layer.enqueue(count, world.stream());
+                layer.enqueue(count);
                 world.await();
                 seen.add(Emulator.calls().stream().filter(call -> call.function().startsWith("ncclEp"))
                         .map(call -> call.function() + " " + call.arguments().replaceAll("\\[[0-9,]+]", "")).toList()
@@ -224,8 +223,7 @@ class GraphFailureModesTest {
         MoeRank.run(cluster, shape, shape.draw(RANKS, 126), (world, layer) -> {
             int most = layer.buffers().maxTokens();
             List<Integer> sizes = List.of(most, Math.max(1, most / 2), 1);
-            List<CudaGraphExec> graphs = sizes.stream()
-                    .map(size -> capture(world, () -> layer.enqueue(size, world.stream()))).toList();
+            List<CudaGraphExec> graphs = sizes.stream().map(size -> capture(world, () -> layer.enqueue(size))).toList();
             for (int turn = 0; turn < 9; turn++) {
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 127 + turn);
                 // Ranks may choose different graphs: the smallest that holds their tokens.
@@ -235,9 +233,9 @@ class GraphFailureModesTest {
                     choice++;
                 }
                 CudaGraphExec graph = graphs.get(choice);
-                layer.runAndVerify(batch, world.stream(), () -> graph.launch(world.stream()));
+                layer.runAndVerify(batch, graph);
             }
-            assertIllegalArgument(() -> layer.enqueue(most + 1, world.stream()));
+            assertIllegalArgument(() -> layer.enqueue(most + 1));
         });
     }
 
@@ -245,12 +243,12 @@ class GraphFailureModesTest {
     void f21AnExceptionInACaptureEndsTheCapture(LayerKind shape, EmulatedCluster cluster) {
         MoeRank.run(cluster, shape, shape.draw(RANKS, 136), (world, layer) -> {
             assertFailure(ArithmeticException.class, () -> world.stream().capture(() -> {
-                layer.handle().dispatchAsync(layer.buffers(), 1, world.stream());
+                layer.dispatch(1);
                 throw new ArithmeticException("in the middle");
             }));
             assertThat(world.stream().isCapturing()).isFalse();
             // The eager fallback.
-            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 137), world.stream());
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 137));
         });
     }
 }

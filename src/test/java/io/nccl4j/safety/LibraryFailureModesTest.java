@@ -79,7 +79,7 @@ class LibraryFailureModesTest {
                                 IllegalStateException.class, UnsupportedOperationException.class)
                         .hasMessageMatching("(?s).{20,}");
             }
-            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 802), world.stream());
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 802));
         });
         assertThat(Emulator.misuses()).hasSize(before);
     }
@@ -107,14 +107,14 @@ class LibraryFailureModesTest {
                             e -> assertThat(e.result()).isEqualTo(NcclResult.INTERNAL_ERROR))
                     .hasMessageContaining("ncclEpDispatch").hasMessageContaining("ncclInternalError");
             world.await();
-            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 804), world.stream());
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 804));
         });
     }
 
     @EachLayerKind
     void f22AReplayIsOneNativeCallThatNeitherWaitsNorAllocates(LayerKind shape, EmulatedCluster cluster) {
         MoeRank.run(cluster, shape, shape.draw(1, 805), (world, layer) -> {
-            try (CudaGraphExec exec = layer.capture(layer.buffers().maxTokens(), world.stream())) {
+            try (CudaGraphExec exec = layer.capture(layer.buffers().maxTokens())) {
                 exec.launch(world.stream());
                 world.await();
                 EmulatorUsage before = Emulator.usage();

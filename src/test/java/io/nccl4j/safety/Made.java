@@ -58,7 +58,7 @@ enum Made {
             case BUFFERS -> layer.handle().allocateBuffers(world.rows());
             case POOL -> EpHandlePool.builder(world.group()).slots(2).groupPerSlot().build(world.rows().hidden(),
                     world.rows().type());
-            case GRAPH -> world.stream().capture(() -> layer.enqueue(1, world.stream()));
+            case GRAPH -> world.stream().capture(() -> layer.enqueue(1));
             case PIECEWISE_GRAPH -> PiecewiseGraph.on(world.stream())
                     .captured("dispatch", s -> layer.handle().dispatchAsync(layer.buffers(), 1, s))
                     .captured("experts", layer::experts)

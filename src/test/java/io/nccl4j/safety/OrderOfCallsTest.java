@@ -43,12 +43,12 @@ class OrderOfCallsTest {
             memory.fillAsync((byte) -1, world.stream());
             EpTensor other = EpTensor.of(memory, DataType.INT64, most, layer.handle().topK());
             for (EpTensor routing : new EpTensor[]{other, other.rows(0)}) {
-                layer.handle().dispatchAsync(layer.buffers(), most, world.stream());
+                layer.dispatch(most);
                 layer.handle().update(routing, world.stream());
-                assertThatThrownBy(() -> layer.handle().combineAsync(layer.buffers(), world.stream()))
-                        .isInstanceOfAny(IllegalStateException.class, IllegalArgumentException.class);
+                assertThatThrownBy(() -> layer.combine()).isInstanceOfAny(IllegalStateException.class,
+                        IllegalArgumentException.class);
             }
-            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 902), world.stream());
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 902));
         });
     }
 
@@ -56,12 +56,12 @@ class OrderOfCallsTest {
     void whatWasCapturedHasNotRun(LayerKind shape, EmulatedCluster cluster) {
         MoeRank.run(cluster, shape, shape.draw(RANKS, 903), (world, layer) -> {
             int most = layer.buffers().maxTokens();
-            try (CudaGraphExec exec = layer.capture(most, world.stream())) {
-                assertIllegalState(() -> layer.handle().combineAsync(layer.buffers(), world.stream()), "captured");
+            try (CudaGraphExec exec = layer.capture(most)) {
+                assertIllegalState(() -> layer.combine(), "captured");
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 904);
-                layer.load(batch, world.stream());
+                layer.load(batch);
                 exec.launch(world.stream());
-                layer.handle().combineAsync(layer.buffers(), world.stream());
+                layer.combine();
                 world.await();
                 layer.verify(batch);
             }
@@ -73,19 +73,18 @@ class OrderOfCallsTest {
     void nothingBeginsWhileASendHalfIsPending(LayerKind shape, EmulatedCluster cluster) {
         MoeRank.run(cluster, shape, shape.draw(RANKS, 905), EpGroupConfig::mask, (world, layer) -> {
             int most = layer.buffers().maxTokens();
-            try (CudaGraphExec exec = layer.capture(most, world.stream())) {
+            try (CudaGraphExec exec = layer.capture(most)) {
                 layer.handle().dispatchAsync(layer.buffers(), most, DispatchConfig.defaults().sendOnly(),
                         world.stream());
                 for (Runnable call : new Runnable[]{() -> exec.launch(world.stream()),
                         () -> layer.handle().warmUp(layer.buffers(), 1, world.stream()),
-                        () -> world.group().maskClean(world.stream()), layer.handle()::close,
-                        () -> layer.handle().combineAsync(layer.buffers(), world.stream())}) {
+                        () -> world.group().maskClean(world.stream()), layer.handle()::close, () -> layer.combine()}) {
                     assertIllegalState(call::run);
                 }
                 layer.handle().complete();
-                layer.handle().combineAsync(layer.buffers(), world.stream());
+                layer.combine();
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 906);
-                layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
+                layer.runAndVerify(batch, exec);
             }
         });
     }

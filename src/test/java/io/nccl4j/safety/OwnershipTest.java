@@ -103,7 +103,7 @@ class OwnershipTest {
                     new Edge(layer.buffers().routing().memory(), layer.buffers()),
                     new Edge(layer.buffers().received().memory(), layer.buffers()));
             edges.forEach(edge -> checkRefused(edge.parent, edge.child));
-            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 23), world.stream());
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 23));
         });
     }
 
@@ -112,7 +112,7 @@ class OwnershipTest {
     void nothingThatAGraphUsesGoesBeforeTheGraph(LayerKind shape, EmulatedCluster cluster) {
         MoeRank.run(cluster, shape, shape.draw(RANKS, 24), (world, layer) -> {
             int most = layer.buffers().maxTokens();
-            CudaGraph graph = world.own(world.stream().capture(() -> layer.enqueue(most, world.stream())));
+            CudaGraph graph = world.own(world.stream().capture(() -> layer.enqueue(most)));
             CudaGraphExec exec = world.own(graph.instantiate());
             graph.close();
             for (NativeObject used : List.of(layer.handle(), layer.buffers(), layer.buffers().received().memory(),
@@ -124,7 +124,7 @@ class OwnershipTest {
             }
             for (int replay = 0; replay < 3; replay++) {
                 var batch = world.draw(RoutingKind.HOLES, 25 + replay);
-                layer.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
+                layer.runAndVerify(batch, exec);
             }
         });
     }

@@ -32,7 +32,7 @@ class RankFaultsTest {
         Emulator.inject(new Fault.Delay(1, 5, Duration.ofMillis(100)));
         MoeRank.run(cluster, shape, shape.draw(RANKS, 401), (world, layer) -> {
             for (int step = 0; step < 5; step++) {
-                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 402 + step), world.stream());
+                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 402 + step));
             }
         });
     }
@@ -44,7 +44,7 @@ class RankFaultsTest {
         cluster.run(rank -> {
             MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 411), config -> config.mask().timeout(TIMEOUT));
             MoeLayer layer = world.layer();
-            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 412), world.stream());
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 412));
             rank.bootstrap().barrier();
             if (rank.rank() == FAULTY) {
                 Emulator.inject(new Fault.Silence(FAULTY, 1));
@@ -53,8 +53,8 @@ class RankFaultsTest {
             for (int step = 0; step < 4; step++) {
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 413 + step);
                 long start = System.nanoTime();
-                layer.load(batch, world.stream());
-                layer.enqueue(layer.count(batch), world.stream());
+                layer.load(batch);
+                layer.enqueue(layer.count(batch));
                 world.await();
                 long took = System.nanoTime() - start;
                 if (rank.rank() == FAULTY) {
@@ -87,14 +87,14 @@ class RankFaultsTest {
                 Emulator.inject(new Fault.Silence(FAULTY, 1));
             }
             rank.bootstrap().barrier();
-            layer.load(model, world.stream());
-            layer.enqueue(layer.count(model), world.stream());
+            layer.load(model);
+            layer.enqueue(layer.count(model));
             if (rank.rank() != FAULTY) {
                 assertFailure(CudaException.class, world::await, "cudaErrorLaunchFailure");
                 assertThat(rank.device().failure()).isNotNull();
                 assertThat(Emulator.errorText(rank.device())).contains("nothing from rank " + FAULTY)
                         .contains("within 400 ms");
-                assertFailure(CudaException.class, () -> layer.enqueue(0, world.stream()), "has failed before");
+                assertFailure(CudaException.class, () -> layer.enqueue(0), "has failed before");
             } else {
                 world.await();
             }

@@ -53,8 +53,8 @@ class SharingFailureModesTest {
         EpCase model = LayerKind.LL_RANK_MAJOR.draw(RANKS, 201);
         MoeRank.run(cluster, LayerKind.LL_RANK_MAJOR, model, (world, first) -> {
             MoeLayer second = world.layer();
-            second.runAndVerify(model.redraw(RoutingKind.UNIFORM, 202), world.stream());
-            first.runAndVerify(model.redraw(RoutingKind.UNIFORM, 203), world.stream());
+            second.runAndVerify(model.redraw(RoutingKind.UNIFORM, 202));
+            first.runAndVerify(model.redraw(RoutingKind.UNIFORM, 203));
         });
     }
 
@@ -63,7 +63,7 @@ class SharingFailureModesTest {
         cluster.run(rank -> {
             MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 204));
             MoeLayer layer = world.layer();
-            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 205), world.stream());
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 205));
             rank.bootstrap().barrier();
             long natives = Emulator.callCount("ncclCommDestroy") + Emulator.callCount("ncclEpGroupDestroy")
                     + Emulator.callCount("ncclEpHandleDestroy");
@@ -84,7 +84,7 @@ class SharingFailureModesTest {
         cluster.run(rank -> {
             try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 206))) {
                 MoeLayer layer = world.layer();
-                GraphStep step = (key, stream) -> layer.enqueue(key.tokens(), stream);
+                GraphStep step = (key, stream) -> layer.enqueue(key.tokens());
                 try (GraphCache cache = GraphCache.create(rank.bootstrap(), world.stream(), step)) {
                     GraphKey key = GraphKey.of(layer.buffers().maxTokens(), shape.layout());
                     assertIllegalState(() -> cache.capture(rank.rank() == 0 ? key : key.withTokens(1)), "do not agree",
@@ -97,12 +97,12 @@ class SharingFailureModesTest {
                     cache.capture(key);
                     for (int turn = 0; turn < 4; turn++) {
                         EpCase batch = world.draw(RoutingKind.HOLES, 207 + turn);
-                        layer.load(batch, world.stream());
+                        layer.load(batch);
                         // A rank replays, another runs eagerly; one without tokens runs all the same.
                         if ((turn + rank.rank()) % 2 == 0) {
                             cache.find(key, layer.count(batch)).launch(world.stream());
                         } else {
-                            layer.enqueue(layer.count(batch), world.stream());
+                            layer.enqueue(layer.count(batch));
                         }
                         world.await();
                         layer.verify(batch);
@@ -132,7 +132,7 @@ class SharingFailureModesTest {
                         "cannot be captured");
                 assertIllegalState(() -> world.stream().capture(() -> world.group().maskClean(world.stream())),
                         "cannot be captured");
-                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 212), world.stream());
+                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 212));
             }
             try (MoeRank world = MoeRank.of(rank, LayerKind.HT_FLAT, LayerKind.HT_FLAT.draw(RANKS, 213))) {
                 assertIllegalState(() -> world.group().maskQuery(world.stream()),
@@ -159,7 +159,7 @@ class SharingFailureModesTest {
             EpTensor routing = EpTensor.of(large, DataType.INT64, most + 1, layer.handle().topK());
             assertIllegalArgument(() -> layer.handle().update(routing, world.stream()), (most + 1) + " tokens",
                     "at most " + most);
-            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 215), world.stream());
+            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 215));
         });
     }
 
@@ -188,7 +188,7 @@ class SharingFailureModesTest {
                 CudaDevice wrong = CudaDevice.of(RANKS + world.rank());
                 Throwable refused = other.submit(() -> {
                     wrong.makeCurrent();
-                    return catchThrowable(() -> layer.enqueue(0, world.stream()));
+                    return catchThrowable(() -> layer.enqueue(0));
                 }).get(20, TimeUnit.SECONDS);
                 assertThat(refused).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("bindToCurrentThread");
@@ -201,11 +201,11 @@ class SharingFailureModesTest {
                     world.group().bindToCurrentThread();
                     world.stream().bindToCurrentThread();
                     assertThat(CudaDevice.current()).isEqualTo(world.device());
-                    layer.runAndVerify(batch, world.stream());
+                    layer.runAndVerify(batch);
                 }).get(30, TimeUnit.SECONDS);
                 world.group().bindToCurrentThread();
                 world.stream().bindToCurrentThread();
-                layer.runAndVerify(batch, world.stream());
+                layer.runAndVerify(batch);
             }
         });
     }
@@ -217,8 +217,8 @@ class SharingFailureModesTest {
             EpHandle spare = world.own(world.group().createHandle());
             CudaDevice wrong = CudaDevice.of(RANKS + world.rank());
             EpCase batch = world.draw(RoutingKind.UNIFORM, 228);
-            layer.runAndVerify(batch, world.stream());
-            List<Runnable> uses = List.of(() -> layer.enqueue(1, world.stream()),
+            layer.runAndVerify(batch);
+            List<Runnable> uses = List.of(() -> layer.enqueue(1),
                     () -> layer.handle().update(layer.buffers().routing(), world.stream()), world.group()::createHandle,
                     spare::close, world.group()::close);
             for (Runnable use : uses) {
@@ -228,15 +228,15 @@ class SharingFailureModesTest {
                 world.device().makeCurrent();
                 wrong.run(() -> assertIllegalState(use::run, "another device than " + world.device()));
             }
-            layer.runAndVerify(batch, world.stream());
+            layer.runAndVerify(batch);
             wrong.makeCurrent();
             world.group().bindToCurrentThread();
-            layer.runAndVerify(batch, world.stream());
+            layer.runAndVerify(batch);
             // Behind the back of nccl4j: only the checked mode sees it.
             CudaRuntime.cudaSetDevice(wrong.ordinal());
-            assertIllegalState(() -> layer.enqueue(1, world.stream()), "something outside of nccl4j");
+            assertIllegalState(() -> layer.enqueue(1), "something outside of nccl4j");
             world.device().makeCurrent();
-            layer.runAndVerify(batch, world.stream());
+            layer.runAndVerify(batch);
         });
     }
 
@@ -248,12 +248,12 @@ class SharingFailureModesTest {
             MoeLayer uncounted = world.layer();
             for (int turn = 0; turn < 4; turn++) {
                 EpCase batch = world.draw(RoutingKind.UNIFORM, 221 + turn);
-                uncounted.load(batch, world.stream());
+                uncounted.load(batch);
                 uncounted.handle().update(TensorRows.of(uncounted.buffers().routing(), uncounted.count(batch)), null,
                         world.stream());
                 world.await();
-                counted.runAndVerify(batch, world.stream());
-                uncounted.runAndVerify(batch, world.stream());
+                counted.runAndVerify(batch);
+                uncounted.runAndVerify(batch);
             }
             assertIllegalArgument(() -> counted.handle().update(counted.buffers().routing(),
                     LayoutInfo.of(counted.buffers().receivedTotal()), world.stream()), "expertCounters");

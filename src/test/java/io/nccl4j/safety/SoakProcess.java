@@ -56,10 +56,10 @@ public final class SoakProcess {
         long handles = 0;
         try (MoeRank world = MoeRank.of(rank, shape, model)) {
             MoeLayer layer = world.layer();
-            try (CudaGraphExec exec = layer.capture(layer.buffers().maxTokens(), world.stream())) {
+            try (CudaGraphExec exec = layer.capture(layer.buffers().maxTokens())) {
                 for (int replay = 1; replay <= replays; replay++) {
                     EpCase batch = model.redraw(RoutingKind.HOLES, random.nextLong());
-                    layer.load(batch, world.stream());
+                    layer.load(batch);
                     exec.launch(world.stream());
                     world.await();
                     if (replay % REPLAYS_PER_COMPARISON == 1) {
@@ -80,10 +80,10 @@ public final class SoakProcess {
 
     /** Another handle with buffers and a graph of its own, beside the one that is replayed. */
     private static void comeAndGo(MoeRank world, EpCase batch) {
-        try (var handle = world.group().createHandle(); MoeLayer other = new MoeLayer(handle, world.rows())) {
-            try (CudaGraphExec exec = other.capture(other.buffers().maxTokens(), world.stream())) {
-                other.runAndVerify(batch, world.stream(), () -> exec.launch(world.stream()));
-            }
+        try (var handle = world.group().createHandle();
+                MoeLayer other = new MoeLayer(handle, world.rows(), world.stream());
+                CudaGraphExec exec = other.capture(other.buffers().maxTokens())) {
+            other.runAndVerify(batch, exec);
         }
     }
 

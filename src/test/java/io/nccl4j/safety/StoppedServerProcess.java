@@ -42,8 +42,8 @@ final class StoppedServerProcess {
         try (MoeRank world = MoeRank.of(rank, kind, model)) {
             MoeLayer layer = world.layer();
             EpCase batch = world.draw(RoutingKind.UNIFORM, 1701);
-            layer.load(batch, world.stream());
-            try (CudaGraphExec step = layer.capture(layer.buffers().maxTokens(), world.stream())) {
+            layer.load(batch);
+            try (CudaGraphExec step = layer.capture(layer.buffers().maxTokens())) {
                 boolean first = true;
                 do {
                     step.launch(world.stream());

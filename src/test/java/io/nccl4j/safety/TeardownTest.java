@@ -78,13 +78,13 @@ class TeardownTest {
             this.window = world.communicator().register(shared);
             this.pinned = PinnedMemory.allocate(world.device(), 64);
             this.event = CudaEvent.create(world.device());
-            this.graph = world.stream().capture(() -> layer.enqueue(1, world.stream()));
+            this.graph = world.stream().capture(() -> layer.enqueue(1));
             this.exec = graph.instantiate();
             this.owned = List.of(exec, graph, event, pinned, window, shared, world);
         }
 
         List<Runnable> uses() {
-            List<Runnable> uses = new ArrayList<>(List.of(() -> layer.enqueue(1, world.stream()),
+            List<Runnable> uses = new ArrayList<>(List.of(() -> layer.enqueue(1),
                     () -> layer.handle().update(layer.buffers().routing(), world.stream()), world.group()::createHandle,
                     () -> EpGroup.create(world.communicator(), world.group().config()),
                     () -> world.communicator().allocate(16), () -> world.communicator().register(shared),
@@ -116,7 +116,7 @@ class TeardownTest {
             Busy busy = new Busy(MoeRank.of(rank, shape, shape.draw(1, 301)));
             Emulator.inject(new Fault.FailLaunch(rank.device().ordinal(), 3));
             Throwable first = catchThrowable(() -> {
-                busy.layer.enqueue(1, busy.world.stream());
+                busy.layer.enqueue(1);
                 busy.world.await();
             });
             assertThat(first).isInstanceOf(NativeCallException.class);
@@ -141,7 +141,7 @@ class TeardownTest {
         });
         // The same process goes on with new objects.
         MoeRank.run(cluster, shape, shape.draw(1, 302),
-                (world, layer) -> layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 303), world.stream()));
+                (world, layer) -> layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 303)));
     }
 
     @EachLayerKind
@@ -182,7 +182,7 @@ class TeardownTest {
             Emulator.presetResult("ncclEpDispatch", io.nccl4j.bindings.nccl.Nccl.ncclUnhandledCudaError());
             Emulator.inject(new Fault.FailLaunch(rank.device().ordinal(), 1));
             assertFailure(NativeCallException.class, () -> {
-                busy.layer.experts(busy.world.stream());
+                busy.layer.experts();
                 handle.dispatchAsync(busy.layer.buffers(), 1, busy.world.stream());
             });
             assertThat(rank.device().failure()).isNotNull();
@@ -214,10 +214,10 @@ class TeardownTest {
         MoeRank.run(cluster, shape, shape.draw(1, 307), (world, layer) -> {
             for (String function : List.of("ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine")) {
                 Emulator.presetResult(function, io.nccl4j.bindings.nccl.Nccl.ncclInternalError());
-                assertThatThrownBy(() -> layer.enqueue(1, world.stream())).isInstanceOfSatisfying(NcclException.class,
+                assertThatThrownBy(() -> layer.enqueue(1)).isInstanceOfSatisfying(NcclException.class,
                         e -> assertThat(e.function()).isEqualTo(function));
                 assertThat(world.communicator().isUsable()).isTrue();
-                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 308), world.stream());
+                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 308));
             }
         });
     }

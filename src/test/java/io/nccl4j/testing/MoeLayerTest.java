@@ -26,20 +26,20 @@ class MoeLayerTest {
         MoeRank.run(cluster, kind, model, (moe, layer) -> {
             LayerCalls calls = layer.calls();
             EpHandle handle = layer.handle();
-            try (CudaGraphExec graph = layer.capture(model.shape().maxTokens(), moe.stream())) {
+            try (CudaGraphExec graph = layer.capture(model.shape().maxTokens())) {
                 for (RoutingKind routing : ROUTINGS) {
                     EpCase batch = model.redraw(routing, 2);
-                    layer.runAndVerify(batch, moe.stream());
+                    layer.runAndVerify(batch);
                     List<List<ByteBuffer>> received = layer.received();
-                    layer.load(batch, moe.stream());
-                    layer.spoil(moe.stream());
+                    layer.load(batch);
+                    layer.spoil();
                     moe.await();
                     moe.bootstrap().barrier();
                     graph.launch(moe.stream());
                     moe.await();
                     layer.verifyAll(batch);
                     assertThat(layer.received()).isEqualTo(received);
-                    layer.runAndVerify(batch, moe.stream(), () -> explicit(layer, calls, handle, moe.stream()));
+                    layer.runAndVerify(batch, () -> explicit(layer, calls, handle, moe.stream()));
                     moe.bootstrap().barrier();
                 }
             }
@@ -49,7 +49,7 @@ class MoeLayerTest {
     private static void explicit(MoeLayer layer, LayerCalls calls, EpHandle handle, CudaStream stream) {
         calls.update(handle, stream);
         calls.dispatch(handle, stream);
-        layer.experts(stream);
+        layer.experts();
         calls.combine(handle, stream);
     }
 
@@ -58,15 +58,15 @@ class MoeLayerTest {
         EpCase model = kind.draw(4, 3);
         EpCase batch = model.redraw(RoutingKind.UNIFORM, 4);
         MoeRank.run(cluster, kind, model, (moe, layer) -> {
-            layer.runAndVerify(batch, moe.stream());
+            layer.runAndVerify(batch);
             // Another batch, other experts, and no combine.
             boolean sends = layer.count(batch) > 0;
             EpCase other = model.redraw(RoutingKind.UNIFORM, 5);
             assertFailure(Mismatch.class, () -> layer.verify(other));
-            layer.load(batch, moe.stream());
-            layer.handle().dispatchAsync(layer.buffers(), layer.count(batch), moe.stream());
-            layer.experts((expert, column, x) -> -x, moe.stream());
-            layer.handle().combineAsync(layer.buffers(), moe.stream());
+            layer.load(batch);
+            layer.dispatch(layer.count(batch));
+            layer.experts((expert, column, x) -> -x);
+            layer.combine();
             moe.await();
             if (sends) {
                 assertFailure(Mismatch.class, () -> layer.verify(batch), "combined");

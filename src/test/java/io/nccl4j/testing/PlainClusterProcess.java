@@ -20,23 +20,23 @@ final class PlainClusterProcess {
             EmulatedCluster.of(2).limit(Duration.ofSeconds(10)).run(rank -> {
                 MoeRank world = MoeRank.of(rank, kind, model);
                 MoeLayer layer = world.layer();
-                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 2), world.stream());
+                layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 2));
                 switch (arguments[0]) {
                     case "throws" -> {
                         if (rank.rank() == 1) {
                             throw new IllegalStateException("a mistake of mine");
                         }
-                        layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 3), world.stream());
+                        layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 3));
                     }
                     case "one step less" -> {
                         if (rank.rank() == 0) {
-                            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 3), world.stream());
+                            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 3));
                         }
                     }
                     case "expert 99" -> {
                         world.device()
                                 .run(() -> layer.buffers().routing().memory().fillAsync((byte) 99, world.stream()));
-                        layer.enqueue(1, world.stream());
+                        layer.enqueue(1);
                         world.await();
                     }
                     default -> {

@@ -38,6 +38,7 @@ public final class MoeLayer implements AutoCloseable {
     public static final byte UNTOUCHED = 0x5a;
 
     private final EpHandle handle;
+    private final CudaStream stream;
     private final @Nullable EpBuffers buffers;
     private final boolean owner;
     private final LayerCalls calls;
@@ -54,27 +55,28 @@ public final class MoeLayer implements AutoCloseable {
     private @Nullable Gradients gradients;
 
     /** A layer with buffers of its own and {@link ExpertFunction#scaling()}. */
-    public MoeLayer(EpHandle handle, BufferConfig rows) {
-        this(handle.allocateBuffers(rows), true, ExpertFunction.scaling());
+    public MoeLayer(EpHandle handle, BufferConfig rows, CudaStream stream) {
+        this(handle.allocateBuffers(rows), true, ExpertFunction.scaling(), stream);
     }
 
     /** A layer on buffers that somebody else closes. */
-    public MoeLayer(EpBuffers buffers, ExpertFunction experts) {
-        this(buffers, false, experts);
+    public MoeLayer(EpBuffers buffers, ExpertFunction experts, CudaStream stream) {
+        this(buffers, false, experts, stream);
     }
 
-    private MoeLayer(EpBuffers buffers, boolean owner, ExpertFunction experts) {
+    private MoeLayer(EpBuffers buffers, boolean owner, ExpertFunction experts, CudaStream stream) {
         this(buffers.handle(), buffers, owner, LayerCalls.of(buffers), buffers.config(),
-                experts.onRows(buffers.config()));
+                experts.onRows(buffers.config()), stream);
     }
 
     /** A layer on tensors of the caller, for its explicit calls; its experts see rows as they are. */
-    public MoeLayer(EpHandle handle, LayerCalls calls, BufferConfig rows, RowFunction experts) {
-        this(handle, null, false, calls, rows, experts);
+    public MoeLayer(EpHandle handle, LayerCalls calls, BufferConfig rows, RowFunction experts, CudaStream stream) {
+        this(handle, null, false, calls, rows, experts, stream);
     }
 
     private MoeLayer(EpHandle handle, @Nullable EpBuffers buffers, boolean owner, LayerCalls calls, BufferConfig rows,
-            RowFunction experts) {
+            RowFunction experts, CudaStream stream) {
+        this.stream = stream;
         this.handle = handle;
         this.buffers = buffers;
         this.owner = owner;
@@ -146,14 +148,14 @@ public final class MoeLayer implements AutoCloseable {
     }
 
     /** Enqueues the copy of a batch into the tensors; rows behind it route nothing. The stream must be idle. */
-    public void load(EpCase batch, CudaStream stream) {
-        load(rows.dispatchRecipe() == DispatchRecipe.QUANT_FWD ? received(batch) : inputs(batch), stream);
+    public void load(EpCase batch) {
+        load(rows.dispatchRecipe() == DispatchRecipe.QUANT_FWD ? received(batch) : inputs(batch));
         // No result may be one of a former step.
         calls.combineOutputs().tokens().memory().fillAsync(UNTOUCHED, stream);
     }
 
     /** The same with rows as they are. */
-    public void load(GlobalInputs sent, CudaStream stream) {
+    public void load(GlobalInputs sent) {
         HostMirror routing = mirror(calls.routing());
         HostMirror weights = mirror(calls.weights());
         HostMirror tokens = mirror(calls.inputs().tokens());
@@ -188,59 +190,79 @@ public final class MoeLayer implements AutoCloseable {
     /**
      * Enqueues the filling of all outputs. Peers write into windows: all ranks must have done it before one dispatches.
      */
-    public void spoil(CudaStream stream) {
+    public void spoil() {
         calls.written().forEach(output -> output.memory().fillAsync(UNTOUCHED, stream));
     }
 
     /** Enqueues dispatch, experts and combine with T tokens. */
-    public void enqueue(int count, CudaStream stream) {
+    public void enqueue(int count) {
+        dispatch(count);
+        experts();
+        combine();
+    }
+
+    /** Enqueues dispatch of T tokens. */
+    public void dispatch(int count) {
         handle.dispatchAsync(buffers(), count, stream);
-        experts(stream);
+    }
+
+    /** Enqueues combine. */
+    public void combine() {
         handle.combineAsync(buffers(), stream);
     }
 
-    /** A graph of the same. */
-    public CudaGraphExec capture(int count, CudaStream stream) {
-        try (CudaGraph graph = stream.capture(() -> enqueue(count, stream))) {
+    /** A graph of a step with T tokens. */
+    public CudaGraphExec capture(int count) {
+        try (CudaGraph graph = stream.capture(() -> enqueue(count))) {
             return graph.instantiate();
         }
     }
 
     /** A batch from the host to the host, compared with the oracle. */
-    public void runAndVerify(EpCase batch, CudaStream stream) {
-        runAndVerify(batch, stream, () -> enqueue(count(batch), stream));
+    public void runAndVerify(EpCase batch) {
+        runAndVerify(batch, () -> enqueue(count(batch)));
+    }
+
+    /** The same by a graph. */
+    public void runAndVerify(EpCase batch, CudaGraphExec step) {
+        runAndVerify(batch, () -> step.launch(stream));
     }
 
     /** The same with a step of the caller's. */
-    public void runAndVerify(EpCase batch, CudaStream stream, Runnable step) {
-        runAndVerify(batch, count(batch), stream, step);
+    public void runAndVerify(EpCase batch, Runnable step) {
+        runAndVerify(batch, count(batch), step);
     }
 
     /** The same of T tokens: those behind the batch must be zeros after combine. */
-    public void runAndVerify(EpCase batch, int count, CudaStream stream, Runnable step) {
-        load(batch, stream);
+    public void runAndVerify(EpCase batch, int count, Runnable step) {
+        load(batch);
         step.run();
         stream.await(MoeRank.LIMIT);
         verify(batch, count);
     }
 
     /** Enqueues the layer's experts. */
-    public void experts(CudaStream stream) {
+    public void experts() {
         experts(experts, stream);
     }
 
     /** Enqueues other experts on the rows that were received. */
-    public void experts(ExpertFunction function, CudaStream stream) {
+    public void experts(ExpertFunction function) {
         experts(function.onRows(rows), stream);
     }
 
-    private void experts(RowFunction function, CudaStream stream) {
+    /** Enqueues the layer's experts on a stream beside its own. */
+    public void experts(CudaStream beside) {
+        experts(experts, beside);
+    }
+
+    private void experts(RowFunction function, CudaStream on) {
         HostMirror weights = mirror(calls.combineInputs().weights());
         if (weights == null) {
-            received.mirrors().forEach(mirror -> mirror.toHost(stream));
-            stream.launchHostFunction(() -> compute(function));
+            received.mirrors().forEach(mirror -> mirror.toHost(on));
+            on.launchHostFunction(() -> compute(function));
         }
-        HostMirror.toDevice(stream, outputs, outputScales, weights);
+        HostMirror.toDevice(on, outputs, outputScales, weights);
     }
 
     private void compute(RowFunction function) {

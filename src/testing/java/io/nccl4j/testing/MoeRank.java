@@ -100,7 +100,7 @@ public final class MoeRank implements AutoCloseable {
 
     /** The same with other rows. */
     public MoeLayer layer(BufferConfig other) {
-        return own(new MoeLayer(own(group.createHandle()), other));
+        return own(new MoeLayer(own(group.createHandle()), other, stream));
     }
 
     /** The rank's number. */
@@ -166,8 +166,8 @@ public final class MoeRank implements AutoCloseable {
      * @param step enqueues it, given how many tokens this rank has
      */
     public void checkStep(MoeLayer layer, EpCase batch, IntConsumer step) {
-        layer.spoil(stream);
-        layer.load(batch, stream);
+        layer.spoil();
+        layer.load(batch);
         await();
         // Peers write into windows.
         bootstrap.barrier();
@@ -179,7 +179,7 @@ public final class MoeRank implements AutoCloseable {
 
     /** The same by {@link MoeLayer#enqueue}. */
     public void checkStep(MoeLayer layer, EpCase batch) {
-        checkStep(layer, batch, tokens -> layer.enqueue(tokens, stream));
+        checkStep(layer, batch, layer::enqueue);
     }
 
     /** Waits for the stream. */

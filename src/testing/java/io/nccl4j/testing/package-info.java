@@ -19,8 +19,7 @@
  * explicit calls, {@link io.nccl4j.testing.LayerTensors} tensors for them that are not of {@link
  * io.nccl4j.ep.EpBuffers}, {@link io.nccl4j.testing.HostMirror} the host's side of one
  * <li><b>Routing</b> is drawn, skewed or given: {@link io.nccl4j.oracle.RoutingKind}, {@link
- * io.nccl4j.oracle.EpCase#of}, {@link io.nccl4j.testing.MoeLayer#load(io.nccl4j.oracle.GlobalInputs,
- * io.nccl4j.cuda.CudaStream)}
+ * io.nccl4j.oracle.EpCase#of}, {@link io.nccl4j.testing.MoeLayer#load(io.nccl4j.oracle.GlobalInputs)}
  * <li><b>Experts</b>: {@link io.nccl4j.testing.ExpertFunction} on values, {@link io.nccl4j.testing.RowFunction} on
  * bytes; {@code experts} of the layer runs them in stream order, also in a capture
  * </ul>

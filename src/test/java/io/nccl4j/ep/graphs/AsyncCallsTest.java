@@ -50,8 +50,8 @@ class AsyncCallsTest {
     }
 
     private static void step(MoeLayer layer, int tokens, MoeRank self) {
-        layer.handle().dispatchAsync(layer.buffers(), tokens, self.stream());
-        layer.handle().combineAsync(layer.buffers(), self.stream());
+        layer.dispatch(tokens);
+        layer.combine();
     }
 
     @ParameterizedTest

@@ -68,10 +68,10 @@ class CaptureGuardTest {
     static void checkUsable(MoeRank self, MoeLayer layer, EpCase batch) {
         int most = batch.shape().maxTokens();
         assertThat(self.stream().isCapturing()).isFalse();
-        layer.spoil(self.stream());
-        layer.runAndVerify(batch, most, self.stream(), () -> layer.enqueue(most, self.stream()));
-        layer.spoil(self.stream());
-        try (CudaGraph graph = self.stream().capture(() -> layer.enqueue(most, self.stream()));
+        layer.spoil();
+        layer.runAndVerify(batch, most, () -> layer.enqueue(most));
+        layer.spoil();
+        try (CudaGraph graph = self.stream().capture(() -> layer.enqueue(most));
                 CudaGraphExec exec = graph.instantiate()) {
             exec.launch(self.stream());
             self.await();
@@ -85,12 +85,12 @@ class CaptureGuardTest {
         MoeRank.run(cluster, kind, model, (self, layer) -> {
             // Code that does not know of nccl4j synchronises: CUDA invalidates the capture.
             assertFailure(CudaException.class, () -> self.stream().capture(() -> {
-                layer.enqueue(1, self.stream());
+                layer.enqueue(1);
                 assertThat(CudaRuntime.cudaStreamSynchronize(MemorySegment.ofAddress(self.stream().address())))
                         .isEqualTo(CudaRuntime.cudaErrorStreamCaptureUnsupported());
             }), "cudaStreamEndCapture", "cudaErrorStreamCaptureInvalidated");
             assertFailure(UnsupportedOperationException.class, () -> self.stream().capture(() -> {
-                layer.handle().dispatchAsync(layer.buffers(), 1, self.stream());
+                layer.dispatch(1);
                 throw new UnsupportedOperationException("half-way");
             }));
             assertIllegalArgument(() -> CudaStream.wrap(0, self.device()), "legacy default stream");
@@ -104,7 +104,7 @@ class CaptureGuardTest {
         cluster.run(rank -> {
             int most = model.shape().maxTokens();
             try (MoeRank self = MoeRank.of(rank, kind, model); MoeLayer layer = self.layer()) {
-                CudaGraph graph = self.stream().capture(() -> layer.enqueue(most, self.stream()));
+                CudaGraph graph = self.stream().capture(() -> layer.enqueue(most));
                 CudaGraphExec exec = graph.instantiate();
                 graph.close();
                 for (NativeObject used : List.of(layer.buffers(), layer.handle(), self.group(), self.stream(),
@@ -114,8 +114,8 @@ class CaptureGuardTest {
                             .hasMessageContaining("cannot be closed while it is in use by");
                 }
                 assertThatThrownBy(layer.buffers()::close).hasMessageContaining("CudaGraphExec#");
-                layer.spoil(self.stream());
-                layer.runAndVerify(model, most, self.stream(), () -> exec.launch(self.stream()));
+                layer.spoil();
+                layer.runAndVerify(model, most, () -> exec.launch(self.stream()));
                 exec.close();
             }
         });
@@ -174,19 +174,19 @@ class CaptureGuardTest {
             try (MoeRank self = MoeRank.of(rank, kind, model);
                     MoeLayer layer = self.layer();
                     DeviceMemory memory = DeviceMemory.allocate(rank.device(), layer.buffers().routing().byteSize());
-                    CudaGraph graph = self.stream().capture(() -> layer.enqueue(most, self.stream()));
+                    CudaGraph graph = self.stream().capture(() -> layer.enqueue(most));
                     CudaGraphExec exec = graph.instantiate()) {
                 EpTensor elsewhere = EpTensor.of(memory, DataType.INT64, most, model.shape().topK());
                 memory.fillAsync((byte) -1, self.stream());
-                layer.load(model, self.stream());
-                layer.spoil(self.stream());
+                layer.load(model);
+                layer.spoil();
                 layer.handle().update(elsewhere, self.stream());
                 exec.launch(self.stream());
                 self.await();
                 layer.verify(model, most);
                 // What changes it is a write into what was captured.
-                layer.spoil(self.stream());
-                layer.runAndVerify(other, most, self.stream(), () -> exec.launch(self.stream()));
+                layer.spoil();
+                layer.runAndVerify(other, most, () -> exec.launch(self.stream()));
             }
         });
     }
@@ -200,9 +200,9 @@ class CaptureGuardTest {
                 .filter(some -> bufferBytes(some, Layout.EXPERT_MAJOR) > bufferBytes(some, Layout.RANK_MAJOR))
                 .findFirst().orElseThrow();
         MoeRank.run(cluster, kind, model, EpGroupConfig::growingRdmaBuffer, (self, layer) -> {
-            try (CudaGraph graph = self.stream().capture(() -> layer.enqueue(1, self.stream()));
+            try (CudaGraph graph = self.stream().capture(() -> layer.enqueue(1));
                     CudaGraphExec exec = graph.instantiate()) {
-                layer.load(model.redraw(RoutingKind.NOTHING, 1), self.stream());
+                layer.load(model.redraw(RoutingKind.NOTHING, 1));
                 exec.launch(self.stream());
                 self.stream().await(MoeRank.LIMIT);
                 self.bootstrap().barrier();
@@ -250,11 +250,11 @@ class CaptureGuardTest {
         try (MoeRank self = MoeRank.of(rank, kind, model); MoeLayer layer = self.layer()) {
             for (int capture = 0; capture < 5; capture++) {
                 try (CudaGraph graph = self.stream().capture(() -> {
-                    layer.handle().dispatchAsync(layer.buffers(), 1, self.stream());
+                    layer.dispatch(1);
                     int until = rounds.get() + 2;
                     Condition.await("the other thread makes progress", () -> rounds.get() >= until);
-                    layer.experts(self.stream());
-                    layer.handle().combineAsync(layer.buffers(), self.stream());
+                    layer.experts();
+                    layer.combine();
                 })) {
                     assertThat(graph.nodeCount()).isPositive();
                 }
@@ -276,15 +276,15 @@ class CaptureGuardTest {
         cluster.run(rank -> {
             try (MoeRank self = MoeRank.of(rank, kind, model); MoeLayer layer = self.layer()) {
                 layer.handle().warmUp(layer.buffers(), most, self.stream());
-                try (CudaGraph graph = self.stream().capture(mode, () -> layer.enqueue(most, self.stream()));
+                try (CudaGraph graph = self.stream().capture(mode, () -> layer.enqueue(most));
                         CudaGraphExec exec = graph.instantiate()) {
-                    layer.spoil(self.stream());
-                    layer.runAndVerify(model, most, self.stream(), () -> exec.launch(self.stream()));
+                    layer.spoil();
+                    layer.runAndVerify(model, most, () -> exec.launch(self.stream()));
                 }
                 // Another thread allocates meanwhile, which only the global mode forbids.
                 AtomicReference<Object> other = new AtomicReference<>();
                 Throwable failure = catchThrowable(() -> self.stream().capture(mode, () -> {
-                    layer.enqueue(most, self.stream());
+                    layer.enqueue(most);
                     other.set(elsewhere(rank));
                 }).close());
                 if (mode == CaptureMode.GLOBAL) {

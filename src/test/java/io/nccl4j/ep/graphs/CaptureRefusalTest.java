@@ -245,11 +245,10 @@ class CaptureRefusalTest {
                 bootstrap.barrier();
                 assertThat(Emulator.callCount()).isEqualTo(calls);
                 bootstrap.barrier();
-                things.layer.enqueue(model.shape().maxTokens(), self.stream());
+                things.layer.enqueue(model.shape().maxTokens());
             }); CudaGraphExec exec = graph.instantiate()) {
-                things.layer.spoil(self.stream());
-                things.layer.runAndVerify(model, model.shape().maxTokens(), self.stream(),
-                        () -> exec.launch(self.stream()));
+                things.layer.spoil();
+                things.layer.runAndVerify(model, model.shape().maxTokens(), () -> exec.launch(things.self.stream()));
             }
         });
     }
@@ -259,7 +258,7 @@ class CaptureRefusalTest {
         run(kind, cluster, things -> {
             for (Refusal refusal : things.all()) {
                 assertThatThrownBy(() -> things.self.stream().capture(() -> {
-                    things.layer.enqueue(1, things.self.stream());
+                    things.layer.enqueue(1);
                     refusal.call.run();
                 })).as(refusal.name).isInstanceOf(IllegalStateException.class)
                         .hasMessageContaining("cannot be captured into a graph: ");

@@ -28,13 +28,13 @@ final class EagerFlatLayer implements AutoCloseable {
         this.of = of;
         tensors = new LayerTensors(handle, of.rows());
         calls = tensors.calls();
-        layer = new MoeLayer(handle, calls, of.rows(), ExpertFunction.scaling().onRows(of.rows()));
+        layer = new MoeLayer(handle, calls, of.rows(), ExpertFunction.scaling().onRows(of.rows()), of.stream());
         hiddenStates = DeviceMemory.allocate(of.device(), calls.inputs().tokens().byteSize());
         hostTotal = PinnedMemory.allocate(of.device(), Integer.BYTES);
     }
 
     void load(EpCase batch) {
-        layer.load(batch, of.stream());
+        layer.load(batch);
         DeviceMemory tokens = calls.inputs().tokens().memory();
         hiddenStates.copyFromAsync(tokens, hiddenStates.byteSize(), of.stream());
         tokens.fillAsync((byte) 0, of.stream());
@@ -64,7 +64,7 @@ final class EagerFlatLayer implements AutoCloseable {
     }
 
     void experts(CudaStream stream) {
-        layer.experts(stream);
+        layer.experts();
     }
 
     void combine(CudaStream stream) {

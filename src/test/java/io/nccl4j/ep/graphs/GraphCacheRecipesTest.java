@@ -35,11 +35,11 @@ class GraphCacheRecipesTest {
     /** The layers of a rank by the recipe of their dispatch. */
     private record Layers(Map<DispatchRecipe, MoeLayer> layers) implements GraphStep, AutoCloseable {
 
-        static Layers of(EpCase model, EpHandle handle, List<Quantisation> quantisations) {
+        static Layers of(EpCase model, EpHandle handle, List<Quantisation> quantisations, CudaStream stream) {
             Map<DispatchRecipe, MoeLayer> layers = new EnumMap<>(DispatchRecipe.class);
             for (Quantisation quantisation : quantisations) {
                 MoeLayer layer = new MoeLayer(handle.allocateBuffers(quantisation.buffers(model)),
-                        ExpertFunction.scaling());
+                        ExpertFunction.scaling(), stream);
                 layers.put(layer.buffers().config().dispatchRecipe(), layer);
             }
             return new Layers(layers);
@@ -56,7 +56,7 @@ class GraphCacheRecipesTest {
 
         @Override
         public void enqueue(GraphKey key, CudaStream stream) {
-            of(key).enqueue(key.tokens(), stream);
+            of(key).enqueue(key.tokens());
         }
 
         @Override
@@ -84,7 +84,7 @@ class GraphCacheRecipesTest {
                 : List.of(Quantisation.PLAIN, Quantisation.FORWARDED);
         try (MoeRank self = MoeRank.of(rank, kind, model);
                 EpHandle handle = self.group().createHandle();
-                Layers step = Layers.of(model, handle, quantisations);
+                Layers step = Layers.of(model, handle, quantisations, self.stream());
                 GraphCache cache = GraphCache.create(rank.bootstrap(), self.stream(), step)) {
             List<GraphKey> keys = new ArrayList<>();
             for (MoeLayer layer : step.layers.values()) {
@@ -106,8 +106,8 @@ class GraphCacheRecipesTest {
                 // All ranks take the same recipe, and each the T that it needs.
                 GraphKey like = keys.get(2 * (i % quantisations.size()));
                 MoeLayer layer = step.of(like);
-                layer.load(batch, self.stream());
-                layer.spoil(self.stream());
+                layer.load(batch);
+                layer.spoil();
                 CachedGraph graph = cache.find(like, layer.count(batch));
                 assertThat(graph.key().dispatchRecipe()).isEqualTo(like.dispatchRecipe());
                 graph.launch(self.stream());

@@ -97,7 +97,7 @@ class GraphCacheTest {
 
         @Override
         public void enqueue(GraphKey key, CudaStream stream) {
-            layer.enqueue(key.tokens(), stream);
+            layer.enqueue(key.tokens());
         }
     }
 
@@ -126,8 +126,8 @@ class GraphCacheTest {
                 CachedGraph graph = cache.find(like, tokens);
                 assertThat(graph.key().tokens())
                         .isEqualTo(tokens <= Math.max(1, most / 2) ? Math.max(1, most / 2) : most);
-                layer.spoil(self.stream());
-                layer.runAndVerify(batch, graph.key().tokens(), self.stream(), () -> graph.launch(self.stream()));
+                layer.spoil();
+                layer.runAndVerify(batch, graph.key().tokens(), () -> graph.launch(self.stream()));
             }
             assertThat(cache.find(like, most + 1)).isNull();
             assertThat(cache.find(GraphKey.of(0, kind == LayerKind.HT_FLAT ? Layout.EXPERT_MAJOR : Layout.FLAT), 0))

@@ -64,22 +64,22 @@ class HandlePoolTest {
         List<MoeLayer> layers = new ArrayList<>();
         for (int lane = 0; lane < pool.size(); lane++) {
             try (EpHandlePool.Slot slot = pool.lend(lane)) {
-                layers.add(new MoeLayer(slot.buffers(), ExpertFunction.scaling()));
+                layers.add(new MoeLayer(slot.buffers(), ExpertFunction.scaling(), self.stream()));
             }
         }
         try {
             for (int step = 0; step < batches.size(); step += pool.size()) {
                 List<EpCase> some = batches.subList(step, step + pool.size());
                 for (int i = 0; i < some.size(); i++) {
-                    layers.get(i).load(some.get(i), self.stream());
-                    layers.get(i).spoil(self.stream());
+                    layers.get(i).load(some.get(i));
+                    layers.get(i).spoil();
                 }
                 for (int i = 0; i < some.size(); i++) {
                     try (EpHandlePool.Slot slot = pool.lend()) {
                         assertThat(slot.index()).isEqualTo(i);
                         MoeLayer layer = layers.get(slot.index());
                         assertThat(slot.buffers()).isSameAs(layer.buffers());
-                        layer.enqueue(layer.count(some.get(i)), self.stream());
+                        layer.enqueue(layer.count(some.get(i)));
                     }
                 }
                 self.await();

@@ -49,8 +49,8 @@ class OverlapTest {
             side = CudaStream.create(self.device());
             fork = CudaEvent.create(self.device());
             join = CudaEvent.create(self.device());
-            a = new MoeLayer(first.buffers(), ExpertFunction.scaling());
-            b = new MoeLayer(second.buffers(), ExpertFunction.scaling());
+            a = new MoeLayer(first.buffers(), ExpertFunction.scaling(), main);
+            b = new MoeLayer(second.buffers(), ExpertFunction.scaling(), main);
         }
 
         /** One group, in which one send half may be pending: the experts compute on a stream of their own meanwhile. */
@@ -80,7 +80,7 @@ class OverlapTest {
             b.handle().dispatchAsync(b.buffers(), tokensB, DispatchConfig.defaults().sendOnly(), side);
             order(side, main);
             a.handle().complete();
-            a.experts(main);
+            a.experts();
             a.handle().combineAsync(a.buffers(), CombineConfig.defaults().sendOnly(), main);
             order(main, side);
             b.handle().complete();
@@ -181,8 +181,8 @@ class OverlapTest {
 
     private static void load(Lanes lanes, EpCase forA, EpCase forB) {
         for (MoeLayer layer : List.of(lanes.a, lanes.b)) {
-            layer.load(layer == lanes.a ? forA : forB, lanes.main);
-            layer.spoil(lanes.main);
+            layer.load(layer == lanes.a ? forA : forB);
+            layer.spoil();
         }
     }
 

@@ -38,7 +38,7 @@ final class ReplayProof {
             List<CudaGraphExec> graphs = new ArrayList<>();
             try {
                 for (int tokens : buckets) {
-                    try (CudaGraph graph = self.stream().capture(() -> layer.enqueue(tokens, self.stream()))) {
+                    try (CudaGraph graph = self.stream().capture(() -> layer.enqueue(tokens))) {
                         graphs.add(graph.instantiate());
                     }
                 }
@@ -58,11 +58,11 @@ final class ReplayProof {
 
     private static void compare(MoeRank self, MoeLayer layer, EpCase batch, int eagerTokens, CudaGraphExec graph,
             int bucket) {
-        layer.spoil(self.stream());
-        layer.runAndVerify(batch, eagerTokens, self.stream(), () -> layer.enqueue(eagerTokens, self.stream()));
+        layer.spoil();
+        layer.runAndVerify(batch, eagerTokens, () -> layer.enqueue(eagerTokens));
         List<List<ByteBuffer>> received = layer.received();
         byte[] combined = rows(layer, batch);
-        layer.spoil(self.stream());
+        layer.spoil();
         graph.launch(self.stream());
         self.await();
         layer.verify(batch, bucket);
@@ -78,11 +78,11 @@ final class ReplayProof {
 
     /** Some ranks replay while the others call eagerly. */
     private static void mix(MoeRank self, MoeLayer layer, EpCase batch, int step, CudaGraphExec graph, int bucket) {
-        layer.spoil(self.stream());
+        layer.spoil();
         if ((self.rank() + step) % 2 == 0) {
             graph.launch(self.stream());
         } else {
-            layer.enqueue(bucket, self.stream());
+            layer.enqueue(bucket);
         }
         self.await();
         layer.verify(batch, bucket);

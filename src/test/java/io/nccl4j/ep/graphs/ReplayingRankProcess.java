@@ -69,7 +69,7 @@ public final class ReplayingRankProcess {
         try (MoeRank self = MoeRank.of(rank, kind, model);
                 MoeLayer layer = self.layer();
                 GraphCache cache = GraphCache.create(rank.bootstrap(), self.stream(),
-                        (key, on) -> layer.enqueue(key.tokens(), on))) {
+                        (key, on) -> layer.enqueue(key.tokens()))) {
             try {
                 cache.capture(rank.rank() == ODD_RANK ? most.withTokens(most.tokens() + 1) : most);
             } catch (IllegalStateException e) {
@@ -77,8 +77,8 @@ public final class ReplayingRankProcess {
             }
             cache.capture(most);
             for (EpCase batch : batches) {
-                layer.load(batch, self.stream());
-                layer.spoil(self.stream());
+                layer.load(batch);
+                layer.spoil();
                 CachedGraph graph = cache.find(most, layer.count(batch));
                 graph.launch(self.stream());
                 self.await();

@@ -152,7 +152,7 @@ final class HostileScene {
     private void newLayer() {
         EpHandle handle = group.createHandle();
         pool.add(handle);
-        MoeLayer made = new MoeLayer(handle, BufferConfig.of(model.hidden(), LayerKind.type(model.format())));
+        MoeLayer made = new MoeLayer(handle, BufferConfig.of(model.hidden(), LayerKind.type(model.format())), stream);
         layer = made;
         pool.add(made.buffers());
         for (EpTensor tensor : List.of(made.buffers().routing(), made.buffers().tokens(), made.buffers().weights(),

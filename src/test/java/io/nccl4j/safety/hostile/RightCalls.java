@@ -66,8 +66,8 @@ final class RightCalls {
     void step() {
         MoeLayer layer = scene.layer();
         EpCase batch = batch();
-        layer.load(batch, scene.stream);
-        layer.enqueue(most(batch), scene.stream);
+        layer.load(batch);
+        layer.enqueue(most(batch));
         verify(layer, batch);
     }
 
@@ -77,7 +77,7 @@ final class RightCalls {
         boolean fails = scene.random.nextInt(4) == 0;
         int tokens = scene.random.nextInt(layer.buffers().maxTokens() + 1);
         try (CudaGraph graph = scene.stream.capture(() -> {
-            layer.enqueue(tokens, scene.stream);
+            layer.enqueue(tokens);
             if (fails) {
                 throw new ArgumentSource.Broken();
             }
@@ -98,7 +98,7 @@ final class RightCalls {
         if (most(batch) > scene.graphTokens()) {
             return;
         }
-        layer.load(batch, scene.stream);
+        layer.load(batch);
         exec.launch(scene.stream);
         verify(layer, batch);
     }
@@ -110,13 +110,13 @@ final class RightCalls {
             return;
         }
         EpCase batch = batch();
-        layer.load(batch, scene.stream);
+        layer.load(batch);
         layer.handle().dispatchAsync(layer.buffers(), most(batch), DispatchConfig.defaults().sendOnly(), scene.stream);
         if (scene.random.nextBoolean()) {
             calls.call("between the halves: ");
         }
         layer.handle().complete();
-        layer.experts(scene.stream);
+        layer.experts();
         layer.handle().combineAsync(layer.buffers(), CombineConfig.defaults().sendOnly(), scene.stream);
         if (scene.random.nextBoolean()) {
             calls.call("between the halves: ");
@@ -173,13 +173,12 @@ final class RightCalls {
     void cache() {
         MoeLayer layer = scene.layer();
         try (GraphCache cache = GraphCache
-                .create(scene.rank.bootstrap(), scene.stream, (key, on) -> layer.enqueue(key.tokens(), on))
-                .maxGraphs(2)) {
+                .create(scene.rank.bootstrap(), scene.stream, (key, on) -> layer.enqueue(key.tokens())).maxGraphs(2)) {
             scene.pool.add(cache);
             GraphKey key = GraphKey.of(layer.buffers().maxTokens(), scene.shape.layout());
             cache.capture(key, key.withTokens(Math.min(1, layer.buffers().maxTokens())));
             EpCase batch = batch();
-            layer.load(batch, scene.stream);
+            layer.load(batch);
             CachedGraph found = cache.find(key, layer.buffers().maxTokens());
             scene.pool.add(found);
             found.launch(scene.stream);

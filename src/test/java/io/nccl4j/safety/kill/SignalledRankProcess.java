@@ -138,9 +138,9 @@ public final class SignalledRankProcess {
         EpGroup group = own("EpGroup.create", LIMIT, () -> EpGroup.create(communicator, config(model)));
         EpHandle handle = own("createHandle", LIMIT, group::createHandle);
         MoeLayer layer = own("buffers", LIMIT,
-                () -> new MoeLayer(handle, BufferConfig.of(model.hidden(), LayerKind.type(model.format()))));
+                () -> new MoeLayer(handle, BufferConfig.of(model.hidden(), LayerKind.type(model.format())), stream));
         CudaGraphExec exec = trial.graph()
-                ? own("capture", LIMIT, () -> layer.capture(layer.buffers().maxTokens(), stream))
+                ? own("capture", LIMIT, () -> layer.capture(layer.buffers().maxTokens()))
                 : null;
         enter(Place.STEPS);
         for (int step = 0; step < STEPS; step++) {
@@ -161,12 +161,12 @@ public final class SignalledRankProcess {
     }
 
     private void step(EpCase batch, MoeLayer layer, CudaGraphExec exec, CudaStream stream) {
-        layer.load(batch, stream);
+        layer.load(batch);
         calls.run("launch", LIMIT, () -> {
             if (exec != null) {
                 exec.launch(stream);
             } else {
-                layer.enqueue(layer.count(batch), stream);
+                layer.enqueue(layer.count(batch));
             }
         });
         calls.run("await", LIMIT, () -> stream.await(LIMIT));

@@ -135,11 +135,11 @@ public final class ClusterBenchmark {
     /** One dispatch and one combine on the routing that is measured, every row compared with the oracle. */
     private void validate(RankLayer layer, LayerShape shape) {
         EpCase batch = batches.computeIfAbsent(shape, drawn -> drawn.batch(options.isUniform(), options.seed()));
-        try (MoeLayer checked = new MoeLayer(layer.buffers(), ExpertFunction.scaling())) {
-            checked.load(batch, layer.stream());
+        try (MoeLayer checked = new MoeLayer(layer.buffers(), ExpertFunction.scaling(), layer.stream())) {
+            checked.load(batch);
             layer.update();
             layer.dispatch();
-            checked.experts(layer.stream());
+            checked.experts();
             layer.combine();
             layer.synchronize();
             checked.verify(batch);

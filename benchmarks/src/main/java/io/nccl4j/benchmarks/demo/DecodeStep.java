@@ -67,7 +67,7 @@ final class DecodeStep implements AutoCloseable {
             routing.toDevice((long) count * topK * Long.BYTES, stream);
             weights.toDevice((long) count * topK * Float.BYTES, stream);
             buffers.handle().dispatchAsync(buffers, count, stream);
-            layer.experts(moe.experts(), stream);
+            layer.experts(moe.experts());
             buffers.handle().combineAsync(buffers, stream);
             buffers.combined().memory().copyToAsync(rows.get(i + 1), rowBytes, stream);
         }
@@ -77,7 +77,7 @@ final class DecodeStep implements AutoCloseable {
      * Overwrites what a step leaves behind, so that nothing of it can pass for the next one's; no step may be running.
      */
     void spoil(CudaStream stream) {
-        layer.spoil(stream);
+        layer.spoil();
         rows.subList(1, rows.size()).forEach(outputs -> outputs.segment().fill(MoeLayer.UNTOUCHED));
     }
 

@@ -50,7 +50,7 @@ final class CaseRun {
                 EpGroup group = EpGroup.create(communicator, of.groupConfig());
                 TestHandles handles = new TestHandles(of, group);
                 LayerTensors tensors = of.tensors(handles.next());
-                MoeLayer layer = new MoeLayer(handles.next(), of.calls(tensors), of.rows(), of.experts())) {
+                MoeLayer layer = new MoeLayer(handles.next(), of.calls(tensors), of.rows(), of.experts(), stream)) {
             layer.mode(of.expertMajorMode());
             CaseRun run = new CaseRun(of, rank.number(), handles, stream, layer);
             if (of.masked() >= 0) {
@@ -114,8 +114,8 @@ final class CaseRun {
 
     /** Puts a round's inputs into place; windows may be written by peers afterwards. */
     private void load(Round round, Rank peers) {
-        layer.spoil(stream);
-        layer.load(round.sent(), stream);
+        layer.spoil();
+        layer.load(round.sent());
         if (of.cell().direction() == PassDirection.BACKWARD) {
             layer.gradients(round.received(),
                     (expert, source) -> TestExperts.gradient(expert, round.received().token(source)));
@@ -133,7 +133,7 @@ final class CaseRun {
         }
         handle.dispatch(calls.inputs(), calls.outputs(), calls.dispatchInfo(), calls.dispatchConfig(), stream);
         handle.complete();
-        layer.experts(stream);
+        layer.experts();
         handle.combine(calls.combineInputs(), calls.combineOutputs(), calls.combineConfig(), stream);
         if (meetsBetweenHalves()) {
             stream.await(LIMIT);
