@@ -2,6 +2,7 @@ package io.nccl4j.bootstrap;
 
 import static io.nccl4j.checks.Refusals.assertIllegalArgument;
 import static io.nccl4j.checks.Refusals.assertIllegalState;
+import static io.nccl4j.checks.Refusals.assertThrown;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -96,8 +97,7 @@ class BootstrapContractTest {
                 return awaitGone(bootstrap, 0);
             }
         });
-        assertThat((Throwable) outcomes.getFirst()).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("the bootstrap of rank 0 is closed");
+        assertThrown(IllegalStateException.class, outcomes.getFirst(), "the bootstrap of rank 0 is closed");
         assertThat(outcomes.get(1)).isEqualTo(new Departure(false, "has left"));
     }
 
@@ -222,7 +222,7 @@ class BootstrapContractTest {
                     assertIllegalState(bootstrap::barrier, "another thread is in a call");
                     bootstrap.leave("is done");
                     first.join();
-                    assertThat(end.get()).isInstanceOf(IllegalStateException.class).hasMessageContaining("is closed");
+                    assertThrown(IllegalStateException.class, end.get(), "is closed");
                     return "done";
                 }
                 return awaitGone(bootstrap, 0);

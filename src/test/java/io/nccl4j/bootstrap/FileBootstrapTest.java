@@ -2,6 +2,7 @@ package io.nccl4j.bootstrap;
 
 import static io.nccl4j.checks.Refusals.assertFailure;
 import static io.nccl4j.checks.Refusals.assertIllegalState;
+import static io.nccl4j.checks.Refusals.assertThrown;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.nccl4j.WaitTimeoutException;
@@ -125,8 +126,7 @@ class FileBootstrapTest {
             }
         });
         for (int rank : new int[]{0, 2}) {
-            assertThat((Throwable) outcomes.get(rank)).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("has left");
+            assertThrown(IllegalStateException.class, outcomes.get(rank), "has left");
         }
     }
 
@@ -156,8 +156,7 @@ class FileBootstrapTest {
         List<Object> outcomes = Ranks.outcomes(3,
                 rank -> file(rank, 3, Ranks.options(BRIEF, rank == 2 ? "another" : "the secret")));
         assertThat((Throwable) outcomes.get(0)).hasMessageContaining("rank 2 did not come");
-        assertThat((Throwable) outcomes.get(2)).isInstanceOf(WaitTimeoutException.class)
-                .hasMessageContaining("rank 0 did not come").hasMessageContaining("it has left no word there");
+        assertThrown(WaitTimeoutException.class, outcomes.get(2), "rank 0 did not come", "it has left no word there");
     }
 
     @Test

@@ -2,6 +2,7 @@ package io.nccl4j.bootstrap;
 
 import static io.nccl4j.checks.Refusals.assertFailure;
 import static io.nccl4j.checks.Refusals.assertIllegalState;
+import static io.nccl4j.checks.Refusals.assertThrown;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.nccl4j.WaitTimeoutException;
@@ -123,8 +124,8 @@ class FolderStrangersTest {
             }
         });
         assertThat(outcomes.subList(0, 2)).containsOnly(true);
-        assertThat((Throwable) outcomes.get(2)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining(second == 0
+        assertThrown(IllegalStateException.class, outcomes.get(2),
+                second == 0
                         ? "another process calls itself rank 0 in " + folder + ": it listens at "
                         : "rank 0 refuses rank 1: rank 1 is here already, from ");
     }

@@ -2,6 +2,7 @@ package io.nccl4j.bootstrap;
 
 import static io.nccl4j.checks.Refusals.assertIllegalArgument;
 import static io.nccl4j.checks.Refusals.assertIllegalState;
+import static io.nccl4j.checks.Refusals.assertThrown;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.nccl4j.WaitTimeoutException;
@@ -72,8 +73,8 @@ class InProcessBootstrapTest {
             }
             return ranks.get(rank).allGather(new byte[0]);
         });
-        assertThat(outcomes.subList(0, 2)).allSatisfy(outcome -> assertThat((Throwable) outcome)
-                .isInstanceOf(IllegalStateException.class).hasMessageContaining("rank 2 has no device"));
+        assertThat(outcomes.subList(0, 2))
+                .allSatisfy(outcome -> assertThrown(IllegalStateException.class, outcome, "rank 2 has no device"));
         assertThat(System.nanoTime() - start).isLessThan(LIMIT.toNanos());
     }
 

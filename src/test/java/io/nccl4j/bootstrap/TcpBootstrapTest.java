@@ -3,6 +3,7 @@ package io.nccl4j.bootstrap;
 import static io.nccl4j.checks.Refusals.assertFailure;
 import static io.nccl4j.checks.Refusals.assertIllegalArgument;
 import static io.nccl4j.checks.Refusals.assertIllegalState;
+import static io.nccl4j.checks.Refusals.assertThrown;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -155,8 +156,7 @@ class TcpBootstrapTest {
                 }
             }
         });
-        assertThat((Throwable) outcomes.get(1)).isInstanceOf(WaitTimeoutException.class)
-                .hasMessageContaining("rank 0 did not come within 8000 ms");
+        assertThrown(WaitTimeoutException.class, outcomes.get(1), "rank 0 did not come within 8000 ms");
     }
 
     @Test
@@ -167,10 +167,8 @@ class TcpBootstrapTest {
                 return rank == 1 ? "left" : bootstrap.allGather(new byte[0]);
             }
         });
-        assertThat((Throwable) outcomes.get(0)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("rank 1 has left");
-        assertThat((Throwable) outcomes.get(2)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("rank 1 has left");
+        assertThrown(IllegalStateException.class, outcomes.get(0), "rank 1 has left");
+        assertThrown(IllegalStateException.class, outcomes.get(2), "rank 1 has left");
     }
 
     @Test
@@ -184,17 +182,15 @@ class TcpBootstrapTest {
                 return bootstrap.allGather(new byte[0]);
             }
         });
-        assertThat((Throwable) outcomes.get(0)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("has failed before: rank 1 has left");
+        assertThrown(IllegalStateException.class, outcomes.get(0), "has failed before: rank 1 has left");
     }
 
     @Test
     void whoDoesNotKnowTheSecretIsTurnedAway() throws Exception {
         List<Object> outcomes = Ranks.outcomes(3,
                 rank -> tcp(rank, 3, Ranks.options(BRIEF, rank == 2 ? "another" : "the secret")));
-        assertThat((Throwable) outcomes.get(2)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("rank 2 was turned away at localhost:" + port)
-                .hasMessageContaining("another secret or is of another job");
+        assertThrown(IllegalStateException.class, outcomes.get(2), "rank 2 was turned away at localhost:" + port,
+                "another secret or is of another job");
         assertThat((Throwable) outcomes.get(0)).hasMessageContaining("rank 2 did not come")
                 .hasMessageContaining("a connection was turned away from");
     }
@@ -203,10 +199,8 @@ class TcpBootstrapTest {
     void ranksOfAnotherJobAreTurnedAway() throws Exception {
         List<Object> outcomes = Ranks.outcomes(2,
                 rank -> tcp(rank, 2, BootstrapOptions.defaults().limit(BRIEF).job("job " + rank)));
-        assertThat((Throwable) outcomes.get(1)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("of another job");
-        assertThat((Throwable) outcomes.get(0)).isInstanceOf(WaitTimeoutException.class)
-                .hasMessageContaining("rank 1 did not come");
+        assertThrown(IllegalStateException.class, outcomes.get(1), "of another job");
+        assertThrown(WaitTimeoutException.class, outcomes.get(0), "rank 1 did not come");
     }
 
     @Test
@@ -233,9 +227,9 @@ class TcpBootstrapTest {
         assertThat(List.of(outcomes.get(0), outcomes.get(2))).containsOnly(true);
         List<Object> both = List.of(outcomes.get(1), outcomes.get(3));
         assertThat(both).contains(true);
-        assertThat((Throwable) both.stream().filter(Throwable.class::isInstance).findFirst().orElseThrow())
-                .isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("rank 0 refuses rank 1: rank 1 is here already");
+        assertThrown(IllegalStateException.class,
+                both.stream().filter(Throwable.class::isInstance).findFirst().orElseThrow(),
+                "rank 0 refuses rank 1: rank 1 is here already");
     }
 
     @Test
@@ -289,8 +283,7 @@ class TcpBootstrapTest {
     @Test
     void ranksThatCountDifferentlyAreTurnedAway() throws Exception {
         List<Object> outcomes = Ranks.outcomes(2, rank -> tcp(rank, rank == 0 ? 2 : 3, SHORT));
-        assertThat((Throwable) outcomes.get(1)).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("it says that there are 3 ranks, rank 0 says 2");
+        assertThrown(IllegalStateException.class, outcomes.get(1), "it says that there are 3 ranks, rank 0 says 2");
     }
 
     @Test

@@ -22,4 +22,13 @@ public final class Condition {
             LockSupport.parkNanos(PAUSE_NANOS);
         }
     }
+
+    /** Waits for the threads whose names begin so, lest they outlive the test. */
+    public static void awaitEndOfThreads(String prefix) throws InterruptedException {
+        for (Thread thread : Thread.getAllStackTraces().keySet()) {
+            if (thread.getName().startsWith(prefix)) {
+                assertThat(thread.join(LIMIT)).as("%s ends", thread).isTrue();
+            }
+        }
+    }
 }

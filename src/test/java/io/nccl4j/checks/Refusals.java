@@ -1,9 +1,10 @@
 package io.nccl4j.checks;
 
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.catchThrowable;
 
-import org.assertj.core.api.AbstractThrowableAssert;
 import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
+import org.jspecify.annotations.Nullable;
 
 /** A call ends with an exception of a class whose message has some words. */
 public final class Refusals {
@@ -22,9 +23,14 @@ public final class Refusals {
 
     /** The call failed in this way. */
     public static void assertFailure(Class<? extends Throwable> kind, ThrowingCallable call, String... words) {
-        AbstractThrowableAssert<?, ?> thrown = assertThatThrownBy(call).isInstanceOf(kind);
+        assertThrown(kind, catchThrowable(call), words);
+    }
+
+    /** This came of a call that failed in this way. */
+    public static void assertThrown(Class<? extends Throwable> kind, @Nullable Object thrown, String... words) {
+        assertThat(thrown).isInstanceOf(kind);
         for (String word : words) {
-            thrown.hasMessageContaining("%s", word);
+            assertThat((Throwable) thrown).hasMessageContaining("%s", word);
         }
     }
 }

@@ -20,6 +20,7 @@ import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.MemorySegment;
 import java.lang.management.ManagementFactory;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.List;
@@ -86,6 +87,10 @@ class CudaKernelTest {
         if (device.failure() != null) {
             device.reset();
         }
+    }
+
+    private void launch(CudaKernel kernel, KernelArguments arguments) {
+        kernel.launch(stream, Dim3.of(1), Dim3.of(1), arguments);
     }
 
     private DeviceMemory floats(int factor) {
@@ -172,7 +177,7 @@ class CudaKernelTest {
     @Test
     void kernelsWithoutParameters() {
         CudaKernel kernel = module.kernel("noParameters");
-        kernel.launch(stream, Dim3.of(1), Dim3.of(1), kernel.arguments());
+        launch(kernel, kernel.arguments());
         stream.await(LIMIT);
         assertThat(SEEN).containsExactly("none");
     }
@@ -185,7 +190,7 @@ class CudaKernelTest {
                 "Emulator.kernel");
         Emulator.kernel("registeredLate", FunctionDescriptor.ofVoid(), launch -> SEEN.add("late"));
         CudaKernel late = module.kernel("registeredLate");
-        late.launch(stream, Dim3.of(1), Dim3.of(1), late.arguments());
+        launch(late, late.arguments());
         stream.await(LIMIT);
         assertThat(SEEN).containsExactly("late");
     }
@@ -199,12 +204,11 @@ class CudaKernelTest {
         assertIllegalArgument(() -> arguments.setInt(4, 1), "has 4");
         assertIllegalArgument(() -> arguments.setInt(-1, 1), "has 4");
         arguments.setLong(1, 8).setInt(3, 1);
-        assertIllegalState(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), arguments),
-                "parameters [0, 2] were never set");
+        assertIllegalState(() -> launch(kernel, arguments), "parameters [0, 2] were never set");
         arguments.setLong(0, 8);
-        assertIllegalState(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), arguments), "parameter 2 was never set");
+        assertIllegalState(() -> launch(kernel, arguments), "parameter 2 was never set");
         KernelArguments others = module.kernel("fill").arguments();
-        assertIllegalArgument(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), others), "another kernel");
+        assertIllegalArgument(() -> launch(kernel, others), "another kernel");
     }
 
     @Test
@@ -236,15 +240,14 @@ class CudaKernelTest {
         KernelArguments arguments = kernel.arguments().setInt(1, 16);
         try (DeviceMemory there = DeviceMemory.allocate(other, 64); CudaStream foreign = CudaStream.create(other)) {
             arguments.setAddress(0, there);
-            assertIllegalArgument(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), arguments), "CUDA device 2",
-                    "CUDA device 1");
+            assertIllegalArgument(() -> launch(kernel, arguments), "CUDA device 2", "CUDA device 1");
             assertIllegalArgument(() -> kernel.launch(foreign, Dim3.of(1), Dim3.of(1), arguments),
                     "cannot be launched on");
         }
         DeviceMemory memory = DeviceMemory.allocate(device, 64);
         arguments.setAddress(0, memory);
         memory.close();
-        assertIllegalState(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), arguments), "is closed");
+        assertIllegalState(() -> launch(kernel, arguments), "is closed");
         CudaDevice.of(0).makeCurrent();
         assertFailure(CudaException.class, () -> module.kernel("noParameters").launch(stream, Dim3.of(1), Dim3.of(1),
                 module.kernel("noParameters").arguments()), "noParameters", "CudaDevice.makeCurrent()");
@@ -258,7 +261,7 @@ class CudaKernelTest {
         CudaKernel kernel = closed.kernel("noParameters");
         KernelArguments none = kernel.arguments();
         closed.close();
-        assertIllegalState(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), none));
+        assertIllegalState(() -> launch(kernel, none));
         assertIllegalState(kernel::arguments);
         assertIllegalState(() -> closed.kernel("noParameters"));
         assertIllegalState(closed::kernelNames);
@@ -269,11 +272,10 @@ class CudaKernelTest {
         CudaKernel kernel = module.kernel("noParameters");
         KernelArguments none = kernel.arguments();
         Emulator.presetResult("cudaLaunchKernelExC", CudaRuntime.cudaErrorLaunchOutOfResources());
-        assertFailure(CudaException.class,
-                () -> stream.capture(() -> kernel.launch(stream, Dim3.of(1), Dim3.of(1), none)),
+        assertFailure(CudaException.class, () -> stream.capture(() -> launch(kernel, none)),
                 "cudaErrorLaunchOutOfResources", "registers per thread");
         assertThat(CudaRuntime.cudaGetLastError()).isZero();
-        kernel.launch(stream, Dim3.of(1), Dim3.of(1), none);
+        launch(kernel, none);
         assertIllegalState(() -> stream.capture(() -> CudaModule.load(device, PTX)), "before the capture");
         stream.await(LIMIT);
         assertThat(SEEN).containsExactly("none");
@@ -282,7 +284,7 @@ class CudaKernelTest {
     @Test
     void anExceptionLosesTheDeviceAndSaysWhy() {
         CudaKernel kernel = module.kernel("throwing");
-        kernel.launch(stream, Dim3.of(1), Dim3.of(1), kernel.arguments().setInt(0, 0));
+        launch(kernel, kernel.arguments().setInt(0, 0));
         assertFailure(CudaException.class, () -> stream.await(LIMIT), "cudaErrorLaunchFailure", "throwing",
                 "ArithmeticException: / by zero", "CudaKernelTest");
         assertThat(device.failure()).isNotNull();
@@ -303,9 +305,9 @@ class CudaKernelTest {
         CudaKernel kernel = module.kernel("fill");
         try (DeviceMemory memory = DeviceMemory.allocate(device, 64)) {
             KernelArguments arguments = kernel.arguments().setAddress(0, memory).setInt(1, 64);
-            kernel.launch(stream, Dim3.of(1), Dim3.of(1), arguments);
+            launch(kernel, arguments);
             stream.await(LIMIT);
-            kernel.launch(stream, Dim3.of(1), Dim3.of(1), arguments.setInt(1, 1 << 20));
+            launch(kernel, arguments.setInt(1, 1 << 20));
             assertFailure(CudaException.class, () -> stream.await(LIMIT), "cudaErrorIllegalAddress", "fill",
                     "1048576 bytes");
         }
@@ -314,7 +316,7 @@ class CudaKernelTest {
     @Test
     void kernelsMustNotCallCuda() {
         CudaKernel kernel = module.kernel("callsCuda");
-        kernel.launch(stream, Dim3.of(1), Dim3.of(1), kernel.arguments());
+        launch(kernel, kernel.arguments());
         stream.await(LIMIT);
         assertThat(SEEN).containsExactly("" + CudaRuntime.cudaErrorNotPermitted());
     }
@@ -325,14 +327,8 @@ class CudaKernelTest {
         assertIllegalArgument(() -> CudaModule.load(device, new byte[1000]), "no cubin, fatbin or PTX");
         byte[] fatbin = {0x50, (byte) 0xed, 0x55, (byte) 0xba, 1, 0, 16, 0, 100, 0, 0, 0, 0, 0, 0, 0};
         assertIllegalArgument(() -> CudaModule.load(device, fatbin), "fatbin of 16 bytes is not complete");
-        byte[] cubin = new byte[64];
-        cubin[0] = 0x7f;
-        cubin[1] = 'E';
-        cubin[2] = 'L';
-        cubin[3] = 'F';
-        cubin[40] = 64;
-        cubin[58] = 64;
-        cubin[60] = 1;
+        byte[] cubin = ByteBuffer.allocate(64).put(new byte[]{0x7f, 'E', 'L', 'F'}).put(40, (byte) 64)
+                .put(58, (byte) 64).put(60, (byte) 1).array();
         assertIllegalArgument(() -> CudaModule.load(device, cubin), "cubin of 64 bytes is not complete");
         long before = Emulator.callCount("cudaLibraryUnload");
         // As a GPU answers: no kernels, and the reason when one is asked for.

@@ -1,6 +1,7 @@
 package io.nccl4j.cuda;
 
 import static io.nccl4j.checks.Refusals.assertIllegalState;
+import static io.nccl4j.checks.Refusals.assertThrown;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
@@ -135,10 +136,10 @@ class ThreadOwnershipTest {
         stream.capture(() -> {
             memory.fillAsync((byte) 3, stream);
             try {
-                assertThat(onTheOther(() -> catchThrowable(stream::bindToCurrentThread)))
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("it is being captured");
-                assertThat(onTheOther(() -> catchThrowable(stream::isIdle))).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("is being captured");
+                assertThrown(IllegalStateException.class, onTheOther(() -> catchThrowable(stream::bindToCurrentThread)),
+                        "it is being captured");
+                assertThrown(IllegalStateException.class, onTheOther(() -> catchThrowable(stream::isIdle)),
+                        "is being captured");
             } catch (Exception e) {
                 throw new AssertionError(e);
             }
@@ -161,8 +162,7 @@ class ThreadOwnershipTest {
             waiting.await();
             closing.close();
             mark.close();
-            assertThat(await.get(20, TimeUnit.SECONDS)).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("closed");
+            assertThrown(IllegalStateException.class, await.get(20, TimeUnit.SECONDS), "closed");
             gate.close();
         }
         device.synchronize();

@@ -1,6 +1,7 @@
 package io.nccl4j.ep;
 
 import static io.nccl4j.checks.Refusals.assertIllegalArgument;
+import static io.nccl4j.checks.Refusals.assertThrown;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
@@ -12,6 +13,7 @@ import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.CommunicatorRun;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
@@ -95,15 +97,12 @@ class FieldReportsTest {
     void r12AllBrokenRulesAreToldAtOnceWithTheNumberThatFits(EmulatedCluster cluster) {
         EpGroupConfig config = EpGroupConfig.highThroughput().experts(256).maxTokensPerRank(9).maxTokenBytes(128)
                 .layout(Layout.FLAT).topK(2).maxSms(20);
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                assertThatThrownBy(() -> EpGroup.create(communicator, config))
-                        .isInstanceOf(IllegalArgumentException.class)
-                        .hasMessageContainingAll("rules are broken", "256 experts on 3 ranks", "works is 264",
-                                "maxSms is 20", "such as with maxTokensPerRank 12")
-                        .hasMessageNotContaining("258");
-                rank.bootstrap().barrier();
-            }
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            assertThatThrownBy(() -> EpGroup.create(communicator, config)).isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContainingAll("rules are broken", "256 experts on 3 ranks", "works is 264",
+                            "maxSms is 20", "such as with maxTokensPerRank 12")
+                    .hasMessageNotContaining("258");
+            rank.bootstrap().barrier();
         });
         assertThat(EpSizing.paddedExperts(Algorithm.HIGH_THROUGHPUT, 256, 3)).isEqualTo(264);
         assertThat(EpSizing.paddedExperts(Algorithm.LOW_LATENCY, 256, 3)).isEqualTo(258);
@@ -114,8 +113,7 @@ class FieldReportsTest {
     void r15TheReasonOfAFailedReplayIsInTheException(EmulatedCluster cluster) {
         EpGroupConfig config = RuleBench.lowLatency(Layout.EXPERT_MAJOR).topK(4);
         Throwable thrown = replayOf(cluster, config, routing -> new byte[routing]);
-        assertThat(thrown).isInstanceOf(CudaException.class)
-                .hasMessageContaining("more than 8 rows arrive for expert 0");
+        assertThrown(CudaException.class, thrown, "more than 8 rows arrive for expert 0");
     }
 
     @EachLayerKind
@@ -131,8 +129,7 @@ class FieldReportsTest {
             }
             return routing.array();
         });
-        assertThat(thrown).isInstanceOf(CudaException.class)
-                .hasMessageContaining("topk_idx holds expert 99, there are 8");
+        assertThrown(CudaException.class, thrown, "topk_idx holds expert 99, there are 8");
     }
 
     private interface Routing {
@@ -260,8 +257,7 @@ class FieldReportsTest {
                 FutureTask<Throwable> task = new FutureTask<>(
                         () -> catchThrowable(() -> buffers.readCountsForDebug(world.stream())));
                 Thread.ofPlatform().start(task).join();
-                assertThat(task.resultNow()).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("call bindToCurrentThread()");
+                assertThrown(IllegalStateException.class, task.resultNow(), "call bindToCurrentThread()");
             }
         });
     }

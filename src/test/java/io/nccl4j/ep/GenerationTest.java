@@ -10,7 +10,7 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EpApi;
 import io.nccl4j.junit.EmulatedRanks;
-import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.CommunicatorRun;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.NcclException;
 import io.nccl4j.oracle.CaseSeeds;
@@ -56,18 +56,16 @@ class GenerationTest {
     @EmulatedRanks
     void anOlderNcclThanTheLibraryWasBuiltWithIsRefused(EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_2_0).builtWithNccl(23_102);
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                EpGroupConfig config = RuleBench.highThroughput(Layout.FLAT);
-                assertFailure(NcclException.class, () -> EpGroup.create(communicator, config),
-                        "built with NCCL 2.31.2 and NCCL 2.30.7 runs, which are incompatible: "
-                                + "load NCCL 2.31.2 or newer");
-                rank.bootstrap().barrier();
-                // Nothing is lost by it.
-                Emulator.options().builtWithNccl(23_007);
-                rank.bootstrap().barrier();
-                EpGroup.create(communicator, config).close();
-            }
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            EpGroupConfig config = RuleBench.highThroughput(Layout.FLAT);
+            assertFailure(NcclException.class, () -> EpGroup.create(communicator, config),
+                    "built with NCCL 2.31.2 and NCCL 2.30.7 runs, which are incompatible: "
+                            + "load NCCL 2.31.2 or newer");
+            rank.bootstrap().barrier();
+            // Nothing is lost by it.
+            Emulator.options().builtWithNccl(23_007);
+            rank.bootstrap().barrier();
+            EpGroup.create(communicator, config).close();
         });
     }
 

@@ -2,6 +2,7 @@ package io.nccl4j.ep;
 
 import static io.nccl4j.checks.Refusals.assertFailure;
 import static io.nccl4j.checks.Refusals.assertIllegalState;
+import static io.nccl4j.checks.Refusals.assertThrown;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
@@ -139,10 +140,8 @@ class LifeCycleTest {
         RuleBench.run(cluster, bench -> {
             EpGroup group = EpGroup.create(bench.communicator, RuleBench.lowLatency(Layout.EXPERT_MAJOR));
             EpHandle handle = group.createHandle();
-            assertThat(onAnotherThread(handle::close)).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("call bindToCurrentThread()");
-            assertThat(onAnotherThread(group::close)).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("call bindToCurrentThread()");
+            assertThrown(IllegalStateException.class, onAnotherThread(handle::close), "call bindToCurrentThread()");
+            assertThrown(IllegalStateException.class, onAnotherThread(group::close), "call bindToCurrentThread()");
             assertThat(handle.isClosed()).isFalse();
             assertThat(onAnotherThread(() -> {
                 group.bindToCurrentThread();

@@ -16,7 +16,7 @@ import io.nccl4j.bindings.ncclep.ncclEpTensor_t;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.junit.EmulatedRanks;
-import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.CommunicatorRun;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
 import java.lang.foreign.Arena;
@@ -106,10 +106,8 @@ class StructFieldsTest {
     @Test
     @EmulatedRanks(1)
     void ofTensorsAndWhatPointsToThem(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
-                    DeviceMemory memory = communicator.allocate(4096);
-                    Window window = communicator.register(memory)) {
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            try (DeviceMemory memory = communicator.allocate(4096); Window window = communicator.register(memory)) {
                 EpTensor a = EpTensor.of(memory, DataType.FLOAT32, 4, 4);
                 EpTensor b = EpTensor.inWindow(window.slice(64, 256), DataType.FLOAT32, 4, 4);
                 Set<String> tensor = given(ncclEpTensor_t.layout(), a.descriptor());

@@ -7,7 +7,7 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.Fault;
 import io.nccl4j.junit.EmulatedRanks;
-import io.nccl4j.nccl.Communicator;
+import io.nccl4j.nccl.CommunicatorRun;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
@@ -25,12 +25,10 @@ class TeamFaultsTest {
     /** Every rank is refused in one sentence, and the library was not asked for a group. */
     private static void isRefused(EmulatedCluster cluster, EpGroupConfig config, String sentence) {
         long before = Emulator.callCount("ncclEpCreateGroup");
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                assertThatThrownBy(() -> EpGroup.create(communicator, config)).hasMessageContaining(sentence)
-                        .hasMessageNotContaining("rules are broken");
-                rank.bootstrap().barrier();
-            }
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            assertThatThrownBy(() -> EpGroup.create(communicator, config)).hasMessageContaining(sentence)
+                    .hasMessageNotContaining("rules are broken");
+            rank.bootstrap().barrier();
         });
         assertThat(Emulator.callCount("ncclEpCreateGroup")).isEqualTo(before);
     }

@@ -9,6 +9,7 @@ import io.nccl4j.emulator.Emulator;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.CommunicatorProperties;
+import io.nccl4j.nccl.CommunicatorRun;
 import io.nccl4j.nccl.GinType;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
@@ -78,17 +79,15 @@ class TeamsTest {
     @Test
     @EmulatedRanks(value = 6, hosts = 3)
     void propertiesTellTheTeams(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (Communicator whole = Communicator.init(rank.bootstrap(), rank.device())) {
-                CommunicatorProperties properties = whole.properties();
-                assertThat(properties).isEqualTo(new CommunicatorProperties(rank.rank(), 6, rank.rank(), rank.rank(),
-                        true, false, GinType.GDAKI, 3, false, GinType.GDAKI));
-                assertThat(properties.lsaTeamSize()).isEqualTo(2);
-                Communicator host = whole.split(rank.rank() / 2, 0);
-                assertThat(host.properties().lsaTeams()).isEqualTo(1);
-                assertThat(host.properties().gin()).isEqualTo(GinType.NONE);
-                host.close();
-            }
+        CommunicatorRun.run(cluster, (rank, whole, stream) -> {
+            CommunicatorProperties properties = whole.properties();
+            assertThat(properties).isEqualTo(new CommunicatorProperties(rank.rank(), 6, rank.rank(), rank.rank(), true,
+                    false, GinType.GDAKI, 3, false, GinType.GDAKI));
+            assertThat(properties.lsaTeamSize()).isEqualTo(2);
+            Communicator host = whole.split(rank.rank() / 2, 0);
+            assertThat(host.properties().lsaTeams()).isEqualTo(1);
+            assertThat(host.properties().gin()).isEqualTo(GinType.NONE);
+            host.close();
         });
     }
 
@@ -98,21 +97,19 @@ class TeamsTest {
     void sizesAreThoseOfTheLibrary(EmulatedCluster cluster) {
         for (LayerKind kind : LayerKind.values()) {
             EpCase model = draw(kind, 8, 4, 5);
-            cluster.run(rank -> {
-                try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                    EpGroupConfig config = kind.config(model);
-                    long before = Emulator.usage(rank.device()).deviceBytes();
-                    try (EpGroup group = EpGroup.create(communicator, config)) {
-                        long taken = Emulator.usage(rank.device()).deviceBytes() - before;
-                        EpSizing sizing = EpSizing.of(config, 8, 4);
-                        assertThat(group.sizing()).hasToString(sizing.toString());
-                        // The routing map and the counters are small beside the rest, and not counted.
-                        long small = kind.isLowLatency()
-                                ? 0
-                                : 32 + 8L * config.maxTokensPerRank() * 4 * Math.ceilDiv(2 * sizing.localExperts(), 8);
-                        assertThat(taken).isEqualTo(sizing.groupBytes() + small);
-                        rank.bootstrap().barrier();
-                    }
+            CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+                EpGroupConfig config = kind.config(model);
+                long before = Emulator.usage(rank.device()).deviceBytes();
+                try (EpGroup group = EpGroup.create(communicator, config)) {
+                    long taken = Emulator.usage(rank.device()).deviceBytes() - before;
+                    EpSizing sizing = EpSizing.of(config, 8, 4);
+                    assertThat(group.sizing()).hasToString(sizing.toString());
+                    // The routing map and the counters are small beside the rest, and not counted.
+                    long small = kind.isLowLatency()
+                            ? 0
+                            : 32 + 8L * config.maxTokensPerRank() * 4 * Math.ceilDiv(2 * sizing.localExperts(), 8);
+                    assertThat(taken).isEqualTo(sizing.groupBytes() + small);
+                    rank.bootstrap().barrier();
                 }
             });
         }

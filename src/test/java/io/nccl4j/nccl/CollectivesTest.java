@@ -3,6 +3,7 @@ package io.nccl4j.nccl;
 import static io.nccl4j.checks.Refusals.assertFailure;
 import static io.nccl4j.checks.Refusals.assertIllegalArgument;
 import static io.nccl4j.checks.Refusals.assertIllegalState;
+import static io.nccl4j.checks.Refusals.assertThrown;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
@@ -12,62 +13,56 @@ import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
-import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.junit.EmulatedRanks;
 import java.time.Duration;
+import java.util.function.BiConsumer;
 import org.junit.jupiter.api.Test;
 
 @EmulatedRanks(4)
 class CollectivesTest {
     private static final Duration LIMIT = Duration.ofSeconds(20);
 
-    /** A rank with what every test here needs. */
-    @FunctionalInterface
-    private interface Body {
-        void run(Communicator communicator, CudaStream stream, int rank) throws Exception;
+    /** Makes a call on buffers that hold these values, and looks at the second one. */
+    private static void check(Communicator communicator, CudaStream stream, int[] send, int[] receive,
+            BiConsumer<DeviceMemory, DeviceMemory> call, int... expected) {
+        try (DeviceMemory from = DeviceArrays.ints(communicator.device(), send);
+                DeviceMemory to = DeviceArrays.ints(communicator.device(), receive)) {
+            call.accept(from, to);
+            stream.await(LIMIT);
+            assertThat(DeviceArrays.ints(to)).containsExactly(expected);
+        }
     }
 
-    private static void run(EmulatedCluster cluster, Body body) {
-        cluster.run((EmulatedRank rank) -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
-                    CudaStream stream = CudaStream.create(rank.device())) {
-                body.run(communicator, stream, rank.rank());
-            }
-        });
+    private static int[] ints(int... values) {
+        return values;
     }
 
     @Test
     void allGatherCollectsByRank(EmulatedCluster cluster) {
-        run(cluster, (communicator, stream, rank) -> {
-            try (DeviceMemory send = DeviceArrays.ints(communicator.device(), rank, rank * 10);
-                    DeviceMemory receive = DeviceArrays.ints(communicator.device(), new int[8])) {
-                communicator.collectives().allGather(send, receive, 2, DataType.INT32, stream);
-                stream.await(LIMIT);
-                assertThat(DeviceArrays.ints(receive)).containsExactly(0, 0, 1, 10, 2, 20, 3, 30);
-            }
+        CommunicatorRun.run(cluster, (self, communicator, stream) -> {
+            check(communicator, stream, ints(self.rank(), self.rank() * 10), new int[8],
+                    (send, receive) -> communicator.collectives().allGather(send, receive, 2, DataType.INT32, stream),
+                    0, 0, 1, 10, 2, 20, 3, 30);
         });
     }
 
     @Test
     void allGatherHonoursOffsets(EmulatedCluster cluster) {
-        run(cluster, (communicator, stream, rank) -> {
-            try (DeviceMemory send = DeviceArrays.ints(communicator.device(), -1, -1, rank + 1);
-                    DeviceMemory receive = DeviceArrays.ints(communicator.device(), -7, 0, 0, 0, 0, -7)) {
-                communicator.collectives().allGather(send, 8, receive, 4, 1, DataType.INT32, stream);
-                stream.await(LIMIT);
-                assertThat(DeviceArrays.ints(receive)).containsExactly(-7, 1, 2, 3, 4, -7);
-            }
+        CommunicatorRun.run(cluster, (self, communicator, stream) -> {
+            check(communicator, stream, ints(-1, -1, self.rank() + 1), ints(-7, 0, 0, 0, 0, -7), (send,
+                    receive) -> communicator.collectives().allGather(send, 8, receive, 4, 1, DataType.INT32, stream),
+                    -7, 1, 2, 3, 4, -7);
         });
     }
 
     @Test
     void allReduceHasFiveOperations(EmulatedCluster cluster) {
-        run(cluster, (communicator, stream, rank) -> {
-            assertThat(reduced(communicator, stream, ReduceOp.SUM, rank + 1f)).isEqualTo(10f);
-            assertThat(reduced(communicator, stream, ReduceOp.PRODUCT, rank + 1f)).isEqualTo(24f);
-            assertThat(reduced(communicator, stream, ReduceOp.MAX, rank + 1f)).isEqualTo(4f);
-            assertThat(reduced(communicator, stream, ReduceOp.MIN, rank + 1f)).isEqualTo(1f);
-            assertThat(reduced(communicator, stream, ReduceOp.AVERAGE, rank + 1f)).isEqualTo(2.5f);
+        CommunicatorRun.run(cluster, (self, communicator, stream) -> {
+            assertThat(reduced(communicator, stream, ReduceOp.SUM, self.rank() + 1f)).isEqualTo(10f);
+            assertThat(reduced(communicator, stream, ReduceOp.PRODUCT, self.rank() + 1f)).isEqualTo(24f);
+            assertThat(reduced(communicator, stream, ReduceOp.MAX, self.rank() + 1f)).isEqualTo(4f);
+            assertThat(reduced(communicator, stream, ReduceOp.MIN, self.rank() + 1f)).isEqualTo(1f);
+            assertThat(reduced(communicator, stream, ReduceOp.AVERAGE, self.rank() + 1f)).isEqualTo(2.5f);
         });
     }
 
@@ -81,91 +76,78 @@ class CollectivesTest {
 
     @Test
     void broadcastSendsTheRoots(EmulatedCluster cluster) {
-        run(cluster, (communicator, stream, rank) -> {
-            try (DeviceMemory buffer = DeviceArrays.ints(communicator.device(), rank, rank + 100)) {
-                communicator.collectives().broadcast(buffer, 2, DataType.INT32, 2, stream);
-                stream.await(LIMIT);
-                assertThat(DeviceArrays.ints(buffer)).containsExactly(2, 102);
-            }
+        CommunicatorRun.run(cluster, (self, communicator, stream) -> {
+            check(communicator, stream, ints(0), ints(self.rank(), self.rank() + 100),
+                    (unused, buffer) -> communicator.collectives().broadcast(buffer, 2, DataType.INT32, 2, stream), 2,
+                    102);
         });
     }
 
     @Test
     void reduceGivesToTheRootOnly(EmulatedCluster cluster) {
-        run(cluster, (communicator, stream, rank) -> {
-            try (DeviceMemory send = DeviceArrays.ints(communicator.device(), 1 << rank);
-                    DeviceMemory receive = DeviceArrays.ints(communicator.device(), -1)) {
-                communicator.collectives().reduce(send, receive, 1, DataType.INT32, ReduceOp.SUM, 3, stream);
-                stream.await(LIMIT);
-                assertThat(DeviceArrays.ints(receive)).containsExactly(rank == 3 ? 15 : -1);
-            }
+        CommunicatorRun.run(cluster, (self, communicator, stream) -> {
+            check(communicator, stream, ints(1 << self.rank()), ints(-1), (send, receive) -> communicator.collectives()
+                    .reduce(send, receive, 1, DataType.INT32, ReduceOp.SUM, 3, stream), self.rank() == 3 ? 15 : -1);
         });
     }
 
     @Test
     void reduceNeedsNoReceiveBufferElsewhere(EmulatedCluster cluster) {
-        run(cluster, (communicator, stream, rank) -> {
-            try (DeviceMemory small = DeviceArrays.ints(communicator.device(), 7);
-                    DeviceMemory send = DeviceArrays.ints(communicator.device(), rank, rank)) {
+        CommunicatorRun.run(cluster, (self, communicator, stream) -> {
+            int rank = self.rank();
+            int[] expected = rank == 0 ? ints(3, 3) : ints(rank, rank);
+            check(communicator, stream, ints(7), ints(rank, rank), (small, send) -> {
                 communicator.collectives().reduce(send, rank == 0 ? send : small, 2, DataType.INT32, ReduceOp.MAX, 0,
                         stream);
                 stream.await(LIMIT);
                 assertThat(DeviceArrays.ints(small)).containsExactly(7);
-                assertThat(DeviceArrays.ints(send)).containsExactly(rank == 0 ? 3 : rank, rank == 0 ? 3 : rank);
-            }
+            }, expected);
         });
     }
 
     @Test
     void reduceScatterGivesEachRankItsPart(EmulatedCluster cluster) {
-        run(cluster, (communicator, stream, rank) -> {
-            try (DeviceMemory send = DeviceArrays.ints(communicator.device(), rank, 10 + rank, 20 + rank, 30 + rank);
-                    DeviceMemory receive = DeviceArrays.ints(communicator.device(), 0)) {
-                communicator.collectives().reduceScatter(send, receive, 1, DataType.INT32, ReduceOp.SUM, stream);
-                stream.await(LIMIT);
-                assertThat(DeviceArrays.ints(receive)).containsExactly(6 + 40 * rank);
-            }
+        CommunicatorRun.run(cluster, (self, communicator, stream) -> {
+            int rank = self.rank();
+            check(communicator, stream, ints(rank, 10 + rank, 20 + rank, 30 + rank), ints(0),
+                    (send, receive) -> communicator.collectives().reduceScatter(send, receive, 1, DataType.INT32,
+                            ReduceOp.SUM, stream),
+                    6 + 40 * rank);
         });
     }
 
     @Test
     void allToAllTransposes(EmulatedCluster cluster) {
-        run(cluster, (communicator, stream, rank) -> {
-            try (DeviceMemory send = DeviceArrays.ints(communicator.device(), rank * 10, rank * 10 + 1, rank * 10 + 2,
-                    rank * 10 + 3); DeviceMemory receive = DeviceArrays.ints(communicator.device(), new int[4])) {
-                communicator.collectives().allToAll(send, receive, 1, DataType.INT32, stream);
-                stream.await(LIMIT);
-                assertThat(DeviceArrays.ints(receive)).containsExactly(rank, 10 + rank, 20 + rank, 30 + rank);
-            }
+        CommunicatorRun.run(cluster, (self, communicator, stream) -> {
+            int rank = self.rank();
+            check(communicator, stream, ints(rank * 10, rank * 10 + 1, rank * 10 + 2, rank * 10 + 3), new int[4],
+                    (send, receive) -> communicator.collectives().allToAll(send, receive, 1, DataType.INT32, stream),
+                    rank, 10 + rank, 20 + rank, 30 + rank);
         });
     }
 
     @Test
     void aRingOfSendsAndReceivesIsOneGroup(EmulatedCluster cluster) {
-        run(cluster, (communicator, stream, rank) -> {
-            int next = (rank + 1) % 4;
+        CommunicatorRun.run(cluster, (self, communicator, stream) -> {
+            int rank = self.rank();
             int before = (rank + 3) % 4;
-            try (DeviceMemory buffer = DeviceArrays.ints(communicator.device(), rank, -1)) {
-                Communicator.group(() -> {
-                    communicator.collectives().send(buffer, 0, 1, DataType.INT32, next, stream);
-                    communicator.collectives().receive(buffer, 4, 1, DataType.INT32, before, stream);
-                });
-                stream.await(LIMIT);
-                assertThat(DeviceArrays.ints(buffer)).containsExactly(rank, before);
-            }
+            check(communicator, stream, ints(0), ints(rank, -1), (unused, buffer) -> Communicator.group(() -> {
+                communicator.collectives().send(buffer, 0, 1, DataType.INT32, (rank + 1) % 4, stream);
+                communicator.collectives().receive(buffer, 4, 1, DataType.INT32, before, stream);
+            }), rank, before);
         });
     }
 
     @Test
     void aCapturedCollectiveReadsNewDataAtEachReplay(EmulatedCluster cluster) {
-        run(cluster, (communicator, stream, rank) -> {
+        CommunicatorRun.run(cluster, (self, communicator, stream) -> {
             CudaDevice device = communicator.device();
             try (DeviceMemory buffer = DeviceMemory.allocate(device, 4);
                     CudaGraph graph = stream.capture(() -> communicator.collectives().allReduce(buffer, buffer, 1,
                             DataType.INT32, ReduceOp.SUM, stream));
                     CudaGraphExec step = graph.instantiate()) {
                 for (int replay = 1; replay <= 3; replay++) {
-                    try (DeviceMemory fresh = DeviceArrays.ints(device, replay * (rank + 1))) {
+                    try (DeviceMemory fresh = DeviceArrays.ints(device, replay * (self.rank() + 1))) {
                         buffer.copyFromAsync(fresh, 4, stream);
                         step.launch(stream);
                         stream.await(LIMIT);
@@ -178,7 +160,7 @@ class CollectivesTest {
 
     @Test
     void aGraphKeepsCommunicatorAndMemoryOpen(EmulatedCluster cluster) {
-        run(cluster, (communicator, stream, rank) -> {
+        CommunicatorRun.run(cluster, (self, communicator, stream) -> {
             try (DeviceMemory buffer = DeviceMemory.allocate(communicator.device(), 4);
                     CudaGraph graph = stream.capture(() -> communicator.collectives().allReduce(buffer, buffer, 1,
                             DataType.INT32, ReduceOp.SUM, stream))) {
@@ -192,7 +174,7 @@ class CollectivesTest {
 
     @Test
     void badOperandsAreRefusedWithWhatIsAllowed(EmulatedCluster cluster) {
-        run(cluster, (communicator, stream, rank) -> {
+        CommunicatorRun.run(cluster, (self, communicator, stream) -> {
             CudaDevice other = CudaDevice.of(5);
             try (DeviceMemory buffer = DeviceMemory.allocate(communicator.device(), 64);
                     DeviceMemory foreign = DeviceMemory.allocate(other, 64);
@@ -226,7 +208,7 @@ class CollectivesTest {
 
     @Test
     void creationAndCloseAreRefusedInsideOfAGroup(EmulatedCluster cluster) {
-        run(cluster, (communicator, stream, rank) -> Communicator.group(() -> {
+        CommunicatorRun.run(cluster, (self, communicator, stream) -> Communicator.group(() -> {
             assertIllegalState(() -> communicator.split(0, 0), "cannot be part of a group");
             assertIllegalState(communicator::close, "cannot be part of a group");
         }));
@@ -234,11 +216,11 @@ class CollectivesTest {
 
     @Test
     void anExceptionInAGroupLeavesTheThreadOutsideOfIt(EmulatedCluster cluster) {
-        run(cluster, (communicator, stream, rank) -> {
+        CommunicatorRun.run(cluster, (self, communicator, stream) -> {
             assertFailure(UnsupportedOperationException.class, () -> Communicator.group(() -> {
                 throw new UnsupportedOperationException("no such expert");
             }));
-            assertThat(reduced(communicator, stream, ReduceOp.MAX, rank)).isEqualTo(3f);
+            assertThat(reduced(communicator, stream, ReduceOp.MAX, self.rank())).isEqualTo(3f);
         });
     }
 
@@ -247,7 +229,6 @@ class CollectivesTest {
         Throwable[] thrown = new Throwable[1];
         Thread.ofVirtual().start(() -> thrown[0] = catchThrowable(() -> Communicator.group(() -> {
         }))).join();
-        assertThat(thrown[0]).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("Communicator.group on a virtual thread");
+        assertThrown(IllegalStateException.class, thrown[0], "Communicator.group on a virtual thread");
     }
 }

@@ -27,17 +27,14 @@ class CommunicatorTest {
 
     @Test
     void knowsItsPlace(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                assertThat(communicator.rank()).isEqualTo(rank.rank());
-                assertThat(communicator.size()).isEqualTo(4);
-                assertThat(communicator.device()).isSameAs(rank.device());
-                assertThat(communicator.isUsable()).isTrue();
-                assertThat(communicator.lost()).isNull();
-                assertThat(communicator.asyncError()).isEqualTo(NcclResult.SUCCESS);
-                assertThat(communicator).asString()
-                        .contains("rank " + rank.rank() + " of 4 on CUDA device " + rank.rank());
-            }
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            assertThat(communicator.rank()).isEqualTo(rank.rank());
+            assertThat(communicator.size()).isEqualTo(4);
+            assertThat(communicator.device()).isSameAs(rank.device());
+            assertThat(communicator.isUsable()).isTrue();
+            assertThat(communicator.lost()).isNull();
+            assertThat(communicator.asyncError()).isEqualTo(NcclResult.SUCCESS);
+            assertThat(communicator).asString().contains("rank " + rank.rank() + " of 4 on CUDA device " + rank.rank());
         });
     }
 
@@ -70,10 +67,8 @@ class CommunicatorTest {
 
     @Test
     void colorsBelowMinusOneAreRefused(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                assertIllegalArgument(() -> communicator.split(-2, 0), "color is -2");
-            }
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            assertIllegalArgument(() -> communicator.split(-2, 0), "color is -2");
         });
     }
 
@@ -115,10 +110,8 @@ class CommunicatorTest {
 
     @Test
     void aBorrowedOneIsNeverDestroyed(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (Communicator owner = Communicator.init(rank.bootstrap(), rank.device());
-                    CudaStream stream = CudaStream.create(rank.device());
-                    DeviceMemory buffer = DeviceArrays.ints(rank.device(), 1)) {
+        CommunicatorRun.run(cluster, (rank, owner, stream) -> {
+            try (DeviceMemory buffer = DeviceArrays.ints(rank.device(), 1)) {
                 try (Communicator borrowed = Communicator.borrow(owner.address(), rank.device())) {
                     assertThat(borrowed.rank()).isEqualTo(rank.rank());
                     assertThat(borrowed.size()).isEqualTo(4);
@@ -183,10 +176,8 @@ class CommunicatorTest {
     @Test
     @EmulatedRanks(value = 2, allowLeaks = true)
     void anErrorInTheBackgroundEndsItsUse(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
-                    CudaStream stream = CudaStream.create(rank.device());
-                    DeviceMemory buffer = DeviceMemory.allocate(rank.device(), 4)) {
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            try (DeviceMemory buffer = DeviceMemory.allocate(rank.device(), 4)) {
                 rank.bootstrap().barrier();
                 if (rank.rank() == 0) {
                     communicator.abort();
@@ -214,75 +205,57 @@ class CommunicatorTest {
                     "ncclCommInitRankScalable of rank 0 of 2 has not returned within 200 ms");
         } finally {
             Emulator.breakWaits("the test is over");
-            awaitHelperThreads("nccl4j ncclCommInitRankScalable");
+            Condition.awaitEndOfThreads("nccl4j ncclCommInitRankScalable");
             Emulator.allowWaits();
-        }
-    }
-
-    /** Waits for calls that were left behind, so that they do not outlive the test. */
-    private static void awaitHelperThreads(String name) throws InterruptedException {
-        for (Thread thread : Thread.getAllStackTraces().keySet()) {
-            if (thread.getName().startsWith(name)) {
-                thread.join(LIMIT);
-                assertThat(thread.isAlive()).isFalse();
-            }
         }
     }
 
     @Test
     void anAbortIsRefusedWhileACollectiveCallIsUnderWay(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                CountDownLatch inside = new CountDownLatch(1);
-                Gate gate = new Gate();
-                assertFailure(WaitTimeoutException.class,
-                        () -> communicator.callCollectively("ncclEpGroupDestroy", Duration.ofMillis(50), () -> {
-                            inside.countDown();
-                            gate.await();
-                            return CudaDevice.current();
-                        }), "ncclEpGroupDestroy on Communicator#");
-                inside.await();
-                assertIllegalState(communicator::abort, "[ncclEpGroupDestroy] is under way");
-                assertIllegalState(() -> communicator.split(0, 0),
-                        "cannot be used: ncclEpGroupDestroy has not returned in time");
-                gate.open();
-                // It has returned, so nothing is in the way of an abort any more.
-                awaitHelperThreads("nccl4j ncclEpGroupDestroy");
-                communicator.abort();
-            }
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            CountDownLatch inside = new CountDownLatch(1);
+            Gate gate = new Gate();
+            assertFailure(WaitTimeoutException.class,
+                    () -> communicator.callCollectively("ncclEpGroupDestroy", Duration.ofMillis(50), () -> {
+                        inside.countDown();
+                        gate.await();
+                        return CudaDevice.current();
+                    }), "ncclEpGroupDestroy on Communicator#");
+            inside.await();
+            assertIllegalState(communicator::abort, "[ncclEpGroupDestroy] is under way");
+            assertIllegalState(() -> communicator.split(0, 0),
+                    "cannot be used: ncclEpGroupDestroy has not returned in time");
+            gate.open();
+            // It has returned, so nothing is in the way of an abort any more.
+            Condition.awaitEndOfThreads("nccl4j ncclEpGroupDestroy");
+            communicator.abort();
         });
     }
 
     @Test
     void aCollectiveCallRunsWithTheDeviceCurrent(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                assertThat(communicator.<CudaDevice>callCollectively("probe", LIMIT, CudaDevice::current))
-                        .isSameAs(rank.device());
-            }
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            assertThat(communicator.<CudaDevice>callCollectively("probe", LIMIT, CudaDevice::current))
+                    .isSameAs(rank.device());
         });
     }
 
     @Test
     void anExceptionOfACollectiveCallShowsItsCaller(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                assertThatThrownBy(() -> communicator.callCollectively("probe", LIMIT, () -> {
-                    throw new UnsupportedOperationException("inside");
-                })).isInstanceOf(UnsupportedOperationException.class).hasMessage("inside")
-                        .satisfies(e -> assertThat(e.getStackTrace())
-                                .anyMatch(frame -> frame.getMethodName().startsWith("callCollectively")));
-            }
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            assertThatThrownBy(() -> communicator.callCollectively("probe", LIMIT, () -> {
+                throw new UnsupportedOperationException("inside");
+            })).isInstanceOf(UnsupportedOperationException.class).hasMessage("inside")
+                    .satisfies(e -> assertThat(e.getStackTrace())
+                            .anyMatch(frame -> frame.getMethodName().startsWith("callCollectively")));
         });
     }
 
     @Test
     void nativeErrorsCarryFunctionCodeAndText(EmulatedCluster cluster) {
         Emulator.presetResult("ncclAllReduce", 4, 0, 4);
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
-                    CudaStream stream = CudaStream.create(rank.device());
-                    DeviceMemory buffer = DeviceMemory.allocate(rank.device(), 4)) {
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            try (DeviceMemory buffer = DeviceMemory.allocate(rank.device(), 4)) {
                 assertThatThrownBy(() -> communicator.collectives().allReduce(buffer, buffer, 1, DataType.INT32,
                         ReduceOp.SUM, stream)).isInstanceOfSatisfying(NcclException.class, e -> {
                             assertThat(e.function()).isEqualTo("ncclAllReduce");
@@ -299,17 +272,14 @@ class CommunicatorTest {
 
     @Test
     void creationIsRefusedDuringACapture(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (CudaStream stream = CudaStream.create(rank.device());
-                    Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                try (CudaGraph graph = stream.capture(() -> {
-                    assertIllegalState(() -> Communicator.init(rank.bootstrap(), rank.device()), "cannot be captured");
-                    assertIllegalState(() -> communicator.split(0, 0), "cannot be captured");
-                    assertIllegalState(() -> communicator.allocate(64), "cannot be captured");
-                    assertIllegalState(communicator::close, "cannot be captured");
-                })) {
-                    assertThat(graph.nodeCount()).isZero();
-                }
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            try (CudaGraph graph = stream.capture(() -> {
+                assertIllegalState(() -> Communicator.init(rank.bootstrap(), rank.device()), "cannot be captured");
+                assertIllegalState(() -> communicator.split(0, 0), "cannot be captured");
+                assertIllegalState(() -> communicator.allocate(64), "cannot be captured");
+                assertIllegalState(communicator::close, "cannot be captured");
+            })) {
+                assertThat(graph.nodeCount()).isZero();
             }
         });
     }

@@ -20,10 +20,8 @@ class WindowTest {
     }
 
     private static void run(EmulatedCluster cluster, Body body) {
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
-                    DeviceMemory memory = communicator.allocate(8192);
-                    Window window = communicator.register(memory)) {
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            try (DeviceMemory memory = communicator.allocate(8192); Window window = communicator.register(memory)) {
                 body.run(communicator, memory, window);
             }
         });
@@ -68,9 +66,8 @@ class WindowTest {
 
     @Test
     void foreignAndMisalignedMemoryIsRefused(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
-                    DeviceMemory foreign = DeviceMemory.allocate(CudaDevice.of(9), 4096);
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            try (DeviceMemory foreign = DeviceMemory.allocate(CudaDevice.of(9), 4096);
                     DeviceMemory memory = communicator.allocate(8192);
                     DeviceMemory shifted = memory.slice(256, 4096)) {
                 assertIllegalArgument(() -> communicator.register(foreign),
@@ -82,9 +79,8 @@ class WindowTest {
 
     @Test
     void aRefusedRegistrationLeavesNothing(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
-                    DeviceMemory memory = communicator.allocate(4096)) {
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            try (DeviceMemory memory = communicator.allocate(4096)) {
                 rank.bootstrap().barrier();
                 if (rank.rank() == 0) {
                     Emulator.presetResult("ncclCommWindowRegister", 5, 0, 2);
@@ -98,17 +94,15 @@ class WindowTest {
 
     @Test
     void symmetricMemoryComesAndGoes(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                long before = Emulator.usage(rank.device()).deviceAllocations();
-                try (DeviceMemory memory = communicator.allocate(100)) {
-                    assertThat(memory.byteSize()).isEqualTo(100);
-                    assertThat(memory.device()).isSameAs(rank.device());
-                    assertThat(Emulator.usage(rank.device()).deviceAllocations()).isEqualTo(before + 1);
-                }
-                assertThat(Emulator.usage(rank.device()).deviceAllocations()).isEqualTo(before);
-                assertIllegalArgument(() -> communicator.allocate(0), "0 bytes");
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            long before = Emulator.usage(rank.device()).deviceAllocations();
+            try (DeviceMemory memory = communicator.allocate(100)) {
+                assertThat(memory.byteSize()).isEqualTo(100);
+                assertThat(memory.device()).isSameAs(rank.device());
+                assertThat(Emulator.usage(rank.device()).deviceAllocations()).isEqualTo(before + 1);
             }
+            assertThat(Emulator.usage(rank.device()).deviceAllocations()).isEqualTo(before);
+            assertIllegalArgument(() -> communicator.allocate(0), "0 bytes");
         });
     }
 }

@@ -1,5 +1,6 @@
 package io.nccl4j.safety;
 
+import static io.nccl4j.checks.Refusals.assertThrown;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
@@ -72,8 +73,8 @@ class CreateFailureTest {
             calls.forEach((function, count) -> {
                 for (int nth = 0; nth < count; nth++) {
                     Emulator.presetResult(function, code(function), nth, 1);
-                    assertThat(catchThrowable(() -> world.group().maskQuery(world.stream())))
-                            .isInstanceOf(NativeCallException.class).hasMessageContaining(function);
+                    assertThrown(NativeCallException.class,
+                            catchThrowable(() -> world.group().maskQuery(world.stream())), function);
                     Emulator.clearPresets();
                     assertThat(Emulator.usage().leakedSince(before)).as("call %d of %s", nth, function).isEmpty();
                 }

@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.checks.Condition;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaException;
 import io.nccl4j.cuda.CudaStream;
@@ -23,6 +24,7 @@ import io.nccl4j.ep.Layout;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.CommunicatorOptions;
+import io.nccl4j.nccl.CommunicatorRun;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.EachLayerKind;
@@ -65,36 +67,32 @@ class FullDeviceTest {
     void h1AGroupThatOneDeviceCannotHoldIsRefusedOnAllRanks(LayerKind kind, EmulatedCluster cluster) {
         EpGroupConfig config = kind.config(kind.draw(2, 1));
         long needed = EpSizing.of(config, 2).groupBytes();
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                for (long rest : new long[]{0, 4096, needed}) {
-                    try (DeviceMemory taken = fillOneRank(rank, rest)) {
-                        assertIllegalState(() -> EpGroup.create(communicator, config),
-                                "EpGroup.create takes " + needed + " bytes of device memory",
-                                "the device of rank 1 has " + rest + " of " + DEVICE_BYTES);
-                        assertThat(taken == null).isEqualTo(rank.rank() != FULL);
-                    }
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            for (long rest : new long[]{0, 4096, needed}) {
+                try (DeviceMemory taken = fillOneRank(rank, rest)) {
+                    assertIllegalState(() -> EpGroup.create(communicator, config),
+                            "EpGroup.create takes " + needed + " bytes of device memory",
+                            "the device of rank 1 has " + rest + " of " + DEVICE_BYTES);
+                    assertThat(taken == null).isEqualTo(rank.rank() != FULL);
                 }
-                rank.bootstrap().barrier();
-                EpGroup.create(communicator, config).close();
             }
+            rank.bootstrap().barrier();
+            EpGroup.create(communicator, config).close();
         });
     }
 
     @Test
     @EmulatedRanks(1)
     void h1OneRankAsksNobody(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                EpGroupConfig config = LayerKind.HT_FLAT.config(LayerKind.HT_FLAT.draw(1, 1));
-                Emulator.logCalls(1 << 15);
-                EpGroup.create(communicator, config).close();
-                assertThat(Emulator.calls()).isNotEmpty().noneMatch(call -> call.function().equals("ncclAllGather"));
-                try (DeviceMemory taken = fill(rank.device(), 4096)) {
-                    assertThatThrownBy(() -> EpGroup.create(communicator, config)).hasMessageContaining("bytes of")
-                            .hasMessageContaining("rank 0 has 4096 of");
-                    assertThat(taken.byteSize()).isPositive();
-                }
+        CommunicatorRun.run(cluster, (rank, communicator, unused) -> {
+            EpGroupConfig config = LayerKind.HT_FLAT.config(LayerKind.HT_FLAT.draw(1, 1));
+            Emulator.logCalls(1 << 15);
+            EpGroup.create(communicator, config).close();
+            assertThat(Emulator.calls()).isNotEmpty().noneMatch(call -> call.function().equals("ncclAllGather"));
+            try (DeviceMemory taken = fill(rank.device(), 4096)) {
+                assertThatThrownBy(() -> EpGroup.create(communicator, config)).hasMessageContaining("bytes of")
+                        .hasMessageContaining("rank 0 has 4096 of");
+                assertThat(taken.byteSize()).isPositive();
             }
         });
     }
@@ -167,15 +165,13 @@ class FullDeviceTest {
     @Test
     void h1RanksThatAskForDifferentThingsAreAllRefused(EmulatedCluster cluster) {
         EpGroupConfig flat = EpGroupConfig.highThroughput().experts(8).maxTokenBytes(128).layout(Layout.FLAT).topK(2);
-        cluster.run(rank -> {
-            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device())) {
-                EpGroupConfig mine = flat.maxTokensPerRank(rank.rank() == 0 ? 8 : 16);
-                assertIllegalArgument(() -> EpGroup.create(communicator, mine),
-                        "rank 0 asks for HIGH_THROUGHPUT with 8 experts, maxTokensPerRank 8",
-                        "rank 1 for HIGH_THROUGHPUT with 8 experts, maxTokensPerRank 16");
-                rank.bootstrap().barrier();
-                EpGroup.create(communicator, flat.maxTokensPerRank(8)).close();
-            }
+        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
+            EpGroupConfig mine = flat.maxTokensPerRank(rank.rank() == 0 ? 8 : 16);
+            assertIllegalArgument(() -> EpGroup.create(communicator, mine),
+                    "rank 0 asks for HIGH_THROUGHPUT with 8 experts, maxTokensPerRank 8",
+                    "rank 1 for HIGH_THROUGHPUT with 8 experts, maxTokensPerRank 16");
+            rank.bootstrap().barrier();
+            EpGroup.create(communicator, flat.maxTokensPerRank(8)).close();
         });
     }
 
@@ -202,11 +198,7 @@ class FullDeviceTest {
             });
         } finally {
             Emulator.breakWaits("the test is over");
-            for (Thread thread : Thread.getAllStackTraces().keySet()) {
-                if (thread.getName().startsWith("nccl4j the exchange")) {
-                    assertThat(thread.join(Duration.ofSeconds(20))).isTrue();
-                }
-            }
+            Condition.awaitEndOfThreads("nccl4j the exchange");
             CudaDevice.of(0).reset();
             Emulator.allowWaits();
         }

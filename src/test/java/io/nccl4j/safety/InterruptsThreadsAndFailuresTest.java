@@ -1,5 +1,6 @@
 package io.nccl4j.safety;
 
+import static io.nccl4j.checks.Refusals.assertThrown;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
@@ -393,8 +394,8 @@ class InterruptsThreadsAndFailuresTest {
                             .build(world.rows())) {
                 try (EpHandlePool.Slot slot = pool.lend()) {
                     Thread.currentThread().interrupt();
-                    assertThat(catchThrowable(pool::lend)).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("interrupted while waiting for " + slot);
+                    assertThrown(IllegalStateException.class, catchThrowable(pool::lend),
+                            "interrupted while waiting for " + slot);
                     assertThat(Thread.interrupted()).isTrue();
                 }
                 pool.lend().close();

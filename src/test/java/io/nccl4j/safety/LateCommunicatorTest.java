@@ -4,13 +4,13 @@ import static io.nccl4j.checks.Refusals.assertFailure;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.checks.Condition;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.junit.EmulatorExtension;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.CommunicatorOptions;
 import io.nccl4j.nccl.UniqueId;
-import io.nccl4j.testing.MoeRank;
 import java.time.Duration;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.ExtendWith;
@@ -26,11 +26,7 @@ class LateCommunicatorTest {
         CommunicatorOptions options = CommunicatorOptions.defaults().limit(Duration.ofMillis(100));
         assertFailure(WaitTimeoutException.class, () -> Communicator.init(id, 0, 2, CudaDevice.of(0), options));
         Communicator late = Communicator.init(id, 1, 2, CudaDevice.of(1));
-        for (Thread thread : Thread.getAllStackTraces().keySet()) {
-            if (thread.getName().startsWith("nccl4j ncclCommInitRankScalable of rank 0")) {
-                assertThat(thread.join(MoeRank.LIMIT)).isTrue();
-            }
-        }
+        Condition.awaitEndOfThreads("nccl4j ncclCommInitRankScalable of rank 0");
         assertThat(Emulator.callCount("ncclCommAbort")).isEqualTo(aborts + 1);
         late.abort();
         late.close();

@@ -1,6 +1,7 @@
 package io.nccl4j.safety;
 
 import static io.nccl4j.checks.Refusals.assertIllegalState;
+import static io.nccl4j.checks.Refusals.assertThrown;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
@@ -136,12 +137,11 @@ class OwnershipTest {
                 EpHandle spare = world.own(world.group().createHandle());
                 for (AutoCloseable bound : List.of(layer.buffers(), spare, layer.handle())) {
                     Throwable thrown = others.submit(() -> catchThrowable(bound::close)).get(20, TimeUnit.SECONDS);
-                    assertThat(thrown).isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to")
-                            .hasMessageContaining("bindToCurrentThread");
+                    assertThrown(IllegalStateException.class, thrown, "it belongs to", "bindToCurrentThread");
                 }
                 EpGroup group = EpGroup.create(world.communicator(), world.group().config());
                 Throwable thrown = others.submit(() -> catchThrowable(group::close)).get(20, TimeUnit.SECONDS);
-                assertThat(thrown).isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to");
+                assertThrown(IllegalStateException.class, thrown, "it belongs to");
                 assertThat(group.isClosed()).isFalse();
                 others.submit(() -> {
                     group.bindToCurrentThread();
@@ -152,7 +152,7 @@ class OwnershipTest {
                 assertThat(group.isClosed()).isTrue();
                 CudaStream stream = CudaStream.create(world.device());
                 Throwable refused = others.submit(() -> catchThrowable(stream::close)).get(20, TimeUnit.SECONDS);
-                assertThat(refused).isInstanceOf(IllegalStateException.class).hasMessageContaining("it belongs to");
+                assertThrown(IllegalStateException.class, refused, "it belongs to");
                 // What has no thread is closed by any.
                 DeviceMemory memory = DeviceMemory.allocate(world.device(), 16);
                 Communicator part = world.communicator().split(0, 0);

@@ -2,6 +2,7 @@ package io.nccl4j.safety;
 
 import static io.nccl4j.checks.Refusals.assertIllegalArgument;
 import static io.nccl4j.checks.Refusals.assertIllegalState;
+import static io.nccl4j.checks.Refusals.assertThrown;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
@@ -81,32 +82,29 @@ class SharingFailureModesTest {
 
     @EachLayerKind
     void f09RanksThatDivergeAtCaptureAreNamedAndIdleRanksTakePart(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            try (MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 206))) {
-                MoeLayer layer = world.layer();
-                GraphStep step = (key, stream) -> layer.enqueue(key.tokens());
-                try (GraphCache cache = GraphCache.create(rank.bootstrap(), world.stream(), step)) {
-                    GraphKey key = GraphKey.of(layer.buffers().maxTokens(), shape.layout());
-                    assertIllegalState(() -> cache.capture(rank.rank() == 0 ? key : key.withTokens(1)), "do not agree",
-                            "rank 0", "rank 1");
-                    if (rank.rank() == 0) {
-                        assertIllegalState(() -> cache.capture(key), "rank 1 is in another call");
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 206), (world, layer) -> {
+            GraphStep step = (key, stream) -> layer.enqueue(key.tokens());
+            try (GraphCache cache = GraphCache.create(world.bootstrap(), world.stream(), step)) {
+                GraphKey key = GraphKey.of(layer.buffers().maxTokens(), shape.layout());
+                assertIllegalState(() -> cache.capture(world.rank() == 0 ? key : key.withTokens(1)), "do not agree",
+                        "rank 0", "rank 1");
+                if (world.rank() == 0) {
+                    assertIllegalState(() -> cache.capture(key), "rank 1 is in another call");
+                } else {
+                    world.bootstrap().allGather(new byte[]{1, 2, 3});
+                }
+                cache.capture(key);
+                for (int turn = 0; turn < 4; turn++) {
+                    EpCase batch = world.draw(RoutingKind.HOLES, 207 + turn);
+                    layer.load(batch);
+                    // A rank replays, another runs eagerly; one without tokens runs all the same.
+                    if ((turn + world.rank()) % 2 == 0) {
+                        cache.find(key, layer.count(batch)).launch(world.stream());
                     } else {
-                        rank.bootstrap().allGather(new byte[]{1, 2, 3});
+                        layer.enqueue(layer.count(batch));
                     }
-                    cache.capture(key);
-                    for (int turn = 0; turn < 4; turn++) {
-                        EpCase batch = world.draw(RoutingKind.HOLES, 207 + turn);
-                        layer.load(batch);
-                        // A rank replays, another runs eagerly; one without tokens runs all the same.
-                        if ((turn + rank.rank()) % 2 == 0) {
-                            cache.find(key, layer.count(batch)).launch(world.stream());
-                        } else {
-                            layer.enqueue(layer.count(batch));
-                        }
-                        world.await();
-                        layer.verify(batch);
-                    }
+                    world.await();
+                    layer.verify(batch);
                 }
             }
         });
@@ -190,8 +188,7 @@ class SharingFailureModesTest {
                     wrong.makeCurrent();
                     return catchThrowable(() -> layer.enqueue(0));
                 }).get(20, TimeUnit.SECONDS);
-                assertThat(refused).isInstanceOf(IllegalStateException.class)
-                        .hasMessageContaining("bindToCurrentThread");
+                assertThrown(IllegalStateException.class, refused, "bindToCurrentThread");
                 Thread carrier = Thread.ofVirtual()
                         .unstarted(() -> assertIllegalState(world.group()::bindToCurrentThread, "platform thread"));
                 carrier.start();
