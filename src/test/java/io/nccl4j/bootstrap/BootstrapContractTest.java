@@ -11,8 +11,10 @@ import io.nccl4j.checks.Condition;
 import io.nccl4j.checks.LogListener;
 import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.nccl.Departure;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CountDownLatch;
@@ -21,6 +23,7 @@ import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** The contract of every bootstrap, however the ranks meet. */
@@ -28,9 +31,67 @@ import org.junit.jupiter.params.provider.EnumSource;
 class BootstrapContractTest {
     private static final Duration LIMIT = Duration.ofSeconds(30);
     private static final BootstrapOptions OPTIONS = Ranks.options(LIMIT);
+    /** Enough on a busy machine for the ranks that do come. */
+    private static final BootstrapOptions SHORT = Ranks.options(Duration.ofSeconds(8));
 
     @TempDir
     Path folder;
+
+    @ParameterizedTest
+    @EnumSource
+    void everyRankGetsWhatAllGave(Meeting meeting) throws Exception {
+        Ranks.Maker maker = meeting.maker(folder, 6, OPTIONS);
+        assertThat(Ranks.outcomes(6, maker,
+                bootstrap -> Ranks.gathersRightly(bootstrap, 100) ? bootstrap.localRank() : -1))
+                .containsExactly(0, 1, 2, 3, 4, 5);
+    }
+
+    @ParameterizedTest
+    @CsvSource({"IN_PROCESS, 0", "IN_PROCESS, 2", "FOLDER, 0", "FOLDER, 2", "TCP, 0", "TCP, 2"})
+    void whoDoesNotCallIsNamed(Meeting meeting, int busy) throws Exception {
+        Ranks.Maker maker = meeting.maker(folder, 3, SHORT);
+        CountDownLatch over = new CountDownLatch(2);
+        List<Object> outcomes = new ArrayList<>(Ranks.outcomes(3, rank -> {
+            try (Bootstrap bootstrap = maker.make(rank)) {
+                bootstrap.barrier();
+                if (rank == busy) {
+                    over.await();
+                    return "busy elsewhere";
+                }
+                try {
+                    return bootstrap.allGather(new byte[0]);
+                } finally {
+                    over.countDown();
+                }
+            }
+        }));
+        outcomes.remove(busy);
+        assertThat(outcomes).anyMatch(WaitTimeoutException.class::isInstance)
+                .allSatisfy(outcome -> assertThat((Throwable) outcome)
+                        .hasMessageContaining("rank " + busy + " did not come within 8000 ms"));
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"FOLDER", "TCP"})
+    void aSecondProcessOfOneRankIsTurnedAway(Meeting meeting) throws Exception {
+        Ranks.Maker maker = meeting.maker(folder, 3, OPTIONS);
+        CountDownLatch first = new CountDownLatch(1);
+        List<Object> outcomes = Ranks.outcomes(4, thread -> {
+            if (thread == 2) {
+                first.await();
+            }
+            try (Bootstrap bootstrap = maker.make(thread == 3 ? 1 : thread)) {
+                return Ranks.gathersRightly(bootstrap, 3);
+            } finally {
+                // One of the two that call themselves rank 1 gives up, and only then rank 2 comes.
+                first.countDown();
+            }
+        });
+        assertThat(List.of(outcomes.get(0), outcomes.get(2))).containsOnly(true);
+        List<Object> both = new ArrayList<>(List.of(outcomes.get(1), outcomes.get(3)));
+        assertThat(both.remove(Boolean.TRUE)).isTrue();
+        assertThrown(IllegalStateException.class, both.getFirst(), "rank 0 refuses rank 1: rank 1 is here already");
+    }
 
     @ParameterizedTest
     @EnumSource
@@ -137,6 +198,9 @@ class BootstrapContractTest {
             assertThat(List.of(outcomes.get(0), outcomes.get(2))).anyMatch(WaitTimeoutException.class::isInstance)
                     .allSatisfy(outcome -> assertThat((Throwable) outcome)
                             .hasMessageContaining("ranks 1 and 3 did not come within 3000 ms"));
+        }
+        try (var files = Files.walk(folder)) {
+            assertThat(files.filter(Files::isRegularFile)).isEmpty();
         }
         String place = switch (meeting) {
             case IN_PROCESS -> "in this process";

@@ -2,10 +2,8 @@ package io.nccl4j.bootstrap;
 
 import static io.nccl4j.checks.Refusals.assertIllegalArgument;
 import static io.nccl4j.checks.Refusals.assertIllegalState;
-import static io.nccl4j.checks.Refusals.assertThrown;
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Bootstrap;
@@ -19,12 +17,6 @@ import org.junit.jupiter.api.Timeout;
 @Timeout(60)
 class InProcessBootstrapTest {
     private static final Duration LIMIT = Duration.ofSeconds(20);
-
-    @Test
-    void everyRankGetsWhatAllGave() throws Exception {
-        List<Bootstrap> ranks = Bootstraps.inProcess(6, Ranks.options(LIMIT));
-        assertThat(Ranks.outcomes(6, ranks::get, bootstrap -> Ranks.gathersRightly(bootstrap, 200))).containsOnly(true);
-    }
 
     @Test
     void resultsBelongToTheRankAlone() throws Exception {
@@ -46,44 +38,6 @@ class InProcessBootstrapTest {
             assertThat(bootstrap.allGather(new byte[]{5})).isDeepEqualTo(new byte[][]{{5}});
             assertThat(bootstrap.localRank()).isZero();
             bootstrap.barrier();
-        }
-    }
-
-    @Test
-    void missingRanksAreNamed() throws Exception {
-        List<Bootstrap> ranks = Bootstraps.inProcess(5, Ranks.options(Duration.ofMillis(200)));
-        List<Object> outcomes = Ranks.outcomes(5,
-                rank -> rank % 2 == 1 ? "absent" : ranks.get(rank).allGather(new byte[0]));
-        assertThat(List.of(outcomes.get(0), outcomes.get(2), outcomes.get(4))).allSatisfy(outcome -> {
-            assertThat((Throwable) outcome).hasMessageContaining("ranks 1 and 3 did not come within 200 ms");
-            assertThat(outcome).isInstanceOfAny(WaitTimeoutException.class, IllegalStateException.class);
-        });
-        assertThat(outcomes).anyMatch(WaitTimeoutException.class::isInstance);
-        assertIllegalState(() -> ranks.get(1).barrier(), "has given up");
-    }
-
-    @Test
-    void aRankThatLeftIsNamedAtOnce() throws Exception {
-        List<Bootstrap> ranks = Bootstraps.inProcess(3, Ranks.options(LIMIT));
-        long start = System.nanoTime();
-        List<Object> outcomes = Ranks.outcomes(3, rank -> {
-            if (rank == 2) {
-                ranks.get(2).leave("has no device");
-                return "left";
-            }
-            return ranks.get(rank).allGather(new byte[0]);
-        });
-        assertThat(outcomes.subList(0, 2))
-                .allSatisfy(outcome -> assertThrown(IllegalStateException.class, outcome, "rank 2 has no device"));
-        assertThat(System.nanoTime() - start).isLessThan(LIMIT.toNanos());
-    }
-
-    @Test
-    void whoCompletedACallGetsItsResultEvenIfOthersLeave() throws Exception {
-        for (int repetition = 0; repetition < 50; repetition++) {
-            List<Bootstrap> ranks = Bootstraps.inProcess(4, Ranks.options(LIMIT));
-            assertThat(Ranks.outcomes(4, ranks::get, bootstrap -> Ranks.gathersRightly(bootstrap, 1)))
-                    .containsOnly(true);
         }
     }
 

@@ -47,15 +47,7 @@ class TcpBootstrapTest {
     }
 
     @Test
-    void everyRankGetsWhatAllGave() throws Exception {
-        assertThat(
-                Ranks.outcomes(6, rank -> tcp(rank, 6, Ranks.options(LIMIT, "s")), b -> Ranks.gathersRightly(b, 100)))
-                .containsOnly(true);
-    }
-
-    @Test
-    void ranksOfOneMachineAreNumbered() throws Exception {
-        assertThat(Ranks.outcomes(3, rank -> tcp(rank, 3, OPTIONS), Bootstrap::localRank)).containsExactly(0, 1, 2);
+    void theNumberOnAMachineMayBeGiven() throws Exception {
         assertThat(Ranks.outcomes(2, rank -> tcp(rank, 2, BootstrapOptions.defaults().limit(LIMIT).localRank(7)),
                 Bootstrap::localRank)).containsExactly(7, 7);
     }
@@ -103,72 +95,9 @@ class TcpBootstrapTest {
     }
 
     @Test
-    void missingRanksAreNamedOnAllOthers() throws Exception {
-        List<Object> outcomes = Ranks.outcomes(5, rank -> rank == 2 || rank == 4 ? "absent" : tcp(rank, 5, SHORT));
-        List<Object> waiting = List.of(outcomes.get(0), outcomes.get(1), outcomes.get(3));
-        assertThat(waiting).anyMatch(WaitTimeoutException.class::isInstance)
-                .allSatisfy(outcome -> assertThat((Throwable) outcome)
-                        .hasMessageContaining("ranks 2 and 4 did not come within 8000 ms"));
-    }
-
-    @Test
     void aMissingRank0IsNamed() throws Exception {
         assertFailure(WaitTimeoutException.class, () -> tcp(1, 2, SHORT),
                 "rank 0 did not come within 8000 ms (rank 1 of 2 at localhost:" + port, "Connection refused");
-    }
-
-    @Test
-    void ranksThatDoNotCallAreNamedOnAllOthers() throws Exception {
-        CountDownLatch over = new CountDownLatch(2);
-        List<Object> outcomes = Ranks.outcomes(4, rank -> {
-            try (Bootstrap bootstrap = tcp(rank, 4, SHORT)) {
-                bootstrap.barrier();
-                if (rank >= 2) {
-                    over.await();
-                    return "busy elsewhere";
-                }
-                try {
-                    return bootstrap.allGather(new byte[0]);
-                } finally {
-                    over.countDown();
-                }
-            }
-        });
-        assertThat(outcomes.subList(0, 2)).anyMatch(WaitTimeoutException.class::isInstance)
-                .allSatisfy(outcome -> assertThat((Throwable) outcome)
-                        .hasMessageContaining("ranks 2 and 3 did not come within 8000 ms"));
-    }
-
-    @Test
-    void whenRank0DoesNotCallItIsNamed() throws Exception {
-        CountDownLatch over = new CountDownLatch(1);
-        List<Object> outcomes = Ranks.outcomes(2, rank -> {
-            try (Bootstrap bootstrap = tcp(rank, 2, SHORT)) {
-                bootstrap.barrier();
-                if (rank == 0) {
-                    over.await();
-                    return "busy elsewhere";
-                }
-                try {
-                    return bootstrap.allGather(new byte[0]);
-                } finally {
-                    over.countDown();
-                }
-            }
-        });
-        assertThrown(WaitTimeoutException.class, outcomes.get(1), "rank 0 did not come within 8000 ms");
-    }
-
-    @Test
-    void aRankThatLeftIsNamedAtOnce() throws Exception {
-        List<Object> outcomes = Ranks.outcomes(3, rank -> {
-            try (Bootstrap bootstrap = tcp(rank, 3, OPTIONS)) {
-                bootstrap.barrier();
-                return rank == 1 ? "left" : bootstrap.allGather(new byte[0]);
-            }
-        });
-        assertThrown(IllegalStateException.class, outcomes.get(0), "rank 1 has left");
-        assertThrown(IllegalStateException.class, outcomes.get(2), "rank 1 has left");
     }
 
     @Test
@@ -201,35 +130,6 @@ class TcpBootstrapTest {
                 rank -> tcp(rank, 2, BootstrapOptions.defaults().limit(BRIEF).job("job " + rank)));
         assertThrown(IllegalStateException.class, outcomes.get(1), "of another job");
         assertThrown(WaitTimeoutException.class, outcomes.get(0), "rank 1 did not come");
-    }
-
-    @Test
-    void aSecondProcessOfOneRankIsTurnedAway() throws Exception {
-        CountDownLatch there = new CountDownLatch(1);
-        CountDownLatch refused = new CountDownLatch(1);
-        List<Object> outcomes = Ranks.outcomes(4, thread -> {
-            int rank = thread == 3 ? 1 : thread;
-            if (thread == 3) {
-                there.await();
-            } else if (thread == 2) {
-                refused.await();
-            }
-            if (thread == 1) {
-                there.countDown();
-            }
-            try (Bootstrap bootstrap = tcp(rank, 3, OPTIONS)) {
-                return Ranks.gathersRightly(bootstrap, 3);
-            } finally {
-                refused.countDown();
-            }
-        });
-        // Which of the two comes first is open.
-        assertThat(List.of(outcomes.get(0), outcomes.get(2))).containsOnly(true);
-        List<Object> both = List.of(outcomes.get(1), outcomes.get(3));
-        assertThat(both).contains(true);
-        assertThrown(IllegalStateException.class,
-                both.stream().filter(Throwable.class::isInstance).findFirst().orElseThrow(),
-                "rank 0 refuses rank 1: rank 1 is here already");
     }
 
     @Test
