@@ -6,6 +6,8 @@ import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
+import io.nccl4j.testing.EachLayerKind;
+import io.nccl4j.testing.LayerKind;
 import java.util.Arrays;
 import java.util.function.BiConsumer;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -17,23 +19,6 @@ import org.junit.jupiter.params.provider.EnumSource;
  */
 @EmulatedRanks(2)
 class AlignmentTest {
-    private enum Kind {
-        LL_EXPERT_MAJOR(Layout.EXPERT_MAJOR, true), LL_RANK_MAJOR(Layout.RANK_MAJOR, true), HT_FLAT(Layout.FLAT,
-                false), HT_EXPERT_MAJOR(Layout.EXPERT_MAJOR, false);
-
-        private final Layout layout;
-        private final boolean lowLatency;
-
-        Kind(Layout layout, boolean lowLatency) {
-            this.layout = layout;
-            this.lowLatency = lowLatency;
-        }
-
-        EpGroupConfig config() {
-            return lowLatency ? RuleBench.lowLatency(layout) : RuleBench.highThroughput(layout);
-        }
-    }
-
     /** The same tensor, so many bytes further on. */
     private static EpTensor moved(RuleBench bench, EpTensor tensor, int bytes) {
         long[] extents = tensor.facts().extents();
@@ -43,32 +28,28 @@ class AlignmentTest {
     }
 
     /** Every rank makes the wrong call, which is refused, and then the right ones. */
-    private static void isRefused(Kind kind, EmulatedCluster cluster, int multiple,
+    private static void isRefused(LayerKind kind, EmulatedCluster cluster, int multiple,
             BiConsumer<RuleBench, RuleBench.Calls> wrong, BiConsumer<RuleBench, RuleBench.Calls> call) {
-        RuleBench.run(cluster, bench -> {
-            RuleBench.Calls calls = bench.calls(kind.config());
+        RuleBench.run(cluster, RuleBench.config(kind), (bench, calls) -> {
             RuleBench.Calls right = bench.new Calls(calls.group, calls.handle);
             right.update().dispatch().combine().await();
             wrong.accept(bench, calls);
             assertIllegalArgument(() -> call.accept(bench, calls),
                     "must be a multiple of " + multiple + "; the next one is 0x");
             right.update().dispatch().combine().await();
-            bench.rank.bootstrap().barrier();
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(Kind.class)
-    void a1InputRowsOfDispatch(Kind kind, EmulatedCluster cluster) {
+    @EachLayerKind
+    void a1InputRowsOfDispatch(LayerKind kind, EmulatedCluster cluster) {
         isRefused(
                 kind, cluster, 16, (bench, calls) -> calls.inputs = DispatchInputs
                         .of(moved(bench, calls.inputs.tokens(), 8), calls.inputs.weights()),
                 (bench, calls) -> calls.update().dispatch());
     }
 
-    @ParameterizedTest
-    @EnumSource(Kind.class)
-    void a1OutputRowsOfDispatch(Kind kind, EmulatedCluster cluster) {
+    @EachLayerKind
+    void a1OutputRowsOfDispatch(LayerKind kind, EmulatedCluster cluster) {
         isRefused(
                 kind, cluster, 16, (bench,
                         calls) -> calls.outputs = DispatchOutputs.of(moved(bench, calls.outputs.tokens(), 8),
@@ -76,9 +57,8 @@ class AlignmentTest {
                 (bench, calls) -> calls.update().dispatch());
     }
 
-    @ParameterizedTest
-    @EnumSource(Kind.class)
-    void a1RowsOfCombine(Kind kind, EmulatedCluster cluster) {
+    @EachLayerKind
+    void a1RowsOfCombine(LayerKind kind, EmulatedCluster cluster) {
         isRefused(kind, cluster, 16,
                 (bench, calls) -> calls.combineInputs = CombineInputs.of(moved(bench, calls.combineInputs.tokens(), 8)),
                 (bench, calls) -> calls.update().dispatch().combine());
@@ -88,10 +68,9 @@ class AlignmentTest {
                 (bench, calls) -> calls.update().dispatch().combine());
     }
 
-    @ParameterizedTest
-    @EnumSource(Kind.class)
-    void a2Weights(Kind kind, EmulatedCluster cluster) {
-        boolean inCombine = kind == Kind.LL_EXPERT_MAJOR;
+    @EachLayerKind
+    void a2Weights(LayerKind kind, EmulatedCluster cluster) {
+        boolean inCombine = kind == LayerKind.LL_EXPERT_MAJOR;
         isRefused(kind, cluster, 4, (bench, calls) -> {
             EpTensor weights = moved(bench, calls.weights, 2);
             if (inCombine) {
@@ -103,17 +82,16 @@ class AlignmentTest {
     }
 
     @ParameterizedTest
-    @EnumSource(value = Kind.class, mode = EnumSource.Mode.EXCLUDE, names = "LL_EXPERT_MAJOR")
-    void a2ReceivedWeights(Kind kind, EmulatedCluster cluster) {
+    @EnumSource(value = LayerKind.class, mode = EnumSource.Mode.EXCLUDE, names = "LL_EXPERT_MAJOR")
+    void a2ReceivedWeights(LayerKind kind, EmulatedCluster cluster) {
         isRefused(kind, cluster, 4,
                 (bench, calls) -> calls.outputs = DispatchOutputs.of(calls.outputs.tokens(),
                         moved(bench, calls.outputs.weights(), 2), calls.outputs.indices()),
                 (bench, calls) -> calls.update().dispatch());
     }
 
-    @ParameterizedTest
-    @EnumSource(Kind.class)
-    void a3Routing(Kind kind, EmulatedCluster cluster) {
+    @EachLayerKind
+    void a3Routing(LayerKind kind, EmulatedCluster cluster) {
         isRefused(kind, cluster, 8, (bench, calls) -> calls.routing = moved(bench, calls.routing, 4),
                 (bench, calls) -> calls.update());
         isRefused(kind, cluster, 4,
@@ -123,17 +101,16 @@ class AlignmentTest {
     }
 
     @ParameterizedTest
-    @EnumSource(value = Kind.class, names = {"LL_RANK_MAJOR", "HT_FLAT"})
-    void a3ReceivedIndices(Kind kind, EmulatedCluster cluster) {
+    @EnumSource(value = LayerKind.class, names = {"LL_RANK_MAJOR", "HT_FLAT"})
+    void a3ReceivedIndices(LayerKind kind, EmulatedCluster cluster) {
         isRefused(
-                kind, cluster, kind.lowLatency ? 4 : 8, (bench, calls) -> calls.outputs = DispatchOutputs
+                kind, cluster, kind.isLowLatency() ? 4 : 8, (bench, calls) -> calls.outputs = DispatchOutputs
                         .of(calls.outputs.tokens(), calls.outputs.weights(), moved(bench, calls.outputs.indices(), 2)),
                 (bench, calls) -> calls.update().dispatch());
     }
 
-    @ParameterizedTest
-    @EnumSource(Kind.class)
-    void a4Counters(Kind kind, EmulatedCluster cluster) {
+    @EachLayerKind
+    void a4Counters(LayerKind kind, EmulatedCluster cluster) {
         isRefused(kind, cluster, 4, (bench, calls) -> {
             switch (kind) {
                 case LL_EXPERT_MAJOR -> calls.info = LayoutInfo.of(moved(bench, calls.info.expertCounters(), 2));
@@ -145,8 +122,8 @@ class AlignmentTest {
     }
 
     @ParameterizedTest
-    @EnumSource(value = Kind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
-    void a5FactorsOfBlockScaledRows(Kind kind, EmulatedCluster cluster) {
+    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    void a5FactorsOfBlockScaledRows(LayerKind kind, EmulatedCluster cluster) {
         isRefused(kind, cluster, 4, (bench, calls) -> {
             EpTensor received = calls.outputs.tokens();
             long[] rows = received.facts().extents().clone();

@@ -123,7 +123,6 @@ class AllocatorTest {
         RuleBench.run(cluster, bench -> {
             bench.calls(RuleBench.lowLatency(Layout.EXPERT_MAJOR).allocator(allocate, free, 0)).update().dispatch()
                     .combine().await();
-            bench.rank.bootstrap().barrier();
         });
         assertIllegalArgument(() -> RuleBench.lowLatency(Layout.EXPERT_MAJOR).allocator(allocate, 0, 0),
                 "must both be given");

@@ -53,8 +53,7 @@ class CheckedCallTest {
 
     @Test
     void aClosedWindow(EmulatedCluster cluster) {
-        RuleBench.run(cluster, bench -> {
-            RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT));
+        RuleBench.run(cluster, RuleBench.highThroughput(Layout.FLAT), (bench, calls) -> {
             EpTensor tokens = bench.windowed(DataType.BFLOAT16, RuleBench.TOKENS, RuleBench.HT_HIDDEN);
             calls.inputs = DispatchInputs.of(tokens, calls.weights);
             calls.update().dispatch().update().dispatch().await();

@@ -23,8 +23,7 @@ class CheckedModeTest {
     @Test
     @EmulatedRanks(value = 1, allowLeaks = true)
     void aCheckedGroupNoticesTheFaultBeforeTheCall(EmulatedCluster cluster) {
-        RuleBench.run(cluster, bench -> {
-            RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT).checked());
+        RuleBench.run(cluster, RuleBench.highThroughput(Layout.FLAT).checked(), (bench, calls) -> {
             loseDevice(bench);
             long before = Emulator.callCount("ncclEpUpdateHandle");
             assertFailure(CudaException.class, () -> calls.handle.update(calls.routing, bench.stream),
@@ -38,8 +37,7 @@ class CheckedModeTest {
     @EmulatedRanks(value = 1, allowLeaks = true, allowMisuse = true)
     void withoutThatTheLibraryMeetsIt(EmulatedCluster cluster) {
         long before = lastMisuse();
-        RuleBench.run(cluster, bench -> {
-            RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT));
+        RuleBench.run(cluster, RuleBench.highThroughput(Layout.FLAT), (bench, calls) -> {
             loseDevice(bench);
             assertFailure(RuntimeException.class, () -> calls.handle.update(calls.routing, bench.stream));
         });

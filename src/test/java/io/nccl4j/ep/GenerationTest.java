@@ -79,7 +79,6 @@ class GenerationTest {
                 RuleBench.highThroughput(Layout.FLAT).dispatchSms(24).combineSms(32))) {
             RuleBench.run(cluster, bench -> {
                 bench.calls(config).update().dispatch().combine().await();
-                bench.rank.bootstrap().barrier();
             });
         }
         assertThat(argument("ncclEpCreateGroup", "config.size")).containsExactlyInAnyOrder("112", "112", "120", "120");
@@ -92,8 +91,7 @@ class GenerationTest {
     @Test
     void capturedDispatchOverwritesRowsBehindTheCount(EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_2_0).poison(true);
-        RuleBench.run(cluster, bench -> {
-            RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT));
+        RuleBench.run(cluster, RuleBench.highThroughput(Layout.FLAT), (bench, calls) -> {
             int budget = (int) calls.rows;
             EpTensor received = bench.tensor(DataType.BFLOAT16, budget, calls.hidden);
             EpTensor combined = bench.tensor(DataType.BFLOAT16, RuleBench.TOKENS, calls.hidden);
@@ -120,7 +118,6 @@ class GenerationTest {
                 assertThat(Arrays.copyOf(sums, sums.length / 2)).containsOnly((short) 0x4000);
                 assertThat(Arrays.copyOfRange(sums, sums.length / 2, sums.length)).containsOnly((short) 0);
             }
-            bench.rank.bootstrap().barrier();
         });
     }
 
@@ -178,12 +175,10 @@ class GenerationTest {
     @Test
     void structsHaveTheSizesOfApiVersion2(EmulatedCluster cluster) {
         Emulator.logCalls(1 << 15);
-        RuleBench.run(cluster, bench -> {
-            RuleBench.Calls calls = bench.calls(RuleBench.highThroughput(Layout.FLAT).overflow(OverflowPolicy.DROP));
+        RuleBench.run(cluster, RuleBench.highThroughput(Layout.FLAT).overflow(OverflowPolicy.DROP), (bench, calls) -> {
             calls.dispatchConfig = DispatchConfig.defaults();
             calls.combineConfig = CombineConfig.defaults();
             calls.update().dispatch().combine().await();
-            bench.rank.bootstrap().barrier();
         });
         assertThat(argument("ncclEpCreateGroup", "config.size")).containsOnly("112");
         assertThat(argument("ncclEpCreateGroup", "config.overflow_policy")).containsOnly("2");

@@ -14,8 +14,7 @@ import org.junit.jupiter.api.Test;
 class GrowingBufferTest {
     @Test
     void growthMakesGraphsInvalid(EmulatedCluster cluster) {
-        RuleBench.run(cluster, bench -> {
-            RuleBench.Calls calls = bench.calls(RuleBench.lowLatency(Layout.RANK_MAJOR).growingRdmaBuffer());
+        RuleBench.run(cluster, RuleBench.lowLatency(Layout.RANK_MAJOR).growingRdmaBuffer(), (bench, calls) -> {
             try (CudaGraph graph = bench.stream.capture(() -> calls.update().dispatch().combine());
                     CudaGraphExec exec = graph.instantiate()) {
                 exec.launch(bench.stream);

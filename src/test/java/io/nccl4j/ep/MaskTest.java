@@ -50,7 +50,6 @@ class MaskTest {
             group.maskUpdate(RankMask.all(2), bench.stream);
             assertIllegalArgument(() -> group.maskUpdate(RankMask.all(3), bench.stream), "the group has 2 ranks");
             bench.stream.await(MoeRank.LIMIT);
-            bench.rank.bootstrap().barrier();
         });
     }
 
@@ -74,27 +73,26 @@ class MaskTest {
     @Test
     @EmulatedRanks(3)
     void aSilentRankIsMaskedAndCleanedAgain(EmulatedCluster cluster) {
-        RuleBench.run(cluster, bench -> {
-            RuleBench.Calls calls = bench.calls(
-                    RuleBench.lowLatency(Layout.EXPERT_MAJOR).experts(12).mask().timeout(Duration.ofMillis(200)));
-            bench.rank.bootstrap().barrier();
-            if (bench.rank.rank() != 2) {
-                // Rank 2 takes no part in two operations.
-                calls.update().dispatch().combine().await();
-                assertThat(calls.group.asyncError()).isTrue();
-                assertThat(calls.group.maskQuery(bench.stream)).isEqualTo(RankMask.all(3).without(2));
-                calls.group.errorClear();
-                assertThat(calls.group.asyncError()).isFalse();
-                calls.dispatch().combine().await();
-                assertThat(calls.group.asyncError()).isFalse();
-            }
-            bench.rank.bootstrap().barrier();
-            if (bench.rank.rank() != 2) {
-                calls.group.maskUpdate(RankMask.all(3).without(2), bench.stream);
-                calls.group.maskClean(bench.stream);
-                assertThat(calls.group.maskQuery(bench.stream)).isEqualTo(RankMask.all(3));
-            }
-            bench.rank.bootstrap().barrier();
-        });
+        RuleBench.run(cluster,
+                RuleBench.lowLatency(Layout.EXPERT_MAJOR).experts(12).mask().timeout(Duration.ofMillis(200)),
+                (bench, calls) -> {
+                    bench.rank.bootstrap().barrier();
+                    if (bench.rank.rank() != 2) {
+                        // Rank 2 takes no part in two operations.
+                        calls.update().dispatch().combine().await();
+                        assertThat(calls.group.asyncError()).isTrue();
+                        assertThat(calls.group.maskQuery(bench.stream)).isEqualTo(RankMask.all(3).without(2));
+                        calls.group.errorClear();
+                        assertThat(calls.group.asyncError()).isFalse();
+                        calls.dispatch().combine().await();
+                        assertThat(calls.group.asyncError()).isFalse();
+                    }
+                    bench.rank.bootstrap().barrier();
+                    if (bench.rank.rank() != 2) {
+                        calls.group.maskUpdate(RankMask.all(3).without(2), bench.stream);
+                        calls.group.maskClean(bench.stream);
+                        assertThat(calls.group.maskQuery(bench.stream)).isEqualTo(RankMask.all(3));
+                    }
+                });
     }
 }

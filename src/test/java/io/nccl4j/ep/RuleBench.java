@@ -8,10 +8,9 @@ import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
+import io.nccl4j.testing.HostMirror;
+import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeRank;
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.util.ArrayDeque;
 import java.util.Arrays;
 import java.util.Deque;
@@ -36,13 +35,25 @@ final class RuleBench implements AutoCloseable {
         this.stream = own(CudaStream.create(rank.device()));
     }
 
-    /** Runs a body on each rank of a cluster. */
+    /** What a rank does with right calls at hand. */
+    @FunctionalInterface
+    interface Body {
+        void run(RuleBench bench, Calls calls) throws Exception;
+    }
+
+    /** Runs a body on each rank of a cluster; none closes before all are done. */
     static void run(EmulatedCluster cluster, Breach.Body body) {
         cluster.run(rank -> {
             try (RuleBench bench = new RuleBench(rank)) {
                 body.run(bench);
+                rank.bootstrap().barrier();
             }
         });
+    }
+
+    /** The same with a group, a handle and right calls. */
+    static void run(EmulatedCluster cluster, EpGroupConfig config, Body body) {
+        run(cluster, bench -> body.run(bench, bench.calls(config)));
     }
 
     <T extends NativeObject> T own(T resource) {
@@ -59,6 +70,10 @@ final class RuleBench implements AutoCloseable {
     static EpGroupConfig highThroughput(Layout layout) {
         return EpGroupConfig.highThroughput().experts(EXPERTS).maxTokensPerRank(TOKENS).maxTokenBytes(HT_HIDDEN * 2)
                 .layout(layout).topK(TOPK);
+    }
+
+    static EpGroupConfig config(LayerKind kind) {
+        return kind.isLowLatency() ? lowLatency(kind.layout()) : highThroughput(kind.layout());
     }
 
     EpGroup group(EpGroupConfig config) {
@@ -90,17 +105,11 @@ final class RuleBench implements AutoCloseable {
     private EpTensor routing(int step, DataType type, long... shape) {
         EpTensor tensor = tensor(type, shape);
         long count = Arrays.stream(shape).reduce(1, (a, b) -> a * b);
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment host = arena.allocate(tensor.byteSize(), 8);
+        try (HostMirror host = new HostMirror(tensor)) {
             for (long i = 0; i < count; i++) {
-                long expert = i % shape[shape.length - 1] * step;
-                if (type == DataType.INT64) {
-                    host.setAtIndex(ValueLayout.JAVA_LONG, i, expert);
-                } else {
-                    host.setAtIndex(ValueLayout.JAVA_INT, i, (int) expert);
-                }
+                host.integer(i, i % shape[shape.length - 1] * step);
             }
-            tensor.memory().copyFrom(host);
+            tensor.memory().copyFrom(host.host().asSlice(0, tensor.byteSize()));
         }
         return tensor;
     }

@@ -98,29 +98,6 @@ class CaptureGuardTest {
         });
     }
 
-    @EachLayerKind
-    void aGraphKeepsWhatItUses(LayerKind kind, EmulatedCluster cluster) {
-        EpCase model = draw(kind);
-        cluster.run(rank -> {
-            int most = model.shape().maxTokens();
-            try (MoeRank self = MoeRank.of(rank, kind, model); MoeLayer layer = self.layer()) {
-                CudaGraph graph = self.stream().capture(() -> layer.enqueue(most));
-                CudaGraphExec exec = graph.instantiate();
-                graph.close();
-                for (NativeObject used : List.of(layer.buffers(), layer.handle(), self.group(), self.stream(),
-                        layer.buffers().received().memory(), layer.buffers().routing().memory(),
-                        self.group().communicator())) {
-                    assertThatThrownBy(used::close).as("%s", used).isInstanceOf(IllegalStateException.class)
-                            .hasMessageContaining("cannot be closed while it is in use by");
-                }
-                assertThatThrownBy(layer.buffers()::close).hasMessageContaining("CudaGraphExec#");
-                layer.spoil();
-                layer.runAndVerify(model, most, () -> exec.launch(self.stream()));
-                exec.close();
-            }
-        });
-    }
-
     @Test
     void aGraphKeepsWindowsEventsAndForkedStreamsToo(EmulatedCluster cluster) {
         LayerKind kind = LayerKind.HT_FLAT;
