@@ -1,16 +1,12 @@
 package io.nccl4j.benchmarks.bench;
 
-import com.github.freva.asciitable.AsciiTable;
-import com.github.freva.asciitable.Column;
-import com.github.freva.asciitable.ColumnData;
-import com.github.freva.asciitable.HorizontalAlign;
+import io.nccl4j.benchmarks.cli.Table;
 import io.nccl4j.benchmarks.layer.LayerShape;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.testing.LayerKind;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.function.Function;
 import java.util.function.ToDoubleFunction;
 
 /** How fast the emulator moves rows, as a fraction of memcpy. */
@@ -52,14 +48,13 @@ final class EmulatorSuite implements Suite {
     }
 
     private static String table(List<DataPath.Result> results) {
-        return AsciiTable.getTable(results,
-                List.of(new Column().header(RANKS + " ranks as threads").dataAlign(HorizontalAlign.LEFT)
-                        .with(EmulatorSuite::name), column("MB per dispatch", result -> result.payload() / 1e6, "%.1f"),
-                        column("memcpy GB/s", result -> result.memcpy() / 1e9, "%.2f"),
-                        column("dispatch GB/s", result -> result.dispatch() / 1e9, "%.2f"),
-                        column("combine GB/s", result -> result.combine() / 1e9, "%.2f"),
-                        column("dispatch / memcpy", DataPath.Result::dispatchVsMemcpy, "%.2f"),
-                        column("combine / memcpy", DataPath.Result::combineVsMemcpy, "%.2f")));
+        return new Table<DataPath.Result>().text(RANKS + " ranks as threads", EmulatorSuite::name)
+                .number("MB per dispatch", "%.1f", result -> result.payload() / 1e6)
+                .number("memcpy GB/s", "%.2f", result -> result.memcpy() / 1e9)
+                .number("dispatch GB/s", "%.2f", result -> result.dispatch() / 1e9)
+                .number("combine GB/s", "%.2f", result -> result.combine() / 1e9)
+                .number("dispatch / memcpy", "%.2f", DataPath.Result::dispatchVsMemcpy)
+                .number("combine / memcpy", "%.2f", DataPath.Result::combineVsMemcpy).of(results);
     }
 
     private static String name(DataPath.Result result) {
@@ -68,8 +63,4 @@ final class EmulatorSuite implements Suite {
                 + " tokens";
     }
 
-    private static ColumnData<DataPath.Result> column(String header, Function<DataPath.Result, Double> value,
-            String format) {
-        return new Column().header(header).with(result -> String.format(format, value.apply(result)));
-    }
 }

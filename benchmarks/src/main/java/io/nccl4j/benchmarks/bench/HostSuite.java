@@ -1,8 +1,6 @@
 package io.nccl4j.benchmarks.bench;
 
-import com.github.freva.asciitable.AsciiTable;
-import com.github.freva.asciitable.Column;
-import com.github.freva.asciitable.HorizontalAlign;
+import io.nccl4j.benchmarks.cli.Table;
 import io.nccl4j.benchmarks.jmh.Allocation;
 import io.nccl4j.benchmarks.jmh.DecodeStepBenchmark;
 import io.nccl4j.benchmarks.jmh.HostCost;
@@ -88,11 +86,8 @@ final class HostSuite implements Suite {
                         scores.get(STEP + "handlePerLayer")),
                 new StepLine("update, dispatch, combine", 3 * layers, scores.get(STEP + "reusedHandle")),
                 new StepLine("one graph launch", 1, scores.get(STEP + "graphLaunch")));
-        return AsciiTable.getTable(lines,
-                List.of(new Column().header("a decode step of " + layers + " layers").dataAlign(HorizontalAlign.LEFT)
-                        .with(StepLine::pattern),
-                        new Column().header("native calls").with(line -> Integer.toString(line.calls())),
-                        new Column().header("ns").with(line -> String.format("%.0f", line.score().nanos())),
-                        new Column().header("garbage B").with(line -> String.format("%.1f", line.score().bytes()))));
+        return new Table<StepLine>().text("a decode step of " + layers + " layers", StepLine::pattern)
+                .number("native calls", "%d", StepLine::calls).number("ns", "%.0f", line -> line.score().nanos())
+                .number("garbage B", "%.1f", line -> line.score().bytes()).of(lines);
     }
 }

@@ -1,8 +1,6 @@
 package io.nccl4j.benchmarks.bench;
 
-import com.github.freva.asciitable.AsciiTable;
-import com.github.freva.asciitable.Column;
-import com.github.freva.asciitable.HorizontalAlign;
+import io.nccl4j.benchmarks.cli.Table;
 import io.nccl4j.benchmarks.layer.LayerShape;
 import io.nccl4j.benchmarks.stats.Median;
 import io.nccl4j.emulator.Emulator;
@@ -55,11 +53,8 @@ final class ScaleSuite implements Suite {
     }
 
     private static String table(List<Line> lines) {
-        return AsciiTable.getTable(lines,
-                List.of(new Column().header("ranks as threads").dataAlign(HorizontalAlign.RIGHT)
-                        .with(line -> Integer.toString(line.ranks())),
-                        new Column().header("CPU ns per delivered row, dispatch and combine")
-                                .with(line -> String.format("%.0f", line.nanosPerRow())),
-                        new Column().header("vs 8 ranks").with(line -> String.format("%.2f", line.vsFewest()))));
+        return new Table<Line>().number("ranks as threads", "%d", Line::ranks)
+                .number("CPU ns per delivered row, dispatch and combine", "%.0f", Line::nanosPerRow)
+                .number("vs 8 ranks", "%.2f", Line::vsFewest).of(lines);
     }
 }

@@ -1,17 +1,12 @@
 package io.nccl4j.benchmarks.cluster;
 
-import com.github.freva.asciitable.AsciiTable;
-import com.github.freva.asciitable.Column;
-import com.github.freva.asciitable.ColumnData;
-import com.github.freva.asciitable.HorizontalAlign;
 import io.nccl4j.benchmarks.cli.Json;
+import io.nccl4j.benchmarks.cli.Table;
 import java.lang.reflect.RecordComponent;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.function.Function;
-import java.util.function.ToDoubleFunction;
 import java.util.stream.Collectors;
 
 /** The figures as text. */
@@ -28,23 +23,14 @@ final class ClusterReport {
     }
 
     private static String table(List<Figures> figures) {
-        return AsciiTable.getTable(figures,
-                List.of(text("", Figures::algorithm), text("layout", Figures::layout), text("calls", Figures::mode),
-                        text("operation", Figures::operation), number("tokens", Figures::tokens, "%.0f"),
-                        number("p50 us", Figures::p50Micros, "%.1f"), number("p90 us", Figures::p90Micros, "%.1f"),
-                        number("p99 us", Figures::p99Micros, "%.1f"), number("max us", Figures::maxMicros, "%.1f"),
-                        number("mean us", Figures::meanMicros, "%.1f"), number("MB/rank", Figures::megabytes, "%.2f"),
-                        number("GB/s/rank", Figures::gigabytesPerSecond, "%.2f"),
-                        number("slowest", Figures::slowestGigabytesPerSecond, "%.2f"),
-                        number("fastest", Figures::fastestGigabytesPerSecond, "%.2f")));
-    }
-
-    private static ColumnData<Figures> text(String header, Function<Figures, String> value) {
-        return new Column().header(header).dataAlign(HorizontalAlign.LEFT).with(value);
-    }
-
-    private static ColumnData<Figures> number(String header, ToDoubleFunction<Figures> value, String format) {
-        return new Column().header(header).with(line -> String.format(Locale.ROOT, format, value.applyAsDouble(line)));
+        return new Table<Figures>().text("", Figures::algorithm).text("layout", Figures::layout)
+                .text("calls", Figures::mode).text("operation", Figures::operation)
+                .number("tokens", "%d", Figures::tokens).number("p50 us", "%.1f", Figures::p50Micros)
+                .number("p90 us", "%.1f", Figures::p90Micros).number("p99 us", "%.1f", Figures::p99Micros)
+                .number("max us", "%.1f", Figures::maxMicros).number("mean us", "%.1f", Figures::meanMicros)
+                .number("MB/rank", "%.2f", Figures::megabytes).number("GB/s/rank", "%.2f", Figures::gigabytesPerSecond)
+                .number("slowest", "%.2f", Figures::slowestGigabytesPerSecond)
+                .number("fastest", "%.2f", Figures::fastestGigabytesPerSecond).of(figures);
     }
 
     /** All components under their names. */

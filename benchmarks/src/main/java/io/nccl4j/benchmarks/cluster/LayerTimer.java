@@ -22,7 +22,7 @@ final class LayerTimer implements AutoCloseable {
 
     LayerTimer(RankLayer layer) {
         this.layer = layer;
-        CudaDevice device = layer.rank().device();
+        CudaDevice device = layer.stream().device();
         start = CudaEvent.createTiming(device);
         middle = CudaEvent.createTiming(device);
         end = CudaEvent.createTiming(device);

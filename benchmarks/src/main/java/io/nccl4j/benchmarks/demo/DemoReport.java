@@ -1,14 +1,10 @@
 package io.nccl4j.benchmarks.demo;
 
-import com.github.freva.asciitable.AsciiTable;
-import com.github.freva.asciitable.Column;
-import com.github.freva.asciitable.ColumnData;
-import com.github.freva.asciitable.HorizontalAlign;
+import io.nccl4j.benchmarks.cli.Table;
 import io.nccl4j.testing.LayerKind;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
-import java.util.function.Function;
 
 /** The report that the demo prints at its end. */
 final class DemoReport {
@@ -76,16 +72,11 @@ final class DemoReport {
     }
 
     private String table() {
-        return AsciiTable.getTable(lines, List.of(column("algorithm", HorizontalAlign.LEFT, Line::algorithm),
-                column("layout", HorizontalAlign.LEFT, Line::layout), column("mode", HorizontalAlign.LEFT, Line::mode),
-                column("steps", HorizontalAlign.RIGHT, line -> Integer.toString(line.steps)),
-                column("host us/layer", HorizontalAlign.RIGHT, line -> String.format("%.1f", line.hostMicrosPerLayer)),
-                column("step us", HorizontalAlign.RIGHT, line -> String.format("%.0f", line.stepMicros)),
-                column("rows verified", HorizontalAlign.RIGHT, line -> Long.toString(line.rows - line.wrong)),
-                column("max abs error", HorizontalAlign.RIGHT, line -> String.format("%.3g", line.maxError))));
+        return new Table<Line>().text("algorithm", Line::algorithm).text("layout", Line::layout)
+                .text("mode", Line::mode).number("steps", "%d", Line::steps)
+                .number("host us/layer", "%.1f", Line::hostMicrosPerLayer).number("step us", "%.0f", Line::stepMicros)
+                .number("rows verified", "%d", line -> line.rows - line.wrong)
+                .number("max abs error", "%.3g", Line::maxError).of(lines);
     }
 
-    private static ColumnData<Line> column(String header, HorizontalAlign align, Function<Line, String> value) {
-        return new Column().header(header).dataAlign(align).with(value::apply);
-    }
 }

@@ -1,6 +1,6 @@
 package io.nccl4j.benchmarks.jmh;
 
-import io.nccl4j.benchmarks.layer.SingleLayer;
+import io.nccl4j.benchmarks.layer.RankLayer;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
@@ -25,9 +25,9 @@ import org.openjdk.jmh.annotations.TearDown;
 @State(Scope.Thread)
 public class ApiCallBenchmark {
     private static final BufferConfig SMALL = BufferConfig.of(512, DataType.BFLOAT16);
-    private static final int FEWER = SingleLayer.TOKENS / 2;
+    private static final int FEWER = RankLayer.TOKENS / 2;
 
-    private SingleLayer layer;
+    private RankLayer layer;
     private EpHandle handle;
     private CudaStream stream;
     private EpBuffers buffers;
@@ -41,7 +41,7 @@ public class ApiCallBenchmark {
 
     @Setup
     public void create() {
-        layer = new SingleLayer();
+        layer = RankLayer.single(config -> config);
         handle = layer.handle();
         stream = layer.stream();
         buffers = layer.buffers();
@@ -58,7 +58,7 @@ public class ApiCallBenchmark {
             buffersOf[i] = layer.own(handles[i].allocateBuffers(SMALL));
         }
         // Combine refers to this one: the captured dispatch has not run.
-        handle.dispatchAsync(buffers, SingleLayer.TOKENS, stream);
+        handle.dispatchAsync(buffers, RankLayer.TOKENS, stream);
     }
 
     @TearDown
@@ -98,7 +98,7 @@ public class ApiCallBenchmark {
     /** Update, dispatch and combine on fixed buffers: three native calls. */
     @Benchmark
     public void async() {
-        handle.dispatchAsync(buffers, SingleLayer.TOKENS, stream);
+        handle.dispatchAsync(buffers, RankLayer.TOKENS, stream);
         handle.combineAsync(buffers, stream);
     }
 
@@ -106,21 +106,21 @@ public class ApiCallBenchmark {
     @Benchmark
     public void asyncVarying() {
         odd = !odd;
-        handle.dispatchAsync(buffers, odd ? SingleLayer.TOKENS : FEWER, stream);
+        handle.dispatchAsync(buffers, odd ? RankLayer.TOKENS : FEWER, stream);
         handle.combineAsync(buffers, stream);
     }
 
     /** A step of 58 layers, a handle with its buffers each. */
     @Benchmark
     public void layersFixed() {
-        step(SingleLayer.TOKENS);
+        step(RankLayer.TOKENS);
     }
 
     /** The same with another number of tokens in each step. */
     @Benchmark
     public void layersVarying() {
         odd = !odd;
-        step(odd ? SingleLayer.TOKENS : FEWER);
+        step(odd ? RankLayer.TOKENS : FEWER);
     }
 
     private void step(int tokens) {

@@ -1,6 +1,6 @@
 package io.nccl4j.benchmarks.jmh;
 
-import io.nccl4j.benchmarks.layer.SingleLayer;
+import io.nccl4j.benchmarks.layer.RankLayer;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.ep.EpHandle;
@@ -21,12 +21,12 @@ import org.openjdk.jmh.annotations.TearDown;
 public class DecodeStepBenchmark {
     public static final int LAYERS = 58;
 
-    private SingleLayer single;
+    private RankLayer single;
     private CudaGraphExec replay;
 
     @Setup
     public void create() {
-        single = new SingleLayer();
+        single = RankLayer.single(config -> config);
         try (CudaGraph graph = single.stream().capture(this::reusedHandle)) {
             replay = graph.instantiate();
         }

@@ -1,9 +1,6 @@
 package io.nccl4j.benchmarks.jmh;
 
-import com.github.freva.asciitable.AsciiTable;
-import com.github.freva.asciitable.Column;
-import com.github.freva.asciitable.ColumnData;
-import com.github.freva.asciitable.HorizontalAlign;
+import io.nccl4j.benchmarks.cli.Table;
 import io.nccl4j.benchmarks.stats.Median;
 import java.util.List;
 import java.util.function.ToDoubleFunction;
@@ -61,15 +58,11 @@ public record HostCost(String call, List<Round> rounds) {
 
     /** For people. */
     public static String table(List<HostCost> costs) {
-        return AsciiTable.getTable(costs,
-                List.of(new Column().header("call").dataAlign(HorizontalAlign.LEFT).with(HostCost::call),
-                        number("C ns", HostCost::c), number("bare ns", HostCost::bare), number("API ns", HostCost::api),
-                        number("bare / C", HostCost::bareToC), number("API / C", HostCost::apiToC),
-                        number("API / bare", HostCost::apiToBare), number("garbage B", HostCost::apiBytes)));
+        return new Table<HostCost>().text("call", HostCost::call).number("C ns", "%.2f", HostCost::c)
+                .number("bare ns", "%.2f", HostCost::bare).number("API ns", "%.2f", HostCost::api)
+                .number("bare / C", "%.2f", HostCost::bareToC).number("API / C", "%.2f", HostCost::apiToC)
+                .number("API / bare", "%.2f", HostCost::apiToBare).number("garbage B", "%.2f", HostCost::apiBytes)
+                .of(costs);
     }
 
-    private static ColumnData<HostCost> number(String header, ToDoubleFunction<HostCost> value) {
-        return new Column().header(header).dataAlign(HorizontalAlign.RIGHT)
-                .with(cost -> String.format("%.2f", value.applyAsDouble(cost)));
-    }
 }

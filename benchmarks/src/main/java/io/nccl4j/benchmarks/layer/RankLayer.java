@@ -4,19 +4,30 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import io.nccl4j.benchmarks.ranks.Rank;
+import io.nccl4j.bootstrap.Bootstraps;
+import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.CombineRecipe;
 import io.nccl4j.ep.EpBuffers;
+import io.nccl4j.ep.EpGroup;
+import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
+import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.oracle.Routing;
 import io.nccl4j.testing.HostMirror;
 import io.nccl4j.testing.LayerCalls;
+import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeRank;
+import java.util.function.UnaryOperator;
 
 /** A rank's part in a layer that is measured, with the routing in place. Collective to make and to close. */
 public final class RankLayer implements AutoCloseable {
-    private final Rank rank;
+    /** Of {@link #single}. */
+    public static final int TOKENS = 128;
+    private static final LayerShape SINGLE = LayerShape.bfloat16(LayerKind.LL_EXPERT_MAJOR, 1, 8, 8, TOKENS, 7168);
+
     private final MoeRank moe;
     private final EpHandle handle;
     private final EpBuffers buffers;
@@ -24,16 +35,35 @@ public final class RankLayer implements AutoCloseable {
     private final LayerCalls staged;
 
     public RankLayer(Rank rank, LayerShape shape, Routing routing) {
-        this.rank = rank;
-        moe = new MoeRank(rank.bootstrap(), rank.device(), shape.groupConfig(), shape.rows());
-        handle = moe.own(moe.group().createHandle());
-        buffers = moe.own(handle.allocateBuffers(shape.rows()));
-        calls = LayerCalls.of(buffers);
-        staged = calls.staged();
+        this(rank.bootstrap(), rank.device(), shape.groupConfig(), shape.rows());
         load(routing.of(rank.number()));
         if (shape.rows().combineRecipe() == CombineRecipe.NVFP4) {
             fillScales();
         }
+    }
+
+    private RankLayer(Bootstrap bootstrap, CudaDevice device, EpGroupConfig config, BufferConfig rows) {
+        moe = new MoeRank(bootstrap, device, config, rows);
+        handle = own(moe.group().createHandle());
+        buffers = own(handle.allocateBuffers(rows));
+        calls = LayerCalls.of(buffers);
+        staged = calls.staged();
+    }
+
+    /**
+     * A low-latency layer of a single rank that routes nothing: the device has next to nothing to do, the time is the
+     * host's.
+     *
+     * @param more changes the configuration of the group
+     */
+    public static RankLayer single(UnaryOperator<EpGroupConfig> more) {
+        return new RankLayer(Bootstraps.inProcess(1).getFirst(), CudaDevice.of(0), more.apply(SINGLE.groupConfig()),
+                SINGLE.rows());
+    }
+
+    /** Closes something with it, before the rest. */
+    public <T extends AutoCloseable> T own(T resource) {
+        return moe.own(resource);
     }
 
     private void load(int[][] routing) {
@@ -61,9 +91,17 @@ public final class RankLayer implements AutoCloseable {
         }
     }
 
-    /** This rank. */
-    public Rank rank() {
-        return rank;
+    public EpGroup group() {
+        return moe.group();
+    }
+
+    public EpHandle handle() {
+        return handle;
+    }
+
+    /** The explicit calls on the buffers. */
+    public LayerCalls calls() {
+        return calls;
     }
 
     public Communicator communicator() {
@@ -107,7 +145,7 @@ public final class RankLayer implements AutoCloseable {
 
     /** Waits for the other ranks; on the host alone. */
     public void barrier() {
-        rank.bootstrap().barrier();
+        moe.bootstrap().barrier();
     }
 
     @Override

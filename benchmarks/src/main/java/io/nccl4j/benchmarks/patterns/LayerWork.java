@@ -1,7 +1,6 @@
 package io.nccl4j.benchmarks.patterns;
 
 import io.nccl4j.benchmarks.layer.RankLayer;
-import io.nccl4j.benchmarks.layer.SingleLayer;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
@@ -20,14 +19,19 @@ final class LayerWork implements AutoCloseable {
     final LayerCalls calls;
     private final DeviceMemory scratch;
     private final int kernels;
-    private final Runnable end;
+    private final RankLayer layer;
 
-    private LayerWork(CudaStream stream, EpBuffers buffers, int kernels, Runnable end) {
-        this.stream = stream;
-        this.buffers = buffers;
+    /**
+     * On a layer that it closes.
+     *
+     * @param kernels of attention, and as many of the experts
+     */
+    LayerWork(RankLayer layer, int kernels) {
+        this.layer = layer;
+        stream = layer.stream();
+        buffers = layer.buffers();
         this.kernels = kernels;
-        this.end = end;
-        calls = LayerCalls.of(buffers);
+        calls = layer.calls();
         scratch = DeviceMemory.allocate(stream.device(), 256);
         handle().warmUp(buffers, buffers.maxTokens(), stream);
     }
@@ -40,18 +44,8 @@ final class LayerWork implements AutoCloseable {
      */
     static LayerWork empty(int kernels, boolean visible) {
         CudaDevice device = CudaDevice.of(0);
-        SingleLayer layer = new SingleLayer(
-                config -> visible ? config.allocator(new VisibleAllocator(device)) : config);
-        return new LayerWork(layer.stream(), layer.buffers(), kernels, layer::close);
-    }
-
-    /**
-     * A rank's part in a layer whose tokens are routed; closes it as well.
-     *
-     * @param kernels of attention, and as many of the experts
-     */
-    static LayerWork routed(RankLayer layer, int kernels) {
-        return new LayerWork(layer.stream(), layer.buffers(), kernels, layer::close);
+        return new LayerWork(
+                RankLayer.single(config -> visible ? config.allocator(new VisibleAllocator(device)) : config), kernels);
     }
 
     EpHandle handle() {
@@ -76,6 +70,6 @@ final class LayerWork implements AutoCloseable {
     @Override
     public void close() {
         scratch.close();
-        end.run();
+        layer.close();
     }
 }

@@ -72,7 +72,7 @@ record PatternTime(PatternShape shape, int ranks, int tokens, Patterns pattern, 
         long expected = new Traffic(shape, routing).received(rank.number());
         List<List<Round>> patterns = new ArrayList<>();
         RankLayer layer = new RankLayer(rank, shape, routing);
-        try (LayerWork work = LayerWork.routed(layer, kernels)) {
+        try (LayerWork work = new LayerWork(layer, kernels)) {
             for (Patterns pattern : Patterns.values()) {
                 work.buffers.expertCounts().memory().fillAsync((byte) 0, work.stream);
                 try (StepPattern step = pattern.make(work, layers)) {

@@ -1,21 +1,18 @@
 package io.nccl4j.benchmarks.patterns;
 
-import com.github.freva.asciitable.AsciiTable;
-import com.github.freva.asciitable.Column;
-import com.github.freva.asciitable.ColumnData;
-import com.github.freva.asciitable.HorizontalAlign;
 import io.nccl4j.Backend;
 import io.nccl4j.benchmarks.cli.BackendOption;
 import io.nccl4j.benchmarks.cli.OutputOption;
 import io.nccl4j.benchmarks.cli.RanksOption;
+import io.nccl4j.benchmarks.cli.Table;
 import io.nccl4j.benchmarks.cli.Usage;
 import io.nccl4j.emulator.Emulator;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
-import java.util.function.Function;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -138,32 +135,27 @@ public final class PatternsCommand implements Callable<Integer> {
             }
             rows.getLast().put(time.pattern(), time);
         }
-        List<ColumnData<Map<Patterns, PatternTime>>> columns = new ArrayList<>();
-        columns.add(
-                column("us per layer (host)", HorizontalAlign.LEFT, row -> row.get(Patterns.GRAPH).shape().toString()));
-        columns.add(column("tokens", HorizontalAlign.RIGHT, row -> Integer.toString(row.get(Patterns.GRAPH).tokens())));
+        Table<Map<Patterns, PatternTime>> table = new Table<>();
+        table.text("us per layer (host)", row -> row.get(Patterns.GRAPH).shape().toString());
+        table.number("tokens", "%d", row -> row.get(Patterns.GRAPH).tokens());
         for (Patterns pattern : Patterns.values()) {
-            columns.add(column(pattern.title(), HorizontalAlign.RIGHT, row -> String.format("%.1f (%.1f)",
-                    row.get(pattern).microsPerLayer(), row.get(pattern).hostMicrosPerLayer())));
+            table.number(pattern.title(), "%s", row -> String.format(Locale.ROOT, "%.1f (%.1f)",
+                    row.get(pattern).microsPerLayer(), row.get(pattern).hostMicrosPerLayer()));
         }
         for (Patterns slower : List.of(Patterns.CREATE_DESTROY, Patterns.EXPLICIT)) {
-            columns.add(column(slower.title() + " / graph", HorizontalAlign.RIGHT, row -> String.format("%.2f",
-                    row.get(slower).microsPerLayer() / row.get(Patterns.GRAPH).microsPerLayer())));
+            table.number(slower.title() + " / graph", "%.2f",
+                    row -> row.get(slower).microsPerLayer() / row.get(Patterns.GRAPH).microsPerLayer());
         }
-        return AsciiTable.getTable(rows, columns);
+        return table.of(rows);
     }
 
     private static String costTable(List<PatternCost> costs) {
-        return AsciiTable.getTable(costs, List.of(column("step", HorizontalAlign.LEFT, PatternCost::pattern),
-                column("native calls", HorizontalAlign.RIGHT, cost -> String.format("%.0f", cost.nativeCalls())),
-                column("host us/layer", HorizontalAlign.RIGHT,
-                        cost -> String.format("%.2f", cost.hostMicrosPerLayer())),
-                column("host waits", HorizontalAlign.RIGHT, cost -> String.format("%.1f", cost.hostWaits())),
-                column("device allocations", HorizontalAlign.RIGHT, cost -> Long.toString(cost.deviceAllocations())),
-                column("heap bytes", HorizontalAlign.RIGHT, cost -> Long.toString(cost.heapBytes()))));
+        return new Table<PatternCost>().text("step", PatternCost::pattern)
+                .number("native calls", "%.0f", PatternCost::nativeCalls)
+                .number("host us/layer", "%.2f", PatternCost::hostMicrosPerLayer)
+                .number("host waits", "%.1f", PatternCost::hostWaits)
+                .number("device allocations", "%d", PatternCost::deviceAllocations)
+                .number("heap bytes", "%d", PatternCost::heapBytes).of(costs);
     }
 
-    private static <T> ColumnData<T> column(String header, HorizontalAlign align, Function<T, String> value) {
-        return new Column().header(header).dataAlign(align).with(value);
-    }
 }
