@@ -7,6 +7,7 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.testing.EachLayerKind;
+import io.nccl4j.testing.EachLowLatencyKind;
 import io.nccl4j.testing.LayerKind;
 import java.util.Arrays;
 import java.util.function.BiConsumer;
@@ -121,8 +122,7 @@ class AlignmentTest {
         }, (bench, calls) -> calls.update().dispatch());
     }
 
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EachLowLatencyKind
     void a5FactorsOfBlockScaledRows(LayerKind kind, EmulatedCluster cluster) {
         isRefused(kind, cluster, 4, (bench, calls) -> {
             EpTensor received = calls.outputs.tokens();

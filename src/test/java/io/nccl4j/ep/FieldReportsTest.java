@@ -18,6 +18,7 @@ import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.EachLayerKind;
+import io.nccl4j.testing.EachLowLatencyKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
@@ -33,7 +34,6 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** Failures that users of libraries like this one have met, by the names of docs/failure-modes.md. */
 @EmulatedRanks(2)
@@ -263,8 +263,7 @@ class FieldReportsTest {
     }
 
     /** The row that goes in is the longer one: 2 bytes an element, not 1 and a scale for each 128. */
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EachLowLatencyKind
     void n1InputRowsOfEveryRecipeFit(LayerKind kind, EmulatedCluster cluster) {
         BufferConfig rows = BufferConfig.of(512, DataType.BFLOAT16).blockScaledFp8(false);
         RuleBench.run(cluster, bench -> {

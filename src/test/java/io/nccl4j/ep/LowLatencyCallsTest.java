@@ -15,6 +15,7 @@ import io.nccl4j.oracle.CaseSpace;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.EachLowLatencyKind;
 import io.nccl4j.testing.HostMirror;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
@@ -53,8 +54,7 @@ class LowLatencyCallsTest {
                 DispatchConfig.defaults().sendOnly(), stream);
     }
 
-    @ParameterizedTest
-    @EnumSource(names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EachLowLatencyKind
     void halvesMakeAWhole(LayerKind kind, EmulatedCluster cluster) {
         EpCase first = draw(kind);
         MoeRank.run(cluster, kind, first, (moe, layer) -> {

@@ -35,7 +35,7 @@ final class RuleBench implements AutoCloseable {
         this.stream = own(CudaStream.create(rank.device()));
     }
 
-    /** What a rank does with right calls at hand. */
+    /** The part of a rank that has right calls at hand. */
     @FunctionalInterface
     interface Body {
         void run(RuleBench bench, Calls calls) throws Exception;

@@ -88,20 +88,17 @@ class TeamFaultsTest {
         for (int dead = 2; dead < 4; dead++) {
             Emulator.inject(new Fault.Silence(dead, 1));
         }
-        cluster.run(rank -> {
-            MoeRank moe = MoeRank.of(rank, kind, batch, config -> config.mask().timeout(Duration.ofMillis(500)));
-            MoeLayer layer = moe.layer();
+        MoeRank.run(cluster, kind, batch, config -> config.mask().timeout(Duration.ofMillis(500)), (moe, layer) -> {
             layer.load(batch);
             layer.enqueue(layer.count(batch));
             moe.await();
-            if (rank.rank() < 2) {
+            if (moe.rank() < 2) {
                 RankMask mask = moe.group().maskQuery(moe.stream());
                 assertThat(mask).isEqualTo(RankMask.all(4).without(2).without(3));
                 assertThat(moe.group().asyncError()).isTrue();
             }
-            rank.bootstrap().barrier();
+            moe.bootstrap().barrier();
             moe.communicator().abandon("the test has lost a host");
-            moe.close();
         });
     }
 }

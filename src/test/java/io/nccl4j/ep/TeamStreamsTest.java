@@ -11,14 +11,13 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.EachHighThroughputKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import java.util.concurrent.CountDownLatch;
 import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** Handles of one group over several teams, on two streams. */
 class TeamStreamsTest {
@@ -106,8 +105,7 @@ class TeamStreamsTest {
     }
 
     /** Unordered operations are refused before anything is enqueued, and work when they are ordered. */
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"HT_FLAT", "HT_EXPERT_MAJOR"})
+    @EachHighThroughputKind
     @EmulatedRanks(value = 4, hosts = 2)
     void m1HandlesOfAGroupOnTwoStreamsMustBeOrdered(LayerKind kind, EmulatedCluster cluster) {
         EpCase batch = batch(kind);

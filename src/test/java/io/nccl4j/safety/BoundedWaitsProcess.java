@@ -16,6 +16,7 @@ import io.nccl4j.testing.MoeLayer;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
+import java.util.function.Supplier;
 
 /**
  * Rank 0 does alone what needs rank 1, and closes everything; run in a JVM of its own, in which closing waits a second
@@ -104,30 +105,26 @@ public final class BoundedWaitsProcess {
             System.out.println(name + " abort refused: " + e.getMessage());
         }
         long destroyed = destroys();
-        long start = System.nanoTime();
-        both.layer.close();
-        both.layer.handle().close();
-        both.group.close();
-        both.stream.close();
-        both.communicator.close();
-        System.out.println(name + " closed " + both.communicator.isClosed() + ", destroys " + (destroys() - destroyed)
-                + ", within the limits " + (System.nanoTime() - start < Duration.ofSeconds(25).toNanos()));
+        close(name, both, () -> "destroys " + (destroys() - destroyed));
     }
 
     /** Destroying a group is collective: the call is made, and given up. */
     private static void closeWithoutAbort(String name, Both both) {
         long groups = Emulator.callCount("ncclEpGroupDestroy");
         long communicators = Emulator.callCount("ncclCommDestroy");
+        close(name, both, () -> "group destroys " + (Emulator.callCount("ncclEpGroupDestroy") - groups)
+                + ", communicator destroys " + (Emulator.callCount("ncclCommDestroy") - communicators));
+    }
+
+    private static void close(String name, Both both, Supplier<String> destroys) {
         long start = System.nanoTime();
         both.layer.close();
         both.layer.handle().close();
         both.group.close();
         both.stream.close();
         both.communicator.close();
-        System.out.println(name + " closed " + both.communicator.isClosed() + ", group destroys "
-                + (Emulator.callCount("ncclEpGroupDestroy") - groups) + ", communicator destroys "
-                + (Emulator.callCount("ncclCommDestroy") - communicators) + ", within the limits "
-                + (System.nanoTime() - start < Duration.ofSeconds(25).toNanos()));
+        System.out.println(name + " closed " + both.communicator.isClosed() + ", " + destroys.get()
+                + ", within the limits " + (System.nanoTime() - start < Duration.ofSeconds(25).toNanos()));
     }
 
     private static long destroys() {

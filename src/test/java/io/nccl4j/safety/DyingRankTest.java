@@ -3,6 +3,8 @@ package io.nccl4j.safety;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.nccl4j.processes.ChildJvm;
+import io.nccl4j.testing.EachHighThroughputKind;
+import io.nccl4j.testing.EachLowLatencyKind;
 import io.nccl4j.testing.LayerKind;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -11,8 +13,6 @@ import java.util.Map;
 import java.util.function.Consumer;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** Processes with a rank each are killed in the middle of a step, one or all of a node; the others go on. */
 @Timeout(180)
@@ -43,8 +43,7 @@ class DyingRankTest {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EachLowLatencyKind
     void survivorsMaskItAgreeAndGoOn(LayerKind kind, @TempDir Path folder) throws Exception {
         run(kind, 3, 1, folder, said -> assertThat(said)
                 .contains("seen RankMask({0, 1} of 3), error true", "agreed RankMask({0, 1} of 3)", "verified 5 steps")
@@ -52,16 +51,14 @@ class DyingRankTest {
     }
 
     /** Every rank of the node is masked, within one time-out, and every later step is right. */
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EachLowLatencyKind
     void m3SurvivorsMaskTheNodeAndGoOn(LayerKind kind, @TempDir Path folder) throws Exception {
         run(kind, 4, 2, folder, said -> assertThat(said).contains("seen RankMask({0, 1} of 4), error true",
                 "agreed RankMask({0, 1} of 4)", "verified 5 steps"));
     }
 
     /** There are no masks: the step fails with an exception, and so do the next calls; closing ends. */
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"HT_FLAT", "HT_EXPERT_MAJOR"})
+    @EachHighThroughputKind
     void m3SurvivorsOfHighThroughputEndWithExceptions(LayerKind kind, @TempDir Path folder) throws Exception {
         run(kind, 4, 2, folder, said -> assertThat(said).containsPattern("failed in time: .*(rank [23]|is gone)")
                 .doesNotContain("nothing has failed", "failed late"));

@@ -9,16 +9,14 @@ import io.nccl4j.ep.RankMask;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.EachLowLatencyKind;
 import io.nccl4j.testing.LayerKind;
-import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** The example of docs/fault-tolerance.md does what the guide says. */
 class FaultToleranceGuideTest {
@@ -56,37 +54,34 @@ class FaultToleranceGuideTest {
     }
 
     /** Two ranks lose the link between them, and nobody else notices: afterwards three of four go on as one group. */
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EachLowLatencyKind
     @EmulatedRanks(value = RANKS, allowLeaks = true)
     void ranksThatDisagreeComeToOneMask(LayerKind shape, EmulatedCluster cluster) {
         EpCase model = shape.draw(RANKS, 431);
-        cluster.run(rank -> {
-            MoeRank world = MoeRank.of(rank, shape, model, config -> config.mask().timeout(TIMEOUT));
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, model, config -> config.mask().timeout(TIMEOUT), (world, layer) -> {
             layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 432));
-            assertThat(MaskAgreement.agree(world.group(), rank.bootstrap(), world.stream()))
+            assertThat(MaskAgreement.agree(world.group(), world.bootstrap(), world.stream()))
                     .isEqualTo(RankMask.all(RANKS));
-            if (rank.rank() == 0) {
+            if (world.rank() == 0) {
                 Emulator.inject(new Fault.DropMessages(0, 1, 3));
             }
-            rank.bootstrap().barrier();
+            world.bootstrap().barrier();
             layer.load(model);
             layer.enqueue(layer.count(model));
             world.await();
             // Whoever waits for a rank that waits is late itself: the others may have masked one end of the link or
             // none.
             RankMask before = world.group().maskQuery(world.stream());
-            assertThat(rank.rank() != 0 || !before.isActive(3)).isTrue();
-            assertThat(rank.rank() != 3 || !before.isActive(0)).isTrue();
-            RankMask agreed = MaskAgreement.agree(world.group(), rank.bootstrap(), world.stream());
+            assertThat(world.rank() != 0 || !before.isActive(3)).isTrue();
+            assertThat(world.rank() != 3 || !before.isActive(0)).isTrue();
+            RankMask agreed = MaskAgreement.agree(world.group(), world.bootstrap(), world.stream());
             byte[] told = agreed.toString().getBytes(StandardCharsets.UTF_8);
-            assertThat(List.of(rank.bootstrap().allGather(told))).allMatch(other -> Arrays.equals(other, told));
+            assertThat(List.of(world.bootstrap().allGather(told))).allMatch(other -> Arrays.equals(other, told));
             assertThat(agreed.activeCount()).isEqualTo(RANKS - 1);
             int gone = agreed.isActive(0) ? 3 : 0;
             assertThat(agreed).isEqualTo(RankMask.all(RANKS).without(gone));
             assertThat(world.group().maskQuery(world.stream())).isEqualTo(agreed);
-            if (rank.rank() != gone) {
+            if (world.rank() != gone) {
                 for (int step = 0; step < 4; step++) {
                     EpCase batch = world.draw(RoutingKind.UNIFORM, 433 + step);
                     layer.load(batch);
@@ -96,9 +91,8 @@ class FaultToleranceGuideTest {
                     assertThat(world.group().asyncError()).isFalse();
                 }
             }
-            rank.bootstrap().barrier();
+            world.bootstrap().barrier();
             world.communicator().abandon("a rank has left");
-            world.close();
         });
     }
 }

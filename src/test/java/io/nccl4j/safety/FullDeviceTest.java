@@ -27,6 +27,7 @@ import io.nccl4j.nccl.CommunicatorOptions;
 import io.nccl4j.nccl.CommunicatorRun;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.EachHighThroughputKind;
 import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeRank;
@@ -34,8 +35,6 @@ import java.time.Duration;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /**
  * H1: memory that is not there is an exception, the same on all ranks before something collective, and everything works
@@ -144,8 +143,7 @@ class FullDeviceTest {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(names = {"HT_FLAT", "HT_EXPERT_MAJOR"}, value = LayerKind.class)
+    @EachHighThroughputKind
     void h1BuffersThatOneDeviceCannotHoldAreRefusedOnAllRanks(LayerKind kind, EmulatedCluster cluster) {
         cluster.run(rank -> {
             try (MoeRank world = MoeRank.of(rank, kind, kind.draw(2, 7));

@@ -73,12 +73,10 @@ class GraphFailureModesTest {
     @EmulatedRanks(value = 1, allowLeaks = true)
     void f01ForeignMemoryThatIsGoneIsNamedAtTheReplay(EmulatedCluster cluster) {
         LayerKind shape = LayerKind.LL_EXPERT_MAJOR;
-        cluster.run(rank -> {
-            MoeRank world = MoeRank.of(rank, shape, shape.draw(1, 103));
-            MoeLayer layer = world.layer();
-            DeviceMemory theirs = DeviceMemory.allocate(rank.device(), layer.buffers().routing().byteSize());
+        MoeRank.run(cluster, shape, shape.draw(1, 103), (world, layer) -> {
+            DeviceMemory theirs = DeviceMemory.allocate(world.device(), layer.buffers().routing().byteSize());
             long address = theirs.address();
-            DeviceMemory wrapped = DeviceMemory.wrap(address, theirs.byteSize(), rank.device());
+            DeviceMemory wrapped = DeviceMemory.wrap(address, theirs.byteSize(), world.device());
             int most = layer.buffers().maxTokens();
             EpTensor routing = EpTensor.of(wrapped, DataType.INT64, most, layer.handle().topK());
             DispatchInputs inputs = DispatchInputs.of(layer.buffers().tokens().rows(most));
@@ -98,10 +96,9 @@ class GraphFailureModesTest {
             theirs.close();
             exec.launch(world.stream());
             assertFailure(CudaException.class, world::await, "cudaErrorIllegalAddress");
-            assertThat(Emulator.errorText(rank.device())).contains("freed");
+            assertThat(Emulator.errorText(world.device())).contains("freed");
             assertThat(Emulator.describeAddress(address)).contains("freed");
             assertFailure(CudaException.class, () -> exec.launch(world.stream()), "failed before");
-            world.close();
         });
     }
 

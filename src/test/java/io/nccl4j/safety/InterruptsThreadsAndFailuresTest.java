@@ -289,44 +289,21 @@ class InterruptsThreadsAndFailuresTest {
 
     /** A wait answers an interrupt if no other rank depends on it; the others go on and keep the flag. */
     private enum Wait {
-        AWAIT(true) {
-            @Override
-            void run(MoeRank world) {
-                world.await();
-            }
-        },
-        AWAIT_UNINTERRUPTIBLY(false) {
-            @Override
-            void run(MoeRank world) {
-                world.stream().awaitUninterruptibly(MoeRank.LIMIT);
-            }
-        },
-        SYNCHRONIZE(false) {
-            @Override
-            void run(MoeRank world) {
-                world.stream().synchronize();
-            }
-        },
-        OF_THE_DEVICE(false) {
-            @Override
-            void run(MoeRank world) {
-                assertThat(world.device().awaitEnqueued(MoeRank.LIMIT)).isTrue();
-            }
-        },
-        OF_THE_WHOLE_DEVICE(false) {
-            @Override
-            void run(MoeRank world) {
-                world.device().synchronize();
-            }
-        };
+        AWAIT, AWAIT_UNINTERRUPTIBLY, SYNCHRONIZE, OF_THE_DEVICE, OF_THE_WHOLE_DEVICE;
 
-        private final boolean answers;
-
-        Wait(boolean answers) {
-            this.answers = answers;
+        boolean answers() {
+            return this == AWAIT;
         }
 
-        abstract void run(MoeRank world);
+        void run(MoeRank world) {
+            switch (this) {
+                case AWAIT -> world.await();
+                case AWAIT_UNINTERRUPTIBLY -> world.stream().awaitUninterruptibly(MoeRank.LIMIT);
+                case SYNCHRONIZE -> world.stream().synchronize();
+                case OF_THE_DEVICE -> assertThat(world.device().awaitEnqueued(MoeRank.LIMIT)).isTrue();
+                case OF_THE_WHOLE_DEVICE -> world.device().synchronize();
+            }
+        }
     }
 
     private enum Waiter {
@@ -356,7 +333,7 @@ class InterruptsThreadsAndFailuresTest {
                         throw new IllegalStateException(e);
                     }
                 });
-                boolean answers = cell.interrupted && cell.kind.answers;
+                boolean answers = cell.interrupted && cell.kind.answers();
                 if (!answers) {
                     // Nothing but the end of the work ends it.
                     Thread.ofPlatform().start(gate::countDown);

@@ -18,12 +18,11 @@ import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.EachLayerKind;
+import io.nccl4j.testing.EachLowLatencyKind;
 import io.nccl4j.testing.HostMirror;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeRank;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /**
  * Orders of right calls that would make ranks wait for ever, as hostile use has found them: refused, and the next step
@@ -33,8 +32,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 class OrderOfCallsTest {
     static final int RANKS = 2;
 
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EachLowLatencyKind
     void combineReturnsWhatTheLastDispatchBrought(LayerKind shape, EmulatedCluster cluster) {
         MoeRank.run(cluster, shape, shape.draw(RANKS, 901), (world, layer) -> {
             int most = layer.buffers().maxTokens();
@@ -68,8 +66,7 @@ class OrderOfCallsTest {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EachLowLatencyKind
     void nothingBeginsWhileASendHalfIsPending(LayerKind shape, EmulatedCluster cluster) {
         MoeRank.run(cluster, shape, shape.draw(RANKS, 905), EpGroupConfig::mask, (world, layer) -> {
             int most = layer.buffers().maxTokens();

@@ -12,12 +12,10 @@ import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.EachLayerKind;
+import io.nccl4j.testing.EachLowLatencyKind;
 import io.nccl4j.testing.LayerKind;
-import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import java.time.Duration;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** Slow and silent ranks: what the others see of them. */
 class RankFaultsTest {
@@ -37,70 +35,64 @@ class RankFaultsTest {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EachLowLatencyKind
     @EmulatedRanks(value = RANKS, allowLeaks = true)
     void survivorsOfASilentRankGoOnWithTheExpertsThatRemain(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 411), config -> config.mask().timeout(TIMEOUT));
-            MoeLayer layer = world.layer();
-            layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 412));
-            rank.bootstrap().barrier();
-            if (rank.rank() == FAULTY) {
-                Emulator.inject(new Fault.Silence(FAULTY, 1));
-            }
-            rank.bootstrap().barrier();
-            for (int step = 0; step < 4; step++) {
-                EpCase batch = world.draw(RoutingKind.UNIFORM, 413 + step);
-                long start = System.nanoTime();
-                layer.load(batch);
-                layer.enqueue(layer.count(batch));
-                world.await();
-                long took = System.nanoTime() - start;
-                if (rank.rank() == FAULTY) {
-                    continue;
-                }
-                layer.verify(Survivors.without(batch, FAULTY));
-                assertThat(world.group().maskQuery(world.stream())).isEqualTo(RankMask.all(RANKS).without(FAULTY));
-                assertThat(world.group().asyncError()).isEqualTo(step == 0);
-                world.group().errorClear();
-                // The wait is for the first operation only.
-                assertThat(took >= TIMEOUT.toNanos()).isEqualTo(step == 0);
-            }
-            // The silent rank cannot take part in destroying the group: it is given up with all that belongs to it.
-            rank.bootstrap().barrier();
-            world.communicator().abandon("rank " + FAULTY + " is silent");
-            world.close();
-        });
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 411), config -> config.mask().timeout(TIMEOUT),
+                (world, layer) -> {
+                    layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 412));
+                    world.bootstrap().barrier();
+                    if (world.rank() == FAULTY) {
+                        Emulator.inject(new Fault.Silence(FAULTY, 1));
+                    }
+                    world.bootstrap().barrier();
+                    for (int step = 0; step < 4; step++) {
+                        EpCase batch = world.draw(RoutingKind.UNIFORM, 413 + step);
+                        long start = System.nanoTime();
+                        layer.load(batch);
+                        layer.enqueue(layer.count(batch));
+                        world.await();
+                        long took = System.nanoTime() - start;
+                        if (world.rank() == FAULTY) {
+                            continue;
+                        }
+                        layer.verify(Survivors.without(batch, FAULTY));
+                        assertThat(world.group().maskQuery(world.stream()))
+                                .isEqualTo(RankMask.all(RANKS).without(FAULTY));
+                        assertThat(world.group().asyncError()).isEqualTo(step == 0);
+                        world.group().errorClear();
+                        // The wait is for the first operation only.
+                        assertThat(took >= TIMEOUT.toNanos()).isEqualTo(step == 0);
+                    }
+                    // The silent rank cannot take part in destroying the group: it is given up with all that belongs to it.
+                    world.bootstrap().barrier();
+                    world.communicator().abandon("rank " + FAULTY + " is silent");
+                });
     }
 
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EachLowLatencyKind
     @EmulatedRanks(value = RANKS, allowLeaks = true, allowMisuse = true)
     void withoutAMaskATimeoutIsALostDeviceThatSaysSo(LayerKind shape, EmulatedCluster cluster) {
         EpCase model = shape.draw(RANKS, 421);
-        cluster.run(rank -> {
-            MoeRank world = MoeRank.of(rank, shape, model, config -> config.timeout(TIMEOUT));
-            MoeLayer layer = world.layer();
-            rank.bootstrap().barrier();
-            if (rank.rank() == FAULTY) {
+        MoeRank.run(cluster, shape, model, config -> config.timeout(TIMEOUT), (world, layer) -> {
+            world.bootstrap().barrier();
+            if (world.rank() == FAULTY) {
                 Emulator.inject(new Fault.Silence(FAULTY, 1));
             }
-            rank.bootstrap().barrier();
+            world.bootstrap().barrier();
             layer.load(model);
             layer.enqueue(layer.count(model));
-            if (rank.rank() != FAULTY) {
+            if (world.rank() != FAULTY) {
                 assertFailure(CudaException.class, world::await, "cudaErrorLaunchFailure");
-                assertThat(rank.device().failure()).isNotNull();
-                assertThat(Emulator.errorText(rank.device())).contains("nothing from rank " + FAULTY)
+                assertThat(world.device().failure()).isNotNull();
+                assertThat(Emulator.errorText(world.device())).contains("nothing from rank " + FAULTY)
                         .contains("within 400 ms");
                 assertFailure(CudaException.class, () -> layer.enqueue(0), "has failed before");
             } else {
                 world.await();
             }
-            rank.bootstrap().barrier();
+            world.bootstrap().barrier();
             world.communicator().abandon("the other ranks have lost their devices");
-            world.close();
         });
     }
 }

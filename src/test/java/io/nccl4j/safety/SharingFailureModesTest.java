@@ -32,6 +32,7 @@ import io.nccl4j.nccl.DataType;
 import io.nccl4j.nccl.Window;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.EachHighThroughputKind;
 import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.HostMirror;
 import io.nccl4j.testing.LayerKind;
@@ -41,8 +42,6 @@ import java.util.List;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** Failure modes of ranks, groups, handles and memory that share something, numbered as in docs/failure-modes.md. */
 @EmulatedRanks(SharingFailureModesTest.RANKS)
@@ -61,22 +60,19 @@ class SharingFailureModesTest {
 
     @EachLayerKind
     void f08TeardownInAnyOrderEndsInTheOnlyRightOne(LayerKind shape, EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            MoeRank world = MoeRank.of(rank, shape, shape.draw(RANKS, 204));
-            MoeLayer layer = world.layer();
+        MoeRank.run(cluster, shape, shape.draw(RANKS, 204), (world, layer) -> {
             layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 205));
-            rank.bootstrap().barrier();
+            world.bootstrap().barrier();
             long natives = Emulator.callCount("ncclCommDestroy") + Emulator.callCount("ncclEpGroupDestroy")
                     + Emulator.callCount("ncclEpHandleDestroy");
-            rank.bootstrap().barrier();
+            world.bootstrap().barrier();
             assertIllegalState(world.communicator()::close);
             assertIllegalState(world.group()::close);
             assertIllegalState(layer.handle()::close);
-            rank.bootstrap().barrier();
+            world.bootstrap().barrier();
             assertThat(Emulator.callCount("ncclCommDestroy") + Emulator.callCount("ncclEpGroupDestroy")
                     + Emulator.callCount("ncclEpHandleDestroy")).isEqualTo(natives);
-            rank.bootstrap().barrier();
-            world.close();
+            world.bootstrap().barrier();
         });
     }
 
@@ -238,8 +234,7 @@ class SharingFailureModesTest {
     }
 
     /** With NCCL EP every update names its own counters, so that handles with and without them go together. */
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"HT_FLAT", "HT_EXPERT_MAJOR"})
+    @EachHighThroughputKind
     void f19HandlesWithAndWithoutCountersShareAGroup(LayerKind shape, EmulatedCluster cluster) {
         MoeRank.run(cluster, shape, shape.draw(RANKS, 219), (world, counted) -> {
             MoeLayer uncounted = world.layer();

@@ -3,6 +3,7 @@ package io.nccl4j.safety;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.nccl4j.NativeObject;
+import io.nccl4j.cuda.CaptureMode;
 import io.nccl4j.cuda.CudaEvent;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
@@ -12,14 +13,19 @@ import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorCall;
+import io.nccl4j.ep.BufferConfig;
+import io.nccl4j.ep.CombineConfig;
 import io.nccl4j.ep.CombineInputs;
 import io.nccl4j.ep.CombineOutputs;
+import io.nccl4j.ep.DispatchConfig;
 import io.nccl4j.ep.DispatchInputs;
 import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpTensor;
+import io.nccl4j.ep.HandleConfig;
+import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.ep.RankMask;
 import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.junit.EmulatedRanks;
@@ -105,41 +111,26 @@ class UseAfterCloseTest {
         Map<Class<?>, Object> arguments = new HashMap<>();
         DeviceMemory memory = world.own(DeviceMemory.allocate(world.device(), 4096));
         EpTensor tensor = EpTensor.of(memory, DataType.INT64, 2, layer.handle().topK());
+        CudaGraph graph = world.own(world.stream().capture(() -> memory.fillAsync((byte) -1, world.stream())));
+        for (Object value : List.of("for the test", Duration.ofMillis(1), DataType.INT64, ReduceOp.SUM,
+                CaptureMode.RELAXED, world.kind().layout(), BufferConfig.of(64, DataType.BFLOAT16),
+                HandleConfig.defaults(), LayoutInfo.of(tensor), DispatchConfig.defaults(), CombineConfig.defaults(),
+                DispatchInputs.of(tensor), DispatchOutputs.of(tensor), CombineInputs.of(tensor),
+                CombineOutputs.of(tensor), RankMask.all(1), tensor, layer.buffers(), memory,
+                world.own(PinnedMemory.allocate(world.device(), 64)), world.stream(),
+                world.own(CudaEvent.createTiming(world.device())), new byte[8], graph)) {
+            arguments.put(value.getClass(), value);
+        }
         arguments.put(long.class, 1L);
         arguments.put(int.class, 1);
         arguments.put(byte.class, (byte) 1);
-        arguments.put(String.class, "for the test");
-        arguments.put(Duration.class, Duration.ofMillis(1));
         arguments.put(Runnable.class, (Runnable) () -> {
         });
         arguments.put(Supplier.class, (Supplier<String>) () -> "never called");
         arguments.put(LongFunction.class, (LongFunction<String>) value -> "never called");
         arguments.put(Path.class, Path.of("never-written.dot"));
         arguments.put(MemorySegment.class, arena.allocate(16));
-        arguments.put(DataType.class, DataType.INT64);
-        arguments.put(ReduceOp.class, ReduceOp.SUM);
-        arguments.put(io.nccl4j.cuda.CaptureMode.class, io.nccl4j.cuda.CaptureMode.RELAXED);
-        arguments.put(io.nccl4j.ep.Layout.class, world.kind().layout());
-        arguments.put(io.nccl4j.ep.BufferConfig.class, io.nccl4j.ep.BufferConfig.of(64, DataType.BFLOAT16));
-        arguments.put(io.nccl4j.ep.HandleConfig.class, io.nccl4j.ep.HandleConfig.defaults());
-        arguments.put(io.nccl4j.ep.LayoutInfo.class, io.nccl4j.ep.LayoutInfo.of(tensor));
-        arguments.put(io.nccl4j.ep.DispatchConfig.class, io.nccl4j.ep.DispatchConfig.defaults());
-        arguments.put(io.nccl4j.ep.CombineConfig.class, io.nccl4j.ep.CombineConfig.defaults());
-        arguments.put(DispatchInputs.class, DispatchInputs.of(tensor));
-        arguments.put(DispatchOutputs.class, DispatchOutputs.of(tensor));
-        arguments.put(CombineInputs.class, CombineInputs.of(tensor));
-        arguments.put(CombineOutputs.class, CombineOutputs.of(tensor));
-        arguments.put(RankMask.class, RankMask.all(1));
-        arguments.put(EpTensor.class, tensor);
-        arguments.put(EpBuffers.class, layer.buffers());
-        arguments.put(DeviceMemory.class, memory);
-        arguments.put(PinnedMemory.class, world.own(PinnedMemory.allocate(world.device(), 64)));
-        arguments.put(CudaStream.class, world.stream());
-        arguments.put(CudaEvent.class, world.own(CudaEvent.createTiming(world.device())));
         arguments.put(NativeObject.class, memory);
-        arguments.put(byte[].class, new byte[8]);
-        CudaGraph graph = world.own(world.stream().capture(() -> memory.fillAsync((byte) -1, world.stream())));
-        arguments.put(CudaGraph.class, graph);
         return arguments;
     }
 

@@ -37,6 +37,7 @@ import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.NumberFormat;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.EachLayerKind;
+import io.nccl4j.testing.EachLowLatencyKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
@@ -141,8 +142,7 @@ class CaptureGuardTest {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EachLowLatencyKind
     void anUpdateBetweenReplaysDoesNotChangeTheGraph(LayerKind kind, EmulatedCluster cluster) {
         EpCase model = draw(kind);
         EpCase other = model.redraw(RoutingKind.UNIFORM, seeds.seed());

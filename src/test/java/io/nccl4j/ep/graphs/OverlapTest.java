@@ -17,14 +17,13 @@ import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.CaseSeeds;
 import io.nccl4j.oracle.EpCase;
+import io.nccl4j.testing.EachLowLatencyKind;
 import io.nccl4j.testing.ExpertFunction;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import java.util.Comparator;
 import java.util.List;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** Two micro-batches: what one sends is under way while the experts of the other compute. */
 @EmulatedRanks(value = OverlapTest.RANKS, limitSeconds = 120)
@@ -106,14 +105,12 @@ class OverlapTest {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EachLowLatencyKind
     void twoMicroBatchesOfOneGroup(LayerKind kind, EmulatedCluster cluster) {
         run(kind, seeds.draw(kind.space(RANKS)), false, cluster);
     }
 
-    @ParameterizedTest
-    @EnumSource(value = LayerKind.class, names = {"LL_EXPERT_MAJOR", "LL_RANK_MAJOR"})
+    @EachLowLatencyKind
     void twoMicroBatchesOfTwoGroups(LayerKind kind, EmulatedCluster cluster) {
         run(kind, seeds.draw(kind.space(RANKS)), true, cluster);
     }

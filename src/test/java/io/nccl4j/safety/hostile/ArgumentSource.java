@@ -17,9 +17,11 @@ import java.lang.foreign.MemorySegment;
 import java.lang.reflect.Executable;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Map;
 import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.function.Consumer;
+import java.util.function.Function;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
@@ -53,6 +55,7 @@ final class ArgumentSource {
     private final Arena arena;
     private final Supplier<Runnable> bodies;
     private final EpAllocator allocator;
+    private final Map<Class<?>, Function<Executable, @Nullable Object>> sources;
 
     ArgumentSource(SplittableRandom random, ObjectPool pool, EpCase model, CudaStream ordered, Bootstrap bootstrap,
             Arena arena, EpAllocator allocator, Supplier<Runnable> bodies) {
@@ -64,6 +67,7 @@ final class ArgumentSource {
         this.arena = arena;
         this.allocator = allocator;
         this.bodies = bodies;
+        sources = sources();
     }
 
     /** An argument of a type for a method; null if there is none, or as a mistake. */
@@ -75,50 +79,7 @@ final class ArgumentSource {
         if (type.isEnum()) {
             return constant(type);
         }
-        if (type == int.class) {
-            return number(method);
-        } else if (type == long.class) {
-            return longNumber(method);
-        } else if (type == boolean.class) {
-            return random.nextBoolean();
-        } else if (type == byte.class) {
-            // As a routing: no expert.
-            return (byte) (-1 - random.nextInt(100));
-        } else if (type == short.class) {
-            return (short) random.nextInt();
-        } else if (type == float.class) {
-            return Float.intBitsToFloat(random.nextInt());
-        } else if (type == double.class) {
-            return random.nextDouble();
-        } else if (type == float[].class) {
-            return new float[random.nextInt(5)];
-        } else if (type == byte[].class) {
-            return method.getDeclaringClass() == CudaModule.class && random.nextBoolean()
-                    ? HostileKernel.IMAGE
-                    : new byte[random.nextInt(3) * 64];
-        } else if (type == long[].class) {
-            return shape();
-        } else if (type == String.class) {
-            return random.nextBoolean() ? "dispatch" : "";
-        } else if (type == Duration.class) {
-            // Whether a communicator can be made within a millisecond is a matter of luck, and differs between ranks.
-            boolean luck = method.getDeclaringClass() == CommunicatorOptions.class;
-            return DURATIONS[random.nextInt(DURATIONS.length - (luck ? SHORT : 0))];
-        } else if (type == Path.class) {
-            return Path.of("/no/such/folder/" + random.nextInt(10) + ".dot");
-        } else if (type == MemorySegment.class) {
-            return segment();
-        } else if (type == Bootstrap.class) {
-            return bootstrap;
-        } else if (type == RankMask.class) {
-            // A mask that leaves out a rank that works would make it wait for the others.
-            return RankMask.all(model.shape().ranks() + (random.nextInt(3) == 0 ? 1 : 0));
-        } else if (type == EpAllocator.class) {
-            return allocator;
-        } else if (type == GraphKey[].class) {
-            GraphKey key = (GraphKey) pool.choose(GraphKey.class, random);
-            return key == null ? new GraphKey[0] : new GraphKey[]{key};
-        }
+        Function<Executable, @Nullable Object> source = sources.get(type);
         if (method.getName().equals("launchHostFunction")) {
             // Runs at some time on another thread, and may not call anything.
             boolean fails = random.nextInt(3) == 0;
@@ -128,9 +89,8 @@ final class ArgumentSource {
                 }
             };
         }
-        Object callback = callback(type);
-        if (callback != null) {
-            return callback;
+        if (source != null) {
+            return source.apply(method);
         }
         if (type == CudaStream.class && ORDERED.contains(method.getDeclaringClass().getSimpleName())) {
             return stream();
@@ -145,29 +105,55 @@ final class ArgumentSource {
                 || name.equals("GraphCache") || name.equals("GraphKey");
     }
 
-    private @Nullable Object callback(Class<?> type) {
-        if (type == Runnable.class) {
-            return bodies.get();
-        } else if (type == Consumer.class) {
-            Runnable body = bodies.get();
-            return (Consumer<Object>) stream -> body.run();
-        } else if (type == Supplier.class) {
-            Runnable body = bodies.get();
-            return (Supplier<Object>) () -> {
-                body.run();
-                return "done";
-            };
-        } else if (type == GraphStep.class) {
-            Runnable body = bodies.get();
-            return (GraphStep) (key, stream) -> body.run();
-        } else if (type == PiecewiseStep.class) {
-            Runnable body = bodies.get();
-            return (PiecewiseStep) (key, segments) -> segments.eager("nothing", stream -> {
-            }).captured("body", stream -> body.run());
-        }
-        return null;
+    private Map<Class<?>, Function<Executable, @Nullable Object>> sources() {
+        return Map.ofEntries(entry(int.class, this::number), entry(long.class, method -> longNumber()),
+                entry(boolean.class, method -> random.nextBoolean()),
+                // As a routing: no expert.
+                entry(byte.class, method -> (byte) (-1 - random.nextInt(100))),
+                entry(short.class, method -> (short) random.nextInt()),
+                entry(float.class, method -> Float.intBitsToFloat(random.nextInt())),
+                entry(double.class, method -> random.nextDouble()),
+                entry(float[].class, method -> new float[random.nextInt(5)]),
+                entry(byte[].class,
+                        method -> method.getDeclaringClass() == CudaModule.class && random.nextBoolean()
+                                ? HostileKernel.IMAGE
+                                : new byte[random.nextInt(3) * 64]),
+                entry(long[].class, method -> shape()),
+                entry(String.class, method -> random.nextBoolean() ? "dispatch" : ""),
+                // Whether a communicator can be made within a millisecond is luck, and differs between ranks.
+                entry(Duration.class,
+                        method -> DURATIONS[random.nextInt(DURATIONS.length
+                                - (method.getDeclaringClass() == CommunicatorOptions.class ? SHORT : 0))]),
+                entry(Path.class, method -> Path.of("/no/such/folder/" + random.nextInt(10) + ".dot")),
+                entry(MemorySegment.class, method -> segment()), entry(Bootstrap.class, method -> bootstrap),
+                // A mask that leaves out a rank that works would make it wait for the others.
+                entry(RankMask.class, method -> RankMask.all(model.shape().ranks() + (random.nextInt(3) == 0 ? 1 : 0))),
+                entry(EpAllocator.class, method -> allocator), entry(GraphKey[].class, method -> {
+                    GraphKey key = (GraphKey) pool.choose(GraphKey.class, random);
+                    return key == null ? new GraphKey[0] : new GraphKey[]{key};
+                }), entry(Runnable.class, method -> bodies.get()), entry(Consumer.class, method -> {
+                    Runnable body = bodies.get();
+                    return (Consumer<Object>) stream -> body.run();
+                }), entry(Supplier.class, method -> {
+                    Runnable body = bodies.get();
+                    return (Supplier<Object>) () -> {
+                        body.run();
+                        return "done";
+                    };
+                }), entry(GraphStep.class, method -> {
+                    Runnable body = bodies.get();
+                    return (GraphStep) (key, stream) -> body.run();
+                }), entry(PiecewiseStep.class, method -> {
+                    Runnable body = bodies.get();
+                    return (PiecewiseStep) (key, segments) -> segments.eager("nothing", stream -> {
+                    }).captured("body", stream -> body.run());
+                }));
     }
 
+    private static Map.Entry<Class<?>, Function<Executable, @Nullable Object>> entry(Class<?> type,
+            Function<Executable, @Nullable Object> source) {
+        return Map.entry(type, source);
+    }
     /** The one stream, or one that must be refused. */
     private CudaStream stream() {
         if (random.nextInt(5) > 0) {
@@ -193,7 +179,7 @@ final class ArgumentSource {
         return counts || random.nextInt(8) > 0 ? value : random.nextBoolean() ? Integer.MAX_VALUE : Integer.MIN_VALUE;
     }
 
-    private long longNumber(Executable method) {
+    private long longNumber() {
         long[] some = {-1, 0, 1, 2, 8, 64, 256, 4096, 8192, 65536, model.shape().maxTokens(), model.shape().topK(),
                 1L << 40, Long.MAX_VALUE, Long.MIN_VALUE, Long.MAX_VALUE - 7};
         return some[random.nextInt(some.length)];

@@ -23,6 +23,16 @@ final class HostileRank {
     private final RightCalls right;
     private final HostileSpecials specials;
     private final HostileSituations situations;
+    private final List<Script> scripts;
+
+    /**
+     * Calls in an order that makes sense.
+     *
+     * @param weight of 107
+     * @param timed whether what comes of it is a matter of time
+     */
+    private record Script(int weight, String name, boolean timed, Runnable body) {
+    }
 
     HostileRank(HostileSequence sequence, EmulatedRank rank, Arena arena) {
         this.sequence = sequence;
@@ -32,14 +42,26 @@ final class HostileRank {
         this.right = new RightCalls(scene, calls);
         this.specials = new HostileSpecials(scene, calls);
         this.situations = new HostileSituations(scene, calls, right, specials);
+        this.scripts = List.of(script(7, "step", right::step), script(5, "capture", right::capture),
+                script(6, "replay", right::replay), script(3, "staged", right::staged),
+                script(3, "explicit", right::explicit), script(2, "cache", right::cache),
+                script(2, "pool", right::handlePool), script(2, "ring", specials::ring),
+                script(1, "foreign", specials::foreign), script(1, "adopted", specials::adopted),
+                script(1, "short life", specials::shortLife), script(1, "bootstraps", specials::bootstraps),
+                script(3, "close", specials::closeSomething), script(3, "renew", specials::renew),
+                script(1, "reset", situations::reset), script(1, "full device", situations::fullDevice),
+                script(1, "close during a capture", situations::closeWhileAnotherCaptures),
+                script(1, "interrupted", situations::interrupted),
+                new Script(1, "interrupted step", true, situations::interruptedStep),
+                script(1, "virtual thread", situations::virtual), script(1, "unaligned", situations::unaligned));
     }
 
     /** The whole sequence on this rank. */
     void run() {
         boolean inStep = true;
-        for (int action = 0; action < sequence.actions() && inStep; action++) {
-            sequence.statistics().action();
-            if (action == sequence.faultAt()) {
+        for (int action = 0; action < sequence.options.actions() && inStep; action++) {
+            sequence.statistics.action();
+            if (action == sequence.faultAt) {
                 rank.bootstrap().barrier();
                 if (rank.rank() == 0) {
                     sequence.injectFault();
@@ -61,53 +83,22 @@ final class HostileRank {
     /** One action; what came of it. */
     private String act() {
         int chosen = scene.random.nextInt(107);
-        if (chosen < 55) {
-            return calls.call("");
-        } else if (chosen < 60) {
-            return calls.callOnAnotherThread();
-        } else if (chosen < 67) {
-            return scripted("step", right::step);
-        } else if (chosen < 72) {
-            return scripted("capture", right::capture);
-        } else if (chosen < 78) {
-            return scripted("replay", right::replay);
-        } else if (chosen < 81) {
-            return scripted("staged", right::staged);
-        } else if (chosen < 84) {
-            return scripted("explicit", right::explicit);
-        } else if (chosen < 86) {
-            return scripted("cache", right::cache);
-        } else if (chosen < 88) {
-            return scripted("pool", right::handlePool);
-        } else if (chosen < 90) {
-            return scripted("ring", specials::ring);
-        } else if (chosen < 91) {
-            return scripted("foreign", specials::foreign);
-        } else if (chosen < 92) {
-            return scripted("adopted", specials::adopted);
-        } else if (chosen < 93) {
-            return scripted("short life", specials::shortLife);
-        } else if (chosen < 94) {
-            return scripted("bootstraps", specials::bootstraps);
-        } else if (chosen < 97) {
-            return scripted("close", specials::closeSomething);
-        } else if (chosen < 100) {
-            return scripted("renew", specials::renew);
-        } else if (chosen < 101) {
-            return scripted("reset", situations::reset);
-        } else if (chosen < 102) {
-            return scripted("full device", situations::fullDevice);
-        } else if (chosen < 103) {
-            return scripted("close during a capture", situations::closeWhileAnotherCaptures);
-        } else if (chosen < 104) {
-            return scripted("interrupted", situations::interrupted);
-        } else if (chosen < 105) {
-            scripted("interrupted step", situations::interruptedStep);
-            return HostileSequence.TIMED;
-        } else if (chosen < 106) {
-            return scripted("virtual thread", situations::virtual);
+        if (chosen < 60) {
+            return chosen < 55 ? calls.call("") : calls.callOnAnotherThread();
         }
-        return scripted("unaligned", situations::unaligned);
+        chosen -= 60;
+        for (Script script : scripts) {
+            chosen -= script.weight;
+            if (chosen < 0) {
+                String outcome = scripted(script.name, script.body);
+                return script.timed ? HostileSequence.TIMED : outcome;
+            }
+        }
+        throw new AssertionError("the weights do not add up");
+    }
+
+    private static Script script(int weight, String name, Runnable body) {
+        return new Script(weight, name, false, body);
     }
 
     private String scripted(String name, Runnable body) {
@@ -126,7 +117,7 @@ final class HostileRank {
             outcome = scene.trail.outcome(name, e, false);
             scene.forgetRouting();
         }
-        sequence.statistics().scripted(name, outcome, thrown);
+        sequence.statistics.scripted(name, outcome, thrown);
         return outcome;
     }
 
@@ -152,7 +143,7 @@ final class HostileRank {
 
     /** Out of step: each rank for itself, with what is left. */
     private void aftermath() {
-        SplittableRandom own = new SplittableRandom(sequence.seed() + 1 + rank.rank());
+        SplittableRandom own = new SplittableRandom(sequence.seed + 1 + rank.rank());
         int count = 10 + own.nextInt(20);
         for (int i = 0; i < count; i++) {
             calls.call("afterwards: ");

@@ -75,15 +75,15 @@ final class HostileScene {
     HostileScene(HostileSequence sequence, EmulatedRank rank) {
         this.sequence = sequence;
         this.rank = rank;
-        this.random = new SplittableRandom(sequence.seed());
+        this.random = new SplittableRandom(sequence.seed);
         this.trail = new HostileTrail(sequence, rank);
-        this.shape = sequence.shape();
-        this.model = sequence.model();
+        this.shape = sequence.shape;
+        this.model = sequence.model;
         this.foreign = CudaDevice.of(rank.size() + rank.rank());
         CommunicatorOptions options = CommunicatorOptions.defaults().limit(LIMIT);
         communicator = Communicator.init(rank.bootstrap(), rank.device(), options);
         stream = CudaStream.create(rank.device());
-        group = EpGroup.create(communicator, sequence.config());
+        group = EpGroup.create(communicator, sequence.config);
         fill(options);
         addRoutingMemory();
         newLayer();
@@ -96,8 +96,8 @@ final class HostileScene {
         for (Object object : List.of(communicator, communicator.collectives(), new Departure(true, "left"), stream,
                 group, shared, window, rank.device(), foreign, options, CudaStream.create(rank.device()),
                 CudaStream.create(foreign), CudaEvent.create(rank.device()), CudaEvent.createTiming(foreign),
-                PinnedMemory.allocate(rank.device(), 4096), sequence.config(),
-                LayerKind.LL_EXPERT_MAJOR.config(LayerKind.LL_EXPERT_MAJOR.draw(rank.size(), sequence.seed())),
+                PinnedMemory.allocate(rank.device(), 4096), sequence.config,
+                LayerKind.LL_EXPERT_MAJOR.config(LayerKind.LL_EXPERT_MAJOR.draw(rank.size(), sequence.seed)),
                 window.slice(0, 4096), HandleConfig.defaults(), HandleConfig.defaults().alignment(4),
                 DispatchConfig.defaults(), DispatchConfig.defaults().sendOnly(),
                 DispatchConfig.defaults().recipe(DispatchRecipe.DS_FP8E3M4), CombineConfig.defaults(),
@@ -106,7 +106,7 @@ final class HostileScene {
                 BootstrapOptions.defaults(),
                 Bootstraps.inProcess(1, BootstrapOptions.defaults().limit(LIMIT)).getFirst(),
                 EpGroupConfig.lowLatency(), EpGroupConfig.highThroughput(), LayoutInfo.builder(),
-                EpHandlePool.builder(group), PiecewiseGraph.on(stream), EpSizing.of(sequence.config(), rank.size()),
+                EpHandlePool.builder(group), PiecewiseGraph.on(stream), EpSizing.of(sequence.config, rank.size()),
                 BufferConfig.of(model.hidden(), LayerKind.type(model.format())),
                 BufferConfig.of(512, DataType.BFLOAT16).blockScaledFp8(true), RankMask.all(rank.size()),
                 rank.device().memoryInfo(), rank.device().priorityRange(), UniqueId.create(),
@@ -172,7 +172,7 @@ final class HostileScene {
             return present;
         }
         if (group.isClosed()) {
-            group = EpGroup.create(communicator, sequence.config());
+            group = EpGroup.create(communicator, sequence.config);
             pool.add(group);
         }
         captured = null;

@@ -40,16 +40,16 @@ final class HostileSequence {
     /** Poisoned when it is taken, so it takes memory of the machine. */
     private static final long DEVICE_BYTES = 256L << 20;
 
-    private final long seed;
-    private final HostileOptions options;
-    private final HostileStatistics statistics;
-    private final ApiSurface surface;
-    private final LayerKind shape;
-    private final EpCase model;
-    private final EpGroupConfig config;
+    final long seed;
+    final HostileOptions options;
+    final HostileStatistics statistics;
+    final ApiSurface surface;
+    final LayerKind shape;
+    final EpCase model;
+    final EpGroupConfig config;
     /** Whether the fault is a loss of messages, after which ranks are masked. */
     private final boolean losing;
-    private final int faultAt;
+    final int faultAt;
     private final SplittableRandom faults;
     private final AtomicBoolean broken = new AtomicBoolean();
     private volatile @Nullable String fault;
@@ -215,42 +215,6 @@ final class HostileSequence {
         StringBuilder text = new StringBuilder(toString()).append(": ").append(what);
         trail.forEach(line -> text.append("\n  ").append(line));
         return new HostileFailure(text.toString(), cause);
-    }
-
-    long seed() {
-        return seed;
-    }
-
-    int actions() {
-        return options.actions();
-    }
-
-    int faultAt() {
-        return faultAt;
-    }
-
-    boolean verbose() {
-        return options.verbose();
-    }
-
-    LayerKind shape() {
-        return shape;
-    }
-
-    EpCase model() {
-        return model;
-    }
-
-    EpGroupConfig config() {
-        return config;
-    }
-
-    ApiSurface surface() {
-        return surface;
-    }
-
-    HostileStatistics statistics() {
-        return statistics;
     }
 
     @Override

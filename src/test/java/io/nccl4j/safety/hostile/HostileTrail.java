@@ -30,7 +30,7 @@ final class HostileTrail {
         if (actions.size() > KEPT) {
             actions.removeFirst();
         }
-        if (sequence.verbose()) {
+        if (sequence.options.verbose()) {
             System.out.println("rank " + rank.rank() + "  ".repeat(depth) + " " + text);
         }
     }
@@ -105,7 +105,7 @@ final class HostileTrail {
             return "native error";
         }
         String function = call.function().replaceAll("\\(.*", "");
-        sequence.statistics().nativeError(function + " " + call.code());
+        sequence.statistics.nativeError(function + " " + call.code());
         observe();
         if (function.startsWith("ncclEp")) {
             throw failure("the library has refused what no rule has", call);

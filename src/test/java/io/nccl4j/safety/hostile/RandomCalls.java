@@ -53,7 +53,7 @@ final class RandomCalls {
         }
         this.arguments = new ArgumentSource(scene.random, scene.pool, scene.model, scene.stream, scene.rank.bootstrap(),
                 arena, allocator, this::body);
-        ApiSurface surface = scene.sequence.surface();
+        ApiSurface surface = scene.sequence.surface;
         List<Class<?>> classes = surface.classes();
         this.plain = classes.stream().filter(RandomCalls::isPlain).toList();
         this.busy = classes.stream().filter(type -> !isPlain(type)).toList();
@@ -86,7 +86,7 @@ final class RandomCalls {
             return all.get(scene.random.nextInt(all.size()));
         }
         List<Class<?>> classes = scene.random.nextInt(8) == 0 ? plain : busy;
-        List<Executable> members = scene.sequence.surface().of(classes.get(scene.random.nextInt(classes.size())));
+        List<Executable> members = scene.sequence.surface.of(classes.get(scene.random.nextInt(classes.size())));
         return members.get(scene.random.nextInt(members.size()));
     }
 
@@ -135,7 +135,7 @@ final class RandomCalls {
         } catch (IllegalAccessException | InstantiationException e) {
             throw scene.trail.failure(name, e);
         }
-        scene.sequence.statistics().call(name, outcome, thrown);
+        scene.sequence.statistics.call(name, outcome, thrown);
         return TIMED.contains(member.getName()) ? HostileSequence.TIMED : outcome;
     }
 

@@ -55,7 +55,7 @@ final class RightCalls {
         } catch (RuntimeException e) {
             throw scene.trail.failure("a wrong result", e);
         }
-        scene.sequence.statistics().verified();
+        scene.sequence.statistics.verified();
     }
 
     /** The same T on all ranks, so that what is refused because of it is refused on all. */
