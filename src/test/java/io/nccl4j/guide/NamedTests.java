@@ -20,10 +20,9 @@ import java.util.stream.Stream;
  */
 public final class NamedTests {
     /** The first method behind an annotation. */
-    private static final Pattern JUNIT = Pattern.compile(
-            "@(?:Test|ParameterizedTest|EachLayerKind)\\b(?:(?!@(?:Test|ParameterizedTest|EachLayerKind)\\b).)*?"
-                    + "\\bvoid (\\w+)\\(",
-            Pattern.DOTALL);
+    private static final Pattern JUNIT = Pattern
+            .compile("@(?:Test|ParameterizedTest|Each\\w+Kind)\\b(?:(?!@(?:Test|ParameterizedTest|Each\\w+Kind)\\b).)*?"
+                    + "\\bvoid (\\w+)\\(", Pattern.DOTALL);
     private static final Pattern NATIVE = Pattern.compile("TEST(?:_[FP])?\\(\\s*(\\w+),\\s*(\\w+)\\)");
     private static final List<String> FOLDERS = List.of("src/test/java", "benchmarks/src/test/java",
             "examples/moe-server/src/test/java");

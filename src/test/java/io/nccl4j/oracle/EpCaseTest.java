@@ -56,12 +56,12 @@ class EpCaseTest {
                         rowBytes);
             }
         }
-        received.verify(rows, null, received.counters(), (byte) 0x5a);
+        received.verify(new ReceivedTokens(rows, null), received.counters(), (byte) 0x5a);
         int used = received.zones().getFirst().size();
         data[used * rowBytes + 5] = 0;
-        assertFailure(Mismatch.class, () -> received.verify(rows, null, received.counters(), (byte) 0x5a),
-                "row " + used);
-        received.verify(rows, null, received.counters(), null);
+        assertFailure(Mismatch.class,
+                () -> received.verify(new ReceivedTokens(rows, null), received.counters(), (byte) 0x5a), "row " + used);
+        received.verify(new ReceivedTokens(rows, null), received.counters(), null);
     }
 
     @Test

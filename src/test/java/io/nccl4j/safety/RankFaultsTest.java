@@ -64,7 +64,8 @@ class RankFaultsTest {
                         // The wait is for the first operation only.
                         assertThat(took >= TIMEOUT.toNanos()).isEqualTo(step == 0);
                     }
-                    // The silent rank cannot take part in destroying the group: it is given up with all that belongs to it.
+                    // The silent rank cannot take part in destroying the group: it is given up with all that belongs
+                    // to it.
                     world.bootstrap().barrier();
                     world.communicator().abandon("rank " + FAULTY + " is silent");
                 });

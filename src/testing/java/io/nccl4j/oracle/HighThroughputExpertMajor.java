@@ -43,27 +43,15 @@ public final class HighThroughputExpertMajor {
      * {@code outputs.topk_weights} of a backward combine: for every top-k entry the gradient given for it, 0 for none.
      */
     public static float[][] combineWeights(ExpertMajorSlots slots, int rank, WeightGradients gradients) {
-        Routing routing = slots.routing();
-        float[][] combined = new float[routing.tokens(rank)][routing.shape().topK()];
-        for (Source source : routing.sources(rank)) {
-            for (int k = 0; k < routing.shape().topK(); k++) {
-                int expert = routing.expert(source, k);
-                if (expert >= 0 && slots.slot(source, expert) >= 0) {
-                    combined[source.token()][k] = gradients.of(expert, source);
-                }
-            }
-        }
-        return combined;
+        return gradients.combined(slots.routing(), rank, slots::slot);
     }
 
     /**
      * The outputs of one rank's dispatch.
      *
-     * @param tokens {@code outputs.tokens}
-     * @param scales {@code outputs.scales}, or null if there are none
      * @param weights {@code outputs.topk_weights [rows]}, or null in a backward pass
      */
-    public record Outputs(Rows tokens, @Nullable Rows scales, float @Nullable [] weights) {
+    public record Outputs(ReceivedTokens rows, float @Nullable [] weights) {
     }
 
     /** The rows that a rank receives. */
@@ -91,18 +79,11 @@ public final class HighThroughputExpertMajor {
             return rows.size();
         }
 
-        /**
-         * Compares {@code expert_counters}, {@code expert_offsets} and {@code recv_total_counter}; null for those not
-         * asked for.
-         */
-        public void verifyCounters(long @Nullable [] counters, long @Nullable [] offsets, @Nullable Long total) {
-            if (counters != null) {
-                Counters.verify("expert_counters", slots.counters(rank), counters);
-            }
-            if (offsets != null) {
-                Counters.verify("expert_offsets", slots.offsets(rank), offsets);
-            }
-            if (total != null && total != slots.total(rank)) {
+        /** Compares {@code expert_counters}, {@code expert_offsets} and {@code recv_total_counter}. */
+        public void verifyCounters(long[] counters, long[] offsets, long total) {
+            Counters.verify("expert_counters", slots.counters(rank), counters);
+            Counters.verify("expert_offsets", slots.offsets(rank), offsets);
+            if (total != slots.total(rank)) {
                 throw new Mismatch("recv_total_counter " + total + ", expected " + slots.total(rank));
             }
         }
@@ -128,21 +109,14 @@ public final class HighThroughputExpertMajor {
 
         private void verifyEntry(Outputs actual, int row, ExpertMajorSlots.Entry entry) {
             String what = entry.source() + ", expert " + entry.expert();
-            actual.tokens.verifyRow(row, inputs.token(entry.source()), "tokens (" + what + ")");
-            byte[] scales = inputs.scales(entry.source());
-            if (actual.scales != null && scales != null) {
-                actual.scales.verifyRow(row, scales, "scales (" + what + ")");
-            }
+            actual.rows.verifyRow(row, inputs, entry.source(), what);
             if (actual.weights != null) {
                 RoutedWeights.verify(inputs, entry.source(), entry.expert(), actual.weights[row], "row " + row);
             }
         }
 
         private static void verifyZero(Outputs actual, int row, String what) {
-            actual.tokens.verifyFilled(row, row + 1, (byte) 0, what + " tokens");
-            if (actual.scales != null) {
-                actual.scales.verifyFilled(row, row + 1, (byte) 0, what + " scales");
-            }
+            actual.rows.verifyFilled(row, row + 1, (byte) 0, what);
             verifyWeight(actual, row, 0, what);
         }
 
@@ -157,16 +131,13 @@ public final class HighThroughputExpertMajor {
             boolean permute = slots.mode() == ExpertMajorMode.LOCAL_PERMUTE;
             int budget = slots.budget().fixed() ? slots.budget().rows() : 0;
             int first = rows.size();
-            int end = actual.tokens.count();
+            int end = actual.rows.tokens().count();
             int cleared = permute && slots.budget().drops() ? Math.max(first, Math.min(budget, end)) : first;
             for (int row = first; row < cleared; row++) {
                 verifyZero(actual, row, "cleared");
             }
             if (untouched != null && (permute || written != RowsWritten.BUDGET)) {
-                actual.tokens.verifyFilled(cleared, end, untouched, "unused tokens");
-                if (actual.scales != null) {
-                    actual.scales.verifyFilled(cleared, end, untouched, "unused scales");
-                }
+                actual.rows.verifyFilled(cleared, end, untouched, "unused");
             }
             int weightsCleared = permute || written == RowsWritten.COUNT ? cleared : Math.max(cleared, budget);
             int weightRows = actual.weights == null ? 0 : actual.weights.length;

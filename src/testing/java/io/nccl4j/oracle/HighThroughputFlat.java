@@ -35,28 +35,17 @@ public final class HighThroughputFlat {
      * {@code outputs.topk_weights} of a backward combine: for every top-k entry the gradient given for it, 0 for none.
      */
     public static float[][] combineWeights(FlatSlots slots, int rank, WeightGradients gradients) {
-        Routing routing = slots.routing();
-        float[][] combined = new float[routing.tokens(rank)][routing.shape().topK()];
-        for (Source source : routing.sources(rank)) {
-            for (int k = 0; k < routing.shape().topK(); k++) {
-                int expert = routing.expert(source, k);
-                if (expert >= 0 && slots.slot(source, routing.shape().rankOf(expert)) >= 0) {
-                    combined[source.token()][k] = gradients.of(expert, source);
-                }
-            }
-        }
-        return combined;
+        return gradients.combined(slots.routing(), rank,
+                (source, expert) -> slots.slot(source, slots.routing().shape().rankOf(expert)));
     }
 
     /**
      * The outputs of one rank's dispatch.
      *
-     * @param tokens {@code outputs.tokens}
-     * @param scales {@code outputs.scales}, or null if there are none
      * @param indices {@code outputs.topk_idx [rows, K]}, or null in a backward pass
      * @param weights {@code outputs.topk_weights [rows, K]}, or null in a backward pass
      */
-    public record Outputs(Rows tokens, @Nullable Rows scales, long @Nullable [] indices, float @Nullable [] weights) {
+    public record Outputs(ReceivedTokens rows, long @Nullable [] indices, float @Nullable [] weights) {
     }
 
     /** The rows that a rank receives. */
@@ -95,11 +84,9 @@ public final class HighThroughputFlat {
         }
 
         /** Compares {@code expert_counters} and {@code recv_total_counter}. */
-        public void verifyCounters(int @Nullable [] counters, @Nullable Long total) {
-            if (counters != null) {
-                Counters.verify("expert_counters", counters(), counters);
-            }
-            if (total != null && total != total()) {
+        public void verifyCounters(int[] counters, long total) {
+            Counters.verify("expert_counters", counters(), counters);
+            if (total != total()) {
                 throw new Mismatch("recv_total_counter " + total + ", expected " + total());
             }
         }
@@ -115,20 +102,13 @@ public final class HighThroughputFlat {
         public void verify(Outputs actual, boolean global, RowsWritten written, @Nullable Byte untouched) {
             for (int row = 0; row < sources.size(); row++) {
                 Source source = sources.get(row);
-                actual.tokens.verifyRow(row, inputs.token(source), "tokens (" + source + ")");
-                byte[] scales = inputs.scales(source);
-                if (actual.scales != null && scales != null) {
-                    actual.scales.verifyRow(row, scales, "scales (" + source + ")");
-                }
+                actual.rows.verifyRow(row, inputs, source, source.toString());
                 if (actual.indices != null && actual.weights != null) {
                     verifyExperts(source, row, actual.indices, actual.weights, global);
                 }
             }
             if (untouched != null && written != RowsWritten.BUDGET) {
-                actual.tokens.verifyFilled(sources.size(), actual.tokens.count(), untouched, "unused tokens");
-                if (actual.scales != null) {
-                    actual.scales.verifyFilled(sources.size(), actual.scales.count(), untouched, "unused scales");
-                }
+                actual.rows.verifyFilled(sources.size(), actual.rows.tokens().count(), untouched, "unused");
             }
             if (actual.indices != null && actual.weights != null) {
                 verifyUnusedExperts(actual.indices, actual.weights, written, untouched);

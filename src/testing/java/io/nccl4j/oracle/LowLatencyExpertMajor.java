@@ -83,7 +83,7 @@ public final class LowLatencyExpertMajor {
          *     for no check
          * @return for every zone, the source of each row in the order found
          */
-        public List<List<Source>> verify(Rows tokens, @Nullable Rows scales, int[] counters, @Nullable Byte untouched) {
+        public List<List<Source>> verify(ReceivedTokens rows, int[] counters, @Nullable Byte untouched) {
             Counters.verify("expert_counters", counters(), counters);
             EpShape shape = inputs.routing().shape();
             int capacity = shape.ranks() * shape.maxTokens();
@@ -92,12 +92,9 @@ public final class LowLatencyExpertMajor {
                 List<Source> zone = zones.get(local);
                 int first = local * capacity;
                 String what = "zone of local expert " + local;
-                order.add(new UnorderedRows(inputs, zone).match(tokens, scales, first, what));
+                order.add(new UnorderedRows(inputs, zone).match(rows, first, what));
                 if (untouched != null) {
-                    tokens.verifyFilled(first + zone.size(), first + capacity, untouched, "unused tokens, " + what);
-                    if (scales != null) {
-                        scales.verifyFilled(first + zone.size(), first + capacity, untouched, "unused scales, " + what);
-                    }
+                    rows.verifyFilled(first + zone.size(), first + capacity, untouched, "unused, " + what + ",");
                 }
             }
             return order;

@@ -83,21 +83,19 @@ public final class LowLatencyRankMajor {
         /**
          * Compares the outputs. Token rows must differ from each other, since their bytes tell where they came from.
          *
-         * @param tokens {@code outputs.tokens [R, B, ...]}
+         * @param rows {@code outputs.tokens [R, B, ...]}
          * @param indices {@code outputs.topk_idx [R, B, K]}
          * @param weights {@code outputs.topk_weights [R, B, K]}
-         * @param counters {@code src_rank_counters [R]}, or null if not asked for
+         * @param counters {@code src_rank_counters [R]}
          * @param global whether ids are global
          * @param untouched what tokens and scales were filled with before, to check that unused rows still hold it;
          *     null for no
          *        check
          * @return for every source rank, the source of each row in the order found
          */
-        public List<List<Source>> verify(Rows tokens, @Nullable Rows scales, int[] indices, float[] weights,
-                int @Nullable [] counters, boolean global, @Nullable Byte untouched) {
-            if (counters != null) {
-                Counters.verify("src_rank_counters", counters(), counters);
-            }
+        public List<List<Source>> verify(ReceivedTokens rows, int[] indices, float[] weights, int[] counters,
+                boolean global, @Nullable Byte untouched) {
+            Counters.verify("src_rank_counters", counters(), counters);
             EpShape shape = inputs.routing().shape();
             int capacity = shape.maxTokens();
             int topK = shape.topK();
@@ -107,7 +105,7 @@ public final class LowLatencyRankMajor {
             for (int from = 0; from < regions.size(); from++) {
                 int first = from * capacity;
                 String what = "region of rank " + from;
-                List<Source> found = new UnorderedRows(inputs, regions.get(from)).match(tokens, scales, first, what);
+                List<Source> found = new UnorderedRows(inputs, regions.get(from)).match(rows, first, what);
                 order.add(found);
                 for (int i = 0; i < capacity; i++) {
                     int at = (first + i) * topK;
@@ -119,11 +117,7 @@ public final class LowLatencyRankMajor {
                     }
                 }
                 if (untouched != null) {
-                    tokens.verifyFilled(first + found.size(), first + capacity, untouched, "unused tokens, " + what);
-                    if (scales != null) {
-                        scales.verifyFilled(first + found.size(), first + capacity, untouched,
-                                "unused scales, " + what);
-                    }
+                    rows.verifyFilled(first + found.size(), first + capacity, untouched, "unused, " + what + ",");
                 }
             }
             return order;

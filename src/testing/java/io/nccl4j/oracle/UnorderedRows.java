@@ -24,15 +24,15 @@ final class UnorderedRows {
      *
      * @throws Mismatch if they are not the expected rows
      */
-    List<Source> match(Rows tokens, @Nullable Rows scales, int first, String what) {
+    List<Source> match(ReceivedTokens rows, int first, String what) {
         Map<ByteBuffer, Deque<Source>> open = new HashMap<>();
         for (Source source : expected) {
             open.computeIfAbsent(key(inputs.token(source), inputs.scales(source)), k -> new ArrayDeque<>()).add(source);
         }
         List<Source> order = new ArrayList<>(expected.size());
         for (int row = first; row < first + expected.size(); row++) {
-            byte[] token = tokens.row(row);
-            Deque<Source> sources = open.get(key(token, scales == null ? null : scales.row(row)));
+            byte[] token = rows.tokens().row(row);
+            Deque<Source> sources = open.get(key(token, rows.scales() == null ? null : rows.scales().row(row)));
             if (sources == null || sources.isEmpty()) {
                 throw new Mismatch(what + ": row " + row + " (" + Rows.hex(token, 0, token.length) + ") "
                         + (sources == null ? "is none of" : "occurs too often among") + " the rows of " + expected);

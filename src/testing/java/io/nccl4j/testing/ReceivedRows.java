@@ -9,7 +9,7 @@ import io.nccl4j.oracle.HighThroughputExpertMajor;
 import io.nccl4j.oracle.HighThroughputFlat;
 import io.nccl4j.oracle.LowLatencyExpertMajor;
 import io.nccl4j.oracle.LowLatencyRankMajor;
-import io.nccl4j.oracle.Rows;
+import io.nccl4j.oracle.ReceivedTokens;
 import io.nccl4j.oracle.RowsWritten;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
@@ -130,29 +130,26 @@ final class ReceivedRows {
     void verify(LayerOracle oracle, RowsWritten written, @Nullable Byte untouched) {
         mirrors().forEach(HostMirror::fetch);
         GlobalInputs inputs = oracle.inputs();
-        Rows rows = tokens.rows();
-        Rows withScales = scales == null ? null : scales.rows();
+        ReceivedTokens rows = new ReceivedTokens(tokens.rows(), scales == null ? null : scales.rows());
         float[] withWeights = weights == null ? null : weights.floats();
         long[] withIndices = indices == null ? null : indices.integers();
         long[] counts = counters.integers();
         long sum = total == null ? 0 : total.integer(0);
         switch (kind) {
-            case LL_EXPERT_MAJOR ->
-                LowLatencyExpertMajor.dispatch(inputs, rank).verify(rows, withScales, ints(counts), untouched);
-            case LL_RANK_MAJOR -> LowLatencyRankMajor.dispatch(inputs, rank).verify(rows, withScales, ints(withIndices),
+            case LL_EXPERT_MAJOR -> LowLatencyExpertMajor.dispatch(inputs, rank).verify(rows, ints(counts), untouched);
+            case LL_RANK_MAJOR -> LowLatencyRankMajor.dispatch(inputs, rank).verify(rows, ints(withIndices),
                     withWeights, ints(counts), global, untouched);
             case HT_FLAT -> {
                 HighThroughputFlat.Received expected = HighThroughputFlat.dispatch(inputs, oracle.flatSlots(), rank);
                 expected.verifyCounters(ints(counts), sum);
-                expected.verify(new HighThroughputFlat.Outputs(rows, withScales, withIndices, withWeights), global,
-                        written, untouched);
+                expected.verify(new HighThroughputFlat.Outputs(rows, withIndices, withWeights), global, written,
+                        untouched);
             }
             case HT_EXPERT_MAJOR -> {
                 HighThroughputExpertMajor.Received expected = HighThroughputExpertMajor.dispatch(inputs,
                         oracle.zoneSlots(), rank);
-                expected.verifyCounters(counts, offsets == null ? null : offsets.integers(), sum);
-                expected.verify(new HighThroughputExpertMajor.Outputs(rows, withScales, withWeights), written,
-                        untouched);
+                expected.verifyCounters(counts, Objects.requireNonNull(offsets).integers(), sum);
+                expected.verify(new HighThroughputExpertMajor.Outputs(rows, withWeights), written, untouched);
             }
         }
     }
