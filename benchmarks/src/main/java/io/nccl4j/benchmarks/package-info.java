@@ -8,6 +8,7 @@
  * the host are measured in {@code jmh}); also {@code aot}
  * <li>{@code jmh}: host cost of single calls and of decode steps; what JMH runs
  * <li>{@code patterns}: host cost of a step by the way in which it is made
+ * <li>{@code faults}: a rank that dies, or that does things in another order
  * <li>{@code launch}: ranks as processes of this machine
  * </ul>
  *

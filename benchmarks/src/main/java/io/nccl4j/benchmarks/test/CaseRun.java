@@ -6,17 +6,21 @@ import io.nccl4j.benchmarks.ranks.Rank;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
-import io.nccl4j.ep.EpGroup;
+import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.ep.EpHandle;
+import io.nccl4j.ep.HandleConfig;
+import io.nccl4j.ep.Layout;
 import io.nccl4j.ep.PassDirection;
 import io.nccl4j.ep.RankMask;
-import io.nccl4j.nccl.Communicator;
 import io.nccl4j.oracle.Mismatch;
 import io.nccl4j.oracle.RowsWritten;
 import io.nccl4j.testing.LayerCalls;
-import io.nccl4j.testing.LayerTensors;
 import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.MoeRank;
 import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.function.IntConsumer;
 import org.jspecify.annotations.Nullable;
 
 /** A rank's part in one case: several rounds of dispatch, experts and combine on one handle, each verified. */
@@ -24,19 +28,39 @@ final class CaseRun {
     private static final Duration LIMIT = Duration.ofSeconds(60);
 
     private final CellCase of;
-    private final int rank;
-    private final TestHandles handles;
+    private final MoeRank moe;
     private final CudaStream stream;
+    private final Deque<EpHandle> handles = new ArrayDeque<>();
     private final LayerCalls calls;
     private final MoeLayer layer;
 
-    private CaseRun(CellCase of, int rank, TestHandles handles, CudaStream stream, MoeLayer layer) {
+    private CaseRun(CellCase of, MoeRank moe) {
         this.of = of;
-        this.rank = rank;
-        this.handles = handles;
-        this.stream = stream;
-        this.layer = layer;
-        calls = layer.calls();
+        this.moe = moe;
+        stream = moe.stream();
+        for (int i = 0; i < of.handles; i++) {
+            handles.add(handle());
+        }
+        calls = of.calls(moe.own(of.tensors(next())));
+        layer = moe.own(new MoeLayer(next(), calls, of.rows(), of.experts(), stream));
+        layer.mode(of.expertMajorMode());
+    }
+
+    /** In memory of the caller, where the case says so. */
+    private EpHandle handle() {
+        HandleConfig config = of.handleConfig();
+        Layout layout = of.cell.shape().layout();
+        if (of.callersMemory) {
+            long bytes = moe.group().handleMemoryBytes(layout, of.shape().topK());
+            config = config.memory(moe.own(DeviceMemory.allocate(moe.device(), bytes)));
+        }
+        return moe.own(moe.group().createHandle(layout, of.shape().topK(), config));
+    }
+
+    /** The handle whose turn it is. */
+    private EpHandle next() {
+        handles.addLast(handles.removeFirst());
+        return handles.getLast();
     }
 
     /**
@@ -45,40 +69,41 @@ final class CaseRun {
      * @return the first difference, or null if everything is right
      */
     static @Nullable String run(CellCase of, Rank rank) {
-        try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
-                CudaStream stream = CudaStream.create(rank.device());
-                EpGroup group = EpGroup.create(communicator, of.groupConfig());
-                TestHandles handles = new TestHandles(of, group);
-                LayerTensors tensors = of.tensors(handles.next());
-                MoeLayer layer = new MoeLayer(handles.next(), of.calls(tensors), of.rows(), of.experts(), stream)) {
-            layer.mode(of.expertMajorMode());
-            CaseRun run = new CaseRun(of, rank.number(), handles, stream, layer);
-            if (of.masked() >= 0) {
-                group.maskUpdate(RankMask.all(of.shape().ranks()).without(of.masked()), stream);
-                stream.await(LIMIT);
+        try (MoeRank moe = new MoeRank(rank.bootstrap(), rank.device(), of.groupConfig(), of.rows())) {
+            CaseRun run = new CaseRun(of, moe);
+            if (of.masked >= 0) {
+                moe.group().maskUpdate(RankMask.all(of.shape().ranks()).without(of.masked), run.stream);
+                run.stream.await(LIMIT);
             }
-            String failure = of.cell().mode() == RunMode.GRAPH ? run.replays(rank) : run.rounds(rank);
+            String failure = of.cell.mode() == RunMode.GRAPH && !run.isMasked()
+                    ? run.replays()
+                    : run.rounds(run::enqueue);
             // Nobody closes what others still use.
             rank.bootstrap().barrier();
             return failure;
         }
     }
 
-    private @Nullable String rounds(Rank peers) {
+    private @Nullable String rounds(IntConsumer step) {
         String failure = null;
-        for (Round round : of.rounds()) {
-            load(round, peers);
-            if (isMasked()) {
-                if (meetsBetweenHalves()) {
-                    peers.bootstrap().barrier();
-                }
-                continue;
+        for (Round round : of.rounds) {
+            load(round);
+            if (!isMasked()) {
+                step.accept(round.tokens(moe.rank()));
+                stream.await(LIMIT);
+                failure = failure != null ? failure : difference(round);
+            } else if (meetsBetweenHalves()) {
+                moe.bootstrap().barrier();
             }
-            enqueue(handles.next(), round.tokens(rank), peers);
-            stream.await(LIMIT);
-            failure = failure != null ? failure : difference(round);
         }
         return failure;
+    }
+
+    private @Nullable String replays() {
+        try (CudaGraph graph = stream.capture(() -> enqueue(of.shape().maxTokens()));
+                CudaGraphExec replay = graph.instantiate()) {
+            return rounds(tokens -> replay.launch(stream));
+        }
     }
 
     /**
@@ -86,48 +111,30 @@ final class CaseRun {
      * docs/evidence/hardware.md.
      */
     private boolean meetsBetweenHalves() {
-        return of.cell().mode() == RunMode.STAGED && NativeLibraries.backend() == Backend.NATIVE;
+        return of.cell.mode() == RunMode.STAGED && NativeLibraries.backend() == Backend.NATIVE;
     }
 
     private boolean isMasked() {
-        return of.masked() == rank;
-    }
-
-    private @Nullable String replays(Rank peers) {
-        String failure = null;
-        if (isMasked()) {
-            of.rounds().forEach(round -> load(round, peers));
-            return null;
-        }
-        int count = of.shape().maxTokens();
-        try (CudaGraph graph = stream.capture(() -> enqueue(handles.next(), count, peers));
-                CudaGraphExec replay = graph.instantiate()) {
-            for (Round round : of.rounds()) {
-                load(round, peers);
-                replay.launch(stream);
-                stream.await(LIMIT);
-                failure = failure != null ? failure : difference(round);
-            }
-        }
-        return failure;
+        return of.masked == moe.rank();
     }
 
     /** Puts a round's inputs into place; windows may be written by peers afterwards. */
-    private void load(Round round, Rank peers) {
+    private void load(Round round) {
         layer.spoil();
         layer.load(round.sent());
-        if (of.cell().direction() == PassDirection.BACKWARD) {
+        if (of.cell.direction() == PassDirection.BACKWARD) {
             layer.gradients(round.received(),
                     (expert, source) -> TestExperts.gradient(expert, round.received().token(source)));
         }
         stream.await(LIMIT);
-        peers.bootstrap().barrier();
+        moe.bootstrap().barrier();
     }
 
-    private void enqueue(EpHandle handle, int count, Rank peers) {
+    private void enqueue(int count) {
+        EpHandle handle = next();
         calls.rows(count);
         calls.update(handle, stream);
-        if (of.cell().budget() == Budget.COUNTED) {
+        if (of.cell.budget() == Budget.COUNTED) {
             stream.await(LIMIT);
             calls.receivedRows(layer.mirror(calls.counters().receivedTotal()).fetch().integer(0));
         }
@@ -137,18 +144,18 @@ final class CaseRun {
         handle.combine(calls.combineInputs(), calls.combineOutputs(), calls.combineConfig(), stream);
         if (meetsBetweenHalves()) {
             stream.await(LIMIT);
-            peers.bootstrap().barrier();
+            moe.bootstrap().barrier();
         }
         handle.complete();
     }
 
     private RowsWritten written() {
-        if (of.cell().budget() == Budget.COUNTED) {
+        if (of.cell.budget() == Budget.COUNTED) {
             return RowsWritten.COUNT;
         }
-        return of.windows()
+        return of.windows
                 ? RowsWritten.WINDOW
-                : of.cell().mode() == RunMode.GRAPH ? RowsWritten.BUDGET : RowsWritten.COUNT;
+                : of.cell.mode() == RunMode.GRAPH ? RowsWritten.BUDGET : RowsWritten.COUNT;
     }
 
     private @Nullable String difference(Round round) {
@@ -156,7 +163,7 @@ final class CaseRun {
             layer.verify(round.received(), written(), MoeLayer.UNTOUCHED);
             return null;
         } catch (Mismatch e) {
-            return "rank " + rank + ", round " + of.rounds().indexOf(round) + ": " + e.getMessage();
+            return "rank " + moe.rank() + ", round " + of.rounds.indexOf(round) + ": " + e.getMessage();
         }
     }
 }

@@ -37,21 +37,26 @@ final class CellCase {
     private static final int FIXED_TOP_K = 4;
     private static final int FIXED_TOKENS = 24;
 
-    private final Cell cell;
+    final Cell cell;
     private final EpCase drawn;
     private final int hidden;
-    private final List<Round> rounds = new ArrayList<>();
+    final List<Round> rounds = new ArrayList<>();
     private final boolean wideRouting;
     private final boolean wideCounters;
     private final boolean globalIds;
-    private final boolean windows;
+    /** Whether received rows and the experts' outputs lie in windows. */
+    final boolean windows;
     private final boolean zeroCopy;
-    private final boolean roundScales;
+    /** Whether scales are rounded to powers of two, where the sender makes them. */
+    final boolean roundScales;
     private final int alignment;
     private final ReceiveBudget budget;
-    private final boolean callersMemory;
-    private final int handles;
-    private final int masked;
+    /** Whether handles live in memory of the caller. */
+    final boolean callersMemory;
+    /** Handles of the group, used in turn. */
+    final int handles;
+    /** The rank that all others have masked and that does nothing, or a negative number. */
+    final int masked;
 
     /** @param seed of this case */
     CellCase(Cell cell, Matrix matrix, long seed) {
@@ -197,46 +202,13 @@ final class CellCase {
                 : config;
     }
 
-    Cell cell() {
-        return cell;
-    }
-
     EpShape shape() {
         return drawn.shape();
-    }
-
-    List<Round> rounds() {
-        return rounds;
-    }
-
-    /** Whether received rows and the experts' outputs lie in windows. */
-    boolean windows() {
-        return windows;
     }
 
     /** How a high-throughput group brings a token to several experts of a rank. */
     ExpertMajorMode expertMajorMode() {
         return cell.setting().expertMajorMode(zeroCopy, shape().teams());
-    }
-
-    /** Whether scales are rounded to powers of two, where the sender makes them. */
-    boolean roundScales() {
-        return roundScales;
-    }
-
-    /** Whether handles live in memory of the caller. */
-    boolean callersMemory() {
-        return callersMemory;
-    }
-
-    /** Handles of the group, used in turn. */
-    int handles() {
-        return handles;
-    }
-
-    /** The rank that all others have masked and that does nothing, or a negative number. */
-    int masked() {
-        return masked;
     }
 
     @Override

@@ -15,11 +15,11 @@ import java.util.Arrays;
 record Round(GlobalInputs sent, GlobalInputs received) {
 
     Round(CellCase of, EpCase drawn) {
-        this(of, of.cell().wire().sent(drawn.inputs(), of.rows(), drawn.random().split()));
+        this(of, of.cell.wire().sent(drawn.inputs(), of.rows(), drawn.random().split()));
     }
 
     private Round(CellCase of, GlobalInputs sent) {
-        this(sent, of.cell().wire().received(without(sent, of.masked()), of.roundScales()));
+        this(sent, of.cell.wire().received(without(sent, of.masked), of.roundScales));
     }
 
     /** The routing that is left where nothing comes from a rank, and nothing reaches its experts. */
