@@ -1,13 +1,11 @@
 package io.nccl4j.cuda;
 
-import static io.nccl4j.checks.Refusals.assertFailure;
 import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.BeforeEach;
@@ -72,60 +70,6 @@ class GraphCaptureTest {
     }
 
     @Test
-    void anExceptionInTheBodyLeavesTheStreamUsable() {
-        try (CudaStream stream = CudaStream.create(device); DeviceMemory memory = DeviceMemory.allocate(device, 16)) {
-            assertFailure(UnsupportedOperationException.class, () -> stream.capture(() -> {
-                memory.fillAsync((byte) 1, stream);
-                throw new UnsupportedOperationException("half-way");
-            }));
-            assertThat(stream.isCapturing()).isFalse();
-            memory.fillAsync((byte) 2, stream);
-            stream.await(LIMIT);
-            memory.close();
-            assertThat(memory.isClosed()).isTrue();
-        }
-    }
-
-    @Test
-    void callsThatCannotBeCapturedAreRefusedAndTheCaptureGoesOn() {
-        try (CudaStream stream = CudaStream.create(device);
-                DeviceMemory memory = DeviceMemory.allocate(device, 16);
-                PinnedMemory pinned = PinnedMemory.allocate(device, 16);
-                CudaEvent event = CudaEvent.create(device);
-                CudaGraph inner = stream.capture(() -> {
-                });
-                CudaGraphExec nested = inner.instantiate()) {
-            event.record(stream);
-            stream.await(LIMIT);
-            List<Runnable> refused = List.of(stream::synchronize, stream::isIdle, () -> stream.await(LIMIT),
-                    device::synchronize, event::synchronize, event::isComplete, memory::close,
-                    () -> DeviceMemory.allocate(device, 1), () -> PinnedMemory.allocate(device, 1),
-                    () -> CudaStream.create(device), () -> CudaEvent.create(device),
-                    () -> memory.copyFrom(pinned.segment()), () -> memory.copyTo(pinned.segment()),
-                    () -> nested.launch(stream), () -> nested.upload(stream), () -> stream.capture(() -> {
-                    }));
-            List<Throwable> failures = new ArrayList<>();
-            try (CudaGraph graph = stream.capture(() -> {
-                for (Runnable call : refused) {
-                    try {
-                        call.run();
-                    } catch (IllegalStateException e) {
-                        failures.add(e);
-                    }
-                }
-                memory.fillAsync((byte) 5, stream);
-            }); CudaGraphExec exec = graph.instantiate()) {
-                assertThat(failures).hasSameSizeAs(refused)
-                        .allSatisfy(e -> assertThat(e).hasMessageContaining("capture"));
-                exec.launch(stream);
-                stream.await(LIMIT);
-                memory.copyTo(pinned.segment());
-                assertThat(pinned.segment().get(JAVA_INT, 0)).isEqualTo(0x05050505);
-            }
-        }
-    }
-
-    @Test
     void aForkedStreamIsPartOfTheCapture() {
         try (CudaStream main = CudaStream.create(device);
                 CudaStream side = CudaStream.create(device);
@@ -176,29 +120,4 @@ class GraphCaptureTest {
         }
     }
 
-    @Test
-    void aFailedDeviceFailsFastAndItsObjectsCanBeClosed() {
-        CudaDevice lost = CudaDevice.of(5);
-        lost.makeCurrent();
-        DeviceMemory behind = DeviceMemory.allocate(lost, 4);
-        try (CudaStream stream = CudaStream.create(lost);
-                DeviceMemory bystander = DeviceMemory.allocate(lost, 4);
-                DeviceMemory wrapped = DeviceMemory.wrap(behind.address(), 4, lost);
-                CudaGraph graph = stream.capture(() -> wrapped.fillAsync((byte) 1, stream));
-                CudaGraphExec exec = graph.instantiate()) {
-            exec.launch(stream);
-            stream.await(LIMIT);
-            // Whoever wraps memory has promised to keep it: the replay meets an illegal address.
-            behind.close();
-            exec.launch(stream);
-            assertThatThrownBy(stream::synchronize).isInstanceOfSatisfying(CudaException.class,
-                    e -> assertThat(e.isSticky()).isTrue());
-            assertThat(lost.failure()).isNotNull();
-            assertThatThrownBy(() -> DeviceMemory.allocate(lost, 1)).isInstanceOf(CudaException.class)
-                    .hasMessageContaining("has failed before").hasCauseInstanceOf(CudaException.class);
-        }
-        lost.reset();
-        assertThat(lost.failure()).isNull();
-        DeviceMemory.allocate(lost, 1).close();
-    }
 }

@@ -6,7 +6,6 @@ import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.WaitTimeoutException;
 import java.lang.foreign.Arena;
@@ -68,18 +67,6 @@ class StreamOrderTest {
             stream.await(Duration.ofSeconds(10));
         }
         assertThat(order).isEqualTo(IntStream.range(0, 100).boxed().toList());
-    }
-
-    @Test
-    void anExceptionInAHostFunctionReachesTheNextWait() {
-        try (CudaStream stream = CudaStream.create(device)) {
-            stream.launchHostFunction(() -> {
-                throw new UnsupportedOperationException("no such expert");
-            });
-            assertThatThrownBy(stream::synchronize).isInstanceOf(IllegalStateException.class)
-                    .hasMessageContaining("no such expert").hasCauseInstanceOf(UnsupportedOperationException.class);
-            stream.synchronize();
-        }
     }
 
     @Test

@@ -1,7 +1,6 @@
 package io.nccl4j.ep;
 
 import static io.nccl4j.checks.Refusals.assertIllegalArgument;
-import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -14,9 +13,6 @@ import org.junit.jupiter.api.Test;
 
 @EmulatedRanks
 class AllocatorTest {
-    private static void fail(String why) {
-        throw new UnsupportedOperationException(why);
-    }
 
     @Test
     void groupsAndHandlesTakeTheirMemoryFromIt(EmulatedCluster cluster) {
@@ -29,20 +25,6 @@ class AllocatorTest {
                 rank.bootstrap().barrier();
             }
             assertThat(counting.live()).isZero();
-        });
-    }
-
-    @Test
-    void anExceptionUndoesTheCreationOfAGroup(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            DeviceAllocator counting = new DeviceAllocator(rank.device());
-            counting.allocating = () -> fail("no memory for you");
-            try (RuleBench bench = new RuleBench(rank)) {
-                assertThatThrownBy(() -> bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR).allocator(counting)))
-                        .isInstanceOf(IllegalStateException.class).hasMessageContaining("no memory for you")
-                        .hasCauseInstanceOf(UnsupportedOperationException.class);
-                rank.bootstrap().barrier();
-            }
         });
     }
 
@@ -78,41 +60,6 @@ class AllocatorTest {
         } finally {
             log.setUseParentHandlers(true);
         }
-    }
-
-    @Test
-    void anExceptionUndoesTheCreationOfAHandle(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            DeviceAllocator counting = new DeviceAllocator(rank.device());
-            try (RuleBench bench = new RuleBench(rank)) {
-                EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR).allocator(counting));
-                counting.allocating = () -> fail("no memory for you");
-                assertIllegalState(group::createHandle, "no memory for you");
-                counting.allocating = () -> {
-                };
-                bench.new Calls(group, bench.own(group.createHandle())).update().dispatch().combine().await();
-                rank.bootstrap().barrier();
-            }
-            assertThat(counting.live()).isZero();
-        });
-    }
-
-    @Test
-    void anExceptionOfFreeIsThrownByClose(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            DeviceAllocator counting = new DeviceAllocator(rank.device());
-            try (RuleBench bench = new RuleBench(rank)) {
-                EpGroup group = bench.group(RuleBench.lowLatency(Layout.EXPERT_MAJOR).allocator(counting));
-                EpHandle handle = group.createHandle();
-                counting.freed = () -> fail("freed, but grumbling");
-                assertIllegalState(handle::close, "freed, but grumbling");
-                assertThat(handle.isClosed()).isTrue();
-                counting.freed = () -> {
-                };
-                rank.bootstrap().barrier();
-            }
-            assertThat(counting.live()).isZero();
-        });
     }
 
     @Test

@@ -9,7 +9,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.checks.Condition;
 import io.nccl4j.cuda.CudaDevice;
-import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.Gate;
@@ -78,34 +77,6 @@ class CommunicatorTest {
                 .run(rank -> assertFailure(NcclException.class,
                         () -> Communicator.init(rank.bootstrap(), CudaDevice.of(0)), "ncclInvalidUsage",
                         "ncclCommInitRankScalable"));
-    }
-
-    @Test
-    void closeIsIdempotentAndEndsEverything(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
-            communicator.close();
-            communicator.close();
-            assertThat(communicator.isClosed()).isTrue();
-            assertThat(communicator.isUsable()).isFalse();
-            assertThat(communicator).asString().endsWith("(closed)");
-            assertIllegalState(communicator::address, "is closed");
-            assertIllegalState(communicator::asyncError);
-            assertIllegalState(() -> communicator.split(0, 0));
-            assertIllegalState(() -> communicator.allocate(64));
-            assertIllegalState(communicator::abort);
-            assertIllegalState(() -> communicator.abandon("?"));
-        });
-    }
-
-    @Test
-    void canBeClosedByAnotherThread(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            Communicator communicator = Communicator.init(rank.bootstrap(), rank.device());
-            Thread other = Thread.ofPlatform().start(communicator::close);
-            other.join();
-            assertThat(communicator.isClosed()).isTrue();
-        });
     }
 
     @Test
@@ -266,20 +237,6 @@ class CommunicatorTest {
                         });
                 // The caller's mistake is not the end of the communicator.
                 assertThat(communicator.isUsable()).isTrue();
-            }
-        });
-    }
-
-    @Test
-    void creationIsRefusedDuringACapture(EmulatedCluster cluster) {
-        CommunicatorRun.run(cluster, (rank, communicator, stream) -> {
-            try (CudaGraph graph = stream.capture(() -> {
-                assertIllegalState(() -> Communicator.init(rank.bootstrap(), rank.device()), "cannot be captured");
-                assertIllegalState(() -> communicator.split(0, 0), "cannot be captured");
-                assertIllegalState(() -> communicator.allocate(64), "cannot be captured");
-                assertIllegalState(communicator::close, "cannot be captured");
-            })) {
-                assertThat(graph.nodeCount()).isZero();
             }
         });
     }

@@ -26,37 +26,44 @@ import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.EachLayerKind;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeRank;
+import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /** The ownership tree, closed in every wrong order: what is in use stays, and says by whom. */
 @EmulatedRanks(1)
 class OwnershipTest {
     private static final int RANKS = 2;
 
-    @EachLayerKind
-    void closingTwiceIsClosingOnce(LayerKind shape, EmulatedCluster cluster) {
+    static List<Arguments> things() {
+        return Arrays.stream(LayerKind.values())
+                .flatMap(kind -> Arrays.stream(Made.values()).map(made -> Arguments.of(kind, made))).toList();
+    }
+
+    @ParameterizedTest
+    @MethodSource("things")
+    void closingTwiceIsClosingOnce(LayerKind shape, Made made, EmulatedCluster cluster) {
         MoeRank.run(cluster, shape, shape.draw(1, 21), (world, layer) -> {
             layer.handle().warmUp(layer.buffers(), 1, world.stream());
-            for (Made made : Made.values()) {
-                EmulatorUsage before = Emulator.usage();
-                AutoCloseable it = made.make(world, layer);
-                it.close();
-                world.device().synchronize();
-                assertThat(Emulator.usage().leakedSince(before)).as("%s", made).isEmpty();
-                Emulator.logCalls(100);
-                it.close();
-                assertThat(Emulator.calls()).as("second close of %s", made).extracting(EmulatorCall::function)
-                        .isEmpty();
-                Emulator.logCalls(0);
-                assertThat(it.toString()).as("%s", made).isNotEmpty();
-                if (it instanceof NativeObject resource) {
-                    assertThat(resource.isClosed()).isTrue();
-                    assertThat(resource.toString()).contains("(closed)");
-                    assertIllegalState(resource::address, "is closed", "Made.java");
-                }
+            EmulatorUsage before = Emulator.usage();
+            AutoCloseable it = made.make(world, layer);
+            it.close();
+            world.device().synchronize();
+            assertThat(Emulator.usage().leakedSince(before)).isEmpty();
+            Emulator.logCalls(100);
+            it.close();
+            assertThat(Emulator.calls()).extracting(EmulatorCall::function).isEmpty();
+            Emulator.logCalls(0);
+            assertThat(it.toString()).isNotEmpty();
+            if (it instanceof NativeObject resource) {
+                assertThat(resource.isClosed()).isTrue();
+                assertThat(resource.toString()).contains("(closed)");
+                assertIllegalState(resource::address, "is closed", "Made.java");
             }
         });
     }
