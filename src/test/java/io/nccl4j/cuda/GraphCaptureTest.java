@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.time.Duration;
-import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -46,27 +45,6 @@ class GraphCaptureTest {
                 }
             }
         }
-    }
-
-    @Test
-    void whatAGraphUsesCannotBeClosedBeforeIt() {
-        CudaStream stream = CudaStream.create(device);
-        DeviceMemory memory = DeviceMemory.allocate(device, 16);
-        CudaGraph graph = stream.capture(() -> memory.fillAsync((byte) 1, stream));
-        CudaGraphExec exec = graph.instantiate();
-        assertIllegalState(memory::close, "CudaGraph#", "CudaGraphExec#");
-        graph.close();
-        assertThatThrownBy(memory::close).isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("CudaGraphExec#").hasMessageNotContaining("CudaGraph#");
-        assertIllegalState(stream::close);
-        exec.launch(stream);
-        exec.close();
-        memory.close();
-        stream.close();
-        assertThat(List.of(memory.isClosed(), stream.isClosed(), exec.isClosed())).containsOnly(true);
-        memory.close();
-        assertIllegalState(memory::address, "is closed");
-        assertIllegalState(() -> exec.launch(stream));
     }
 
     @Test

@@ -106,15 +106,4 @@ class CheckedCallTest {
         });
     }
 
-    @Test
-    @EmulatedRanks(value = 1, allowLeaks = true)
-    void aLostCommunicator(EmulatedCluster cluster) {
-        cluster.run(rank -> {
-            RuleBench bench = new RuleBench(rank);
-            RuleBench.Calls calls = checkedCalls(bench, Layout.EXPERT_MAJOR);
-            bench.communicator.abandon("the test says so");
-            assertIllegalState(calls::dispatch, "the test says so");
-            bench.close();
-        });
-    }
 }

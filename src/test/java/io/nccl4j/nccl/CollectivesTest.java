@@ -1,6 +1,5 @@
 package io.nccl4j.nccl;
 
-import static io.nccl4j.checks.Refusals.assertFailure;
 import static io.nccl4j.checks.Refusals.assertIllegalArgument;
 import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static io.nccl4j.checks.Refusals.assertThrown;
@@ -212,16 +211,6 @@ class CollectivesTest {
             assertIllegalState(() -> communicator.split(0, 0), "cannot be part of a group");
             assertIllegalState(communicator::close, "cannot be part of a group");
         }));
-    }
-
-    @Test
-    void anExceptionInAGroupLeavesTheThreadOutsideOfIt(EmulatedCluster cluster) {
-        CommunicatorRun.run(cluster, (self, communicator, stream) -> {
-            assertFailure(UnsupportedOperationException.class, () -> Communicator.group(() -> {
-                throw new UnsupportedOperationException("no such expert");
-            }));
-            assertThat(reduced(communicator, stream, ReduceOp.MAX, self.rank())).isEqualTo(3f);
-        });
     }
 
     @Test
