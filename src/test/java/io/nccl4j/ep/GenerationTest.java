@@ -151,8 +151,7 @@ class GenerationTest {
     @EmulatedRanks(4)
     void layersDoNotRelyOnRowsBehindTheCount(LayerKind kind, EmulatedCluster cluster) {
         Emulator.options().api(EpApi.RELEASE_0_2_0).poison(true);
-        CaseSeeds seeds = CaseSeeds.fresh();
-        System.out.println("GenerationTest " + kind + " seed " + seeds);
+        CaseSeeds seeds = CaseSeeds.fresh("GenerationTest " + kind);
         EpCase model = kind.draw(4, seeds.first(1).findFirst().orElseThrow());
         List<EpCase> batches = seeds.first(4).mapToObj(seed -> model.redraw(RoutingKind.UNIFORM, seed)).toList();
         MoeRank.run(cluster, kind, model, (moe, layer) -> {

@@ -31,8 +31,7 @@ class HighThroughputCallsTest {
             .withRoutings(RoutingKind.UNIFORM, RoutingKind.SKEWED, RoutingKind.CONCENTRATED, RoutingKind.HOLES);
 
     private static EpCase draw(String what, CaseSpace space) {
-        CaseSeeds seeds = CaseSeeds.fresh();
-        System.out.println("HighThroughputCallsTest " + what + " seed " + seeds);
+        CaseSeeds seeds = CaseSeeds.fresh("HighThroughputCallsTest " + what);
         return EpCase.draw(space, seeds.seed());
     }
 

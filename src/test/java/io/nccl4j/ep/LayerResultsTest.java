@@ -45,8 +45,7 @@ class LayerResultsTest {
 
     @EachLayerKind
     void eagerStepsGiveWhatTheOracleSays(LayerKind kind, EmulatedCluster cluster) {
-        CaseSeeds seeds = CaseSeeds.fresh();
-        System.out.println("LayerResultsTest " + kind + " seed " + seeds);
+        CaseSeeds seeds = CaseSeeds.fresh("LayerResultsTest " + kind);
         List<EpCase> firsts = new ArrayList<>();
         seeds.first(12).forEach(seed -> firsts.add(draw(kind, seed, 4)));
         for (EpCase first : firsts) {
@@ -60,8 +59,7 @@ class LayerResultsTest {
 
     @EachLayerKind
     void oneGraphServesEveryRoutingAndBatch(LayerKind kind, EmulatedCluster cluster) {
-        CaseSeeds seeds = CaseSeeds.fresh();
-        System.out.println("LayerResultsTest graph " + kind + " seed " + seeds);
+        CaseSeeds seeds = CaseSeeds.fresh("LayerResultsTest graph " + kind);
         EpCase first = draw(kind, seeds.seed(), 4);
         MoeRank.run(cluster, kind, first, (moe, layer) -> {
             try (CudaGraph graph = moe.stream().capture(() -> layer.enqueue(layer.buffers().maxTokens()));
@@ -80,8 +78,7 @@ class LayerResultsTest {
      */
     @EachLayerKind
     void anyConfigurationGivesWhatTheOracleSays(LayerKind kind) {
-        CaseSeeds seeds = CaseSeeds.fresh();
-        System.out.println("LayerResultsTest any " + kind + " seed " + seeds);
+        CaseSeeds seeds = CaseSeeds.fresh("LayerResultsTest any " + kind);
         Emulator.options().poison(true).shuffle(seeds.seed() == 0 ? 1 : seeds.seed());
         seeds.first(Integer.getInteger("nccl4j.test.cases", 25)).forEach(seed -> {
             int ranks = 1 + (int) Long.remainderUnsigned(seed, 16);

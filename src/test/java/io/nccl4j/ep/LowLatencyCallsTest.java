@@ -30,8 +30,7 @@ class LowLatencyCallsTest {
     private static final LayerKind EXPERTS = LayerKind.LL_EXPERT_MAJOR;
 
     private static EpCase draw(LayerKind kind) {
-        CaseSeeds seeds = CaseSeeds.fresh();
-        System.out.println("LowLatencyCallsTest " + kind + " seed " + seeds);
+        CaseSeeds seeds = CaseSeeds.fresh("LowLatencyCallsTest " + kind);
         return EpCase.draw(kind.space(4), seeds.seed());
     }
 
@@ -161,8 +160,7 @@ class LowLatencyCallsTest {
     @ParameterizedTest
     @EnumSource(value = DispatchRecipe.class, names = {"QUANT_FWD", "DS_FP8E3M4"})
     void recipesCarryScales(DispatchRecipe recipe, EmulatedCluster cluster) {
-        CaseSeeds seeds = CaseSeeds.fresh();
-        System.out.println("LowLatencyCallsTest " + recipe + " seed " + seeds);
+        CaseSeeds seeds = CaseSeeds.fresh("LowLatencyCallsTest " + recipe);
         EpCase batch = EpCase.draw(CaseSpace.lowLatency(4).withRanks(4).withFormat(NumberFormat.BFLOAT16)
                 .withHidden(512, 1024).withRoutings(RoutingKind.UNIFORM, RoutingKind.HOLES), seeds.seed());
         int hidden = batch.hidden();

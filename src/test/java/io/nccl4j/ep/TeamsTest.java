@@ -34,8 +34,7 @@ class TeamsTest {
     @EnumSource(LayerKind.class)
     @EmulatedRanks(value = 6, hosts = 3)
     void layersGiveWhatTheOracleSays(LayerKind kind, EmulatedCluster cluster) {
-        CaseSeeds seeds = CaseSeeds.fresh();
-        System.out.println("TeamsTest " + kind + " seed " + seeds);
+        CaseSeeds seeds = CaseSeeds.fresh("TeamsTest " + kind);
         for (long seed : seeds.first(4).toArray()) {
             EpCase first = draw(kind, 6, 3, seed);
             cluster.run(rank -> {
@@ -63,8 +62,7 @@ class TeamsTest {
     @Test
     @EmulatedRanks(value = 4, hosts = 2)
     void zeroCopyDuplicatesRowsOverNvlink(EmulatedCluster cluster) {
-        CaseSeeds seeds = CaseSeeds.fresh();
-        System.out.println("TeamsTest zero copy, seed " + seeds);
+        CaseSeeds seeds = CaseSeeds.fresh("TeamsTest zero copy");
         LayerKind kind = LayerKind.HT_EXPERT_MAJOR;
         EpCase batch = EpCase.draw(kind.space(4).withTeams(2).withPowersOfTwo(),
                 seeds.first(1).findFirst().orElseThrow());

@@ -18,6 +18,13 @@ public record CaseSeeds(long seed) {
         return new CaseSeeds(given == null ? new SplittableRandom().nextLong() : Long.parseUnsignedLong(given, 16));
     }
 
+    /** The same, told with the name of the test. */
+    public static CaseSeeds fresh(String test) {
+        CaseSeeds seeds = fresh();
+        System.out.println(test + " seed " + seeds);
+        return seeds;
+    }
+
     /** The first case of the series in a space, told so that it can be repeated. */
     public EpCase draw(CaseSpace space) {
         EpCase drawn = EpCase.draw(space, first(1).findFirst().orElseThrow());
