@@ -1,6 +1,6 @@
 package io.nccl4j;
 
-import io.nccl4j.internal.ErrorEvent;
+import io.nccl4j.internal.FlightRecording;
 
 /**
  * A native call answered with an error code. The message holds the C function, the code with its name, and the text
@@ -25,7 +25,7 @@ public abstract class NativeCallException extends RuntimeException {
         super(message);
         this.function = function;
         this.code = code;
-        ErrorEvent.emit(function, code, message);
+        FlightRecording.error(function, code, message);
     }
 
     /** {@return the C function that failed, for example {@code ncclEpDispatch}} */

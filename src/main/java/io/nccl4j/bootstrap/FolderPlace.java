@@ -1,5 +1,6 @@
 package io.nccl4j.bootstrap;
 
+import io.nccl4j.internal.HostName;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.DataInputStream;
@@ -148,7 +149,7 @@ final class FolderPlace implements MeetingPlace {
         DataOutputStream out = new DataOutputStream(contents);
         out.write(drawn);
         out.writeInt(port);
-        out.writeUTF(HostName.get());
+        out.writeUTF(HostName.ofMachine());
         for (NetworkInterface one : NetworkInterface.networkInterfaces().toList()) {
             for (InetAddress address : one.inetAddresses().toList()) {
                 if (!address.isLoopbackAddress() && !address.isLinkLocalAddress()) {
@@ -192,7 +193,7 @@ final class FolderPlace implements MeetingPlace {
         byte[] number = in.readNBytes(Secret.NONCE_BYTES);
         int port = in.readInt();
         List<InetSocketAddress> addresses = new ArrayList<>();
-        if (in.readUTF().equals(HostName.get())) {
+        if (in.readUTF().equals(HostName.ofMachine())) {
             addresses.add(new InetSocketAddress(InetAddress.getLoopbackAddress(), port));
         }
         while (in.available() > 0) {

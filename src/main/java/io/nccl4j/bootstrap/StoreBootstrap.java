@@ -1,7 +1,8 @@
 package io.nccl4j.bootstrap;
 
 import io.nccl4j.WaitTimeoutException;
-import io.nccl4j.internal.TimeLimit;
+import io.nccl4j.internal.Deadline;
+import io.nccl4j.internal.HostName;
 import io.nccl4j.nccl.Bootstrap;
 import io.nccl4j.nccl.Departure;
 import java.nio.charset.StandardCharsets;
@@ -36,7 +37,7 @@ final class StoreBootstrap implements Bootstrap {
         if (oneProcess) {
             localRank = store.rank;
         } else {
-            int counted = countLocalRank(allGather(HostName.get().getBytes(StandardCharsets.UTF_8)));
+            int counted = countLocalRank(allGather(HostName.ofMachine().getBytes(StandardCharsets.UTF_8)));
             localRank = known == null ? counted : known;
         }
     }
@@ -93,7 +94,7 @@ final class StoreBootstrap implements Bootstrap {
             if (failure != null) {
                 throw new IllegalStateException(this + " has failed before: " + failure.getMessage(), failure);
             }
-            return exchange(mine, System.nanoTime() + TimeLimit.nanos(limit));
+            return exchange(mine, System.nanoTime() + Deadline.nanos(limit));
         } finally {
             busy.set(false);
         }
@@ -111,7 +112,7 @@ final class StoreBootstrap implements Bootstrap {
                 if (value == null && !noticed) {
                     noticed = true;
                     LOG.info("{} waits for {} in call {}, for {} ms at most{}", this, store.missing(call), call,
-                            TimeLimit.millis(limit), store.trouble());
+                            Deadline.millis(limit), store.trouble());
                     value = store.get(other, call, deadline);
                 }
                 given[other] = value == null ? lastLook(other, call, deadline) : value;
@@ -131,7 +132,7 @@ final class StoreBootstrap implements Bootstrap {
         String missing = store.missing(call);
         byte[] value = store.get(other, call, deadline);
         if (value == null) {
-            throw new WaitTimeoutException(missing + " did not come within " + TimeLimit.millis(limit) + " ms (" + this
+            throw new WaitTimeoutException(missing + " did not come within " + Deadline.millis(limit) + " ms (" + this
                     + " waits in call " + call + ")" + store.trouble());
         }
         return value;

@@ -10,7 +10,7 @@ import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.DeviceChanges;
-import io.nccl4j.internal.DeviceThread;
+import io.nccl4j.internal.DeviceChanges.DeviceThread;
 import io.nccl4j.internal.EmulatorReason;
 import io.nccl4j.internal.LibraryLoader;
 import java.lang.foreign.Arena;

@@ -2,10 +2,9 @@ package io.nccl4j.cuda;
 
 import io.nccl4j.NativeObject;
 import io.nccl4j.bindings.cudart.CudaRuntime;
-import io.nccl4j.internal.CallEvent;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.FlightRecording;
-import io.nccl4j.internal.LaunchCalls;
+import io.nccl4j.internal.HotCalls;
 import java.lang.foreign.MemorySegment;
 
 /**
@@ -21,7 +20,7 @@ public final class CudaGraphExec extends ConfinedResource {
         super("CudaGraphExec", address, device, true, captured.touched().toArray(NativeObject[]::new));
         this.captured = captured;
         captured.use();
-        LaunchCalls.linkGraph();
+        HotCalls.linkGraph();
     }
 
     /**
@@ -39,10 +38,10 @@ public final class CudaGraphExec extends ConfinedResource {
             throw capturing(stream);
         }
         captured.launching(stream);
-        CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
+        FlightRecording.Call event = FlightRecording.call();
         int status = Thread.currentThread().isVirtual()
-                ? device().withCurrent(() -> LaunchCalls.graph(address(), stream.address()))
-                : LaunchCalls.graph(address(), stream.address());
+                ? device().withCurrent(() -> HotCalls.launchGraph(address(), stream.address()))
+                : HotCalls.launchGraph(address(), stream.address());
         if (event != null) {
             event.commit("cudaGraphLaunch", label(), false);
         }

@@ -2,7 +2,7 @@ package io.nccl4j.cuda;
 
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.bindings.cudart.cudaFuncAttributes;
-import io.nccl4j.internal.LaunchCalls;
+import io.nccl4j.internal.HotCalls;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -172,8 +172,8 @@ public final class CudaKernel {
         arguments.checkReady(device);
         long config = arguments.configure(grid, block, sharedBytes, stream.address());
         int status = Thread.currentThread().isVirtual()
-                ? device.withCurrent(() -> LaunchCalls.kernel(config, function, arguments.pointers()))
-                : LaunchCalls.kernel(config, function, arguments.pointers());
+                ? device.withCurrent(() -> HotCalls.launchKernel(config, function, arguments.pointers()))
+                : HotCalls.launchKernel(config, function, arguments.pointers());
         Reference.reachabilityFence(arguments);
         if (status != 0) {
             throw launchFailed(status, grid, block, sharedBytes);

@@ -8,7 +8,7 @@ import io.nccl4j.Backend;
 import io.nccl4j.NativeLibraries;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
-import io.nccl4j.internal.LaunchCalls;
+import io.nccl4j.internal.HotCalls;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
@@ -45,7 +45,7 @@ public final class CudaModule extends DeviceResource {
         KernelImage.check(image);
         CaptureScope.refuse("CudaModule.load", "load modules before the capture");
         device.checkUsable();
-        LaunchCalls.linkKernel();
+        HotCalls.linkKernel();
         return device.call(() -> {
             CudaModule module = new CudaModule(loadLibrary(device, image), device);
             boolean loaded = false;

@@ -7,9 +7,8 @@ import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
-import io.nccl4j.internal.LifecycleEvent;
+import io.nccl4j.internal.FlightRecording;
 import io.nccl4j.internal.Ownership;
-import io.nccl4j.internal.TimeLimit;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
@@ -132,7 +131,7 @@ public final class CudaStream extends ConfinedResource {
     private void finishWait(int status, Duration limit) {
         if (status == CudaRuntime.cudaErrorNotReady()) {
             throw new WaitTimeoutException(
-                    "work on " + this + " is still pending after " + TimeLimit.millis(limit) + " ms");
+                    "work on " + this + " is still pending after " + Deadline.millis(limit) + " ms");
         }
         device().check(status, "cudaStreamQuery");
         throwHostFailure();
@@ -273,7 +272,7 @@ public final class CudaStream extends ConfinedResource {
             long graph = endCapture();
             begun = false;
             CudaGraph result = graph(graph, opened);
-            LifecycleEvent.emit("capture", result.toString());
+            FlightRecording.lifecycle("capture", result);
             done = true;
             return result;
         } finally {

@@ -13,8 +13,8 @@ import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.DeviceChanges;
-import io.nccl4j.internal.DeviceThread;
-import io.nccl4j.internal.LifecycleEvent;
+import io.nccl4j.internal.DeviceChanges.DeviceThread;
+import io.nccl4j.internal.FlightRecording;
 import io.nccl4j.internal.Ownership;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
@@ -105,7 +105,7 @@ public final class EpGroup extends NativeObject {
         communicator.checkUsable();
         EpGroup group = new EpGroup(NativeGroup.create(communicator, config), communicator, config);
         group.undoIfAllocatorFailed();
-        LifecycleEvent.emit("create", group.toString());
+        FlightRecording.lifecycle("create", group);
         LOG.info("{} created", group);
         return group;
     }
@@ -295,7 +295,7 @@ public final class EpGroup extends NativeObject {
             // Closing throws what the allocator threw.
             handle.close();
         }
-        LifecycleEvent.emit("create", handle.toString());
+        FlightRecording.lifecycle("create", handle);
         LOG.debug("{} created", handle);
         return handle;
     }
@@ -562,7 +562,7 @@ public final class EpGroup extends NativeObject {
         if (reason == null) {
             reason = destroy(MemorySegment.ofAddress(released), deadline);
         }
-        LifecycleEvent.emit("close", label());
+        FlightRecording.lifecycle("close", label());
         if (reason != null) {
             LOG.error("{} is abandoned, its native memory is not released: {}", label(), reason);
         } else {

@@ -6,12 +6,10 @@ import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.cuda.CudaException;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
-import io.nccl4j.internal.CallEvent;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.FlightRecording;
 import io.nccl4j.internal.HotCalls;
-import io.nccl4j.internal.LifecycleEvent;
 import io.nccl4j.internal.Ownership;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
@@ -109,7 +107,7 @@ public final class EpHandle extends NativeObject {
             retain(stream, info);
             stream.retain(topkIdx.holder());
         }
-        CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
+        FlightRecording.Call event = FlightRecording.call();
         int status = HotCalls.update(self, topkIdx.descriptor(), info == null ? 0 : info.address(), stream.address());
         Reference.reachabilityFence(info);
         if (event != null) {
@@ -225,7 +223,7 @@ public final class EpHandle extends NativeObject {
         if (stream.isCapturing()) {
             retain(stream, inputs, outputs, info);
         }
-        CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
+        FlightRecording.Call event = FlightRecording.call();
         int status = HotCalls.dispatch(self, inputs.address(), outputs.address(), info == null ? 0 : info.address(),
                 config == null ? 0 : config.address(), stream.address());
         Reference.reachabilityFence(inputs);
@@ -303,7 +301,7 @@ public final class EpHandle extends NativeObject {
         if (stream.isCapturing()) {
             retain(stream, inputs, outputs);
         }
-        CallEvent event = FlightRecording.isOn() ? CallEvent.started() : null;
+        FlightRecording.Call event = FlightRecording.call();
         int status = HotCalls.combine(self, inputs.address(), outputs.address(), config == null ? 0 : config.address(),
                 stream.address());
         Reference.reachabilityFence(inputs);
@@ -556,7 +554,7 @@ public final class EpHandle extends NativeObject {
         if (reason == null && !group.device().awaitLastUse(deadline.remaining())) {
             reason = "work that may use it is still pending after " + deadline + ", or has failed";
         }
-        LifecycleEvent.emit("close", label());
+        FlightRecording.lifecycle("close", label());
         if (reason != null) {
             LOG.error("{} is abandoned, its native memory is not released: {}", label(), reason);
             if (memory != null) {

@@ -41,7 +41,7 @@ record NativeGroup(long address, LsaTeams teams, DeviceLimits limits, EpSizing s
         DeviceLimits limits = DeviceLimits.of(device);
         checkConfig(config, teams, properties, limits, generation);
         EpSizing sizing = EpSizing.of(config, teams.ranks(), teams.count());
-        HotCalls.link();
+        HotCalls.linkEp();
         Deadline deadline = Deadline.after(communicator.limit());
         checkHosts(config, teams, communicator, deadline);
         EpAllocator allocator = config.allocator();

@@ -19,7 +19,7 @@ record RankHosts(List<String> names) {
 
     /** Asks all ranks. Collective. */
     static RankHosts of(Communicator communicator, Duration longest) {
-        byte[] name = HostName.of(communicator.device().ordinal()).getBytes(StandardCharsets.UTF_8);
+        byte[] name = HostName.ofDevice(communicator.device().ordinal()).getBytes(StandardCharsets.UTF_8);
         byte[] mine = ByteBuffer.allocate(BYTES).put(name, 0, Math.min(name.length, BYTES)).array();
         return new RankHosts(Arrays.stream(communicator.exchange("the comparison of host names", longest, mine))
                 .map(given -> new String(given, StandardCharsets.UTF_8).trim()).toList());

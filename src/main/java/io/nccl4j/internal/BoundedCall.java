@@ -104,21 +104,8 @@ public final class BoundedCall<T extends @Nullable Object> {
 
     /** Ignores the interrupt flag, since other ranks depend on the call, and sets it again afterwards. */
     private boolean awaitDone(Deadline deadline, long most) {
-        Deadline end = Deadline.after(Duration.ofNanos(Math.min(most, deadline.remainingNanos())));
-        boolean interrupted = false;
-        try {
-            while (true) {
-                try {
-                    return done.await(end.remainingNanos(), TimeUnit.NANOSECONDS);
-                } catch (InterruptedException e) {
-                    interrupted = true;
-                }
-            }
-        } finally {
-            if (interrupted) {
-                Thread.currentThread().interrupt();
-            }
-        }
+        return Deadline.after(Duration.ofNanos(Math.min(most, deadline.remainingNanos())))
+                .await(() -> done.getCount() == 0, nanos -> done.await(nanos, TimeUnit.NANOSECONDS));
     }
 
     private T result() {

@@ -1,17 +1,15 @@
 package io.nccl4j.internal;
 
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.atomic.AtomicIntegerFieldUpdater;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Counts, for one device, the events after which a call that was right may be wrong: memory, a window or a stream was
  * closed, a tensor has another number of rows, a capture has begun or ended, a communicator or the device was lost. A
- * call that was checked keeps the count and is looked at again when it differs.
+ * call that was checked keeps the count and is looked at again when it differs, or when a {@link DeviceThread} does.
  */
 public final class DeviceChanges {
     private static final ConcurrentHashMap<Integer, DeviceChanges> BY_ORDINAL = new ConcurrentHashMap<>();
-    private static final AtomicIntegerFieldUpdater<DeviceChanges> COUNT = AtomicIntegerFieldUpdater
-            .newUpdater(DeviceChanges.class, "count");
 
     private volatile int count;
 
@@ -29,12 +27,46 @@ public final class DeviceChanges {
     }
 
     /** Something has changed; from any thread. */
-    public void add() {
-        COUNT.incrementAndGet(this);
+    public synchronized void add() {
+        count++;
     }
 
     /** Something that concerns all devices has changed. */
     static void addToAll() {
         BY_ORDINAL.values().forEach(DeviceChanges::add);
+    }
+
+    /**
+     * A thread, and the device that nccl4j made current for it. There is one per thread, so that whoever belongs to a
+     * thread and a device keeps this and compares two fields.
+     */
+    public static final class DeviceThread {
+        private static final ThreadLocal<DeviceThread> HERE = ThreadLocal.withInitial(DeviceThread::new);
+
+        private final Thread thread = Thread.currentThread();
+        private @Nullable Object device;
+
+        private DeviceThread() {
+        }
+
+        /** The calling thread's. */
+        public static DeviceThread here() {
+            return HERE.get();
+        }
+
+        /** The calling thread has this device current from now on. */
+        public static void changed(Object device) {
+            here().device = device;
+        }
+
+        /** The thread that it stands for. */
+        public Thread thread() {
+            return thread;
+        }
+
+        /** Whether it is the calling thread's, and that has {@code wanted} current. */
+        public boolean isHereWith(Object wanted) {
+            return thread == Thread.currentThread() && device == wanted;
+        }
     }
 }

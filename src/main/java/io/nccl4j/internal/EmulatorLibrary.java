@@ -5,12 +5,9 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.net.URI;
 import java.net.URL;
-import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
-import java.nio.file.attribute.FileAttribute;
-import java.nio.file.attribute.PosixFilePermissions;
 import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
@@ -22,7 +19,6 @@ final class EmulatorLibrary {
     private static final String PROPERTY = "nccl4j.emulator.library";
     private static final String VARIABLE = "NCCL4J_EMULATOR_LIBRARY";
 
-    private static final int MOST_ATTEMPTS = 100;
     /** Guarded by the lock of the loader. */
     private static @Nullable Path extracted;
 
@@ -67,7 +63,7 @@ final class EmulatorLibrary {
     }
 
     private static Path extract(URL url) throws IOException {
-        Path folder = privateFolder();
+        Path folder = Files.createTempDirectory("nccl4j-");
         Path file = folder.resolve(FILE);
         extracted = file;
         try (InputStream in = url.openStream()) {
@@ -100,24 +96,5 @@ final class EmulatorLibrary {
                         ? "; its folder is mounted noexec: name another with -Djava.io.tmpdir=<folder>, or unpack "
                                 + FILE + " from the jar and name it with -D" + PROPERTY + "=<file>"
                         : "");
-    }
-
-    /**
-     * As {@link Files#createTempDirectory}, whose random numbers take a noticeable part of the start-up time, as the
-     * process id would.
-     */
-    private static Path privateFolder() throws IOException {
-        Path parent = Path.of(System.getProperty("java.io.tmpdir"));
-        FileAttribute<?> ownerOnly = PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"));
-        for (int attempt = 0;; attempt++) {
-            try {
-                return Files.createDirectory(parent.resolve("nccl4j-" + Long.toHexString(System.nanoTime())),
-                        ownerOnly);
-            } catch (FileAlreadyExistsException e) {
-                if (attempt == MOST_ATTEMPTS) {
-                    throw e;
-                }
-            }
-        }
     }
 }

@@ -110,7 +110,7 @@ public final class LibraryLoader {
             List<LibraryName> names = List.of(LibraryName.values());
             for (LibraryName name : names.subList(before, emulated ? names.size() : last.ordinal() + 1)) {
                 String file = emulated ? emulator : search.load(name);
-                LOADED.add(new Loaded(name, file, LibraryVersion.check(name, file)));
+                LOADED.add(new Loaded(name, file, name.version(file)));
                 chosen = backend;
                 loaded = name.ordinal() + 1;
             }

@@ -74,9 +74,14 @@ public final class Ownership {
         return node.label();
     }
 
+    /** How many objects were collected without having been closed, since the JVM started. */
+    public static long leaks() {
+        return ResourceNode.leaks();
+    }
+
     /** The exception for a use after close. */
     public IllegalStateException closed() {
-        return node.closed();
+        return node.useAfterClose();
     }
 
     /** Of a stream: work that is enqueued from now on waits for an event. */

@@ -7,6 +7,7 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.stream.Collectors;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -16,12 +17,9 @@ import org.slf4j.LoggerFactory;
  * collected and reported while its parents still know of it.
  */
 final class ResourceNode implements Runnable {
-    enum State {
-        OPEN, CLOSING, CLOSED
-    }
-
     private static final Logger LOG = LoggerFactory.getLogger("io.nccl4j.leak");
     private static final AtomicLong NUMBERS = new AtomicLong();
+    private static final AtomicLong LEAKS = new AtomicLong();
     /** One lock for the whole tree: it changes seldom, and never with a native call inside. */
     private static final Object TREE = new Object();
 
@@ -29,11 +27,28 @@ final class ResourceNode implements Runnable {
     private final String site;
     private final Set<ResourceNode> holders = new LinkedHashSet<>();
     private final List<ResourceNode> held = new ArrayList<>();
-    private State state = State.OPEN;
+    private boolean closed;
 
     ResourceNode(String kind) {
         this.label = kind + "#" + NUMBERS.incrementAndGet();
-        this.site = CreationSite.find();
+        this.site = creationSite();
+    }
+
+    /** Where user code created it: the first frame outside of nccl4j. */
+    private static String creationSite() {
+        return StackWalker.getInstance().walk(frames -> frames.filter(frame -> !isOurs(frame.getClassName()))
+                .findFirst().map(StackWalker.StackFrame::toString).orElse("unknown"));
+    }
+
+    private static boolean isOurs(String name) {
+        return name.equals("io.nccl4j.NativeObject") || name.startsWith("io.nccl4j.internal.")
+                || name.startsWith("io.nccl4j.cuda.") || name.startsWith("io.nccl4j.nccl.")
+                || name.startsWith("io.nccl4j.ep.");
+    }
+
+    /** How many resources were collected without having been closed. */
+    static long leaks() {
+        return LEAKS.get();
     }
 
     String label() {
@@ -43,8 +58,8 @@ final class ResourceNode implements Runnable {
     /** Makes this node a holder of {@code other}: {@code other} cannot be closed before this one. */
     void hold(ResourceNode other) {
         synchronized (TREE) {
-            if (other.state != State.OPEN) {
-                throw other.closed();
+            if (other.closed) {
+                throw other.useAfterClose();
             }
             if (other != this && other.holders.add(this)) {
                 held.add(other);
@@ -52,26 +67,20 @@ final class ResourceNode implements Runnable {
         }
     }
 
-    boolean isClosed() {
-        synchronized (TREE) {
-            return state != State.OPEN;
-        }
-    }
-
-    IllegalStateException closed() {
+    IllegalStateException useAfterClose() {
         return new IllegalStateException(label + " is closed (it was created at " + site + ")");
     }
 
     /** Whether the caller is the one to close it; false if that was done or is being done. */
     boolean beginClose() {
         synchronized (TREE) {
-            if (state != State.OPEN) {
+            if (closed) {
                 return false;
             }
             if (!holders.isEmpty()) {
                 throw inUse(holders);
             }
-            state = State.CLOSING;
+            closed = true;
             return true;
         }
     }
@@ -87,18 +96,14 @@ final class ResourceNode implements Runnable {
     }
 
     private IllegalStateException inUse(Collection<ResourceNode> by) {
-        StringBuilder text = new StringBuilder(label).append(" cannot be closed while it is in use by ");
-        String separator = "";
-        for (ResourceNode holder : by) {
-            text.append(separator).append(holder.label).append(" (created at ").append(holder.site).append(')');
-            separator = ", ";
-        }
-        return new IllegalStateException(text.append(": close those first").toString());
+        return new IllegalStateException(label + " cannot be closed while it is in use by " + by.stream()
+                .map(holder -> holder.label + " (created at " + holder.site + ")").collect(Collectors.joining(", "))
+                + ": close those first");
     }
 
     void endClose() {
         synchronized (TREE) {
-            state = State.CLOSED;
+            closed = true;
             for (ResourceNode other : held) {
                 other.holders.remove(this);
             }
@@ -110,16 +115,11 @@ final class ResourceNode implements Runnable {
     @Override
     public void run() {
         synchronized (TREE) {
-            if (state == State.CLOSED) {
+            if (closed) {
                 return;
             }
         }
         LOG.warn("{} was never closed; its native object leaks. Created at {}", label, site);
-        LeakCount.add();
-    }
-
-    @Override
-    public String toString() {
-        return label + (isClosed() ? " (closed)" : "");
+        LEAKS.incrementAndGet();
     }
 }

@@ -12,7 +12,7 @@ import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.LibraryLoader;
-import io.nccl4j.internal.LifecycleEvent;
+import io.nccl4j.internal.FlightRecording;
 import io.nccl4j.internal.Ownership;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -153,7 +153,7 @@ public final class Communicator extends NativeObject {
         }));
         Communicator made = new Communicator("Communicator", address, device, true, limit, rank, size, bootstrap);
         LOG.debug("{} was created", made);
-        LifecycleEvent.emit("create", made.toString());
+        FlightRecording.lifecycle("create", made);
         return made;
     }
 

@@ -38,8 +38,7 @@ class NativeImageMetadataTest {
             .of("src/main/resources/META-INF/native-image/io.nccl4j/nccl4j/reachability-metadata.json");
     /** Calls that are linked by hand, pointers as {@code long}; {@link #handWrittenCallsAreKnown} counts them. */
     private static final List<FunctionDescriptor> BY_HAND = List.of(longs(2), longs(3), longs(4), longs(5), longs(6),
-            FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS, JAVA_LONG),
-            FunctionDescriptor.of(JAVA_INT, ADDRESS, JAVA_LONG), FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS));
+            FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS));
     private static final List<FunctionDescriptor> UPCALLS_BY_HAND = List.of(FunctionDescriptor.ofVoid(JAVA_LONG),
             longs(2), longs(3));
 
@@ -142,8 +141,8 @@ class NativeImageMetadataTest {
             places = files.filter(file -> file.toString().endsWith(".java")).filter(NativeImageMetadataTest::links)
                     .map(file -> file.getFileName().toString()).sorted().toList();
         }
-        assertThat(places).containsExactly("AllocatorHooks.java", "EmulatorReason.java", "HostFunctions.java",
-                "HostName.java", "LaunchCalls.java");
+        assertThat(places).containsExactly("AllocatorHooks.java", "HostFunctions.java", "HostName.java",
+                "HotCalls.java");
     }
 
     private static boolean links(Path file) {

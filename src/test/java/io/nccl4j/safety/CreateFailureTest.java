@@ -15,7 +15,7 @@ import io.nccl4j.emulator.EmulatorUsage;
 import io.nccl4j.emulator.Fault;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.RankMask;
-import io.nccl4j.internal.LeakCount;
+import io.nccl4j.internal.Ownership;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.EachLayerKind;
@@ -46,7 +46,7 @@ class CreateFailureTest {
     @EachLayerKind
     @EmulatedRanks(value = 1, allowMisuse = true, allowLeaks = true)
     void noNativeFailureLeavesAnythingBehind(LayerKind shape, EmulatedCluster cluster) {
-        long leaks = LeakCount.total();
+        long leaks = Ownership.leaks();
         long misuses = Emulator.misuses().size();
         MoeRank.run(cluster, shape, shape.draw(1, 11), (world, layer) -> {
             layer.handle().warmUp(layer.buffers(), 1, world.stream());
@@ -56,7 +56,7 @@ class CreateFailureTest {
             }
             layer.runAndVerify(world.draw(RoutingKind.UNIFORM, 12));
         });
-        assertThat(LeakCount.total()).isEqualTo(leaks);
+        assertThat(Ownership.leaks()).isEqualTo(leaks);
         // What the library allocates itself: out of memory there is the end of a process that has not looked before.
         assertThat(Emulator.misuses().stream().skip(misuses)).isNotEmpty()
                 .allSatisfy(misuse -> assertThat(misuse.text()).containsAnyOf("allocation failed", " free"));

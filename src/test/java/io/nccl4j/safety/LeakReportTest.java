@@ -10,7 +10,7 @@ import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.ep.EpGroup;
-import io.nccl4j.internal.LeakCount;
+import io.nccl4j.internal.Ownership;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.testing.LayerKind;
@@ -24,14 +24,14 @@ class LeakReportTest {
     @EmulatedRanks(value = 1, allowLeaks = true)
     void theGarbageCollectorReportsAndDestroysNothing(EmulatedCluster cluster) {
         try (LogListener log = new LogListener("io.nccl4j.leak")) {
-            long before = LeakCount.total();
+            long before = Ownership.leaks();
             List<String> expected = List.of("DeviceMemory", "CudaStream", "Communicator", "EpGroup", "EpHandle",
                     "CudaGraphExec");
             cluster.run(rank -> drop(rank));
             long destroyed = destructions();
             Condition.await("reports of all", () -> {
                 System.gc();
-                return reported(log.lines(), expected) && LeakCount.total() - before >= expected.size();
+                return reported(log.lines(), expected) && Ownership.leaks() - before >= expected.size();
             });
             assertThat(log.lines()).allSatisfy(report -> assertThat(report).contains("never closed")
                     .containsPattern("Created at .*(LeakReportTest|MoeRank)\\.java:\\d+"));

@@ -5,7 +5,7 @@ import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorUsage;
-import io.nccl4j.internal.LeakCount;
+import io.nccl4j.internal.Ownership;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.LayerKind;
@@ -44,7 +44,7 @@ public final class SoakProcess {
             EmulatedCluster.of(RANKS).limit(LIMIT).run(rank -> soak(rank, shape, model, replays));
         }
         System.gc();
-        System.out.println("left " + Emulator.usage().leakedSince(before) + ", never closed " + LeakCount.total());
+        System.out.println("left " + Emulator.usage().leakedSince(before) + ", never closed " + Ownership.leaks());
         System.out.println("done");
         System.exit(0);
     }

@@ -10,7 +10,7 @@ import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.Layout;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Ownership;
-import io.nccl4j.internal.TimeLimit;
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.nccl.DataType;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -109,7 +109,7 @@ public final class EpHandlePool extends NativeObject {
         Ownership.of(this).owns(owned.reversed());
         Ownership.of(this).onClose(this::checkClose);
         this.group = group;
-        this.waitNanos = TimeLimit.nanos(wait);
+        this.waitNanos = Deadline.nanos(wait);
         this.slots = new Slot[buffers.size()];
         for (int i = 0; i < slots.length; i++) {
             slots[i] = new Slot(this, i, buffers.get(i));

@@ -3,7 +3,7 @@ package io.nccl4j.ep.graph;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.internal.CaptureScope;
-import io.nccl4j.internal.TimeLimit;
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.nccl.Bootstrap;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -177,7 +177,7 @@ public final class GraphCache implements AutoCloseable {
                         ? ""
                         : stream.device().failure() != null
                                 ? String.valueOf(stream.device().failure())
-                                : "work is in flight after " + TimeLimit.millis(limit) + " ms";
+                                : "work is in flight after " + Deadline.millis(limit) + " ms";
         List<GraphKey> recency = Arrays.stream(graphs).sorted(Comparator.comparingLong(CachedGraph::lastLaunch))
                 .map(CachedGraph::key).toList();
         // Ranks use different graphs, but must evict the same one: each says where its own stand in the order of last
@@ -275,7 +275,7 @@ public final class GraphCache implements AutoCloseable {
             if (!stream.device().awaitEnqueued(limit)) {
                 stream.device().checkUsable();
                 throw new WaitTimeoutException("the graph of " + key + " cannot be evicted: work is in flight after "
-                        + TimeLimit.millis(limit) + " ms, and a launch of it may be among that");
+                        + Deadline.millis(limit) + " ms, and a launch of it may be among that");
             }
             remove(key);
         }

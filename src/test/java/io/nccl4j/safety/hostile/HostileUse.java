@@ -1,7 +1,7 @@
 package io.nccl4j.safety.hostile;
 
 import io.nccl4j.emulator.Emulator;
-import io.nccl4j.internal.LeakCount;
+import io.nccl4j.internal.Ownership;
 import java.util.SplittableRandom;
 
 /**
@@ -61,8 +61,8 @@ public final class HostileUse {
     /** Leaks that the garbage collector has found so far. */
     private static void checkDropped() {
         System.gc();
-        if (LeakCount.total() > 0) {
-            throw new HostileFailure(LeakCount.total() + " objects were never closed", null);
+        if (Ownership.leaks() > 0) {
+            throw new HostileFailure(Ownership.leaks() + " objects were never closed", null);
         }
     }
 

@@ -1,7 +1,6 @@
 package io.nccl4j.benchmarks.jmh;
 
 import io.nccl4j.internal.HotCalls;
-import io.nccl4j.internal.LaunchCalls;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
@@ -84,6 +83,6 @@ public class BareCallBenchmark {
     @Benchmark
     public int launch() {
         BareStructs s = structs;
-        return BareStructs.succeed(LaunchCalls.graph(s.object, s.object));
+        return BareStructs.succeed(HotCalls.launchGraph(s.object, s.object));
     }
 }
