@@ -55,7 +55,12 @@ abstract class ConfinedResource extends DeviceResource {
      * if it has not; a virtual thread cannot.
      */
     final int onDevice(IntSupplier call) {
-        return Thread.currentThread().isVirtual() ? device().withCurrent(call) : call.getAsInt();
+        return Thread.currentThread().isVirtual() ? device().call(call::getAsInt) : call.getAsInt();
+    }
+
+    /** Makes such a call, and throws for a status other than success. */
+    final void check(String function, IntSupplier call) {
+        device().check(onDevice(call), function);
     }
 
     final boolean belongsToCurrentThread() {

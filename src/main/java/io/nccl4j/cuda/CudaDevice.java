@@ -1,6 +1,5 @@
 package io.nccl4j.cuda;
 
-import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
@@ -13,6 +12,7 @@ import io.nccl4j.internal.DeviceChanges;
 import io.nccl4j.internal.DeviceChanges.DeviceThread;
 import io.nccl4j.internal.EmulatorReason;
 import io.nccl4j.internal.LibraryLoader;
+import io.nccl4j.internal.Out;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
@@ -78,17 +78,12 @@ public final class CudaDevice {
      */
     public static int count() {
         LibraryLoader.loadCuda();
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(JAVA_INT);
+        return Out.ofInt(out -> {
             int status = CudaRuntime.cudaGetDeviceCount(out);
-            if (status == CudaRuntime.cudaErrorNoDevice()) {
-                return 0;
-            }
-            if (status != 0) {
+            if (status != 0 && status != CudaRuntime.cudaErrorNoDevice()) {
                 throw CudaException.of("cudaGetDeviceCount", status, "this thread");
             }
-            return out.get(JAVA_INT, 0);
-        }
+        });
     }
 
     /**
@@ -102,14 +97,12 @@ public final class CudaDevice {
     }
 
     private static int currentOrdinal() {
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(JAVA_INT);
+        return Out.ofInt(out -> {
             int status = CudaRuntime.cudaGetDevice(out);
             if (status != 0) {
                 throw CudaException.of("cudaGetDevice", status, "this thread");
             }
-            return out.get(JAVA_INT, 0);
-        }
+        });
     }
 
     /** {@return the number by which CUDA knows it in this process} */
@@ -174,38 +167,14 @@ public final class CudaDevice {
         });
     }
 
-    /**
-     * Makes one native call with this device current. Nothing may block between setting the device and the call, since
-     * a virtual thread could go on with another carrier, which has another device.
-     */
-    int withCurrent(IntSupplier call) {
-        int before = currentOrdinal();
-        if (before == ordinal) {
-            return call.getAsInt();
-        }
-        int status = CudaRuntime.cudaSetDevice(ordinal);
-        if (status != 0) {
-            return status;
-        }
-        try {
-            return call.getAsInt();
-        } finally {
-            CudaRuntime.cudaSetDevice(before);
-        }
-    }
-
     /** Makes a native call with this device current, and throws for a status other than success. */
     void checkCurrent(String function, IntSupplier call) {
-        check(withCurrent(call), function);
+        run(() -> check(call.getAsInt(), function));
     }
 
     /** Makes a native call with this device current that writes an address, which is returned. */
     long create(String function, ToIntFunction<MemorySegment> call) {
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(ADDRESS);
-            checkCurrent(function, () -> call.applyAsInt(out));
-            return out.get(ADDRESS, 0).address();
-        }
+        return Out.ofAddress(out -> checkCurrent(function, () -> call.applyAsInt(out)));
     }
 
     /**
@@ -229,11 +198,8 @@ public final class CudaDevice {
      * @throws CudaException if the device does not know it
      */
     public int attribute(DeviceAttribute attribute) {
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(JAVA_INT);
-            check(CudaRuntime.cudaDeviceGetAttribute(out, attribute.code(), ordinal), "cudaDeviceGetAttribute");
-            return out.get(JAVA_INT, 0);
-        }
+        return Out.ofInt(out -> check(CudaRuntime.cudaDeviceGetAttribute(out, attribute.code(), ordinal),
+                "cudaDeviceGetAttribute"));
     }
 
     /**

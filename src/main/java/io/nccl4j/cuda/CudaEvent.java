@@ -66,9 +66,7 @@ public final class CudaEvent extends ConfinedResource {
     public void record(CudaStream stream) {
         checkThread("CudaEvent.record");
         stream.checkThread("CudaEvent.record");
-        MemorySegment self = segment();
-        MemorySegment queue = stream.segment();
-        device().check(onDevice(() -> CudaRuntime.cudaEventRecord(self, queue)), "cudaEventRecord");
+        check("cudaEventRecord", () -> CudaRuntime.cudaEventRecord(pointer(), stream.pointer()));
         recordedIn = stream.scope();
         stream.retain(this);
     }
@@ -98,7 +96,7 @@ public final class CudaEvent extends ConfinedResource {
 
     private int query() {
         synchronized (asking) {
-            return CudaRuntime.cudaEventQuery(segment());
+            return CudaRuntime.cudaEventQuery(pointer());
         }
     }
 
@@ -113,7 +111,7 @@ public final class CudaEvent extends ConfinedResource {
         CaptureScope.refuse("CudaEvent.synchronize", "use CudaStream.waitEvent, or wait after the replay");
         checkNotReset("CudaEvent.synchronize");
         device().check(belongsToCurrentThread()
-                ? CudaRuntime.cudaEventSynchronize(segment())
+                ? CudaRuntime.cudaEventSynchronize(pointer())
                 : Polling.uninterruptibly(this::query, Deadline.NEVER, this), "cudaEventSynchronize");
     }
 
@@ -135,13 +133,9 @@ public final class CudaEvent extends ConfinedResource {
         }
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(JAVA_FLOAT);
-            device().check(CudaRuntime.cudaEventElapsedTime(out, start.segment(), segment()), "cudaEventElapsedTime");
+            device().check(CudaRuntime.cudaEventElapsedTime(out, start.pointer(), pointer()), "cudaEventElapsedTime");
             return out.get(JAVA_FLOAT, 0);
         }
-    }
-
-    MemorySegment segment() {
-        return MemorySegment.ofAddress(address());
     }
 
     /** Waits for questions that other threads are asking. */
@@ -159,7 +153,7 @@ public final class CudaEvent extends ConfinedResource {
     }
 
     @Override
-    void destroy(long address) {
-        device().check(CudaRuntime.cudaEventDestroy(MemorySegment.ofAddress(address)), "cudaEventDestroy");
+    void destroy(MemorySegment self) {
+        device().check(CudaRuntime.cudaEventDestroy(self), "cudaEventDestroy");
     }
 }

@@ -35,8 +35,8 @@ public final class CudaGraph extends ConfinedResource {
         CaptureScope.refuse("CudaGraph.instantiate", "instantiate after the capture");
         checkThread("CudaGraph.instantiate");
         device().checkUsable();
-        MemorySegment self = segment();
-        long address = device().create("cudaGraphInstantiate", out -> CudaRuntime.cudaGraphInstantiate(out, self, 0));
+        long address = device().create("cudaGraphInstantiate",
+                out -> CudaRuntime.cudaGraphInstantiate(out, pointer(), 0));
         return new CudaGraphExec(address, device(), captured);
     }
 
@@ -49,13 +49,9 @@ public final class CudaGraph extends ConfinedResource {
         checkThread("CudaGraph.nodeCount");
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(JAVA_LONG);
-            device().check(CudaRuntime.cudaGraphGetNodes(segment(), MemorySegment.NULL, out), "cudaGraphGetNodes");
+            device().check(CudaRuntime.cudaGraphGetNodes(pointer(), MemorySegment.NULL, out), "cudaGraphGetNodes");
             return out.get(JAVA_LONG, 0);
         }
-    }
-
-    private MemorySegment segment() {
-        return MemorySegment.ofAddress(address());
     }
 
     @Override
@@ -70,7 +66,7 @@ public final class CudaGraph extends ConfinedResource {
     }
 
     @Override
-    void destroy(long address) {
-        device().check(CudaRuntime.cudaGraphDestroy(MemorySegment.ofAddress(address)), "cudaGraphDestroy");
+    void destroy(MemorySegment self) {
+        device().check(CudaRuntime.cudaGraphDestroy(self), "cudaGraphDestroy");
     }
 }

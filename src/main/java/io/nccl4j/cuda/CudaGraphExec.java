@@ -40,7 +40,7 @@ public final class CudaGraphExec extends ConfinedResource {
         captured.launching(stream);
         FlightRecording.Call event = FlightRecording.call();
         int status = Thread.currentThread().isVirtual()
-                ? device().withCurrent(() -> HotCalls.launchGraph(address(), stream.address()))
+                ? device().call(() -> HotCalls.launchGraph(address(), stream.address()))
                 : HotCalls.launchGraph(address(), stream.address());
         if (event != null) {
             event.commit("cudaGraphLaunch", label(), false);
@@ -72,14 +72,12 @@ public final class CudaGraphExec extends ConfinedResource {
         CaptureScope.refuse("CudaGraphExec.upload", "upload after the capture");
         checkThread("CudaGraphExec.upload");
         stream.checkThread("CudaGraphExec.upload");
-        MemorySegment self = MemorySegment.ofAddress(address());
-        MemorySegment queue = stream.segment();
-        device().check(onDevice(() -> CudaRuntime.cudaGraphUpload(self, queue)), "cudaGraphUpload");
+        check("cudaGraphUpload", () -> CudaRuntime.cudaGraphUpload(pointer(), stream.pointer()));
     }
 
     @Override
-    void destroy(long address) {
-        device().check(CudaRuntime.cudaGraphExecDestroy(MemorySegment.ofAddress(address)), "cudaGraphExecDestroy");
+    void destroy(MemorySegment self) {
+        device().check(CudaRuntime.cudaGraphExecDestroy(self), "cudaGraphExecDestroy");
         captured.release();
     }
 }

@@ -3,9 +3,9 @@ package io.nccl4j.cuda;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.bindings.cudart.cudaFuncAttributes;
 import io.nccl4j.internal.HotCalls;
+import io.nccl4j.internal.Out;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.lang.ref.Reference;
 
 /**
@@ -95,11 +95,9 @@ public final class CudaKernel {
                     bytes + " bytes of dynamic shared memory: kernel '" + name() + "' can have 0 to " + limit + " on "
                             + device + ", where it has " + staticSharedBytes + " bytes of its own");
         }
-        device.run(
-                () -> device.check(
-                        CudaRuntime.cudaFuncSetAttribute(MemorySegment.ofAddress(function),
-                                CudaRuntime.cudaFuncAttributeMaxDynamicSharedMemorySize(), bytes),
-                        "cudaFuncSetAttribute"));
+        device.checkCurrent("cudaFuncSetAttribute",
+                () -> CudaRuntime.cudaFuncSetAttribute(MemorySegment.ofAddress(function),
+                        CudaRuntime.cudaFuncAttributeMaxDynamicSharedMemorySize(), bytes));
         maxDynamicSharedBytes = bytes;
     }
 
@@ -118,16 +116,9 @@ public final class CudaKernel {
                     + " bytes of dynamic shared memory: kernel '" + name() + "' can have 1 to " + maxThreads
                     + " threads and 0 to " + maxDynamicSharedBytes + " bytes");
         }
-        return device.call(() -> {
-            try (Arena arena = Arena.ofConfined()) {
-                MemorySegment out = arena.allocate(ValueLayout.JAVA_INT);
-                device.check(
-                        CudaRuntime.cudaOccupancyMaxActiveBlocksPerMultiprocessor(out,
-                                MemorySegment.ofAddress(function), threads, sharedBytes),
-                        "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
-                return out.get(ValueLayout.JAVA_INT, 0);
-            }
-        });
+        return Out.ofInt(out -> device.checkCurrent("cudaOccupancyMaxActiveBlocksPerMultiprocessor",
+                () -> CudaRuntime.cudaOccupancyMaxActiveBlocksPerMultiprocessor(out, MemorySegment.ofAddress(function),
+                        threads, sharedBytes)));
     }
 
     /**
@@ -172,7 +163,7 @@ public final class CudaKernel {
         arguments.checkReady(device);
         long config = arguments.configure(grid, block, sharedBytes, stream.address());
         int status = Thread.currentThread().isVirtual()
-                ? device.withCurrent(() -> HotCalls.launchKernel(config, function, arguments.pointers()))
+                ? device.call(() -> HotCalls.launchKernel(config, function, arguments.pointers()))
                 : HotCalls.launchKernel(config, function, arguments.pointers());
         Reference.reachabilityFence(arguments);
         if (status != 0) {

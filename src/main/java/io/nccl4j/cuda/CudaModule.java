@@ -48,15 +48,12 @@ public final class CudaModule extends DeviceResource {
         HotCalls.linkKernel();
         return device.call(() -> {
             CudaModule module = new CudaModule(loadLibrary(device, image), device);
-            boolean loaded = false;
             try {
                 module.loadKernels();
-                loaded = true;
                 return module;
-            } finally {
-                if (!loaded) {
-                    module.close();
-                }
+            } catch (RuntimeException e) {
+                module.close();
+                throw e;
             }
         });
     }
@@ -79,13 +76,13 @@ public final class CudaModule extends DeviceResource {
     private void loadKernels() {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment count = arena.allocate(JAVA_INT);
-            checkLoad(CudaRuntime.cudaLibraryGetKernelCount(count, segment()), "cudaLibraryGetKernelCount");
+            checkLoad(CudaRuntime.cudaLibraryGetKernelCount(count, pointer()), "cudaLibraryGetKernelCount");
             int number = count.get(JAVA_INT, 0);
             if (number == 0) {
                 checkFits(arena);
             }
             MemorySegment all = arena.allocate(ADDRESS, number);
-            checkLoad(CudaRuntime.cudaLibraryEnumerateKernels(all, number, segment()), "cudaLibraryEnumerateKernels");
+            checkLoad(CudaRuntime.cudaLibraryEnumerateKernels(all, number, pointer()), "cudaLibraryEnumerateKernels");
             MemorySegment name = arena.allocate(ADDRESS);
             for (int i = 0; i < number; i++) {
                 MemorySegment function = all.getAtIndex(ADDRESS, i);
@@ -97,7 +94,7 @@ public final class CudaModule extends DeviceResource {
 
     /** An image that is damaged or for other devices seems to have no kernels; asking for any tells which it is. */
     private void checkFits(Arena arena) {
-        int status = CudaRuntime.cudaLibraryGetKernel(arena.allocate(ADDRESS), segment(), arena.allocateFrom("none"));
+        int status = CudaRuntime.cudaLibraryGetKernel(arena.allocate(ADDRESS), pointer(), arena.allocateFrom("none"));
         if (status == CudaRuntime.cudaErrorSymbolNotFound()) {
             CudaRuntime.cudaGetLastError();
         } else {
@@ -150,7 +147,7 @@ public final class CudaModule extends DeviceResource {
     private CudaKernel find(String name) {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(ADDRESS);
-            int status = CudaRuntime.cudaLibraryGetKernel(out, segment(), arena.allocateFrom(name));
+            int status = CudaRuntime.cudaLibraryGetKernel(out, pointer(), arena.allocateFrom(name));
             if (status == CudaRuntime.cudaErrorSymbolNotFound()) {
                 CudaRuntime.cudaGetLastError();
                 throw new IllegalArgumentException("there is no kernel '" + name + "' in " + this + ", which has "
@@ -178,13 +175,8 @@ public final class CudaModule extends DeviceResource {
         checkNotReset(call);
     }
 
-    private MemorySegment segment() {
-        return MemorySegment.ofAddress(address());
-    }
-
     @Override
-    void destroy(long address) {
-        device().run(() -> device().check(CudaRuntime.cudaLibraryUnload(MemorySegment.ofAddress(address)),
-                "cudaLibraryUnload"));
+    void destroy(MemorySegment self) {
+        device().checkCurrent("cudaLibraryUnload", () -> CudaRuntime.cudaLibraryUnload(self));
     }
 }

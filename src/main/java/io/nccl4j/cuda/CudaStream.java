@@ -1,15 +1,13 @@
 package io.nccl4j.cuda;
 
-import static java.lang.foreign.ValueLayout.ADDRESS;
-
 import io.nccl4j.NativeObject;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.FlightRecording;
+import io.nccl4j.internal.Out;
 import io.nccl4j.internal.Ownership;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
 import java.util.concurrent.CancellationException;
@@ -93,7 +91,7 @@ public final class CudaStream extends ConfinedResource {
     public void synchronize() {
         checkWait("CudaStream.synchronize", "synchronise after the replay");
         int status = belongsToCurrentThread()
-                ? CudaRuntime.cudaStreamSynchronize(segment())
+                ? CudaRuntime.cudaStreamSynchronize(pointer())
                 : Polling.uninterruptibly(activity::query, Deadline.NEVER, "work on " + label());
         throwHostFailure();
         device().check(status, "cudaStreamSynchronize");
@@ -174,14 +172,12 @@ public final class CudaStream extends ConfinedResource {
     public void waitEvent(CudaEvent event) {
         checkThread("CudaStream.waitEvent");
         event.checkThread("CudaStream.waitEvent");
-        MemorySegment self = segment();
-        MemorySegment mark = event.segment();
         CaptureScope of = event.recordedIn();
         boolean joins = of != null && of == CaptureScope.current() && scope == null;
         if (joins) {
             enterCapture(of);
         }
-        int status = onDevice(() -> CudaRuntime.cudaStreamWaitEvent(self, mark, 0));
+        int status = onDevice(() -> CudaRuntime.cudaStreamWaitEvent(pointer(), event.pointer(), 0));
         if (status != 0 && joins) {
             leaveCapture();
         }
@@ -202,10 +198,9 @@ public final class CudaStream extends ConfinedResource {
      */
     public void launchHostFunction(Runnable function) {
         checkThread("CudaStream.launchHostFunction");
-        MemorySegment self = segment();
         device().check(
                 HostFunctions.launch(function, this, this::hostFailure, scope,
-                        (stub, number) -> onDevice(() -> CudaRuntime.cudaLaunchHostFunc(self, stub, number))),
+                        (stub, number) -> onDevice(() -> CudaRuntime.cudaLaunchHostFunc(pointer(), stub, number))),
                 "cudaLaunchHostFunc");
         retain(this);
     }
@@ -257,14 +252,12 @@ public final class CudaStream extends ConfinedResource {
                             + "on another carrier: capture in RELAXED mode, or on a platform thread");
         }
         device().checkUsable();
-        MemorySegment self = segment();
         CaptureScope opened = CaptureScope.begin(mode == CaptureMode.GLOBAL);
         boolean begun = false;
         boolean done = false;
         try {
             enterCapture(opened);
-            device().check(onDevice(() -> CudaRuntime.cudaStreamBeginCapture(self, mode.code())),
-                    "cudaStreamBeginCapture");
+            check("cudaStreamBeginCapture", () -> CudaRuntime.cudaStreamBeginCapture(pointer(), mode.code()));
             begun = true;
             opened.touch(this);
             body.run();
@@ -288,40 +281,27 @@ public final class CudaStream extends ConfinedResource {
     }
 
     private CudaGraph graph(long address, CaptureScope captured) {
-        boolean done = false;
         try {
-            CudaGraph graph = new CudaGraph(address, device(), captured);
-            done = true;
-            return graph;
-        } finally {
-            if (!done) {
-                // Another thread has closed what the graph needs.
-                CudaRuntime.cudaGraphDestroy(MemorySegment.ofAddress(address));
-            }
+            return new CudaGraph(address, device(), captured);
+        } catch (RuntimeException e) {
+            // Another thread has closed what the graph needs.
+            CudaRuntime.cudaGraphDestroy(MemorySegment.ofAddress(address));
+            throw e;
         }
     }
 
     private long endCapture() {
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(ADDRESS);
-            MemorySegment self = segment();
-            device().check(onDevice(() -> CudaRuntime.cudaStreamEndCapture(self, out)), "cudaStreamEndCapture");
-            return out.get(ADDRESS, 0).address();
-        }
+        return Out.ofAddress(
+                out -> check("cudaStreamEndCapture", () -> CudaRuntime.cudaStreamEndCapture(pointer(), out)));
     }
 
     /** Leaves the stream not capturing after the body has thrown; what was recorded is dropped. */
     private void endBrokenCapture() {
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(ADDRESS);
-            MemorySegment self = segment();
-            int status = onDevice(() -> CudaRuntime.cudaStreamEndCapture(self, out));
-            MemorySegment graph = out.get(ADDRESS, 0);
-            if (status == 0 && graph.address() != 0) {
-                CudaRuntime.cudaGraphDestroy(graph);
-            }
-            CudaRuntime.cudaGetLastError();
+        long graph = Out.ofAddress(out -> onDevice(() -> CudaRuntime.cudaStreamEndCapture(pointer(), out)));
+        if (graph != 0) {
+            CudaRuntime.cudaGraphDestroy(MemorySegment.ofAddress(graph));
         }
+        CudaRuntime.cudaGetLastError();
     }
 
     private void enterCapture(CaptureScope capture) {
@@ -371,22 +351,15 @@ public final class CudaStream extends ConfinedResource {
         if (bytes > 0) {
             MemorySegment to = MemorySegment.ofAddress(target);
             MemorySegment from = MemorySegment.ofAddress(source);
-            MemorySegment self = segment();
-            device().check(
-                    onDevice(() -> CudaRuntime.cudaMemcpyAsync(to, from, bytes, CudaRuntime.cudaMemcpyDefault(), self)),
-                    "cudaMemcpyAsync");
+            check("cudaMemcpyAsync",
+                    () -> CudaRuntime.cudaMemcpyAsync(to, from, bytes, CudaRuntime.cudaMemcpyDefault(), pointer()));
         }
     }
 
     void fill(long target, byte value, long bytes) {
         checkThread("a fill on a stream");
         MemorySegment to = MemorySegment.ofAddress(target);
-        MemorySegment self = segment();
-        device().check(onDevice(() -> CudaRuntime.cudaMemsetAsync(to, value, bytes, self)), "cudaMemsetAsync");
-    }
-
-    MemorySegment segment() {
-        return MemorySegment.ofAddress(address());
+        check("cudaMemsetAsync", () -> CudaRuntime.cudaMemsetAsync(to, value, bytes, pointer()));
     }
 
     /** Waits for questions that other threads are asking. */
@@ -403,7 +376,7 @@ public final class CudaStream extends ConfinedResource {
     }
 
     @Override
-    void destroy(long address) {
-        device().check(CudaRuntime.cudaStreamDestroy(MemorySegment.ofAddress(address)), "cudaStreamDestroy");
+    void destroy(MemorySegment self) {
+        device().check(CudaRuntime.cudaStreamDestroy(self), "cudaStreamDestroy");
     }
 }

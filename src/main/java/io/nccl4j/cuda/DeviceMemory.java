@@ -66,9 +66,8 @@ public final class DeviceMemory extends DeviceResource {
         stream.checkThread("DeviceMemory.allocateAsync");
         CudaDevice device = stream.device();
         device.checkUsable();
-        MemorySegment queue = stream.segment();
         long address = device.create("cudaMallocAsync(" + bytes + " bytes)",
-                out -> CudaRuntime.cudaMallocAsync(out, bytes, queue));
+                out -> CudaRuntime.cudaMallocAsync(out, bytes, stream.pointer()));
         return new DeviceMemory("DeviceMemory", address, bytes, device, memory -> device.checkCurrent("cudaFreeAsync",
                 () -> CudaRuntime.cudaFreeAsync(MemorySegment.ofAddress(memory), MemorySegment.NULL)));
     }
@@ -135,7 +134,7 @@ public final class DeviceMemory extends DeviceResource {
     public void copyFrom(MemorySegment source) {
         CaptureScope.refuse("DeviceMemory.copyFrom", "use copyFromAsync");
         checkRange(0, source.byteSize());
-        copy(MemorySegment.ofAddress(address()), source, source.byteSize());
+        copy(pointer(), source, source.byteSize());
     }
 
     /**
@@ -152,7 +151,7 @@ public final class DeviceMemory extends DeviceResource {
             throw new IllegalArgumentException("the target of a copy is a read-only segment: " + target);
         }
         checkRange(0, target.byteSize());
-        copy(target, MemorySegment.ofAddress(address()), target.byteSize());
+        copy(target, pointer(), target.byteSize());
     }
 
     private void copy(MemorySegment target, MemorySegment source, long bytes) {
@@ -259,10 +258,10 @@ public final class DeviceMemory extends DeviceResource {
     }
 
     @Override
-    void destroy(long address) {
+    void destroy(MemorySegment self) {
         LongConsumer giveBack = free;
         if (giveBack != null && !abandoned) {
-            device().run(() -> giveBack.accept(address));
+            device().run(() -> giveBack.accept(self.address()));
         }
     }
 }

@@ -4,6 +4,7 @@ import io.nccl4j.NativeObject;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.Ownership;
+import java.lang.foreign.MemorySegment;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -67,7 +68,7 @@ abstract class DeviceResource extends NativeObject {
             return;
         }
         try {
-            destroy(address);
+            destroy(MemorySegment.ofAddress(address));
         } catch (CudaException e) {
             if (!e.isSticky()) {
                 throw e;
@@ -91,8 +92,13 @@ abstract class DeviceResource extends NativeObject {
         return Ownership.of(this).label();
     }
 
+    /** The native object as C takes it. */
+    final MemorySegment pointer() {
+        return MemorySegment.ofAddress(address());
+    }
+
     /** Destroys the native object. */
-    abstract void destroy(long address);
+    abstract void destroy(MemorySegment self);
 
     @Override
     public String toString() {

@@ -7,6 +7,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
 import java.util.function.Consumer;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -112,36 +113,34 @@ public final class PiecewiseGraph implements AutoCloseable {
         public PiecewiseGraph build() {
             CaptureScope.refuse("PiecewiseGraph.Builder.build", "captures cannot be nested; build it before");
             PiecewiseGraph graph = new PiecewiseGraph(this);
-            boolean done = false;
             try {
                 for (Segment segment : graph.segments) {
                     if (segment.captured) {
                         segment.exec = graph.capture(segment.body);
                     }
                 }
-                done = true;
                 return graph;
-            } finally {
-                if (!done) {
-                    graph.close();
-                }
+            } catch (RuntimeException | Error e) {
+                graph.close();
+                throw e;
             }
         }
     }
 
     private CudaGraphExec capture(Consumer<CudaStream> body) {
         CudaGraphExec exec = null;
-        boolean done = false;
         try {
             try (CudaGraph graph = origin.capture(() -> body.accept(origin))) {
                 exec = graph.instantiate();
             }
-            done = true;
+            exec.upload(origin);
             return exec;
-        } finally {
-            if (!done && exec != null) {
+        } catch (RuntimeException | Error e) {
+            // Closing the graph may have failed, too.
+            if (exec != null) {
                 exec.close();
             }
+            throw e;
         }
     }
 
@@ -182,19 +181,16 @@ public final class PiecewiseGraph implements AutoCloseable {
         Segment segment = captured(name);
         CudaGraphExec replacement = capture(body);
         CudaGraphExec former = segment.exec;
-        boolean done = false;
         try {
             if (former != null) {
                 former.close();
             }
-            segment.exec = replacement;
-            segment.body = body;
-            done = true;
-        } finally {
-            if (!done) {
-                replacement.close();
-            }
+        } catch (RuntimeException e) {
+            replacement.close();
+            throw e;
         }
+        segment.exec = replacement;
+        segment.body = body;
     }
 
     private Segment captured(String name) {
@@ -237,11 +233,7 @@ public final class PiecewiseGraph implements AutoCloseable {
 
     @Override
     public String toString() {
-        StringBuilder text = new StringBuilder("PiecewiseGraph[");
-        for (Segment segment : segments) {
-            text.append(text.charAt(text.length() - 1) == '[' ? "" : ", ").append(segment.name)
-                    .append(segment.captured ? "" : " (eager)");
-        }
-        return text.append(closed ? "] (closed)" : "]").toString();
+        return Arrays.stream(segments).map(segment -> segment.name + (segment.captured ? "" : " (eager)"))
+                .collect(Collectors.joining(", ", "PiecewiseGraph[", closed ? "] (closed)" : "]"));
     }
 }

@@ -63,7 +63,7 @@ public final class PinnedMemory extends DeviceResource {
     }
 
     @Override
-    void destroy(long address) {
-        device().checkCurrent("cudaFreeHost", () -> CudaRuntime.cudaFreeHost(MemorySegment.ofAddress(address)));
+    void destroy(MemorySegment self) {
+        device().checkCurrent("cudaFreeHost", () -> CudaRuntime.cudaFreeHost(self));
     }
 }

@@ -96,9 +96,13 @@ final class StreamActivity {
         if (idle() == 0) {
             return 0;
         }
-        return device.withCurrent(() -> {
-            int status = CudaRuntime.cudaEventCreateWithFlags(out, CudaRuntime.cudaEventDisableTiming());
-            return status != 0 ? status : CudaRuntime.cudaEventRecord(out.get(ADDRESS, 0), stream);
-        });
+        try {
+            return device.call(() -> {
+                int status = CudaRuntime.cudaEventCreateWithFlags(out, CudaRuntime.cudaEventDisableTiming());
+                return status != 0 ? status : CudaRuntime.cudaEventRecord(out.get(ADDRESS, 0), stream);
+            });
+        } catch (CudaException e) {
+            return e.code();
+        }
     }
 }

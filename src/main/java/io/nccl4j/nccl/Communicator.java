@@ -1,8 +1,5 @@
 package io.nccl4j.nccl;
 
-import static java.lang.foreign.ValueLayout.ADDRESS;
-import static java.lang.foreign.ValueLayout.JAVA_INT;
-
 import io.nccl4j.NativeObject;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.nccl.Nccl;
@@ -13,6 +10,7 @@ import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.LibraryLoader;
 import io.nccl4j.internal.FlightRecording;
+import io.nccl4j.internal.Out;
 import io.nccl4j.internal.Ownership;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -137,17 +135,14 @@ public final class Communicator extends NativeObject {
     private static Communicator init(UniqueId id, int rank, int size, CudaDevice device, CommunicatorOptions options,
             Duration limit, Deadline deadline, @Nullable Bootstrap bootstrap) {
         String call = "ncclCommInitRankScalable of rank " + rank + " of " + size;
-        long address = BoundedCall.run(call, deadline, () -> device.call(() -> {
+        long address = BoundedCall.run(call, deadline, () -> device.call(() -> Out.ofAddress(out -> {
             try (Arena arena = Arena.ofConfined()) {
-                MemorySegment out = arena.allocate(ADDRESS);
                 // Takes the one id by address: linking a struct by value would cost a tenth of the start-up time.
-                int status = Nccl.ncclCommInitRankScalable(out, size, rank, 1, id.encode(arena), options.encode(arena));
-                if (status != 0) {
-                    throw NcclException.of("ncclCommInitRankScalable", status, "rank " + rank + " of " + size);
-                }
-                return out.get(ADDRESS, 0).address();
+                NcclException.check("ncclCommInitRankScalable",
+                        Nccl.ncclCommInitRankScalable(out, size, rank, 1, id.encode(arena), options.encode(arena)),
+                        "rank " + rank + " of " + size);
             }
-        }), late -> device.run(() -> {
+        })), late -> device.run(() -> {
             LOG.warn("{} has returned after its limit: what it made is aborted", call);
             Nccl.ncclCommAbort(MemorySegment.ofAddress(late));
         }));
@@ -197,14 +192,8 @@ public final class Communicator extends NativeObject {
 
     private static int query(MemorySegment communicator, String function,
             ToIntBiFunction<MemorySegment, MemorySegment> call) {
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(JAVA_INT);
-            int status = call.applyAsInt(communicator, out);
-            if (status != 0) {
-                throw NcclException.of(function, status, "0x" + Long.toHexString(communicator.address()));
-            }
-            return out.get(JAVA_INT, 0);
-        }
+        return Out.ofInt(out -> NcclException.check(function, call.applyAsInt(communicator, out),
+                "0x" + Long.toHexString(communicator.address())));
     }
 
     /**
@@ -224,29 +213,20 @@ public final class Communicator extends NativeObject {
         }
         checkCreate("Communicator.split", device);
         MemorySegment self = segment();
-        long address = callCollectively("ncclCommSplit", limit, () -> {
-            try (Arena arena = Arena.ofConfined()) {
-                MemorySegment out = arena.allocate(ADDRESS);
-                check("ncclCommSplit", Nccl.ncclCommSplit(self, color, key, out, MemorySegment.NULL));
-                return out.get(ADDRESS, 0).address();
-            }
-        });
+        long address = callCollectively("ncclCommSplit", limit, () -> Out.ofAddress(
+                out -> check("ncclCommSplit", Nccl.ncclCommSplit(self, color, key, out, MemorySegment.NULL))));
         if (address == 0) {
             return null;
         }
         MemorySegment part = MemorySegment.ofAddress(address);
-        boolean done = false;
         try {
-            Communicator made = new Communicator("Communicator", address, device, true, limit,
+            return new Communicator("Communicator", address, device, true, limit,
                     query(part, "ncclCommUserRank", Nccl::ncclCommUserRank),
                     query(part, "ncclCommCount", Nccl::ncclCommCount), null);
-            done = true;
-            return made;
-        } finally {
-            if (!done) {
-                // Not destroyed: the other ranks would have to come.
-                device.call(() -> Nccl.ncclCommAbort(part));
-            }
+        } catch (RuntimeException e) {
+            // Not destroyed: the other ranks would have to come.
+            device.call(() -> Nccl.ncclCommAbort(part));
+            throw e;
         }
     }
 
@@ -478,9 +458,7 @@ public final class Communicator extends NativeObject {
         }
         int status = BoundedCall.run("ncclCommAbort on " + this, Deadline.ofClose(),
                 () -> device.call(() -> Nccl.ncclCommAbort(self)));
-        if (status != 0) {
-            throw NcclException.of("ncclCommAbort", status, this);
-        }
+        NcclException.check("ncclCommAbort", status, this);
         LOG.info("{} was aborted", this);
     }
 
@@ -511,21 +489,10 @@ public final class Communicator extends NativeObject {
         }
         CaptureScope.refuse("Communicator.allocate", "allocate before the capture, at maximum capacity");
         checkUsable();
-        long address = device.call(() -> {
-            try (Arena arena = Arena.ofConfined()) {
-                MemorySegment out = arena.allocate(ADDRESS);
-                check("ncclMemAlloc(" + bytes + " bytes)", Nccl.ncclMemAlloc(out, bytes));
-                return out.get(ADDRESS, 0).address();
-            }
-        });
-        return DeviceMemory.adopt(address, bytes, device, Communicator::free);
-    }
-
-    private static void free(long address) {
-        int status = Nccl.ncclMemFree(MemorySegment.ofAddress(address));
-        if (status != 0) {
-            throw NcclException.of("ncclMemFree", status, null);
-        }
+        long address = device.call(
+                () -> Out.ofAddress(out -> check("ncclMemAlloc(" + bytes + " bytes)", Nccl.ncclMemAlloc(out, bytes))));
+        return DeviceMemory.adopt(address, bytes, device,
+                memory -> NcclException.check("ncclMemFree", Nccl.ncclMemFree(MemorySegment.ofAddress(memory)), null));
     }
 
     /**

@@ -1,14 +1,12 @@
 package io.nccl4j.nccl;
 
-import static java.lang.foreign.ValueLayout.JAVA_INT;
-
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.nccl.Nccl;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.internal.BoundedCall;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.DeviceChanges;
-import java.lang.foreign.Arena;
+import io.nccl4j.internal.Out;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -159,14 +157,8 @@ final class CommunicatorState {
 
     /** The state that NCCL reports, {@code ncclCommGetAsyncError}. */
     static int asyncError(MemorySegment communicator, Object name) {
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(JAVA_INT);
-            int status = Nccl.ncclCommGetAsyncError(communicator, out);
-            if (status != 0) {
-                throw NcclException.of("ncclCommGetAsyncError", status, name);
-            }
-            return out.get(JAVA_INT, 0);
-        }
+        return Out.ofInt(out -> NcclException.check("ncclCommGetAsyncError",
+                Nccl.ncclCommGetAsyncError(communicator, out), name));
     }
 
     /** Destroys it together with the other ranks; says why if it has failed, or if they do not come. */
@@ -178,11 +170,8 @@ final class CommunicatorState {
         }
         try {
             callCollectively("ncclCommDestroy", name, deadline.remaining(), () -> {
-                int status = Nccl.ncclCommDestroy(communicator);
-                if (status != 0) {
-                    throw NcclException.of("ncclCommDestroy", status, name);
-                }
-                return status;
+                NcclException.check("ncclCommDestroy", Nccl.ncclCommDestroy(communicator), name);
+                return name;
             }, hopeless);
             return null;
         } catch (WaitTimeoutException e) {

@@ -35,6 +35,13 @@ public final class NcclException extends NativeCallException {
         return new NcclException(function, code, message.toString());
     }
 
+    /** Throws it for a status other than success. */
+    static void check(String function, int status, @Nullable Object communicator) {
+        if (status != 0) {
+            throw of(function, status, communicator);
+        }
+    }
+
     /** A later call on a communicator that has failed for good: fails at once, with the first failure as its cause. */
     static NcclException after(NcclException first, Object communicator) {
         NcclException e = new NcclException(first.function(), first.code(), communicator

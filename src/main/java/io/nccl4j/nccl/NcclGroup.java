@@ -50,7 +50,7 @@ final class NcclGroup {
         if (members.isEmpty()) {
             return;
         }
-        check(Nccl.ncclGroupStart(), "ncclGroupStart");
+        NcclException.check("ncclGroupStart", Nccl.ncclGroupStart(), null);
         Throwable failure = null;
         try {
             members.forEach(member -> member.call.run());
@@ -64,18 +64,12 @@ final class NcclGroup {
 
     private void end(@Nullable Throwable failure) {
         try {
-            check(Nccl.ncclGroupEnd(), "ncclGroupEnd");
+            NcclException.check("ncclGroupEnd", Nccl.ncclGroupEnd(), null);
         } catch (RuntimeException e) {
             if (failure == null) {
                 throw e;
             }
             failure.addSuppressed(e);
-        }
-    }
-
-    private static void check(int status, String function) {
-        if (status != 0) {
-            throw NcclException.of(function, status, null);
         }
     }
 

@@ -34,10 +34,7 @@ public final class UniqueId {
         LibraryLoader.loadNccl();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(BYTES);
-            int status = Nccl.ncclGetUniqueId(out);
-            if (status != 0) {
-                throw NcclException.of("ncclGetUniqueId", status, null);
-            }
+            NcclException.check("ncclGetUniqueId", Nccl.ncclGetUniqueId(out), null);
             return new UniqueId(out.toArray(ValueLayout.JAVA_BYTE));
         }
     }

@@ -1,7 +1,5 @@
 package io.nccl4j.nccl;
 
-import static java.lang.foreign.ValueLayout.ADDRESS;
-
 import io.nccl4j.NativeObject;
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.bindings.nccl.Nccl;
@@ -9,8 +7,8 @@ import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.DeviceChanges;
+import io.nccl4j.internal.Out;
 import io.nccl4j.internal.Ownership;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -49,14 +47,9 @@ public final class Window extends NativeObject {
         }
         MemorySegment self = communicator.segment();
         MemorySegment start = MemorySegment.ofAddress(memory.address());
-        long window = communicator.callCollectively("ncclCommWindowRegister", communicator.limit(), () -> {
-            try (Arena arena = Arena.ofConfined()) {
-                MemorySegment out = arena.allocate(ADDRESS);
-                communicator.check("ncclCommWindowRegister", Nccl.ncclCommWindowRegister(self, start, memory.byteSize(),
-                        out, Nccl.NCCL_WIN_COLL_SYMMETRIC()));
-                return out.get(ADDRESS, 0).address();
-            }
-        });
+        long window = communicator.callCollectively("ncclCommWindowRegister", communicator.limit(),
+                () -> Out.ofAddress(out -> communicator.check("ncclCommWindowRegister", Nccl
+                        .ncclCommWindowRegister(self, start, memory.byteSize(), out, Nccl.NCCL_WIN_COLL_SYMMETRIC()))));
         if (window == 0) {
             throw new IllegalStateException("NCCL made no window of " + memory + " for " + communicator
                     + ": symmetric memory is not supported between these ranks");

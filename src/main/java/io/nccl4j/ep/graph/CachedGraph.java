@@ -1,17 +1,18 @@
 package io.nccl4j.ep.graph;
 
 import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.PiecewiseGraph;
 
 /** A graph of a {@link GraphCache}, until it is evicted. */
 public final class CachedGraph {
     private final GraphCache cache;
     private final GraphKey key;
-    private final CachedReplay replay;
+    private final PiecewiseGraph replay;
     private boolean evicted;
     private long bytes;
     private long lastLaunch;
 
-    CachedGraph(GraphCache cache, GraphKey key, CachedReplay replay, long bytes) {
+    CachedGraph(GraphCache cache, GraphKey key, PiecewiseGraph replay, long bytes) {
         this.cache = cache;
         this.key = key;
         this.replay = replay;
@@ -36,7 +37,7 @@ public final class CachedGraph {
         if (evicted) {
             throw new IllegalStateException(this + " is closed");
         }
-        replay.launch().accept(stream);
+        replay.replay(stream);
         lastLaunch = cache.tick();
     }
 
@@ -55,7 +56,7 @@ public final class CachedGraph {
 
     void close() {
         evicted = true;
-        replay.close().run();
+        replay.close();
     }
 
     @Override

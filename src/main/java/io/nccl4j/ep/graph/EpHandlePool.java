@@ -98,6 +98,8 @@ public final class EpHandlePool extends NativeObject {
         }
     }
 
+    private static final int NEXT = -1;
+
     private final EpGroup group;
     private final Slot[] slots;
     private final long waitNanos;
@@ -212,18 +214,14 @@ public final class EpHandlePool extends NativeObject {
             }
             List<NativeObject> owned = new ArrayList<>();
             List<EpBuffers> buffers = new ArrayList<>();
-            boolean done = false;
             try {
                 for (int i = 0; i < slots; i++) {
                     buffers.add(slot(owned, i > 0 && groupPerSlot, config));
                 }
-                EpHandlePool pool = new EpHandlePool(buffers, owned, group, wait);
-                done = true;
-                return pool;
-            } finally {
-                if (!done) {
-                    Ownership.closeAll(owned.reversed());
-                }
+                return new EpHandlePool(buffers, owned, group, wait);
+            } catch (RuntimeException | Error e) {
+                Ownership.closeAll(owned.reversed());
+                throw e;
             }
         }
 
@@ -255,14 +253,9 @@ public final class EpHandlePool extends NativeObject {
      * @throws WaitTimeoutException if it was not given back in time
      */
     public synchronized Slot lend() {
-        long start = 0;
-        Slot slot = slots[(int) (steps % slots.length)];
-        while (slot.lent) {
-            start = await(slot, start);
-            slot = slots[(int) (steps % slots.length)];
-        }
+        Slot slot = take(NEXT);
         steps++;
-        return taken(slot);
+        return slot;
     }
 
     /**
@@ -278,18 +271,24 @@ public final class EpHandlePool extends NativeObject {
             throw new IllegalArgumentException(
                     "lane " + lane + ": " + label() + " has lanes 0 to " + (slots.length - 1));
         }
-        long start = 0;
-        Slot slot = slots[lane];
-        while (slot.lent) {
-            start = await(slot, start);
-        }
-        return taken(slot);
+        return take(lane);
     }
 
-    private Slot taken(Slot slot) {
+    private Slot take(int lane) {
+        long start = 0;
+        Slot slot = slot(lane);
+        while (slot.lent) {
+            start = await(slot, start);
+            slot = slot(lane);
+        }
         address();
         slot.lent = true;
         return slot;
+    }
+
+    /** Whose turn it is may change while this thread waits. */
+    private Slot slot(int lane) {
+        return slots[lane == NEXT ? (int) (steps % slots.length) : lane];
     }
 
     /** Waits until something is given back; answers when the waiting began. */

@@ -2,6 +2,7 @@ package io.nccl4j.ep.graph;
 
 import io.nccl4j.WaitTimeoutException;
 import io.nccl4j.cuda.CudaStream;
+import io.nccl4j.cuda.PiecewiseGraph;
 import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.nccl.Bootstrap;
@@ -30,7 +31,7 @@ public final class GraphCache implements AutoCloseable {
     private final CaptureAgreement agreement;
     private final CudaStream stream;
     private final CapturePreparation step;
-    private final CachedReplay.Maker maker;
+    private final PiecewiseStep segments;
     private int maxGraphs = Integer.MAX_VALUE;
     private long maxBytes = Long.MAX_VALUE;
     private Duration limit;
@@ -42,11 +43,11 @@ public final class GraphCache implements AutoCloseable {
     private long evictions;
     private boolean closed;
 
-    private GraphCache(Bootstrap bootstrap, CudaStream stream, CapturePreparation step, CachedReplay.Maker maker) {
+    private GraphCache(Bootstrap bootstrap, CudaStream stream, CapturePreparation step, PiecewiseStep segments) {
         this.agreement = new CaptureAgreement(bootstrap);
         this.stream = stream;
         this.step = step;
-        this.maker = maker;
+        this.segments = segments;
         this.limit = bootstrap.limit();
     }
 
@@ -59,7 +60,8 @@ public final class GraphCache implements AutoCloseable {
      * @param step what is captured
      */
     public static GraphCache create(Bootstrap bootstrap, CudaStream stream, GraphStep step) {
-        return new GraphCache(bootstrap, stream, step, (key, on) -> CachedReplay.whole(step, key, on));
+        return new GraphCache(bootstrap, stream, step,
+                (key, segments) -> segments.captured("step", on -> step.enqueue(key, on)));
     }
 
     /**
@@ -71,7 +73,7 @@ public final class GraphCache implements AutoCloseable {
      * @param step the step
      */
     public static GraphCache piecewise(Bootstrap bootstrap, CudaStream stream, PiecewiseStep step) {
-        return new GraphCache(bootstrap, stream, step, (key, on) -> CachedReplay.inPieces(step, key, on));
+        return new GraphCache(bootstrap, stream, step, step);
     }
 
     /**
@@ -147,15 +149,12 @@ public final class GraphCache implements AutoCloseable {
         List<GraphKey> eldestFirst = agree(wanted);
         List<GraphKey> missing = wanted.stream().filter(key -> get(key) == null).toList();
         List<CachedGraph> made = new ArrayList<>();
-        boolean done = false;
         try {
             agreeOnBytes(missing, made, tryCapture(wanted, missing, eldestFirst, made));
             checkBytes(wanted, made);
-            done = true;
-        } finally {
-            if (!done) {
-                made.forEach(this::close);
-            }
+        } catch (RuntimeException | Error e) {
+            made.forEach(this::close);
+            throw e;
         }
         made.forEach(this::add);
         captures += made.size();
@@ -215,22 +214,21 @@ public final class GraphCache implements AutoCloseable {
 
     private CachedGraph captureOne(GraphKey key) {
         long before = stream.device().memoryInfo().freeBytes();
-        CachedReplay replay = null;
-        boolean done = false;
+        PiecewiseGraph replay = null;
         try {
             step.warmUp(key, stream);
             stream.awaitUninterruptibly(limit);
-            replay = maker.capture(key, stream);
+            PiecewiseGraph.Builder parts = PiecewiseGraph.on(stream);
+            segments.addSegments(key, parts);
+            replay = parts.build();
             long taken = Math.max(0, before - stream.device().memoryInfo().freeBytes());
-            done = true;
             return new CachedGraph(this, key, replay, taken);
-        } finally {
-            if (!done) {
-                if (replay != null) {
-                    replay.close().run();
-                }
-                step.evicted(key);
+        } catch (RuntimeException | Error e) {
+            if (replay != null) {
+                replay.close();
             }
+            step.evicted(key);
+            throw e;
         }
     }
 
@@ -282,9 +280,8 @@ public final class GraphCache implements AutoCloseable {
     }
 
     private void add(CachedGraph graph) {
-        CachedGraph[] more = Arrays.copyOf(graphs, graphs.length + 1);
-        more[graphs.length] = graph;
-        graphs = more;
+        graphs = Arrays.copyOf(graphs, graphs.length + 1);
+        graphs[graphs.length - 1] = graph;
     }
 
     private void remove(GraphKey key) {
@@ -302,12 +299,7 @@ public final class GraphCache implements AutoCloseable {
     }
 
     private @Nullable CachedGraph get(GraphKey key) {
-        for (CachedGraph graph : graphs) {
-            if (graph.key().equals(key)) {
-                return graph;
-            }
-        }
-        return null;
+        return Arrays.stream(graphs).filter(graph -> graph.key().equals(key)).findAny().orElse(null);
     }
 
     private List<GraphKey> keys() {
