@@ -7,6 +7,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Properties;
 import org.jspecify.annotations.Nullable;
 
@@ -171,18 +172,14 @@ public final class BootstrapOptions {
 
     private @Nullable String findSecret(List<String> broken) {
         check(secret != null && secretFile != null, "a secret and a file with a secret are given: give one", broken);
-        String text = secret;
-        Path file = secretFile;
-        if (text == null && file == null) {
-            text = variable(SECRET);
-            String name = variable(SECRET_FILE);
-            file = text != null || name == null ? null : Path.of(name);
-        }
+        boolean given = secret != null || secretFile != null;
+        String text = given ? secret : variable(SECRET);
+        String file = given ? Objects.toString(secretFile, null) : variable(SECRET_FILE);
         if (text != null || file == null) {
             return text;
         }
         try {
-            return Files.readString(file).stripTrailing();
+            return Files.readString(Path.of(file)).stripTrailing();
         } catch (IOException e) {
             broken.add("the secret cannot be read from " + file + ": " + e);
             return null;

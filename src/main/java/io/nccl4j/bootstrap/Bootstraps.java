@@ -32,7 +32,8 @@ public final class Bootstraps {
      */
     public static List<Bootstrap> inProcess(int size, BootstrapOptions options) {
         BootstrapOptions.Values values = options.checked();
-        return InProcessStore.create(size).stream().map(store -> StoreBootstrap.inProcess(store, values)).toList();
+        return InProcessStore.create(size).stream().<Bootstrap>map(store -> new StoreBootstrap(store, values, true))
+                .toList();
     }
 
     /**
@@ -149,6 +150,6 @@ public final class Bootstraps {
         Store store = size == 1
                 ? InProcessStore.create(1).getFirst()
                 : rank == 0 ? TcpRoot.listen(place, size) : TcpPeer.call(place, rank, size);
-        return StoreBootstrap.meet(store, options);
+        return new StoreBootstrap(store, options, false);
     }
 }

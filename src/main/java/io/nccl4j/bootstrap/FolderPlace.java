@@ -1,29 +1,24 @@
 package io.nccl4j.bootstrap;
 
 import io.nccl4j.internal.HostName;
-import java.io.ByteArrayInputStream;
-import java.io.ByteArrayOutputStream;
-import java.io.DataInputStream;
-import java.io.DataOutputStream;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.NetworkInterface;
-import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
-import java.nio.file.attribute.BasicFileAttributes;
 import java.nio.file.attribute.FileAttribute;
 import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.security.MessageDigest;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Set;
@@ -33,8 +28,11 @@ import org.jspecify.annotations.Nullable;
  * Rank 0 writes into a folder where it listens, and a number that it has drawn. The key of the connections is made from
  * that number and the secret, so a process belongs to the job only if it can read the file and knows the secret. A file
  * that a former job has left leads nowhere, and is replaced.
+ *
+ * <p>Lines of the file: a proof of the others, the number, the port, the machine, addresses.
  */
 final class FolderPlace implements MeetingPlace {
+    private static final HexFormat HEX = HexFormat.of();
     private static final int MAX_BYTES = 1 << 16;
     private static final int PROBE_MILLIS = 500;
     private static final LinkOption NO_LINKS = LinkOption.NOFOLLOW_LINKS;
@@ -46,7 +44,7 @@ final class FolderPlace implements MeetingPlace {
     private final Secret job;
     private final byte[] drawn = Secret.nonce();
     private volatile Secret key;
-    private byte @Nullable [] written;
+    private @Nullable String written;
 
     private FolderPlace(Path folder, boolean posix, BootstrapOptions.Values options) {
         this.folder = folder;
@@ -59,7 +57,7 @@ final class FolderPlace implements MeetingPlace {
 
     /** The jobs of a folder use different files. */
     static String fileName(Secret job) {
-        return "rank-0-" + HexFormat.of().formatHex(job.proof(), 0, 8);
+        return "rank-0-" + HEX.formatHex(job.proof(), 0, 8);
     }
 
     private Secret key(byte[] number) {
@@ -75,11 +73,7 @@ final class FolderPlace implements MeetingPlace {
             if (parent != null) {
                 Files.createDirectories(parent);
             }
-            if (posix) {
-                Files.createDirectory(place, permissions("rwx------"));
-            } else {
-                Files.createDirectory(place);
-            }
+            Files.createDirectory(place, permissions(posix, "rwx------"));
         } catch (FileAlreadyExistsException e) {
             if (Files.isSymbolicLink(place)) {
                 throw new IOException(place + " is a link to " + Files.readSymbolicLink(place)
@@ -94,6 +88,12 @@ final class FolderPlace implements MeetingPlace {
             made.requireOwn();
         }
         return made;
+    }
+
+    private static FileAttribute<?>[] permissions(boolean posix, String text) {
+        return posix
+                ? new FileAttribute<?>[]{PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString(text))}
+                : new FileAttribute<?>[0];
     }
 
     /** Without a secret everybody who can write to the folder could pass for a rank. */
@@ -120,14 +120,8 @@ final class FolderPlace implements MeetingPlace {
 
     /** A file for this user only; if there is a secret, others may read it. */
     private Path createFile() throws IOException {
-        Path path = folder.resolve(".partial-" + HexFormat.of().formatHex(Secret.nonce()));
-        return posix
-                ? Files.createFile(path, permissions(guarded ? "rw-r--r--" : "rw-------"))
-                : Files.createFile(path);
-    }
-
-    private static FileAttribute<Set<PosixFilePermission>> permissions(String text) {
-        return PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString(text));
+        return Files.createFile(folder.resolve(".partial-" + HEX.formatHex(Secret.nonce())),
+                permissions(posix, guarded ? "rw-r--r--" : "rw-------"));
     }
 
     /** All addresses: which of them the others can reach is not known here. */
@@ -145,27 +139,24 @@ final class FolderPlace implements MeetingPlace {
             }
         }
         key = key(drawn);
-        ByteArrayOutputStream contents = new ByteArrayOutputStream();
-        DataOutputStream out = new DataOutputStream(contents);
-        out.write(drawn);
-        out.writeInt(port);
-        out.writeUTF(HostName.ofMachine());
-        for (NetworkInterface one : NetworkInterface.networkInterfaces().toList()) {
-            for (InetAddress address : one.inetAddresses().toList()) {
-                if (!address.isLoopbackAddress() && !address.isLinkLocalAddress()) {
-                    out.writeUTF(address.getHostAddress());
-                }
-            }
-        }
-        written = contents.toByteArray();
+        List<String> lines = new ArrayList<>(
+                List.of(HEX.formatHex(drawn), Integer.toString(port), HostName.ofMachine()));
+        NetworkInterface.networkInterfaces().flatMap(NetworkInterface::inetAddresses)
+                .filter(address -> !address.isLoopbackAddress() && !address.isLinkLocalAddress())
+                .map(InetAddress::getHostAddress).forEach(lines::add);
+        String contents = String.join("\n", lines);
+        written = contents;
         Path partial = createFile();
         try {
-            Files.write(partial, ByteBuffer.allocate(Secret.PROOF_BYTES + written.length).put(job.proof(written))
-                    .put(written).array());
+            Files.writeString(partial, new String(proof(contents), StandardCharsets.UTF_8) + "\n" + contents);
             Files.move(partial, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
         } finally {
             Files.deleteIfExists(partial);
         }
+    }
+
+    private byte[] proof(String contents) {
+        return HEX.formatHex(job.proof(contents.getBytes(StandardCharsets.UTF_8))).getBytes(StandardCharsets.UTF_8);
     }
 
     private List<InetSocketAddress> former() throws IOException {
@@ -178,50 +169,43 @@ final class FolderPlace implements MeetingPlace {
 
     @Override
     public void withdraw() throws IOException {
-        if (written != null && Arrays.equals(written, read())) {
+        if (written != null && written.equals(read())) {
             Files.deleteIfExists(file);
         }
     }
 
     @Override
     public List<InetSocketAddress> find() throws IOException {
-        byte[] contents = read();
+        String contents = read();
         if (contents == null) {
             throw new FileNotFoundException("it has left no word there");
         }
-        DataInputStream in = new DataInputStream(new ByteArrayInputStream(contents));
-        byte[] number = in.readNBytes(Secret.NONCE_BYTES);
-        int port = in.readInt();
+        String[] lines = contents.split("\n");
+        int port = Integer.parseInt(lines[1]);
         List<InetSocketAddress> addresses = new ArrayList<>();
-        if (in.readUTF().equals(HostName.ofMachine())) {
+        if (lines[2].equals(HostName.ofMachine())) {
             addresses.add(new InetSocketAddress(InetAddress.getLoopbackAddress(), port));
         }
-        while (in.available() > 0) {
-            addresses.add(new InetSocketAddress(InetAddress.ofLiteral(in.readUTF()), port));
+        for (int i = 3; i < lines.length; i++) {
+            addresses.add(new InetSocketAddress(InetAddress.ofLiteral(lines[i]), port));
         }
-        key = key(number);
+        key = key(HEX.parseHex(lines[0]));
         return addresses;
     }
 
     /** The contents; null if the file is not there, is no regular one, or is not of this job. */
-    private byte @Nullable [] read() throws IOException {
-        byte[] all;
-        try {
-            // Looked at before it is opened: opening a pipe waits for whoever writes to it.
-            if (!Files.readAttributes(file, BasicFileAttributes.class, NO_LINKS).isRegularFile()) {
-                return null;
-            }
-            try (InputStream in = Files.newInputStream(file, NO_LINKS)) {
-                all = in.readNBytes(MAX_BYTES + 1);
-            }
+    private @Nullable String read() throws IOException {
+        // Looked at before it is opened: opening a pipe waits for whoever writes to it.
+        if (!Files.isRegularFile(file, NO_LINKS)) {
+            return null;
+        }
+        try (InputStream in = Files.newInputStream(file, NO_LINKS)) {
+            String[] parts = new String(in.readNBytes(MAX_BYTES), StandardCharsets.UTF_8).split("\n", 2);
+            byte[] given = parts[0].getBytes(StandardCharsets.UTF_8);
+            return parts.length == 2 && MessageDigest.isEqual(given, proof(parts[1])) ? parts[1] : null;
         } catch (NoSuchFileException e) {
             return null;
         }
-        if (all.length < Secret.PROOF_BYTES || all.length > MAX_BYTES) {
-            return null;
-        }
-        byte[] contents = Arrays.copyOfRange(all, Secret.PROOF_BYTES, all.length);
-        return job.proves(Arrays.copyOf(all, Secret.PROOF_BYTES), contents) ? contents : null;
     }
 
     @Override

@@ -3,6 +3,7 @@ package io.nccl4j.bootstrap;
 import io.nccl4j.nccl.Bootstrap;
 import java.nio.file.Path;
 import java.util.Map;
+import java.util.Objects;
 import java.util.function.Supplier;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
@@ -23,9 +24,16 @@ record RankEnvironment(String launcher, int rank, int size, @Nullable Integer lo
     private static final int FIRST_PORT = 20_000;
     private static final int PORTS = 10_000;
 
+    RankEnvironment {
+        if (size < 1 || rank < 0 || rank >= size) {
+            throw new IllegalStateException(
+                    launcher + " says that this is rank " + rank + " of " + size + ": must be 0 <= rank < size");
+        }
+    }
+
     /** @param fullHostName of this machine, asked only if need be */
     static RankEnvironment parse(Map<String, String> environment, Supplier<String> fullHostName) {
-        LauncherVariables variables = new LauncherVariables(environment);
+        Variables variables = new Variables(environment);
         if (variables.has("RANK") && variables.has("WORLD_SIZE")) {
             return torchrun(variables);
         }
@@ -44,14 +52,14 @@ record RankEnvironment(String launcher, int rank, int size, @Nullable Integer lo
                         + "Set RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, or use Bootstraps.tcp or Bootstraps.file");
     }
 
-    private static RankEnvironment torchrun(LauncherVariables variables) {
+    private static RankEnvironment torchrun(Variables variables) {
         // The agent of torchrun itself listens at the master's port.
         int shift = "True".equalsIgnoreCase(variables.get("TORCHELASTIC_USE_AGENT_STORE")) ? 1 : 0;
         return at(variables, "torchrun", variables.number("RANK"), variables.number("WORLD_SIZE"),
                 variables.numberOrNull("LOCAL_RANK"), variables.orElse("TORCHELASTIC_RUN_ID", ""), null, shift, 0);
     }
 
-    private static RankEnvironment openMpi(LauncherVariables variables) {
+    private static RankEnvironment openMpi(Variables variables) {
         int size = variables.number("OMPI_COMM_WORLD_SIZE");
         Integer onThisMachine = variables.numberOrNull("OMPI_COMM_WORLD_LOCAL_SIZE");
         String job = variables.orElse("PMIX_NAMESPACE", variables.orElse("OMPI_MCA_ess_base_jobid", ""));
@@ -59,12 +67,12 @@ record RankEnvironment(String launcher, int rank, int size, @Nullable Integer lo
         int rank = variables.number("OMPI_COMM_WORLD_RANK");
         Integer local = variables.numberOrNull("OMPI_COMM_WORLD_LOCAL_RANK");
         if (oneMachine && !variables.has(ADDRESS) && !variables.has("MASTER_ADDR")) {
-            return checked(new RankEnvironment("Open MPI", rank, size, local, null, 0, job));
+            return new RankEnvironment("Open MPI", rank, size, local, null, 0, job);
         }
         return at(variables, "Open MPI", rank, size, local, job, null, 0, 0);
     }
 
-    private static RankEnvironment kubernetes(LauncherVariables variables, Supplier<String> fullHostName) {
+    private static RankEnvironment kubernetes(Variables variables, Supplier<String> fullHostName) {
         int rank = variables.number("JOB_COMPLETION_INDEX");
         int size = variables.number("WORLD_SIZE");
         String job = variables.orElse("HOSTNAME", "");
@@ -80,7 +88,7 @@ record RankEnvironment(String launcher, int rank, int size, @Nullable Integer lo
         return at(variables, "Kubernetes", rank, size, null, job, first, 0, FIRST_PORT);
     }
 
-    private static RankEnvironment slurm(LauncherVariables variables) {
+    private static RankEnvironment slurm(Variables variables) {
         int size = variables.has("SLURM_STEP_NUM_TASKS")
                 ? variables.number("SLURM_STEP_NUM_TASKS")
                 : variables.number("SLURM_NTASKS");
@@ -104,7 +112,7 @@ record RankEnvironment(String launcher, int rank, int size, @Nullable Integer lo
         return nodes.split(",", 2)[0];
     }
 
-    private static RankEnvironment at(LauncherVariables variables, String launcher, int rank, int size,
+    private static RankEnvironment at(Variables variables, String launcher, int rank, int size,
             @Nullable Integer localRank, String job, @Nullable String otherHost, int portShift, int otherPort) {
         String address = variables.get(ADDRESS);
         if (address != null) {
@@ -112,8 +120,8 @@ record RankEnvironment(String launcher, int rank, int size, @Nullable Integer lo
             if (colon < 1) {
                 throw new IllegalStateException(ADDRESS + " is '" + address + "': must be host:port");
             }
-            return checked(new RankEnvironment(launcher, rank, size, localRank, address.substring(0, colon),
-                    LauncherVariables.parse(ADDRESS, address.substring(colon + 1)), job));
+            return new RankEnvironment(launcher, rank, size, localRank, address.substring(0, colon),
+                    Variables.parse(ADDRESS, address.substring(colon + 1)), job);
         }
         String host = variables.orElse("MASTER_ADDR", otherHost == null ? "" : otherHost);
         if (host.isEmpty()) {
@@ -124,15 +132,47 @@ record RankEnvironment(String launcher, int rank, int size, @Nullable Integer lo
         int port = variables.has("MASTER_PORT") || otherPort == 0
                 ? variables.number("MASTER_PORT") + portShift
                 : otherPort;
-        return checked(new RankEnvironment(launcher, rank, size, localRank, host, port, job));
+        return new RankEnvironment(launcher, rank, size, localRank, host, port, job);
     }
 
-    private static RankEnvironment checked(RankEnvironment read) {
-        if (read.size < 1 || read.rank < 0 || read.rank >= read.size) {
-            throw new IllegalStateException(read.launcher + " says that this is rank " + read.rank + " of " + read.size
-                    + ": must be 0 <= rank < size");
+    /** Environment variables; a wrong value is reported with its name. */
+    private record Variables(Map<String, String> values) {
+        boolean has(String name) {
+            return get(name) != null;
         }
-        return read;
+
+        /** Null if it is not set or blank. */
+        @Nullable
+        String get(String name) {
+            String value = values.get(name);
+            return value == null || value.isBlank() ? null : value.strip();
+        }
+
+        String orElse(String name, String other) {
+            return Objects.requireNonNullElse(get(name), other);
+        }
+
+        int number(String name) {
+            Integer value = numberOrNull(name);
+            if (value == null) {
+                throw new IllegalStateException(name + " is not set");
+            }
+            return value;
+        }
+
+        @Nullable
+        Integer numberOrNull(String name) {
+            String value = get(name);
+            return value == null ? null : parse(name, value);
+        }
+
+        static int parse(String name, String value) {
+            try {
+                return Integer.parseInt(value);
+            } catch (NumberFormatException e) {
+                throw new IllegalStateException(name + " holds '" + value + "': must be a number", e);
+            }
+        }
     }
 
     Bootstrap connect(BootstrapOptions options) {

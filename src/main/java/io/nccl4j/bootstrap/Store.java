@@ -1,16 +1,16 @@
 package io.nccl4j.bootstrap;
 
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.nccl.Departure;
-import java.util.Arrays;
-import java.util.Collections;
+import java.time.Duration;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
-import java.util.stream.Collectors;
+import java.util.function.BooleanSupplier;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -23,7 +23,7 @@ abstract sealed class Store permits InProcessStore, TcpRoot, TcpPeer {
     /** Most bytes of a value: this is for ids, addresses and agreements, not for data. */
     static final int MAX_BYTES = 1 << 20;
     /** How long leaving may take: peers that do not read any more are not waited for longer. */
-    static final long LEAVE_NANOS = TimeUnit.MILLISECONDS.toNanos(500);
+    static final Duration LEAVE = Duration.ofMillis(500);
     private static final int MOST_NAMED = 16;
     /** A rank is one call ahead of another at most. */
     private static final int KEYS_AHEAD = 4;
@@ -32,17 +32,19 @@ abstract sealed class Store permits InProcessStore, TcpRoot, TcpPeer {
     final int size;
     /** Guards the fields below and those of subclasses. */
     final Object lock;
-    private final TreeMap<Long, byte[][]> values = new TreeMap<>();
+    /** Of each rank, by key. */
+    private final List<TreeMap<Long, byte[]>> values;
+    private final Map<Integer, Departure> gone = new LinkedHashMap<>();
     private long firstKey;
     private @Nullable String ended;
     private boolean left;
-    private volatile Map<Integer, Departure> gone = Map.of();
 
     Store(int rank, int size, Object lock) {
         checkRank(rank, size);
         this.rank = rank;
         this.size = size;
         this.lock = lock;
+        this.values = Stream.generate(TreeMap<Long, byte[]>::new).limit(size).toList();
     }
 
     static void checkRank(int rank, int size) {
@@ -51,21 +53,9 @@ abstract sealed class Store permits InProcessStore, TcpRoot, TcpPeer {
         }
     }
 
-    /** Waits for a thread of a store until a deadline, whatever the flag of the calling one says. */
-    static void join(Thread thread, long deadline) {
-        boolean interrupted = false;
-        long rest = deadline - System.nanoTime();
-        while (rest > 0 && thread.isAlive()) {
-            try {
-                TimeUnit.NANOSECONDS.timedJoin(thread, rest);
-            } catch (InterruptedException e) {
-                interrupted = true;
-            }
-            rest = deadline - System.nanoTime();
-        }
-        if (interrupted) {
-            Thread.currentThread().interrupt();
-        }
+    /** Waits for the end of a thread of a store, as long as leaving may take. */
+    static void join(Thread thread, Deadline deadline) {
+        deadline.await(() -> !thread.isAlive(), nanos -> TimeUnit.NANOSECONDS.timedJoin(thread, nanos));
     }
 
     /**
@@ -95,33 +85,22 @@ abstract sealed class Store permits InProcessStore, TcpRoot, TcpPeer {
      * @return null after the deadline
      * @throws IllegalStateException if it is not there and a rank has gone or this store is closed
      */
-    final byte @Nullable [] get(int from, long key, long deadline) {
-        boolean interrupted = false;
+    final byte @Nullable [] get(int from, long key, Deadline deadline) {
         synchronized (lock) {
-            try {
-                while (true) {
-                    byte[] value = value(from, key);
-                    if (value != null) {
-                        return value.clone();
-                    }
-                    checkOpen();
-                    checkGone(from);
-                    long rest = deadline - System.nanoTime();
-                    if (rest <= 0) {
-                        return null;
-                    }
-                    try {
-                        TimeUnit.NANOSECONDS.timedWait(lock, rest);
-                    } catch (InterruptedException e) {
-                        interrupted = true;
-                    }
-                }
-            } finally {
-                if (interrupted) {
-                    Thread.currentThread().interrupt();
-                }
+            await(() -> value(from, key) != null || ended != null || !gone.isEmpty(), deadline);
+            byte[] value = value(from, key);
+            if (value == null) {
+                checkOpen();
+                checkGone(from);
+                return null;
             }
+            return value.clone();
         }
+    }
+
+    /** Waits for something that comes with a notification; false after the deadline. Called with the lock. */
+    final boolean await(BooleanSupplier condition, Deadline deadline) {
+        return deadline.await(condition, nanos -> TimeUnit.NANOSECONDS.timedWait(lock, nanos));
     }
 
     private void checkOpen() {
@@ -138,21 +117,22 @@ abstract sealed class Store permits InProcessStore, TcpRoot, TcpPeer {
     }
 
     private byte @Nullable [] value(int from, long key) {
-        byte[][] all = values.get(key);
-        return all == null ? null : all[from];
+        return values.get(from).get(key);
     }
 
     /** Values of lower keys are not needed any more. */
     final void discardBelow(long key) {
         synchronized (lock) {
             firstKey = key;
-            values.headMap(key).clear();
+            values.forEach(its -> its.headMap(key).clear());
         }
     }
 
     /** Ranks that are known to have gone, in the order in which that became known. */
     final Map<Integer, Departure> gone() {
-        return gone;
+        synchronized (lock) {
+            return new LinkedHashMap<>(gone);
+        }
     }
 
     /** Leaves, which the others hear of, and ends the waits of this rank. Idempotent. */
@@ -168,21 +148,21 @@ abstract sealed class Store permits InProcessStore, TcpRoot, TcpPeer {
         release();
     }
 
-    /** Names the ranks whose value is missing, as far as this rank can know. */
-    String missing(long key) {
+    /** Names the rank that was waited for, and the others whose value is missing, as far as this rank can know. */
+    String missing(int awaited, long key) {
         synchronized (lock) {
-            return describe(IntStream.range(0, size).filter(other -> value(other, key) == null).boxed().toList());
+            return describe(IntStream.range(0, size).filter(rank -> rank == awaited || value(rank, key) == null)
+                    .mapToObj(String::valueOf).toList());
         }
     }
 
     /** Ranks as messages name them, such as {@code ranks 1, 4 and 5}. */
-    private static String describe(List<Integer> ranks) {
-        String most = ranks.stream().limit(Math.min(MOST_NAMED, ranks.size() - 1L)).map(String::valueOf)
-                .collect(Collectors.joining(", "));
-        return ranks.size() < 2
-                ? "rank " + (ranks.isEmpty() ? "?" : ranks.getFirst())
-                : "ranks " + most + " and "
-                        + (ranks.size() > MOST_NAMED + 1 ? ranks.size() - MOST_NAMED + " more" : ranks.getLast());
+    private static String describe(List<String> ranks) {
+        int last = Math.min(MOST_NAMED, ranks.size() - 1);
+        return last == 0
+                ? "rank " + ranks.getFirst()
+                : "ranks " + String.join(", ", ranks.subList(0, last)) + " and "
+                        + (last == ranks.size() - 1 ? ranks.getLast() : ranks.size() - last + " more");
     }
 
     /** More about why ranks are missing, to follow a sentence that names them. */
@@ -201,27 +181,19 @@ abstract sealed class Store permits InProcessStore, TcpRoot, TcpPeer {
 
     /** Takes a value that has come; false if there is one, or the key makes no sense. Called with the lock. */
     final boolean add(int from, long key, byte[] value) {
-        if (key < firstKey || key > firstKey + KEYS_AHEAD || value(from, key) != null) {
-            return false;
-        }
-        values.computeIfAbsent(key, unused -> new byte[size][])[from] = value;
         lock.notifyAll();
-        return true;
+        return key >= firstKey && key <= firstKey + KEYS_AHEAD && values.get(from).putIfAbsent(key, value) == null;
     }
 
     /** Takes note that a rank has gone. Called with the lock. */
     final void addGone(int other, Departure how) {
-        if (!gone.containsKey(other)) {
-            Map<Integer, Departure> now = new LinkedHashMap<>(gone);
-            now.put(other, how);
-            gone = Collections.unmodifiableMap(now);
-            lock.notifyAll();
-        }
+        gone.putIfAbsent(other, how);
+        lock.notifyAll();
     }
 
     /** Forgets what a rank has put: it went before all were there, and may come again. Called with the lock. */
     final void forget(int other) {
-        values.values().forEach(all -> all[other] = null);
+        values.get(other).clear();
     }
 
     /** Ends the waits of this rank for this reason, unless they have been ended. Called with the lock. */
@@ -239,19 +211,12 @@ abstract sealed class Store permits InProcessStore, TcpRoot, TcpPeer {
 
     /** Whether all ranks have put their first value, or did so before it was discarded. Called with the lock. */
     final boolean isComplete() {
-        byte[][] all = values.get(0L);
-        return firstKey > 0 || all != null && Arrays.stream(all).allMatch(Objects::nonNull);
+        return firstKey > 0 || values.stream().noneMatch(Map::isEmpty);
     }
 
     /** The values of a rank, by key. Called with the lock. */
     final Map<Long, byte[]> valuesOf(int other) {
-        Map<Long, byte[]> its = new TreeMap<>();
-        values.forEach((key, all) -> {
-            if (all[other] != null) {
-                its.put(key, all[other]);
-            }
-        });
-        return its;
+        return values.get(other);
     }
 
     /** Where the ranks meet, such as {@code at localhost:29500}. */

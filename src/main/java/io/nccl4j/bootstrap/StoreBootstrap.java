@@ -9,7 +9,6 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.Map;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -21,7 +20,7 @@ import org.slf4j.LoggerFactory;
  */
 final class StoreBootstrap implements Bootstrap {
     private static final Logger LOG = LoggerFactory.getLogger(StoreBootstrap.class);
-    private static final long NOTICE_NANOS = TimeUnit.SECONDS.toNanos(1);
+    private static final Duration NOTICE = Duration.ofSeconds(1);
 
     private final Store store;
     private final Duration limit;
@@ -30,35 +29,23 @@ final class StoreBootstrap implements Bootstrap {
     private long calls;
     private @Nullable RuntimeException failure;
 
-    private StoreBootstrap(Store store, BootstrapOptions.Values options, boolean oneProcess) {
+    /**
+     * Waits until all ranks are there, unless they are threads of one process.
+     *
+     * @param store of this rank
+     */
+    StoreBootstrap(Store store, BootstrapOptions.Values options, boolean oneProcess) {
         this.store = store;
         this.limit = options.limit();
-        Integer known = options.localRank();
-        if (oneProcess) {
-            localRank = store.rank;
-        } else {
-            int counted = countLocalRank(allGather(HostName.ofMachine().getBytes(StandardCharsets.UTF_8)));
-            localRank = known == null ? counted : known;
-        }
-    }
-
-    /** One of several ranks of this process. */
-    static Bootstrap inProcess(Store store, BootstrapOptions.Values options) {
-        return new StoreBootstrap(store, options, true);
-    }
-
-    /** Waits until all ranks are there. */
-    static Bootstrap meet(Store store, BootstrapOptions.Values options) {
-        return new StoreBootstrap(store, options, false);
+        int counted = oneProcess
+                ? store.rank
+                : countLocalRank(allGather(HostName.ofMachine().getBytes(StandardCharsets.UTF_8)));
+        this.localRank = oneProcess || options.localRank() == null ? counted : options.localRank();
     }
 
     /** Number of this rank among those whose machine has the same name. */
     private int countLocalRank(byte[][] hosts) {
-        int local = 0;
-        for (int other = 0; other < store.rank; other++) {
-            local += Arrays.equals(hosts[other], hosts[store.rank]) ? 1 : 0;
-        }
-        return local;
+        return (int) Arrays.stream(hosts, 0, store.rank).filter(host -> Arrays.equals(host, hosts[store.rank])).count();
     }
 
     @Override
@@ -83,10 +70,6 @@ final class StoreBootstrap implements Bootstrap {
 
     @Override
     public byte[][] allGather(byte[] mine) {
-        if (mine.length > Store.MAX_BYTES) {
-            throw new IllegalArgumentException(mine.length + " bytes are too many: a bootstrap carries "
-                    + Store.MAX_BYTES + " bytes of each rank at most");
-        }
         if (!busy.compareAndSet(false, true)) {
             throw new IllegalStateException("another thread is in a call of " + this);
         }
@@ -94,28 +77,33 @@ final class StoreBootstrap implements Bootstrap {
             if (failure != null) {
                 throw new IllegalStateException(this + " has failed before: " + failure.getMessage(), failure);
             }
-            return exchange(mine, System.nanoTime() + Deadline.nanos(limit));
+            return exchange(mine, Deadline.after(limit));
         } finally {
             busy.set(false);
         }
     }
 
-    private byte[][] exchange(byte[] mine, long deadline) {
+    private byte[][] exchange(byte[] mine, Deadline deadline) {
+        // A value that is refused has changed nothing.
+        store.put(calls, mine);
         long call = calls++;
         try {
-            store.put(call, mine);
             byte[][] given = new byte[store.size][];
-            long notice = System.nanoTime() + NOTICE_NANOS;
-            boolean noticed = notice - deadline >= 0;
+            Deadline notice = limit.compareTo(NOTICE) > 0 ? Deadline.after(NOTICE) : deadline;
             for (int other = 0; other < given.length; other++) {
-                byte[] value = store.get(other, call, noticed ? deadline : notice);
-                if (value == null && !noticed) {
-                    noticed = true;
-                    LOG.info("{} waits for {} in call {}, for {} ms at most{}", this, store.missing(call), call,
+                byte[] value = store.get(other, call, notice);
+                if (value == null && notice != deadline) {
+                    notice = deadline;
+                    LOG.info("{} waits for {} in call {}, for {} ms at most{}", this, store.missing(other, call), call,
                             Deadline.millis(limit), store.trouble());
                     value = store.get(other, call, deadline);
                 }
-                given[other] = value == null ? lastLook(other, call, deadline) : value;
+                if (value == null) {
+                    throw new WaitTimeoutException(
+                            store.missing(other, call) + " did not come within " + Deadline.millis(limit) + " ms ("
+                                    + this + " waits in call " + call + ")" + store.trouble());
+                }
+                given[other] = value;
             }
             // All have put this value, so all have the ones of the call before.
             store.discardBelow(call);
@@ -125,17 +113,6 @@ final class StoreBootstrap implements Bootstrap {
             store.leave(new Departure(false, "has given up: " + e.getMessage()));
             throw e;
         }
-    }
-
-    /** It may come while the missing are counted, and nobody would be named. */
-    private byte[] lastLook(int other, long call, long deadline) {
-        String missing = store.missing(call);
-        byte[] value = store.get(other, call, deadline);
-        if (value == null) {
-            throw new WaitTimeoutException(missing + " did not come within " + Deadline.millis(limit) + " ms (" + this
-                    + " waits in call " + call + ")" + store.trouble());
-        }
-        return value;
     }
 
     @Override

@@ -24,7 +24,7 @@ import org.slf4j.LoggerFactory;
  *
  * <pre>
  * rank    HELLO      rank, number of ranks, nonce; proven with the key of the job
- * rank 0  CHALLENGE  nonce; proven, like everything after it, with keys made from both nonces
+ * rank 0  CHALLENGE  nonce; proven with a key made from the rank's nonce, everything after it with keys made from both
  * rank    JOIN
  * </pre>
  */
@@ -76,6 +76,7 @@ final class TcpLink {
     private static final Logger LOG = LoggerFactory.getLogger(TcpLink.class);
     private static final int MARK = 0x6e346a32;
     private static final int HEADER_BYTES = 4 + 1 + 4 + 8 + 4;
+    /** Of a challenge, or of the reason of a refusal. */
     private static final int MAX_ANSWER_BYTES = 1 << 10;
     private static final int MAX_REASON_BYTES = 1 << 16;
     private static final int REFUSED_MILLIS = 500;
@@ -90,7 +91,6 @@ final class TcpLink {
     private final DataInputStream in;
     private final OutputStream out;
     private final BlockingQueue<Frame> outgoing = new LinkedBlockingQueue<>();
-    private byte @Nullable [] ownNonce;
     private Secret sendKey;
     private Secret receiveKey;
     private long sent;
@@ -120,9 +120,10 @@ final class TcpLink {
 
     /** The first words of a rank other than 0; afterwards it is known who listens. */
     void introduce(int rank, int size) throws IOException {
-        ownNonce = Secret.nonce();
-        write(new Frame(Kind.HELLO, rank, size, ownNonce));
-        receive(MAX_ANSWER_BYTES, Kind.CHALLENGE);
+        byte[] nonce = Secret.nonce();
+        write(new Frame(Kind.HELLO, rank, size, nonce));
+        receiveKey = key(!root, nonce);
+        agree(nonce, receive(MAX_ANSWER_BYTES, Kind.CHALLENGE).content);
     }
 
     /** Rank 0: the first words of a rank. */
@@ -143,8 +144,9 @@ final class TcpLink {
     /** Rank 0's answer to a HELLO. */
     void challenge(Frame hello) throws IOException {
         byte[] nonce = Secret.nonce();
-        agree(hello.content, nonce);
+        sendKey = key(root, hello.content);
         write(new Frame(Kind.CHALLENGE, 0, 0, nonce));
+        agree(hello.content, nonce);
     }
 
     /** The next frame of a rank that belongs to the job. */
@@ -164,41 +166,32 @@ final class TcpLink {
     /** Waits for the next frame, as long as the socket's time limit. */
     private Frame receive(int maxBytes) throws IOException {
         try {
-            return read(maxBytes);
+            byte[] header = new byte[HEADER_BYTES];
+            in.readFully(header);
+            ByteBuffer fields = ByteBuffer.wrap(header);
+            if (fields.getInt() != MARK) {
+                throw new StrangerException((root ? "it" : "what listens there")
+                        + " does not speak the language of this version of nccl4j");
+            }
+            int kind = fields.get();
+            int rank = fields.getInt();
+            long key = fields.getLong();
+            int length = fields.getInt();
+            if (kind < 0 || kind >= KINDS.length || length < 0 || length > maxBytes) {
+                throw new StrangerException("what came is not a message (kind " + kind + ", length " + length + ")");
+            }
+            byte[] content = new byte[length];
+            in.readFully(content);
+            byte[] proof = new byte[Secret.PROOF_BYTES];
+            in.readFully(proof);
+            if (!receiveKey.proves(proof, number(received++), header, content)) {
+                throw new StrangerException((root ? "it calls itself rank " + rank + " and" : "rank 0 there")
+                        + " has another secret or is of another job");
+            }
+            return new Frame(KINDS[kind], rank, key, content);
         } catch (EOFException e) {
             throw new IOException("the other end has closed it", e);
         }
-    }
-
-    private Frame read(int maxBytes) throws IOException {
-        byte[] header = new byte[HEADER_BYTES];
-        in.readFully(header, 0, 4);
-        if (ByteBuffer.wrap(header).getInt() != MARK) {
-            throw new StrangerException(
-                    (root ? "it" : "what listens there") + " does not speak the language of this version of nccl4j");
-        }
-        in.readFully(header, 4, HEADER_BYTES - 4);
-        ByteBuffer fields = ByteBuffer.wrap(header).position(4);
-        int kind = fields.get();
-        int rank = fields.getInt();
-        long key = fields.getLong();
-        int length = fields.getInt();
-        if (kind < 0 || kind >= KINDS.length || length < 0 || length > maxBytes) {
-            throw new StrangerException("what came is not a message (kind " + kind + ", length " + length + ")");
-        }
-        byte[] content = new byte[length];
-        in.readFully(content);
-        byte[] proof = new byte[Secret.PROOF_BYTES];
-        in.readFully(proof);
-        if (ownNonce != null && KINDS[kind] == Kind.CHALLENGE) {
-            agree(ownNonce, content);
-            ownNonce = null;
-        }
-        if (!receiveKey.proves(proof, number(received++), header, content)) {
-            throw new StrangerException((root ? "it calls itself rank " + rank + " and" : "rank 0 there")
-                    + " has another secret or is of another job");
-        }
-        return new Frame(KINDS[kind], rank, key, content);
     }
 
     private static byte[] number(long value) {

@@ -3,6 +3,7 @@ package io.nccl4j.bootstrap;
 import io.nccl4j.bootstrap.TcpLink.Frame;
 import io.nccl4j.bootstrap.TcpLink.Kind;
 import io.nccl4j.bootstrap.TcpLink.StrangerException;
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.nccl.Departure;
 import java.io.IOException;
 import java.net.ConnectException;
@@ -10,22 +11,23 @@ import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.net.StandardSocketOptions;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.List;
-import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /** The end of a rank other than 0. Until all ranks are there it connects again when its connection breaks. */
 final class TcpPeer extends Store {
     private static final int ANSWER_MILLIS = 5_000;
-    private static final long FIRST_PAUSE = TimeUnit.MILLISECONDS.toNanos(10);
-    private static final long LONGEST_PAUSE = TimeUnit.MILLISECONDS.toNanos(250);
+    private static final int FIRST_PAUSE_MILLIS = 5;
+    private static final int LONGEST_PAUSE_MILLIS = 250;
 
     private final MeetingPlace place;
     private final Thread thread;
-    /** Guarded by the lock, like the next ones. */
+    /** Guarded by the lock, like the next one. */
     private @Nullable TcpLink link;
     private @Nullable Socket socket;
-    private String problem = "nothing answers there";
+    private volatile String problem = "nothing answers there";
 
     private TcpPeer(MeetingPlace place, int rank, int size) {
         super(rank, size, new Object());
@@ -66,21 +68,17 @@ final class TcpPeer extends Store {
 
     private void run() {
         try {
-            long pause = FIRST_PAUSE;
-            do {
+            for (int pause = FIRST_PAUSE_MILLIS; !pause(pause); pause = Math.min(pause * 2, LONGEST_PAUSE_MILLIS)) {
                 for (InetSocketAddress address : find()) {
                     if (!connect(address)) {
                         return;
                     }
                 }
-                pause = Math.min(pause * 2, LONGEST_PAUSE);
-            } while (pause(pause));
+            }
         } catch (StrangerException e) {
             fail("rank " + rank + " was turned away " + place + ": " + e.getMessage());
         } catch (IllegalStateException e) {
             fail(e.getMessage());
-        } catch (InterruptedException e) {
-            throw new AssertionError("nobody interrupts this thread", e);
         }
     }
 
@@ -94,9 +92,7 @@ final class TcpPeer extends Store {
         try {
             return place.find();
         } catch (IOException e) {
-            synchronized (lock) {
-                problem = String.valueOf(e.getMessage());
-            }
+            problem = String.valueOf(e.getMessage());
             return List.of();
         }
     }
@@ -162,30 +158,22 @@ final class TcpPeer extends Store {
                 return false;
             }
             problem = String.valueOf(e.getMessage());
-            for (int other = 0; other < size; other++) {
-                if (other != rank) {
-                    forget(other);
-                }
-            }
+            IntStream.range(0, size).filter(other -> other != rank).forEach(this::forget);
             return true;
         }
     }
 
-    /** Waits; false once this rank has left. */
-    private boolean pause(long nanos) throws InterruptedException {
-        long end = System.nanoTime() + nanos;
+    /** Waits; whether this rank has left. */
+    private boolean pause(int millis) {
         synchronized (lock) {
-            for (long rest = nanos; rest > 0 && !hasLeft(); rest = end - System.nanoTime()) {
-                TimeUnit.NANOSECONDS.timedWait(lock, rest);
-            }
-            return !hasLeft();
+            return await(this::hasLeft, Deadline.after(Duration.ofMillis(millis)));
         }
     }
 
     @Override
-    String missing(long key) {
+    String missing(int awaited, long key) {
         synchronized (lock) {
-            return link == null ? "rank 0" : super.missing(key);
+            return link == null ? "rank 0" : super.missing(awaited, key);
         }
     }
 
@@ -219,7 +207,7 @@ final class TcpPeer extends Store {
         }
         if (connected) {
             // Rank 0 closes the connection when it has read all.
-            join(thread, System.nanoTime() + LEAVE_NANOS);
+            join(thread, Deadline.after(LEAVE));
         }
         synchronized (lock) {
             TcpLink.close(socket);

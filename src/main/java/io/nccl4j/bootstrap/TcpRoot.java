@@ -3,16 +3,18 @@ package io.nccl4j.bootstrap;
 import io.nccl4j.bootstrap.TcpLink.Frame;
 import io.nccl4j.bootstrap.TcpLink.Kind;
 import io.nccl4j.bootstrap.TcpLink.StrangerException;
+import io.nccl4j.internal.Deadline;
 import io.nccl4j.nccl.Departure;
 import java.io.IOException;
 import java.net.BindException;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -27,8 +29,8 @@ final class TcpRoot extends Store {
     /** For the first bytes, which a rank sends at once. */
     private static final int HELLO_MILLIS = 2_000;
     private static final int JOIN_MILLIS = 10_000;
-    private static final int RETRY_MILLIS = 20;
-    private static final long BIND_NANOS = TimeUnit.SECONDS.toNanos(1);
+    private static final long RETRY_NANOS = 20_000_000;
+    private static final Duration BIND = Duration.ofSeconds(1);
 
     private final MeetingPlace place;
     private final InetSocketAddress address;
@@ -74,27 +76,25 @@ final class TcpRoot extends Store {
                         : "rank 0 cannot listen " + place + ": " + e.getMessage()
                                 + (e instanceof BindException ? "; is another job there?" : ""));
             }
-        } catch (InterruptedException e) {
-            throw new AssertionError("nobody interrupts this thread", e);
         }
     }
 
     /** Tries for a while: a rank that came too early may have met itself here, see {@link TcpPeer}. */
-    private void bind() throws IOException, InterruptedException {
-        long deadline = System.nanoTime() + BIND_NANOS;
+    private void bind() throws IOException {
+        Deadline deadline = Deadline.after(BIND);
         while (!listener.isBound()) {
             try {
                 listener.bind(address, BACKLOG);
             } catch (BindException e) {
-                if (System.nanoTime() - deadline >= 0) {
+                if (deadline.isOver()) {
                     throw e;
                 }
-                Thread.sleep(RETRY_MILLIS);
+                LockSupport.parkNanos(RETRY_NANOS);
             }
         }
     }
 
-    private void acceptOne() throws InterruptedException {
+    private void acceptOne() {
         try {
             Socket socket = listener.accept();
             halfOpen.add(socket);
@@ -102,7 +102,7 @@ final class TcpRoot extends Store {
         } catch (IOException e) {
             // Too many open files, say, which passes.
             LOG.debug("rank 0 could not accept a connection", e);
-            Thread.sleep(RETRY_MILLIS);
+            LockSupport.parkNanos(RETRY_NANOS);
         }
     }
 
@@ -248,7 +248,7 @@ final class TcpRoot extends Store {
     void release() {
         TcpLink.close(listener);
         halfOpen.closeAll();
-        long deadline = System.nanoTime() + LEAVE_NANOS;
+        Deadline deadline = Deadline.after(LEAVE);
         join(acceptor, deadline);
         List.copyOf(readers.keySet()).forEach(reader -> join(reader, deadline));
         readers.values().forEach(TcpLink::close);
