@@ -13,33 +13,34 @@ void Call::setRank(int rank) {
   calls::setRank(rank);
 }
 
-ncclResult_t Call::refuse(ncclResult_t code) {
+void Call::refuse(ncclResult_t code) {
   if (!options::reportMisuse()) {
     std::fprintf(stderr, "nccl4j emulator: %s, rank %d: %s\n", function_, rank_, reason_.c_str());
   }
-  return nccl::failWith(code, reason_);
+  throw Refusal{nccl::failWith(code, reason_)};
 }
 
-ncclResult_t Call::end(End end) {
+void Call::end(End end) {
   misuse(end, rank_, function_, "%s", reason_.c_str());
-  return nccl::failWith(ncclInternalError, reason_);
+  throw Refusal{nccl::failWith(ncclInternalError, reason_)};
 }
 
-// Defines a way to refuse: keeps the reason and answers.
-#define EMU_EP_REFUSAL(name, answer)                              \
-  ncclResult_t Call::name(const char* format, ...) {              \
-    char text[512];                                               \
-    va_list arguments;                                            \
-    va_start(arguments, format);                                  \
-    std::vsnprintf(text, sizeof text, format, arguments);         \
-    va_end(arguments);                                            \
-    reason_ = text;                                               \
-    return answer;                                                \
+// Defines a way to refuse.
+#define EMU_EP_REFUSAL(name, answer)                      \
+  void Call::name(const char* format, ...) {              \
+    char text[512];                                       \
+    va_list arguments;                                    \
+    va_start(arguments, format);                          \
+    std::vsnprintf(text, sizeof text, format, arguments); \
+    va_end(arguments);                                    \
+    reason_ = text;                                       \
+    answer;                                               \
   }
 
 EMU_EP_REFUSAL(invalidArgument, refuse(ncclInvalidArgument))
 EMU_EP_REFUSAL(invalidUsage, refuse(ncclInvalidUsage))
 EMU_EP_REFUSAL(internalError, refuse(ncclInternalError))
+EMU_EP_REFUSAL(systemError, refuse(ncclSystemError))
 EMU_EP_REFUSAL(aborts, end(End::Abort))
 EMU_EP_REFUSAL(throws, end(End::Throw))
 EMU_EP_REFUSAL(exits, end(End::Exit))

@@ -22,16 +22,18 @@ Result query(Function& function, const Describe& arguments, const Body& body) {
       [&] { return body(call); });
 }
 
-// Running out of host memory is an error, not an exception.
+// What refuses the call becomes its result, and so does running out of host memory.
 template <class Describe, class Body>
 ncclResult_t entry(Function& function, const Describe& arguments, const Body& body) {
-  return query<ncclResult_t>(function, arguments, [&](Call& call) -> ncclResult_t {
-    try {
-      return body(call);
-    } catch (const std::bad_alloc&) {
-      call.internalError("out of host memory");
-      return ncclSystemError;
-    }
+  return query<ncclResult_t>(function, arguments, [&](Call& call) {
+    const auto refusal = refusalOf([&] {
+      try {
+        body(call);
+      } catch (const std::bad_alloc&) {
+        call.systemError("out of host memory");
+      }
+    });
+    return refusal ? refusal->code : ncclSuccess;
   });
 }
 

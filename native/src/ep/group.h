@@ -76,20 +76,17 @@ struct Group {
 using GroupRegistry = Registry<Group, ncclEpGroup_t>;
 GroupRegistry& groups();
 
-ncclResult_t createGroup(Call& call, ncclEpGroup_t* out, ncclComm_t comm, const ncclEpGroupConfig_t* config);
-ncclResult_t destroyGroup(Call& call, ncclEpGroup_t token);
-
 // Gives the group window memory of this size in place of what it has. Without enough of it the real library ends the
 // process.
-ncclResult_t provideWindowMemory(Call& call, Group& group, size_t bytes);
+void provideWindowMemory(Call& call, Group& group, size_t bytes);
 
 // Notes a collective operation that the call makes on the group's communicator; refused if the ranks make different ones.
-ncclResult_t noteOrder(Call& call, const Group& group, const char* operation);
+void noteOrder(Call& call, const Group& group, const char* operation);
 
 // Work of a group that was destroyed fails.
 cudaError_t checkAlive(const Group& group, WorkContext& context, const char* function);
 
 // The live group behind a token that is not NULL; anything else is undefined behaviour.
-ncclResult_t findGroup(Call& call, ncclEpGroup_t token, std::shared_ptr<Group>* group);
+std::shared_ptr<Group> findGroup(Call& call, ncclEpGroup_t token);
 
 }  // namespace emu::ep

@@ -1,3 +1,4 @@
+#include "ep/entry.h"
 #include "ep/group.h"
 
 #include <algorithm>
@@ -50,17 +51,17 @@ std::string nccl(int version) {
 
 // Release 0.2.0, before anything else: the NCCL that runs is not older than the one that it was built with. A newer one
 // is right for builds with 2.31 or later, for those with 2.30.5 and later if they are told so, and for no others.
-ncclResult_t checkNccl(Call& call) {
+void checkNccl(Call& call) {
   constexpr int kForward = 23100, kForwardIfTold = 23005, running = NCCL_VERSION_CODE;
   const int built = options::builtNccl();
-  if (running == built || (running > built && built >= kForward)) return ncclSuccess;
+  if (running == built || (running > built && built >= kForward)) return;
   const bool toldHelps = running > built && built >= kForwardIfTold;
-  if (toldHelps && environment::flag("NCCL_DEV_API_JIT")) return ncclSuccess;
-  return call.invalidUsage("NCCL EP was built with %s and %s runs, which are incompatible: load %s%s",
-                           nccl(built).c_str(), nccl(running).c_str(), nccl(built).c_str(),
-                           running < built ? " or newer"
-                           : toldHelps     ? ", or set NCCL_DEV_API_JIT=1"
-                                           : "");
+  if (toldHelps && environment::flag("NCCL_DEV_API_JIT")) return;
+  call.invalidUsage("NCCL EP was built with %s and %s runs, which are incompatible: load %s%s",
+                    nccl(built).c_str(), nccl(running).c_str(), nccl(built).c_str(),
+                    running < built ? " or newer"
+                    : toldHelps     ? ", or set NCCL_DEV_API_JIT=1"
+                                    : "");
 }
 
 class Creation {
@@ -76,23 +77,22 @@ class Creation {
     group_->topology = comm_.topology;
   }
 
-  ncclResult_t run() {
-    if (auto failure = checkBasics()) return failure;
+  void run() {
+    checkBasics();
     // From here on the caller is left with a pointer, whatever comes.
     *out_ = reinterpret_cast<ncclEpGroup_t>(TokenSource::next());
-    if (auto failure = resolveResources()) return failure;
-    if (auto failure = resolveBudget()) return failure;
-    if (auto failure = resolveMode()) return failure;
-    if (auto failure = agree()) return failure;
-    if (auto failure = allocate()) {
+    resolveResources();
+    resolveBudget();
+    resolveMode();
+    agree();
+    if (const auto refusal = refusalOf([&] { allocate(); })) {
       std::string ignored;
       group_->freeMemory(&ignored);
-      return failure;
+      throw *refusal;
     }
     announce();
     objects::groups.add(group_->device, 1);
     *out_ = groups().add(group_);
-    return ncclSuccess;
   }
 
  private:
@@ -111,41 +111,38 @@ class Creation {
         static_cast<unsigned long long>(group.timeoutNs / 1'000'000));
   }
 
-  ncclResult_t checkBasics() {
+  void checkBasics() {
     if (config_.algorithm != NCCL_EP_ALGO_LOW_LATENCY && config_.algorithm != NCCL_EP_ALGO_HIGH_THROUGHPUT) {
-      return call_.aborts("algorithm %u is neither LL nor HT", config_.algorithm);
+      call_.aborts("algorithm %u is neither LL nor HT", config_.algorithm);
     }
-    if (config_.num_experts == 0) return call_.aborts("num_experts is 0");
-    if (config_.max_token_bytes == 0) return call_.aborts("max_token_bytes is 0");
+    if (config_.num_experts == 0) call_.aborts("num_experts is 0");
+    if (config_.max_token_bytes == 0) call_.aborts("max_token_bytes is 0");
     Group& group = *group_;
     group.lowLatency = config_.algorithm == NCCL_EP_ALGO_LOW_LATENCY;
     if (!group.lowLatency && config_.max_token_bytes % 16 != 0) {
-      return call_.invalidArgument("max_token_bytes %u is no multiple of 16", config_.max_token_bytes);
+      call_.invalidArgument("max_token_bytes %u is no multiple of 16", config_.max_token_bytes);
     }
-    if (config_.max_dispatch_tokens_per_rank == 0) return call_.aborts("max_dispatch_tokens_per_rank is 0");
+    if (config_.max_dispatch_tokens_per_rank == 0) call_.aborts("max_dispatch_tokens_per_rank is 0");
     group.shape.ranks = static_cast<size_t>(group.ranks);
     group.shape.team = static_cast<size_t>(group.topology.teamSize);
     group.queuePairs = config_.num_qp_per_rank;
     group.shape.experts = config_.num_experts;
     group.shape.maxDispatch = config_.max_dispatch_tokens_per_rank;
     group.shape.maxTokenBytes = config_.max_token_bytes;
-    return ncclSuccess;
   }
 
-  ncclResult_t resolveResources() {
+  void resolveResources() {
     Group& group = *group_;
     if ((config_.alloc.alloc_fn == nullptr) != (config_.alloc.free_fn == nullptr)) {
-      return call_.invalidUsage("alloc_fn and free_fn must both be given, or neither");
+      call_.invalidUsage("alloc_fn and free_fn must both be given, or neither");
     }
     group.allocator = Allocator(config_.alloc);
-    if (device::setCurrent(group.device) != cudaSuccess) {
-      return call_.throws("cannot make device %d current", group.device);
-    }
+    if (device::setCurrent(group.device) != cudaSuccess) call_.throws("cannot make device %d current", group.device);
     const auto present = static_cast<unsigned>(options::multiprocessors());
     for (const auto& [name, given] : {std::pair{"max_num_sms", config_.max_num_sms},
                                       {"dispatch_num_sms", more_.dispatchMultiprocessors},
                                       {"combine_num_sms", more_.combineMultiprocessors}}) {
-      if (given > present) return call_.invalidUsage("%s %u, but the device has %u", name, given, present);
+      if (given > present) call_.invalidUsage("%s %u, but the device has %u", name, given, present);
     }
     group.multiprocessors = config_.max_num_sms;
     if (group.multiprocessors == 0) {
@@ -168,13 +165,12 @@ class Creation {
     (void)environment::multiprocessors("NCCL_EP_PREPROCESS_NUM_SMS", present, present);
     (void)environment::flag("NCCL_EP_DISABLE_GUARD");
     if (group.lowLatency && group.warpGroups() > Group::kMostWarpGroups) {
-      return call_.invalidUsage("%u experts on %u multiprocessors need %u warp groups, more than %u",
-                                config_.num_experts, group.multiprocessors, group.warpGroups(), Group::kMostWarpGroups);
+      call_.invalidUsage("%u experts on %u multiprocessors need %u warp groups, more than %u",
+                         config_.num_experts, group.multiprocessors, group.warpGroups(), Group::kMostWarpGroups);
     }
-    return ncclSuccess;
   }
 
-  ncclResult_t resolveBudget() {
+  void resolveBudget() {
     Group& group = *group_;
     const size_t everything = product(group.shape.ranks, group.shape.maxDispatch);
     group.shape.maxReceive = config_.max_recv_tokens_per_rank;
@@ -186,32 +182,31 @@ class Creation {
     group.rdmaBytes = config_.rdma_buffer_size;
 
     // The first collective comes before the checks that follow: a rank that fails them leaves the others waiting.
-    if (!comm_.blocking) return call_.exits("the communicator is non-blocking");
-    if (auto failure = noteOrder(call_, group, "ncclEpCreateGroup")) return failure;
-    if (auto failure = meet(nullptr)) return failure;
+    if (!comm_.blocking) call_.exits("the communicator is non-blocking");
+    noteOrder(call_, group, "ncclEpCreateGroup");
+    meet(nullptr);
 
     if (!group.lowLatency && config_.max_recv_tokens_per_rank != 0 &&
         config_.max_recv_tokens_per_rank < config_.max_dispatch_tokens_per_rank) {
-      return call_.throws("max_recv_tokens_per_rank %u is below max_dispatch_tokens_per_rank %u",
-                          config_.max_recv_tokens_per_rank, config_.max_dispatch_tokens_per_rank);
+      call_.throws("max_recv_tokens_per_rank %u is below max_dispatch_tokens_per_rank %u",
+                   config_.max_recv_tokens_per_rank, config_.max_dispatch_tokens_per_rank);
     }
     if (config_.num_topk > config_.num_experts) {
-      return call_.throws("num_topk %u is above num_experts %u", config_.num_topk, config_.num_experts);
+      call_.throws("num_topk %u is above num_experts %u", config_.num_topk, config_.num_experts);
     }
     if (config_.max_recv_tokens_per_rank == 0) {
       if (group.lowLatency) {
         group.shape.maxReceive = everything;
       } else {
         group.eager = true;
-        if (group.drop) return call_.throws("eager mode cannot drop overflowing tokens");
+        if (group.drop) call_.throws("eager mode cannot drop overflowing tokens");
         group.shape.maxReceive = product(everything, std::max(1u, config_.num_topk));
-        if (group.shape.maxReceive > UINT32_MAX) return call_.throws("the bound of received rows exceeds 32 bits");
+        if (group.shape.maxReceive > UINT32_MAX) call_.throws("the bound of received rows exceeds 32 bits");
       }
     }
-    return ncclSuccess;
   }
 
-  ncclResult_t resolveMode() {
+  void resolveMode() {
     Group& group = *group_;
     nvlinkDup_ = environment::flag("NCCL_EP_HT_EM_NVLINK_DUP");
     localDup_ = environment::flag("NCCL_EP_HT_EM_LOCAL_DUP");
@@ -222,11 +217,10 @@ class Creation {
     } else if (localDup_ || group.zeroCopyOn) {
       group.mode = ExpertMode::LocalDup;
     }
-    return ncclSuccess;
   }
 
   // Exchanges what the ranks must agree on; with `budgets` NULL only makes sure that everybody is there.
-  ncclResult_t meet(std::vector<uint64_t>* budgets) {
+  void meet(std::vector<uint64_t>* budgets) {
     static std::atomic<uint64_t> made{0};
     struct Word {
       Agreement agreement;
@@ -248,43 +242,41 @@ class Creation {
     mine.number = made.fetch_add(1) + 1;
     std::vector<Word> all(group.shape.ranks);
     if (group.team->allGather(&mine, all.data(), sizeof mine, waitLimit()) != TeamResult::Ok) {
-      return call_.exits("the ranks did not meet: %s", group.team->explain().c_str());
+      call_.exits("the ranks did not meet: %s", group.team->explain().c_str());
     }
-    if (budgets == nullptr) return ncclSuccess;
+    if (budgets == nullptr) return;
     group.number = all[0].number;
     for (size_t r = 0; r < all.size(); ++r) {
       budgets->push_back(all[r].budget);
       // The real library does not notice, and reads and writes past its buffers later.
       if (const char* what = disagreement(mine.agreement, all[r].agreement)) {
-        return call_.undefined("ranks %d and %zu disagree on %s", group.rank, r, what);
+        call_.undefined("ranks %d and %zu disagree on %s", group.rank, r, what);
       }
     }
-    return ncclSuccess;
   }
 
-  ncclResult_t agree() {
+  void agree() {
     std::vector<uint64_t> budgets;
-    if (auto failure = meet(&budgets)) return failure;
+    meet(&budgets);
     for (size_t r = 0; r < budgets.size(); ++r) {
       if (budgets[r] != budgets[0]) {
-        return call_.throws("ranks 0 and %zu disagree on max_recv_tokens_per_rank: %" PRIu64 " and %" PRIu64, r,
-                            budgets[0], budgets[r]);
+        call_.throws("ranks 0 and %zu disagree on max_recv_tokens_per_rank: %" PRIu64 " and %" PRIu64, r,
+                     budgets[0], budgets[r]);
       }
     }
-    if (nvlinkDup_ && localDup_) return call_.invalidUsage("both HT expert-major modes are asked for");
-    return ncclSuccess;
+    if (nvlinkDup_ && localDup_) call_.invalidUsage("both HT expert-major modes are asked for");
   }
 
-  ncclResult_t allocate() {
+  void allocate() {
     Group& group = *group_;
     if (device::sticky(group.device) != cudaSuccess) {
-      return call_.throws("the device has failed: %s", device::stickyText(group.device).c_str());
+      call_.throws("the device has failed: %s", device::stickyText(group.device).c_str());
     }
-    if (auto failure = obtain("workspace", kWorkspaceBytes, &group.workspace)) return failure;
-    if (auto failure = connectTeams()) return failure;
+    obtain("workspace", kWorkspaceBytes, &group.workspace);
+    connectTeams();
     size_t payload = 0;
     if (group.lowLatency) {
-      if (auto failure = provideWindowMemory(call_, group, group.rdmaBytes)) return failure;
+      provideWindowMemory(call_, group, group.rdmaBytes);
       group.ll.bufferBytes = group.rdmaBytes;
       group.ll.sendBuffers = SendBufferLayout(group.shape);
       payload = product(2, group.ll.sendBuffers.bytes);
@@ -295,56 +287,53 @@ class Creation {
     } else {
       const size_t mapRow = htMapRowBytes(group.shape);
       const size_t mapBytes = product(product(group.shape.ranks, group.shape.maxDispatch), std::max<size_t>(1, mapRow));
-      if (auto failure = obtain("counter block", kCounterBytes, &group.counterBlock)) return failure;
-      if (auto failure = obtain("routing map", mapBytes, &group.routingMap)) return failure;
+      obtain("counter block", kCounterBytes, &group.counterBlock);
+      obtain("routing map", mapBytes, &group.routingMap);
       const size_t bytes = htGroupBytes(group.shape, group.mode, group.zeroCopyOn);
-      if (auto failure = provideWindowMemory(call_, group, bytes)) return failure;
+      provideWindowMemory(call_, group, bytes);
       group.ht.regions = HtRegions(group.shape, group.mode);
       payload = group.ht.regions.bytes;
     }
-    if (payload > kMostMapped) return call_.exits("the group's buffers take more memory than there is");
+    if (payload > kMostMapped) call_.exits("the group's buffers take more memory than there is");
     if (group.exchange.open(group.team, payload, waitLimit()) != TeamResult::Ok) {
-      return call_.exits("the ranks could not share their buffers: %s", group.team->explain().c_str());
+      call_.exits("the ranks could not share their buffers: %s", group.team->explain().c_str());
     }
-    return ncclSuccess;
   }
 
   // What several teams need of the network, which one does not.
-  ncclResult_t connectTeams() {
+  void connectTeams() {
     Group& group = *group_;
     const Topology& topology = group.topology;
-    if (topology.teams() == 1) return ncclSuccess;
+    if (topology.teams() == 1) return;
     if (group.lowLatency) {
-      if (topology.gin != NCCL_GIN_TYPE_NONE) return ncclSuccess;
-      return call_.invalidUsage("%d LSA teams need GIN between all ranks, there is none", topology.teams());
+      if (topology.gin != NCCL_GIN_TYPE_NONE) return;
+      call_.invalidUsage("%d LSA teams need GIN between all ranks, there is none", topology.teams());
     }
     // The real library ends the process where it cannot set up HT.
     const unsigned least = 1 + 2 * dispatchMultiprocessors_;
     if (group.queuePairs != 0 && group.queuePairs < least) {
-      return call_.exits("num_qp_per_rank %u, HT over %d LSA teams on %u multiprocessors needs %u", group.queuePairs,
-                         topology.teams(), dispatchMultiprocessors_, least);
+      call_.exits("num_qp_per_rank %u, HT over %d LSA teams on %u multiprocessors needs %u", group.queuePairs,
+                  topology.teams(), dispatchMultiprocessors_, least);
     }
     if (topology.railedGin == NCCL_GIN_TYPE_NONE) {
-      return call_.exits("%d LSA teams need GIN between them, there is none", topology.teams());
+      call_.exits("%d LSA teams need GIN between them, there is none", topology.teams());
     }
-    if (topology.teams() > kMostTeams) return call_.aborts("%d LSA teams, HT takes %d", topology.teams(), kMostTeams);
+    if (topology.teams() > kMostTeams) call_.aborts("%d LSA teams, HT takes %d", topology.teams(), kMostTeams);
     uint64_t chunk = 0;
     if (environment::number("NCCL_EP_TOKENS_PER_CHUNK", &chunk) && chunk > 0) {
       group.shape.chunk = (std::min<uint64_t>(chunk, INT32_MAX) + 31) / 32 * 32;
     }
-    return ncclSuccess;
   }
 
-  ncclResult_t obtain(const char* what, size_t bytes, void** out) {
+  void obtain(const char* what, size_t bytes, void** out) {
     const cudaError_t error = group_->allocator.allocate(bytes, out);
     std::string why;
     if (error != cudaSuccess) {
-      return call_.throws("%s of %zu bytes: allocation failed with %d", what, bytes, static_cast<int>(error));
+      call_.throws("%s of %zu bytes: allocation failed with %d", what, bytes, static_cast<int>(error));
     }
     if (!memory::accessible(*out, bytes, group_->device, &why)) {
-      return call_.throws("%s of %zu bytes: alloc_fn gave no device memory: %s", what, bytes, why.c_str());
+      call_.throws("%s of %zu bytes: alloc_fn gave no device memory: %s", what, bytes, why.c_str());
     }
-    return ncclSuccess;
   }
 
   Call& call_;
@@ -358,26 +347,27 @@ class Creation {
   bool localDup_ = false;
 };
 
-}  // namespace
-
-ncclResult_t createGroup(Call& call, ncclEpGroup_t* out, ncclComm_t comm, const ncclEpGroupConfig_t* given) {
-  if (out == nullptr) return call.aborts("ep_group is NULL");
-  if (comm == nullptr) return call.aborts("comm is NULL");
+void createGroup(Call& call, ncclEpGroup_t* out, ncclComm_t comm, const ncclEpGroupConfig_t* given) {
+  if (out == nullptr) call.aborts("ep_group is NULL");
+  if (comm == nullptr) call.aborts("comm is NULL");
   ncclComm* const live = communicator(comm);
-  if (live == nullptr) return call.aborts("comm is not a live communicator");
+  if (live == nullptr) call.aborts("comm is not a live communicator");
   call.setRank(live->rank());
-  ncclEpGroupConfig_t config;
-  if (auto failure = decodeStruct(call, "config", given, true, &config)) return failure;
-  if (!writable(out, sizeof *out)) return call.undefined("ep_group cannot be written");
-  if (release020()) {
-    if (auto failure = checkNccl(call)) return failure;
-  }
+  const auto config = decodeStruct(call, "config", given, true);
+  if (!writable(out, sizeof *out)) call.undefined("ep_group cannot be written");
+  if (release020()) checkNccl(call);
   GroupConfig020 more{};
   if (release020() && given->size >= sizeof config + sizeof more) {
-    if (!readable(given, sizeof config + sizeof more)) return call.undefined("config cannot be read");
+    if (!readable(given, sizeof config + sizeof more)) call.undefined("config cannot be read");
     std::memcpy(&more, given + 1, sizeof more);
   }
-  return Creation(call, out, live, config, more).run();
+  Creation(call, out, live, config, more).run();
+}
+
+}  // namespace
+
+EMU_API ncclResult_t ncclEpCreateGroup(ncclEpGroup_t* ep_group, ncclComm_t comm, const ncclEpGroupConfig_t* config) {
+  return EMU_CALL(entry, (ep_group, comm, config), createGroup(call, ep_group, comm, config));
 }
 
 }  // namespace emu::ep

@@ -23,7 +23,7 @@ struct Handle {
   Tensor routing;                // topk_idx of the last update; LL reads its contents when operations run
 
   // The receive half of a staged operation. Holds pointers to the caller's descriptors.
-  std::function<ncclResult_t(Call&)> continuation;
+  std::function<void(Call&)> continuation;
 
   bool initialised() const { return block != nullptr; }
   bool expertMajor() const { return layout == NCCL_EP_LAYOUT_EXPERT_MAJOR; }
@@ -35,18 +35,6 @@ using HandleRegistry = Registry<Handle, ncclEpHandle_t>;
 HandleRegistry& handles();
 
 // A live handle of a live group; anything else is undefined behaviour.
-ncclResult_t findHandle(Call& call, ncclEpHandle_t token, std::shared_ptr<Handle>* handle);
-
-ncclResult_t handleMemSize(Call& call, ncclEpGroup_t group, ncclEpLayout_t layout, const ncclEpHandleConfig_t* config,
-                           size_t* out, int topk);
-ncclResult_t initHandle(Call& call, ncclEpHandle_t* out, ncclEpGroup_t group, ncclEpLayout_t layout,
-                        const ncclEpHandleConfig_t* config, int topk, const ncclEpTensor_t* memory);
-ncclResult_t updateHandle(Call& call, ncclEpHandle_t handle, const ncclEpTensor_t* routing,
-                          const ncclEpLayoutInfo_t* info, cudaStream_t stream);
-ncclResult_t createHandle(Call& call, ncclEpHandle_t* out, ncclEpGroup_t group, ncclEpLayout_t layout,
-                          const ncclEpTensor_t* routing, const ncclEpLayoutInfo_t* info,
-                          const ncclEpHandleConfig_t* config, cudaStream_t stream);
-ncclResult_t destroyHandle(Call& call, ncclEpHandle_t handle);
-ncclResult_t complete(Call& call, ncclEpHandle_t handle, const ncclEpCompleteConfig_t* config);
+std::shared_ptr<Handle> findHandle(Call& call, ncclEpHandle_t token);
 
 }  // namespace emu::ep

@@ -11,21 +11,19 @@ using ep::query;
 
 namespace {
 
-using HandlePointer = std::shared_ptr<ep::Handle>;
-
 // ask(handle), or 0 where there is no handle, which the real library does not survive.
 template <class Ask>
 int ofHandle(ep::Call& call, ncclEpHandle_t token, const Ask& ask) {
-  HandlePointer handle;
-  return ep::findHandle(call, token, &handle) == ncclSuccess ? static_cast<int>(ask(*handle)) : 0;
+  int answer = 0;
+  ep::refusalOf([&] { answer = static_cast<int>(ask(*ep::findHandle(call, token))); });
+  return answer;
 }
 
 // Reads the count as a blocking copy on the legacy default stream does.
-ncclResult_t readReceived(ep::Call& call, ncclEpHandle_t token, unsigned* count) {
-  HandlePointer handle;
-  if (auto failure = ep::findHandle(call, token, &handle)) return failure;
-  if (count == nullptr) return call.undefined("the count is NULL");
-  if (handle->group->lowLatency) return call.invalidUsage("LL counts lie in the caller's tensors");
+void readReceived(ep::Call& call, ncclEpHandle_t token, unsigned* count) {
+  const auto handle = ep::findHandle(call, token);
+  if (count == nullptr) call.undefined("the count is NULL");
+  if (handle->group->lowLatency) call.invalidUsage("LL counts lie in the caller's tensors");
   const ep::HtPlan plan(call.function(), *handle, 0);
   auto rows = std::make_shared<std::atomic<size_t>>(0);
   const auto read = [plan, rows](emu::WorkContext& context) {
@@ -35,23 +33,21 @@ ncclResult_t readReceived(ep::Call& call, ncclEpHandle_t token, unsigned* count)
   };
   cudaError_t error = emu::submit(nullptr, {call.function(), emu::WorkKind::Memcpy, read, handle->group->rank});
   if (error == cudaSuccess) error = emu::drain(nullptr);
-  if (error != cudaSuccess) return ncclUnhandledCudaError;
+  if (error != cudaSuccess) throw ep::Refusal{ncclUnhandledCudaError};
   *count = static_cast<unsigned>(*rows);
-  return ncclSuccess;
 }
 
-ncclResult_t setMaxDynamicSmem(ep::Call& call, ncclEpGroup_t token, int bytes) {
-  if (token == nullptr || bytes <= 0) return call.invalidArgument("ep_group is NULL or %d bytes are too few", bytes);
-  std::shared_ptr<ep::Group> group;
-  if (auto failure = ep::findGroup(call, token, &group)) return failure;
+void setMaxDynamicSmem(ep::Call& call, ncclEpGroup_t token, int bytes) {
+  if (token == nullptr || bytes <= 0) call.invalidArgument("ep_group is NULL or %d bytes are too few", bytes);
+  const auto group = ep::findGroup(call, token);
   group->sharedMemoryLimit = bytes;
   group->lastCombineWarps = 0;
-  return ncclSuccess;
 }
 
 int lastCombineWarps(ep::Call& call, ncclEpGroup_t token) {
-  std::shared_ptr<ep::Group> group;
-  return token != nullptr && ep::findGroup(call, token, &group) == ncclSuccess ? group->lastCombineWarps.load() : 0;
+  int warps = 0;
+  ep::refusalOf([&] { warps = token != nullptr ? ep::findGroup(call, token)->lastCombineWarps.load() : 0; });
+  return warps;
 }
 
 }  // namespace

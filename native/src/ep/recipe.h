@@ -43,7 +43,7 @@ struct CombineArguments : OperationArguments {
 
 bool isPlainFloat(ncclDataType_t type);  // bf16, fp16, fp32
 
-ncclResult_t checkDispatchRecipe(Call& call, const Handle& handle, const DispatchArguments& arguments);
-ncclResult_t checkCombineRecipe(Call& call, const Handle& handle, const CombineArguments& arguments);
+void checkDispatchRecipe(Call& call, const Handle& handle, const DispatchArguments& arguments);
+void checkCombineRecipe(Call& call, const Handle& handle, const CombineArguments& arguments);
 
 }  // namespace emu::ep

@@ -19,24 +19,27 @@ constexpr size_t v1Size(const ncclEpCombineInputs_t*) { return NCCL_EP_COMBINE_I
 constexpr size_t v1Size(const ncclEpDispatchConfig_t*) { return NCCL_EP_DISPATCH_CONFIG_V1_SIZE; }
 constexpr size_t v1Size(const ncclEpCombineConfig_t*) { return NCCL_EP_COMBINE_CONFIG_V1_SIZE; }
 
-// Checks and copies the part of `given` that both sides know over the zeroed *known. NULL is fine unless `required`.
+// The part of `given` that both sides know, checked, and zeros behind it. NULL is fine unless `required`.
 template <class Struct>
-ncclResult_t decodeStruct(Call& call, const char* name, const Struct* given, bool required, Struct* known) {
-  *known = Struct{};
-  if (given == nullptr) return required ? call.invalidArgument("%s: NULL, but required", name) : ncclSuccess;
+Struct decodeStruct(Call& call, const char* name, const Struct* given, bool required) {
+  Struct known{};
+  if (given == nullptr) {
+    if (required) call.invalidArgument("%s: NULL, but required", name);
+    return known;
+  }
   if (!readable(given, 2 * sizeof(unsigned))) {
-    return call.undefined("%s: %p cannot be read", name, static_cast<const void*>(given));
+    call.undefined("%s: %p cannot be read", name, static_cast<const void*>(given));
   }
   const size_t least = v1Size(given);
   const size_t size = given->size;
-  if (size < least) return call.invalidArgument("%s: size %zu, expected at least %zu", name, size, least);
+  if (size < least) call.invalidArgument("%s: size %zu, expected at least %zu", name, size, least);
   if (given->magic != NCCL_EP_MAGIC) {
-    return call.invalidArgument("%s: magic 0x%x, expected 0x%x", name, given->magic, NCCL_EP_MAGIC);
+    call.invalidArgument("%s: magic 0x%x, expected 0x%x", name, given->magic, NCCL_EP_MAGIC);
   }
   const size_t part = std::min(size, sizeof(Struct));
-  if (!readable(given, part)) return call.undefined("%s: %p cannot be read", name, static_cast<const void*>(given));
-  std::memcpy(known, given, part);
-  return ncclSuccess;
+  if (!readable(given, part)) call.undefined("%s: %p cannot be read", name, static_cast<const void*>(given));
+  std::memcpy(&known, given, part);
+  return known;
 }
 
 // ---- structs that the call log shows by their fields ----

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "base/never_destroyed.h"
+#include "ep/entry.h"
 #include "ep/structs.h"
 #include "nccl/data_types.h"
 
@@ -97,65 +98,69 @@ bool initialised(const ncclEpTensor_t* descriptor) {
   return descriptor->magic == kTensorMagicDynamic && dynamicDescriptors().owns(descriptor);
 }
 
-ncclResult_t decode(Call& call, const char* name, const ncclEpTensor_t* descriptor, Tensor* tensor) {
-  if (!initialised(descriptor)) return call.aborts("%s: not an initialised tensor descriptor", name);
+Tensor decode(Call& call, const char* name, const ncclEpTensor_t* descriptor) {
+  if (!initialised(descriptor)) call.aborts("%s: not an initialised tensor descriptor", name);
   if (descriptor->ndim > 0 && !readable(descriptor->sizes, product(descriptor->ndim, sizeof(size_t)))) {
-    return call.undefined("%s: sizes of the tensor descriptor is no array of %u extents", name, descriptor->ndim);
+    call.undefined("%s: sizes of the tensor descriptor is no array of %u extents", name, descriptor->ndim);
   }
-  tensor->present = true;
-  tensor->descriptor = descriptor;
-  tensor->ndim = descriptor->ndim;
-  tensor->type = descriptor->datatype;
-  tensor->data = static_cast<unsigned char*>(descriptor->data);
-  tensor->window = descriptor->win_hdl;
-  tensor->offset = descriptor->win_offset;
+  Tensor tensor;
+  tensor.present = true;
+  tensor.descriptor = descriptor;
+  tensor.ndim = descriptor->ndim;
+  tensor.type = descriptor->datatype;
+  tensor.data = static_cast<unsigned char*>(descriptor->data);
+  tensor.window = descriptor->win_hdl;
+  tensor.offset = descriptor->win_offset;
   for (unsigned i = 0; i < descriptor->ndim; ++i) {
-    if (i < Tensor::kDimensions) tensor->sizes[i] = descriptor->sizes[i];
-    if (descriptor->sizes[i] == 0) tensor->empty = true;
+    if (i < Tensor::kDimensions) tensor.sizes[i] = descriptor->sizes[i];
+    if (descriptor->sizes[i] == 0) tensor.empty = true;
   }
-  if (tensor->data == nullptr && tensor->window == nullptr && !tensor->empty) {
-    return call.aborts("%s: tensor without data and without a window", name);
+  if (tensor.data == nullptr && tensor.window == nullptr && !tensor.empty) {
+    call.aborts("%s: tensor without data and without a window", name);
   }
-  return ncclSuccess;
+  return tensor;
 }
 
 }  // namespace
 
-ncclResult_t decodeRequired(Call& call, const char* name, const ncclEpTensor_t* descriptor, Tensor* tensor) {
-  if (descriptor == nullptr) return call.aborts("%s: NULL, but required", name);
-  return decode(call, name, descriptor, tensor);
+Tensor decodeRequired(Call& call, const char* name, const ncclEpTensor_t* descriptor) {
+  if (descriptor == nullptr) call.aborts("%s: NULL, but required", name);
+  return decode(call, name, descriptor);
 }
 
-ncclResult_t decodeOptional(Call& call, const char* name, const ncclEpTensor_t* descriptor, Tensor* tensor) {
-  return descriptor == nullptr ? ncclSuccess : decode(call, name, descriptor, tensor);
+Tensor decodeOptional(Call& call, const char* name, const ncclEpTensor_t* descriptor) {
+  return descriptor == nullptr ? Tensor{} : decode(call, name, descriptor);
 }
 
-bool currentData(const ncclEpTensor_t* descriptor, unsigned char** data) {
-  if (!initialised(descriptor)) return false;
-  *data = static_cast<unsigned char*>(descriptor->data);
-  return true;
+void* currentData(Call& call, const char* name, const ncclEpTensor_t* descriptor) {
+  if (!initialised(descriptor)) call.undefined("%s: the descriptor given to the send_only call is gone", name);
+  return descriptor->data;
 }
 
-ncclResult_t tensorAlloc(Call& call, ncclEpTensor_t** tensor, unsigned ndim, ncclDataType_t type, const size_t* sizes,
+namespace {
+
+void tensorAlloc(Call& call, ncclEpTensor_t** tensor, unsigned ndim, ncclDataType_t type, const size_t* sizes,
                          const ncclEpTensorAllocConfig_t* config) {
-  ncclEpTensorAllocConfig_t known{};
-  if (auto failure = decodeStruct(call, "config", config, false, &known)) return failure;
+  decodeStruct(call, "config", config, false);
   if (tensor == nullptr || sizes == nullptr || ndim == 0) {
-    return call.invalidArgument("tensor, sizes and ndim must not be NULL or 0");
+    call.invalidArgument("tensor, sizes and ndim must not be NULL or 0");
   }
-  if (!readable(sizes, product(ndim, sizeof *sizes))) return call.undefined("sizes is no array of %u extents", ndim);
-  if (!writable(tensor, sizeof *tensor)) return call.undefined("tensor cannot be written");
+  if (!readable(sizes, product(ndim, sizeof *sizes))) call.undefined("sizes is no array of %u extents", ndim);
+  if (!writable(tensor, sizeof *tensor)) call.undefined("tensor cannot be written");
   *tensor = dynamicDescriptors().add(ndim, type, sizes);
-  return ncclSuccess;
 }
 
-ncclResult_t tensorDestroy(ncclEpTensor_t* tensor) {
-  if (tensor == nullptr) return ncclSuccess;
+void tensorDestroy(ncclEpTensor_t* tensor) {
+  if (tensor == nullptr) return;
   // Without a word: a caller that probes for the generation of the library gets this answer on purpose.
-  if (!initialised(tensor) || tensor->magic != kTensorMagicDynamic) return ncclInvalidArgument;
+  if (!initialised(tensor) || tensor->magic != kTensorMagicDynamic) throw Refusal{ncclInvalidArgument};
   dynamicDescriptors().remove(tensor);
-  return ncclSuccess;
 }
+
+// For descriptors that are not looked into.
+const void* address(const void* pointer) { return pointer; }
+
+}  // namespace
 
 void describe(Arguments& arguments, const char* name, const ncclEpTensor_t* descriptor) {
   if (descriptor == nullptr) return;
@@ -179,6 +184,16 @@ void describe(Arguments& arguments, const char* name, const ncclEpTensor_t* desc
     text += place;
   }
   arguments.text(name, text.c_str());
+}
+
+EMU_API ncclResult_t ncclEpTensorAlloc(ncclEpTensor_t** tensor, unsigned int ndim, ncclDataType_t datatype,
+                                       const size_t* sizes, const ncclEpTensorAllocConfig_t* config) {
+  return EMU_CALL(entry, (tensor, ndim, typeName(datatype), config),
+                  tensorAlloc(call, tensor, ndim, datatype, sizes, config));
+}
+
+EMU_API ncclResult_t ncclEpTensorDestroy(ncclEpTensor_t* tensor) {
+  return EMU_CALL(entry, (address(tensor)), tensorDestroy(tensor));
 }
 
 }  // namespace emu::ep

@@ -39,15 +39,11 @@ struct Tensor {
 };
 
 // Decodes a descriptor that must be there, or may be NULL. A malformed one (uninitialised, or without storage) aborts.
-ncclResult_t decodeRequired(Call& call, const char* name, const ncclEpTensor_t* descriptor, Tensor* tensor);
-ncclResult_t decodeOptional(Call& call, const char* name, const ncclEpTensor_t* descriptor, Tensor* tensor);
+Tensor decodeRequired(Call& call, const char* name, const ncclEpTensor_t* descriptor);
+Tensor decodeOptional(Call& call, const char* name, const ncclEpTensor_t* descriptor);
 
-// What the descriptor's `data` says now, for continuations; false if the descriptor is no longer one.
-bool currentData(const ncclEpTensor_t* descriptor, unsigned char** data);
-
-ncclResult_t tensorAlloc(Call& call, ncclEpTensor_t** tensor, unsigned ndim, ncclDataType_t type, const size_t* sizes,
-                         const ncclEpTensorAllocConfig_t* config);
-ncclResult_t tensorDestroy(ncclEpTensor_t* tensor);
+// What the descriptor's `data` says now, for the second half of an operation.
+void* currentData(Call& call, const char* name, const ncclEpTensor_t* descriptor);
 
 // "bf16[128,7168]@0x7f.." for the call log.
 void describe(Arguments& arguments, const char* name, const ncclEpTensor_t* descriptor);

@@ -4,18 +4,17 @@
 
 namespace emu::ep {
 
-ncclResult_t resolveWindow(Call& call, const char* name, ncclComm_t comm, Tensor* tensor) {
-  if (!tensor->present || tensor->data != nullptr || tensor->window == nullptr || tensor->empty) return ncclSuccess;
+void resolveWindow(Call& call, const char* name, ncclComm_t comm, Tensor* tensor) {
+  if (!tensor->present || tensor->data != nullptr || tensor->window == nullptr || tensor->empty) return;
   const ncclWindow_vidmem* const found = window(comm, tensor->window);
-  if (found == nullptr) return call.invalidArgument("%s: its window is not one of the group's communicator", name);
-  if (found->base == nullptr) return call.invalidUsage("%s: its window has no memory", name);
+  if (found == nullptr) call.invalidArgument("%s: its window is not one of the group's communicator", name);
+  if (found->base == nullptr) call.invalidUsage("%s: its window has no memory", name);
   tensor->data = found->base + tensor->offset;
-  return ncclSuccess;
 }
 
-ncclResult_t checkWindow(Call& call, const char* name, ncclComm_t comm, const Tensor& tensor) {
-  if (!windowed(tensor) || window(comm, tensor.window) != nullptr) return ncclSuccess;
-  return call.undefined("%s: its window is not one of the group's communicator", name);
+void checkWindow(Call& call, const char* name, ncclComm_t comm, const Tensor& tensor) {
+  if (!windowed(tensor) || window(comm, tensor.window) != nullptr) return;
+  call.undefined("%s: its window is not one of the group's communicator", name);
 }
 
 uint64_t windowPlace(ncclComm_t comm, const Tensor& tensor) {

@@ -14,95 +14,89 @@ struct Weights {
   Tensor in, out;
 };
 
-ncclResult_t checkBackward(Call& call, const Handle& handle, const CombineArguments& a, Weights* w) {
-  if (!w->in.present) return call.invalidArgument("inputs.topk_weights is NULL");
-  if (!w->out.present) return call.invalidArgument("outputs.topk_weights is NULL");
+void checkBackward(Call& call, const Handle& handle, const CombineArguments& a, Weights* w) {
+  if (!w->in.present) call.invalidArgument("inputs.topk_weights is NULL");
+  if (!w->out.present) call.invalidArgument("outputs.topk_weights is NULL");
   if (w->out.type != ncclFloat32 || w->out.ndim != 2 || w->out.sizes[0] != a.tokenCount) {
-    return call.aborts("outputs.topk_weights must be f32 [%zu,%zu]", a.tokenCount, handle.topk);
+    call.aborts("outputs.topk_weights must be f32 [%zu,%zu]", a.tokenCount, handle.topk);
   }
-  if (w->in.type != ncclFloat32) return call.aborts("inputs.topk_weights is %s, expected f32", typeName(w->in.type));
+  if (w->in.type != ncclFloat32) call.aborts("inputs.topk_weights is %s, expected f32", typeName(w->in.type));
   if (w->in.empty != a.tokens.empty) {
-    return call.invalidArgument("inputs.tokens and inputs.topk_weights must both be empty, or neither");
+    call.invalidArgument("inputs.tokens and inputs.topk_weights must both be empty, or neither");
   }
   if (handle.expertMajor() ? w->in.ndim != 1 : w->in.ndim != 2 || w->in.sizes[1] != w->out.sizes[1]) {
-    return call.aborts("inputs.topk_weights has the wrong shape");
+    call.aborts("inputs.topk_weights has the wrong shape");
   }
-  return ncclSuccess;
 }
 
-ncclResult_t checkOutput(Call& call, const CombineArguments& a) {
-  if (!a.outTokens.present) return call.aborts("outputs.tokens is NULL");
-  if (a.outTokens.ndim == 0) return call.invalidArgument("outputs.tokens has no dimensions");
+void checkOutput(Call& call, const CombineArguments& a) {
+  if (!a.outTokens.present) call.aborts("outputs.tokens is NULL");
+  if (a.outTokens.ndim == 0) call.invalidArgument("outputs.tokens has no dimensions");
   if (!a.outTokens.is(a.tokenCount, a.tokens.sizes[1])) {
-    return call.aborts("outputs.tokens must be [%zu,%zu]", a.tokenCount, a.tokens.sizes[1]);
+    call.aborts("outputs.tokens must be [%zu,%zu]", a.tokenCount, a.tokens.sizes[1]);
   }
-  return ncclSuccess;
 }
 
-ncclResult_t checkKernel(Call& call, const Handle& handle, size_t elements, size_t rowBytes) {
+void checkKernel(Call& call, const Handle& handle, size_t elements, size_t rowBytes) {
   const Group& group = *handle.group;
-  if (auto failure = checkCombineStages(call, group, rowBytes)) return failure;
-  if (elements % 8 != 0) return call.aborts("%zu elements per row are no multiple of 8", elements);
-  if (!handle.expertMajor()) return ncclSuccess;
+  checkCombineStages(call, group, rowBytes);
+  if (elements % 8 != 0) call.aborts("%zu elements per row are no multiple of 8", elements);
+  if (!handle.expertMajor()) return;
   if (handle.topk > kMostExpertMajorTopk && !handle.duplicates()) {
-    return call.aborts("num_topk %zu, EXPERT_MAJOR combines %zu", handle.topk, kMostExpertMajorTopk);
+    call.aborts("num_topk %zu, EXPERT_MAJOR combines %zu", handle.topk, kMostExpertMajorTopk);
   }
   if (handle.duplicates() && group.mode == ExpertMode::LocalDup) {
     const size_t bytes = 10 * rowBytes + 136;
     const auto limit = static_cast<size_t>(group.sharedMemoryLimit.load());
-    if (bytes > limit) return call.aborts("rows need %zu bytes of shared memory, there are %zu", bytes, limit);
+    if (bytes > limit) call.aborts("rows need %zu bytes of shared memory, there are %zu", bytes, limit);
   }
-  return ncclSuccess;
 }
 
 // What the real library takes and gets wrong.
-ncclResult_t checkStrictly(Call& call, const Handle& handle, const CombineArguments& a, const Weights& w) {
+void checkStrictly(Call& call, const Handle& handle, const CombineArguments& a, const Weights& w) {
   const Shape& shape = handle.group->shape;
   if (a.tokenCount > shape.maxDispatch) {
-    return call.undefined("%zu tokens, max_dispatch_tokens_per_rank is %zu", a.tokenCount, shape.maxDispatch);
+    call.undefined("%zu tokens, max_dispatch_tokens_per_rank is %zu", a.tokenCount, shape.maxDispatch);
   }
   if (a.tokens.rowBytes() > shape.maxTokenBytes) {
-    return call.undefined("rows of %zu bytes overrun staging made for max_token_bytes %zu", a.tokens.rowBytes(),
-                          shape.maxTokenBytes);
+    call.undefined("rows of %zu bytes overrun staging made for max_token_bytes %zu", a.tokens.rowBytes(),
+                   shape.maxTokenBytes);
   }
   if (a.outTokens.type != a.tokens.type) {
-    return call.undefined("outputs.tokens is %s, inputs.tokens %s", typeName(a.outTokens.type),
-                          typeName(a.tokens.type));
+    call.undefined("outputs.tokens is %s, inputs.tokens %s", typeName(a.outTokens.type), typeName(a.tokens.type));
   }
-  if (auto failure = checkWindow(call, "inputs.tokens", handle.group->comm, a.tokens)) return failure;
-  if (!a.backward) return ncclSuccess;
+  checkWindow(call, "inputs.tokens", handle.group->comm, a.tokens);
+  if (!a.backward) return;
   if (w.out.sizes[1] != handle.topk) {
-    return call.undefined("outputs.topk_weights has %zu columns, the handle %zu", w.out.sizes[1], handle.topk);
+    call.undefined("outputs.topk_weights has %zu columns, the handle %zu", w.out.sizes[1], handle.topk);
   }
   if (w.in.sizes[0] < a.tokens.sizes[0]) {
-    return call.undefined("inputs.topk_weights has %zu rows, inputs.tokens %zu", w.in.sizes[0], a.tokens.sizes[0]);
+    call.undefined("inputs.topk_weights has %zu rows, inputs.tokens %zu", w.in.sizes[0], a.tokens.sizes[0]);
   }
-  if (a.tokens.sizes[0] <= shape.maxReceive) return ncclSuccess;
-  return call.undefined("a backward combine of %zu rows overruns buffers of max_recv_tokens_per_rank %zu",
-                        a.tokens.sizes[0], shape.maxReceive);
+  if (a.tokens.sizes[0] <= shape.maxReceive) return;
+  call.undefined("a backward combine of %zu rows overruns buffers of max_recv_tokens_per_rank %zu",
+                 a.tokens.sizes[0], shape.maxReceive);
 }
 
 }  // namespace
 
-ncclResult_t combineHt(Call& call, const std::shared_ptr<Handle>& handle, CombineArguments& a, cudaStream_t stream) {
+void combineHt(Call& call, const std::shared_ptr<Handle>& handle, CombineArguments& a, cudaStream_t stream) {
   const Group& group = *handle->group;
-  if (a.tokens.ndim == 0) return call.invalidArgument("inputs.tokens has no dimensions");
-  if (a.tokens.ndim != 2) return call.aborts("inputs.tokens has %u dimensions, expected 2", a.tokens.ndim);
+  if (a.tokens.ndim == 0) call.invalidArgument("inputs.tokens has no dimensions");
+  if (a.tokens.ndim != 2) call.aborts("inputs.tokens has %u dimensions, expected 2", a.tokens.ndim);
   const size_t rowBytes = a.tokens.rowBytes();
-  if (rowBytes % 16 != 0) return call.aborts("rows of %zu bytes are no multiple of 16", rowBytes);
+  if (rowBytes % 16 != 0) call.aborts("rows of %zu bytes are no multiple of 16", rowBytes);
   Weights weights;
-  if (auto failure = decodeOptional(call, "inputs.topk_weights", a.inputs.topk_weights, &weights.in)) return failure;
+  weights.in = decodeOptional(call, "inputs.topk_weights", a.inputs.topk_weights);
   if (a.backward) {
-    if (auto failure = decodeOptional(call, "outputs.topk_weights", a.outputs.topk_weights, &weights.out)) {
-      return failure;
-    }
-    if (auto failure = checkBackward(call, *handle, a, &weights)) return failure;
+    weights.out = decodeOptional(call, "outputs.topk_weights", a.outputs.topk_weights);
+    checkBackward(call, *handle, a, &weights);
   } else if (weights.in.present) {
-    return call.invalidArgument("a forward combine has no inputs.topk_weights");
+    call.invalidArgument("a forward combine has no inputs.topk_weights");
   }
-  if (auto failure = checkOutput(call, a)) return failure;
+  checkOutput(call, a);
   if (group.zeroCopyOn && !windowed(a.tokens)) {
-    return call.invalidArgument("zero_copy is ON, but inputs.tokens lies in no window");
+    call.invalidArgument("zero_copy is ON, but inputs.tokens lies in no window");
   }
   const bool permutes = handle->expertMajor() && !handle->duplicates();
   auto op = std::make_shared<HtCombine>();
@@ -111,10 +105,10 @@ ncclResult_t combineHt(Call& call, const std::shared_ptr<Handle>& handle, Combin
                               {"outputs.tokens", &a.outTokens},
                               {"inputs.topk_weights", &weights.in},
                               {"outputs.topk_weights", &weights.out}}) {
-    if (auto failure = resolveWindow(call, name, group.comm, tensor)) return failure;
+    resolveWindow(call, name, group.comm, tensor);
   }
-  if (auto failure = checkKernel(call, *handle, a.tokens.sizes[1], rowBytes)) return failure;
-  if (auto failure = checkStrictly(call, *handle, a, weights)) return failure;
+  checkKernel(call, *handle, a.tokens.sizes[1], rowBytes);
+  checkStrictly(call, *handle, a, weights);
 
   op->plan = HtPlan(call.function(), *handle, a.tokenCount);
   op->backward = a.backward;

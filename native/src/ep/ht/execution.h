@@ -69,19 +69,19 @@ class HtExecution {
 
 // Enqueues the work of an HT operation. `issued` runs whenever it is put on a stream, replays included.
 template <class Op>
-ncclResult_t submitHt(Call& call, const std::shared_ptr<Op>& op, cudaStream_t stream,
+void submitHt(Call& call, const std::shared_ptr<Op>& op, cudaStream_t stream,
                       std::function<void()> issued = nullptr) {
   const auto run = [op](WorkContext& context) { return op->run(context); };
   Work work(op->plan.function, WorkKind::Kernel, run, op->plan.group->rank);
   work.issued = std::move(issued);
   const cudaError_t error = submit(stream, std::move(work));
-  if (error == cudaSuccess) return ncclSuccess;
-  return call.throws("CUDA error %d %s", static_cast<int>(error), device::stickyText(op->plan.group->device).c_str());
+  if (error == cudaSuccess) return;
+  call.throws("CUDA error %d %s", static_cast<int>(error), device::stickyText(op->plan.group->device).c_str());
 }
 
 // The same for dispatch and combine, which use staging in turns where it is the group's.
 template <class Op>
-ncclResult_t submitMove(Call& call, const std::shared_ptr<Op>& op, cudaStream_t stream) {
+void submitMove(Call& call, const std::shared_ptr<Op>& op, cudaStream_t stream) {
   if (op->plan.group->topology.teams() == 1) return submitHt(call, op, stream);
   return submitHt(call, op, stream, [plan = &op->plan, alive = std::weak_ptr<const Op>(op)] {
     plan->group->ht.turns.issue(plan, alive, plan->function);

@@ -20,20 +20,19 @@ size_t pinned(const char* name) {
   return std::clamp<size_t>(value, kLeast, kMost);
 }
 
-ncclResult_t fit(Call& call, const Group& group, size_t stages, size_t bytes) {
+void fit(Call& call, const Group& group, size_t stages, size_t bytes) {
   const auto limit = static_cast<size_t>(group.sharedMemoryLimit.load());
-  if (product(stages, bytes) <= limit) return ncclSuccess;
-  return call.invalidArgument("%zu stages of %zu bytes do not fit into %zu bytes of shared memory", stages, bytes,
-                              limit);
+  if (product(stages, bytes) <= limit) return;
+  call.invalidArgument("%zu stages of %zu bytes do not fit into %zu bytes of shared memory", stages, bytes, limit);
 }
 
 }  // namespace
 
-ncclResult_t checkDispatchStages(Call& call, const Group& group, size_t bytesPerStage) {
+void checkDispatchStages(Call& call, const Group& group, size_t bytesPerStage) {
   return fit(call, group, pinned("NCCL_EP_DISPATCH_NUM_STAGES"), bytesPerStage);
 }
 
-ncclResult_t checkCombineStages(Call& call, const Group& group, size_t bytesPerStage) {
+void checkCombineStages(Call& call, const Group& group, size_t bytesPerStage) {
   return fit(call, group, pinned("NCCL_EP_COMBINE_NUM_STAGES_G2S") + pinned("NCCL_EP_COMBINE_NUM_STAGES_S2G"),
              bytesPerStage);
 }

@@ -9,7 +9,7 @@ class Call;
 
 // Refused if the rows of all stages cannot fit, also those that NCCL_EP_DISPATCH_NUM_STAGES or
 // NCCL_EP_COMBINE_NUM_STAGES_* pin.
-ncclResult_t checkDispatchStages(Call& call, const Group& group, size_t bytesPerStage);
-ncclResult_t checkCombineStages(Call& call, const Group& group, size_t bytesPerStage);
+void checkDispatchStages(Call& call, const Group& group, size_t bytesPerStage);
+void checkCombineStages(Call& call, const Group& group, size_t bytesPerStage);
 
 }  // namespace emu::ep

@@ -15,94 +15,84 @@ struct Outputs {
 
 // A tensor of exactly this type and shape; anything else aborts.
 template <class... Extents>
-ncclResult_t check(Call& call, const char* name, const Tensor& t, ncclDataType_t type, Extents... extents) {
-  if (t.type == type && t.is(extents...)) return ncclSuccess;
-  return call.aborts("%s has the wrong type (%s, expected %s) or shape", name, typeName(t.type), typeName(type));
+void check(Call& call, const char* name, const Tensor& t, ncclDataType_t type, Extents... extents) {
+  if (t.type == type && t.is(extents...)) return;
+  call.aborts("%s has the wrong type (%s, expected %s) or shape", name, typeName(t.type), typeName(type));
 }
 
 template <class... Extents>
-ncclResult_t require(Call& call, const char* name, const ncclEpTensor_t* given, Tensor* t, ncclDataType_t type,
-                     Extents... extents) {
-  if (auto failure = decodeRequired(call, name, given, t)) return failure;
-  return check(call, name, *t, type, extents...);
+Tensor require(Call& call, const char* name, const ncclEpTensor_t* given, ncclDataType_t type, Extents... extents) {
+  const Tensor tensor = decodeRequired(call, name, given);
+  check(call, name, tensor, type, extents...);
+  return tensor;
 }
 
-ncclResult_t forbid(Call& call, const char* name, const void* tensor) {
-  return tensor == nullptr ? ncclSuccess : call.aborts("%s must be NULL in this layout", name);
+void forbid(Call& call, const char* name, const void* tensor) {
+  if (tensor != nullptr) call.aborts("%s must be NULL in this layout", name);
 }
 
-ncclResult_t checkExpertMajor(Call& call, const Shape& shape, const DispatchArguments& a, Outputs* o) {
+void checkExpertMajor(Call& call, const Shape& shape, const DispatchArguments& a, Outputs* o) {
   const size_t rows = product(shape.ranks, shape.maxDispatch);
   if (!a.outTokens.is(shape.local(), rows, a.tokens.sizes[1])) {
-    return call.aborts("outputs.tokens must be [%zu,%zu,%zu]", shape.local(), rows, a.tokens.sizes[1]);
+    call.aborts("outputs.tokens must be [%zu,%zu,%zu]", shape.local(), rows, a.tokens.sizes[1]);
   }
-  if (auto failure = forbid(call, "inputs.topk_weights", a.inputs.topk_weights)) return failure;
-  if (auto failure = forbid(call, "outputs.topk_weights", a.outputs.topk_weights)) return failure;
-  if (auto failure = forbid(call, "outputs.topk_idx", a.outputs.topk_idx)) return failure;
-  if (!a.hasInfo) return call.aborts("layout_info is NULL, but required for EXPERT_MAJOR");
-  if (auto failure = require(call, "expert_counters", a.info.expert_counters, &o->expertCounters, ncclInt32,
-                             shape.local())) {
-    return failure;
-  }
+  forbid(call, "inputs.topk_weights", a.inputs.topk_weights);
+  forbid(call, "outputs.topk_weights", a.outputs.topk_weights);
+  forbid(call, "outputs.topk_idx", a.outputs.topk_idx);
+  if (!a.hasInfo) call.aborts("layout_info is NULL, but required for EXPERT_MAJOR");
+  o->expertCounters = require(call, "expert_counters", a.info.expert_counters, ncclInt32,
+                             shape.local());
   return forbid(call, "src_rank_counters", a.info.src_rank_counters);
 }
 
-ncclResult_t checkRankMajor(Call& call, const Shape& shape, size_t topk, const DispatchArguments& a, Outputs* o) {
+void checkRankMajor(Call& call, const Shape& shape, size_t topk, const DispatchArguments& a, Outputs* o) {
   const size_t ranks = shape.ranks;
   const size_t rows = shape.maxDispatch;
   if (!a.outTokens.is(ranks, rows, a.tokens.sizes[1])) {
-    return call.aborts("outputs.tokens must be [%zu,%zu,%zu]", ranks, rows, a.tokens.sizes[1]);
+    call.aborts("outputs.tokens must be [%zu,%zu,%zu]", ranks, rows, a.tokens.sizes[1]);
   }
-  if (auto failure = require(call, "inputs.topk_weights", a.inputs.topk_weights, &o->inWeights, ncclFloat32,
-                             a.tokenCount, topk)) {
-    return failure;
-  }
-  if (auto failure = require(call, "outputs.topk_weights", a.outputs.topk_weights, &o->weights, ncclFloat32, ranks, rows,
-                             topk)) {
-    return failure;
-  }
-  if (auto failure = require(call, "outputs.topk_idx", a.outputs.topk_idx, &o->ids, ncclInt32, ranks, rows, topk)) {
-    return failure;
-  }
-  if (auto failure = forbid(call, "expert_counters", a.info.expert_counters)) return failure;
-  if (auto failure = decodeOptional(call, "src_rank_counters", a.info.src_rank_counters, &o->sourceCounters)) {
-    return failure;
-  }
-  if (!o->sourceCounters.present) return ncclSuccess;
+  o->inWeights = require(call, "inputs.topk_weights", a.inputs.topk_weights, ncclFloat32,
+                             a.tokenCount, topk);
+  o->weights = require(call, "outputs.topk_weights", a.outputs.topk_weights, ncclFloat32, ranks, rows,
+                             topk);
+  o->ids = require(call, "outputs.topk_idx", a.outputs.topk_idx, ncclInt32, ranks, rows, topk);
+  forbid(call, "expert_counters", a.info.expert_counters);
+  o->sourceCounters = decodeOptional(call, "src_rank_counters", a.info.src_rank_counters);
+  if (!o->sourceCounters.present) return;
   return check(call, "src_rank_counters", o->sourceCounters, ncclInt32, ranks);
 }
 
 // What the generated kernels refuse.
-ncclResult_t checkRowLength(Call& call, const DispatchArguments& a) {
+void checkRowLength(Call& call, const DispatchArguments& a) {
   const size_t hidden = a.tokens.sizes[1];
-  if (a.recipe != NCCL_EP_DISP_QUANT_NONE) return ncclSuccess;
+  if (a.recipe != NCCL_EP_DISP_QUANT_NONE) return;
   const size_t unit = elementBytes(a.tokens.type) == 2 ? 256 : 128;
-  if (hidden != 0 && hidden % unit == 0) return ncclSuccess;
-  return call.internalError("%zu elements per row are no multiple of %zu", hidden, unit);
+  if (hidden != 0 && hidden % unit == 0) return;
+  call.internalError("%zu elements per row are no multiple of %zu", hidden, unit);
 }
 
-ncclResult_t checkShapes(Call& call, const Handle& handle, const DispatchArguments& a, Outputs* o) {
+void checkShapes(Call& call, const Handle& handle, const DispatchArguments& a, Outputs* o) {
   const Shape& shape = handle.group->shape;
   if (a.tokens.sizes[0] != a.tokenCount) {
-    return call.aborts("inputs.tokens has %zu rows, topk_idx %zu", a.tokens.sizes[0], a.tokenCount);
+    call.aborts("inputs.tokens has %zu rows, topk_idx %zu", a.tokens.sizes[0], a.tokenCount);
   }
   if (a.tokenCount > shape.maxDispatch) {
-    return call.aborts("%zu tokens, max_dispatch_tokens_per_rank is %zu", a.tokenCount, shape.maxDispatch);
+    call.aborts("%zu tokens, max_dispatch_tokens_per_rank is %zu", a.tokenCount, shape.maxDispatch);
   }
   const size_t unit = a.forwardsScales() ? a.tokens.rowBytes() : a.tokens.sizes[1];
-  if (unit % 16 != 0) return call.aborts("rows of %zu are no multiple of 16", unit);
+  if (unit % 16 != 0) call.aborts("rows of %zu are no multiple of 16", unit);
   // The input row must fit whatever the recipe makes of it: for DS_FP8E3M4 it is twice as long as what travels.
   if (a.tokens.rowBytes() > shape.maxTokenBytes) {
-    return call.aborts("input rows of %zu bytes exceed max_token_bytes %zu", a.tokens.rowBytes(), shape.maxTokenBytes);
+    call.aborts("input rows of %zu bytes exceed max_token_bytes %zu", a.tokens.rowBytes(), shape.maxTokenBytes);
   }
-  return handle.expertMajor() ? checkExpertMajor(call, shape, a, o) : checkRankMajor(call, shape, handle.topk, a, o);
+  handle.expertMajor() ? checkExpertMajor(call, shape, a, o) : checkRankMajor(call, shape, handle.topk, a, o);
 }
 
 // Which outputs peers write directly; resolves those that have a window only.
-ncclResult_t resolveWindows(Call& call, const Handle& handle, DispatchArguments& a, LlDispatch* op) {
+void resolveWindows(Call& call, const Handle& handle, DispatchArguments& a, LlDispatch* op) {
   const Group& group = *handle.group;
   for (Tensor* tensor : {&a.outTokens, &a.outScales}) {
-    if (auto failure = resolveWindow(call, "outputs", group.comm, tensor)) return failure;
+    resolveWindow(call, "outputs", group.comm, tensor);
   }
   const bool eligible = !handle.expertMajor() && !a.makesScales() && group.topology.teams() == 1;
   if (eligible) {
@@ -110,44 +100,41 @@ ncclResult_t resolveWindows(Call& call, const Handle& handle, DispatchArguments&
     op->scalesWindow = windowPlace(group.comm, a.outScales);
   }
   if (group.zeroCopyOn && op->tokensWindow == 0 && op->scalesWindow == 0) {
-    return call.invalidArgument("zero_copy is ON, but no output lies in a window that peers can write");
+    call.invalidArgument("zero_copy is ON, but no output lies in a window that peers can write");
   }
-  return ncclSuccess;
 }
 
 // What the real library takes and gets wrong.
-ncclResult_t checkStrictly(Call& call, const Handle& handle, const DispatchArguments& a) {
+void checkStrictly(Call& call, const Handle& handle, const DispatchArguments& a) {
   for (const Tensor* tensor : {&a.outTokens, &a.outScales}) {
     const bool resolved = tensor->present && tensor->descriptor->data == nullptr && !tensor->empty;
-    if (a.config.send_only != 0 && resolved) {
-      return call.undefined("window-only outputs do not outlive a send_only call");
-    }
+    if (a.config.send_only != 0 && resolved) call.undefined("window-only outputs do not outlive a send_only call");
   }
-  if (handle.expertMajor() || a.makesScales() || handle.group->topology.teams() > 1) return ncclSuccess;
-  if (auto failure = checkWindow(call, "outputs.tokens", handle.group->comm, a.outTokens)) return failure;
+  if (handle.expertMajor() || a.makesScales() || handle.group->topology.teams() > 1) return;
+  checkWindow(call, "outputs.tokens", handle.group->comm, a.outTokens);
   return checkWindow(call, "outputs.scales", handle.group->comm, a.outScales);
 }
 
 // The receive half reads the data pointers from the caller's descriptors again.
-void refreshFrom(const DispatchArguments& a, Continuation* continuation, LlDispatch* op) {
-  continuation->refresh("outputs.tokens", a.outputs.tokens, &op->out);
-  continuation->refresh("outputs.scales", a.outputs.scales, &op->outScales);
-  continuation->refresh("outputs.topk_weights", op->rankMajor ? a.outputs.topk_weights : nullptr, &op->outWeights);
-  continuation->refresh("outputs.topk_idx", op->rankMajor ? a.outputs.topk_idx : nullptr, &op->outIds);
-  continuation->refresh("expert_counters", op->rankMajor ? nullptr : a.info.expert_counters, &op->expertCounters);
-  continuation->refresh("src_rank_counters", op->rankMajor ? a.info.src_rank_counters : nullptr, &op->sourceCounters);
+void renew(Call& call, const DispatchArguments& a, LlDispatch& op) {
+  refresh(call, "outputs.tokens", a.outputs.tokens, &op.out);
+  refresh(call, "outputs.scales", a.outputs.scales, &op.outScales);
+  refresh(call, "outputs.topk_weights", op.rankMajor ? a.outputs.topk_weights : nullptr, &op.outWeights);
+  refresh(call, "outputs.topk_idx", op.rankMajor ? a.outputs.topk_idx : nullptr, &op.outIds);
+  refresh(call, "expert_counters", op.rankMajor ? nullptr : a.info.expert_counters, &op.expertCounters);
+  refresh(call, "src_rank_counters", op.rankMajor ? a.info.src_rank_counters : nullptr, &op.sourceCounters);
 }
 
 }  // namespace
 
-ncclResult_t dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, DispatchArguments& a, cudaStream_t stream) {
+void dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, DispatchArguments& a, cudaStream_t stream) {
   Outputs o;
-  if (auto failure = checkShapes(call, *handle, a, &o)) return failure;
+  checkShapes(call, *handle, a, &o);
   auto op = std::make_shared<LlDispatch>();
-  if (auto failure = resolveWindows(call, *handle, a, op.get())) return failure;
-  if (!handle->updated) return call.invalidArgument("the handle has no routing yet");
-  if (auto failure = checkRowLength(call, a)) return failure;
-  if (auto failure = checkStrictly(call, *handle, a)) return failure;
+  resolveWindows(call, *handle, a, op.get());
+  if (!handle->updated) call.invalidArgument("the handle has no routing yet");
+  checkRowLength(call, a);
+  checkStrictly(call, *handle, a);
 
   op->fix(call, *handle, Operation::Dispatch, a.config.send_only != 0, a.tokenCount);
   op->elements = a.tokens.sizes[1];
@@ -166,8 +153,7 @@ ncclResult_t dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, Dispa
   op->outIds = reinterpret_cast<int32_t*>(o.ids.data);
   op->expertCounters = reinterpret_cast<int32_t*>(o.expertCounters.data);
   op->sourceCounters = reinterpret_cast<int32_t*>(o.sourceCounters.data);
-  return submitLl(call, *handle, op, stream,
-                  [a](Continuation* continuation, LlDispatch* later) { refreshFrom(a, continuation, later); });
+  submitLl(call, *handle, op, stream, [a](Call& later, LlDispatch& rest) { renew(later, a, rest); });
 }
 
 }  // namespace emu::ep

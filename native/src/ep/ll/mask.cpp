@@ -3,29 +3,30 @@
 
 #include "cuda/memory.h"
 #include "ep/address_check.h"
+#include "ep/entry.h"
 #include "ep/operations.h"
 
 namespace emu::ep {
 
 namespace {
 
-ncclResult_t findMaskedGroup(Call& call, ncclEpGroup_t token, std::shared_ptr<Group>* group) {
-  if (token == nullptr) return call.throws("ep_group is NULL");
-  if (auto failure = findGroup(call, token, group)) return failure;
-  if (!(*group)->masks) return call.invalidUsage("the group was created without enable_mask");
-  if (!(*group)->ll.mask) return call.throws("an HT group has no mask");
-  return ncclSuccess;
+std::shared_ptr<Group> findMaskedGroup(Call& call, ncclEpGroup_t token) {
+  if (token == nullptr) call.throws("ep_group is NULL");
+  std::shared_ptr<Group> group = findGroup(call, token);
+  if (!group->masks) call.invalidUsage("the group was created without enable_mask");
+  if (!group->ll.mask) call.throws("an HT group has no mask");
+  return group;
 }
 
 // Enqueues the body, which needs a group that still lives.
 template <class Body>
-ncclResult_t enqueue(Call& call, cudaStream_t stream, WorkKind kind, const std::shared_ptr<Group>& group, Body body) {
+void enqueue(Call& call, cudaStream_t stream, WorkKind kind, const std::shared_ptr<Group>& group, Body body) {
   const auto run = [function = call.function(), group, body](WorkContext& context) {
     if (const cudaError_t error = checkAlive(*group, context, function)) return error;
     return body(context);
   };
   const cudaError_t error = submit(stream, {call.function(), kind, run, group->rank});
-  return error == cudaSuccess ? ncclSuccess : call.throws("CUDA error %d", static_cast<int>(error));
+  if (error != cudaSuccess) call.throws("CUDA error %d", static_cast<int>(error));
 }
 
 // `values` may lie at any address: the copy moves bytes.
@@ -79,12 +80,9 @@ cudaError_t clean(Group& group, WorkContext& context) {
   return error;
 }
 
-}  // namespace
-
-ncclResult_t maskQuery(Call& call, ncclEpGroup_t token, int* status, cudaStream_t stream) {
-  std::shared_ptr<Group> group;
-  if (auto failure = findMaskedGroup(call, token, &group)) return failure;
-  if (status == nullptr) return call.throws("mask_status is NULL");
+void maskQuery(Call& call, ncclEpGroup_t token, int* status, cudaStream_t stream) {
+  const auto group = findMaskedGroup(call, token);
+  if (status == nullptr) call.throws("mask_status is NULL");
   return enqueue(call, stream, WorkKind::Memcpy, group, [group, status](WorkContext& context) {
     std::vector<int> mask(static_cast<size_t>(group->ranks));
     AddressCheck check(context, "ncclEpMaskQuery", group->rank);
@@ -96,10 +94,9 @@ ncclResult_t maskQuery(Call& call, ncclEpGroup_t token, int* status, cudaStream_
   });
 }
 
-ncclResult_t maskUpdate(Call& call, ncclEpGroup_t token, const int* mask, cudaStream_t stream) {
-  std::shared_ptr<Group> group;
-  if (auto failure = findMaskedGroup(call, token, &group)) return failure;
-  if (mask == nullptr) return call.throws("mask is NULL");
+void maskUpdate(Call& call, ncclEpGroup_t token, const int* mask, cudaStream_t stream) {
+  const auto group = findMaskedGroup(call, token);
+  if (mask == nullptr) call.throws("mask is NULL");
   const size_t bytes = static_cast<size_t>(group->ranks) * sizeof(int);
   memory::Block block;
   if (memory::find(mask, &block)) {  // pinned: read when the copy runs
@@ -111,7 +108,7 @@ ncclResult_t maskUpdate(Call& call, ncclEpGroup_t token, const int* mask, cudaSt
     });
   }
   // Pageable: small copies are staged by the call.
-  if (!readable(mask, bytes)) return call.undefined("mask is no array of %d values", group->ranks);
+  if (!readable(mask, bytes)) call.undefined("mask is no array of %d values", group->ranks);
   std::vector<int> values(static_cast<size_t>(group->ranks));
   std::memcpy(values.data(), mask, bytes);
   return enqueue(call, stream, WorkKind::Memcpy, group, [group, values](WorkContext&) {
@@ -120,31 +117,48 @@ ncclResult_t maskUpdate(Call& call, ncclEpGroup_t token, const int* mask, cudaSt
   });
 }
 
-ncclResult_t maskClean(Call& call, ncclEpGroup_t token, cudaStream_t stream) {
-  std::shared_ptr<Group> group;
-  if (auto failure = findMaskedGroup(call, token, &group)) return failure;
-  if (group->ll.bufferBytes == 0) return call.throws("the LL buffer is not allocated yet: no handle was made");
-  if (isCapturing(stream)) return call.throws("the call synchronises, but the stream is capturing");
+void maskClean(Call& call, ncclEpGroup_t token, cudaStream_t stream) {
+  const auto group = findMaskedGroup(call, token);
+  if (group->ll.bufferBytes == 0) call.throws("the LL buffer is not allocated yet: no handle was made");
+  if (isCapturing(stream)) call.throws("the call synchronises, but the stream is capturing");
   const auto run = [group](WorkContext& context) { return clean(*group, context); };
-  if (auto failure = enqueue(call, stream, WorkKind::Kernel, group, run)) return failure;
+  enqueue(call, stream, WorkKind::Kernel, group, run);
   const cudaError_t error = drain(stream);
-  return error == cudaSuccess ? ncclSuccess : call.throws("CUDA error %d", static_cast<int>(error));
+  if (error != cudaSuccess) call.throws("CUDA error %d", static_cast<int>(error));
 }
 
-ncclResult_t getAsyncError(Call& call, ncclEpGroup_t token, int* error) {
-  if (token != nullptr && error == nullptr) return call.throws("error_out is NULL");
-  std::shared_ptr<Group> group;
-  if (auto failure = findMaskedGroup(call, token, &group)) return failure;
-  if (!writable(error, sizeof *error)) return call.undefined("error_out cannot be written");
+void getAsyncError(Call& call, ncclEpGroup_t token, int* error) {
+  if (token != nullptr && error == nullptr) call.throws("error_out is NULL");
+  const auto group = findMaskedGroup(call, token);
+  if (!writable(error, sizeof *error)) call.undefined("error_out cannot be written");
   *error = group->ll.asyncError.load(std::memory_order_acquire);
-  return ncclSuccess;
 }
 
-ncclResult_t errorClear(Call& call, ncclEpGroup_t token) {
-  std::shared_ptr<Group> group;
-  if (auto failure = findMaskedGroup(call, token, &group)) return failure;
+void errorClear(Call& call, ncclEpGroup_t token) {
+  const auto group = findMaskedGroup(call, token);
   group->ll.asyncError.store(0, std::memory_order_release);
-  return ncclSuccess;
+}
+
+}  // namespace
+
+EMU_API ncclResult_t ncclEpMaskQuery(ncclEpGroup_t ep_group, int* mask_status, cudaStream_t stream) {
+  return EMU_CALL(entry, (ep_group, mask_status, stream), maskQuery(call, ep_group, mask_status, stream));
+}
+
+EMU_API ncclResult_t ncclEpMaskUpdate(ncclEpGroup_t ep_group, const int* mask, cudaStream_t stream) {
+  return EMU_CALL(entry, (ep_group, mask, stream), maskUpdate(call, ep_group, mask, stream));
+}
+
+EMU_API ncclResult_t ncclEpMaskClean(ncclEpGroup_t ep_group, cudaStream_t stream) {
+  return EMU_CALL(entry, (ep_group, stream), maskClean(call, ep_group, stream));
+}
+
+EMU_API ncclResult_t ncclEpGetAsyncError(ncclEpGroup_t ep_group, int* error_out) {
+  return EMU_CALL(entry, (ep_group, error_out), getAsyncError(call, ep_group, error_out));
+}
+
+EMU_API ncclResult_t ncclEpErrorClear(ncclEpGroup_t ep_group) {
+  return EMU_CALL(entry, (ep_group), errorClear(call, ep_group));
 }
 
 }  // namespace emu::ep

@@ -59,17 +59,18 @@ cudaError_t LlOperation::checkSource(WorkContext& context, int source, const Sen
                       launch.function, group->rank, source);
 }
 
-ncclResult_t submitLl(Call& call, const std::shared_ptr<const LlOperation>& op, LlOperation::Part part,
+void submitLl(Call& call, const std::shared_ptr<const LlOperation>& op, LlOperation::Part part,
                       cudaStream_t stream) {
   const Group& group = *op->group;
   if (group.topology.teams() > 1 && group.queuePairs != 0 && group.queuePairs < kLlContexts) {
-    return call.undefined("num_qp_per_rank %u, LL kernels use the contexts of %u", group.queuePairs, kLlContexts);
+    call.undefined("num_qp_per_rank %u, LL kernels use the contexts of %u", group.queuePairs, kLlContexts);
   }
   const auto run = [op, part](WorkContext& context) { return op->run(context, part); };
   const cudaError_t error = submit(stream, {workName(op->launch.operation, part), WorkKind::Kernel, run, group.rank});
-  if (error == cudaSuccess) return ncclSuccess;
-  return call.internalError("the launch failed with CUDA error %d %s", static_cast<int>(error),
-                            device::stickyText(group.device).c_str());
+  if (error != cudaSuccess) {
+    call.internalError("the launch failed with CUDA error %d %s", static_cast<int>(error),
+                       device::stickyText(group.device).c_str());
+  }
 }
 
 }  // namespace emu::ep

@@ -37,46 +37,27 @@ struct LlOperation {
   cudaError_t checkSource(WorkContext& context, int source, const SendBufferHeader& theirs, size_t rowBytes) const;
 };
 
-// Reads data pointers from the caller's descriptors again, as Complete does.
-class Continuation {
- public:
-  template <class Element>
-  void refresh(const char* name, const ncclEpTensor_t* descriptor, Element** data) {
-    if (descriptor == nullptr || failed_ != nullptr) return;
-    unsigned char* current = nullptr;
-    if (currentData(descriptor, &current)) {
-      *data = reinterpret_cast<Element*>(current);
-    } else {
-      failed_ = name;
-    }
-  }
-  const char* failed() const { return failed_; }
-
- private:
-  const char* failed_ = nullptr;
-};
+// Reads a data pointer from the caller's descriptor again, as Complete does.
+template <class Element>
+void refresh(Call& call, const char* name, const ncclEpTensor_t* descriptor, Element** data) {
+  if (descriptor != nullptr) *data = static_cast<Element*>(currentData(call, name, descriptor));
+}
 
 // Enqueues a part of the operation.
-ncclResult_t submitLl(Call& call, const std::shared_ptr<const LlOperation>& op, LlOperation::Part part,
-                      cudaStream_t stream);
+void submitLl(Call& call, const std::shared_ptr<const LlOperation>& op, LlOperation::Part part, cudaStream_t stream);
 
 // Enqueues the operation on the stream: all of it, or its send half with the rest kept in the handle.
-// `refresh(continuation, op)` renews the pointers of a copy when the rest is enqueued, on the same stream whatever
-// Complete is given.
-template <class Op, class Refresh>
-ncclResult_t submitLl(Call& call, Handle& handle, const std::shared_ptr<Op>& op, cudaStream_t stream, Refresh refresh) {
+// `renew(call, op)` refreshes the pointers of a copy when the rest is enqueued, on the same stream whatever Complete is
+// given.
+template <class Op, class Renew>
+void submitLl(Call& call, Handle& handle, const std::shared_ptr<Op>& op, cudaStream_t stream, Renew renew) {
   if (!op->launch.staged) return submitLl(call, op, LlOperation::Part::Whole, stream);
-  if (auto failure = submitLl(call, op, LlOperation::Part::Send, stream)) return failure;
-  handle.continuation = [op, stream, refresh](Call& later) {
+  submitLl(call, op, LlOperation::Part::Send, stream);
+  handle.continuation = [op, stream, renew](Call& later) {
     auto rest = std::make_shared<Op>(*op);
-    Continuation continuation;
-    refresh(&continuation, rest.get());
-    if (continuation.failed() != nullptr) {
-      return later.undefined("%s: the descriptor given to the send_only call is gone", continuation.failed());
-    }
-    return submitLl(later, rest, LlOperation::Part::Receive, stream);
+    renew(later, *rest);
+    submitLl(later, rest, LlOperation::Part::Receive, stream);
   };
-  return ncclSuccess;
 }
 
 }  // namespace emu::ep
