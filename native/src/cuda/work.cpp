@@ -68,6 +68,8 @@ cudaError_t execute(const Work& work, WorkContext& context) {
   cudaError_t error = cudaSuccess;
   try {
     if (work.run) error = work.run(context);
+  } catch (const WorkFailure& failure) {
+    error = failure.error;
   } catch (const std::exception& exception) {
     error = context.fail(cudaErrorUnknown, "%s", exception.what());
   }

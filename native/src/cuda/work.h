@@ -44,6 +44,11 @@ class WorkContext {
   std::vector<memory::Pin> pins_;
 };
 
+// Ends the work that throws it, whose context has the text.
+struct WorkFailure {
+  cudaError_t error;
+};
+
 enum class WorkKind { Kernel, Memcpy, Memset, Host, Event, Empty, ChildGraph, EventWait, MemAlloc, MemFree };
 
 struct Work {

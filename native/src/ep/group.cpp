@@ -50,11 +50,6 @@ void noteOrder(Call& call, const Group& group, const char* operation) {
   if (!differs.empty()) call.undefined("%s", differs.c_str());
 }
 
-cudaError_t checkAlive(const Group& group, WorkContext& context, const char* function) {
-  if (!group.destroyed) return cudaSuccess;
-  return context.fail(cudaErrorIllegalAddress, "%s on rank %d: the group was destroyed", function, group.rank);
-}
-
 GroupRegistry& groups() { return neverDestroyed<GroupRegistry>(); }
 
 std::shared_ptr<Group> findGroup(Call& call, ncclEpGroup_t token) {

@@ -83,9 +83,6 @@ void provideWindowMemory(Call& call, Group& group, size_t bytes);
 // Notes a collective operation that the call makes on the group's communicator; refused if the ranks make different ones.
 void noteOrder(Call& call, const Group& group, const char* operation);
 
-// Work of a group that was destroyed fails.
-cudaError_t checkAlive(const Group& group, WorkContext& context, const char* function);
-
 // The live group behind a token that is not NULL; anything else is undefined behaviour.
 std::shared_ptr<Group> findGroup(Call& call, ncclEpGroup_t token);
 

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "cuda/work.h"
+#include "ep/execution.h"
 
 namespace emu::ep {
 
@@ -25,25 +25,23 @@ class RoutingReader {
 // and fails the operation once the other ranks have what they wait for; the real library writes past its tables.
 class ExpertCheck {
  public:
-  ExpertCheck(const char* function, int rank, size_t experts) : function_(function), rank_(rank), experts_(experts) {}
+  explicit ExpertCheck(size_t experts) : experts_(experts) {}
+
   int32_t operator()(int64_t id) {
     if (id < 0) return -1;
     if (static_cast<uint64_t>(id) < experts_) return static_cast<int32_t>(id);
     bad_ = id;
     return -1;
   }
-  cudaError_t result(WorkContext& context) const;
+
+  void finish(const Execution& execution) const {
+    if (bad_ < 0) return;
+    execution.undefined("topk_idx holds expert %lld, there are %zu", static_cast<long long>(bad_), experts_);
+  }
 
  private:
-  const char* const function_;
-  const int rank_;
-  const size_t experts_;
+  size_t experts_;
   int64_t bad_ = -1;
 };
-
-// What is undefined in the real library and found only when the work runs: ends the process as misuse does, or fails
-// the work.
-__attribute__((format(printf, 4, 5))) cudaError_t undefinedWork(WorkContext& context, const char* function, int rank,
-                                                                const char* format, ...);
 
 }  // namespace emu::ep

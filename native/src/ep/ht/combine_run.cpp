@@ -2,11 +2,9 @@
 
 #include <numeric>
 
-#include "ep/address_check.h"
 #include "ep/ht/execution.h"
 #include "ep/ht/lists.h"
 #include "ep/numeric/reduce.h"
-#include "ep/routing.h"
 #include "ep/rows.h"
 
 namespace emu::ep {
@@ -18,53 +16,41 @@ constexpr size_t kMostDupTopk = 32;
 
 }  // namespace
 
-cudaError_t HtCombine::run(WorkContext& context) const {
+void HtCombine::run(WorkContext& context) const {
   HtExecution execution(plan, Operation::Combine, Channel::Combine, context);
-  if (const cudaError_t error = execution.start(true)) return error;
-  if (const cudaError_t error = checkAddresses(context)) return error;
-  if (const cudaError_t error = execution.awaitRegion()) return error;
-  if (const cudaError_t error = stage(context, execution)) return error;
+  execution.start(true);
+  checkAddresses(execution);
+  execution.awaitRegion();
+  stage(execution);
   execution.postToAll();
-  if (const cudaError_t error = execution.receiveFromAll([&](int source) { return execution.checkSource(source); })) {
-    return error;
-  }
+  execution.receiveFromAll([&](int source) { execution.checkSource(source); });
   reduce(execution);
-  return backward ? returnGradients(context, execution) : cudaSuccess;
+  if (backward) returnGradients(execution);
 }
 
-cudaError_t HtCombine::checkAddresses(WorkContext& context) const {
+void HtCombine::checkAddresses(Execution& execution) const {
   const size_t columns = plan.expertMajor ? 1 : plan.topk;
   const size_t rows = std::min(inRows, plan.group->ht.regions.stagedRows);
-  AddressCheck check(context, plan.function, plan.group->rank);
-  check.bytes("handle memory", plan.block, plan.parts.bytes);
-  check.rows("inputs.tokens", in, rows * rowBytes);
-  if (backward) check.elements("inputs.topk_weights", inWeights, rows * columns);
-  check.rows("outputs.tokens", out, plan.tokens * rowBytes);
-  if (backward) check.elements("outputs.topk_weights", outWeights, plan.tokens * plan.topk);
-  return check.error();
+  execution.bytes("handle memory", plan.block, plan.parts.bytes);
+  execution.rows("inputs.tokens", in, rows * rowBytes);
+  if (backward) execution.elements("inputs.topk_weights", inWeights, rows * columns);
+  execution.rows("outputs.tokens", out, plan.tokens * rowBytes);
+  if (backward) execution.elements("outputs.topk_weights", outWeights, plan.tokens * plan.topk);
 }
 
 // Puts the rows that go home into this rank's region.
-cudaError_t HtCombine::stage(WorkContext& context, HtExecution& execution) const {
+void HtCombine::stage(HtExecution& execution) const {
   const Region region = execution.mine();
   MoveHeader& header = region.move();
   header = plan.moveHeader(rowBytes, backward);
   header.tokensWindow = tokensWindow;
-  if (plan.duplicates) return stageExperts(context, execution, region);
-  return plan.expertMajor ? stagePermuted(context, region) : stageFlat(context, region);
+  if (plan.duplicates) return stageExperts(execution, region);
+  plan.expertMajor ? stagePermuted(execution, region) : stageFlat(execution, region);
 }
 
-cudaError_t HtCombine::tooFewRows(WorkContext& context, size_t needed) const {
-  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: inputs.tokens has %zu rows, %zu slots are in use",
-                      plan.function, plan.group->rank, inRows, needed);
-}
-
-cudaError_t HtCombine::stageFlat(WorkContext& context, const Region& region) const {
+void HtCombine::stageFlat(Execution& execution, const Region& region) const {
   const size_t rows = plan.keptTokens(plan.group->ht.regions.stagedRows);
-  if (rows > inRows) {
-    return undefinedWork(context, plan.function, plan.group->rank, "inputs.tokens has %zu rows, %zu slots are in use",
-                         inRows, rows);
-  }
+  if (rows > inRows) execution.undefined("inputs.tokens has %zu rows, %zu slots are in use", inRows, rows);
   const RowCopier copier(rows * rowBytes, plan.shape().ranks);
   for (size_t row = 0; row < rows; ++row) copier.copy(region.combineRow(row), in + row * rowBytes, rowBytes);
   if (backward) {
@@ -73,11 +59,10 @@ cudaError_t HtCombine::stageFlat(WorkContext& context, const Region& region) con
     }
   }
   region.move().tokens = static_cast<uint32_t>(rows);
-  return cudaSuccess;
 }
 
 // LocalPermute: a token's expert rows are added up here, rounded, and go home in FLAT order.
-cudaError_t HtCombine::stagePermuted(WorkContext& context, const Region& region) const {
+void HtCombine::stagePermuted(Execution& execution, const Region& region) const {
   const size_t tokens = plan.keptTokens(std::min(plan.budget(), plan.group->ht.regions.stagedRows));
   const void* rows[32];
   const RowCopier copier(tokens * rowBytes, plan.shape().ranks);
@@ -88,7 +73,7 @@ cudaError_t HtCombine::stagePermuted(WorkContext& context, const Region& region)
       if (backward && j < gradientColumns()) region.gradients()[slot * gradientColumns() + j] = 0.0f;
       if (mapped[j] < 0) continue;
       const auto row = static_cast<size_t>(mapped[j]);
-      if (row >= inRows) return tooFewRows(context, row + 1);
+      if (row >= inRows) execution.fail("inputs.tokens has %zu rows, %zu slots are in use", inRows, row + 1);
       rows[n++] = in + row * rowBytes;
       if (backward && j < gradientColumns()) region.gradients()[slot * gradientColumns() + j] = inWeights[row];
     }
@@ -99,36 +84,25 @@ cudaError_t HtCombine::stagePermuted(WorkContext& context, const Region& region)
     }
   }
   region.move().tokens = static_cast<uint32_t>(tokens);
-  return cudaSuccess;
 }
 
 // dup modes: every expert row goes home as it is, but LocalDup adds up a token's rows in its first one before.
-cudaError_t HtCombine::stageExperts(WorkContext& context, HtExecution& execution, const Region& region) const {
+void HtCombine::stageExperts(HtExecution& execution, const Region& region) const {
   const size_t rows = plan.keptRows(std::min(plan.budget(), plan.group->ht.regions.stagedRows));
-  if (rows > inRows) {
-    return undefinedWork(context, plan.function, plan.group->rank, "inputs.tokens has %zu rows, %zu slots are in use",
-                         inRows, rows);
-  }
+  if (rows > inRows) execution.undefined("inputs.tokens has %zu rows, %zu slots are in use", inRows, rows);
   std::vector<unsigned char>& skipped = execution.scratch().marks;
   skipped.assign(rows, 0);
-  if (localDup()) {
-    if (const cudaError_t error = addUpGroups(context, execution, region, rows)) return error;
-  }
+  if (localDup()) addUpGroups(execution, region, rows);
   const RowCopier copier(rows * rowBytes, plan.shape().ranks);
   for (size_t row = 0; row < rows; ++row) {
     if (skipped[row] == 0) copier.copy(region.combineRow(row), in + row * rowBytes, rowBytes);
   }
   if (backward) std::copy_n(inWeights, rows, region.gradients());
   region.move().tokens = static_cast<uint32_t>(rows);
-  return cudaSuccess;
 }
 
-cudaError_t HtCombine::addUpGroups(WorkContext& context, HtExecution& execution, const Region& region,
-                                   size_t rows) const {
-  if (plan.topk > kMostDupTopk) {
-    return context.fail(cudaErrorLaunchFailure, "%s on rank %d: num_topk %zu is above %zu", plan.function,
-                        plan.group->rank, plan.topk, kMostDupTopk);
-  }
+void HtCombine::addUpGroups(HtExecution& execution, const Region& region, size_t rows) const {
+  if (plan.topk > kMostDupTopk) execution.fail("num_topk %zu is above %zu", plan.topk, kMostDupTopk);
   std::vector<unsigned char>& skipped = execution.scratch().marks;
   const auto groups = static_cast<size_t>(plan.hasMaps() ? std::max<int64_t>(0, plan.counters().groupCount) : 0);
   for (size_t g = 0; g < std::min(groups, plan.budget() / 2); ++g) {
@@ -137,14 +111,8 @@ cudaError_t HtCombine::addUpGroups(WorkContext& context, HtExecution& execution,
     size_t n = 0;
     for (size_t j = 0; j < plan.groupColumns() && slots[j] >= 0; ++j) {
       const auto row = static_cast<size_t>(slots[j]);
-      if (row >= rows) {
-        return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the handle memory was overwritten", plan.function,
-                            plan.group->rank);
-      }
-      if (n == kMostDupExperts) {
-        return context.fail(cudaErrorLaunchFailure, "%s on rank %d: a token has more than %zu experts here",
-                            plan.function, plan.group->rank, kMostDupExperts);
-      }
+      if (row >= rows) execution.fail("the handle memory was overwritten");
+      if (n == kMostDupExperts) execution.fail("a token has more than %zu experts here", kMostDupExperts);
       members[n++] = in + row * rowBytes;
       skipped[row] = 1;
     }
@@ -153,7 +121,6 @@ cudaError_t HtCombine::addUpGroups(WorkContext& context, HtExecution& execution,
     sumRows(type, members, n, elements, region.combineRow(primary));
     if (tokensWindow != 0) std::memcpy(in + primary * rowBytes, region.combineRow(primary), rowBytes);
   }
-  return cudaSuccess;
 }
 
 // The staged rows that make up a token, by rank ascending; how many of them each team has.
@@ -223,12 +190,12 @@ void HtCombine::reduce(const HtExecution& execution) const {
 }
 
 // Each gradient of a (token, expert) pair goes to every position that names the expert.
-cudaError_t HtCombine::returnGradients(WorkContext& context, HtExecution& execution) const {
+void HtCombine::returnGradients(HtExecution& execution) const {
   HtState::Scratch& scratch = execution.scratch();
   const size_t columns = plan.topk;
   std::fill(outWeights, outWeights + plan.tokens * columns, 0.0f);
-  if (!plan.hasMaps()) return cudaSuccess;
-  const cudaError_t routed = plan.distinctExperts(scratch, context);
+  if (!plan.hasMaps()) return;
+  const ExpertCheck routed = plan.distinctExperts(scratch);
   const RoutingReader reader(plan.routingCopy(), plan.wideRouting);
   eachDestination(plan, scratch, [&](size_t destination, const RouteEntry& entry) {
     if (!execution.present(destination)) return;
@@ -253,7 +220,7 @@ cudaError_t HtCombine::returnGradients(WorkContext& context, HtExecution& execut
       }
     }
   });
-  return routed;
+  routed.finish(execution);
 }
 
 }  // namespace emu::ep

@@ -1,12 +1,10 @@
 #include "ep/ht/dispatch_run.h"
 
 #include "base/options.h"
-#include "ep/address_check.h"
-#include "ep/faults.h"
 #include "ep/ht/execution.h"
 #include "ep/ht/lists.h"
 #include "ep/read_pacer.h"
-#include "ep/routing.h"
+#include "ep/shuffle.h"
 
 namespace emu::ep {
 
@@ -26,23 +24,21 @@ void copyLeftovers(unsigned char* out, size_t from, size_t to, size_t written) {
 
 }  // namespace
 
-cudaError_t HtDispatch::run(WorkContext& context) const {
+void HtDispatch::run(WorkContext& context) const {
   HtExecution execution(plan, Operation::Dispatch, Channel::Dispatch, context);
-  if (const cudaError_t error = execution.start(true)) return error;
-  if (const cudaError_t error = checkInputs(context)) return error;
+  execution.start(true);
+  checkInputs(execution);
   const size_t rows = rowsWritten();
-  if (delivers) {
-    if (const cudaError_t error = checkOutputs(context, rows)) return error;
-  }
+  if (delivers) checkOutputs(execution, rows);
 
-  cudaError_t routed = cudaSuccess;
+  ExpertCheck routed(plan.shape().experts);
   if (plan.hasMaps()) {
-    routed = plan.distinctExperts(execution.scratch(), context);
+    routed = plan.distinctExperts(execution.scratch());
   } else {
     execution.scratch().ids.clear();
     execution.scratch().idsFrom.assign(plan.tokens + 1, 0);
   }
-  if (const cudaError_t error = execution.awaitRegion()) return error;
+  execution.awaitRegion();
   const RowCopier copier((rows + plan.tokens) * (tokenBytes + scaleBytes), plan.shape().ranks);
   publish(execution, copier);
   if (delivers && plan.permutes() && plan.group->drop) {
@@ -50,15 +46,14 @@ cudaError_t HtDispatch::run(WorkContext& context) const {
     clearMeta(0, plan.budget());
   }
   ReadPacer pacer(plan.group->ranks, plan.tokens * tokenBytes);
-  const cudaError_t received = execution.receiveFromAll([&](int source) {
+  execution.receiveFromAll([&](int source) {
     pacer.next();
-    if (const cudaError_t error = execution.checkSource(source)) return error;
-    return delivers ? deliver(context, execution, source, rows, copier) : cudaSuccess;
+    execution.checkSource(source);
+    if (delivers) deliver(execution, source, rows, copier);
   });
-  if (received != cudaSuccess) return received;
   if (delivers) finishRows(rows);
   noteStaged(rows);
-  return routed;
+  routed.finish(execution);
 }
 
 // Rows in use of the outputs.
@@ -66,20 +61,15 @@ size_t HtDispatch::rowsWritten() const {
   return plan.keptRows(plan.group->eager || rule == RowsRule::Counted ? outRows + 1 : plan.budget());
 }
 
-cudaError_t HtDispatch::checkInputs(WorkContext& context) const {
-  AddressCheck check(context, plan.function, plan.group->rank);
-  check.bytes("handle memory", plan.block, plan.parts.bytes);
-  check.rows("inputs.tokens", in, plan.tokens * tokenBytes);
-  if (scaleBytes > 0) check.rows("inputs.scales", inScales, plan.tokens * scaleBytes);
-  if (!backward) check.elements("inputs.topk_weights", inWeights, plan.tokens * plan.topk);
-  return check.error();
+void HtDispatch::checkInputs(Execution& execution) const {
+  execution.bytes("handle memory", plan.block, plan.parts.bytes);
+  execution.rows("inputs.tokens", in, plan.tokens * tokenBytes);
+  if (scaleBytes > 0) execution.rows("inputs.scales", inScales, plan.tokens * scaleBytes);
+  if (!backward) execution.elements("inputs.topk_weights", inWeights, plan.tokens * plan.topk);
 }
 
-cudaError_t HtDispatch::checkOutputs(WorkContext& context, size_t rows) const {
-  if (rows > outRows) {
-    return context.fail(cudaErrorLaunchFailure, "%s on rank %d: %zu rows arrive, the outputs hold %zu", plan.function,
-                        plan.group->rank, rows, outRows);
-  }
+void HtDispatch::checkOutputs(Execution& execution, size_t rows) const {
+  if (rows > outRows) execution.fail("%zu rows arrive, the outputs hold %zu", rows, outRows);
   size_t tokenRows = rows;
   size_t metaRows = rule == RowsRule::Counted ? rows : plan.budget();
   if (rule == RowsRule::Captured) tokenRows = stagedRows();
@@ -87,16 +77,12 @@ cudaError_t HtDispatch::checkOutputs(WorkContext& context, size_t rows) const {
     metaRows = rows;
     if (plan.group->drop) tokenRows = metaRows = plan.budget();
   }
-  AddressCheck check(context, plan.function, plan.group->rank);
-  check.rows("outputs.tokens", out, tokenRows * tokenBytes);
-  if (scaleBytes > 0) check.rows("outputs.scales", outScales, tokenRows * scaleBytes);
+  execution.rows("outputs.tokens", out, tokenRows * tokenBytes);
+  if (scaleBytes > 0) execution.rows("outputs.scales", outScales, tokenRows * scaleBytes);
   const size_t columns = plan.expertMajor ? 1 : plan.topk;
-  if (outWeights != nullptr) check.elements("outputs.topk_weights", outWeights, metaRows * columns);
-  if (outIds != nullptr) check.elements("outputs.topk_idx", outIds, metaRows * columns);
-  if (check.error() != cudaSuccess) return check.error();
-  if (!badIdKind) return cudaSuccess;
-  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: unknown recv_topk_idx_kind", plan.function,
-                      plan.group->rank);
+  if (outWeights != nullptr) execution.elements("outputs.topk_weights", outWeights, metaRows * columns);
+  if (outIds != nullptr) execution.elements("outputs.topk_idx", outIds, metaRows * columns);
+  if (badIdKind) execution.fail("unknown recv_topk_idx_kind");
 }
 
 // Stages each row that leaves once, lists what each destination gets, and tells everybody.
@@ -162,8 +148,7 @@ void HtDispatch::spreadWeights(HtExecution& execution, const Region& region) con
   }
 }
 
-cudaError_t HtDispatch::deliver(WorkContext& context, const HtExecution& execution, int source, size_t rows,
-                                const RowCopier& copier) const {
+void HtDispatch::deliver(HtExecution& execution, int source, size_t rows, const RowCopier& copier) const {
   const Region from = execution.region(source);
   const int rank = plan.group->rank;
   for (uint32_t i = from.first()[rank]; i < from.first()[rank + 1]; ++i) {
@@ -176,12 +161,8 @@ cudaError_t HtDispatch::deliver(WorkContext& context, const HtExecution& executi
     } else {
       fits = false;
     }
-    if (!fits) {
-      return context.fail(cudaErrorLaunchFailure, "%s: the maps of ranks %d and %d are not of the same update",
-                          plan.function, rank, source);
-    }
+    if (!fits) execution.failBetween(source, "the maps of ", "are not of the same update");
   }
-  return cudaSuccess;
 }
 
 void HtDispatch::deliverFlat(const Region& from, const RouteEntry& entry, const RowCopier& copier) const {

@@ -39,15 +39,14 @@ struct HtDispatch {
   uint64_t tokensWindow = 0;
   uint64_t scalesWindow = 0;
 
-  cudaError_t run(WorkContext& context) const;
+  void run(WorkContext& context) const;
 
  private:
-  cudaError_t checkInputs(WorkContext& context) const;
-  cudaError_t checkOutputs(WorkContext& context, size_t rows) const;
+  void checkInputs(Execution& execution) const;
+  void checkOutputs(Execution& execution, size_t rows) const;
   void publish(HtExecution& execution, const RowCopier& copier) const;
   void spreadWeights(HtExecution& execution, const Region& region) const;
-  cudaError_t deliver(WorkContext& context, const HtExecution& execution, int source, size_t rows,
-                      const RowCopier& copier) const;
+  void deliver(HtExecution& execution, int source, size_t rows, const RowCopier& copier) const;
   void deliverFlat(const Region& from, const RouteEntry& entry, const RowCopier& copier) const;
   bool deliverExperts(const Region& from, const RouteEntry& entry, size_t rows, const RowCopier& copier) const;
   void copyRow(const Region& from, uint32_t token, size_t row, const RowCopier& copier) const;

@@ -1,7 +1,5 @@
 #include "ep/ht/plan.h"
 
-#include "ep/routing.h"
-
 namespace emu::ep {
 
 HtPlan::HtPlan(const char* name, const Handle& handle, size_t tokenCount)
@@ -26,9 +24,9 @@ MoveHeader HtPlan::moveHeader(size_t rowBytes, bool backward) const {
   return header;
 }
 
-cudaError_t HtPlan::distinctExperts(HtState::Scratch& scratch, WorkContext& context) const {
+ExpertCheck HtPlan::distinctExperts(HtState::Scratch& scratch) const {
   const RoutingReader reader(routingCopy(), wideRouting);
-  ExpertCheck check(function, group->rank, shape().experts);
+  ExpertCheck check(shape().experts);
   scratch.ids.clear();
   scratch.idsFrom.resize(tokens + 1);
   for (size_t t = 0; t < tokens; ++t) {
@@ -44,7 +42,7 @@ cudaError_t HtPlan::distinctExperts(HtState::Scratch& scratch, WorkContext& cont
     }
   }
   scratch.idsFrom[tokens] = static_cast<uint32_t>(scratch.ids.size());
-  return check.result(context);
+  return check;
 }
 
 }  // namespace emu::ep

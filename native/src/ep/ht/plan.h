@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "ep/handle.h"
+#include "ep/routing.h"
 
 namespace emu::ep {
 
@@ -56,9 +57,8 @@ struct HtPlan {
   size_t keptTokens(size_t limit) const { return clamp(hasMaps() ? counters().flatKept : 0, limit); }
 
   // Fills scratch.ids and idsFrom from the block's copy of the routing: each token's distinct experts, ascending. An
-  // expert that does not exist is left out; the result then is an error, for when the other ranks have what they wait
-  // for.
-  cudaError_t distinctExperts(HtState::Scratch& scratch, WorkContext& context) const;
+  // expert that does not exist is left out; the check is to be finished when the other ranks have what they wait for.
+  ExpertCheck distinctExperts(HtState::Scratch& scratch) const;
 
  private:
   template <class Element>

@@ -1,11 +1,7 @@
 #include "ep/ht/update_run.h"
 
-#include <cinttypes>
-
-#include "ep/address_check.h"
 #include "ep/ht/execution.h"
 #include "ep/ht/lists.h"
-#include "ep/routing.h"
 
 namespace emu::ep {
 
@@ -18,63 +14,56 @@ int64_t padded(int64_t count, size_t alignment) {
 
 }  // namespace
 
-cudaError_t HtUpdate::run(WorkContext& context) const {
+void HtUpdate::run(WorkContext& context) const {
   HtExecution execution(plan, Operation::Update, Channel::Routing, context);
-  if (const cudaError_t error = execution.start(false)) return error;
-  if (const cudaError_t error = checkAddresses(context)) return error;
-  if (const cudaError_t error = checkHosts(context)) return error;
+  execution.start(false);
+  checkAddresses(execution);
+  checkHosts(execution);
 
   plan.counters() = HtCounters{};
   std::memset(plan.slotMap(), 0xff, plan.shape().maxDispatch * plan.slotColumns() * sizeof(int32_t));
   if (plan.tokens > 0) {
     std::memcpy(plan.routingCopy(), routing, plan.tokens * plan.topk * RoutingReader::elementBytes(plan.wideRouting));
   }
-  const cudaError_t routed = plan.distinctExperts(execution.scratch(), context);
-  if (const cudaError_t error = execution.awaitRegion()) return error;
+  const ExpertCheck routed = plan.distinctExperts(execution.scratch());
+  execution.awaitRegion();
   publish(execution);
-  if (routed != cudaSuccess) return routed;
-
-  const cudaError_t received = execution.receiveFromAll([&](int source) {
+  routed.finish(execution);
+  execution.receiveFromAll([&](int source) {
     const RoutingHeader& header = execution.region(source).routing();
-    if (header.topk == plan.topk && header.expertMajor == (plan.expertMajor ? 1u : 0u) &&
-        header.alignment == plan.alignment) {
-      return cudaSuccess;
+    if (header.topk != plan.topk || header.expertMajor != (plan.expertMajor ? 1u : 0u) ||
+        header.alignment != plan.alignment) {
+      execution.failBetween(source, "the handles of ", "differ in top-k, layout, or alignment");
     }
-    return context.fail(cudaErrorLaunchFailure,
-                        "%s: the handles of ranks %d and %d differ in top-k, layout, or alignment", plan.function,
-                        plan.group->rank, source);
   });
-  if (received != cudaSuccess) return received;
-  if (plan.duplicates) {
-    if (!assignExpertSlots(execution)) return overflow(context, "a rank's expert rows", -1);
-  } else {
+  if (!plan.duplicates) {
     assignFlatSlots(execution);
+  } else if (!assignExpertSlots(execution)) {
+    overflow(execution, "a rank's expert rows", -1);
   }
-  return plan.expertMajor ? countExperts(context, execution) : countFlat(context, execution);
+  plan.expertMajor ? countExperts(execution) : countFlat(execution);
 }
 
-cudaError_t HtUpdate::checkAddresses(WorkContext& context) const {
+void HtUpdate::checkAddresses(Execution& execution) const {
   const size_t local = plan.shape().local();
-  AddressCheck check(context, plan.function, plan.group->rank);
-  check.elements("topk_idx", routing, plan.tokens * plan.topk, RoutingReader::elementBytes(plan.wideRouting));
-  check.bytes("handle memory", plan.block, plan.parts.bytes);
+  execution.elements("topk_idx", routing, plan.tokens * plan.topk, RoutingReader::elementBytes(plan.wideRouting));
+  execution.bytes("handle memory", plan.block, plan.parts.bytes);
   if (expertCounters.data != nullptr) {
-    check.elements("expert_counters", expertCounters.data, local, expertCounters.elementBytes());
+    execution.elements("expert_counters", expertCounters.data, local, expertCounters.elementBytes());
   }
   if (expertOffsets.data != nullptr) {
-    check.elements("expert_offsets", expertOffsets.data, local, expertOffsets.elementBytes());
+    execution.elements("expert_offsets", expertOffsets.data, local, expertOffsets.elementBytes());
   }
-  if (total.data != nullptr) check.elements("recv_total_counter", total.data, 1, total.elementBytes());
-  return check.error();
+  if (total.data != nullptr) execution.elements("recv_total_counter", total.data, 1, total.elementBytes());
 }
 
 // The real library counts hosts by their names and teams by NCCL: several teams on one host write through a map that
 // only several hosts have.
-cudaError_t HtUpdate::checkHosts(WorkContext& context) const {
+void HtUpdate::checkHosts(Execution& execution) const {
   const Topology& topology = plan.group->topology;
-  if (topology.teams() == 1 || topology.hosts > 1) return cudaSuccess;
-  return context.fail(cudaErrorIllegalAddress, "%s on rank %d: %d LSA teams, but all hosts have one name",
-                      plan.function, plan.group->rank, topology.teams());
+  if (topology.teams() > 1 && topology.hosts == 1) {
+    execution.fail(cudaErrorIllegalAddress, "%d LSA teams, but all hosts have one name", topology.teams());
+  }
 }
 
 // Writes this rank's routing into its region, listed by destination, and tells everybody.
@@ -149,16 +138,12 @@ bool HtUpdate::assignExpertSlots(HtExecution& execution) const {
   return fits || drops();
 }
 
-cudaError_t HtUpdate::overflow(WorkContext& context, const char* what, int64_t rows) const {
-  if (rows < 0) {
-    return context.fail(cudaErrorLaunchFailure, "%s on rank %d: %s exceed max_recv_tokens_per_rank %zu", plan.function,
-                        plan.group->rank, what, plan.budget());
-  }
-  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: %" PRId64 " %s exceed max_recv_tokens_per_rank %zu",
-                      plan.function, plan.group->rank, rows, what, plan.budget());
+void HtUpdate::overflow(Execution& execution, const char* what, int64_t rows) const {
+  const std::string count = rows < 0 ? "" : std::to_string(rows) + " ";
+  execution.fail("%s%s exceed max_recv_tokens_per_rank %zu", count.c_str(), what, plan.budget());
 }
 
-cudaError_t HtUpdate::countFlat(WorkContext& context, HtExecution& execution) const {
+void HtUpdate::countFlat(HtExecution& execution) const {
   const Shape& shape = plan.shape();
   const int rank = plan.group->rank;
   const auto begin = static_cast<int32_t>(static_cast<size_t>(rank) * shape.local());
@@ -174,16 +159,15 @@ cudaError_t HtUpdate::countFlat(WorkContext& context, HtExecution& execution) co
     }
   });
   const int64_t kept = std::min(received, static_cast<int64_t>(plan.budget()));
-  if (received > kept && !drops()) return overflow(context, "received tokens", received);
+  if (received > kept && !drops()) overflow(execution, "received tokens", received);
   if (expertCounters.data != nullptr) {
     for (size_t e = 0; e < shape.local(); ++e) expertCounters.set(e, totals[e]);
   }
   if (total.data != nullptr) total.set(0, received);
   plan.counters() = HtCounters{HtCounters::kMark, kept, kept, 0};
-  return cudaSuccess;
 }
 
-cudaError_t HtUpdate::countExperts(WorkContext& context, HtExecution& execution) const {
+void HtUpdate::countExperts(HtExecution& execution) const {
   const Shape& shape = plan.shape();
   const int rank = plan.group->rank;
   const size_t local = shape.local();
@@ -203,9 +187,9 @@ cudaError_t HtUpdate::countExperts(WorkContext& context, HtExecution& execution)
     rows += padded(totals[e], plan.alignment);
   }
   if (!drops()) {
-    if (plan.permutes() && received > budget) return overflow(context, "received tokens", received);
+    if (plan.permutes() && received > budget) overflow(execution, "received tokens", received);
     const int64_t slack = plan.group->eager ? static_cast<int64_t>(local * (plan.alignment - 1)) : 0;
-    if (rows > budget + slack) return overflow(context, "expert rows", rows);
+    if (rows > budget + slack) overflow(execution, "expert rows", rows);
   }
   for (size_t e = 0; e < local; ++e) {
     const int64_t offset = plan.expertOffsets()[e];
@@ -218,7 +202,6 @@ cudaError_t HtUpdate::countExperts(WorkContext& context, HtExecution& execution)
   plan.counters() =
       HtCounters{HtCounters::kMark, std::min(received, budget), drops() ? std::min(rows, budget) : rows, 0};
   placeRows(execution);
-  return cudaSuccess;
 }
 
 // Gives every (token, expert) that comes here its row: the map from FLAT slots (LocalPermute), the groups of rows that

@@ -28,18 +28,18 @@ struct HtUpdate {
   CounterTarget expertOffsets;
   CounterTarget total;
 
-  cudaError_t run(WorkContext& context) const;
+  void run(WorkContext& context) const;
 
  private:
-  cudaError_t checkAddresses(WorkContext& context) const;
-  cudaError_t checkHosts(WorkContext& context) const;
+  void checkAddresses(Execution& execution) const;
+  void checkHosts(Execution& execution) const;
   void publish(HtExecution& execution) const;
   void assignFlatSlots(HtExecution& execution) const;
   bool assignExpertSlots(HtExecution& execution) const;
-  cudaError_t countFlat(WorkContext& context, HtExecution& execution) const;
-  cudaError_t countExperts(WorkContext& context, HtExecution& execution) const;
+  void countFlat(HtExecution& execution) const;
+  void countExperts(HtExecution& execution) const;
   void placeRows(HtExecution& execution) const;
-  cudaError_t overflow(WorkContext& context, const char* what, int64_t rows) const;
+  [[noreturn]] void overflow(Execution& execution, const char* what, int64_t rows) const;
   bool drops() const { return plan.group->drop; }
 };
 

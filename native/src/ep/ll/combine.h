@@ -19,17 +19,15 @@ struct LlCombine : LlOperation {
   unsigned char* out = nullptr;
 
  protected:
-  cudaError_t send(WorkContext& context, LlExecution& execution) const override;
-  cudaError_t receive(WorkContext& context, LlExecution& execution) const override;
+  void send(LlExecution& execution) const override;
+  void receive(LlExecution& execution) const override;
 
  private:
   size_t inputRows() const;
   size_t stagedBytes() const;
   void stageRow(unsigned char* to, size_t row, const RowCopier& copier) const;
-  cudaError_t note(WorkContext& context, const LlExecution& execution, int source, uint32_t count,
-                   const int32_t* ids) const;
-  cudaError_t reduce(WorkContext& context, const int32_t* ids) const;
-  cudaError_t missing(WorkContext& context, size_t token, int32_t expert) const;
+  void note(LlExecution& execution, int source, uint32_t count, const int32_t* ids) const;
+  void reduce(Execution& execution, const int32_t* ids) const;
 };
 
 }  // namespace emu::ep

@@ -6,31 +6,8 @@
 #include "ep/numeric/quantise.h"
 #include "ep/numeric/reduce.h"
 #include "ep/routing.h"
-#include "ep/address_check.h"
 
 namespace emu::ep {
-
-namespace {
-
-// The messages of an operation that stay open until the rows that they announce have been read.
-class OpenMessages {
- public:
-  explicit OpenMessages(const LlExecution& execution) : turn_(execution) {}
-  ~OpenMessages() {
-    for (int source = 0; source < 64; ++source) {
-      if ((open_ >> source & 1) != 0) turn_.release(source);
-    }
-  }
-  OpenMessages(const OpenMessages&) = delete;
-  OpenMessages& operator=(const OpenMessages&) = delete;
-  void add(int source) { open_ |= uint64_t{1} << source; }
-
- private:
-  const LlExecution& turn_;
-  uint64_t open_ = 0;
-};
-
-}  // namespace
 
 size_t LlCombine::inputRows() const {
   const size_t perRank = group->shape.ranks * group->shape.maxDispatch;
@@ -42,14 +19,12 @@ size_t LlCombine::stagedBytes() const { return fp4 ? fp4RowBytes(elements) + siz
 
 // Puts every row that came with the last dispatch on this handle into the send buffer, by home rank, and tells the home
 // ranks.
-cudaError_t LlCombine::send(WorkContext& context, LlExecution& execution) const {
+void LlCombine::send(LlExecution& execution) const {
   const Shape& shape = group->shape;
   LlState& ll = group->ll;
-  AddressCheck check(context, launch.function, group->rank);
-  check.rows("inputs.tokens", in, inputRows() * rowBytes);
-  if (fp4) check.elements("inputs.scales", inScales, inputRows());
-  check.bytes("handle memory", block, llHandleBytes(shape, topk));
-  if (check.error() != cudaSuccess) return check.error();
+  execution.rows("inputs.tokens", in, inputRows() * rowBytes);
+  if (fp4) execution.elements("inputs.scales", inScales, inputRows());
+  execution.bytes("handle memory", block, llHandleBytes(shape, topk));
 
   const SendBuffer buffer = execution.mine();
   announce(buffer.header(), stagedBytes());
@@ -64,8 +39,7 @@ cudaError_t LlCombine::send(WorkContext& context, LlExecution& execution) const 
     first[home] = static_cast<uint32_t>(used);
     const int32_t count = ll.active(static_cast<int>(home)) ? records.count(home) : 0;
     if (count < 0 || static_cast<size_t>(count) > shape.maxDispatch) {
-      return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the handle memory holds no dispatch", launch.function,
-                          group->rank);
+      execution.fail("the handle memory holds no dispatch");
     }
     for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
       const int32_t* const record = records.entry(home, i);
@@ -73,8 +47,7 @@ cudaError_t LlCombine::send(WorkContext& context, LlExecution& execution) const 
         const int32_t row = record[1 + k];
         if (row < 0) continue;
         if (static_cast<size_t>(row) >= inputRows() || used >= ll.sendBuffers.maxEntries) {
-          return context.fail(cudaErrorLaunchFailure, "%s on rank %d: the handle memory was overwritten",
-                              launch.function, group->rank);
+          execution.fail("the handle memory was overwritten");
         }
         entries[used] = CombineEntry{static_cast<uint32_t>(record[0]), static_cast<uint32_t>(k)};
         stageRow(buffer.combineRow(used), static_cast<size_t>(row), copier);
@@ -85,7 +58,6 @@ cudaError_t LlCombine::send(WorkContext& context, LlExecution& execution) const 
   first[shape.ranks] = static_cast<uint32_t>(used);
   copier.finish();
   execution.postToActive();
-  return cudaSuccess;
 }
 
 void LlCombine::stageRow(unsigned char* to, size_t row, const RowCopier& copier) const {
@@ -99,39 +71,30 @@ void LlCombine::stageRow(unsigned char* to, size_t row, const RowCopier& copier)
 }
 
 // Waits for all ranks, then adds up.
-cudaError_t LlCombine::receive(WorkContext& context, LlExecution& execution) const {
+void LlCombine::receive(LlExecution& execution) const {
   LlState& ll = group->ll;
-  AddressCheck addresses(context, launch.function, group->rank);
-  addresses.elements("topk_idx", routing, tokens * topk, RoutingReader::elementBytes(wideRouting));
-  if (!rankMajor) addresses.elements("outputs.topk_weights", weights, tokens * topk);
-  addresses.rows("outputs.tokens", out, tokens * rowBytes);
-  if (addresses.error() != cudaSuccess) return addresses.error();
+  execution.elements("topk_idx", routing, tokens * topk, RoutingReader::elementBytes(wideRouting));
+  if (!rankMajor) execution.elements("outputs.topk_weights", weights, tokens * topk);
+  execution.rows("outputs.tokens", out, tokens * rowBytes);
 
   const RoutingReader reader(routing, wideRouting);
-  ExpertCheck check(launch.function, group->rank, group->shape.experts);
+  ExpertCheck check(group->shape.experts);
   ll.order.resize(tokens * topk);
   for (size_t i = 0; i < tokens * topk; ++i) ll.order[i] = check(reader.at(i));
   const int32_t* const ids = ll.order.data();
   ll.contributions.assign(tokens * topk, nullptr);
 
-  OpenMessages open(execution);
   for (const int32_t source : execution.sourceOrder()) {
-    bool present = false;
-    uint32_t count = 0;
-    if (const cudaError_t error = execution.receive(source, &present, &count)) return error;
-    if (!present) continue;
-    open.add(source);
-    if (const cudaError_t error = note(context, execution, source, count, ids)) return error;
+    if (const auto count = execution.receive(source)) note(execution, source, *count, ids);
   }
-  if (const cudaError_t error = reduce(context, ids)) return error;
-  return check.result(context);
+  reduce(execution, ids);
+  check.finish(execution);
 }
 
 // Enters the rows of one source where their tokens look for them.
-cudaError_t LlCombine::note(WorkContext& context, const LlExecution& execution, int source, uint32_t count,
-                            const int32_t* ids) const {
+void LlCombine::note(LlExecution& execution, int source, uint32_t count, const int32_t* ids) const {
   const SendBuffer from = execution.buffer(source);
-  if (const cudaError_t error = checkSource(context, source, from.header(), stagedBytes())) return error;
+  checkSource(execution, source, from.header(), stagedBytes());
   const auto local = static_cast<int32_t>(group->shape.local());
   const uint32_t begin = from.first()[group->rank];
   for (uint32_t i = begin; i < begin + count; ++i) {
@@ -148,17 +111,9 @@ cudaError_t LlCombine::note(WorkContext& context, const LlExecution& execution, 
     }
     group->ll.contributions[place] = from.combineRow(i);
   }
-  return cudaSuccess;
 }
 
-cudaError_t LlCombine::missing(WorkContext& context, size_t token, int32_t expert) const {
-  return context.fail(
-      cudaErrorLaunchFailure,
-      "%s on rank %d: no row came back for token %zu and expert %d; the routing is not that of the last dispatch",
-      launch.function, group->rank, token, expert);
-}
-
-cudaError_t LlCombine::reduce(WorkContext& context, const int32_t* ids) const {
+void LlCombine::reduce(Execution& execution, const int32_t* ids) const {
   LlState& ll = group->ll;
   const auto local = static_cast<int32_t>(group->shape.local());
   const void* rows[kMaxLlTopk];
@@ -178,7 +133,8 @@ cudaError_t LlCombine::reduce(WorkContext& context, const int32_t* ids) const {
       const void* const row = ll.contributions[t * topk + k];
       if (row == nullptr) {
         if (ll.mask || ll.silent) continue;  // ranks that were masked for a while had nothing to return
-        return missing(context, t, expert);
+        execution.fail("no row came back for token %zu and expert %d; the routing is not that of the last dispatch", t,
+                       expert);
       }
       rows[n] = row;
       factors[n] = rankMajor ? 1.0f : weights[t * topk + k];
@@ -199,7 +155,6 @@ cudaError_t LlCombine::reduce(WorkContext& context, const int32_t* ids) const {
       sumWeightedRows(type, rows, factors, n, elements, result);
     }
   }
-  return cudaSuccess;
 }
 
 }  // namespace emu::ep

@@ -29,20 +29,19 @@ struct LlDispatch : LlOperation {
   uint64_t scalesWindow = 0;
 
  protected:
-  cudaError_t send(WorkContext& context, LlExecution& execution) const override;
-  cudaError_t receive(WorkContext& context, LlExecution& execution) const override;
+  void send(LlExecution& execution) const override;
+  void receive(LlExecution& execution) const override;
 
  private:
   // About as many rows arrive as are sent out.
   RowCopier copier() const { return RowCopier(tokens * topk * (tokenBytes + scaleBytes), group->shape.ranks); }
   size_t zoneRows() const { return group->shape.ranks * group->shape.maxDispatch; }
-  cudaError_t checkSent(WorkContext& context) const;
-  cudaError_t checkReceived(WorkContext& context) const;
-  cudaError_t take(WorkContext& context, const LlExecution& execution, int source, uint32_t count,
-                   const RowCopier& copier) const;
+  void checkSent(Execution& execution) const;
+  void checkReceived(Execution& execution) const;
+  void take(LlExecution& execution, int source, uint32_t count, const RowCopier& copier) const;
   void stageRow(unsigned char* to, size_t token, const RowCopier& copier) const;
-  cudaError_t takeExpertRows(WorkContext& context, const SendBuffer& from, uint32_t token, int32_t* slots,
-                             const RowCopier& copier) const;
+  void takeExpertRows(Execution& execution, const SendBuffer& from, uint32_t token, int32_t* slots,
+                      const RowCopier& copier) const;
   void takeRankRow(const SendBuffer& from, uint32_t token, size_t row, int32_t* slots, const RowCopier& copier) const;
   void copyRow(const SendBuffer& from, uint32_t token, size_t row, const RowCopier& copier) const;
 };

@@ -5,7 +5,6 @@
 #include "ep/numeric/quantise.h"
 #include "ep/read_pacer.h"
 #include "ep/routing.h"
-#include "ep/address_check.h"
 
 namespace emu::ep {
 
@@ -16,52 +15,45 @@ constexpr uint32_t kMostRowsPerDestination = 16383;
 
 }  // namespace
 
-cudaError_t LlDispatch::checkSent(WorkContext& context) const {
+void LlDispatch::checkSent(Execution& execution) const {
   const Shape& shape = group->shape;
-  AddressCheck check(context, launch.function, group->rank);
-  check.elements("topk_idx", routing, tokens * topk, RoutingReader::elementBytes(wideRouting));
-  check.rows("inputs.tokens", in, tokens * inputBytes);
-  if (inScales != nullptr) check.rows("inputs.scales", inScales, tokens * scaleBytes);
+  execution.elements("topk_idx", routing, tokens * topk, RoutingReader::elementBytes(wideRouting));
+  execution.rows("inputs.tokens", in, tokens * inputBytes);
+  if (inScales != nullptr) execution.rows("inputs.scales", inScales, tokens * scaleBytes);
   if (rankMajor) {
-    check.elements("inputs.topk_weights", inWeights, tokens * topk);
-    check.elements("outputs.topk_idx", outIds, shape.ranks * shape.maxDispatch * topk);
+    execution.elements("inputs.topk_weights", inWeights, tokens * topk);
+    execution.elements("outputs.topk_idx", outIds, shape.ranks * shape.maxDispatch * topk);
   } else {
-    check.elements("expert_counters", expertCounters, shape.local());
+    execution.elements("expert_counters", expertCounters, shape.local());
   }
-  if (check.error() != cudaSuccess) return check.error();
-  if (shape.experts > group->warpGroups()) return cudaSuccess;
-  return context.fail(cudaErrorLaunchFailure,
-                      "%s on rank %d: the kernel needs two thread blocks, hence two experts on two multiprocessors",
-                      launch.function, group->rank);
+  if (shape.experts > group->warpGroups()) return;
+  execution.fail("the kernel needs two thread blocks, hence two experts on two multiprocessors");
 }
 
-cudaError_t LlDispatch::checkReceived(WorkContext& context) const {
+void LlDispatch::checkReceived(Execution& execution) const {
   const Shape& shape = group->shape;
   const size_t rows = rankMajor ? shape.ranks * shape.maxDispatch : shape.local() * zoneRows();
-  AddressCheck check(context, launch.function, group->rank);
-  check.rows("outputs.tokens", out, rows * tokenBytes);
+  execution.rows("outputs.tokens", out, rows * tokenBytes);
   if (recipe == NCCL_EP_DISP_QUANT_DS_FP8E3M4) {
-    check.elements("outputs.scales", reinterpret_cast<float*>(outScales), rows * scaleBytes / sizeof(float));
+    execution.elements("outputs.scales", reinterpret_cast<float*>(outScales), rows * scaleBytes / sizeof(float));
   } else if (scaleBytes > 0) {
-    check.rows("outputs.scales", outScales, rows * scaleBytes);
+    execution.rows("outputs.scales", outScales, rows * scaleBytes);
   }
   if (rankMajor) {
-    check.elements("outputs.topk_weights", outWeights, rows * topk);
-    check.elements("outputs.topk_idx", outIds, rows * topk);
-    if (sourceCounters != nullptr) check.elements("src_rank_counters", sourceCounters, shape.ranks);
+    execution.elements("outputs.topk_weights", outWeights, rows * topk);
+    execution.elements("outputs.topk_idx", outIds, rows * topk);
+    if (sourceCounters != nullptr) execution.elements("src_rank_counters", sourceCounters, shape.ranks);
   } else {
-    check.elements("expert_counters", expertCounters, shape.local());
+    execution.elements("expert_counters", expertCounters, shape.local());
   }
-  check.bytes("handle memory", block, llHandleBytes(shape, topk));
-  if (check.error() != cudaSuccess) return check.error();
-  if (!rankMajor || idKind <= NCCL_EP_EXPERT_ID_GLOBAL) return cudaSuccess;
-  return context.fail(cudaErrorLaunchFailure, "%s on rank %d: recv_topk_idx_kind %u", launch.function, group->rank,
-                      idKind);
+  execution.bytes("handle memory", block, llHandleBytes(shape, topk));
+  if (!rankMajor || idKind <= NCCL_EP_EXPERT_ID_GLOBAL) return;
+  execution.fail("recv_topk_idx_kind %u", idKind);
 }
 
 // Writes this rank's send buffer and tells everybody.
-cudaError_t LlDispatch::send(WorkContext& context, LlExecution& execution) const {
-  if (const cudaError_t error = checkSent(context)) return error;
+void LlDispatch::send(LlExecution& execution) const {
+  checkSent(execution);
   const Shape& shape = group->shape;
   if (rankMajor) std::memset(outIds, 0xff, shape.ranks * shape.maxDispatch * topk * sizeof(int32_t));
   if (!rankMajor) std::memset(expertCounters, 0, shape.local() * sizeof(int32_t));
@@ -75,7 +67,7 @@ cudaError_t LlDispatch::send(WorkContext& context, LlExecution& execution) const
   LlState& ll = group->ll;
   const size_t local = shape.local();
   const RoutingReader reader(routing, wideRouting);
-  ExpertCheck check(launch.function, group->rank, shape.experts);
+  ExpertCheck check(shape.experts);
   int32_t* const ids = buffer.ids();
   uint32_t* const first = buffer.first();
   std::memset(first, 0, (shape.ranks + 1) * sizeof(uint32_t));
@@ -113,11 +105,10 @@ cudaError_t LlDispatch::send(WorkContext& context, LlExecution& execution) const
   execution.postToActive();
   for (size_t r = 0; r < shape.ranks; ++r) {
     if (first[r + 1] - first[r] <= kMostRowsPerDestination) continue;
-    return undefinedWork(context, launch.function, group->rank,
-                         "%u rows for rank %zu: the kernels count %u of one rank for another", first[r + 1] - first[r],
-                         r, kMostRowsPerDestination);
+    execution.undefined("%u rows for rank %zu: the kernels count %u of one rank for another", first[r + 1] - first[r],
+                        r, kMostRowsPerDestination);
   }
-  return check.result(context);
+  check.finish(execution);
 }
 
 // The only copy of a row on the sending side.
@@ -133,8 +124,8 @@ void LlDispatch::stageRow(unsigned char* to, size_t token, const RowCopier& copi
 }
 
 // Pulls what the others have for this rank.
-cudaError_t LlDispatch::receive(WorkContext& context, LlExecution& execution) const {
-  if (const cudaError_t error = checkReceived(context)) return error;
+void LlDispatch::receive(LlExecution& execution) const {
+  checkReceived(execution);
   const Shape& shape = group->shape;
   const LlRecords records(block, shape, topk);
   const RowCopier copier = this->copier();
@@ -143,30 +134,23 @@ cudaError_t LlDispatch::receive(WorkContext& context, LlExecution& execution) co
   for (const int32_t source : execution.sourceOrder()) {
     pacer.next();
     records.count(static_cast<size_t>(source)) = 0;
-    bool present = false;
-    uint32_t count = 0;
-    if (const cudaError_t error = execution.receive(source, &present, &count)) return error;
-    if (present) {
-      const cudaError_t error = take(context, execution, source, count, copier);
+    const auto count = execution.receive(source);
+    if (count) {
+      take(execution, source, *count, copier);
       execution.release(source);
-      if (error != cudaSuccess) return error;
-      records.count(static_cast<size_t>(source)) = static_cast<int32_t>(count);
+      records.count(static_cast<size_t>(source)) = static_cast<int32_t>(*count);
     }
-    if (sourceCounters != nullptr) sourceCounters[source] = static_cast<int32_t>(count);
+    if (sourceCounters != nullptr) sourceCounters[source] = static_cast<int32_t>(count.value_or(0));
   }
-  return cudaSuccess;
 }
 
-cudaError_t LlDispatch::take(WorkContext& context, const LlExecution& execution, int source, uint32_t count,
-                             const RowCopier& copier) const {
+void LlDispatch::take(LlExecution& execution, int source, uint32_t count, const RowCopier& copier) const {
   const Shape& shape = group->shape;
   const SendBuffer from = execution.buffer(source);
   const SendBufferHeader& header = from.header();
-  if (const cudaError_t error = checkSource(context, source, header, tokenBytes + scaleBytes)) return error;
+  checkSource(execution, source, header, tokenBytes + scaleBytes);
   if (header.tokensWindow != tokensWindow || header.scalesWindow != scalesWindow) {
-    return context.fail(cudaErrorLaunchFailure,
-                        "%s: the windows of ranks %d and %d differ in registration order or offset", launch.function,
-                        group->rank, source);
+    execution.failBetween(source, "the windows of ", "differ in registration order or offset");
   }
   const LlRecords records(block, shape, topk);
   const uint32_t* const list = from.tokenList() + from.first()[group->rank];
@@ -177,15 +161,14 @@ cudaError_t LlDispatch::take(WorkContext& context, const LlExecution& execution,
     record[0] = static_cast<int32_t>(token);
     if (rankMajor) {
       takeRankRow(from, token, static_cast<size_t>(source) * shape.maxDispatch + i, record + 1, copier);
-    } else if (const cudaError_t error = takeExpertRows(context, from, token, record + 1, copier)) {
-      return error;
+    } else {
+      takeExpertRows(execution, from, token, record + 1, copier);
     }
   }
-  return cudaSuccess;
 }
 
-cudaError_t LlDispatch::takeExpertRows(WorkContext& context, const SendBuffer& from, uint32_t token, int32_t* slots,
-                                       const RowCopier& copier) const {
+void LlDispatch::takeExpertRows(Execution& execution, const SendBuffer& from, uint32_t token, int32_t* slots,
+                                const RowCopier& copier) const {
   const size_t local = group->shape.local();
   const auto begin = static_cast<int32_t>(static_cast<size_t>(group->rank) * local);
   for (size_t k = 0; k < topk; ++k) {
@@ -194,18 +177,15 @@ cudaError_t LlDispatch::takeExpertRows(WorkContext& context, const SendBuffer& f
     if (expert < 0 || static_cast<size_t>(expert) >= local) continue;
     const int32_t slot = expertCounters[expert];
     if (slot < 0 || static_cast<size_t>(slot) >= zoneRows()) {
-      return undefinedWork(
-          context, launch.function, group->rank,
-          "more than %zu rows arrive for expert %d: a token whose row of topk_idx names an expert several times, "
-          "as padding rows of zeros do, takes a row of its zone for each",
-          zoneRows(), begin + expert);
+      execution.undefined("more than %zu rows arrive for expert %d: a token whose row of topk_idx names an "
+                          "expert several times, as padding rows of zeros do, takes a row of its zone for each",
+                          zoneRows(), begin + expert);
     }
     expertCounters[expert] = slot + 1;
     const size_t row = static_cast<size_t>(expert) * zoneRows() + static_cast<size_t>(slot);
     slots[k] = static_cast<int32_t>(row);
     copyRow(from, token, row, copier);
   }
-  return cudaSuccess;
 }
 
 void LlDispatch::takeRankRow(const SendBuffer& from, uint32_t token, size_t row, int32_t* slots,

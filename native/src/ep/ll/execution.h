@@ -2,7 +2,9 @@
 // others.
 #pragma once
 
-#include "ep/group.h"
+#include <optional>
+
+#include "ep/execution.h"
 
 namespace emu::ep {
 
@@ -15,18 +17,15 @@ struct LlLaunch {
 };
 
 // One half or the whole of an LL operation while it runs.
-class LlExecution {
+class LlExecution : public Execution {
  public:
   LlExecution(Group& group, const LlLaunch& launch, WorkContext& context)
-      : group_(group), launch_(launch), context_(context) {}
-  ~LlExecution();
-  LlExecution(const LlExecution&) = delete;
-  LlExecution& operator=(const LlExecution&) = delete;
+      : Execution(group, launch.function, context), launch_(launch) {}
 
   // The first half, or the whole: applies injected faults and empties this rank's send buffer.
-  cudaError_t startSend();
+  void startSend();
   // The second half of a staged operation.
-  cudaError_t startReceive();
+  void startReceive();
   // Both advance the epoch as far as the half that ended does.
   void finishSend();
   void finishReceive();
@@ -36,10 +35,9 @@ class LlExecution {
 
   // Tells every active rank how many rows this rank's send buffer holds for it.
   void postToActive() const;
-  // Takes the message of a source. *present is false if there is none and the operation goes on without the source: it
-  // is masked, or was masked now because it is late.
-  cudaError_t receive(int source, bool* present, uint32_t* count);
-  void release(int source) const;
+  // Takes the message of a source: the number of its rows. None if the operation goes on without the source: it is
+  // masked, or was masked now because it is late.
+  std::optional<uint32_t> receive(int source);
 
   // In which order sources are taken: ascending, or shuffled.
   const std::vector<int32_t>& sourceOrder();
@@ -47,16 +45,10 @@ class LlExecution {
   void shuffled(std::vector<int32_t>* order, size_t n, uint64_t salt) const;
 
  private:
-  cudaError_t enter();
-  Channel channel() const { return buffer_ == 0 ? Channel::LlBuffer0 : Channel::LlBuffer1; }
+  void enter();
 
-  Group& group_;
   const LlLaunch& launch_;
-  WorkContext& context_;
-  int buffer_ = 0;
-  bool entered_ = false;
   uint64_t deadline_ = 0;
-  uint64_t slowUntil_ = 0;  // before that nothing of other teams arrives
 };
 
 }  // namespace emu::ep

@@ -2,9 +2,8 @@
 #include <cstring>
 
 #include "cuda/memory.h"
-#include "ep/address_check.h"
 #include "ep/entry.h"
-#include "ep/operations.h"
+#include "ep/execution.h"
 
 namespace emu::ep {
 
@@ -18,12 +17,13 @@ std::shared_ptr<Group> findMaskedGroup(Call& call, ncclEpGroup_t token) {
   return group;
 }
 
-// Enqueues the body, which needs a group that still lives.
+// Enqueues body(execution).
 template <class Body>
 void enqueue(Call& call, cudaStream_t stream, WorkKind kind, const std::shared_ptr<Group>& group, Body body) {
   const auto run = [function = call.function(), group, body](WorkContext& context) {
-    if (const cudaError_t error = checkAlive(*group, context, function)) return error;
-    return body(context);
+    Execution execution(*group, function, context);
+    body(execution);
+    return cudaSuccess;
   };
   const cudaError_t error = submit(stream, {call.function(), kind, run, group->rank});
   if (error != cudaSuccess) call.throws("CUDA error %d", static_cast<int>(error));
@@ -37,10 +37,10 @@ void setMask(Group& group, const void* values) {
 }
 
 // Meets the ranks that this one takes for active. Whoever does not come in time is masked, without an asynchronous
-// error.
-cudaError_t barrier(Group& group, WorkContext& context, Channel channel) {
+// error. -1, or the rank that was waited for when the waits ended.
+int barrier(Group& group, Channel channel) {
   LlState& ll = group.ll;
-  if (!ll.active(group.rank)) return cudaSuccess;
+  if (!ll.active(group.rank)) return -1;
   for (int r = 0; r < group.ranks && !ll.silent; ++r) {
     if (ll.active(r)) group.exchange.post(channel, r, ll.cleans);
   }
@@ -49,48 +49,37 @@ cudaError_t barrier(Group& group, WorkContext& context, Channel channel) {
     if (!ll.active(r)) continue;
     const Arrival arrival = group.exchange.awaitValue(channel, r, ll.cleans, deadline);
     if (arrival == Arrival::Here || ll.silent) continue;
-    const std::string who = group.exchange.progressOf(r);
-    if (arrival == Arrival::Broken) {
-      return context.fail(cudaErrorLaunchFailure, "ncclEpMaskClean on rank %d: ended while waiting for %s", group.rank,
-                          who.c_str());
-    }
+    if (arrival == Arrival::Broken) return r;
     std::fprintf(stderr, "nccl4j emulator: ncclEpMaskClean on rank %d: %s did not come in time, masked\n", group.rank,
-                 who.c_str());
+                 group.exchange.progressOf(r).c_str());
     ll.mask[static_cast<size_t>(r)].store(0, std::memory_order_relaxed);
   }
-  return cudaSuccess;
+  return -1;
 }
 
-cudaError_t clean(Group& group, WorkContext& context) {
+void clean(Group& group, Execution& execution) {
   LlState& ll = group.ll;
-  if (ll.busy.exchange(true, std::memory_order_acquire)) {
-    return context.fail(cudaErrorLaunchFailure,
-                        "ncclEpMaskClean on rank %d: runs while an LL operation of the group does", group.rank);
-  }
+  execution.enter(ll.busy, "an LL operation");
   group.exchange.started(Operation::MaskClean);
   ++ll.cleans;
-  cudaError_t error = barrier(group, context, Channel::CleanFirst);
-  if (error == cudaSuccess) {
+  int missing = barrier(group, Channel::CleanFirst);
+  if (missing < 0) {
     group.exchange.clear(Channel::LlBuffer0);
     group.exchange.clear(Channel::LlBuffer1);
-    error = barrier(group, context, Channel::CleanSecond);
+    missing = barrier(group, Channel::CleanSecond);
   }
   for (int r = 0; r < group.ranks; ++r) ll.mask[static_cast<size_t>(r)].store(1, std::memory_order_relaxed);
-  ll.busy.store(false, std::memory_order_release);
-  return error;
+  if (missing >= 0) execution.fail("ended while waiting for %s", group.exchange.progressOf(missing).c_str());
 }
 
 void maskQuery(Call& call, ncclEpGroup_t token, int* status, cudaStream_t stream) {
   const auto group = findMaskedGroup(call, token);
   if (status == nullptr) call.throws("mask_status is NULL");
-  return enqueue(call, stream, WorkKind::Memcpy, group, [group, status](WorkContext& context) {
+  enqueue(call, stream, WorkKind::Memcpy, group, [group, status](Execution& execution) {
     std::vector<int> mask(static_cast<size_t>(group->ranks));
-    AddressCheck check(context, "ncclEpMaskQuery", group->rank);
-    check.bytes("mask_status", status, mask.size() * sizeof(int));
-    if (check.error() != cudaSuccess) return check.error();
+    execution.bytes("mask_status", status, mask.size() * sizeof(int));
     for (size_t r = 0; r < mask.size(); ++r) mask[r] = group->ll.mask[r];
     std::memcpy(status, mask.data(), mask.size() * sizeof(int));
-    return cudaSuccess;
   });
 }
 
@@ -100,29 +89,23 @@ void maskUpdate(Call& call, ncclEpGroup_t token, const int* mask, cudaStream_t s
   const size_t bytes = static_cast<size_t>(group->ranks) * sizeof(int);
   memory::Block block;
   if (memory::find(mask, &block)) {  // pinned: read when the copy runs
-    return enqueue(call, stream, WorkKind::Memcpy, group, [group, mask, bytes](WorkContext& context) {
-      AddressCheck check(context, "ncclEpMaskUpdate", group->rank);
-      check.bytes("mask", mask, bytes);
-      if (check.error() == cudaSuccess) setMask(*group, mask);
-      return check.error();
+    return enqueue(call, stream, WorkKind::Memcpy, group, [group, mask, bytes](Execution& execution) {
+      execution.bytes("mask", mask, bytes);
+      setMask(*group, mask);
     });
   }
   // Pageable: small copies are staged by the call.
   if (!readable(mask, bytes)) call.undefined("mask is no array of %d values", group->ranks);
   std::vector<int> values(static_cast<size_t>(group->ranks));
   std::memcpy(values.data(), mask, bytes);
-  return enqueue(call, stream, WorkKind::Memcpy, group, [group, values](WorkContext&) {
-    setMask(*group, values.data());
-    return cudaSuccess;
-  });
+  enqueue(call, stream, WorkKind::Memcpy, group, [group, values](Execution&) { setMask(*group, values.data()); });
 }
 
 void maskClean(Call& call, ncclEpGroup_t token, cudaStream_t stream) {
   const auto group = findMaskedGroup(call, token);
   if (group->ll.bufferBytes == 0) call.throws("the LL buffer is not allocated yet: no handle was made");
   if (isCapturing(stream)) call.throws("the call synchronises, but the stream is capturing");
-  const auto run = [group](WorkContext& context) { return clean(*group, context); };
-  enqueue(call, stream, WorkKind::Kernel, group, run);
+  enqueue(call, stream, WorkKind::Kernel, group, [group](Execution& execution) { clean(*group, execution); });
   const cudaError_t error = drain(stream);
   if (error != cudaSuccess) call.throws("CUDA error %d", static_cast<int>(error));
 }

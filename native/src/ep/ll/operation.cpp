@@ -27,19 +27,20 @@ void LlOperation::fix(const Call& call, const Handle& handle, Operation operatio
   block = handle.block;
 }
 
-cudaError_t LlOperation::run(WorkContext& context, Part part) const {
+void LlOperation::run(WorkContext& context, Part part) const {
   LlExecution execution(*group, launch, context);
-  if (const cudaError_t error = part == Part::Receive ? execution.startReceive() : execution.startSend()) return error;
-  if (part != Part::Receive) {
-    if (const cudaError_t error = send(context, execution)) return error;
+  if (part == Part::Receive) {
+    execution.startReceive();
+  } else {
+    execution.startSend();
+    send(execution);
   }
   if (part == Part::Send) {
     execution.finishSend();
-    return cudaSuccess;
+    return;
   }
-  if (const cudaError_t error = receive(context, execution)) return error;
+  receive(execution);
   execution.finishReceive();
-  return cudaSuccess;
 }
 
 void LlOperation::announce(SendBufferHeader& header, size_t rowBytes) const {
@@ -50,13 +51,11 @@ void LlOperation::announce(SendBufferHeader& header, size_t rowBytes) const {
   header.rowBytes = static_cast<uint32_t>(rowBytes);
 }
 
-cudaError_t LlOperation::checkSource(WorkContext& context, int source, const SendBufferHeader& theirs,
-                                     size_t rowBytes) const {
-  if (theirs.topk == topk && theirs.rowBytes == rowBytes && (theirs.layout == NCCL_EP_LAYOUT_RANK_MAJOR) == rankMajor) {
-    return cudaSuccess;
+void LlOperation::checkSource(const Execution& execution, int source, const SendBufferHeader& theirs,
+                              size_t rowBytes) const {
+  if (theirs.topk != topk || theirs.rowBytes != rowBytes || (theirs.layout == NCCL_EP_LAYOUT_RANK_MAJOR) != rankMajor) {
+    execution.failBetween(source, "", "differ in top-k, row bytes, or layout");
   }
-  return context.fail(cudaErrorLaunchFailure, "%s: ranks %d and %d differ in top-k, row bytes, or layout",
-                      launch.function, group->rank, source);
 }
 
 void submitLl(Call& call, const std::shared_ptr<const LlOperation>& op, LlOperation::Part part,
@@ -65,7 +64,10 @@ void submitLl(Call& call, const std::shared_ptr<const LlOperation>& op, LlOperat
   if (group.topology.teams() > 1 && group.queuePairs != 0 && group.queuePairs < kLlContexts) {
     call.undefined("num_qp_per_rank %u, LL kernels use the contexts of %u", group.queuePairs, kLlContexts);
   }
-  const auto run = [op, part](WorkContext& context) { return op->run(context, part); };
+  const auto run = [op, part](WorkContext& context) {
+    op->run(context, part);
+    return cudaSuccess;
+  };
   const cudaError_t error = submit(stream, {workName(op->launch.operation, part), WorkKind::Kernel, run, group.rank});
   if (error != cudaSuccess) {
     call.internalError("the launch failed with CUDA error %d %s", static_cast<int>(error),

@@ -24,17 +24,17 @@ struct LlOperation {
   virtual ~LlOperation() = default;
 
   void fix(const Call& call, const Handle& handle, Operation operation, bool staged, size_t tokenCount);
-  cudaError_t run(WorkContext& context, Part part) const;
+  void run(WorkContext& context, Part part) const;
 
  protected:
   // Fills this rank's send buffer and tells the others.
-  virtual cudaError_t send(WorkContext& context, LlExecution& execution) const = 0;
+  virtual void send(LlExecution& execution) const = 0;
   // Takes what the others have for this rank.
-  virtual cudaError_t receive(WorkContext& context, LlExecution& execution) const = 0;
+  virtual void receive(LlExecution& execution) const = 0;
 
   // What this rank announces in its send buffer, and whether a source announces the same.
   void announce(SendBufferHeader& header, size_t rowBytes) const;
-  cudaError_t checkSource(WorkContext& context, int source, const SendBufferHeader& theirs, size_t rowBytes) const;
+  void checkSource(const Execution& execution, int source, const SendBufferHeader& theirs, size_t rowBytes) const;
 };
 
 // Reads a data pointer from the caller's descriptor again, as Complete does.
