@@ -7,7 +7,6 @@
 
 #include <climits>
 #include <mutex>
-#include <string>
 
 #include "base/never_destroyed.h"
 #include "base/options.h"

@@ -17,12 +17,12 @@ void Call::refuse(ncclResult_t code) {
   if (!options::reportMisuse()) {
     std::fprintf(stderr, "nccl4j emulator: %s, rank %d: %s\n", function_, rank_, reason_.c_str());
   }
-  throw Refusal{nccl::failWith(code, reason_)};
+  throw Refusal{nccl::remember({code, reason_})};
 }
 
 void Call::end(End end) {
   misuse(end, rank_, function_, "%s", reason_.c_str());
-  throw Refusal{nccl::failWith(ncclInternalError, reason_)};
+  throw Refusal{nccl::remember({ncclInternalError, reason_})};
 }
 
 // Defines a way to refuse.

@@ -6,10 +6,9 @@ namespace emu::nccl {
 
 namespace {
 
-ncclResult_t absent(const Function& function, ncclComm_t comm) {
-  Comm state;
-  if (comm != nullptr) EMU_TRY(ready(comm, &state));
-  return fail(ncclInvalidUsage, "the emulator has no %s", function.name);
+void absent(const Function& function, ncclComm_t comm) {
+  if (comm != nullptr) ready(comm);
+  fail(ncclInvalidUsage, "the emulator has no %s", function.name);
 }
 
 }  // namespace

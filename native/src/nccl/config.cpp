@@ -57,24 +57,23 @@ bool decode(const ncclConfig_t* given, ncclConfig_t* config, const char** why) {
 
 }  // namespace
 
-ncclResult_t readConfig(const ncclConfig_t* given, bool* blocking) {
-  if (given == nullptr) return ncclSuccess;
+void readConfig(const ncclConfig_t* given, bool* blocking) {
+  if (given == nullptr) return;
   ncclConfig_t config;
   const char* why = nullptr;
-  if (!decode(given, &config, &why)) return fail(ncclInvalidArgument, "config %s", why);
+  if (!decode(given, &config, &why)) fail(ncclInvalidArgument, "config %s", why);
   for (const Field& field : kFields) {
     const int value = config.*field.value;
     if (value == NCCL_CONFIG_UNDEF_INT) continue;
     if (value < field.lowest || value > field.highest) {
-      return fail(ncclInvalidArgument, "config.%s is %d, allowed are %d to %d", field.name, value, field.lowest,
-                  field.highest);
+      fail(ncclInvalidArgument, "config.%s is %d, allowed are %d to %d", field.name, value, field.lowest,
+           field.highest);
     }
   }
   if (config.minCTAs != NCCL_CONFIG_UNDEF_INT && config.maxCTAs != NCCL_CONFIG_UNDEF_INT && config.minCTAs > config.maxCTAs) {
-    return fail(ncclInvalidArgument, "config.minCTAs (%d) is above config.maxCTAs (%d)", config.minCTAs, config.maxCTAs);
+    fail(ncclInvalidArgument, "config.minCTAs (%d) is above config.maxCTAs (%d)", config.minCTAs, config.maxCTAs);
   }
   if (config.blocking != NCCL_CONFIG_UNDEF_INT) *blocking = config.blocking == 1;
-  return ncclSuccess;
 }
 
 }  // namespace emu::nccl

@@ -1,6 +1,5 @@
 #include "nccl/device_work.h"
 
-#include <string>
 #include <utility>
 
 #include "cuda/error_names.h"
@@ -82,7 +81,7 @@ class OrderedWork {
 
 }  // namespace
 
-ncclResult_t enqueue(const Comm& comm, cudaStream_t stream, const char* name,
+void enqueue(const Comm& comm, cudaStream_t stream, const char* name,
                      const std::string& collective, Body body) {
   // Tickets and places in streams must be in the same order.
   const std::lock_guard<std::mutex> lock(comm->issue);
@@ -96,9 +95,9 @@ ncclResult_t enqueue(const Comm& comm, cudaStream_t stream, const char* name,
   }
   ordered->submitted(true);
   const cudaError_t error = submit(stream, std::move(work));
-  if (error == cudaSuccess) return ncclSuccess;
+  if (error == cudaSuccess) return;
   ordered->submitted(false);
-  return fail(ncclUnhandledCudaError, "%s on rank %d: the launch failed with %s", name, comm->rank(), errorName(error));
+  fail(ncclUnhandledCudaError, "%s on rank %d: the launch failed with %s", name, comm->rank(), errorName(error));
 }
 
 }  // namespace emu::nccl

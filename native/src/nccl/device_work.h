@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <memory>
 #include <string>
 
 #include "cuda/work.h"
@@ -15,6 +14,6 @@ using Body = std::function<Outcome(DeviceWait&, WorkContext&)>;
 
 // Enqueues (or records) work of the communicator; `name` is static. Eager work runs in the order of these calls.
 // `collective`: what to note of it in the sequence of the communicator's calls; "" = it is no collective.
-ncclResult_t enqueue(const Comm& comm, cudaStream_t stream, const char* name, const std::string& collective, Body body);
+void enqueue(const Comm& comm, cudaStream_t stream, const char* name, const std::string& collective, Body body);
 
 }  // namespace emu::nccl

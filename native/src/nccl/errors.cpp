@@ -11,27 +11,22 @@ namespace {
 thread_local std::string lastText;
 }  // namespace
 
-ncclResult_t fail(ncclResult_t code, const char* format, ...) {
+void fail(ncclResult_t code, const char* format, ...) {
   char text[1024];
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
-  lastText = text;
-  return code;
+  throw Failure{code, text};
 }
 
-ncclResult_t failWith(ncclResult_t code, const std::string& text) {
-  lastText = text;
-  return code;
+void checkCuda(const char* what, cudaError_t error) {
+  if (error != cudaSuccess) fail(ncclUnhandledCudaError, "%s: %s", what, errorName(error));
 }
 
-ncclResult_t failCuda(const char* what, cudaError_t error) {
-  return error == cudaSuccess ? ncclSuccess : fail(ncclUnhandledCudaError, "%s: %s", what, errorName(error));
-}
-
-ncclResult_t failWith(const Failure& failure) {
-  return failure.code == ncclSuccess ? ncclSuccess : failWith(failure.code, failure.text);
+ncclResult_t remember(const Failure& failure) {
+  lastText = failure.text;
+  return failure.code;
 }
 
 const std::string& lastError() { return lastText; }

@@ -1,6 +1,5 @@
 #include "nccl/group.h"
 
-#include <algorithm>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -24,7 +23,7 @@ struct Group {
 thread_local Group group;
 
 // Blocking communicators: all at once, each on a thread of its own, as each may wait for another.
-Failure runAll(const std::vector<HostOperation>& hostOperations) {
+void runAll(const std::vector<HostOperation>& hostOperations) {
   std::vector<Failure> ends(hostOperations.size());
   std::vector<std::thread> threads;
   threads.reserve(hostOperations.size());
@@ -32,16 +31,14 @@ Failure runAll(const std::vector<HostOperation>& hostOperations) {
     try {
       threads.emplace_back([&ends, &hostOperations, i] {
         thread::setDevice(hostOperations[i].comm->device);
-        ends[i] = hostOperations[i].body();
+        ends[i] = endOf(hostOperations[i].body);
       });
     } catch (const std::system_error& error) {
       ends[i] = {ncclSystemError, std::string("no thread for a grouped call: ") + error.what()};
     }
   }
   for (std::thread& thread : threads) thread.join();
-  const auto failed = [](const Failure& end) { return end.code != ncclSuccess; };
-  const auto first = std::find_if(ends.begin(), ends.end(), failed);
-  return first != ends.end() ? *first : Failure{};
+  for (const Failure& end : ends) check(end);
 }
 
 void abandon(const std::vector<HostOperation>& hostOperations) {
@@ -65,45 +62,36 @@ ncclResult_t perform(Group work) {
   if (work.failure.code == ncclSuccess && !alike(work)) {
     work.failure = {ncclInvalidArgument, "blocking and non-blocking communicators in one group"};
   }
-  if (work.failure.code != ncclSuccess) {
-    abandon(work.hostOperations);
-    return failWith(work.failure);
+  if (work.failure.code != ncclSuccess) abandon(work.hostOperations);
+  check(work.failure);
+  bool inProgress = !work.hostOperations.empty() && !blocking(work.hostOperations.front());
+  if (inProgress) {
+    for (HostOperation& each : work.hostOperations) each.comm->runInBackground(std::move(each.body));
+  } else {
+    runAll(work.hostOperations);
   }
-  bool inProgress = false;
-  if (!work.hostOperations.empty()) {
-    if (blocking(work.hostOperations.front())) {
-      EMU_TRY(failWith(runAll(work.hostOperations)));
-    } else {
-      for (HostOperation& hostOperation : work.hostOperations) hostOperation.comm->runInBackground(std::move(hostOperation.body));
-      inProgress = true;
-    }
-  }
-  EMU_TRY(launchAll(work.launches));
+  launchAll(work.launches);
   if (!work.launches.empty() && !work.launches.front().comm->blocking) inProgress = true;
   return inProgress ? ncclInProgress : ncclSuccess;
 }
 
 }  // namespace
 
-ncclResult_t start() {
-  ++group.depth;
-  return ncclSuccess;
-}
+void start() { ++group.depth; }
 
 ncclResult_t end() {
-  if (group.depth == 0) return fail(ncclInvalidUsage, "ncclGroupEnd without ncclGroupStart");
+  if (group.depth == 0) fail(ncclInvalidUsage, "ncclGroupEnd without ncclGroupStart");
   if (--group.depth > 0) return ncclSuccess;
   return perform(std::exchange(group, Group()));
 }
 
-ncclResult_t discard() {
-  if (group.depth == 0) return fail(ncclInvalidUsage, "ncclGroupSimulateEnd without ncclGroupStart");
-  if (--group.depth > 0) return ncclSuccess;
+void discard() {
+  if (group.depth == 0) fail(ncclInvalidUsage, "ncclGroupSimulateEnd without ncclGroupStart");
+  if (--group.depth > 0) return;
   const Group dropped = std::exchange(group, Group());
   abandon(dropped.hostOperations);
-  EMU_TRY(failWith(dropped.failure));
-  if (!dropped.hostOperations.empty()) return fail(ncclInvalidUsage, "a simulated group may hold operations only");
-  return ncclSuccess;
+  check(dropped.failure);
+  if (!dropped.hostOperations.empty()) fail(ncclInvalidUsage, "a simulated group may hold operations only");
 }
 
 ncclResult_t runHostOperation(HostOperation hostOperation) {
@@ -117,7 +105,8 @@ ncclResult_t runHostOperation(HostOperation hostOperation) {
     comm->runInBackground(std::move(hostOperation.body));
     return ncclInProgress;
   }
-  return failWith(hostOperation.body());
+  hostOperation.body();
+  return ncclSuccess;
 }
 
 ncclResult_t add(const Comm& comm, cudaStream_t stream, const Operation& operation) {
@@ -125,7 +114,7 @@ ncclResult_t add(const Comm& comm, cudaStream_t stream, const Operation& operati
     group.launches.push_back({comm, stream, operation});
     return ncclSuccess;
   }
-  EMU_TRY(launchAll({{comm, stream, operation}}));
+  launchAll({{comm, stream, operation}});
   return comm->blocking ? ncclSuccess : ncclInProgress;
 }
 
@@ -143,15 +132,14 @@ namespace emu::nccl {
 namespace {
 
 // There is no model of a GPU's time here, so the estimate is the value that means unknown.
-ncclResult_t simulateEnd(ncclSimInfo_t* info) {
-  const ncclResult_t result = group::discard();
-  if (info == nullptr || result != ncclSuccess) return result;
-  if (!given(info)) return fail(ncclInvalidArgument, "simInfo cannot be written");
+void simulateEnd(ncclSimInfo_t* info) {
+  group::discard();
+  if (info == nullptr) return;
+  if (!given(info)) fail(ncclInvalidArgument, "simInfo cannot be written");
   if (info->magic != NCCL_SIM_INFO_MAGIC || info->size < sizeof(ncclSimInfo_t)) {
-    return fail(ncclInvalidArgument, "simInfo was not set up with NCCL_SIM_INFO_INITIALIZER");
+    fail(ncclInvalidArgument, "simInfo was not set up with NCCL_SIM_INFO_INITIALIZER");
   }
   info->estimatedTime = NCCL_UNDEF_FLOAT;
-  return ncclSuccess;
 }
 
 }  // namespace

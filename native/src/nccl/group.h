@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <memory>
 
 #include "nccl/operation.h"
 
@@ -12,16 +11,16 @@ namespace emu::nccl::group {
 // device is the communicator's.
 struct HostOperation {
   Comm comm;  // whose async error tells of it if it does not block
-  std::function<Failure()> body;
+  std::function<void()> body;
   std::function<void()> abandon;  // instead of the body, if the group fails before; may be empty
 };
 
-ncclResult_t start();
+void start();
 // Does what the group holds: all hostOperations side by side, then all operations. Answers the first error of the
 // group.
 ncclResult_t end();
 // Forgets what the group holds.
-ncclResult_t discard();
+void discard();
 
 // Inside a group these only take note; outside they act at once.
 ncclResult_t runHostOperation(HostOperation hostOperation);

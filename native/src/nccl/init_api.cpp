@@ -1,6 +1,5 @@
 // Making communicators: with a unique id, or out of another communicator.
 #include <algorithm>
-#include <string>
 #include <vector>
 
 #include "cuda/device.h"
@@ -20,14 +19,10 @@ void discard(const Comm& comm, ncclComm_t* out) {
   *out = nullptr;
 }
 
-Failure join(CommState& comm, const ncclUniqueId& id, int size, int rank, const CommState* parent) {
-  Failure refusal;
-  std::shared_ptr<SharedTeam> ranks = rendezvous::join(
-      id, size, rank, comm.device, [&] { return comm.aborted() || (parent != nullptr && parent->aborted()); }, &refusal);
-  if (ranks == nullptr) return refusal;
-  comm.attach(std::move(ranks));
+void join(CommState& comm, const ncclUniqueId& id, int size, int rank, const CommState* parent) {
+  const auto cancelled = [&] { return comm.aborted() || (parent != nullptr && parent->aborted()); };
+  comm.attach(rendezvous::join(id, size, rank, comm.device, cancelled));
   comm.finish({});
-  return {};
 }
 
 // What every rank says at a split, and what the first rank of each new communicator adds.
@@ -53,7 +48,7 @@ std::vector<int> members(const std::vector<SplitRequest>& requests, int color) {
   return ranks;
 }
 
-Failure meetForSplit(CommState& parent, CommState* child, SplitRequest request) {
+void meetForSplit(CommState& parent, CommState* child, SplitRequest request) {
   SharedTeam& ranks = parent.ranks();
   const size_t size = static_cast<size_t>(ranks.size());
   std::vector<SplitRequest> requests(size);
@@ -64,35 +59,33 @@ Failure meetForSplit(CommState& parent, CommState* child, SplitRequest request) 
   if (result == TeamResult::Ok) {
     if (child != nullptr) own = members(requests, request.color);
     if (!own.empty() && own.front() == ranks.rank()) {
-      mine.code = static_cast<int32_t>(rendezvous::publish(&mine.id).code);
+      mine.code = static_cast<int32_t>(endOf([&] { rendezvous::publish(&mine.id); }).code);
     }
     result = ranks.exchange(Purpose::Split, &mine, replies.data(), sizeof mine, waitLimit());
   }
-  if (result != TeamResult::Ok) return {resultOf(result), ranks.explain()};
-  if (child == nullptr) return {};
+  if (result != TeamResult::Ok) throw Failure{resultOf(result), ranks.explain()};
+  if (child == nullptr) return;
   const SplitReply& reply = replies[static_cast<size_t>(own.front())];
   if (reply.code != ncclSuccess) {
-    return {static_cast<ncclResult_t>(reply.code),
-            "rank " + std::to_string(own.front()) + " could not provide shared memory for the new communicator"};
+    fail(static_cast<ncclResult_t>(reply.code), "rank %d could not provide shared memory for the new communicator",
+         own.front());
   }
   const auto place = std::find(own.begin(), own.end(), ranks.rank()) - own.begin();
-  return join(*child, reply.id, static_cast<int>(own.size()), static_cast<int>(place), &parent);
+  join(*child, reply.id, static_cast<int>(own.size()), static_cast<int>(place), &parent);
 }
 
 // Meets the other ranks, at once or at the end of the group. *out is valid at once, and NULL again if a blocking one
 // fails.
 ncclResult_t makeCommunicator(ncclComm_t* out, const ncclUniqueId& id, int size, int rank, int device, bool blocking) {
   const cudaError_t sticky = device::sticky(device);
-  if (sticky != cudaSuccess) {
-    return fail(ncclUnhandledCudaError, "device %d has failed with %s", device, errorName(sticky));
-  }
+  if (sticky != cudaSuccess) fail(ncclUnhandledCudaError, "device %d has failed with %s", device, errorName(sticky));
   const Comm comm = create(device, blocking);
   *out = comm.get();
   calls::setRank(rank);
   const auto body = [comm, id, size, rank, out] {
-    Failure end = join(*comm, id, size, rank, nullptr);
+    const Failure end = endOf([&] { join(*comm, id, size, rank, nullptr); });
     if (end.code != ncclSuccess && comm->blocking) discard(comm, out);
-    return end;
+    check(end);
   };
   return group::runHostOperation({comm, body, [comm, out] { discard(comm, out); }});
 }
@@ -104,61 +97,57 @@ ncclResult_t splitCommunicator(const Comm& parent, int color, int key, ncclComm_
     child = create(parent->device, blocking);
     *out = child.get();
   }
-  const auto body = [parent, child, color, key, out] {
-    Failure end = meetForSplit(*parent, child.get(), SplitRequest{color, key});
-    if (child == nullptr) return end;
-    if (end.code == ncclSuccess || !parent->blocking) {
-      child->finish(end);
-    } else {
-      discard(child, out);
-    }
-    return end;
-  };
   const auto abandon = [child, out] {
     if (child != nullptr) discard(child, out);
+  };
+  const auto body = [parent, child, color, key, abandon] {
+    const Failure end = endOf([&] { meetForSplit(*parent, child.get(), SplitRequest{color, key}); });
+    if (end.code != ncclSuccess && parent->blocking) {
+      abandon();
+    } else if (child != nullptr) {
+      child->finish(end);
+    }
+    check(end);
   };
   return group::runHostOperation({parent, body, abandon});
 }
 
-ncclResult_t publish(ncclUniqueId* out) {
-  if (!given(out)) return fail(ncclInvalidArgument, "uniqueId is NULL");
-  return failWith(rendezvous::publish(out));
+void publish(ncclUniqueId* out) {
+  if (!given(out)) fail(ncclInvalidArgument, "uniqueId is NULL");
+  rendezvous::publish(out);
 }
 
 ncclResult_t initRank(ncclComm_t* out, int size, const ncclUniqueId& id, int rank, const ncclConfig_t* given) {
-  if (!emu::given(out)) return fail(ncclInvalidArgument, "comm is NULL");
-  if (size < 1 || rank < 0 || rank >= size) {
-    return fail(ncclInvalidArgument, "rank %d of %d ranks does not exist", rank, size);
-  }
-  if (size > arena::kMaxRanks) {
-    return fail(ncclInvalidUsage, "%d ranks: the emulator has at most %d", size, arena::kMaxRanks);
-  }
+  if (!emu::given(out)) fail(ncclInvalidArgument, "comm is NULL");
+  if (size < 1 || rank < 0 || rank >= size) fail(ncclInvalidArgument, "rank %d of %d ranks does not exist", rank, size);
+  if (size > arena::kMaxRanks) fail(ncclInvalidUsage, "%d ranks: the emulator has at most %d", size, arena::kMaxRanks);
   bool blocking = true;
-  EMU_TRY(readConfig(given, &blocking));
+  readConfig(given, &blocking);
   return makeCommunicator(out, id, size, rank, device::current(), blocking);
 }
 
 ncclResult_t initAll(ncclComm_t* out, int count, const int* devices) {
-  if (!given(out)) return fail(ncclInvalidArgument, "comm is NULL");
+  if (!given(out)) fail(ncclInvalidArgument, "comm is NULL");
   if (count < 1 || count > device::count()) {
-    return fail(ncclInvalidArgument, "ncclCommInitAll for %d devices, there are %d", count, device::count());
+    fail(ncclInvalidArgument, "ncclCommInitAll for %d devices, there are %d", count, device::count());
   }
-  if (!room(out, static_cast<size_t>(count))) return fail(ncclInvalidArgument, "comm cannot be written");
+  if (!room(out, static_cast<size_t>(count))) fail(ncclInvalidArgument, "comm cannot be written");
   if (devices != nullptr && !given(devices, static_cast<size_t>(count))) {
-    return fail(ncclInvalidArgument, "devlist cannot be read");
+    fail(ncclInvalidArgument, "devlist cannot be read");
   }
   std::vector<bool> used(static_cast<size_t>(device::count()));
   for (int i = 0; i < count; ++i) {
     const int chosen = devices != nullptr ? devices[i] : i;
-    if (chosen < 0 || chosen >= device::count()) return fail(ncclInvalidArgument, "device %d does not exist", chosen);
-    if (used[static_cast<size_t>(chosen)]) return fail(ncclInvalidUsage, "device %d is listed twice", chosen);
+    if (chosen < 0 || chosen >= device::count()) fail(ncclInvalidArgument, "device %d does not exist", chosen);
+    if (used[static_cast<size_t>(chosen)]) fail(ncclInvalidUsage, "device %d is listed twice", chosen);
     used[static_cast<size_t>(chosen)] = true;
   }
   ncclUniqueId id;
-  EMU_TRY(publish(&id));
+  publish(&id);
   group::start();
   for (int i = 0; i < count; ++i) {
-    group::note(makeCommunicator(&out[i], id, count, i, devices != nullptr ? devices[i] : i, true));
+    const int device = devices != nullptr ? devices[i] : i;
+    group::note(answerOf([&] { return makeCommunicator(&out[i], id, count, i, device, true); }));
   }
   return group::end();
 }
@@ -166,18 +155,17 @@ ncclResult_t initAll(ncclComm_t* out, int count, const int* devices) {
 // All ranks pass the same ids in the same order, and one is enough to meet.
 ncclResult_t initRankOfMany(ncclComm_t* out, int size, int rank, int ids, const ncclUniqueId* id, const ncclConfig_t* config) {
   if (ids < 1 || ids > size || !given(id, static_cast<size_t>(ids))) {
-    return fail(ncclInvalidArgument, "%d unique ids at %p for %d ranks", ids, static_cast<const void*>(id), size);
+    fail(ncclInvalidArgument, "%d unique ids at %p for %d ranks", ids, static_cast<const void*>(id), size);
   }
   return initRank(out, size, id[0], rank, config);
 }
 
 ncclResult_t split(ncclComm_t comm, int color, int key, ncclComm_t* out, const ncclConfig_t* config) {
-  Comm parent;
-  EMU_TRY(usable(comm, &parent));
-  if (!given(out)) return fail(ncclInvalidArgument, "newcomm is NULL");
-  if (color < 0 && color != NCCL_SPLIT_NOCOLOR) return fail(ncclInvalidArgument, "color %d is negative", color);
+  const Comm parent = usable(comm);
+  if (!given(out)) fail(ncclInvalidArgument, "newcomm is NULL");
+  if (color < 0 && color != NCCL_SPLIT_NOCOLOR) fail(ncclInvalidArgument, "color %d is negative", color);
   bool blocking = parent->blocking;
-  EMU_TRY(readConfig(config, &blocking));
+  readConfig(config, &blocking);
   return splitCommunicator(parent, color, key, out, blocking);
 }
 

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/thread.h"
-#include "base/try.h"
 #include "cuda/capture.h"
 #include "cuda/event.h"
 #include "cuda/streams.h"
@@ -42,60 +41,59 @@ class Plan {
     if (std::find(streams_.begin(), streams_.end(), launch.stream) == streams_.end()) streams_.push_back(launch.stream);
   }
 
-  ncclResult_t check() const {
+  void check() const {
     const OnDevice current(comm_->device);
     for (const cudaStream_t stream : streams_) {
       if (isCapturing(stream) != isCapturing(streams_.front())) {
-        return fail(ncclInvalidUsage, "a group uses captured and other streams for one communicator");
+        fail(ncclInvalidUsage, "a group uses captured and other streams for one communicator");
       }
     }
-    return checkSelf();
+    checkSelf();
   }
 
   // Of several streams the first waits for the others before, and they for it after.
-  ncclResult_t launch() {
+  void launch() {
     const OnDevice current(comm_->device);
     const cudaStream_t stream = streams_.front();
-    for (size_t i = 1; i < streams_.size(); ++i) EMU_TRY(order(streams_[i], stream));
+    for (size_t i = 1; i < streams_.size(); ++i) order(streams_[i], stream);
     for (const Operation& operation : collectives_) {
-      EMU_TRY(enqueue(comm_, stream, operation.function, describe(operation), [operation](auto& wait, auto& context) {
+      enqueue(comm_, stream, operation.function, describe(operation), [operation](auto& wait, auto& context) {
         return runCollective(wait, operation, context);
-      }));
+      });
     }
     if (!messages_.empty()) {
       const char* name = messages_.size() == 1 ? messages_.front().function : "ncclSend and ncclRecv";
-      EMU_TRY(enqueue(comm_, stream, name, "", [messages = messages_](auto& wait, auto& context) {
+      enqueue(comm_, stream, name, "", [messages = messages_](auto& wait, auto& context) {
         return runMessages(wait, messages, context);
-      }));
+      });
     }
-    for (size_t i = 1; i < streams_.size(); ++i) EMU_TRY(order(stream, streams_[i]));
-    return ncclSuccess;
+    for (size_t i = 1; i < streams_.size(); ++i) order(stream, streams_[i]);
   }
 
  private:
   // A message to oneself needs both ends in the group; nobody else can give the other one.
-  ncclResult_t checkSelf() const {
+  void checkSelf() const {
     size_t sends = 0;
     size_t receives = 0;
     for (const Operation& operation : messages_) {
       if (operation.root != comm_->rank()) continue;
       ++(operation.kind == Kind::Send ? sends : receives);
     }
-    if (sends == receives) return ncclSuccess;
-    return fail(ncclInvalidUsage, "rank %d sends %zu messages to itself and receives %zu in one group", comm_->rank(), sends,
-                receives);
+    if (sends == receives) return;
+    fail(ncclInvalidUsage, "rank %d sends %zu messages to itself and receives %zu in one group", comm_->rank(), sends,
+         receives);
   }
 
-  ncclResult_t order(cudaStream_t first, cudaStream_t second) const {
+  void order(cudaStream_t first, cudaStream_t second) const {
     std::shared_ptr<Stream> from;
     std::shared_ptr<Stream> to;
     cudaError_t error = streams::resolveForLaunch(first, &from);
     if (error == cudaSuccess) error = streams::resolveForLaunch(second, &to);
-    if (error != cudaSuccess) return failCuda("a stream of the group cannot be used", error);
+    checkCuda("a stream of the group cannot be used", error);
     const auto event = std::make_shared<Event>(nullptr, comm_->device, cudaEventDisableTiming);
     error = capture::recordEvent(*from, event, false);
     if (error == cudaSuccess) error = capture::waitEvent(to, event, false);
-    return failCuda("the streams of the group cannot be ordered", error);
+    checkCuda("the streams of the group cannot be ordered", error);
   }
 
   const Comm comm_;
@@ -106,7 +104,7 @@ class Plan {
 
 }  // namespace
 
-ncclResult_t launchAll(const std::vector<Launch>& launches) {
+void launchAll(const std::vector<Launch>& launches) {
   std::vector<Plan> plans;
   std::map<CommState*, size_t> known;
   for (const Launch& launch : launches) {
@@ -114,9 +112,8 @@ ncclResult_t launchAll(const std::vector<Launch>& launches) {
     if (added) plans.emplace_back(launch.comm);
     plans[entry->second].add(launch);
   }
-  for (const Plan& plan : plans) EMU_TRY(plan.check());
-  for (Plan& plan : plans) EMU_TRY(plan.launch());
-  return ncclSuccess;
+  for (const Plan& plan : plans) plan.check();
+  for (Plan& plan : plans) plan.launch();
 }
 
 }  // namespace emu::nccl

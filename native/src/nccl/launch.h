@@ -1,7 +1,6 @@
 // From the operations of a group to work on streams.
 #pragma once
 
-#include <memory>
 #include <vector>
 
 #include "nccl/operation.h"
@@ -16,6 +15,6 @@ struct Launch {
 
 // For every communicator: its collectives in order, then all its point-to-point operations as one piece of work.
 // Several streams of one communicator wait for each other before and after.
-ncclResult_t launchAll(const std::vector<Launch>& launches);
+void launchAll(const std::vector<Launch>& launches);
 
 }  // namespace emu::nccl

@@ -8,18 +8,16 @@ namespace emu::nccl {
 
 namespace {
 
-ncclResult_t getVersion(int* out) {
-  if (!given(out)) return fail(ncclInvalidArgument, "version is NULL");
+void getVersion(int* out) {
+  if (!given(out)) fail(ncclInvalidArgument, "version is NULL");
   *out = NCCL_VERSION_CODE;
-  return ncclSuccess;
 }
 
 // The text of the communicator's own failure if it has one, else of the calling thread's last failed call.
-ncclResult_t writeLastError(ncclComm_t comm, char* text, size_t capacity) {
+void writeLastError(ncclComm_t comm, char* text, size_t capacity) {
   std::string words;
   if (const auto state = find(comm)) words = state->asyncText();
   snprintf(text, capacity, "%s", words.empty() ? lastError().c_str() : words.c_str());
-  return ncclSuccess;
 }
 
 }  // namespace

@@ -9,89 +9,76 @@ namespace {
 
 // The body of a question whose answer is an int.
 template <class Answer>
-ncclResult_t ask(ncclComm_t comm, int* out, Answer answer) {
-  Comm state;
-  EMU_TRY(ready(comm, &state));
-  if (!given(out)) return fail(ncclInvalidArgument, "the pointer for the answer is NULL");
+void ask(ncclComm_t comm, int* out, Answer answer) {
+  const Comm state = ready(comm);
+  if (!given(out)) fail(ncclInvalidArgument, "the pointer for the answer is NULL");
   *out = answer(*state);
-  return ncclSuccess;
 }
 
 ncclResult_t finalize(ncclComm_t comm) {
   if (comm == nullptr) return ncclSuccess;
-  Comm state;
-  EMU_TRY(usable(comm, &state));
+  const Comm state = usable(comm);
   state->stage.store(Stage::Finalized);
-  const auto body = [raw = state.get()]() -> Failure {
-    if (raw->order.waitForAll()) return {};
-    return {ncclSystemError, "the waits of this process were broken: " + brokenReason()};
+  const auto body = [raw = state.get()] {
+    if (!raw->order.waitForAll()) fail(ncclSystemError, "the waits of this process were broken: %s", brokenReason().c_str());
   };
   return group::runHostOperation({state, body, nullptr});
 }
 
-ncclResult_t destroy(ncclComm_t comm) {
-  if (comm == nullptr) return ncclSuccess;
-  Comm state;
-  EMU_TRY(ready(comm, &state));
+void destroy(ncclComm_t comm) {
+  if (comm == nullptr) return;
+  const Comm state = ready(comm);
   state->order.waitForAll();
   // As the real library, wait for the graphs that hold work of the communicator.
   EventCount never{};
   if (waitUntil(never, [&] { return state->captured.load() == 0; }, waitLimit()) != WaitEnd::Ready) {
-    return fail(ncclInvalidUsage, "%d captured operations of the communicator live in graphs", state->captured.load());
+    fail(ncclInvalidUsage, "%d captured operations of the communicator live in graphs", state->captured.load());
   }
   const Comm owned = take(comm);
-  if (owned == nullptr) return notLive(comm);
+  if (owned == nullptr) notLive(comm);
   owned->close();
-  return ncclSuccess;
 }
 
-ncclResult_t abort(ncclComm_t comm) {
-  if (comm == nullptr) return ncclSuccess;
+void abort(ncclComm_t comm) {
+  if (comm == nullptr) return;
   const Comm state = take(comm);
-  if (state == nullptr) return notLive(comm);
+  if (state == nullptr) notLive(comm);
   if (state->stage.load() != Stage::Starting) calls::setRank(state->rank());
   state->abort();
   state->order.waitForRunning();
   state->close();
-  return ncclSuccess;
 }
 
-ncclResult_t getAsyncError(ncclComm_t comm, ncclResult_t* out) {
+void getAsyncError(ncclComm_t comm, ncclResult_t* out) {
   const Comm state = find(comm);
-  if (state == nullptr) return notLive(comm);
-  if (!given(out)) return fail(ncclInvalidArgument, "asyncError is NULL");
+  if (state == nullptr) notLive(comm);
+  if (!given(out)) fail(ncclInvalidArgument, "asyncError is NULL");
   if (state->stage.load() != Stage::Starting) calls::setRank(state->rank());
   *out = state->asyncError();
-  return ncclSuccess;
 }
 
-ncclResult_t suspend(ncclComm_t comm, int flags) {
-  Comm state;
-  EMU_TRY(usable(comm, &state));
-  if (flags != NCCL_SUSPEND_MEM) return fail(ncclInvalidArgument, "suspend flags 0x%x", static_cast<unsigned>(flags));
+void suspend(ncclComm_t comm, int flags) {
+  const Comm state = usable(comm);
+  if (flags != NCCL_SUSPEND_MEM) fail(ncclInvalidArgument, "suspend flags 0x%x", static_cast<unsigned>(flags));
   state->order.waitForAll();
   state->stage.store(Stage::Suspended);
-  return ncclSuccess;
 }
 
-ncclResult_t resume(ncclComm_t comm) {
-  Comm state;
-  EMU_TRY(ready(comm, &state));
+void resume(ncclComm_t comm) {
+  const Comm state = ready(comm);
   Stage suspended = Stage::Suspended;
-  if (state->stage.compare_exchange_strong(suspended, Stage::Ready)) return ncclSuccess;
-  return fail(ncclInvalidUsage, "the communicator is not suspended");
+  if (state->stage.compare_exchange_strong(suspended, Stage::Ready)) return;
+  fail(ncclInvalidUsage, "the communicator is not suspended");
 }
 
 // An emulated communicator has no device memory of its own.
-ncclResult_t memoryStatistic(ncclComm_t comm, ncclCommMemStat_t statistic, uint64_t* out) {
-  Comm state;
-  EMU_TRY(ready(comm, &state));
-  if (!given(out)) return fail(ncclInvalidArgument, "value is NULL");
+void memoryStatistic(ncclComm_t comm, ncclCommMemStat_t statistic, uint64_t* out) {
+  const Comm state = ready(comm);
+  if (!given(out)) fail(ncclInvalidArgument, "value is NULL");
   if (static_cast<unsigned int>(statistic) > ncclStatGpuMemTotal) {
-    return fail(ncclInvalidArgument, "memory statistic %d does not exist", static_cast<int>(statistic));
+    fail(ncclInvalidArgument, "memory statistic %d does not exist", static_cast<int>(statistic));
   }
   *out = statistic == ncclStatGpuMemSuspended && state->stage.load() == Stage::Suspended ? 1 : 0;
-  return ncclSuccess;
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Memory for communication, its registration, and windows: registered memory that the ranks of a communicator know by
 // an ordinal.
+#include <cinttypes>
 #include <string>
 #include <vector>
 
@@ -35,122 +36,107 @@ void keep(CommState& comm, void* base, const std::vector<Part>& parts, ncclWindo
 }
 
 // Whether the memory may become a window.
-Failure checkMemory(const CommState& comm, const void* base, size_t bytes, int flags) {
+void checkMemory(const CommState& comm, const void* base, size_t bytes, int flags) {
   std::string why;
-  if (!memory::accessible(base, bytes, comm.device, &why)) return {ncclInvalidArgument, why};
-  if ((flags & NCCL_WIN_COLL_SYMMETRIC) == 0) return {};
+  if (!memory::accessible(base, bytes, comm.device, &why)) throw Failure{ncclInvalidArgument, why};
+  if ((flags & NCCL_WIN_COLL_SYMMETRIC) == 0) return;
   memory::Block block;
   const bool known = memory::find(base, &block);
-  if (known && (block.kind == memory::Kind::Symmetric || block.kind == memory::Kind::Declared)) return {};
-  return {ncclUnhandledCudaError,
-          "a symmetric window needs memory of ncclMemAlloc or cuMemCreate, this is " + memory::describe(base)};
+  if (known && (block.kind == memory::Kind::Symmetric || block.kind == memory::Kind::Declared)) return;
+  throw Failure{ncclUnhandledCudaError,
+                "a symmetric window needs memory of ncclMemAlloc or cuMemCreate, this is " + memory::describe(base)};
 }
 
-Failure registerTogether(CommState& comm, void* base, size_t bytes, ncclWindow_t* out, int flags) {
+void registerTogether(CommState& comm, void* base, size_t bytes, ncclWindow_t* out, int flags) {
   SharedTeam& ranks = comm.ranks();
-  const Failure checked = checkMemory(comm, base, bytes, flags);
+  const Failure checked = endOf([&] { checkMemory(comm, base, bytes, flags); });
   const Part mine{bytes, static_cast<uint32_t>(flags), static_cast<uint32_t>(checked.code),
                   reinterpret_cast<uintptr_t>(base), self()};
   std::vector<Part> parts(static_cast<size_t>(ranks.size()));
   const TeamResult result = ranks.exchange(Purpose::RegisterWindow, &mine, parts.data(), sizeof mine, waitLimit());
-  if (result != TeamResult::Ok) return {resultOf(result), ranks.explain()};
-  if (checked.code != ncclSuccess) return checked;
+  if (result != TeamResult::Ok) throw Failure{resultOf(result), ranks.explain()};
+  check(checked);
   for (size_t rank = 0; rank < parts.size(); ++rank) {
     const Part& other = parts[rank];
-    if (other.code != ncclSuccess) {
-      return {ncclRemoteError, "rank " + std::to_string(rank) + " could not register its part of the window"};
-    }
+    if (other.code != ncclSuccess) fail(ncclRemoteError, "rank %zu could not register its part of the window", rank);
     if (other.bytes != mine.bytes || other.flags != mine.flags) {
-      return {ncclInvalidArgument, "rank " + std::to_string(ranks.rank()) + " registers a window of " +
-                                       std::to_string(mine.bytes) + " bytes (flags " + std::to_string(mine.flags) +
-                                       "), rank " + std::to_string(rank) + " one of " + std::to_string(other.bytes) +
-                                       " (flags " + std::to_string(other.flags) + ")"};
+      fail(ncclInvalidArgument,
+           "rank %d registers a window of %" PRIu64 " bytes (flags %u), rank %zu one of %" PRIu64 " (flags %u)",
+           ranks.rank(), mine.bytes, mine.flags, rank, other.bytes, other.flags);
     }
   }
   keep(comm, base, parts, out);
-  return {};
 }
 
 // Symmetric windows are registered by all ranks together, at once or at the end of the group; others by each for
 // itself.
 ncclResult_t registerWindow(ncclComm_t comm, void* base, size_t bytes, ncclWindow_t* out, int flags) {
-  Comm state;
-  EMU_TRY(usable(comm, &state));
-  if (!given(out)) return fail(ncclInvalidArgument, "win is NULL");
+  const Comm state = usable(comm);
+  if (!given(out)) fail(ncclInvalidArgument, "win is NULL");
   *out = nullptr;
-  if (base == nullptr || bytes == 0) return fail(ncclInvalidArgument, "a window of %zu bytes at %p", bytes, base);
+  if (base == nullptr || bytes == 0) fail(ncclInvalidArgument, "a window of %zu bytes at %p", bytes, base);
   if ((flags & ~(NCCL_WIN_COLL_SYMMETRIC | NCCL_WIN_STRICT_ORDERING)) != 0) {
-    return fail(ncclInvalidArgument, "window flags 0x%x", static_cast<unsigned>(flags));
+    fail(ncclInvalidArgument, "window flags 0x%x", static_cast<unsigned>(flags));
   }
   if (reinterpret_cast<uintptr_t>(base) % NCCL_WIN_REQUIRED_ALIGNMENT != 0) {
-    return fail(ncclInvalidArgument, "a window must begin at a multiple of %d, not at %p", NCCL_WIN_REQUIRED_ALIGNMENT, base);
+    fail(ncclInvalidArgument, "a window must begin at a multiple of %d, not at %p", NCCL_WIN_REQUIRED_ALIGNMENT, base);
   }
   const auto body = [state, base, bytes, out, flags] { return registerTogether(*state, base, bytes, out, flags); };
   return group::runHostOperation({state, body, nullptr});
 }
 
-ncclResult_t deregisterWindow(ncclComm_t comm, ncclWindow_t window) {
-  Comm state;
-  EMU_TRY(ready(comm, &state));
-  if (window == nullptr) return ncclSuccess;
+void deregisterWindow(ncclComm_t comm, ncclWindow_t window) {
+  const Comm state = ready(comm);
+  if (window == nullptr) return;
   const std::lock_guard<std::mutex> lock(state->mutex);
   if (state->windows.erase(window) == 0) {
-    return fail(ncclInvalidArgument, "win %p is not a live window of the communicator", static_cast<void*>(window));
+    fail(ncclInvalidArgument, "win %p is not a live window of the communicator", static_cast<void*>(window));
   }
   objects::windows.add(state->device, -1);
-  return ncclSuccess;
 }
 
-ncclResult_t allocate(void** out, size_t bytes) {
-  if (!given(out)) return failCuda("ncclMemAlloc", cudaErrorInvalidValue);
-  return failCuda("ncclMemAlloc", memory::allocate(bytes, memory::Kind::Symmetric, out));
+void allocate(void** out, size_t bytes) {
+  checkCuda("ncclMemAlloc", given(out) ? memory::allocate(bytes, memory::Kind::Symmetric, out) : cudaErrorInvalidValue);
 }
 
 // Also frees memory of cudaMalloc, as the real function does.
-ncclResult_t release(void* pointer) {
+void release(void* pointer) {
   memory::Block block;
   const bool ordinary = memory::find(pointer, &block) && block.kind == memory::Kind::Device;
   const auto kind = ordinary ? memory::Kind::Device : memory::Kind::Symmetric;
-  return failCuda("ncclMemFree", memory::release(pointer, kind));
+  checkCuda("ncclMemFree", memory::release(pointer, kind));
 }
 
-ncclResult_t registerBuffer(ncclComm_t comm, void* buffer, size_t bytes, void** handle) {
-  Comm state;
-  EMU_TRY(usable(comm, &state));
+void registerBuffer(ncclComm_t comm, void* buffer, size_t bytes, void** handle) {
+  const Comm state = usable(comm);
   if (buffer == nullptr || bytes == 0 || !given(handle)) {
-    return fail(ncclInvalidArgument, "registering %zu bytes at %p, handle at %p", bytes, buffer,
-                      static_cast<void*>(handle));
+    fail(ncclInvalidArgument, "registering %zu bytes at %p, handle at %p", bytes, buffer, static_cast<void*>(handle));
   }
   std::string text;
-  if (!memory::accessible(buffer, bytes, state->device, &text)) return failWith(ncclInvalidArgument, text);
+  if (!memory::accessible(buffer, bytes, state->device, &text)) throw Failure{ncclInvalidArgument, text};
   static std::atomic<uintptr_t> next{1};
   const uintptr_t token = next.fetch_add(1);
   const std::lock_guard<std::mutex> lock(state->mutex);
   state->registrations.insert(token);
   *handle = reinterpret_cast<void*>(token);
-  return ncclSuccess;
 }
 
-ncclResult_t deregisterBuffer(ncclComm_t comm, void* handle) {
-  Comm state;
-  EMU_TRY(ready(comm, &state));
+void deregisterBuffer(ncclComm_t comm, void* handle) {
+  const Comm state = ready(comm);
   const std::lock_guard<std::mutex> lock(state->mutex);
   if (state->registrations.erase(reinterpret_cast<uintptr_t>(handle)) == 0) {
-    return fail(ncclInvalidArgument, "handle %p is not a live registration of the communicator", handle);
+    fail(ncclInvalidArgument, "handle %p is not a live registration of the communicator", handle);
   }
-  return ncclSuccess;
 }
 
-ncclResult_t userPointer(ncclComm_t comm, ncclWindow_t handle, void** out) {
-  Comm state;
-  EMU_TRY(ready(comm, &state));
-  if (!given(out)) return fail(ncclInvalidArgument, "outUserPtr is NULL");
+void userPointer(ncclComm_t comm, ncclWindow_t handle, void** out) {
+  const Comm state = ready(comm);
+  if (!given(out)) fail(ncclInvalidArgument, "outUserPtr is NULL");
   const ncclWindow_vidmem* found = window(comm, handle);
   if (found == nullptr) {
-    return fail(ncclInvalidArgument, "win %p is not a live window of the communicator", static_cast<void*>(handle));
+    fail(ncclInvalidArgument, "win %p is not a live window of the communicator", static_cast<void*>(handle));
   }
   *out = found->base;
-  return ncclSuccess;
 }
 
 }  // namespace

@@ -9,44 +9,37 @@ namespace emu::nccl {
 
 namespace {
 
-ncclResult_t chooseReduction(CommState& comm, ncclRedOp_t reduction, Operation* operation) {
+void chooseReduction(CommState& comm, ncclRedOp_t reduction, Operation* operation) {
   if (static_cast<unsigned int>(reduction) < ncclNumOps) {
     operation->reducer = static_cast<Reducer>(reduction);
-    return ncclSuccess;
+    return;
   }
   const std::lock_guard<std::mutex> lock(comm.mutex);
   const auto found = comm.operators.find(static_cast<unsigned int>(reduction));
   if (found == comm.operators.end()) {
-    return fail(ncclInvalidArgument, "reduction operator %d does not exist in this communicator",
-                      static_cast<int>(reduction));
+    fail(ncclInvalidArgument, "reduction operator %d does not exist in this communicator", static_cast<int>(reduction));
   }
   if (found->second->type != operation->type) {
-    return fail(ncclInvalidArgument, "the reduction operator is for data type %d, the call has %d",
-                      static_cast<int>(found->second->type), static_cast<int>(operation->type));
+    fail(ncclInvalidArgument, "the reduction operator is for data type %d, the call has %d",
+         static_cast<int>(found->second->type), static_cast<int>(operation->type));
   }
   operation->reducer = Reducer::PreMulSum;
   operation->factor = found->second;
-  return ncclSuccess;
 }
 
 ncclResult_t run(ncclComm_t comm, cudaStream_t stream, Operation operation, const ncclRedOp_t* reduction = nullptr) {
-  Comm state;
-  EMU_TRY(usable(comm, &state));
+  const Comm state = usable(comm);
   if (operation.root < 0 || operation.root >= state->size()) {
-    return fail(ncclInvalidArgument, "%s: rank %d does not exist, the communicator has %d", operation.function,
-                      operation.root, state->size());
+    fail(ncclInvalidArgument, "%s: rank %d does not exist, the communicator has %d", operation.function,
+         operation.root, state->size());
   }
   if (!validType(operation.type)) {
-    return fail(ncclInvalidArgument, "%s: data type %d does not exist", operation.function,
-                      static_cast<int>(operation.type));
+    fail(ncclInvalidArgument, "%s: data type %d does not exist", operation.function, static_cast<int>(operation.type));
   }
   if (operation.count > SIZE_MAX / sizeOf(operation.type) / static_cast<size_t>(state->size())) {
-    return fail(ncclInvalidArgument, "%s: a count of %zu is more than memory holds", operation.function,
-                      operation.count);
+    fail(ncclInvalidArgument, "%s: a count of %zu is more than memory holds", operation.function, operation.count);
   }
-  if (reduction != nullptr) {
-    EMU_TRY(chooseReduction(*state, *reduction, &operation));
-  }
+  if (reduction != nullptr) chooseReduction(*state, *reduction, &operation);
   // An empty collective is none; an empty message still has two ends.
   if (operation.count == 0 && !operation.pointToPoint()) return ncclSuccess;
   return group::add(state, stream, operation);

@@ -9,14 +9,13 @@ namespace emu::nccl {
 
 namespace {
 
-ncclResult_t createPreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t type, ncclScalarResidence_t residence,
+void createPreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t type, ncclScalarResidence_t residence,
                              ncclComm_t comm) {
-  Comm state;
-  EMU_TRY(usable(comm, &state));
-  if (!given(op) || scalar == nullptr) return fail(ncclInvalidArgument, "op or scalar is NULL");
-  if (!validType(type)) return fail(ncclInvalidArgument, "data type %d does not exist", static_cast<int>(type));
+  const Comm state = usable(comm);
+  if (!given(op) || scalar == nullptr) fail(ncclInvalidArgument, "op or scalar is NULL");
+  if (!validType(type)) fail(ncclInvalidArgument, "data type %d does not exist", static_cast<int>(type));
   if (residence != ncclScalarDevice && residence != ncclScalarHostImmediate) {
-    return fail(ncclInvalidArgument, "scalar residence %d does not exist", static_cast<int>(residence));
+    fail(ncclInvalidArgument, "scalar residence %d does not exist", static_cast<int>(residence));
   }
   auto made = std::make_shared<PreMulSum>();
   made->type = type;
@@ -24,27 +23,24 @@ ncclResult_t createPreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t type,
   if (made->onDevice) {
     made->device = scalar;
   } else {
-    if (!readable(scalar, sizeOf(type))) return fail(ncclInvalidArgument, "scalar cannot be read");
+    if (!readable(scalar, sizeOf(type))) fail(ncclInvalidArgument, "scalar cannot be read");
     memcpy(made->immediate, scalar, sizeOf(type));
   }
   const std::lock_guard<std::mutex> lock(state->mutex);
   const unsigned int handle = state->nextOperator++;
   state->operators.emplace(handle, std::move(made));
   *op = static_cast<ncclRedOp_t>(handle);
-  return ncclSuccess;
 }
 
-ncclResult_t destroyOperator(ncclRedOp_t op, ncclComm_t comm) {
-  Comm state;
-  EMU_TRY(ready(comm, &state));
+void destroyOperator(ncclRedOp_t op, ncclComm_t comm) {
+  const Comm state = ready(comm);
   if (static_cast<unsigned int>(op) < ncclNumOps) {
-    return fail(ncclInvalidArgument, "reduction operator %d is built in", static_cast<int>(op));
+    fail(ncclInvalidArgument, "reduction operator %d is built in", static_cast<int>(op));
   }
   const std::lock_guard<std::mutex> lock(state->mutex);
   if (state->operators.erase(static_cast<unsigned int>(op)) == 0) {
-    return fail(ncclInvalidArgument, "reduction operator %d does not exist in this communicator", static_cast<int>(op));
+    fail(ncclInvalidArgument, "reduction operator %d does not exist in this communicator", static_cast<int>(op));
   }
-  return ncclSuccess;
 }
 
 }  // namespace

@@ -20,6 +20,8 @@ namespace {
 using arena::Control;
 using arena::Gathering;
 using arena::Presence;
+using nccl::fail;
+using nccl::Failure;
 using Nonce = std::array<unsigned char, arena::kNonceBytes>;
 
 // What the 128 bytes hold.
@@ -82,43 +84,53 @@ void makeRoom(Publications& known) {
   if (oldest != known.open.end()) known.open.erase(oldest);
 }
 
-void retire(const IdContent& content) {
-  Publications& known = publications();
-  std::lock_guard<std::mutex> lock(known.mutex);
-  known.open.erase(nonceOf(content.nonce));
-}
+// An id that a rank has come with: when the ranks have met or failed to, it is used up.
+class Use {
+ public:
+  explicit Use(const IdContent& content) : nonce_(nonceOf(content.nonce)) {}
+  ~Use() {
+    Publications& known = publications();
+    std::lock_guard<std::mutex> lock(known.mutex);
+    known.open.erase(nonce_);
+  }
+  Use(const Use&) = delete;
+  Use& operator=(const Use&) = delete;
 
-std::shared_ptr<Segment> openArena(const IdContent& content, size_t bytes, Refusal* refusal) {
-  std::string why;
-  std::shared_ptr<Segment> memory;
+ private:
+  const Nonce nonce_;
+};
+
+std::shared_ptr<Segment> mapArena(const IdContent& content, size_t bytes, std::string* why) {
   if (content.address.owner == self()) {
     Publications& known = publications();
     std::lock_guard<std::mutex> lock(known.mutex);
     const auto it = known.open.find(nonceOf(content.nonce));
-    if (it == known.open.end()) {
-      *refusal = {ncclInvalidUsage, "the unique id is used up: its ranks have met, an earlier init with it failed, or " +
-                                           std::to_string(kMostUnused) + " newer ones were made before it was used"};
-      return nullptr;
-    }
-    memory = SharedMemory::map(it->second.file, bytes, &why);
-  } else if (!exists(content.address.owner)) {
-    *refusal = {ncclRemoteError,
-                "process " + std::to_string(content.address.owner.pid) + ", which made the unique id, has ended"};
-    return nullptr;
-  } else {
-    MemoryAddress address = content.address;
-    address.bytes = bytes;
-    memory = SharedMemory::map(address, &why);
+    if (it != known.open.end()) return SharedMemory::map(it->second.file, bytes, why);
+    fail(ncclInvalidUsage,
+         "the unique id is used up: its ranks have met, an earlier init with it failed, or %zu newer ones were made before "
+         "it was used",
+         kMostUnused);
   }
+  if (!exists(content.address.owner)) {
+    fail(ncclRemoteError, "process %d, which made the unique id, has ended", content.address.owner.pid);
+  }
+  MemoryAddress address = content.address;
+  address.bytes = bytes;
+  return SharedMemory::map(address, why);
+}
+
+std::shared_ptr<Segment> openArena(const IdContent& content, size_t bytes) {
+  std::string why;
+  std::shared_ptr<Segment> memory = mapArena(content, bytes, &why);
   if (memory == nullptr) {
-    *refusal = {ncclSystemError, "the unique id leads nowhere (" + why +
-                                     "): its ranks have met, an earlier init with it failed, or its process is out of reach"};
-    return nullptr;
+    fail(ncclSystemError,
+         "the unique id leads nowhere (%s): its ranks have met, an earlier init with it failed, or its process is out of "
+         "reach",
+         why.c_str());
   }
   const Control& control = arena::control(memory->data());
   if (control.magic != arena::kMagic || memcmp(control.nonce, content.nonce, arena::kNonceBytes) != 0) {
-    *refusal = {ncclInvalidArgument, "the unique id does not match the memory that it leads to"};
-    return nullptr;
+    fail(ncclInvalidArgument, "the unique id does not match the memory that it leads to");
   }
   return memory;
 }
@@ -129,38 +141,34 @@ class Arrival {
   Arrival(Control& control, int size, int rank) : control_(control), size_(size), rank_(rank) {}
 
   // Ends the gathering for everyone, unless all are there already.
-  Refusal refuse(ncclResult_t code, const std::string& text) {
+  Failure refuse(ncclResult_t code, const std::string& text) {
     arena::recordFailure(control_.refusal, rank_, code, text.c_str());
     close(Gathering::Failed);
     return {code, text};
   }
 
-  bool enter(int device, Refusal* refusal) {
+  void enter(int device) {
     if (gathering(control_) == Gathering::Complete) {
-      *refusal = {ncclInvalidUsage, "the unique id is used up: all its ranks are there"};
-      return false;
+      fail(ncclInvalidUsage, "the unique id is used up: all its ranks are there");
     }
     int32_t size = 0;
     if (!control_.size.compare_exchange_strong(size, size_, std::memory_order_acq_rel) && size != size_) {
-      *refusal = refuse(ncclInvalidUsage, "rank " + std::to_string(rank_) + " says " + std::to_string(size_) +
-                                              " ranks where another said " + std::to_string(size));
-      return false;
+      throw refuse(ncclInvalidUsage, "rank " + std::to_string(rank_) + " says " + std::to_string(size_) +
+                                         " ranks where another said " + std::to_string(size));
     }
     arena::RankState& state = control_.ranks[rank_];
     Presence absent = Presence::Absent;
     if (!state.presence.compare_exchange_strong(absent, Presence::Coming, std::memory_order_acq_rel)) {
-      *refusal = refuse(ncclInvalidUsage, "rank " + std::to_string(rank_) + " came twice");
-      return false;
+      throw refuse(ncclInvalidUsage, "rank " + std::to_string(rank_) + " came twice");
     }
     state.device = options::machineDevice(device);
     state.host = options::hostOf(state.device);
     state.process = self();
     state.presence.store(Presence::Present, std::memory_order_release);
     if (control_.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) close(Gathering::Complete);
-    return true;
   }
 
-  bool meet(const std::function<bool()>& cancelled, Refusal* refusal) {
+  void meet(const std::function<bool()>& cancelled) {
     const auto missing = [&](int rank) {
       return control_.ranks[rank].presence.load(std::memory_order_acquire) < Presence::Present;
     };
@@ -168,55 +176,44 @@ class Arrival {
     const auto any = [](int) { return true; };
     PeerWatch watch(control_, size_, rank_);
     std::string why;
-    ncclResult_t code = ncclSystemError;
     const uint64_t start = now();
     const WaitEnd end = waitUntil(
         control_.changed, [&] { return gathering(control_) != Gathering::Open; }, waitLimit(), [&] {
-          if (cancelled && cancelled()) {
-            why = "rank " + std::to_string(rank_) + " gave up";
-            code = ncclRemoteError;
-            return true;
-          }
-          code = ncclRemoteError;
-          return watch.gone(any, &why);
+          if (!cancelled || !cancelled()) return watch.gone(any, &why);
+          why = "rank " + std::to_string(rank_) + " gave up";
+          return true;
         });
     if (end == WaitEnd::Timeout) {
       refuse(ncclTimeout, "waited " + std::to_string((now() - start) / 1'000'000) + " ms for " +
                               listRanks(size_, missing) + " of " + std::to_string(size_));
+    } else if (end == WaitEnd::Broken && waitsBroken()) {
+      refuse(ncclSystemError, "the waits of rank " + std::to_string(rank_) + "'s process were broken (" + brokenReason() +
+                                  ") while it waited for " + listRanks(size_, missing));
     } else if (end == WaitEnd::Broken) {
-      if (waitsBroken()) {
-        refuse(ncclSystemError, "the waits of rank " + std::to_string(rank_) + "'s process were broken (" + brokenReason() +
-                                    ") while it waited for " + listRanks(size_, missing));
-      } else {
-        refuse(code, why);
-      }
+      refuse(ncclRemoteError, why);
     }
-    if (gathering(control_) == Gathering::Complete) return true;
+    if (gathering(control_) == Gathering::Complete) return;
     int rank = -1;
+    ncclResult_t code = ncclRemoteError;
     const char* text = "";
-    arena::readFailure(control_.refusal, &rank, &refusal->code, &text);
-    refusal->text = text;
-    return false;
+    arena::readFailure(control_.refusal, &rank, &code, &text);
+    throw Failure{code, text};
   }
 
   // All ranks see the same devices and come to the same answer.
-  bool devicesDiffer(Refusal* refusal) const {
-    if (options::sharedDevices()) return true;
+  void checkDevices() const {
+    if (options::sharedDevices()) return;
     std::vector<int> devices;
     for (int a = 0; a < size_; ++a) {
       const arena::RankState& state = control_.ranks[a];
       state.presence.load(std::memory_order_acquire);  // makes the rest of the state visible
+      const auto same = std::find(devices.begin(), devices.end(), state.device);
+      if (same != devices.end()) {
+        fail(ncclInvalidUsage, "ranks %d and %d are both on device %d", static_cast<int>(same - devices.begin()), a,
+             state.device);
+      }
       devices.push_back(state.device);
     }
-    for (size_t a = 0; a < devices.size(); ++a) {
-      for (size_t b = a + 1; b < devices.size(); ++b) {
-        if (devices[a] != devices[b]) continue;
-        *refusal = {ncclInvalidUsage, "ranks " + std::to_string(a) + " and " + std::to_string(b) + " are both on device " +
-                                          std::to_string(devices[a])};
-        return false;
-      }
-    }
-    return true;
   }
 
  private:
@@ -234,13 +231,13 @@ class Arrival {
 
 }  // namespace
 
-Refusal publish(ncclUniqueId* id) {
+void publish(ncclUniqueId* id) {
   std::string why;
   Publication publication;
   const size_t bytes = arena::bytesFor(arena::kMaxRanks);
   publication.file = SharedMemory::create(bytes, &why);
   if (publication.file) publication.head = SharedMemory::map(publication.file, arena::kControlBytes, &why);
-  if (publication.head == nullptr) return {ncclSystemError, why};
+  if (publication.head == nullptr) throw Failure{ncclSystemError, why};
 
   Control& control = arena::control(publication.head->data());
   control.magic = arena::kMagic;
@@ -259,30 +256,21 @@ Refusal publish(ncclUniqueId* id) {
   makeRoom(known);
   publication.number = ++known.last;
   known.open.emplace(nonceOf(content.nonce), std::move(publication));
-  return {};
 }
 
 std::shared_ptr<SharedTeam> join(const ncclUniqueId& id, int size, int rank, int device,
-                                 const std::function<bool()>& cancelled, Refusal* refusal) {
+                                 const std::function<bool()>& cancelled) {
   IdContent content;
   memcpy(&content, id.internal, sizeof content);
-  if (content.magic != arena::kMagic) {
-    *refusal = {ncclInvalidArgument, "the unique id was not made by ncclGetUniqueId"};
-    return nullptr;
-  }
-  const std::shared_ptr<Segment> memory = openArena(content, arena::bytesFor(size), refusal);
-  if (memory == nullptr) return nullptr;
-
+  if (content.magic != arena::kMagic) fail(ncclInvalidArgument, "the unique id was not made by ncclGetUniqueId");
+  const std::shared_ptr<Segment> memory = openArena(content, arena::bytesFor(size));
+  const Use use(content);
   Arrival arrival(arena::control(memory->data()), size, rank);
-  if (!arrival.enter(device, refusal)) {
-    retire(content);
-    return nullptr;
-  }
+  arrival.enter(device);
   // From here on the place is this rank's, and is left when the team ends.
   auto team = std::make_shared<SharedTeam>(memory, rank, size);
-  const bool met = arrival.meet(cancelled, refusal);
-  retire(content);
-  if (!met || !arrival.devicesDiffer(refusal)) return nullptr;
+  arrival.meet(cancelled);
+  arrival.checkDevices();
   return team;
 }
 

@@ -10,15 +10,13 @@
 
 namespace emu::rendezvous {
 
-using Refusal = nccl::Failure;
-
 // Makes an arena and an id that leads to it. The process keeps the arena open until the ranks have come together or
 // failed to.
-Refusal publish(ncclUniqueId* id);
+void publish(ncclUniqueId* id);
 
-// Takes the state of `rank` and waits until all others have taken theirs. NULL and a refusal if they don't come
-// together; then the id is of no more use. cancelled() ends the wait early.
+// Takes the state of `rank` and waits until all others have taken theirs. Fails if they don't come together; then the id
+// is of no more use. cancelled() ends the wait early.
 std::shared_ptr<SharedTeam> join(const ncclUniqueId& id, int size, int rank, int device,
-                                 const std::function<bool()>& cancelled, Refusal* refusal);
+                                 const std::function<bool()>& cancelled);
 
 }  // namespace emu::rendezvous

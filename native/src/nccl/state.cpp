@@ -8,7 +8,6 @@
 #include "base/never_destroyed.h"
 #include "base/object_counts.h"
 #include "base/thread.h"
-#include "base/try.h"
 #include "nccl/call_sequence.h"
 #include "nccl/delayed_free.h"
 
@@ -112,13 +111,13 @@ std::string CommState::callsDiffer() {
   return callsDiffer_;
 }
 
-void CommState::runInBackground(std::function<Failure()> body) {
+void CommState::runInBackground(std::function<void()> body) {
   joinBackground();
   begin();
   try {
     background_ = std::thread([this, body = std::move(body)] {
       thread::setDevice(device);
-      finish(body());
+      finish(endOf(body));
     });
   } catch (const std::system_error& error) {
     finish({ncclSystemError, std::string("no thread for a non-blocking communicator: ") + error.what()});
@@ -170,33 +169,31 @@ Comm ownerOf(ncclWindow_t window) {
   return nullptr;
 }
 
-ncclResult_t notLive(ncclComm_t comm) {
-  return fail(ncclInvalidArgument, "comm %p is not a live communicator", static_cast<void*>(comm));
+void notLive(ncclComm_t comm) {
+  fail(ncclInvalidArgument, "comm %p is not a live communicator", static_cast<void*>(comm));
 }
 
-ncclResult_t ready(ncclComm_t comm, Comm* out) {
-  if (comm == nullptr) return fail(ncclInvalidArgument, "comm is NULL");
+Comm ready(ncclComm_t comm) {
+  if (comm == nullptr) fail(ncclInvalidArgument, "comm is NULL");
   const Comm state = find(comm);
-  if (state == nullptr) return notLive(comm);
+  if (state == nullptr) notLive(comm);
   const bool started = state->stage.load(std::memory_order_acquire) != Stage::Starting;
   if (started) calls::setRank(state->rank());
   const ncclResult_t async = state->asyncError();
   if (async == ncclInProgress || (async == ncclSuccess && !started)) {
-    return fail(ncclInvalidArgument, "comm %p is still in progress: ncclCommGetAsyncError must answer ncclSuccess first",
-                static_cast<void*>(comm));
+    fail(ncclInvalidArgument, "comm %p is still in progress: ncclCommGetAsyncError must answer ncclSuccess first",
+         static_cast<void*>(comm));
   }
-  if (async != ncclSuccess) return failWith(async, "the communicator has failed: " + state->asyncText());
-  *out = state;
-  return ncclSuccess;
+  if (async != ncclSuccess) throw Failure{async, "the communicator has failed: " + state->asyncText()};
+  return state;
 }
 
-ncclResult_t usable(ncclComm_t comm, Comm* out) {
-  EMU_TRY(ready(comm, out));
-  switch ((*out)->stage.load(std::memory_order_acquire)) {
-    case Stage::Finalized: return fail(ncclInvalidArgument, "ncclCommFinalize was called on the communicator");
-    case Stage::Suspended: return fail(ncclInvalidUsage, "the communicator is suspended");
-    default: return ncclSuccess;
-  }
+Comm usable(ncclComm_t comm) {
+  Comm state = ready(comm);
+  const Stage stage = state->stage.load(std::memory_order_acquire);
+  if (stage == Stage::Finalized) fail(ncclInvalidArgument, "ncclCommFinalize was called on the communicator");
+  if (stage == Stage::Suspended) fail(ncclInvalidUsage, "the communicator is suspended");
+  return state;
 }
 
 }  // namespace nccl

@@ -9,7 +9,6 @@
 #include <set>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "nccl/communicator.h"
 #include "nccl/errors.h"
@@ -48,7 +47,7 @@ class CommState final : public ncclComm, public std::enable_shared_from_this<Com
   void failAsync(ncclResult_t result, const std::string& text);  // the first failure stays
 
   // Runs `body` on a thread of its own that close() waits for, between begin() and finish().
-  void runInBackground(std::function<Failure()> body);
+  void runInBackground(std::function<void()> body);
   void joinBackground();
 
   // ---- end of life ----
@@ -97,11 +96,11 @@ Comm take(ncclComm_t comm);
 // The live communicator that the live window belongs to; NULL if there is none.
 Comm ownerOf(ncclWindow_t window);
 
-// What a call answers to a pointer that is no live communicator.
-ncclResult_t notLive(ncclComm_t comm);
-// The communicator if it is live, initialised and without error; otherwise what the call must answer.
-ncclResult_t ready(ncclComm_t comm, Comm* out);
+// A call fails on a pointer that is no live communicator.
+[[noreturn]] void notLive(ncclComm_t comm);
+// The communicator, which is live, initialised and without error.
+Comm ready(ncclComm_t comm);
 // Likewise, and it takes operations.
-ncclResult_t usable(ncclComm_t comm, Comm* out);
+Comm usable(ncclComm_t comm);
 
 }  // namespace emu::nccl

@@ -14,18 +14,14 @@ namespace {
 template <class Describe, class Body>
 ncclTeam_t team(Function& function, Describe&& describe, Body&& body) {
   ncclTeam_t answer{0, 0, 0};
-  nccl::entry(function, std::forward<Describe>(describe), [&](Function& call) {
-    answer = body(call);
-    return answer.nRanks != 0 ? ncclSuccess : ncclInvalidArgument;
-  });
+  nccl::entry(function, std::forward<Describe>(describe), [&](Function& call) { answer = body(call); });
   return answer;
 }
 
 // describe(topology, rank) of a communicator that can be used.
 template <class Describe>
 ncclTeam_t teamOf(ncclComm_t comm, const Describe& describe) {
-  nccl::Comm state;
-  if (nccl::ready(comm, &state) != ncclSuccess) return ncclTeam_t{0, 0, 0};
+  const nccl::Comm state = nccl::ready(comm);
   return describe(state->topology, state->rank());
 }
 
@@ -42,12 +38,11 @@ ncclTeam_t rail(ncclComm_t comm) {
   return teamOf(comm, [](const Topology& t, int rank) { return ncclTeam_t{t.teams(), t.teamOf(rank), t.teamSize}; });
 }
 
-ncclResult_t properties(ncclComm_t comm, ncclCommProperties_t* out) {
-  nccl::Comm state;
-  EMU_TRY(nccl::ready(comm, &state));
-  if (!given(out)) return nccl::fail(ncclInvalidArgument, "props is NULL");
+void properties(ncclComm_t comm, ncclCommProperties_t* out) {
+  const nccl::Comm state = nccl::ready(comm);
+  if (!given(out)) nccl::fail(ncclInvalidArgument, "props is NULL");
   if (out->magic != NCCL_API_MAGIC || out->size < offsetof(ncclCommProperties_t, rank)) {
-    return nccl::fail(ncclInvalidArgument, "props was not set up with NCCL_COMM_PROPERTIES_INITIALIZER");
+    nccl::fail(ncclInvalidArgument, "props was not set up with NCCL_COMM_PROPERTIES_INITIALIZER");
   }
   ncclCommProperties_t all = NCCL_COMM_PROPERTIES_INITIALIZER;
   all.size = out->size;
@@ -61,37 +56,35 @@ ncclResult_t properties(ncclComm_t comm, ncclCommProperties_t* out) {
   all.nLsaTeams = state->topology.teams();
   all.railedGinType = state->topology.railedGin;
   memcpy(out, &all, std::min(out->size, sizeof all));
-  return ncclSuccess;
 }
 
 // By the peer's number in the communicator, or in this rank's LSA team.
-ncclResult_t peerPointer(ncclWindow_t window, size_t offset, int peer, bool inTeam, void** out) {
+void peerPointer(ncclWindow_t window, size_t offset, int peer, bool inTeam, void** out) {
   const auto comm = nccl::ownerOf(window);
-  if (comm == nullptr) return nccl::fail(ncclInvalidArgument, "window %p is not live", static_cast<void*>(window));
+  if (comm == nullptr) nccl::fail(ncclInvalidArgument, "window %p is not live", static_cast<void*>(window));
   calls::setRank(comm->rank());
-  if (!given(out)) return nccl::fail(ncclInvalidArgument, "outPtr is NULL");
+  if (!given(out)) nccl::fail(ncclInvalidArgument, "outPtr is NULL");
   const std::lock_guard<std::mutex> lock(comm->mutex);
   const auto found = comm->windows.find(window);
-  if (found == comm->windows.end()) return nccl::fail(ncclInvalidArgument, "window %p is not live", static_cast<void*>(window));
+  if (found == comm->windows.end()) nccl::fail(ncclInvalidArgument, "window %p is not live", static_cast<void*>(window));
   const ncclWindow_vidmem& known = *found->second;
   const Topology& topology = comm->topology;
   const int ranks = inTeam ? topology.teamSize : topology.ranks;
   if (peer < 0 || peer >= ranks) {
-    return nccl::fail(ncclInvalidArgument, "rank %d does not exist, the %s has %d", peer,
-                      inTeam ? "LSA team" : "communicator", ranks);
+    nccl::fail(ncclInvalidArgument, "rank %d does not exist, the %s has %d", peer,
+               inTeam ? "LSA team" : "communicator", ranks);
   }
   if (inTeam) peer += topology.teamOf(comm->rank()) * topology.teamSize;
   if (offset >= known.bytes) {
-    return nccl::fail(ncclInvalidArgument, "offset %zu lies outside of a window of %zu bytes", offset, known.bytes);
+    nccl::fail(ncclInvalidArgument, "offset %zu lies outside of a window of %zu bytes", offset, known.bytes);
   }
   if (topology.teamOf(peer) != topology.teamOf(comm->rank())) {
     *out = nullptr;  // only the network reaches it
-    return ncclSuccess;
+    return;
   }
   unsigned char* const part = known.parts[static_cast<size_t>(peer)];
-  if (part == nullptr) return nccl::fail(ncclInvalidUsage, "rank %d is in another process: its memory has no address here", peer);
+  if (part == nullptr) nccl::fail(ncclInvalidUsage, "rank %d is in another process: its memory has no address here", peer);
   *out = part + offset;
-  return ncclSuccess;
 }
 
 }  // namespace

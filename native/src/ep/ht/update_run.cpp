@@ -1,5 +1,7 @@
 #include "ep/ht/update_run.h"
 
+#include <cstring>
+
 #include "ep/ht/execution.h"
 #include "ep/ht/lists.h"
 
