@@ -57,9 +57,12 @@ final class HostileFaults {
     /**
      * Misuse that remains possible after a fault: the library itself runs out of memory, its waits for ranks that are
      * out of step are ended, or a device has failed since somebody looked.
+     *
+     * @param outOfStep whether the ranks have gone on alone, so that their collective calls differ
      */
-    static boolean explains(EmulatorMisuse misuse) {
-        return misuse.text().contains("allocation failed") || misuse.text().contains("were broken")
+    static boolean explains(EmulatorMisuse misuse, boolean outOfStep) {
+        return outOfStep && misuse.text().contains("the ranks called different operations")
+                || misuse.text().contains("allocation failed") || misuse.text().contains("were broken")
                 || misuse.text().contains("CUDA error") || misuse.text().contains("the device has failed");
     }
 }

@@ -134,7 +134,7 @@ final class HostileSequence {
     /** Whether something came to the library that would have ended the process. */
     void checkMisuse(Deque<String> trail) {
         List<EmulatorMisuse> made = Emulator.misuses(misusesBefore + 1).stream()
-                .filter(misuse -> fault == null || !HostileFaults.explains(misuse)).toList();
+                .filter(misuse -> fault == null || !HostileFaults.explains(misuse, broken.get())).toList();
         if (!made.isEmpty()) {
             throw failure(trail, "misuse reached the library: " + made, null);
         }
