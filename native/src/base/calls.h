@@ -1,16 +1,18 @@
 // Every exported function is one declaration with its arguments for the log and a body, and passes through here: it is
 // counted, logged if the log is on, and answered with a result set in advance if there is one.
 //
-//   EMU_API cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-//     return EMU_CALL(entry<Needs::Device>, (event, stream), record(event, stream, cudaEventRecordDefault));
-//   }
+//   EMU_FUNCTION(cudaError_t, cudaEventRecord, (cudaEvent_t event, cudaStream_t stream), entry<Needs::Device>,
+//                (event, stream), record(event, stream, cudaEventRecordDefault))
 //
-// EMU_CALL(enter, arguments, body):
-//   enter      the room's way in: enter(Function&, describe, body). It makes the room's own checks, calls body(call) inside
-//              api() and turns failures into the room's results. `call` is the Function, or what the room knows of a call.
-//   arguments  those that are logged, in parentheses, each under its own name: parameters or locals, or f(parameter), which
-//              is logged as the parameter, with the value that f answers after the body has run.
-//   body       an expression, best a call of a named function; it sees the parameters and `call`.
+// EMU_FUNCTION(result, name, parameters, enter, logged, body), of which each room has a form with its result and enter:
+//   enter   the room's way in: enter(Function&, describe, body). It makes the room's own checks, calls body(call)
+//           inside api() and turns failures into the room's results. `call` is the Function, or what the room knows of
+//           a call.
+//   logged  those arguments that are logged, in parentheses, each under its own name: parameters, or f(parameter),
+//           which is logged as the parameter, with the value that f answers after the body has run.
+//   body    an expression, best a call of a named function; it sees the parameters and `call`.
+//
+// EMU_CALL(enter, logged, body) is that for a function that does more than its call.
 //
 // An argument is logged by describe(Arguments&, name, value): below for numbers, addresses and text; a room adds
 // overloads for its own types.
@@ -23,6 +25,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "base/export.h"
 #include "base/wait.h"
 #include "nccl4j_emulator.h"
 
@@ -129,3 +132,6 @@ Result api(Function& function, Describe&& describe, Body&& body) {
                             });                                                                        \
       },                                                                                               \
       [&]([[maybe_unused]] auto& call) { return __VA_ARGS__; })
+
+#define EMU_FUNCTION(result, name, parameters, enter, logged, ...) \
+  EMU_API result name parameters { return EMU_CALL(enter, logged, __VA_ARGS__); }

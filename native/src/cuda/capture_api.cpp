@@ -68,28 +68,22 @@ int valueOf(const cudaStreamCaptureMode* mode) { return given(mode) ? *mode : -1
 
 }  // namespace
 
-EMU_API cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
-  return EMU_CALL(entry, (stream, mode), begin(stream, mode));
-}
+EMU_CUDA(Device, cudaStreamBeginCapture, (cudaStream_t stream, cudaStreamCaptureMode mode), (stream, mode),
+         begin(stream, mode))
 
-EMU_API cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  return EMU_CALL(entry, (stream, made(graph)), end(stream, graph));
-}
+EMU_CUDA(Device, cudaStreamEndCapture, (cudaStream_t stream, cudaGraph_t* graph), (stream, made(graph)),
+         end(stream, graph))
 
-EMU_API cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* pCaptureStatus) {
-  return EMU_CALL(entry, (stream), isCapturing(stream, pCaptureStatus));
-}
+EMU_CUDA(Device, cudaStreamIsCapturing, (cudaStream_t stream, cudaStreamCaptureStatus* pCaptureStatus), (stream),
+         isCapturing(stream, pCaptureStatus))
 
-EMU_API cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus* captureStatus_out,
-                                             unsigned long long* id_out, cudaGraph_t* graph_out,
-                                             const cudaGraphNode_t** dependencies_out,
-                                             const cudaGraphEdgeData** edgeData_out, size_t* numDependencies_out) {
-  return EMU_CALL(entry, (stream),
-                  captureInfo(stream, captureStatus_out, id_out, graph_out, dependencies_out, edgeData_out, numDependencies_out));
-}
+EMU_CUDA(Device, cudaStreamGetCaptureInfo,
+         (cudaStream_t stream, cudaStreamCaptureStatus* captureStatus_out, unsigned long long* id_out,
+          cudaGraph_t* graph_out, const cudaGraphNode_t** dependencies_out, const cudaGraphEdgeData** edgeData_out,
+          size_t* numDependencies_out), (stream),
+         captureInfo(stream, captureStatus_out, id_out, graph_out, dependencies_out, edgeData_out, numDependencies_out))
 
-EMU_API cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
-  return EMU_CALL(entry<Needs::NoHostFunction>, (valueOf(mode)), exchangeMode(mode));
-}
+EMU_CUDA(NoHostFunction, cudaThreadExchangeStreamCaptureMode, (cudaStreamCaptureMode* mode), (valueOf(mode)),
+         exchangeMode(mode))
 
 }  // namespace emu

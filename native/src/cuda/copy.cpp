@@ -157,28 +157,21 @@ cudaError_t setNow(void* to, int value, size_t bytes) {
 
 }  // namespace
 
-EMU_API cudaError_t cudaMemcpy(void* dst, const void* src, size_t count, cudaMemcpyKind kind) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (dst, src, count, kind), copyNow(dst, src, count, kind));
-}
+EMU_CUDA(OwnDevices, cudaMemcpy, (void* dst, const void* src, size_t count, cudaMemcpyKind kind),
+         (dst, src, count, kind), copyNow(dst, src, count, kind))
 
-EMU_API cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t count, cudaMemcpyKind kind,
-                                    cudaStream_t stream) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (dst, src, count, kind, stream), copyAsync(dst, src, count, kind, stream));
-}
+EMU_CUDA(OwnDevices, cudaMemcpyAsync,
+         (void* dst, const void* src, size_t count, cudaMemcpyKind kind, cudaStream_t stream),
+         (dst, src, count, kind, stream), copyAsync(dst, src, count, kind, stream))
 
-EMU_API cudaError_t cudaMemcpyPeerAsync(void* dst, int dstDevice, const void* src, int srcDevice, size_t count,
-                                        cudaStream_t stream) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (dst, dstDevice, src, srcDevice, count, stream),
-                  copyPeer(dst, dstDevice, src, srcDevice, count, stream));
-}
+EMU_CUDA(OwnDevices, cudaMemcpyPeerAsync,
+         (void* dst, int dstDevice, const void* src, int srcDevice, size_t count, cudaStream_t stream),
+         (dst, dstDevice, src, srcDevice, count, stream), copyPeer(dst, dstDevice, src, srcDevice, count, stream))
 
-EMU_API cudaError_t cudaMemset(void* devPtr, int value, size_t count) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (devPtr, value, count), setNow(devPtr, value, count));
-}
+EMU_CUDA(OwnDevices, cudaMemset, (void* devPtr, int value, size_t count), (devPtr, value, count),
+         setNow(devPtr, value, count))
 
-EMU_API cudaError_t cudaMemsetAsync(void* devPtr, int value, size_t count, cudaStream_t stream) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (devPtr, value, count, stream),
-                  set("cudaMemsetAsync", devPtr, value, count, stream));
-}
+EMU_CUDA(OwnDevices, cudaMemsetAsync, (void* devPtr, int value, size_t count, cudaStream_t stream),
+         (devPtr, value, count, stream), set("cudaMemsetAsync", devPtr, value, count, stream))
 
 }  // namespace emu

@@ -134,57 +134,41 @@ cudaError_t synchronize(int device) {
 
 }  // namespace
 
-EMU_API cudaError_t cudaGetDeviceCount(int* count) {
-  return EMU_CALL(entry<Needs::Nothing>, (count), answer(count, device::count()));
-}
+EMU_CUDA(Nothing, cudaGetDeviceCount, (int* count), (count), answer(count, device::count()))
 
-EMU_API cudaError_t cudaGetDevice(int* device) {
-  return EMU_CALL(entry<Needs::NoHostFunction>, (device), answer(device, device::current()));
-}
+EMU_CUDA(NoHostFunction, cudaGetDevice, (int* device), (device), answer(device, device::current()))
 
-EMU_API cudaError_t cudaSetDevice(int device) {
-  return EMU_CALL(entry<Needs::NoHostFunction>, (device), device::setCurrent(device));
-}
+EMU_CUDA(NoHostFunction, cudaSetDevice, (int device), (device), device::setCurrent(device))
 
-EMU_API cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attr, int device) {
-  return EMU_CALL(entry<Needs::NoHostFunction>, (attr, device), attribute(value, attr, device));
-}
+EMU_CUDA(NoHostFunction, cudaDeviceGetAttribute, (int* value, cudaDeviceAttr attr, int device), (attr, device),
+         attribute(value, attr, device))
 
-EMU_API cudaError_t cudaDeviceGetPCIBusId(char* pciBusId, int len, int device) {
-  return EMU_CALL(entry<Needs::NoHostFunction>, (len, device), writeBusId(pciBusId, len, device));
-}
+EMU_CUDA(NoHostFunction, cudaDeviceGetPCIBusId, (char* pciBusId, int len, int device), (len, device),
+         writeBusId(pciBusId, len, device))
 
-EMU_API cudaError_t cudaDeviceGetByPCIBusId(int* device, const char* pciBusId) {
-  return EMU_CALL(entry<Needs::NoHostFunction>, (pciBusId), deviceOfBusId(device, pciBusId));
-}
+EMU_CUDA(NoHostFunction, cudaDeviceGetByPCIBusId, (int* device, const char* pciBusId), (pciBusId),
+         deviceOfBusId(device, pciBusId))
 
-EMU_API cudaError_t cudaDeviceGetStreamPriorityRange(int* leastPriority, int* greatestPriority) {
-  return EMU_CALL(entry, (), priorityRange(leastPriority, greatestPriority));
-}
+EMU_CUDA(Device, cudaDeviceGetStreamPriorityRange, (int* leastPriority, int* greatestPriority), (),
+         priorityRange(leastPriority, greatestPriority))
 
-EMU_API cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peerDevice) {
-  return EMU_CALL(entry<Needs::NoHostFunction>, (device, peerDevice), canAccessPeer(can, device, peerDevice));
-}
+EMU_CUDA(NoHostFunction, cudaDeviceCanAccessPeer, (int* can, int device, int peerDevice), (device, peerDevice),
+         canAccessPeer(can, device, peerDevice))
 
-EMU_API cudaError_t cudaDeviceEnablePeerAccess(int peerDevice, unsigned int flags) {
-  return EMU_CALL(entry, (peerDevice, flags), enablePeerAccess(peerDevice, flags));
-}
+EMU_CUDA(Device, cudaDeviceEnablePeerAccess, (int peerDevice, unsigned int flags), (peerDevice, flags),
+         enablePeerAccess(peerDevice, flags))
 
-EMU_API cudaError_t cudaDeviceSynchronize() { return EMU_CALL(entry, (), synchronize(device::current())); }
+EMU_CUDA(Device, cudaDeviceSynchronize, (), (), synchronize(device::current()))
 
-EMU_API cudaError_t cudaDeviceReset() { return EMU_CALL(entry<Needs::OwnDevices>, (), reset(device::current())); }
+EMU_CUDA(OwnDevices, cudaDeviceReset, (), (), reset(device::current()))
 
-EMU_API cudaError_t cudaDriverGetVersion(int* driverVersion) {
-  return EMU_CALL(entry<Needs::Nothing>, (), answer(driverVersion, CUDART_VERSION));
-}
+EMU_CUDA(Nothing, cudaDriverGetVersion, (int* driverVersion), (), answer(driverVersion, CUDART_VERSION))
 
-EMU_API cudaError_t cudaRuntimeGetVersion(int* runtimeVersion) {
-  return EMU_CALL(entry<Needs::Nothing>, (), answer(runtimeVersion, CUDART_VERSION));
-}
+EMU_CUDA(Nothing, cudaRuntimeGetVersion, (int* runtimeVersion), (), answer(runtimeVersion, CUDART_VERSION))
 
 // Profilers do not attach to the emulator; the calls are only seen in the log.
-EMU_API cudaError_t cudaProfilerStart() { return EMU_CALL(entry<Needs::NoCapture>, (), cudaSuccess); }
+EMU_CUDA(NoCapture, cudaProfilerStart, (), (), cudaSuccess)
 
-EMU_API cudaError_t cudaProfilerStop() { return EMU_CALL(entry<Needs::NoCapture>, (), cudaSuccess); }
+EMU_CUDA(NoCapture, cudaProfilerStop, (), (), cudaSuccess)
 
 }  // namespace emu

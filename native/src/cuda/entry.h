@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/calls.h"
-#include "base/export.h"
 #include "base/host_access.h"
 #include "base/try.h"
 #include "cuda/device.h"
@@ -40,9 +39,8 @@ cudaError_t answer(Value* out, Answer value) {
   return cudaSuccess;
 }
 
-// The function's body, with its result logged, preset and remembered for cudaGetLastError. entry<...> says what the
-// function needs where that is not a working device.
-template <Needs needs = Needs::Device, class Describe, class Body>
+// The function's body, with its result logged, preset and remembered for cudaGetLastError.
+template <Needs needs, class Describe, class Body>
 cudaError_t entry(Function& function, Describe&& describe, Body&& body) {
   succeeded = false;
   return device::remember(api<cudaError_t>(function, std::forward<Describe>(describe), [&](Function& call) -> cudaError_t {
@@ -69,3 +67,6 @@ class HostFunctionScope {
 };
 
 }  // namespace emu
+
+#define EMU_CUDA(needs, name, parameters, logged, ...) \
+  EMU_FUNCTION(cudaError_t, name, parameters, emu::entry<emu::Needs::needs>, logged, __VA_ARGS__)

@@ -43,12 +43,12 @@ const char* errorName(cudaError_t error) { return find(error).name; }
 
 const char* errorText(cudaError_t error) { return find(error).text; }
 
-EMU_API cudaError_t cudaGetLastError() { return EMU_CALL(api<cudaError_t>, (), device::takeLastError()); }
+EMU_FUNCTION(cudaError_t, cudaGetLastError, (), api<cudaError_t>, (), device::takeLastError())
 
-EMU_API cudaError_t cudaPeekAtLastError() { return EMU_CALL(api<cudaError_t>, (), device::lastError()); }
+EMU_FUNCTION(cudaError_t, cudaPeekAtLastError, (), api<cudaError_t>, (), device::lastError())
 
-EMU_API const char* cudaGetErrorName(cudaError_t error) { return EMU_CALL(counted, (), errorName(error)); }
+EMU_FUNCTION(const char*, cudaGetErrorName, (cudaError_t error), counted, (), errorName(error))
 
-EMU_API const char* cudaGetErrorString(cudaError_t error) { return EMU_CALL(counted, (), errorText(error)); }
+EMU_FUNCTION(const char*, cudaGetErrorString, (cudaError_t error), counted, (), errorText(error))
 
 }  // namespace emu

@@ -80,40 +80,28 @@ cudaError_t synchronize(cudaEvent_t handle) {
 
 }  // namespace
 
-EMU_API cudaError_t cudaEventCreate(cudaEvent_t* event) {
-  return EMU_CALL(entry, (made(event)), create(event, cudaEventDefault));
-}
+EMU_CUDA(Device, cudaEventCreate, (cudaEvent_t* event), (made(event)), create(event, cudaEventDefault))
 
-EMU_API cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned int flags) {
-  return EMU_CALL(entry, (made(event), flags), create(event, flags));
-}
+EMU_CUDA(Device, cudaEventCreateWithFlags, (cudaEvent_t* event, unsigned int flags), (made(event), flags),
+         create(event, flags))
 
-EMU_API cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  return EMU_CALL(entry, (event), events().take(event) != nullptr ? cudaSuccess : cudaErrorInvalidResourceHandle);
-}
+EMU_CUDA(Device, cudaEventDestroy, (cudaEvent_t event), (event),
+         events().take(event) != nullptr ? cudaSuccess : cudaErrorInvalidResourceHandle)
 
-EMU_API cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  return EMU_CALL(entry, (event, stream), record(event, stream, cudaEventRecordDefault));
-}
+EMU_CUDA(Device, cudaEventRecord, (cudaEvent_t event, cudaStream_t stream), (event, stream),
+         record(event, stream, cudaEventRecordDefault))
 
-EMU_API cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned int flags) {
-  return EMU_CALL(entry, (event, stream, flags), record(event, stream, flags));
-}
+EMU_CUDA(Device, cudaEventRecordWithFlags, (cudaEvent_t event, cudaStream_t stream, unsigned int flags),
+         (event, stream, flags), record(event, stream, flags))
 
-EMU_API cudaError_t cudaEventQuery(cudaEvent_t event) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (event), query(event));
-}
+EMU_CUDA(OwnDevices, cudaEventQuery, (cudaEvent_t event), (event), query(event))
 
-EMU_API cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (event), synchronize(event));
-}
+EMU_CUDA(OwnDevices, cudaEventSynchronize, (cudaEvent_t event), (event), synchronize(event))
 
-EMU_API cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t start, cudaEvent_t end) {
-  return EMU_CALL(entry, (start, end), elapsed(ms, start, end));
-}
+EMU_CUDA(Device, cudaEventElapsedTime, (float* ms, cudaEvent_t start, cudaEvent_t end), (start, end),
+         elapsed(ms, start, end))
 
-EMU_API cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned int flags) {
-  return EMU_CALL(entry, (stream, event, flags), wait(stream, event, flags));
-}
+EMU_CUDA(Device, cudaStreamWaitEvent, (cudaStream_t stream, cudaEvent_t event, unsigned int flags),
+         (stream, event, flags), wait(stream, event, flags))
 
 }  // namespace emu

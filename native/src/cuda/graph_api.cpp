@@ -162,52 +162,39 @@ cudaError_t print(cudaGraph_t handle, const char* path, unsigned flags) {
 
 }  // namespace
 
-EMU_API cudaError_t cudaGraphCreate(cudaGraph_t* graph, unsigned int flags) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (made(graph), flags), create(graph, flags));
-}
+EMU_CUDA(OwnDevices, cudaGraphCreate, (cudaGraph_t* graph, unsigned int flags), (made(graph), flags),
+         create(graph, flags))
 
-EMU_API cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (graph), destroy(graph));
-}
+EMU_CUDA(OwnDevices, cudaGraphDestroy, (cudaGraph_t graph), (graph), destroy(graph))
 
-EMU_API cudaError_t cudaGraphAddEmptyNode(cudaGraphNode_t* node, cudaGraph_t graph,
-                                          const cudaGraphNode_t* pDependencies, size_t numDependencies) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (graph, made(node), numDependencies),
-                  addEmpty(node, graph, pDependencies, numDependencies));
-}
+EMU_CUDA(OwnDevices, cudaGraphAddEmptyNode,
+         (cudaGraphNode_t* node, cudaGraph_t graph, const cudaGraphNode_t* pDependencies, size_t numDependencies),
+         (graph, made(node), numDependencies), addEmpty(node, graph, pDependencies, numDependencies))
 
-EMU_API cudaError_t cudaGraphAddChildGraphNode(cudaGraphNode_t* node, cudaGraph_t graph,
-                                               const cudaGraphNode_t* pDependencies, size_t numDependencies,
-                                               cudaGraph_t childGraph) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (graph, made(node), numDependencies, childGraph),
-                  addChild(node, graph, pDependencies, numDependencies, childGraph));
-}
+EMU_CUDA(OwnDevices, cudaGraphAddChildGraphNode,
+         (cudaGraphNode_t* node, cudaGraph_t graph, const cudaGraphNode_t* pDependencies, size_t numDependencies,
+          cudaGraph_t childGraph), (graph, made(node), numDependencies, childGraph),
+         addChild(node, graph, pDependencies, numDependencies, childGraph))
 
-EMU_API cudaError_t cudaGraphAddDependencies(cudaGraph_t graph, const cudaGraphNode_t* from, const cudaGraphNode_t* to,
-                                             const cudaGraphEdgeData* edgeData, size_t numDependencies) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (graph, numDependencies),
-                  addDependencies(graph, from, to, edgeData, numDependencies));
-}
+EMU_CUDA(OwnDevices, cudaGraphAddDependencies,
+         (cudaGraph_t graph, const cudaGraphNode_t* from, const cudaGraphNode_t* to, const cudaGraphEdgeData* edgeData,
+          size_t numDependencies), (graph, numDependencies),
+         addDependencies(graph, from, to, edgeData, numDependencies))
 
-EMU_API cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* numNodes) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (graph), getNodes(graph, nodes, numNodes));
-}
+EMU_CUDA(OwnDevices, cudaGraphGetNodes, (cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* numNodes), (graph),
+         getNodes(graph, nodes, numNodes))
 
-EMU_API cudaError_t cudaGraphGetEdges(cudaGraph_t graph, cudaGraphNode_t* from, cudaGraphNode_t* to,
-                                      cudaGraphEdgeData* edgeData, size_t* numEdges) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (graph), getEdges(graph, from, to, edgeData, numEdges));
-}
+EMU_CUDA(OwnDevices, cudaGraphGetEdges,
+         (cudaGraph_t graph, cudaGraphNode_t* from, cudaGraphNode_t* to, cudaGraphEdgeData* edgeData, size_t* numEdges),
+         (graph), getEdges(graph, from, to, edgeData, numEdges))
 
-EMU_API cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType* pType) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (node), getType(node, pType));
-}
+EMU_CUDA(OwnDevices, cudaGraphNodeGetType, (cudaGraphNode_t node, cudaGraphNodeType* pType), (node),
+         getType(node, pType))
 
-EMU_API cudaError_t cudaGraphClone(cudaGraph_t* clone, cudaGraph_t original) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (made(clone), original), cloneGraph(clone, original));
-}
+EMU_CUDA(OwnDevices, cudaGraphClone, (cudaGraph_t* clone, cudaGraph_t original), (made(clone), original),
+         cloneGraph(clone, original))
 
-EMU_API cudaError_t cudaGraphDebugDotPrint(cudaGraph_t graph, const char* path, unsigned int flags) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (graph, path, flags), print(graph, path, flags));
-}
+EMU_CUDA(OwnDevices, cudaGraphDebugDotPrint, (cudaGraph_t graph, const char* path, unsigned int flags),
+         (graph, path, flags), print(graph, path, flags))
 
 }  // namespace emu

@@ -59,29 +59,20 @@ cudaError_t destroy(cudaGraphExec_t handle) {
 
 }  // namespace
 
-EMU_API cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long flags) {
-  return EMU_CALL(entry, (made(exec), graph, flags), instantiate(exec, graph, flags));
-}
+EMU_CUDA(Device, cudaGraphInstantiate, (cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long flags),
+         (made(exec), graph, flags), instantiate(exec, graph, flags))
 
-EMU_API cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long flags) {
-  return EMU_CALL(entry, (made(exec), graph, flags), instantiate(exec, graph, flags));
-}
+EMU_CUDA(Device, cudaGraphInstantiateWithFlags, (cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long flags),
+         (made(exec), graph, flags), instantiate(exec, graph, flags))
 
-EMU_API cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
-  return EMU_CALL(entry, (exec, stream), launch(exec, stream));
-}
+EMU_CUDA(Device, cudaGraphLaunch, (cudaGraphExec_t exec, cudaStream_t stream), (exec, stream), launch(exec, stream))
 
-EMU_API cudaError_t cudaGraphUpload(cudaGraphExec_t exec, cudaStream_t stream) {
-  return EMU_CALL(entry, (exec, stream), upload(exec, stream));
-}
+EMU_CUDA(Device, cudaGraphUpload, (cudaGraphExec_t exec, cudaStream_t stream), (exec, stream), upload(exec, stream))
 
-EMU_API cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
-                                        cudaGraphExecUpdateResultInfo* resultInfo) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (exec, graph), update(exec, graph, resultInfo));
-}
+EMU_CUDA(OwnDevices, cudaGraphExecUpdate,
+         (cudaGraphExec_t exec, cudaGraph_t graph, cudaGraphExecUpdateResultInfo* resultInfo), (exec, graph),
+         update(exec, graph, resultInfo))
 
-EMU_API cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (exec), destroy(exec));
-}
+EMU_CUDA(OwnDevices, cudaGraphExecDestroy, (cudaGraphExec_t exec), (exec), destroy(exec))
 
 }  // namespace emu

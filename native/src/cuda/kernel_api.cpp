@@ -165,54 +165,39 @@ EMU_API cudaError_t cudaLibraryLoadData(cudaLibrary_t* library, const void* code
                                         void** libraryOptionValues, unsigned int numLibraryOptions) {
   const bool options = given(jitOptions, numJitOptions) && given(jitOptionsValues, numJitOptions) &&
                        given(libraryOptions, numLibraryOptions) && given(libraryOptionValues, numLibraryOptions);
-  return EMU_CALL(entry, (made(library)), options ? load(library, code) : cudaErrorInvalidValue);
+  return EMU_CALL(entry<Needs::Device>, (made(library)), options ? load(library, code) : cudaErrorInvalidValue);
 }
 
-EMU_API cudaError_t cudaLibraryUnload(cudaLibrary_t library) {
-  return EMU_CALL(entry<Needs::NoCapture>, (library), kernels::unload(library));
-}
+EMU_CUDA(NoCapture, cudaLibraryUnload, (cudaLibrary_t library), (library), kernels::unload(library))
 
-EMU_API cudaError_t cudaLibraryGetKernel(cudaKernel_t* pKernel, cudaLibrary_t library, const char* name) {
-  return EMU_CALL(entry, (library, name), find(pKernel, library, name));
-}
+EMU_CUDA(Device, cudaLibraryGetKernel, (cudaKernel_t* pKernel, cudaLibrary_t library, const char* name),
+         (library, name), find(pKernel, library, name))
 
-EMU_API cudaError_t cudaLibraryGetKernelCount(unsigned int* count, cudaLibrary_t lib) {
-  return EMU_CALL(entry, (lib), countKernels(count, lib));
-}
+EMU_CUDA(Device, cudaLibraryGetKernelCount, (unsigned int* count, cudaLibrary_t lib), (lib), countKernels(count, lib))
 
-EMU_API cudaError_t cudaLibraryEnumerateKernels(cudaKernel_t* kernels, unsigned int numKernels, cudaLibrary_t lib) {
-  return EMU_CALL(entry, (lib, numKernels), enumerate(kernels, numKernels, lib));
-}
+EMU_CUDA(Device, cudaLibraryEnumerateKernels, (cudaKernel_t* kernels, unsigned int numKernels, cudaLibrary_t lib),
+         (lib, numKernels), enumerate(kernels, numKernels, lib))
 
-EMU_API cudaError_t cudaFuncGetName(const char** name, const void* func) {
-  return EMU_CALL(entry, (nameOf(func)),
-                  ask(call, func, [&](Kernel& kernel) { return answer(name, kernel.function->name.c_str()); }));
-}
+EMU_CUDA(Device, cudaFuncGetName, (const char** name, const void* func), (nameOf(func)),
+         ask(call, func, [&](Kernel& kernel) { return answer(name, kernel.function->name.c_str()); }))
 
-EMU_API cudaError_t cudaFuncGetParamInfo(const void* func, size_t paramIndex, size_t* paramOffset, size_t* paramSize) {
-  return EMU_CALL(entry, (nameOf(func), paramIndex),
-                  ask(call, func, [&](Kernel& kernel) { return parameter(paramOffset, paramSize, paramIndex, kernel); }));
-}
+EMU_CUDA(Device, cudaFuncGetParamInfo, (const void* func, size_t paramIndex, size_t* paramOffset, size_t* paramSize),
+         (nameOf(func), paramIndex),
+         ask(call, func, [&](Kernel& kernel) { return parameter(paramOffset, paramSize, paramIndex, kernel); }))
 
-EMU_API cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attr, const void* func) {
-  return EMU_CALL(entry, (nameOf(func)),
-                  ask(call, func, [&](Kernel& kernel) { return answer(attr, attributes(kernel)); }));
-}
+EMU_CUDA(Device, cudaFuncGetAttributes, (cudaFuncAttributes* attr, const void* func), (nameOf(func)),
+         ask(call, func, [&](Kernel& kernel) { return answer(attr, attributes(kernel)); }))
 
-EMU_API cudaError_t cudaFuncSetAttribute(const void* func, cudaFuncAttribute attr, int value) {
-  return EMU_CALL(entry, (nameOf(func), attr, value),
-                  ask(call, func, [&](Kernel& kernel) { return setAttribute(kernel, attr, value); }));
-}
+EMU_CUDA(Device, cudaFuncSetAttribute, (const void* func, cudaFuncAttribute attr, int value),
+         (nameOf(func), attr, value),
+         ask(call, func, [&](Kernel& kernel) { return setAttribute(kernel, attr, value); }))
 
-EMU_API cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* numBlocks, const void* func, int blockSize,
-                                                                  size_t dynamicSMemSize) {
-  return EMU_CALL(entry, (nameOf(func), blockSize, dynamicSMemSize), ask(call, func, [&](Kernel& kernel) {
-                    return maxActiveBlocks(numBlocks, blockSize, dynamicSMemSize, kernel);
-                  }));
-}
+EMU_CUDA(Device, cudaOccupancyMaxActiveBlocksPerMultiprocessor,
+         (int* numBlocks, const void* func, int blockSize, size_t dynamicSMemSize),
+         (nameOf(func), blockSize, dynamicSMemSize),
+         ask(call, func, [&](Kernel& kernel) { return maxActiveBlocks(numBlocks, blockSize, dynamicSMemSize, kernel); }))
 
-EMU_API cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* func, void** args) {
-  return EMU_CALL(entry, (nameOf(func), geometry(config)), launch(call, config, func, args));
-}
+EMU_CUDA(Device, cudaLaunchKernelExC, (const cudaLaunchConfig_t* config, const void* func, void** args),
+         (nameOf(func), geometry(config)), launch(call, config, func, args))
 
 }  // namespace emu

@@ -62,43 +62,30 @@ cudaError_t info(size_t* free, size_t* total) {
 
 }  // namespace
 
-EMU_API cudaError_t cudaMalloc(void** ptr, size_t size) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (made(ptr), size), allocate(ptr, size, memory::Kind::Device));
-}
+EMU_CUDA(OwnDevices, cudaMalloc, (void** ptr, size_t size), (made(ptr), size),
+         allocate(ptr, size, memory::Kind::Device))
 
-EMU_API cudaError_t cudaFree(void* ptr) {
-  return EMU_CALL(entry<Needs::NoCapture>, (ptr), memory::release(ptr, memory::Kind::Device));
-}
+EMU_CUDA(NoCapture, cudaFree, (void* ptr), (ptr), memory::release(ptr, memory::Kind::Device))
 
-EMU_API cudaError_t cudaMallocHost(void** ptr, size_t size) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (made(ptr), size), allocate(ptr, size, memory::Kind::Pinned));
-}
+EMU_CUDA(OwnDevices, cudaMallocHost, (void** ptr, size_t size), (made(ptr), size),
+         allocate(ptr, size, memory::Kind::Pinned))
 
-EMU_API cudaError_t cudaHostAlloc(void** ptr, size_t size, unsigned int flags) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (made(ptr), size, flags),
-                  (flags & ~kHostAllocFlags) != 0 ? cudaErrorInvalidValue : allocate(ptr, size, memory::Kind::Pinned));
-}
+EMU_CUDA(OwnDevices, cudaHostAlloc, (void** ptr, size_t size, unsigned int flags), (made(ptr), size, flags),
+         (flags & ~kHostAllocFlags) != 0 ? cudaErrorInvalidValue : allocate(ptr, size, memory::Kind::Pinned))
 
-EMU_API cudaError_t cudaFreeHost(void* ptr) {
-  return EMU_CALL(entry<Needs::NoCapture>, (ptr), memory::release(ptr, memory::Kind::Pinned));
-}
+EMU_CUDA(NoCapture, cudaFreeHost, (void* ptr), (ptr), memory::release(ptr, memory::Kind::Pinned))
 
-EMU_API cudaError_t cudaHostRegister(void* ptr, size_t size, unsigned int flags) {
-  return EMU_CALL(entry<Needs::NoCapture>, (ptr, size, flags), registerHost(ptr, size, flags));
-}
+EMU_CUDA(NoCapture, cudaHostRegister, (void* ptr, size_t size, unsigned int flags), (ptr, size, flags),
+         registerHost(ptr, size, flags))
 
-EMU_API cudaError_t cudaHostUnregister(void* ptr) {
-  return EMU_CALL(entry<Needs::NoCapture>, (ptr), memory::unregisterHost(ptr));
-}
+EMU_CUDA(NoCapture, cudaHostUnregister, (void* ptr), (ptr), memory::unregisterHost(ptr))
 
-EMU_API cudaError_t cudaHostGetDevicePointer(void** pDevice, void* pHost, unsigned int flags) {
-  return EMU_CALL(entry, (pHost, flags), devicePointer(pDevice, pHost, flags));
-}
+EMU_CUDA(Device, cudaHostGetDevicePointer, (void** pDevice, void* pHost, unsigned int flags), (pHost, flags),
+         devicePointer(pDevice, pHost, flags))
 
-EMU_API cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* pointerAttributes, const void* ptr) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (ptr), attributes(pointerAttributes, ptr));
-}
+EMU_CUDA(OwnDevices, cudaPointerGetAttributes, (cudaPointerAttributes* pointerAttributes, const void* ptr), (ptr),
+         attributes(pointerAttributes, ptr))
 
-EMU_API cudaError_t cudaMemGetInfo(size_t* free, size_t* total) { return EMU_CALL(entry, (), info(free, total)); }
+EMU_CUDA(Device, cudaMemGetInfo, (size_t* free, size_t* total), (), info(free, total))
 
 }  // namespace emu

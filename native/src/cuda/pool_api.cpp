@@ -156,29 +156,21 @@ cudaError_t defaultPool(cudaMemPool_t* out, int device) {
 
 }  // namespace
 
-EMU_API cudaError_t cudaMallocAsync(void** ptr, size_t size, cudaStream_t stream) {
-  return EMU_CALL(entry, (made(ptr), size, stream), allocate(ptr, size, stream));
-}
+EMU_CUDA(Device, cudaMallocAsync, (void** ptr, size_t size, cudaStream_t stream), (made(ptr), size, stream),
+         allocate(ptr, size, stream))
 
-EMU_API cudaError_t cudaFreeAsync(void* ptr, cudaStream_t stream) {
-  return EMU_CALL(entry, (ptr, stream), release(ptr, stream));
-}
+EMU_CUDA(Device, cudaFreeAsync, (void* ptr, cudaStream_t stream), (ptr, stream), release(ptr, stream))
 
-EMU_API cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* memPool, int device) {
-  return EMU_CALL(entry<Needs::NoHostFunction>, (device), defaultPool(memPool, device));
-}
+EMU_CUDA(NoHostFunction, cudaDeviceGetDefaultMemPool, (cudaMemPool_t* memPool, int device), (device),
+         defaultPool(memPool, device))
 
-EMU_API cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t memPool, cudaMemPoolAttr attr, void* value) {
-  return EMU_CALL(entry<Needs::OwnDevices>, (memPool, attr), getAttribute(memPool, attr, value));
-}
+EMU_CUDA(OwnDevices, cudaMemPoolGetAttribute, (cudaMemPool_t memPool, cudaMemPoolAttr attr, void* value),
+         (memPool, attr), getAttribute(memPool, attr, value))
 
-EMU_API cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t memPool, cudaMemPoolAttr attr, void* value) {
-  return EMU_CALL(entry<Needs::NoCapture>, (memPool, attr), setAttribute(memPool, attr, value));
-}
+EMU_CUDA(NoCapture, cudaMemPoolSetAttribute, (cudaMemPool_t memPool, cudaMemPoolAttr attr, void* value),
+         (memPool, attr), setAttribute(memPool, attr, value))
 
-EMU_API cudaError_t cudaMemPoolTrimTo(cudaMemPool_t memPool, size_t minBytesToKeep) {
-  return EMU_CALL(entry<Needs::NoCapture>, (memPool, minBytesToKeep),
-                  deviceOf(memPool) >= 0 ? cudaSuccess : cudaErrorInvalidValue);
-}
+EMU_CUDA(NoCapture, cudaMemPoolTrimTo, (cudaMemPool_t memPool, size_t minBytesToKeep), (memPool, minBytesToKeep),
+         deviceOf(memPool) >= 0 ? cudaSuccess : cudaErrorInvalidValue)
 
 }  // namespace emu

@@ -51,42 +51,33 @@ cudaError_t destroy(cudaStream_t handle) {
 
 }  // namespace
 
-EMU_API cudaError_t cudaStreamCreate(cudaStream_t* stream) {
-  return EMU_CALL(entry, (made(stream)), create(stream, cudaStreamDefault, 0));
-}
+EMU_CUDA(Device, cudaStreamCreate, (cudaStream_t* stream), (made(stream)), create(stream, cudaStreamDefault, 0))
 
-EMU_API cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned int flags) {
-  return EMU_CALL(entry, (made(stream), flags), create(stream, flags, 0));
-}
+EMU_CUDA(Device, cudaStreamCreateWithFlags, (cudaStream_t* stream, unsigned int flags), (made(stream), flags),
+         create(stream, flags, 0))
 
-EMU_API cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned int flags, int priority) {
-  return EMU_CALL(entry, (made(stream), flags, priority), create(stream, flags, priority));
-}
+EMU_CUDA(Device, cudaStreamCreateWithPriority, (cudaStream_t* stream, unsigned int flags, int priority),
+         (made(stream), flags, priority), create(stream, flags, priority))
 
-EMU_API cudaError_t cudaStreamDestroy(cudaStream_t stream) { return EMU_CALL(entry, (stream), destroy(stream)); }
+EMU_CUDA(Device, cudaStreamDestroy, (cudaStream_t stream), (stream), destroy(stream))
 
-EMU_API cudaError_t cudaStreamQuery(cudaStream_t stream) { return EMU_CALL(entry, (stream), query(stream)); }
+EMU_CUDA(Device, cudaStreamQuery, (cudaStream_t stream), (stream), query(stream))
 
-EMU_API cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return EMU_CALL(entry, (stream), drain(stream)); }
+EMU_CUDA(Device, cudaStreamSynchronize, (cudaStream_t stream), (stream), drain(stream))
 
-EMU_API cudaError_t cudaStreamGetDevice(cudaStream_t stream, int* device) {
-  return EMU_CALL(entry, (stream), inspect(stream, device, &Stream::device));
-}
+EMU_CUDA(Device, cudaStreamGetDevice, (cudaStream_t stream, int* device), (stream),
+         inspect(stream, device, &Stream::device))
 
-EMU_API cudaError_t cudaStreamGetFlags(cudaStream_t stream, unsigned int* flags) {
-  return EMU_CALL(entry, (stream), inspect(stream, flags, &Stream::flags));
-}
+EMU_CUDA(Device, cudaStreamGetFlags, (cudaStream_t stream, unsigned int* flags), (stream),
+         inspect(stream, flags, &Stream::flags))
 
-EMU_API cudaError_t cudaStreamGetId(cudaStream_t stream, unsigned long long* streamId) {
-  return EMU_CALL(entry, (stream), inspect(stream, streamId, &Stream::id));
-}
+EMU_CUDA(Device, cudaStreamGetId, (cudaStream_t stream, unsigned long long* streamId), (stream),
+         inspect(stream, streamId, &Stream::id))
 
-EMU_API cudaError_t cudaStreamGetPriority(cudaStream_t stream, int* priority) {
-  return EMU_CALL(entry, (stream), inspect(stream, priority, &Stream::priority));
-}
+EMU_CUDA(Device, cudaStreamGetPriority, (cudaStream_t stream, int* priority), (stream),
+         inspect(stream, priority, &Stream::priority))
 
-EMU_API cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t fn, void* userData) {
-  return EMU_CALL(entry, (stream, fn, userData), launchHostFunction(stream, fn, userData));
-}
+EMU_CUDA(Device, cudaLaunchHostFunc, (cudaStream_t stream, cudaHostFn_t fn, void* userData), (stream, fn, userData),
+         launchHostFunction(stream, fn, userData))
 
 }  // namespace emu

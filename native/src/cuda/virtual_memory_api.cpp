@@ -199,40 +199,32 @@ CUresult setAccess(CUdeviceptr at, size_t bytes, const CUmemAccessDesc* access, 
 
 }  // namespace
 
-EMU_API CUresult cuMemGetAllocationGranularity(size_t* granularityOut, const CUmemAllocationProp* prop,
-                                               CUmemAllocationGranularity_flags option) {
-  return EMU_CALL(api<CUresult>, (prop, option), granularity(granularityOut, prop));
-}
+EMU_FUNCTION(CUresult, cuMemGetAllocationGranularity,
+             (size_t* granularityOut, const CUmemAllocationProp* prop, CUmemAllocationGranularity_flags option),
+             api<CUresult>, (prop, option), granularity(granularityOut, prop))
 
-EMU_API CUresult cuMemCreate(CUmemGenericAllocationHandle* handle, size_t size, const CUmemAllocationProp* prop,
-                             unsigned long long flags) {
-  return EMU_CALL(api<CUresult>, (size, prop, flags), create(handle, size, prop, flags));
-}
+EMU_FUNCTION(CUresult, cuMemCreate,
+             (CUmemGenericAllocationHandle* handle, size_t size, const CUmemAllocationProp* prop,
+              unsigned long long flags), api<CUresult>, (size, prop, flags), create(handle, size, prop, flags))
 
-EMU_API CUresult cuMemRelease(CUmemGenericAllocationHandle handle) {
-  return EMU_CALL(api<CUresult>, (handle), release(handle));
-}
+EMU_FUNCTION(CUresult, cuMemRelease, (CUmemGenericAllocationHandle handle), api<CUresult>, (handle), release(handle))
 
-EMU_API CUresult cuMemAddressReserve(CUdeviceptr* ptr, size_t size, size_t alignment, CUdeviceptr addr,
-                                     unsigned long long flags) {
-  return EMU_CALL(api<CUresult>, (size, alignment, pointer(addr), flags), reserveAddress(ptr, size, alignment, flags));
-}
+EMU_FUNCTION(CUresult, cuMemAddressReserve,
+             (CUdeviceptr* ptr, size_t size, size_t alignment, CUdeviceptr addr, unsigned long long flags),
+             api<CUresult>, (size, alignment, pointer(addr), flags), reserveAddress(ptr, size, alignment, flags))
 
-EMU_API CUresult cuMemAddressFree(CUdeviceptr ptr, size_t size) {
-  return EMU_CALL(api<CUresult>, (pointer(ptr), size), freeAddress(ptr, size));
-}
+EMU_FUNCTION(CUresult, cuMemAddressFree, (CUdeviceptr ptr, size_t size), api<CUresult>, (pointer(ptr), size),
+             freeAddress(ptr, size))
 
-EMU_API CUresult cuMemMap(CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAllocationHandle handle,
-                          unsigned long long flags) {
-  return EMU_CALL(api<CUresult>, (pointer(ptr), size, offset, handle, flags), map(ptr, size, offset, handle, flags));
-}
+EMU_FUNCTION(CUresult, cuMemMap,
+             (CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAllocationHandle handle,
+              unsigned long long flags), api<CUresult>, (pointer(ptr), size, offset, handle, flags),
+             map(ptr, size, offset, handle, flags))
 
-EMU_API CUresult cuMemUnmap(CUdeviceptr ptr, size_t size) {
-  return EMU_CALL(api<CUresult>, (pointer(ptr), size), unmap(ptr, size));
-}
+EMU_FUNCTION(CUresult, cuMemUnmap, (CUdeviceptr ptr, size_t size), api<CUresult>, (pointer(ptr), size),
+             unmap(ptr, size))
 
-EMU_API CUresult cuMemSetAccess(CUdeviceptr ptr, size_t size, const CUmemAccessDesc* desc, size_t count) {
-  return EMU_CALL(api<CUresult>, (pointer(ptr), size, desc, count), setAccess(ptr, size, desc, count));
-}
+EMU_FUNCTION(CUresult, cuMemSetAccess, (CUdeviceptr ptr, size_t size, const CUmemAccessDesc* desc, size_t count),
+             api<CUresult>, (pointer(ptr), size, desc, count), setAccess(ptr, size, desc, count))
 
 }  // namespace emu

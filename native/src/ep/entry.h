@@ -4,7 +4,6 @@
 #include <new>
 
 #include "base/calls.h"
-#include "base/export.h"
 #include "ep/call.h"
 
 namespace emu::ep {
@@ -38,3 +37,6 @@ ncclResult_t entry(Function& function, const Describe& arguments, const Body& bo
 }
 
 }  // namespace emu::ep
+
+#define EMU_EP(name, parameters, logged, ...) \
+  EMU_FUNCTION(ncclResult_t, name, parameters, emu::ep::entry, logged, __VA_ARGS__)

@@ -94,8 +94,6 @@ void destroyGroup(Call& call, ncclEpGroup_t token) {
 
 }  // namespace
 
-EMU_API ncclResult_t ncclEpGroupDestroy(ncclEpGroup_t ep_group) {
-  return EMU_CALL(entry, (ep_group), destroyGroup(call, ep_group));
-}
+EMU_EP(ncclEpGroupDestroy, (ncclEpGroup_t ep_group), (ep_group), destroyGroup(call, ep_group))
 
 }  // namespace emu::ep

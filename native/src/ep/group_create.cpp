@@ -366,8 +366,7 @@ void createGroup(Call& call, ncclEpGroup_t* out, ncclComm_t comm, const ncclEpGr
 
 }  // namespace
 
-EMU_API ncclResult_t ncclEpCreateGroup(ncclEpGroup_t* ep_group, ncclComm_t comm, const ncclEpGroupConfig_t* config) {
-  return EMU_CALL(entry, (ep_group, comm, config), createGroup(call, ep_group, comm, config));
-}
+EMU_EP(ncclEpCreateGroup, (ncclEpGroup_t* ep_group, ncclComm_t comm, const ncclEpGroupConfig_t* config),
+       (ep_group, comm, config), createGroup(call, ep_group, comm, config))
 
 }  // namespace emu::ep

@@ -236,38 +236,30 @@ void complete(Call& call, ncclEpHandle_t token, const ncclEpCompleteConfig_t* gi
 
 }  // namespace
 
-EMU_API ncclResult_t ncclEpHandleMemSize(ncclEpGroup_t ep_group, ncclEpLayout_t layout,
-                                         const ncclEpHandleConfig_t* config, size_t* size_out, int num_topk) {
-  return EMU_CALL(entry, (ep_group, layout, config, size_out, num_topk),
-                  handleMemSize(call, ep_group, layout, config, size_out, num_topk));
-}
+EMU_EP(ncclEpHandleMemSize,
+       (ncclEpGroup_t ep_group, ncclEpLayout_t layout, const ncclEpHandleConfig_t* config, size_t* size_out,
+        int num_topk), (ep_group, layout, config, size_out, num_topk),
+       handleMemSize(call, ep_group, layout, config, size_out, num_topk))
 
-EMU_API ncclResult_t ncclEpInitHandle(ncclEpHandle_t* handle, ncclEpGroup_t ep_group, ncclEpLayout_t layout,
-                                      const ncclEpHandleConfig_t* config, int num_topk,
-                                      const ncclEpTensor_t* handle_mem) {
-  return EMU_CALL(entry, (handle, ep_group, layout, config, num_topk, handle_mem),
-                  initHandle(call, handle, ep_group, layout, config, num_topk, handle_mem));
-}
+EMU_EP(ncclEpInitHandle,
+       (ncclEpHandle_t* handle, ncclEpGroup_t ep_group, ncclEpLayout_t layout, const ncclEpHandleConfig_t* config,
+        int num_topk, const ncclEpTensor_t* handle_mem), (handle, ep_group, layout, config, num_topk, handle_mem),
+       initHandle(call, handle, ep_group, layout, config, num_topk, handle_mem))
 
-EMU_API ncclResult_t ncclEpUpdateHandle(ncclEpHandle_t handle, const ncclEpTensor_t* topk_idx,
-                                        const ncclEpLayoutInfo_t* layout_info, cudaStream_t stream) {
-  return EMU_CALL(entry, (handle, topk_idx, layout_info, stream),
-                  updateHandle(call, handle, topk_idx, layout_info, stream));
-}
+EMU_EP(ncclEpUpdateHandle,
+       (ncclEpHandle_t handle, const ncclEpTensor_t* topk_idx, const ncclEpLayoutInfo_t* layout_info,
+        cudaStream_t stream), (handle, topk_idx, layout_info, stream),
+       updateHandle(call, handle, topk_idx, layout_info, stream))
 
-EMU_API ncclResult_t ncclEpCreateHandle(ncclEpHandle_t* handle, ncclEpGroup_t ep_group, ncclEpLayout_t layout,
-                                        const ncclEpTensor_t* topk_idx, const ncclEpLayoutInfo_t* layout_info,
-                                        const ncclEpHandleConfig_t* config, cudaStream_t stream) {
-  return EMU_CALL(entry, (handle, ep_group, layout, topk_idx, layout_info, config, stream),
-                  createHandle(call, handle, ep_group, layout, topk_idx, layout_info, config, stream));
-}
+EMU_EP(ncclEpCreateHandle,
+       (ncclEpHandle_t* handle, ncclEpGroup_t ep_group, ncclEpLayout_t layout, const ncclEpTensor_t* topk_idx,
+        const ncclEpLayoutInfo_t* layout_info, const ncclEpHandleConfig_t* config, cudaStream_t stream),
+       (handle, ep_group, layout, topk_idx, layout_info, config, stream),
+       createHandle(call, handle, ep_group, layout, topk_idx, layout_info, config, stream))
 
-EMU_API ncclResult_t ncclEpHandleDestroy(ncclEpHandle_t handle) {
-  return EMU_CALL(entry, (handle), destroyHandle(call, handle));
-}
+EMU_EP(ncclEpHandleDestroy, (ncclEpHandle_t handle), (handle), destroyHandle(call, handle))
 
-EMU_API ncclResult_t ncclEpComplete(ncclEpHandle_t handle, const ncclEpCompleteConfig_t* config, cudaStream_t stream) {
-  return EMU_CALL(entry, (handle, config, stream), complete(call, handle, config));
-}
+EMU_EP(ncclEpComplete, (ncclEpHandle_t handle, const ncclEpCompleteConfig_t* config, cudaStream_t stream),
+       (handle, config, stream), complete(call, handle, config))
 
 }  // namespace emu::ep

@@ -55,18 +55,15 @@ void combine(Call& call, ncclEpHandle_t token, const ncclEpCombineInputs_t* inpu
 
 }  // namespace
 
-EMU_API ncclResult_t ncclEpDispatch(ncclEpHandle_t handle, const ncclEpDispatchInputs_t* inputs,
-                                    const ncclEpDispatchOutputs_t* outputs, const ncclEpLayoutInfo_t* layout_info,
-                                    const ncclEpDispatchConfig_t* config, cudaStream_t stream) {
-  return EMU_CALL(entry, (handle, inputs, outputs, layout_info, config, stream),
-                  dispatch(call, handle, inputs, outputs, layout_info, config, stream));
-}
+EMU_EP(ncclEpDispatch,
+       (ncclEpHandle_t handle, const ncclEpDispatchInputs_t* inputs, const ncclEpDispatchOutputs_t* outputs,
+        const ncclEpLayoutInfo_t* layout_info, const ncclEpDispatchConfig_t* config, cudaStream_t stream),
+       (handle, inputs, outputs, layout_info, config, stream),
+       dispatch(call, handle, inputs, outputs, layout_info, config, stream))
 
-EMU_API ncclResult_t ncclEpCombine(ncclEpHandle_t handle, const ncclEpCombineInputs_t* inputs,
-                                   const ncclEpCombineOutputs_t* outputs, const ncclEpCombineConfig_t* config,
-                                   cudaStream_t stream) {
-  return EMU_CALL(entry, (handle, inputs, outputs, config, stream),
-                  combine(call, handle, inputs, outputs, config, stream));
-}
+EMU_EP(ncclEpCombine,
+       (ncclEpHandle_t handle, const ncclEpCombineInputs_t* inputs, const ncclEpCombineOutputs_t* outputs,
+        const ncclEpCombineConfig_t* config, cudaStream_t stream), (handle, inputs, outputs, config, stream),
+       combine(call, handle, inputs, outputs, config, stream))
 
 }  // namespace emu::ep

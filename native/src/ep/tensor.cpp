@@ -186,14 +186,11 @@ void describe(Arguments& arguments, const char* name, const ncclEpTensor_t* desc
   arguments.text(name, text.c_str());
 }
 
-EMU_API ncclResult_t ncclEpTensorAlloc(ncclEpTensor_t** tensor, unsigned int ndim, ncclDataType_t datatype,
-                                       const size_t* sizes, const ncclEpTensorAllocConfig_t* config) {
-  return EMU_CALL(entry, (tensor, ndim, typeName(datatype), config),
-                  tensorAlloc(call, tensor, ndim, datatype, sizes, config));
-}
+EMU_EP(ncclEpTensorAlloc,
+       (ncclEpTensor_t** tensor, unsigned int ndim, ncclDataType_t datatype, const size_t* sizes,
+        const ncclEpTensorAllocConfig_t* config), (tensor, ndim, typeName(datatype), config),
+       tensorAlloc(call, tensor, ndim, datatype, sizes, config))
 
-EMU_API ncclResult_t ncclEpTensorDestroy(ncclEpTensor_t* tensor) {
-  return EMU_CALL(entry, (address(tensor)), tensorDestroy(tensor));
-}
+EMU_EP(ncclEpTensorDestroy, (ncclEpTensor_t* tensor), (address(tensor)), tensorDestroy(tensor))
 
 }  // namespace emu::ep

@@ -23,6 +23,6 @@ void getVersion(Call& call, int* version) {
 
 }  // namespace
 
-EMU_API ncclResult_t ncclEpGetVersion(int* version) { return EMU_CALL(entry, (version), getVersion(call, version)); }
+EMU_EP(ncclEpGetVersion, (int* version), (version), getVersion(call, version))
 
 }  // namespace emu::ep

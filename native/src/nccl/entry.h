@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/calls.h"
-#include "base/export.h"
 #include "base/host_access.h"
 #include "nccl/arguments.h"
 #include "nccl/errors.h"
@@ -42,3 +41,8 @@ ncclResult_t groupedEntry(Function& function, Describe&& describe, Body&& body) 
 }
 
 }  // namespace emu::nccl
+
+#define EMU_NCCL(name, parameters, logged, ...) \
+  EMU_FUNCTION(ncclResult_t, name, parameters, emu::nccl::entry, logged, __VA_ARGS__)
+#define EMU_NCCL_GROUPED(name, parameters, logged, ...) \
+  EMU_FUNCTION(ncclResult_t, name, parameters, emu::nccl::groupedEntry, logged, __VA_ARGS__)

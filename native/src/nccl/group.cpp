@@ -144,12 +144,10 @@ void simulateEnd(ncclSimInfo_t* info) {
 
 }  // namespace
 
-EMU_API ncclResult_t ncclGroupStart(void) { return EMU_CALL(entry, (), group::start()); }
+EMU_NCCL(ncclGroupStart, (void), (), group::start())
 
-EMU_API ncclResult_t ncclGroupEnd(void) { return EMU_CALL(entry, (), group::end()); }
+EMU_NCCL(ncclGroupEnd, (void), (), group::end())
 
-EMU_API ncclResult_t ncclGroupSimulateEnd(ncclSimInfo_t* simInfo) {
-  return EMU_CALL(entry, (simInfo), simulateEnd(simInfo));
-}
+EMU_NCCL(ncclGroupSimulateEnd, (ncclSimInfo_t* simInfo), (simInfo), simulateEnd(simInfo))
 
 }  // namespace emu::nccl

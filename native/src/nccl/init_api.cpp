@@ -171,29 +171,24 @@ ncclResult_t split(ncclComm_t comm, int color, int key, ncclComm_t* out, const n
 
 }  // namespace
 
-EMU_API ncclResult_t ncclGetUniqueId(ncclUniqueId* uniqueId) { return EMU_CALL(entry, (uniqueId), publish(uniqueId)); }
+EMU_NCCL(ncclGetUniqueId, (ncclUniqueId* uniqueId), (uniqueId), publish(uniqueId))
 
-EMU_API ncclResult_t ncclCommInitRank(ncclComm_t* comm, int nranks, ncclUniqueId commId, int rank) {
-  return EMU_CALL(groupedEntry, (comm, nranks, commId, rank), initRank(comm, nranks, commId, rank, nullptr));
-}
+EMU_NCCL_GROUPED(ncclCommInitRank, (ncclComm_t* comm, int nranks, ncclUniqueId commId, int rank),
+                 (comm, nranks, commId, rank), initRank(comm, nranks, commId, rank, nullptr))
 
-EMU_API ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int nranks, ncclUniqueId commId, int rank,
-                                            ncclConfig_t* config) {
-  return EMU_CALL(groupedEntry, (comm, nranks, commId, rank, config), initRank(comm, nranks, commId, rank, config));
-}
+EMU_NCCL_GROUPED(ncclCommInitRankConfig,
+                 (ncclComm_t* comm, int nranks, ncclUniqueId commId, int rank, ncclConfig_t* config),
+                 (comm, nranks, commId, rank, config), initRank(comm, nranks, commId, rank, config))
 
-EMU_API ncclResult_t ncclCommInitRankScalable(ncclComm_t* newcomm, int nranks, int myrank, int nId,
-                                              ncclUniqueId* commIds, ncclConfig_t* config) {
-  return EMU_CALL(groupedEntry, (newcomm, nranks, myrank, nId, commIds, config),
-                  initRankOfMany(newcomm, nranks, myrank, nId, commIds, config));
-}
+EMU_NCCL_GROUPED(ncclCommInitRankScalable,
+                 (ncclComm_t* newcomm, int nranks, int myrank, int nId, ncclUniqueId* commIds, ncclConfig_t* config),
+                 (newcomm, nranks, myrank, nId, commIds, config),
+                 initRankOfMany(newcomm, nranks, myrank, nId, commIds, config))
 
-EMU_API ncclResult_t ncclCommInitAll(ncclComm_t* comm, int ndev, const int* devlist) {
-  return EMU_CALL(groupedEntry, (comm, ndev, devlist), initAll(comm, ndev, devlist));
-}
+EMU_NCCL_GROUPED(ncclCommInitAll, (ncclComm_t* comm, int ndev, const int* devlist), (comm, ndev, devlist),
+                 initAll(comm, ndev, devlist))
 
-EMU_API ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* newcomm, ncclConfig_t* config) {
-  return EMU_CALL(groupedEntry, (comm, color, key, newcomm, config), split(comm, color, key, newcomm, config));
-}
+EMU_NCCL_GROUPED(ncclCommSplit, (ncclComm_t comm, int color, int key, ncclComm_t* newcomm, ncclConfig_t* config),
+                 (comm, color, key, newcomm, config), split(comm, color, key, newcomm, config))
 
 }  // namespace emu::nccl

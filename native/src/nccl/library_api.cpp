@@ -22,7 +22,7 @@ void writeLastError(ncclComm_t comm, char* text, size_t capacity) {
 
 }  // namespace
 
-EMU_API ncclResult_t ncclGetVersion(int* version) { return EMU_CALL(entry, (version), getVersion(version)); }
+EMU_NCCL(ncclGetVersion, (int* version), (version), getVersion(version))
 
 // The two that answer text cannot have a preset result, and log success.
 

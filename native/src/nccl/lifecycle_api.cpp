@@ -83,36 +83,29 @@ void memoryStatistic(ncclComm_t comm, ncclCommMemStat_t statistic, uint64_t* out
 
 }  // namespace
 
-EMU_API ncclResult_t ncclCommFinalize(ncclComm_t comm) { return EMU_CALL(groupedEntry, (comm), finalize(comm)); }
+EMU_NCCL_GROUPED(ncclCommFinalize, (ncclComm_t comm), (comm), finalize(comm))
 
-EMU_API ncclResult_t ncclCommDestroy(ncclComm_t comm) { return EMU_CALL(groupedEntry, (comm), destroy(comm)); }
+EMU_NCCL_GROUPED(ncclCommDestroy, (ncclComm_t comm), (comm), destroy(comm))
 
-EMU_API ncclResult_t ncclCommAbort(ncclComm_t comm) { return EMU_CALL(groupedEntry, (comm), abort(comm)); }
+EMU_NCCL_GROUPED(ncclCommAbort, (ncclComm_t comm), (comm), abort(comm))
 
-EMU_API ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* asyncError) {
-  return EMU_CALL(entry, (comm, asyncError), getAsyncError(comm, asyncError));
-}
+EMU_NCCL(ncclCommGetAsyncError, (ncclComm_t comm, ncclResult_t* asyncError), (comm, asyncError),
+         getAsyncError(comm, asyncError))
 
-EMU_API ncclResult_t ncclCommCount(const ncclComm_t comm, int* count) {
-  return EMU_CALL(entry, (comm, count), ask(comm, count, [](const CommState& state) { return state.size(); }));
-}
+EMU_NCCL(ncclCommCount, (const ncclComm_t comm, int* count), (comm, count),
+         ask(comm, count, [](const CommState& state) { return state.size(); }))
 
-EMU_API ncclResult_t ncclCommCuDevice(const ncclComm_t comm, int* device) {
-  return EMU_CALL(entry, (comm, device), ask(comm, device, [](const CommState& state) { return state.device; }));
-}
+EMU_NCCL(ncclCommCuDevice, (const ncclComm_t comm, int* device), (comm, device),
+         ask(comm, device, [](const CommState& state) { return state.device; }))
 
-EMU_API ncclResult_t ncclCommUserRank(const ncclComm_t comm, int* rank) {
-  return EMU_CALL(entry, (comm, rank), ask(comm, rank, [](const CommState& state) { return state.rank(); }));
-}
+EMU_NCCL(ncclCommUserRank, (const ncclComm_t comm, int* rank), (comm, rank),
+         ask(comm, rank, [](const CommState& state) { return state.rank(); }))
 
-EMU_API ncclResult_t ncclCommSuspend(ncclComm_t comm, int flags) {
-  return EMU_CALL(entry, (comm, flags), suspend(comm, flags));
-}
+EMU_NCCL(ncclCommSuspend, (ncclComm_t comm, int flags), (comm, flags), suspend(comm, flags))
 
-EMU_API ncclResult_t ncclCommResume(ncclComm_t comm) { return EMU_CALL(entry, (comm), resume(comm)); }
+EMU_NCCL(ncclCommResume, (ncclComm_t comm), (comm), resume(comm))
 
-EMU_API ncclResult_t ncclCommMemStats(ncclComm_t comm, ncclCommMemStat_t stat, uint64_t* value) {
-  return EMU_CALL(entry, (comm, stat, value), memoryStatistic(comm, stat, value));
-}
+EMU_NCCL(ncclCommMemStats, (ncclComm_t comm, ncclCommMemStat_t stat, uint64_t* value), (comm, stat, value),
+         memoryStatistic(comm, stat, value))
 
 }  // namespace emu::nccl

@@ -141,28 +141,22 @@ void userPointer(ncclComm_t comm, ncclWindow_t handle, void** out) {
 
 }  // namespace
 
-EMU_API ncclResult_t ncclMemAlloc(void** ptr, size_t size) { return EMU_CALL(entry, (ptr, size), allocate(ptr, size)); }
+EMU_NCCL(ncclMemAlloc, (void** ptr, size_t size), (ptr, size), allocate(ptr, size))
 
-EMU_API ncclResult_t ncclMemFree(void* ptr) { return EMU_CALL(entry, (ptr), release(ptr)); }
+EMU_NCCL(ncclMemFree, (void* ptr), (ptr), release(ptr))
 
-EMU_API ncclResult_t ncclCommRegister(const ncclComm_t comm, void* buff, size_t size, void** handle) {
-  return EMU_CALL(entry, (comm, buff, size, handle), registerBuffer(comm, buff, size, handle));
-}
+EMU_NCCL(ncclCommRegister, (const ncclComm_t comm, void* buff, size_t size, void** handle), (comm, buff, size, handle),
+         registerBuffer(comm, buff, size, handle))
 
-EMU_API ncclResult_t ncclCommDeregister(const ncclComm_t comm, void* handle) {
-  return EMU_CALL(entry, (comm, handle), deregisterBuffer(comm, handle));
-}
+EMU_NCCL(ncclCommDeregister, (const ncclComm_t comm, void* handle), (comm, handle), deregisterBuffer(comm, handle))
 
-EMU_API ncclResult_t ncclCommWindowRegister(ncclComm_t comm, void* buff, size_t size, ncclWindow_t* win, int winFlags) {
-  return EMU_CALL(groupedEntry, (comm, buff, size, win, winFlags), registerWindow(comm, buff, size, win, winFlags));
-}
+EMU_NCCL_GROUPED(ncclCommWindowRegister, (ncclComm_t comm, void* buff, size_t size, ncclWindow_t* win, int winFlags),
+                 (comm, buff, size, win, winFlags), registerWindow(comm, buff, size, win, winFlags))
 
-EMU_API ncclResult_t ncclCommWindowDeregister(ncclComm_t comm, ncclWindow_t win) {
-  return EMU_CALL(groupedEntry, (comm, win), deregisterWindow(comm, win));
-}
+EMU_NCCL_GROUPED(ncclCommWindowDeregister, (ncclComm_t comm, ncclWindow_t win), (comm, win),
+                 deregisterWindow(comm, win))
 
-EMU_API ncclResult_t ncclWinGetUserPtr(ncclComm_t comm, ncclWindow_t win, void** outUserPtr) {
-  return EMU_CALL(entry, (comm, win, outUserPtr), userPointer(comm, win, outUserPtr));
-}
+EMU_NCCL(ncclWinGetUserPtr, (ncclComm_t comm, ncclWindow_t win, void** outUserPtr), (comm, win, outUserPtr),
+         userPointer(comm, win, outUserPtr))
 
 }  // namespace emu::nccl

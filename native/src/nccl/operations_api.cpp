@@ -47,23 +47,20 @@ ncclResult_t run(ncclComm_t comm, cudaStream_t stream, Operation operation, cons
 
 }  // namespace
 
-EMU_API ncclResult_t ncclAllGather(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
-                                   ncclComm_t comm, cudaStream_t stream) {
-  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, comm, stream),
-                  run(comm, stream, {Kind::AllGather, call.name, sendbuff, recvbuff, count, datatype}));
-}
+EMU_NCCL_GROUPED(ncclAllGather,
+                 (const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, ncclComm_t comm,
+                  cudaStream_t stream), (sendbuff, recvbuff, count, datatype, comm, stream),
+                 run(comm, stream, {Kind::AllGather, call.name, sendbuff, recvbuff, count, datatype}))
 
-EMU_API ncclResult_t ncclAllReduce(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
-                                   ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
-  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, op, comm, stream),
-                  run(comm, stream, {Kind::AllReduce, call.name, sendbuff, recvbuff, count, datatype}, &op));
-}
+EMU_NCCL_GROUPED(ncclAllReduce,
+                 (const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, ncclRedOp_t op,
+                  ncclComm_t comm, cudaStream_t stream), (sendbuff, recvbuff, count, datatype, op, comm, stream),
+                 run(comm, stream, {Kind::AllReduce, call.name, sendbuff, recvbuff, count, datatype}, &op))
 
-EMU_API ncclResult_t ncclAlltoAll(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
-                                  ncclComm_t comm, cudaStream_t stream) {
-  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, comm, stream),
-                  run(comm, stream, {Kind::AlltoAll, call.name, sendbuff, recvbuff, count, datatype}));
-}
+EMU_NCCL_GROUPED(ncclAlltoAll,
+                 (const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, ncclComm_t comm,
+                  cudaStream_t stream), (sendbuff, recvbuff, count, datatype, comm, stream),
+                 run(comm, stream, {Kind::AlltoAll, call.name, sendbuff, recvbuff, count, datatype}))
 
 EMU_API ncclResult_t ncclBcast(void* recvbuff, size_t count, ncclDataType_t datatype, int root, ncclComm_t comm,
                                cudaStream_t stream) {
@@ -72,35 +69,30 @@ EMU_API ncclResult_t ncclBcast(void* recvbuff, size_t count, ncclDataType_t data
                   run(comm, stream, {Kind::Broadcast, call.name, sendbuff, recvbuff, count, datatype, root}));
 }
 
-EMU_API ncclResult_t ncclBroadcast(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
-                                   int root, ncclComm_t comm, cudaStream_t stream) {
-  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, root, comm, stream),
-                  run(comm, stream, {Kind::Broadcast, call.name, sendbuff, recvbuff, count, datatype, root}));
-}
+EMU_NCCL_GROUPED(ncclBroadcast,
+                 (const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, int root,
+                  ncclComm_t comm, cudaStream_t stream), (sendbuff, recvbuff, count, datatype, root, comm, stream),
+                 run(comm, stream, {Kind::Broadcast, call.name, sendbuff, recvbuff, count, datatype, root}))
 
-EMU_API ncclResult_t ncclGather(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, int root,
-                                ncclComm_t comm, cudaStream_t stream) {
-  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, root, comm, stream),
-                  run(comm, stream, {Kind::Gather, call.name, sendbuff, recvbuff, count, datatype, root}));
-}
+EMU_NCCL_GROUPED(ncclGather,
+                 (const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, int root,
+                  ncclComm_t comm, cudaStream_t stream), (sendbuff, recvbuff, count, datatype, root, comm, stream),
+                 run(comm, stream, {Kind::Gather, call.name, sendbuff, recvbuff, count, datatype, root}))
 
-EMU_API ncclResult_t ncclReduce(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
-                                ncclRedOp_t op, int root, ncclComm_t comm, cudaStream_t stream) {
-  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, op, root, comm, stream),
-                  run(comm, stream, {Kind::Reduce, call.name, sendbuff, recvbuff, count, datatype, root}, &op));
-}
+EMU_NCCL_GROUPED(ncclReduce,
+                 (const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, ncclRedOp_t op, int root,
+                  ncclComm_t comm, cudaStream_t stream), (sendbuff, recvbuff, count, datatype, op, root, comm, stream),
+                 run(comm, stream, {Kind::Reduce, call.name, sendbuff, recvbuff, count, datatype, root}, &op))
 
-EMU_API ncclResult_t ncclReduceScatter(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
-                                       ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
-  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, op, comm, stream),
-                  run(comm, stream, {Kind::ReduceScatter, call.name, sendbuff, recvbuff, count, datatype}, &op));
-}
+EMU_NCCL_GROUPED(ncclReduceScatter,
+                 (const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, ncclRedOp_t op,
+                  ncclComm_t comm, cudaStream_t stream), (sendbuff, recvbuff, count, datatype, op, comm, stream),
+                 run(comm, stream, {Kind::ReduceScatter, call.name, sendbuff, recvbuff, count, datatype}, &op))
 
-EMU_API ncclResult_t ncclScatter(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, int root,
-                                 ncclComm_t comm, cudaStream_t stream) {
-  return EMU_CALL(groupedEntry, (sendbuff, recvbuff, count, datatype, root, comm, stream),
-                  run(comm, stream, {Kind::Scatter, call.name, sendbuff, recvbuff, count, datatype, root}));
-}
+EMU_NCCL_GROUPED(ncclScatter,
+                 (const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, int root,
+                  ncclComm_t comm, cudaStream_t stream), (sendbuff, recvbuff, count, datatype, root, comm, stream),
+                 run(comm, stream, {Kind::Scatter, call.name, sendbuff, recvbuff, count, datatype, root}))
 
 EMU_API ncclResult_t ncclSend(const void* sendbuff, size_t count, ncclDataType_t datatype, int peer, ncclComm_t comm,
                               cudaStream_t stream) {

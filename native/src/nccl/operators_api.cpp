@@ -45,14 +45,10 @@ void destroyOperator(ncclRedOp_t op, ncclComm_t comm) {
 
 }  // namespace
 
-EMU_API ncclResult_t ncclRedOpCreatePreMulSum(ncclRedOp_t* op, void* scalar, ncclDataType_t datatype,
-                                              ncclScalarResidence_t residence, ncclComm_t comm) {
-  return EMU_CALL(entry, (op, scalar, datatype, residence, comm),
-                  createPreMulSum(op, scalar, datatype, residence, comm));
-}
+EMU_NCCL(ncclRedOpCreatePreMulSum,
+         (ncclRedOp_t* op, void* scalar, ncclDataType_t datatype, ncclScalarResidence_t residence, ncclComm_t comm),
+         (op, scalar, datatype, residence, comm), createPreMulSum(op, scalar, datatype, residence, comm))
 
-EMU_API ncclResult_t ncclRedOpDestroy(ncclRedOp_t op, ncclComm_t comm) {
-  return EMU_CALL(entry, (op, comm), destroyOperator(op, comm));
-}
+EMU_NCCL(ncclRedOpDestroy, (ncclRedOp_t op, ncclComm_t comm), (op, comm), destroyOperator(op, comm))
 
 }  // namespace emu::nccl

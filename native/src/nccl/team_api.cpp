@@ -89,22 +89,17 @@ void peerPointer(ncclWindow_t window, size_t offset, int peer, bool inTeam, void
 
 }  // namespace
 
-EMU_API ncclTeam_t ncclTeamWorld(ncclComm_t comm) { return EMU_CALL(team, (comm), whole(comm)); }
+EMU_FUNCTION(ncclTeam_t, ncclTeamWorld, (ncclComm_t comm), team, (comm), whole(comm))
 
-EMU_API ncclTeam_t ncclTeamLsa(ncclComm_t comm) { return EMU_CALL(team, (comm), lsa(comm)); }
+EMU_FUNCTION(ncclTeam_t, ncclTeamLsa, (ncclComm_t comm), team, (comm), lsa(comm))
 
-EMU_API ncclTeam_t ncclTeamRail(ncclComm_t comm) { return EMU_CALL(team, (comm), rail(comm)); }
+EMU_FUNCTION(ncclTeam_t, ncclTeamRail, (ncclComm_t comm), team, (comm), rail(comm))
 
-EMU_API ncclResult_t ncclCommQueryProperties(ncclComm_t comm, ncclCommProperties_t* props) {
-  return EMU_CALL(nccl::entry, (comm, props), properties(comm, props));
-}
+EMU_NCCL(ncclCommQueryProperties, (ncclComm_t comm, ncclCommProperties_t* props), (comm, props),
+         properties(comm, props))
 
-EMU_API ncclResult_t ncclGetLsaDevicePointer(ncclWindow_t window, size_t offset, int lsaRank, void** outPtr) {
-  return EMU_CALL(nccl::entry, (window, offset, lsaRank, outPtr),
-                  peerPointer(window, offset, lsaRank, true, outPtr));
-}
+EMU_NCCL(ncclGetLsaDevicePointer, (ncclWindow_t window, size_t offset, int lsaRank, void** outPtr),
+         (window, offset, lsaRank, outPtr), peerPointer(window, offset, lsaRank, true, outPtr))
 
-EMU_API ncclResult_t ncclGetPeerDevicePointer(ncclWindow_t window, size_t offset, int peer, void** outPtr) {
-  return EMU_CALL(nccl::entry, (window, offset, peer, outPtr),
-                  peerPointer(window, offset, peer, false, outPtr));
-}
+EMU_NCCL(ncclGetPeerDevicePointer, (ncclWindow_t window, size_t offset, int peer, void** outPtr),
+         (window, offset, peer, outPtr), peerPointer(window, offset, peer, false, outPtr))

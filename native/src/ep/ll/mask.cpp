@@ -124,24 +124,18 @@ void errorClear(Call& call, ncclEpGroup_t token) {
 
 }  // namespace
 
-EMU_API ncclResult_t ncclEpMaskQuery(ncclEpGroup_t ep_group, int* mask_status, cudaStream_t stream) {
-  return EMU_CALL(entry, (ep_group, mask_status, stream), maskQuery(call, ep_group, mask_status, stream));
-}
+EMU_EP(ncclEpMaskQuery, (ncclEpGroup_t ep_group, int* mask_status, cudaStream_t stream),
+       (ep_group, mask_status, stream), maskQuery(call, ep_group, mask_status, stream))
 
-EMU_API ncclResult_t ncclEpMaskUpdate(ncclEpGroup_t ep_group, const int* mask, cudaStream_t stream) {
-  return EMU_CALL(entry, (ep_group, mask, stream), maskUpdate(call, ep_group, mask, stream));
-}
+EMU_EP(ncclEpMaskUpdate, (ncclEpGroup_t ep_group, const int* mask, cudaStream_t stream), (ep_group, mask, stream),
+       maskUpdate(call, ep_group, mask, stream))
 
-EMU_API ncclResult_t ncclEpMaskClean(ncclEpGroup_t ep_group, cudaStream_t stream) {
-  return EMU_CALL(entry, (ep_group, stream), maskClean(call, ep_group, stream));
-}
+EMU_EP(ncclEpMaskClean, (ncclEpGroup_t ep_group, cudaStream_t stream), (ep_group, stream),
+       maskClean(call, ep_group, stream))
 
-EMU_API ncclResult_t ncclEpGetAsyncError(ncclEpGroup_t ep_group, int* error_out) {
-  return EMU_CALL(entry, (ep_group, error_out), getAsyncError(call, ep_group, error_out));
-}
+EMU_EP(ncclEpGetAsyncError, (ncclEpGroup_t ep_group, int* error_out), (ep_group, error_out),
+       getAsyncError(call, ep_group, error_out))
 
-EMU_API ncclResult_t ncclEpErrorClear(ncclEpGroup_t ep_group) {
-  return EMU_CALL(entry, (ep_group), errorClear(call, ep_group));
-}
+EMU_EP(ncclEpErrorClear, (ncclEpGroup_t ep_group), (ep_group), errorClear(call, ep_group))
 
 }  // namespace emu::ep
