@@ -89,8 +89,13 @@ bool parse(int index, const char* text, uint64_t* value) {
   return true;
 }
 
-class Store {
- public:
+struct Store {
+  std::atomic<uint64_t> values[kCount];
+  std::atomic<bool> devicesFixed{false};
+  std::vector<int> devices;  // that the process sees; once fixed
+  std::mutex mutex;
+  std::map<std::string, std::string> environment;
+
   Store() {
     for (int i = 0; i < kCount; ++i) {
       uint64_t value = kOptions[i].initial;
@@ -99,123 +104,114 @@ class Store {
         std::fprintf(stderr, "nccl4j emulator: %s=%s is not valid, ignored\n", kOptions[i].variable, text);
         value = kOptions[i].initial;
       }
-      values_[i].store(value, std::memory_order_relaxed);
+      values[i].store(value, std::memory_order_relaxed);
     }
   }
-
-  uint64_t value(int index) const { return values_[index].load(std::memory_order_relaxed); }
-
-  // The devices that the process sees; from the first use on they stay.
-  const std::vector<int>& devices() {
-    if (!devicesFixed_.load(std::memory_order_acquire)) {
-      std::string complaint;
-      std::vector<int> seen = seenNow(&complaint);
-      if (!complaint.empty()) std::fprintf(stderr, "nccl4j emulator: %s: %s\n", kVisibleDevices, complaint.c_str());
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (!devicesFixed_.load(std::memory_order_relaxed)) devices_ = std::move(seen);
-      devicesFixed_.store(true, std::memory_order_release);
-    }
-    return devices_;
-  }
-
-  size_t devicesSoFar() {
-    std::string complaint;
-    return devicesFixed_.load(std::memory_order_acquire) ? devices_.size() : seenNow(&complaint).size();
-  }
-
-  int set(const char* name, const char* text) {
-    const int index = find(name);
-    if (index < 0) return NCCL4J_EMU_UNKNOWN_NAME;
-    uint64_t value = 0;
-    if (text == nullptr || !parse(index, text, &value)) return NCCL4J_EMU_BAD_VALUE;
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (index == kDevices && devicesFixed_ && value != values_[index]) return NCCL4J_EMU_TOO_LATE;
-    values_[index].store(value, std::memory_order_relaxed);
-    return NCCL4J_EMU_OK;
-  }
-
-  int get(const char* name, std::string* text) const {
-    const int index = find(name);
-    if (index < 0) return NCCL4J_EMU_UNKNOWN_NAME;
-    *text = std::to_string(value(index));
-    for (const Word& word : kWords) {
-      if (word.index == index && word.value == value(index)) *text = word.text;
-    }
-    return NCCL4J_EMU_OK;
-  }
-
-  int setEnvironment(const char* name, const char* text) {
-    if (name == nullptr || *name == '\0' || std::strchr(name, '=') != nullptr) return NCCL4J_EMU_BAD_VALUE;
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (text == nullptr) {
-      environment_.erase(name);
-    } else {
-      environment_[name] = text;
-    }
-    return NCCL4J_EMU_OK;
-  }
-
-  bool environment(const char* name, std::string* text) const {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      const auto entry = environment_.find(name);
-      if (entry != environment_.end()) {
-        *text = entry->second;
-        return true;
-      }
-    }
-    const char* found = std::getenv(name);
-    if (found != nullptr) *text = found;
-    return found != nullptr;
-  }
-
- private:
-  std::vector<int> seenNow(std::string* complaint) const {
-    std::vector<int> all(value(kDevices));
-    std::iota(all.begin(), all.end(), 0);
-    std::string list;
-    return environment(kVisibleDevices, &list) ? visibleDevices(list, static_cast<int>(all.size()), complaint) : all;
-  }
-
-  static int find(const char* name) {
-    for (int i = 0; name != nullptr && i < kCount; ++i) {
-      if (std::strcmp(kOptions[i].name, name) == 0) return i;
-    }
-    return -1;
-  }
-
-  std::atomic<uint64_t> values_[kCount];
-  std::atomic<bool> devicesFixed_{false};
-  std::vector<int> devices_;  // once fixed
-  mutable std::mutex mutex_;
-  std::map<std::string, std::string> environment_;
 };
 
 Store& store() { return neverDestroyed<Store>(); }
 
+uint64_t value(int index) { return store().values[index].load(std::memory_order_relaxed); }
+
+int find(const char* name) {
+  for (int i = 0; name != nullptr && i < kCount; ++i) {
+    if (std::strcmp(kOptions[i].name, name) == 0) return i;
+  }
+  return -1;
+}
+
+std::vector<int> seenNow(std::string* complaint) {
+  std::vector<int> all(value(kDevices));
+  std::iota(all.begin(), all.end(), 0);
+  std::string list;
+  return environment(kVisibleDevices, &list) ? visibleDevices(list, static_cast<int>(all.size()), complaint) : all;
+}
+
+// From the first use on they stay.
+const std::vector<int>& seen() {
+  Store& all = store();
+  if (!all.devicesFixed.load(std::memory_order_acquire)) {
+    std::string complaint;
+    std::vector<int> now = seenNow(&complaint);
+    if (!complaint.empty()) std::fprintf(stderr, "nccl4j emulator: %s: %s\n", kVisibleDevices, complaint.c_str());
+    const std::lock_guard<std::mutex> lock(all.mutex);
+    if (!all.devicesFixed.load(std::memory_order_relaxed)) all.devices = std::move(now);
+    all.devicesFixed.store(true, std::memory_order_release);
+  }
+  return all.devices;
+}
+
 }  // namespace
 
-bool reportMisuse() { return store().value(kMisuse) != 0; }
-bool poison() { return store().value(kPoison) != 0; }
-uint64_t shuffleSeed() { return store().value(kShuffle); }
-int epVersion() { return static_cast<int>(store().value(kApi)); }
-int computeCapability() { return static_cast<int>(store().value(kComputeCapability)); }
-int devices() { return static_cast<int>(store().devices().size()); }
-int devicesSoFar() { return static_cast<int>(store().devicesSoFar()); }
+bool reportMisuse() { return value(kMisuse) != 0; }
+bool poison() { return value(kPoison) != 0; }
+uint64_t shuffleSeed() { return value(kShuffle); }
+int epVersion() { return static_cast<int>(value(kApi)); }
+int computeCapability() { return static_cast<int>(value(kComputeCapability)); }
+int devices() { return static_cast<int>(seen().size()); }
+int devicesSoFar() {
+  std::string complaint;
+  const bool fixed = store().devicesFixed.load(std::memory_order_acquire);
+  return fixed ? devices() : static_cast<int>(seenNow(&complaint).size());
+}
 int hostOf(int machineDevice) {
-  const auto size = static_cast<int>(store().value(kHostDevices));
+  const auto size = static_cast<int>(value(kHostDevices));
   return size == 0 ? 0 : machineDevice / size;
 }
-int machineDevice(int device) { return store().devices()[static_cast<size_t>(device)]; }
-uint64_t deviceMemory() { return store().value(kDeviceMemory); }
-int multiprocessors() { return static_cast<int>(store().value(kSms)); }
-bool sharedDevices() { return store().value(kSharedDevices) != 0; }
-uint64_t waitLimitMs() { return store().value(kWaitLimit); }
-int builtNccl() { return static_cast<int>(store().value(kBuiltNccl)); }
+int machineDevice(int device) { return seen()[static_cast<size_t>(device)]; }
+uint64_t deviceMemory() { return value(kDeviceMemory); }
+int multiprocessors() { return static_cast<int>(value(kSms)); }
+bool sharedDevices() { return value(kSharedDevices) != 0; }
+uint64_t waitLimitMs() { return value(kWaitLimit); }
+int builtNccl() { return static_cast<int>(value(kBuiltNccl)); }
 
-bool environment(const char* name, std::string* value) { return store().environment(name, value); }
-int set(const char* name, const char* value) { return store().set(name, value); }
-int get(const char* name, std::string* value) { return store().get(name, value); }
-int setEnvironment(const char* name, const char* value) { return store().setEnvironment(name, value); }
+int set(const char* name, const char* text) {
+  const int index = find(name);
+  if (index < 0) return NCCL4J_EMU_UNKNOWN_NAME;
+  uint64_t given = 0;
+  if (text == nullptr || !parse(index, text, &given)) return NCCL4J_EMU_BAD_VALUE;
+  Store& all = store();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  if (index == kDevices && all.devicesFixed && given != value(index)) return NCCL4J_EMU_TOO_LATE;
+  all.values[index].store(given, std::memory_order_relaxed);
+  return NCCL4J_EMU_OK;
+}
+
+int get(const char* name, std::string* text) {
+  const int index = find(name);
+  if (index < 0) return NCCL4J_EMU_UNKNOWN_NAME;
+  *text = std::to_string(value(index));
+  for (const Word& word : kWords) {
+    if (word.index == index && word.value == value(index)) *text = word.text;
+  }
+  return NCCL4J_EMU_OK;
+}
+
+int setEnvironment(const char* name, const char* text) {
+  if (name == nullptr || *name == '\0' || std::strchr(name, '=') != nullptr) return NCCL4J_EMU_BAD_VALUE;
+  Store& all = store();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  if (text == nullptr) {
+    all.environment.erase(name);
+  } else {
+    all.environment[name] = text;
+  }
+  return NCCL4J_EMU_OK;
+}
+
+bool environment(const char* name, std::string* text) {
+  {
+    Store& all = store();
+    const std::lock_guard<std::mutex> lock(all.mutex);
+    const auto entry = all.environment.find(name);
+    if (entry != all.environment.end()) {
+      *text = entry->second;
+      return true;
+    }
+  }
+  const char* found = std::getenv(name);
+  if (found != nullptr) *text = found;
+  return found != nullptr;
+}
 
 }  // namespace emu::options
