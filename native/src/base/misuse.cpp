@@ -1,12 +1,12 @@
 #include "base/misuse.h"
 
-#include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
 
 #include "base/options.h"
 #include "base/ring_log.h"
+#include "base/text.h"
 #include "base/thread.h"
 
 namespace emu {
@@ -32,11 +32,7 @@ RingLog<nccl4jEmuMisuse_t>& records() {
 }  // namespace
 
 void misuse(End end, int rank, const char* function, const char* format, ...) {
-  char text[sizeof(nccl4jEmuMisuse_t::text)];
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
+  EMU_TEXT(text, format);
 
   records().add([&](nccl4jEmuMisuse_t& record, uint64_t sequence) {
     record.sequence = sequence;

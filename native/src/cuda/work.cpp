@@ -1,10 +1,10 @@
 #include "cuda/work.h"
 
-#include <cstdarg>
 #include <cstdio>
 #include <exception>
 
 #include "base/faults.h"
+#include "base/text.h"
 #include "base/try.h"
 #include "base/wait.h"
 #include "cuda/capture.h"
@@ -47,11 +47,7 @@ bool WorkContext::touchOn(int owner, const char* what, const void* address, size
 }
 
 cudaError_t WorkContext::fail(cudaError_t error, const char* format, ...) {
-  char text[1024];
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
+  EMU_TEXT(text, format);
   text_ = text;
   return error;
 }

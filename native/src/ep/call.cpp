@@ -1,9 +1,9 @@
 #include "ep/call.h"
 
-#include <cstdarg>
 #include <cstdio>
 
 #include "base/options.h"
+#include "base/text.h"
 #include "nccl/errors.h"
 
 namespace emu::ep {
@@ -26,15 +26,11 @@ void Call::end(End end) {
 }
 
 // Defines a way to refuse.
-#define EMU_EP_REFUSAL(name, answer)                      \
-  void Call::name(const char* format, ...) {              \
-    char text[512];                                       \
-    va_list arguments;                                    \
-    va_start(arguments, format);                          \
-    std::vsnprintf(text, sizeof text, format, arguments); \
-    va_end(arguments);                                    \
-    reason_ = text;                                       \
-    answer;                                               \
+#define EMU_EP_REFUSAL(name, answer)         \
+  void Call::name(const char* format, ...) { \
+    EMU_TEXT(text, format);                  \
+    reason_ = text;                          \
+    answer;                                  \
   }
 
 EMU_EP_REFUSAL(invalidArgument, refuse(ncclInvalidArgument))

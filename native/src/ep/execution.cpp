@@ -1,55 +1,36 @@
 #include "ep/execution.h"
 
 #include <algorithm>
-#include <cstdarg>
 #include <cstdio>
 
 #include "base/misuse.h"
+#include "base/text.h"
 #include "base/wait.h"
 
 namespace emu::ep {
-
-namespace {
-
-std::string textOf(const char* format, va_list arguments) {
-  char text[512];
-  std::vsnprintf(text, sizeof text, format, arguments);
-  return text;
-}
-
-}  // namespace
 
 Execution::Execution(Group& group, const char* function, WorkContext& context)
     : group_(group), function_(function), context_(context) {
   if (group.destroyed) fail(cudaErrorIllegalAddress, "the group was destroyed");
 }
 
-void Execution::failWith(cudaError_t error, const std::string& text) const {
-  throw WorkFailure{context_.fail(error, "%s on rank %d: %s", function_, group_.rank, text.c_str())};
+void Execution::failWith(cudaError_t error, const char* text) const {
+  throw WorkFailure{context_.fail(error, "%s on rank %d: %s", function_, group_.rank, text)};
 }
 
 void Execution::fail(cudaError_t error, const char* format, ...) const {
-  va_list arguments;
-  va_start(arguments, format);
-  const std::string text = textOf(format, arguments);
-  va_end(arguments);
+  EMU_TEXT(text, format);
   failWith(error, text);
 }
 
 void Execution::fail(const char* format, ...) const {
-  va_list arguments;
-  va_start(arguments, format);
-  const std::string text = textOf(format, arguments);
-  va_end(arguments);
+  EMU_TEXT(text, format);
   failWith(cudaErrorLaunchFailure, text);
 }
 
 void Execution::undefined(const char* format, ...) const {
-  va_list arguments;
-  va_start(arguments, format);
-  const std::string text = textOf(format, arguments);
-  va_end(arguments);
-  misuse(End::Undefined, group_.rank, function_, "%s", text.c_str());
+  EMU_TEXT(text, format);
+  misuse(End::Undefined, group_.rank, function_, "%s", text);
   failWith(cudaErrorLaunchFailure, text);
 }
 

@@ -3,7 +3,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <string>
 
 #include "base/faults.h"
 #include "cuda/work.h"
@@ -71,7 +70,7 @@ class Execution {
  private:
   static constexpr size_t kPacket = 16;
 
-  [[noreturn]] void failWith(cudaError_t error, const std::string& text) const;
+  [[noreturn]] void failWith(cudaError_t error, const char* text) const;
   void check(const char* tensor, const void* address, size_t bytes, size_t alignment) const;
   Arrival awaitLink(int source, uint64_t deadline) const;
 

@@ -1,8 +1,8 @@
 #include "nccl/errors.h"
 
-#include <cstdarg>
 #include <cstdio>
 
+#include "base/text.h"
 #include "cuda/error_names.h"
 
 namespace emu::nccl {
@@ -12,11 +12,7 @@ thread_local std::string lastText;
 }  // namespace
 
 void fail(ncclResult_t code, const char* format, ...) {
-  char text[1024];
-  va_list arguments;
-  va_start(arguments, format);
-  vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
+  EMU_TEXT(text, format);
   throw Failure{code, text};
 }
 
