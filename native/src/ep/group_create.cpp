@@ -1,15 +1,17 @@
-#include "ep/entry.h"
 #include "ep/group.h"
 
 #include <algorithm>
+#include <array>
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 
 #include "base/object_counts.h"
 #include "base/options.h"
 #include "cuda/device.h"
 #include "cuda/memory.h"
+#include "ep/entry.h"
 #include "ep/environment.h"
 #include "ep/release.h"
 #include "ep/structs.h"
@@ -27,22 +29,10 @@ constexpr int kMostTeams = 33;  // that HT kernels are made for
 
 
 // What all ranks must agree on for their buffers to have the same shape.
-struct Agreement {
-  uint32_t algorithm, experts, maxDispatch, maxTokenBytes, mode, zeroCopy, version;
-  uint64_t rdmaBytes;
-};
-
-const char* disagreement(const Agreement& mine, const Agreement& theirs) {
-  if (mine.version != theirs.version) return "the option api";
-  if (mine.algorithm != theirs.algorithm) return "algorithm";
-  if (mine.experts != theirs.experts) return "num_experts";
-  if (mine.maxDispatch != theirs.maxDispatch) return "max_dispatch_tokens_per_rank";
-  if (mine.maxTokenBytes != theirs.maxTokenBytes) return "max_token_bytes";
-  if (mine.mode != theirs.mode) return "the HT expert-major mode";
-  if (mine.zeroCopy != theirs.zeroCopy) return "zero_copy";
-  if (mine.rdmaBytes != theirs.rdmaBytes) return "rdma_buffer_size";
-  return nullptr;
-}
+constexpr const char* kAgreed[] = {
+    "the option api",  "algorithm",                "num_experts", "max_dispatch_tokens_per_rank",
+    "max_token_bytes", "the HT expert-major mode", "zero_copy",   "rdma_buffer_size"};
+using Agreement = std::array<uint64_t, std::size(kAgreed)>;
 
 std::string nccl(int version) {
   return "NCCL " + std::to_string(version / 10000) + "." + std::to_string(version % 10000 / 100) + "." +
@@ -68,13 +58,14 @@ class Creation {
  public:
   Creation(Call& call, ncclEpGroup_t* out, ncclComm* comm, const ncclEpGroupConfig_t& config,
            const GroupConfig020& more)
-      : call_(call), out_(out), comm_(*comm), config_(config), more_(more), group_(std::make_shared<Group>()) {
-    group_->comm = comm;
-    group_->team = comm_.team;
-    group_->device = comm_.device;
-    group_->rank = comm_.rank();
-    group_->ranks = comm_.size();
-    group_->topology = comm_.topology;
+      : call_(call), out_(out), comm_(*comm), config_(config), more_(more), made_(std::make_shared<Group>()),
+        group_(*made_) {
+    group_.comm = comm;
+    group_.team = comm_.team;
+    group_.device = comm_.device;
+    group_.rank = comm_.rank();
+    group_.ranks = comm_.size();
+    group_.topology = comm_.topology;
   }
 
   void run() {
@@ -87,19 +78,18 @@ class Creation {
     agree();
     if (const auto refusal = refusalOf([&] { allocate(); })) {
       std::string ignored;
-      group_->freeMemory(&ignored);
+      group_.freeMemory(&ignored);
       throw *refusal;
     }
     announce();
-    objects::groups.add(group_->device, 1);
-    *out_ = groups().add(group_);
+    objects::groups.add(group_.device, 1);
+    *out_ = groups().add(made_);
   }
 
  private:
   // What the real library prints about its settings.
   void announce() const {
-    const Group& group = *group_;
-    if (group.rank != 0 || !environment::flag("NCCL_EP_ENV_VERBOSE")) return;
+    if (group_.rank != 0 || !environment::flag("NCCL_EP_ENV_VERBOSE")) return;
     if (config_.version > NCCL_EP_API_VERSION) {
       std::fprintf(stderr, "nccl4j emulator: group configuration of version %u, this is API %d\n", config_.version,
                    NCCL_EP_API_VERSION);
@@ -107,8 +97,9 @@ class Creation {
     std::fprintf(
         stderr,
         "nccl4j emulator: %s group of %d ranks, %zu experts, %u multiprocessors, budget %zu rows, timeout %llu ms\n",
-        group.lowLatency ? "LL" : "HT", group.ranks, group.shape.experts, group.multiprocessors, group.shape.maxReceive,
-        static_cast<unsigned long long>(group.timeoutNs / 1'000'000));
+        group_.lowLatency ? "LL" : "HT", group_.ranks, group_.shape.experts, group_.multiprocessors,
+        group_.shape.maxReceive,
+        static_cast<unsigned long long>(group_.timeoutNs / 1'000'000));
   }
 
   void checkBasics() {
@@ -117,76 +108,73 @@ class Creation {
     }
     if (config_.num_experts == 0) call_.aborts("num_experts is 0");
     if (config_.max_token_bytes == 0) call_.aborts("max_token_bytes is 0");
-    Group& group = *group_;
-    group.lowLatency = config_.algorithm == NCCL_EP_ALGO_LOW_LATENCY;
-    if (!group.lowLatency && config_.max_token_bytes % 16 != 0) {
+    group_.lowLatency = config_.algorithm == NCCL_EP_ALGO_LOW_LATENCY;
+    if (!group_.lowLatency && config_.max_token_bytes % 16 != 0) {
       call_.invalidArgument("max_token_bytes %u is no multiple of 16", config_.max_token_bytes);
     }
     if (config_.max_dispatch_tokens_per_rank == 0) call_.aborts("max_dispatch_tokens_per_rank is 0");
-    group.shape.ranks = static_cast<size_t>(group.ranks);
-    group.shape.team = static_cast<size_t>(group.topology.teamSize);
-    group.queuePairs = config_.num_qp_per_rank;
-    group.shape.experts = config_.num_experts;
-    group.shape.maxDispatch = config_.max_dispatch_tokens_per_rank;
-    group.shape.maxTokenBytes = config_.max_token_bytes;
+    group_.shape.ranks = static_cast<size_t>(group_.ranks);
+    group_.shape.team = static_cast<size_t>(group_.topology.teamSize);
+    group_.queuePairs = config_.num_qp_per_rank;
+    group_.shape.experts = config_.num_experts;
+    group_.shape.maxDispatch = config_.max_dispatch_tokens_per_rank;
+    group_.shape.maxTokenBytes = config_.max_token_bytes;
   }
 
   void resolveResources() {
-    Group& group = *group_;
     if ((config_.alloc.alloc_fn == nullptr) != (config_.alloc.free_fn == nullptr)) {
       call_.invalidUsage("alloc_fn and free_fn must both be given, or neither");
     }
-    group.allocator = Allocator(config_.alloc);
-    if (device::setCurrent(group.device) != cudaSuccess) call_.throws("cannot make device %d current", group.device);
+    group_.allocator = Allocator(config_.alloc);
+    if (device::setCurrent(group_.device) != cudaSuccess) call_.throws("cannot make device %d current", group_.device);
     const auto present = static_cast<unsigned>(options::multiprocessors());
     for (const auto& [name, given] : {std::pair{"max_num_sms", config_.max_num_sms},
                                       {"dispatch_num_sms", more_.dispatchMultiprocessors},
                                       {"combine_num_sms", more_.combineMultiprocessors}}) {
       if (given > present) call_.invalidUsage("%s %u, but the device has %u", name, given, present);
     }
-    group.multiprocessors = config_.max_num_sms;
-    if (group.multiprocessors == 0) {
-      group.multiprocessors = group.lowLatency ? present : std::min(kHtMultiprocessors, present);
+    group_.multiprocessors = config_.max_num_sms;
+    if (group_.multiprocessors == 0) {
+      group_.multiprocessors = group_.lowLatency ? present : std::min(kHtMultiprocessors, present);
     }
     if (release020()) {
       // Every kernel must be launched with what its own budget leaves it.
       const auto budget = [&](const char* variable, unsigned given) {
-        return environment::multiprocessors(variable, given != 0 ? given : group.multiprocessors, present);
+        return environment::multiprocessors(variable, given != 0 ? given : group_.multiprocessors, present);
       };
       dispatchMultiprocessors_ = budget("NCCL_EP_DISPATCH_SMS", more_.dispatchMultiprocessors);
-      group.multiprocessors =
+      group_.multiprocessors =
           std::min(dispatchMultiprocessors_, budget("NCCL_EP_COMBINE_SMS", more_.combineMultiprocessors));
     } else {
-      group.multiprocessors = environment::multiprocessors("NCCL_EP_COMM_SMS", group.multiprocessors, present);
-      dispatchMultiprocessors_ = group.multiprocessors;
+      group_.multiprocessors = environment::multiprocessors("NCCL_EP_COMM_SMS", group_.multiprocessors, present);
+      dispatchMultiprocessors_ = group_.multiprocessors;
     }
     // These tune what has no counterpart here; a value that makes no sense is reported all the same.
     (void)environment::multiprocessors("NCCL_EP_SHUFFLE_SMS", present, present);
     (void)environment::multiprocessors("NCCL_EP_PREPROCESS_NUM_SMS", present, present);
     (void)environment::flag("NCCL_EP_DISABLE_GUARD");
-    if (group.lowLatency && group.warpGroups() > Group::kMostWarpGroups) {
+    if (group_.lowLatency && group_.warpGroups() > Group::kMostWarpGroups) {
       call_.invalidUsage("%u experts on %u multiprocessors need %u warp groups, more than %u",
-                         config_.num_experts, group.multiprocessors, group.warpGroups(), Group::kMostWarpGroups);
+                         config_.num_experts, group_.multiprocessors, group_.warpGroups(), Group::kMostWarpGroups);
     }
   }
 
   void resolveBudget() {
-    Group& group = *group_;
-    const size_t everything = product(group.shape.ranks, group.shape.maxDispatch);
-    group.shape.maxReceive = config_.max_recv_tokens_per_rank;
-    group.topkLimit = config_.num_topk;
-    group.drop = config_.overflow_policy == NCCL_EP_OVERFLOW_DROP;
-    group.zeroCopyOn = config_.zero_copy == NCCL_EP_ZERO_COPY_ON;
-    group.masks = config_.enable_mask != 0;
-    group.timeoutNs = environment::timeoutNs(config_.timeout_ns);
-    group.rdmaBytes = config_.rdma_buffer_size;
+    const size_t everything = product(group_.shape.ranks, group_.shape.maxDispatch);
+    group_.shape.maxReceive = config_.max_recv_tokens_per_rank;
+    group_.topkLimit = config_.num_topk;
+    group_.drop = config_.overflow_policy == NCCL_EP_OVERFLOW_DROP;
+    group_.zeroCopyOn = config_.zero_copy == NCCL_EP_ZERO_COPY_ON;
+    group_.masks = config_.enable_mask != 0;
+    group_.timeoutNs = environment::timeoutNs(config_.timeout_ns);
+    group_.rdmaBytes = config_.rdma_buffer_size;
 
     // The first collective comes before the checks that follow: a rank that fails them leaves the others waiting.
     if (!comm_.blocking) call_.exits("the communicator is non-blocking");
-    noteOrder(call_, group, "ncclEpCreateGroup");
+    noteOrder(call_, group_, "ncclEpCreateGroup");
     meet(nullptr);
 
-    if (!group.lowLatency && config_.max_recv_tokens_per_rank != 0 &&
+    if (!group_.lowLatency && config_.max_recv_tokens_per_rank != 0 &&
         config_.max_recv_tokens_per_rank < config_.max_dispatch_tokens_per_rank) {
       call_.throws("max_recv_tokens_per_rank %u is below max_dispatch_tokens_per_rank %u",
                    config_.max_recv_tokens_per_rank, config_.max_dispatch_tokens_per_rank);
@@ -195,27 +183,26 @@ class Creation {
       call_.throws("num_topk %u is above num_experts %u", config_.num_topk, config_.num_experts);
     }
     if (config_.max_recv_tokens_per_rank == 0) {
-      if (group.lowLatency) {
-        group.shape.maxReceive = everything;
+      if (group_.lowLatency) {
+        group_.shape.maxReceive = everything;
       } else {
-        group.eager = true;
-        if (group.drop) call_.throws("eager mode cannot drop overflowing tokens");
-        group.shape.maxReceive = product(everything, std::max(1u, config_.num_topk));
-        if (group.shape.maxReceive > UINT32_MAX) call_.throws("the bound of received rows exceeds 32 bits");
+        group_.eager = true;
+        if (group_.drop) call_.throws("eager mode cannot drop overflowing tokens");
+        group_.shape.maxReceive = product(everything, std::max(1u, config_.num_topk));
+        if (group_.shape.maxReceive > UINT32_MAX) call_.throws("the bound of received rows exceeds 32 bits");
       }
     }
   }
 
   void resolveMode() {
-    Group& group = *group_;
     nvlinkDup_ = environment::flag("NCCL_EP_HT_EM_NVLINK_DUP");
     localDup_ = environment::flag("NCCL_EP_HT_EM_LOCAL_DUP");
     if (nvlinkDup_) {
-      group.mode = ExpertMode::NvlinkDup;
-    } else if (!localDup_ && group.zeroCopyOn && group.topology.teams() > 1) {
-      group.mode = ExpertMode::NvlinkDup;
-    } else if (localDup_ || group.zeroCopyOn) {
-      group.mode = ExpertMode::LocalDup;
+      group_.mode = ExpertMode::NvlinkDup;
+    } else if (!localDup_ && group_.zeroCopyOn && group_.topology.teams() > 1) {
+      group_.mode = ExpertMode::NvlinkDup;
+    } else if (localDup_ || group_.zeroCopyOn) {
+      group_.mode = ExpertMode::LocalDup;
     }
   }
 
@@ -227,30 +214,24 @@ class Creation {
       uint64_t budget;
       uint64_t number;
     };
-    Group& group = *group_;
-    Word mine;
-    std::memset(&mine, 0, sizeof mine);
-    mine.agreement.algorithm = config_.algorithm;
-    mine.agreement.experts = config_.num_experts;
-    mine.agreement.maxDispatch = config_.max_dispatch_tokens_per_rank;
-    mine.agreement.maxTokenBytes = config_.max_token_bytes;
-    mine.agreement.mode = static_cast<uint32_t>(group.mode);
-    mine.agreement.zeroCopy = group.zeroCopyOn ? 1 : 0;
-    mine.agreement.version = static_cast<uint32_t>(options::epVersion());
-    mine.agreement.rdmaBytes = group.rdmaBytes;
-    mine.budget = group.shape.maxReceive;
-    mine.number = made.fetch_add(1) + 1;
-    std::vector<Word> all(group.shape.ranks);
-    if (group.team->allGather(&mine, all.data(), sizeof mine, waitLimit()) != TeamResult::Ok) {
-      call_.exits("the ranks did not meet: %s", group.team->explain().c_str());
+    const auto version = static_cast<uint64_t>(options::epVersion());
+    const Word mine{{version, config_.algorithm, config_.num_experts, config_.max_dispatch_tokens_per_rank,
+                     config_.max_token_bytes, static_cast<uint64_t>(group_.mode), group_.zeroCopyOn ? 1u : 0u,
+                     group_.rdmaBytes},
+                    group_.shape.maxReceive,
+                    made.fetch_add(1) + 1};
+    std::vector<Word> all(group_.shape.ranks);
+    if (group_.team->allGather(&mine, all.data(), sizeof mine, waitLimit()) != TeamResult::Ok) {
+      call_.exits("the ranks did not meet: %s", group_.team->explain().c_str());
     }
     if (budgets == nullptr) return;
-    group.number = all[0].number;
+    group_.number = all[0].number;
     for (size_t r = 0; r < all.size(); ++r) {
       budgets->push_back(all[r].budget);
       // The real library does not notice, and reads and writes past its buffers later.
-      if (const char* what = disagreement(mine.agreement, all[r].agreement)) {
-        call_.undefined("ranks %d and %zu disagree on %s", group.rank, r, what);
+      for (size_t i = 0; i < mine.agreement.size(); ++i) {
+        if (mine.agreement[i] == all[r].agreement[i]) continue;
+        call_.undefined("ranks %d and %zu disagree on %s", group_.rank, r, kAgreed[i]);
       }
     }
   }
@@ -268,51 +249,50 @@ class Creation {
   }
 
   void allocate() {
-    Group& group = *group_;
-    if (device::sticky(group.device) != cudaSuccess) {
-      call_.throws("the device has failed: %s", device::stickyText(group.device).c_str());
+    if (device::sticky(group_.device) != cudaSuccess) {
+      call_.throws("the device has failed: %s", device::stickyText(group_.device).c_str());
     }
-    obtain("workspace", kWorkspaceBytes, &group.workspace);
+    obtain("workspace", kWorkspaceBytes, &group_.workspace);
     connectTeams();
     size_t payload = 0;
-    if (group.lowLatency) {
-      provideWindowMemory(call_, group, group.rdmaBytes);
-      group.ll.bufferBytes = group.rdmaBytes;
-      group.ll.sendBuffers = SendBufferLayout(group.shape);
-      payload = product(2, group.ll.sendBuffers.bytes);
-      if (group.masks) {
-        group.ll.mask.reset(new std::atomic<int>[group.shape.ranks]);
-        for (size_t r = 0; r < group.shape.ranks; ++r) group.ll.mask[r] = 1;
+    if (group_.lowLatency) {
+      provideWindowMemory(call_, group_, group_.rdmaBytes);
+      group_.ll.bufferBytes = group_.rdmaBytes;
+      group_.ll.sendBuffers = SendBufferLayout(group_.shape);
+      payload = product(2, group_.ll.sendBuffers.bytes);
+      if (group_.masks) {
+        group_.ll.mask.reset(new std::atomic<int>[group_.shape.ranks]);
+        for (size_t r = 0; r < group_.shape.ranks; ++r) group_.ll.mask[r] = 1;
       }
     } else {
-      const size_t mapRow = htMapRowBytes(group.shape);
-      const size_t mapBytes = product(product(group.shape.ranks, group.shape.maxDispatch), std::max<size_t>(1, mapRow));
-      obtain("counter block", kCounterBytes, &group.counterBlock);
-      obtain("routing map", mapBytes, &group.routingMap);
-      const size_t bytes = htGroupBytes(group.shape, group.mode, group.zeroCopyOn);
-      provideWindowMemory(call_, group, bytes);
-      group.ht.regions = HtRegions(group.shape, group.mode);
-      payload = group.ht.regions.bytes;
+      const size_t mapRow = htMapRowBytes(group_.shape);
+      const size_t tokens = product(group_.shape.ranks, group_.shape.maxDispatch);
+      const size_t mapBytes = product(tokens, std::max<size_t>(1, mapRow));
+      obtain("counter block", kCounterBytes, &group_.counterBlock);
+      obtain("routing map", mapBytes, &group_.routingMap);
+      const size_t bytes = htGroupBytes(group_.shape, group_.mode, group_.zeroCopyOn);
+      provideWindowMemory(call_, group_, bytes);
+      group_.ht.regions = HtRegions(group_.shape, group_.mode);
+      payload = group_.ht.regions.bytes;
     }
     if (payload > kMostMapped) call_.exits("the group's buffers take more memory than there is");
-    if (group.exchange.open(group.team, payload, waitLimit()) != TeamResult::Ok) {
-      call_.exits("the ranks could not share their buffers: %s", group.team->explain().c_str());
+    if (group_.exchange.open(group_.team, payload, waitLimit()) != TeamResult::Ok) {
+      call_.exits("the ranks could not share their buffers: %s", group_.team->explain().c_str());
     }
   }
 
   // What several teams need of the network, which one does not.
   void connectTeams() {
-    Group& group = *group_;
-    const Topology& topology = group.topology;
+    const Topology& topology = group_.topology;
     if (topology.teams() == 1) return;
-    if (group.lowLatency) {
+    if (group_.lowLatency) {
       if (topology.gin != NCCL_GIN_TYPE_NONE) return;
       call_.invalidUsage("%d LSA teams need GIN between all ranks, there is none", topology.teams());
     }
     // The real library ends the process where it cannot set up HT.
     const unsigned least = 1 + 2 * dispatchMultiprocessors_;
-    if (group.queuePairs != 0 && group.queuePairs < least) {
-      call_.exits("num_qp_per_rank %u, HT over %d LSA teams on %u multiprocessors needs %u", group.queuePairs,
+    if (group_.queuePairs != 0 && group_.queuePairs < least) {
+      call_.exits("num_qp_per_rank %u, HT over %d LSA teams on %u multiprocessors needs %u", group_.queuePairs,
                   topology.teams(), dispatchMultiprocessors_, least);
     }
     if (topology.railedGin == NCCL_GIN_TYPE_NONE) {
@@ -321,17 +301,17 @@ class Creation {
     if (topology.teams() > kMostTeams) call_.aborts("%d LSA teams, HT takes %d", topology.teams(), kMostTeams);
     uint64_t chunk = 0;
     if (environment::number("NCCL_EP_TOKENS_PER_CHUNK", &chunk) && chunk > 0) {
-      group.shape.chunk = (std::min<uint64_t>(chunk, INT32_MAX) + 31) / 32 * 32;
+      group_.shape.chunk = (std::min<uint64_t>(chunk, INT32_MAX) + 31) / 32 * 32;
     }
   }
 
   void obtain(const char* what, size_t bytes, void** out) {
-    const cudaError_t error = group_->allocator.allocate(bytes, out);
+    const cudaError_t error = group_.allocator.allocate(bytes, out);
     std::string why;
     if (error != cudaSuccess) {
       call_.throws("%s of %zu bytes: allocation failed with %d", what, bytes, static_cast<int>(error));
     }
-    if (!memory::accessible(*out, bytes, group_->device, &why)) {
+    if (!memory::accessible(*out, bytes, group_.device, &why)) {
       call_.throws("%s of %zu bytes: alloc_fn gave no device memory: %s", what, bytes, why.c_str());
     }
   }
@@ -341,7 +321,8 @@ class Creation {
   ncclComm& comm_;
   const ncclEpGroupConfig_t& config_;
   const GroupConfig020 more_;
-  std::shared_ptr<Group> group_;
+  const std::shared_ptr<Group> made_;
+  Group& group_;
   unsigned dispatchMultiprocessors_ = 1;
   bool nvlinkDup_ = false;
   bool localDup_ = false;

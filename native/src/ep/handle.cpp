@@ -10,7 +10,7 @@
 #include "ep/entry.h"
 #include "ep/operations.h"
 #include "ep/structs.h"
-#include "ep/window.h"
+#include "ep/tensor.h"
 #include "nccl/communicator.h"
 
 namespace emu::ep {

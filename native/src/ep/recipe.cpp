@@ -45,24 +45,23 @@ void checkAlignment(Call& call, const char* name, const Tensor& tensor) {
 }
 
 void checkForwardOutputs(Call& call, const Handle& handle, const DispatchArguments& a) {
+  const bool lowLatency = handle.group->lowLatency;
+  const auto [outer, inner] = llExtents(handle);
+  const size_t columns = a.tokens.sizes[1];
+  const size_t scales = a.scales.sizes[1];
   if (a.outTokens.type != a.tokens.type) call.invalidArgument("outputs.tokens differs from inputs.tokens in type");
-  if (handle.group->lowLatency) {
-    const auto [outer, inner] = llExtents(handle);
-    if (!a.outTokens.is(outer, inner, a.tokens.sizes[1])) {
-      call.invalidArgument("outputs.tokens must be [%zu,%zu,%zu]", outer, inner, a.tokens.sizes[1]);
-    }
-    if (a.outScales.type != a.scales.type) call.invalidArgument("outputs.scales differs from inputs.scales in type");
-    if (!a.outScales.is(outer, inner, a.scales.sizes[1])) {
-      call.invalidArgument("outputs.scales must be [%zu,%zu,%zu]", outer, inner, a.scales.sizes[1]);
-    }
-    return;
+  if (lowLatency && !a.outTokens.is(outer, inner, columns)) {
+    call.invalidArgument("outputs.tokens must be [%zu,%zu,%zu]", outer, inner, columns);
   }
-  if (a.outTokens.ndim != 2 || a.outTokens.sizes[1] != a.tokens.sizes[1]) {
-    call.invalidArgument("outputs.tokens must be [rows,%zu]", a.tokens.sizes[1]);
+  if (!lowLatency && (a.outTokens.ndim != 2 || a.outTokens.sizes[1] != columns)) {
+    call.invalidArgument("outputs.tokens must be [rows,%zu]", columns);
   }
   if (a.outScales.type != a.scales.type) call.invalidArgument("outputs.scales differs from inputs.scales in type");
-  if (!a.outScales.is(a.outTokens.sizes[0], a.scales.sizes[1])) {
-    call.invalidArgument("outputs.scales must be [%zu,%zu]", a.outTokens.sizes[0], a.scales.sizes[1]);
+  if (lowLatency && !a.outScales.is(outer, inner, scales)) {
+    call.invalidArgument("outputs.scales must be [%zu,%zu,%zu]", outer, inner, scales);
+  }
+  if (!lowLatency && !a.outScales.is(a.outTokens.sizes[0], scales)) {
+    call.invalidArgument("outputs.scales must be [%zu,%zu]", a.outTokens.sizes[0], scales);
   }
 }
 

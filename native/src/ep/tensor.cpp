@@ -1,16 +1,17 @@
 #include "ep/tensor.h"
 
 #include <cstdio>
-#include <deque>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <unordered_map>
+#include <vector>
 
+#include "base/live_objects.h"
 #include "base/never_destroyed.h"
 #include "ep/entry.h"
 #include "ep/structs.h"
-#include "nccl/data_types.h"
+#include "nccl/arguments.h"
+#include "nccl/communicator.h"
+#include "nccl/delayed_free.h"
 
 namespace emu::ep {
 
@@ -41,61 +42,26 @@ size_t aligned(size_t value, size_t to) {
 
 namespace {
 
-// Descriptors of ncclEpTensorAlloc. Destroyed ones are kept a while, unrecognisable, so that a second destroy is
-// refused and not served from memory that belongs to someone else by then.
-class DynamicDescriptors {
- public:
-  ncclEpTensor_t* add(unsigned ndim, ncclDataType_t type, const size_t* sizes) {
-    auto item = std::make_unique<Item>();
-    item->sizes.reset(new size_t[ndim]);
-    for (unsigned i = 0; i < ndim; ++i) item->sizes[i] = sizes[i];
-    ncclEpTensor_t& descriptor = item->descriptor;
-    descriptor = {};
-    descriptor.size = sizeof descriptor;
-    descriptor.magic = kTensorMagicDynamic;
-    descriptor.ndim = ndim;
-    descriptor.datatype = type;
-    descriptor.sizes = item->sizes.get();
-    const std::lock_guard<std::mutex> lock(mutex_);
-    ncclEpTensor_t* result = &descriptor;
-    live_.emplace(result, std::move(item));
-    return result;
-  }
-
-  bool owns(const ncclEpTensor_t* descriptor) const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = live_.find(descriptor);
-    return found != live_.end() && found->second->sizes.get() == descriptor->sizes;
-  }
-
-  void remove(const ncclEpTensor_t* descriptor) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = live_.find(descriptor);
-    if (found == live_.end()) return;
-    found->second->descriptor.magic = 0;
-    ended_.push_back(std::move(found->second));
-    live_.erase(found);
-    if (ended_.size() > kKept) ended_.pop_front();
-  }
-
- private:
-  static constexpr size_t kKept = 4096;
-  struct Item {
-    ncclEpTensor_t descriptor;
-    std::unique_ptr<size_t[]> sizes;
-  };
-  mutable std::mutex mutex_;
-  std::unordered_map<const ncclEpTensor_t*, std::unique_ptr<Item>> live_;
-  std::deque<std::unique_ptr<Item>> ended_;
+// A descriptor of ncclEpTensorAlloc. The memory of destroyed ones is kept a while, unrecognisable, so that a second
+// destroy is refused and not served from memory that belongs to someone else by then.
+struct DynamicDescriptor {
+  ncclEpTensor_t descriptor{};
+  std::vector<size_t> sizes;
 };
 
+using DynamicDescriptors = LiveObjects<const ncclEpTensor_t*, DynamicDescriptor>;
 DynamicDescriptors& dynamicDescriptors() { return neverDestroyed<DynamicDescriptors>(); }
+
+bool owns(const ncclEpTensor_t* descriptor) {
+  const auto live = dynamicDescriptors().find(descriptor);
+  return live != nullptr && live->sizes.data() == descriptor->sizes;
+}
 
 bool initialised(const ncclEpTensor_t* descriptor) {
   if (!readable(descriptor, sizeof *descriptor)) return false;
   if (descriptor->size < NCCL_EP_TENSOR_V1_SIZE) return false;
   if (descriptor->magic == NCCL_EP_TENSOR_MAGIC) return true;
-  return descriptor->magic == kTensorMagicDynamic && dynamicDescriptors().owns(descriptor);
+  return descriptor->magic == kTensorMagicDynamic && owns(descriptor);
 }
 
 Tensor decode(Call& call, const char* name, const ncclEpTensor_t* descriptor) {
@@ -147,14 +113,22 @@ void tensorAlloc(Call& call, ncclEpTensor_t** tensor, unsigned ndim, ncclDataTyp
   }
   if (!readable(sizes, product(ndim, sizeof *sizes))) call.undefined("sizes is no array of %u extents", ndim);
   if (!writable(tensor, sizeof *tensor)) call.undefined("tensor cannot be written");
-  *tensor = dynamicDescriptors().add(ndim, type, sizes);
+  const auto made = std::allocate_shared<DynamicDescriptor>(nccl::DelayedFreeAllocator<DynamicDescriptor>());
+  made->sizes.assign(sizes, sizes + ndim);
+  made->descriptor.size = sizeof made->descriptor;
+  made->descriptor.magic = kTensorMagicDynamic;
+  made->descriptor.ndim = ndim;
+  made->descriptor.datatype = type;
+  made->descriptor.sizes = made->sizes.data();
+  dynamicDescriptors().add(&made->descriptor, made);
+  *tensor = &made->descriptor;
 }
 
 void tensorDestroy(ncclEpTensor_t* tensor) {
   if (tensor == nullptr) return;
   // Without a word: a caller that probes for the generation of the library gets this answer on purpose.
   if (!initialised(tensor) || tensor->magic != kTensorMagicDynamic) throw Refusal{ncclInvalidArgument};
-  dynamicDescriptors().remove(tensor);
+  if (const auto ended = dynamicDescriptors().take(tensor)) ended->descriptor.magic = 0;
 }
 
 // For descriptors that are not looked into.
@@ -184,6 +158,25 @@ void describe(Arguments& arguments, const char* name, const ncclEpTensor_t* desc
     text += place;
   }
   arguments.text(name, text.c_str());
+}
+
+void resolveWindow(Call& call, const char* name, ncclComm_t comm, Tensor* tensor) {
+  if (!tensor->present || tensor->data != nullptr || tensor->window == nullptr || tensor->empty) return;
+  const ncclWindow_vidmem* const found = window(comm, tensor->window);
+  if (found == nullptr) call.invalidArgument("%s: its window is not one of the group's communicator", name);
+  if (found->base == nullptr) call.invalidUsage("%s: its window has no memory", name);
+  tensor->data = found->base + tensor->offset;
+}
+
+void checkWindow(Call& call, const char* name, ncclComm_t comm, const Tensor& tensor) {
+  if (!windowed(tensor) || window(comm, tensor.window) != nullptr) return;
+  call.undefined("%s: its window is not one of the group's communicator", name);
+}
+
+uint64_t windowPlace(ncclComm_t comm, const Tensor& tensor) {
+  const ncclWindow_vidmem* const found = windowed(tensor) ? window(comm, tensor.window) : nullptr;
+  if (found == nullptr) return 0;
+  return ((found->ordinal + 1) << 40) ^ tensor.offset;
 }
 
 EMU_EP(ncclEpTensorAlloc,

@@ -2,7 +2,6 @@
 
 #include <cstdio>
 
-#include "nccl/data_types.h"
 
 namespace emu {
 

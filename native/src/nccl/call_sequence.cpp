@@ -10,7 +10,7 @@ using arena::CalledOperation;
 
 constexpr size_t kTextBytes = sizeof(CalledOperation);
 
-CalledOperation& placeOf(SharedTeam& ranks, int rank, uint64_t number) {
+CalledOperation& placeOf(Team& ranks, int rank, uint64_t number) {
   return ranks.area(rank).calls[number % arena::kCallsKept];
 }
 
@@ -36,14 +36,14 @@ std::string read(const CalledOperation& place) {
 }
 
 // Whether the rank has called that many operations, and not so many more that this one is forgotten.
-bool kept(SharedTeam& ranks, int rank, uint64_t number) {
+bool kept(Team& ranks, int rank, uint64_t number) {
   const uint64_t called = ranks.control().ranks[rank].calls.load(std::memory_order_acquire);
   return called > number && called - number < arena::kCallsKept;
 }
 
 }  // namespace
 
-std::string noteCall(SharedTeam& ranks, const std::string& operation) {
+std::string noteCall(Team& ranks, const std::string& operation) {
   const uint64_t number = ranks.state().calls.load(std::memory_order_relaxed);
   write(placeOf(ranks, ranks.rank(), number), operation);
   ranks.state().calls.store(number + 1, std::memory_order_release);

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "nccl/data_types.h"
+#include "nccl/arguments.h"
 
 namespace emu::nccl {
 
@@ -20,14 +20,14 @@ class Rounds {
 
   // Where this rank's data of the next round goes; arena::kChunkBytes.
   unsigned char* mine();
-  // Posts it and waits for everyone. False: `outcome` says why.
-  bool post(Outcome* outcome);
+  // Posts it and waits for everyone.
+  void post();
   // What a rank posted in the last round; valid until the post after the next one.
   const unsigned char* of(int rank);
 
  private:
   DeviceWait& wait_;
-  SharedTeam& ranks_;
+  Team& ranks_;
   const std::string text_;  // of the operation
   uint64_t round_;         // of the communicator, the last posted
   uint64_t ownRound_ = 0;  // of this operation
@@ -43,7 +43,7 @@ unsigned char* Rounds::mine() { return ranks_.area(ranks_.rank()).chunks[(round_
 
 const unsigned char* Rounds::of(int rank) { return ranks_.area(rank).chunks[round_ & 1]; }
 
-bool Rounds::post(Outcome* outcome) {
+void Rounds::post() {
   arena::Rounds& shared = ranks_.control().device;
   const uint64_t round = ++round_;
   const uint64_t all = round * static_cast<uint64_t>(ranks_.size());
@@ -53,19 +53,16 @@ bool Rounds::post(Outcome* outcome) {
   ranks_.state().deviceRound.store(round, std::memory_order_release);
   if (shared.posts.fetch_add(1, std::memory_order_acq_rel) + 1 == all) shared.changed.notifyAll();
 
-  const bool met = wait_.await(
+  wait_.await(
       shared.changed, [&] { return shared.posts.load(std::memory_order_acquire) >= all; },
-      [&](int rank) { return ranks_.control().ranks[rank].deviceRound.load(std::memory_order_acquire) < round; }, outcome);
-  if (!met) return false;
+      [&](int rank) { return ranks_.control().ranks[rank].deviceRound.load(std::memory_order_acquire) < round; });
   for (int rank = 0; rank < ranks_.size(); ++rank) {
     const arena::Statement& other = ranks_.area(rank).statements[round & 1];
     if (mine.round == other.round && strcmp(mine.text, other.text) == 0) continue;
-    *outcome = outcomeOf(TeamResult::Mismatch, std::string("the ranks called different operations: ") + mine.text +
-                                                   " on rank " + std::to_string(ranks_.rank()) + " and " + other.text +
-                                                   " on rank " + std::to_string(rank));
-    return false;
+    throw outcomeOf(TeamResult::Mismatch, std::string("the ranks called different operations: ") + mine.text +
+                                              " on rank " + std::to_string(ranks_.rank()) + " and " + other.text +
+                                              " on rank " + std::to_string(rank));
   }
-  return true;
 }
 
 // Up to here every rank reduces everything itself, which saves a round.
@@ -90,10 +87,10 @@ class Run {
         own_(static_cast<size_t>(rank_)),
         root_(operation.root == rank_) {}
 
-  Outcome run() {
+  void run() {
     constexpr size_t kWhole = arena::kChunkBytes;
     const size_t share = kWhole / size_ / element_ * element_;  // of a round for each of the ranks
-    if (!accessible()) return outcome_;
+    checkAddresses();
     switch (operation_.kind) {
       case Kind::AllGather: inPieces(kWhole, &Run::put, &Run::takeEach); break;
       case Kind::AllReduce: inPieces(kWhole, &Run::put, &Run::reduceTogether); break;
@@ -106,20 +103,18 @@ class Run {
       case Kind::Send:
       case Kind::Recv: break;
     }
-    return outcome_;
   }
 
  private:
   // ---- addresses ----
 
-  bool touch(const char* tensor, const void* address, size_t bytes) {
+  void touch(const char* tensor, const void* address, size_t bytes) {
     const std::string what = std::string(operation_.function) + " on rank " + std::to_string(rank_) + ": " + tensor;
-    if (context_.touch(what.c_str(), address, bytes)) return true;
-    outcome_ = {cudaErrorIllegalAddress, ncclUnhandledCudaError, context_.text()};
-    return false;
+    if (context_.touch(what.c_str(), address, bytes)) return;
+    throw Outcome{cudaErrorIllegalAddress, ncclUnhandledCudaError, context_.text()};
   }
 
-  bool accessible() {
+  void checkAddresses() {
     const size_t all = bytes_ * size_;
     size_t sent = bytes_;
     size_t received = bytes_;
@@ -133,9 +128,10 @@ class Run {
       case Kind::Scatter: sent = root_ ? all : 0; break;
       default: break;
     }
-    if (!touch("sendbuff", send_, sent) || !touch("recvbuff", recv_, received)) return false;
-    if (operation_.reducer != Reducer::PreMulSum || !operation_.factor->onDevice) return true;
-    return touch("scalar of the reduction operator", operation_.factor->device, element_);
+    touch("sendbuff", send_, sent);
+    touch("recvbuff", recv_, received);
+    if (operation_.reducer != Reducer::PreMulSum || !operation_.factor->onDevice) return;
+    touch("scalar of the reduction operator", operation_.factor->device, element_);
   }
 
   // ---- rounds ----
@@ -145,10 +141,11 @@ class Run {
 
   // A round for each piece of at most `most` bytes, with a step before and one after all ranks have met.
   void inPieces(size_t most, Step before, Step after) {
-    for (size_t done = 0; done < bytes_ && outcome_.ok(); done += most) {
+    for (size_t done = 0; done < bytes_; done += most) {
       const size_t part = std::min(most, bytes_ - done);
       (this->*before)(done, part);
-      if (rounds_.post(&outcome_)) (this->*after)(done, part);
+      rounds_.post();
+      (this->*after)(done, part);
     }
   }
 
@@ -205,7 +202,7 @@ class Run {
     const size_t slice = (part / element_ + size_ - 1) / size_ * element_;
     const auto start = [&](size_t rank) { return std::min(part, rank * slice); };
     fold(start(own_), start(own_ + 1) - start(own_), rounds_.mine());
-    if (!rounds_.post(&outcome_)) return;
+    rounds_.post();
     for (size_t rank = 0; rank < size_; ++rank) {
       copy(recv_ + done + start(rank), of(rank), start(rank + 1) - start(rank));
     }
@@ -223,13 +220,12 @@ class Run {
   const size_t own_;  // rank_
   const bool root_;
   std::vector<const unsigned char*> sources_;
-  Outcome outcome_;
 };
 
 }  // namespace
 
-Outcome runCollective(DeviceWait& wait, const Operation& operation, WorkContext& context) {
-  return Run(wait, operation, context).run();
+void runCollective(DeviceWait& wait, const Operation& operation, WorkContext& context) {
+  Run(wait, operation, context).run();
 }
 
 }  // namespace emu::nccl

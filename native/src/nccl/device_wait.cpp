@@ -15,42 +15,31 @@ Outcome outcomeOf(TeamResult result, const std::string& text) {
   }
 }
 
-bool DeviceWait::await(EventCount& changed, const std::function<bool()>& ready, const std::function<bool(int)>& missing,
-                       Outcome* outcome) {
+void DeviceWait::await(EventCount& changed, const std::function<bool()>& ready,
+                       const std::function<bool(int)>& missing) {
   const uint64_t deadline = waitLimit();
   std::string why;
   const TeamResult result = ranks_.await(changed, ready, missing, deadline, &why);
-  if (result == TeamResult::Ok) return true;
+  if (result == TeamResult::Ok) return;
+  if (result != TeamResult::PeerDied) throw outcomeOf(result, why);
   // Calls that differ end the work of all ranks at once.
-  if (result == TeamResult::PeerDied && ranks_.mismatched()) {
-    *outcome = outcomeOf(TeamResult::Mismatch, why);
-    return false;
-  }
-  if (result == TeamResult::PeerDied) return waitForAbort(changed, ready, deadline, why, outcome);
-  *outcome = outcomeOf(result, why);
-  return false;
+  if (ranks_.mismatched()) throw outcomeOf(TeamResult::Mismatch, why);
+  waitForAbort(changed, ready, deadline, why);
 }
 
-bool DeviceWait::begin(Outcome* outcome) {
-  if (comm_.aborted()) {
-    *outcome = outcomeOf(TeamResult::Aborted, "ncclCommAbort was called");
-    return false;
-  }
-  if (!ranks_.failed()) return true;
-  if (ranks_.mismatched()) {
-    *outcome = outcomeOf(TeamResult::Mismatch, ranks_.failureText());
-    return false;
-  }
-  return waitForAbort(ranks_.control().device.changed, [] { return false; }, waitLimit(), ranks_.failureText(), outcome);
+void DeviceWait::begin() {
+  if (comm_.aborted()) throw outcomeOf(TeamResult::Aborted, "ncclCommAbort was called");
+  if (!ranks_.failed()) return;
+  if (ranks_.mismatched()) throw outcomeOf(TeamResult::Mismatch, ranks_.failureText());
+  waitForAbort(ranks_.control().device.changed, [] { return false; }, waitLimit(), ranks_.failureText());
 }
 
-bool DeviceWait::waitForAbort(EventCount& changed, const std::function<bool()>& ready, uint64_t deadline, const std::string& trouble,
-                        Outcome* outcome) {
+void DeviceWait::waitForAbort(EventCount& changed, const std::function<bool()>& ready, uint64_t deadline,
+                              const std::string& trouble) {
   comm_.failAsync(ncclRemoteError, trouble);
   const uint64_t end = std::min(deadline, now() + kGrace);
-  if (waitUntil(changed, ready, end, [&] { return comm_.aborted(); }) == WaitEnd::Ready) return true;
-  *outcome = outcomeOf(comm_.aborted() ? TeamResult::Aborted : TeamResult::PeerDied, trouble);
-  return false;
+  if (waitUntil(changed, ready, end, [&] { return comm_.aborted(); }) == WaitEnd::Ready) return;
+  throw outcomeOf(comm_.aborted() ? TeamResult::Aborted : TeamResult::PeerDied, trouble);
 }
 
 }  // namespace emu::nccl

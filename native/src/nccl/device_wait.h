@@ -10,19 +10,18 @@
 
 #include "abi/cuda_runtime.h"
 #include "abi/nccl.h"
-#include "nccl/shared_team.h"
+#include "nccl/team.h"
 
 namespace emu::nccl {
 
 class CommState;
 
-// How device work of a communicator ended, for the communicator and for the device.
+// How device work of a communicator ended, for the communicator and for the device. Work that does not end well throws
+// it.
 struct Outcome {
   cudaError_t device = cudaSuccess;
   ncclResult_t async = ncclSuccess;
   std::string text;
-
-  bool ok() const { return device == cudaSuccess && async == ncclSuccess && text.empty(); }
 };
 
 // Of a wait that did not end well. After ncclCommAbort the work just ends, as the real kernel does.
@@ -32,20 +31,21 @@ class DeviceWait {
  public:
   static constexpr uint64_t kGrace = 5'000'000'000;
 
-  DeviceWait(CommState& comm, SharedTeam& ranks) : comm_(comm), ranks_(ranks) {}
-  SharedTeam& ranks() { return ranks_; }
+  DeviceWait(CommState& comm, Team& ranks) : comm_(comm), ranks_(ranks) {}
+  Team& ranks() { return ranks_; }
 
-  // Blocks until ready() holds; false if that is given up, and `outcome` says how the work must end. missing(rank):
-  // whether that rank is waited for.
-  bool await(EventCount& changed, const std::function<bool()>& ready, const std::function<bool(int)>& missing, Outcome* outcome);
-  // Whether work of the communicator may begin.
-  bool begin(Outcome* outcome);
+  // Blocks until ready() holds. missing(rank): whether that rank is waited for.
+  void await(EventCount& changed, const std::function<bool()>& ready, const std::function<bool(int)>& missing);
+
+  // Before the work of the communicator begins.
+  void begin();
 
  private:
-  bool waitForAbort(EventCount& changed, const std::function<bool()>& ready, uint64_t deadline, const std::string& trouble, Outcome* outcome);
+  void waitForAbort(EventCount& changed, const std::function<bool()>& ready, uint64_t deadline,
+                    const std::string& trouble);
 
   CommState& comm_;
-  SharedTeam& ranks_;
+  Team& ranks_;
 };
 
 }  // namespace emu::nccl

@@ -12,7 +12,7 @@ namespace {
 // The right of one piece of work to run. Copies of the work (in graphs) share it; with the last copy it ends.
 class OrderedWork {
  public:
-  OrderedWork(Comm owner, std::shared_ptr<SharedTeam> team, const char* name, bool recorded)
+  OrderedWork(Comm owner, std::shared_ptr<Team> team, const char* name, bool recorded)
       : comm_(std::move(owner)), ranks_(std::move(team)), name_(name), recorded_(recorded) {
     if (recorded_) {
       comm_->captured.fetch_add(1);
@@ -47,15 +47,16 @@ class OrderedWork {
     const bool entered = comm_->order.enter(ticket_, [&] { return comm_->aborted(); });
     DeviceWait wait(*comm_, *ranks_);
     Outcome outcome;
-    if (!wait.begin(&outcome)) {
-      // `outcome` says why.
-    } else if (const std::string differ = comm_->callsDiffer(); !differ.empty()) {
-      ranks_->failMismatched(std::string(name_) + ": " + differ);
-      outcome = outcomeOf(TeamResult::Mismatch, differ);
-    } else if (!entered) {
-      outcome = outcomeOf(TeamResult::Broken, "the waits of this process were broken: " + brokenReason());
-    } else {
-      outcome = body(wait, context);
+    try {
+      wait.begin();
+      if (const std::string differ = comm_->callsDiffer(); !differ.empty()) {
+        ranks_->failMismatched(std::string(name_) + ": " + differ);
+        throw outcomeOf(TeamResult::Mismatch, differ);
+      }
+      if (!entered) throw outcomeOf(TeamResult::Broken, "the waits of this process were broken: " + brokenReason());
+      body(wait, context);
+    } catch (const Outcome& end) {
+      outcome = end;
     }
     if (entered) {
       ran_ = true;
@@ -71,7 +72,7 @@ class OrderedWork {
 
  private:
   const Comm comm_;
-  const std::shared_ptr<SharedTeam> ranks_;
+  const std::shared_ptr<Team> ranks_;
   const char* const name_;
   const bool recorded_;
   CallOrder::Ticket ticket_ = CallOrder::kNone;
@@ -85,7 +86,7 @@ void enqueue(const Comm& comm, cudaStream_t stream, const char* name,
                      const std::string& collective, Body body) {
   // Tickets and places in streams must be in the same order.
   const std::lock_guard<std::mutex> lock(comm->issue);
-  auto ordered = std::make_shared<OrderedWork>(comm, comm->sharedRanks(), name, isCapturing(stream));
+  auto ordered = std::make_shared<OrderedWork>(comm, comm->team, name, isCapturing(stream));
   auto run = [ordered, body = std::move(body)](WorkContext& context) { return ordered->run(body, context); };
   Work work(name, WorkKind::Kernel, std::move(run), comm->rank());
   if (!collective.empty()) {

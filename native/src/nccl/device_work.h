@@ -10,7 +10,7 @@
 
 namespace emu::nccl {
 
-using Body = std::function<Outcome(DeviceWait&, WorkContext&)>;
+using Body = std::function<void(DeviceWait&, WorkContext&)>;
 
 // Enqueues (or records) work of the communicator; `name` is static. Eager work runs in the order of these calls.
 // `collective`: what to note of it in the sequence of the communicator's calls; "" = it is no collective.

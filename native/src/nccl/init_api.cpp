@@ -49,7 +49,7 @@ std::vector<int> members(const std::vector<SplitRequest>& requests, int color) {
 }
 
 void meetForSplit(CommState& parent, CommState* child, SplitRequest request) {
-  SharedTeam& ranks = parent.ranks();
+  Team& ranks = parent.ranks();
   const size_t size = static_cast<size_t>(ranks.size());
   std::vector<SplitRequest> requests(size);
   TeamResult result = ranks.exchange(Purpose::Split, &request, requests.data(), sizeof request, waitLimit());

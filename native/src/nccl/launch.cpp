@@ -58,13 +58,13 @@ class Plan {
     for (size_t i = 1; i < streams_.size(); ++i) order(streams_[i], stream);
     for (const Operation& operation : collectives_) {
       enqueue(comm_, stream, operation.function, describe(operation), [operation](auto& wait, auto& context) {
-        return runCollective(wait, operation, context);
+        runCollective(wait, operation, context);
       });
     }
     if (!messages_.empty()) {
       const char* name = messages_.size() == 1 ? messages_.front().function : "ncclSend and ncclRecv";
       enqueue(comm_, stream, name, "", [messages = messages_](auto& wait, auto& context) {
-        return runMessages(wait, messages, context);
+        runMessages(wait, messages, context);
       });
     }
     for (size_t i = 1; i < streams_.size(); ++i) order(stream, streams_[i]);

@@ -48,7 +48,7 @@ void checkMemory(const CommState& comm, const void* base, size_t bytes, int flag
 }
 
 void registerTogether(CommState& comm, void* base, size_t bytes, ncclWindow_t* out, int flags) {
-  SharedTeam& ranks = comm.ranks();
+  Team& ranks = comm.ranks();
   const Failure checked = endOf([&] { checkMemory(comm, base, bytes, flags); });
   const Part mine{bytes, static_cast<uint32_t>(flags), static_cast<uint32_t>(checked.code),
                   reinterpret_cast<uintptr_t>(base), self()};

@@ -6,7 +6,7 @@
 #include <map>
 #include <string>
 
-#include "nccl/data_types.h"
+#include "nccl/arguments.h"
 
 namespace emu::nccl {
 
@@ -25,35 +25,29 @@ class Exchange {
  public:
   Exchange(DeviceWait& wait, WorkContext& context) : wait_(wait), ranks_(wait.ranks()), context_(context) {}
 
-  Outcome run(const std::vector<Operation>& operations) {
-    for (const Operation& operation : operations) {
-      if (!add(operation)) return outcome_;
-    }
+  void run(const std::vector<Operation>& operations) {
+    for (const Operation& operation : operations) add(operation);
     while (!done()) {
       while (progress()) {
       }
-      if (!outcome_.ok() || done()) break;
-      if (!wait()) break;
+      if (!done()) wait();
     }
-    return outcome_;
   }
 
  private:
   using Queues = std::map<int, std::deque<Transfer>>;  // by peer
 
-  bool add(const Operation& operation) {
+  void add(const Operation& operation) {
     const bool sending = operation.kind == Kind::Send;
     const void* buffer = sending ? operation.send : operation.recv;
     const size_t bytes = operation.count * sizeOf(operation.type);
     const std::string what = std::string(operation.function) + " on rank " + std::to_string(ranks_.rank()) +
                              (sending ? ": sendbuff to rank " : ": recvbuff from rank ") + std::to_string(operation.root);
     if (!context_.touch(what.c_str(), buffer, bytes)) {
-      outcome_ = {cudaErrorIllegalAddress, ncclUnhandledCudaError, context_.text()};
-      return false;
+      throw Outcome{cudaErrorIllegalAddress, ncclUnhandledCudaError, context_.text()};
     }
     Queues& queues = sending ? sends_ : receives_;
     queues[operation.root].push_back({&operation, static_cast<unsigned char*>(const_cast<void*>(buffer)), bytes});
-    return true;
   }
 
   bool done() const { return sends_.empty() && receives_.empty(); }
@@ -82,7 +76,7 @@ class Exchange {
     }
     for (auto it = receives_.begin(); it != receives_.end();) {
       if (canReceive(it->first)) {
-        if (!receivePiece(it->first, it->second)) return false;
+        receivePiece(it->first, it->second);
         moved = true;
       }
       it = it->second.empty() ? receives_.erase(it) : std::next(it);
@@ -105,7 +99,7 @@ class Exchange {
     if (transfer.moved == transfer.bytes) queue.pop_front();
   }
 
-  bool receivePiece(int peer, std::deque<Transfer>& queue) {
+  void receivePiece(int peer, std::deque<Transfer>& queue) {
     Transfer& transfer = queue.front();
     arena::RankArea& area = ranks_.area(peer);
     arena::Ring& in = area.rings[ranks_.rank()];
@@ -113,9 +107,9 @@ class Exchange {
     const size_t slot = taken % arena::kRingSlots;
     const uint64_t sent = in.slots[slot].messageBytes;
     if (!transfer.started && sent != transfer.bytes) {
-      outcome_ = outcomeOf(TeamResult::Mismatch, "ncclRecv of " + std::to_string(transfer.bytes) + " bytes meets ncclSend of " +
-                                                     std::to_string(sent) + " bytes from rank " + std::to_string(peer));
-      return false;
+      throw outcomeOf(TeamResult::Mismatch, "ncclRecv of " + std::to_string(transfer.bytes) +
+                                                " bytes meets ncclSend of " + std::to_string(sent) +
+                                                " bytes from rank " + std::to_string(peer));
     }
     transfer.started = true;
     const size_t part = static_cast<size_t>(in.slots[slot].bytes);
@@ -124,11 +118,10 @@ class Exchange {
     in.taken.store(taken + 1, std::memory_order_release);
     ranks_.control().ranks[peer].messages.notifyAll();
     if (transfer.moved == transfer.bytes) queue.pop_front();
-    return true;
   }
 
-  bool wait() {
-    return wait_.await(
+  void wait() {
+    wait_.await(
         ranks_.state().messages,
         [&] {
           return std::any_of(sends_.begin(), sends_.end(), [&](const auto& entry) { return canSend(entry.first); }) ||
@@ -137,22 +130,20 @@ class Exchange {
         },
         [&](int rank) {
           return (sends_.count(rank) != 0 && !canSend(rank)) || (receives_.count(rank) != 0 && !canReceive(rank));
-        },
-        &outcome_);
+        });
   }
 
   DeviceWait& wait_;
-  SharedTeam& ranks_;
+  Team& ranks_;
   WorkContext& context_;
   Queues sends_;
   Queues receives_;
-  Outcome outcome_;
 };
 
 }  // namespace
 
-Outcome runMessages(DeviceWait& wait, const std::vector<Operation>& operations, WorkContext& context) {
-  return Exchange(wait, context).run(operations);
+void runMessages(DeviceWait& wait, const std::vector<Operation>& operations, WorkContext& context) {
+  Exchange(wait, context).run(operations);
 }
 
 }  // namespace emu::nccl

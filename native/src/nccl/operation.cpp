@@ -1,7 +1,6 @@
 #include "nccl/operation.h"
 
 #include "nccl/arguments.h"
-#include "nccl/data_types.h"
 
 namespace emu::nccl {
 

@@ -36,10 +36,10 @@ struct Operation {
 std::string describe(const Operation& operation);
 
 // Runs one collective for this rank, on the worker of its stream.
-Outcome runCollective(DeviceWait& wait, const Operation& operation, WorkContext& context);
+void runCollective(DeviceWait& wait, const Operation& operation, WorkContext& context);
 
 // Runs sends and receives side by side until all are done: those to one peer in order, all others in any order. A send
 // is done when its data is in the ring, so that a short one does not wait for the receiver.
-Outcome runMessages(DeviceWait& wait, const std::vector<Operation>& operations, WorkContext& context);
+void runMessages(DeviceWait& wait, const std::vector<Operation>& operations, WorkContext& context);
 
 }  // namespace emu::nccl

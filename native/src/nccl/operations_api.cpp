@@ -1,6 +1,6 @@
 // Collectives, point to point, groups.
 
-#include "nccl/data_types.h"
+#include "nccl/arguments.h"
 #include "nccl/entry.h"
 #include "nccl/operation.h"
 #include "nccl/state.h"

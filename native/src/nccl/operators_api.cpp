@@ -1,7 +1,7 @@
 // Reduction operators made by the program.
 #include <cstring>
 
-#include "nccl/data_types.h"
+#include "nccl/arguments.h"
 #include "nccl/entry.h"
 #include "nccl/state.h"
 

@@ -107,8 +107,8 @@ std::shared_ptr<Segment> mapArena(const IdContent& content, size_t bytes, std::s
     const auto it = known.open.find(nonceOf(content.nonce));
     if (it != known.open.end()) return SharedMemory::map(it->second.file, bytes, why);
     fail(ncclInvalidUsage,
-         "the unique id is used up: its ranks have met, an earlier init with it failed, or %zu newer ones were made before "
-         "it was used",
+         "the unique id is used up: its ranks have met, an earlier init with it failed, or %zu newer ones were made "
+         "before it was used",
          kMostUnused);
   }
   if (!exists(content.address.owner)) {
@@ -124,8 +124,8 @@ std::shared_ptr<Segment> openArena(const IdContent& content, size_t bytes) {
   std::shared_ptr<Segment> memory = mapArena(content, bytes, &why);
   if (memory == nullptr) {
     fail(ncclSystemError,
-         "the unique id leads nowhere (%s): its ranks have met, an earlier init with it failed, or its process is out of "
-         "reach",
+         "the unique id leads nowhere (%s): its ranks have met, an earlier init with it failed, or its process is out "
+         "of reach",
          why.c_str());
   }
   const Control& control = arena::control(memory->data());
@@ -187,8 +187,8 @@ class Arrival {
       refuse(ncclTimeout, "waited " + std::to_string((now() - start) / 1'000'000) + " ms for " +
                               listRanks(size_, missing) + " of " + std::to_string(size_));
     } else if (end == WaitEnd::Broken && waitsBroken()) {
-      refuse(ncclSystemError, "the waits of rank " + std::to_string(rank_) + "'s process were broken (" + brokenReason() +
-                                  ") while it waited for " + listRanks(size_, missing));
+      refuse(ncclSystemError, "the waits of rank " + std::to_string(rank_) + "'s process were broken (" +
+                                  brokenReason() + ") while it waited for " + listRanks(size_, missing));
     } else if (end == WaitEnd::Broken) {
       refuse(ncclRemoteError, why);
     }
@@ -258,7 +258,7 @@ void publish(ncclUniqueId* id) {
   known.open.emplace(nonceOf(content.nonce), std::move(publication));
 }
 
-std::shared_ptr<SharedTeam> join(const ncclUniqueId& id, int size, int rank, int device,
+std::shared_ptr<Team> join(const ncclUniqueId& id, int size, int rank, int device,
                                  const std::function<bool()>& cancelled) {
   IdContent content;
   memcpy(&content, id.internal, sizeof content);
@@ -268,7 +268,7 @@ std::shared_ptr<SharedTeam> join(const ncclUniqueId& id, int size, int rank, int
   Arrival arrival(arena::control(memory->data()), size, rank);
   arrival.enter(device);
   // From here on the place is this rank's, and is left when the team ends.
-  auto team = std::make_shared<SharedTeam>(memory, rank, size);
+  auto team = std::make_shared<Team>(memory, rank, size);
   arrival.meet(cancelled);
   arrival.checkDevices();
   return team;

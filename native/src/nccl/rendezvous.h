@@ -6,7 +6,7 @@
 
 #include "abi/nccl.h"
 #include "nccl/errors.h"
-#include "nccl/shared_team.h"
+#include "nccl/team.h"
 
 namespace emu::rendezvous {
 
@@ -14,9 +14,9 @@ namespace emu::rendezvous {
 // failed to.
 void publish(ncclUniqueId* id);
 
-// Takes the state of `rank` and waits until all others have taken theirs. Fails if they don't come together; then the id
-// is of no more use. cancelled() ends the wait early.
-std::shared_ptr<SharedTeam> join(const ncclUniqueId& id, int size, int rank, int device,
+// Takes the state of `rank` and waits until all others have taken theirs. Fails if they don't come together; then the
+// id is of no more use. cancelled() ends the wait early.
+std::shared_ptr<Team> join(const ncclUniqueId& id, int size, int rank, int device,
                                  const std::function<bool()>& cancelled);
 
 }  // namespace emu::rendezvous

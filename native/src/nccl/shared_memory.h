@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "nccl/process.h"
-#include "nccl/team.h"
+
 
 namespace emu {
 
@@ -28,6 +28,22 @@ class File {
 
  private:
   int fd_ = -1;
+};
+
+// A lazily backed shared mapping, unmapped by its last owner.
+class Segment {
+ public:
+  ~Segment();
+  Segment(const Segment&) = delete;
+  Segment& operator=(const Segment&) = delete;
+  unsigned char* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  friend class SharedMemory;
+  Segment(unsigned char* data, size_t bytes) : data_(data), bytes_(bytes) {}
+  unsigned char* data_;
+  size_t bytes_;
 };
 
 // Where a piece of shared memory can be opened. Plain data.

@@ -52,13 +52,12 @@ CommState::CommState(int ordinal, bool blocks) : ncclComm{} {
 
 CommState::~CommState() { joinBackground(); }
 
-void CommState::attach(std::shared_ptr<SharedTeam> ranks) {
-  ranks_ = std::move(ranks);
-  team = ranks_;
-  topology = Topology(ranks_->hosts());
+void CommState::attach(std::shared_ptr<Team> ranks) {
+  team = std::move(ranks);
+  topology = Topology(team->hosts());
   // Either this sees an abort, or abort() sees the ranks: the order of both is sequentially consistent.
   stage.store(Stage::Ready);
-  if (abort_.load()) ranks_->abort();
+  if (abort_.load()) team->abort();
 }
 
 ncclResult_t CommState::asyncError() {
@@ -67,13 +66,13 @@ ncclResult_t CommState::asyncError() {
     if (async_ != ncclSuccess) return async_;
   }
   // Another rank may have failed while this one was doing nothing.
-  if (stage.load(std::memory_order_acquire) != Stage::Starting && ranks_->failed()) {
+  if (stage.load(std::memory_order_acquire) != Stage::Starting && team->failed()) {
     int rank = -1;
     ncclResult_t code = ncclRemoteError;
     std::string text;
-    ranks_->failure(&rank, &code, &text);
-    const bool own = rank == ranks_->rank() || ranks_->mismatched();
-    failAsync(own ? code : ncclRemoteError, ranks_->failureText());
+    team->failure(&rank, &code, &text);
+    const bool own = rank == team->rank() || team->mismatched();
+    failAsync(own ? code : ncclRemoteError, team->failureText());
     const std::lock_guard<std::mutex> lock(asyncMutex_);
     return async_;
   }
@@ -102,7 +101,7 @@ void CommState::failAsync(ncclResult_t result, const std::string& text) {
 
 void CommState::noteCollective(const std::string& operation) {
   const std::lock_guard<std::mutex> lock(callsMutex_);
-  const std::string text = noteCall(*ranks_, operation);
+  const std::string text = noteCall(*team, operation);
   if (callsDiffer_.empty()) callsDiffer_ = text;
 }
 
@@ -130,7 +129,7 @@ void CommState::joinBackground() {
 
 void CommState::abort() {
   abort_.store(true);
-  if (stage.load() != Stage::Starting) ranks_->abort();
+  if (stage.load() != Stage::Starting) team->abort();
 }
 
 void CommState::close() {
@@ -143,7 +142,7 @@ void CommState::close() {
     operators.clear();
   }
   objects::windows.add(device, -static_cast<int64_t>(gone.size()));
-  if (stage.load(std::memory_order_acquire) != Stage::Starting) ranks_->leave();
+  if (stage.load(std::memory_order_acquire) != Stage::Starting) team->leave();
 }
 
 Comm create(int device, bool blocking) {

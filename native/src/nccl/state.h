@@ -13,7 +13,7 @@
 #include "nccl/communicator.h"
 #include "nccl/errors.h"
 #include "nccl/reduction.h"
-#include "nccl/shared_team.h"
+#include "nccl/team.h"
 #include "nccl/call_order.h"
 
 namespace emu::nccl {
@@ -35,9 +35,8 @@ class CommState final : public ncclComm, public std::enable_shared_from_this<Com
   ~CommState();
 
   // Gives the communicator its ranks; from now on it can be used.
-  void attach(std::shared_ptr<SharedTeam> ranks);
-  SharedTeam& ranks() { return *ranks_; }
-  std::shared_ptr<SharedTeam> sharedRanks() { return ranks_; }
+  void attach(std::shared_ptr<Team> ranks);
+  Team& ranks() { return *team; }
 
   // ---- what ncclCommGetAsyncError answers ----
   ncclResult_t asyncError();
@@ -74,7 +73,6 @@ class CommState final : public ncclComm, public std::enable_shared_from_this<Com
   std::set<uintptr_t> registrations;  // of ncclCommRegister
 
  private:
-  std::shared_ptr<SharedTeam> ranks_;
   std::atomic<bool> abort_{false};
   std::mutex asyncMutex_;
   ncclResult_t async_ = ncclInProgress;

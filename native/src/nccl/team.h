@@ -4,31 +4,17 @@
 // outlives the processes, whatever kills them.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
+#include <atomic>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
-#include "base/wait.h"
+#include "nccl/arena.h"
+#include "nccl/shared_memory.h"
 
 namespace emu {
-
-// A lazily backed shared mapping, unmapped by its last owner.
-class Segment {
- public:
-  ~Segment();
-  Segment(const Segment&) = delete;
-  Segment& operator=(const Segment&) = delete;
-  unsigned char* data() const { return data_; }
-  size_t bytes() const { return bytes_; }
-
- private:
-  friend class SharedMemory;
-  Segment(unsigned char* data, size_t bytes) : data_(data), bytes_(bytes) {}
-  unsigned char* data_;
-  size_t bytes_;
-};
 
 enum class TeamResult {
   Ok,
@@ -39,30 +25,84 @@ enum class TeamResult {
   Mismatch   // the ranks called different things
 };
 
+// What a host-side collective is for; ranks that meet with different purposes have called different functions.
+enum class Purpose : uint32_t { Barrier = 1, AllGather, ShareSegments, Split, RegisterWindow };
+
+// One rank's way to the others.
 class Team {
  public:
-  virtual ~Team() = default;
-  virtual int rank() const = 0;
-  virtual int size() const = 0;
+  Team(std::shared_ptr<Segment> memory, int rank, int size);
+  ~Team() { leave(); }
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
 
-  // Host-side collectives, called by the API thread of every rank in the same order; each ends by `deadline` at the
-  // latest.
-  virtual TeamResult barrier(uint64_t deadline) = 0;
-  // in: `bytes` of this rank; out: size() * bytes in rank order. bytes is at most 4096.
-  virtual TeamResult allGather(const void* in, void* out, size_t bytes, uint64_t deadline) = 0;
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  std::vector<int> hosts() const;  // of every rank
+
+  // ---- host-side collectives, called by the API thread of every rank in the same order; each ends by `deadline` ----
+
+  TeamResult barrier(uint64_t deadline) { return exchange(Purpose::Barrier, nullptr, nullptr, 0, deadline); }
+  // in: `bytes` of this rank, at most 4096; out: size() * bytes in rank order.
+  TeamResult allGather(const void* in, void* out, size_t bytes, uint64_t deadline) {
+    return exchange(Purpose::AllGather, in, out, bytes, deadline);
+  }
+  TeamResult exchange(Purpose purpose, const void* in, void* out, size_t bytes, uint64_t deadline);
   // Each rank contributes one zeroed segment of `bytes` (may differ); all are mapped by all. segments[r] is rank r's.
-  virtual TeamResult shareSegments(size_t bytes, std::vector<std::shared_ptr<Segment>>* segments, uint64_t deadline) = 0;
+  TeamResult shareSegments(size_t bytes, std::vector<std::shared_ptr<Segment>>* segments, uint64_t deadline);
+  // What ended the calling thread's last one that did not end with Ok, in words that name the ranks.
+  std::string explain() const;
 
-  // For the waits of device work: whether to give up.
-  virtual bool alive(int rank) const = 0;    // its process exists and it did not call ncclCommAbort
-  virtual bool aborted() const = 0;          // this rank called ncclCommAbort
+  // ---- for the waits of device work ----
 
-  // Whether the communicator cannot go on, as a rank has told all; and why.
-  virtual bool failed() const = 0;
-  virtual std::string failureText() = 0;
+  bool alive(int rank) const;  // its process exists and it did not call ncclCommAbort
+  bool aborted() const { return aborted_.load(std::memory_order_acquire); }  // this rank called ncclCommAbort
+  // Blocks until ready() holds or there is reason to give up: the deadline, broken waits, abort, the failure of another
+  // rank, or that a rank for which missing() holds is gone. `why` tells the reason.
+  TeamResult await(EventCount& changed, const std::function<bool()>& ready, const std::function<bool(int)>& missing,
+                   uint64_t deadline, std::string* why);
 
-  // What ended the calling thread's last host-side collective that did not end with Ok, in words that name the ranks.
-  virtual std::string explain() const = 0;
+  // Ends the waits of this rank; the others learn it when they wait for this rank.
+  void abort();
+  // This rank will take part in nothing any more.
+  void leave();
+  // Tells all ranks that the communicator cannot go on. The first failure stays.
+  void fail(ncclResult_t code, const std::string& text);
+  bool failed() const { return arena::failureRecorded(control_.failure); }
+  // Who failed and how. Only if failed(). The code is the failing rank's own; for the others it is ncclRemoteError.
+  void failure(int* rank, ncclResult_t* code, std::string* text);
+  std::string failureText();
+  // Likewise, because the ranks called different operations: a failure of them all.
+  void failMismatched(const std::string& text);
+  bool mismatched() const { return control_.mismatched.load(std::memory_order_acquire) != 0 && failed(); }
+
+  arena::Control& control() { return control_; }
+  arena::RankArea& area(int rank) { return arena::area(memory_->data(), rank); }
+  arena::RankState& state() { return control_.ranks[rank_]; }
+
+ private:
+  TeamResult ended(TeamResult result, const std::string& why);
+  void depart(arena::Presence how);
+  void wakeAll();
+
+  const std::shared_ptr<Segment> memory_;
+  arena::Control& control_;
+  const int rank_;
+  const int size_;
+  std::atomic<bool> aborted_{false};
+
+  std::mutex hostMutex_;
+  uint64_t hostRound_ = 0;
+  TeamResult hostEnd_ = TeamResult::Ok;  // once a round failed, the rounds of the ranks no longer match
+  std::string hostEndText_;
+
+  struct Look {
+    std::atomic<uint64_t> at{0};
+    std::atomic<bool> dead{false};
+  };
+  mutable Look looks_[arena::kMaxRanks];
 };
+
+ncclResult_t resultOf(TeamResult result);
 
 }  // namespace emu

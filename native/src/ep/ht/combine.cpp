@@ -2,7 +2,7 @@
 #include "ep/ht/execution.h"
 #include "ep/ht/stages.h"
 #include "ep/operations.h"
-#include "ep/window.h"
+#include "ep/tensor.h"
 
 namespace emu::ep {
 

@@ -4,7 +4,7 @@
 #include "ep/ht/stages.h"
 #include "ep/operations.h"
 #include "ep/release.h"
-#include "ep/window.h"
+#include "ep/tensor.h"
 
 namespace emu::ep {
 

@@ -3,7 +3,7 @@
 #include "base/options.h"
 #include "ep/ht/execution.h"
 #include "ep/ht/lists.h"
-#include "ep/read_pacer.h"
+#include "ep/rows.h"
 #include "ep/shuffle.h"
 
 namespace emu::ep {

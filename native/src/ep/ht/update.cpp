@@ -1,7 +1,7 @@
 #include "ep/ht/execution.h"
 #include "ep/ht/update_run.h"
 #include "ep/operations.h"
-#include "ep/window.h"
+#include "ep/tensor.h"
 #include "nccl/communicator.h"
 
 namespace emu::ep {

@@ -1,7 +1,7 @@
 #include "ep/ll/dispatch.h"
 
 #include "ep/operations.h"
-#include "ep/window.h"
+#include "ep/tensor.h"
 
 namespace emu::ep {
 

@@ -3,7 +3,7 @@
 #include "ep/ll/dispatch.h"
 #include "ep/ll/records.h"
 #include "ep/numeric/quantise.h"
-#include "ep/read_pacer.h"
+#include "ep/rows.h"
 #include "ep/routing.h"
 
 namespace emu::ep {

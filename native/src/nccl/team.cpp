@@ -1,11 +1,10 @@
-#include "nccl/shared_team.h"
+#include "nccl/team.h"
 
 #include <cstring>
 #include <iterator>
 #include <utility>
 
 #include "nccl/peer_watch.h"
-#include "nccl/shared_memory.h"
 
 namespace emu {
 
@@ -23,12 +22,10 @@ const char* nameOf(uint32_t purpose) { return kPurposes[purpose < std::size(kPur
 
 }  // namespace
 
-SharedTeam::SharedTeam(std::shared_ptr<Segment> memory, int rank, int size)
+Team::Team(std::shared_ptr<Segment> memory, int rank, int size)
     : memory_(std::move(memory)), control_(arena::control(memory_->data())), rank_(rank), size_(size) {}
 
-SharedTeam::~SharedTeam() { leave(); }
-
-TeamResult SharedTeam::await(EventCount& changed, const std::function<bool()>& ready, const std::function<bool(int)>& missing,
+TeamResult Team::await(EventCount& changed, const std::function<bool()>& ready, const std::function<bool(int)>& missing,
                              uint64_t deadline, std::string* why) {
   const uint64_t start = now();
   PeerWatch watch(control_, size_, rank_);
@@ -65,7 +62,7 @@ TeamResult SharedTeam::await(EventCount& changed, const std::function<bool()>& r
   return end;
 }
 
-TeamResult SharedTeam::ended(TeamResult result, const std::string& why) {
+TeamResult Team::ended(TeamResult result, const std::string& why) {
   hostEnd_ = result;
   hostEndText_ = why;
   lastEnd = why;
@@ -74,7 +71,7 @@ TeamResult SharedTeam::ended(TeamResult result, const std::string& why) {
   return result;
 }
 
-TeamResult SharedTeam::exchange(Purpose purpose, const void* in, void* out, size_t bytes, uint64_t deadline) {
+TeamResult Team::exchange(Purpose purpose, const void* in, void* out, size_t bytes, uint64_t deadline) {
   std::lock_guard<std::mutex> lock(hostMutex_);
   if (hostEnd_ != TeamResult::Ok) {
     lastEnd = hostEndText_;
@@ -117,13 +114,7 @@ TeamResult SharedTeam::exchange(Purpose purpose, const void* in, void* out, size
   return TeamResult::Ok;
 }
 
-TeamResult SharedTeam::barrier(uint64_t deadline) { return exchange(Purpose::Barrier, nullptr, nullptr, 0, deadline); }
-
-TeamResult SharedTeam::allGather(const void* in, void* out, size_t bytes, uint64_t deadline) {
-  return exchange(Purpose::AllGather, in, out, bytes, deadline);
-}
-
-TeamResult SharedTeam::shareSegments(size_t bytes, std::vector<std::shared_ptr<Segment>>* segments, uint64_t deadline) {
+TeamResult Team::shareSegments(size_t bytes, std::vector<std::shared_ptr<Segment>>* segments, uint64_t deadline) {
   // A rank that has no memory says so, so that all fail together and none waits.
   struct Offer {
     MemoryAddress address;
@@ -171,7 +162,7 @@ TeamResult SharedTeam::shareSegments(size_t bytes, std::vector<std::shared_ptr<S
   return TeamResult::Ok;
 }
 
-bool SharedTeam::alive(int rank) const {
+bool Team::alive(int rank) const {
   if (rank < 0 || rank >= size_) return false;
   const arena::RankState& state = control_.ranks[rank];
   if (state.presence.load(std::memory_order_acquire) == arena::Presence::Aborted) return false;
@@ -187,42 +178,42 @@ bool SharedTeam::alive(int rank) const {
   return false;
 }
 
-std::string SharedTeam::explain() const { return lastEnd; }
+std::string Team::explain() const { return lastEnd; }
 
-std::vector<int> SharedTeam::hosts() const {
+std::vector<int> Team::hosts() const {
   std::vector<int> hosts;
   for (int r = 0; r < size_; ++r) hosts.push_back(control_.ranks[r].host);
   return hosts;
 }
 
-void SharedTeam::abort() {
+void Team::abort() {
   aborted_.store(true, std::memory_order_release);
   depart(arena::Presence::Aborted);
 }
 
-void SharedTeam::leave() { depart(arena::Presence::Left); }
+void Team::leave() { depart(arena::Presence::Left); }
 
-void SharedTeam::depart(arena::Presence how) {
+void Team::depart(arena::Presence how) {
   arena::Presence present = arena::Presence::Present;
   if (state().presence.compare_exchange_strong(present, how, std::memory_order_acq_rel)) wakeAll();
 }
 
-void SharedTeam::fail(ncclResult_t code, const std::string& text) {
+void Team::fail(ncclResult_t code, const std::string& text) {
   if (arena::recordFailure(control_.failure, rank_, code, text.c_str())) wakeAll();
 }
 
-void SharedTeam::failure(int* rank, ncclResult_t* code, std::string* text) {
+void Team::failure(int* rank, ncclResult_t* code, std::string* text) {
   const char* words = "";
   arena::readFailure(control_.failure, rank, code, &words);
   *text = words;
 }
 
-void SharedTeam::failMismatched(const std::string& text) {
+void Team::failMismatched(const std::string& text) {
   control_.mismatched.store(1, std::memory_order_release);
   fail(ncclInvalidUsage, text);
 }
 
-std::string SharedTeam::failureText() {
+std::string Team::failureText() {
   int rank = -1;
   ncclResult_t code = ncclRemoteError;
   std::string text;
@@ -230,7 +221,7 @@ std::string SharedTeam::failureText() {
   return "rank " + std::to_string(rank) + " failed: " + text;
 }
 
-void SharedTeam::wakeAll() {
+void Team::wakeAll() {
   control_.host.changed.notifyAll();
   control_.device.changed.notifyAll();
   for (int rank = 0; rank < size_; ++rank) control_.ranks[rank].messages.notifyAll();
