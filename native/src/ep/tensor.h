@@ -33,6 +33,10 @@ struct Tensor {
   const ncclEpTensor_t* descriptor = nullptr;
 
   size_t rowBytes() const { return product(sizes[1], elementBytes(type)); }  // of a 2-D tensor
+  template <class Element>
+  Element* as() const {
+    return reinterpret_cast<Element*>(data);
+  }
   bool is(size_t a) const { return ndim == 1 && sizes[0] == a; }
   bool is(size_t a, size_t b) const { return ndim == 2 && sizes[0] == a && sizes[1] == b; }
   bool is(size_t a, size_t b, size_t c) const { return ndim == 3 && sizes[0] == a && sizes[1] == b && sizes[2] == c; }

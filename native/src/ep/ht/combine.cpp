@@ -117,9 +117,9 @@ void combineHt(Call& call, const std::shared_ptr<Handle>& handle, CombineArgumen
   op->rowBytes = rowBytes;
   op->inRows = a.tokens.sizes[0];
   op->in = a.tokens.data;
-  op->inWeights = reinterpret_cast<const float*>(weights.in.data);
+  op->inWeights = weights.in.as<const float>();
   op->out = a.outTokens.data;
-  op->outWeights = reinterpret_cast<float*>(weights.out.data);
+  op->outWeights = weights.out.as<float>();
   return submitMove(call, op, stream);
 }
 

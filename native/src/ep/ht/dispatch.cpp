@@ -211,11 +211,11 @@ class Launch {
     op.badIdKind = !handle_.expertMajor() && !a_.backward && a_.info.recv_topk_idx_kind > NCCL_EP_EXPERT_ID_GLOBAL;
     op.in = a_.tokens.data;
     op.inScales = a_.scales.data;
-    op.inWeights = reinterpret_cast<const float*>(inWeights_.data);
+    op.inWeights = inWeights_.as<const float>();
     op.out = a_.outTokens.data;
     op.outScales = a_.outScales.data;
-    op.outWeights = a_.backward ? nullptr : reinterpret_cast<float*>(weights_.data);
-    op.outIds = a_.backward ? nullptr : reinterpret_cast<int64_t*>(ids_.data);
+    op.outWeights = a_.backward ? nullptr : weights_.as<float>();
+    op.outIds = a_.backward ? nullptr : ids_.as<int64_t>();
   }
 
   Call& call_;

@@ -10,7 +10,7 @@ namespace {
 constexpr int kSharedMemoryPerWarp = 4096 + 16;
 constexpr int kLeastWarps = 2;
 
-void checkShapes(Call& call, const Handle& handle, const CombineArguments& a, Tensor* weights) {
+void checkShapes(Call& call, const Handle& handle, const CombineArguments& a, LlCombine* op) {
   const Shape& shape = handle.group->shape;
   const size_t outer = handle.expertMajor() ? shape.local() : shape.ranks;
   const size_t inner = handle.expertMajor() ? product(shape.ranks, shape.maxDispatch) : shape.maxDispatch;
@@ -18,10 +18,11 @@ void checkShapes(Call& call, const Handle& handle, const CombineArguments& a, Te
     if (a.outputs.topk_weights == nullptr) {
       call.throws("outputs.topk_weights is NULL: EXPERT_MAJOR reads the routing weights there");
     }
-    *weights = decodeRequired(call, "outputs.topk_weights", a.outputs.topk_weights);
-    if (weights->type != ncclFloat32 || !weights->is(a.tokenCount, handle.topk)) {
+    const Tensor weights = decodeRequired(call, "outputs.topk_weights", a.outputs.topk_weights);
+    if (weights.type != ncclFloat32 || !weights.is(a.tokenCount, handle.topk)) {
       call.aborts("outputs.topk_weights must be f32 [%zu,%zu]", a.tokenCount, handle.topk);
     }
+    op->weights = weights.as<const float>();
   }
   if (!a.tokens.is(outer, inner, a.tokens.sizes[2])) {
     call.aborts("inputs.tokens must be [%zu,%zu,hidden]", outer, inner);
@@ -53,8 +54,8 @@ void fitSharedMemory(Call& call, Group& group) {
 }  // namespace
 
 void combineLl(Call& call, const std::shared_ptr<Handle>& handle, CombineArguments& a, cudaStream_t stream) {
-  Tensor weights;
-  checkShapes(call, *handle, a, &weights);
+  auto op = std::make_shared<LlCombine>();
+  checkShapes(call, *handle, a, op.get());
   Group& group = *handle->group;
   const size_t hidden = a.tokens.sizes[2];
   const bool fp4 = a.recipe == NCCL_EP_COMB_QUANT_NVFP4;
@@ -72,15 +73,13 @@ void combineLl(Call& call, const std::shared_ptr<Handle>& handle, CombineArgumen
                    group.shape.maxTokenBytes);
   }
 
-  auto op = std::make_shared<LlCombine>();
   op->fix(call, *handle, Operation::Combine, a.config.send_only != 0, a.tokenCount);
   op->fp4 = fp4;
   op->elements = hidden;
   op->type = a.tokens.type;
   op->rowBytes = rowBytes;
   op->in = a.tokens.data;
-  op->inScales = reinterpret_cast<const float*>(a.scales.data);
-  op->weights = reinterpret_cast<const float*>(weights.data);
+  op->inScales = a.scales.as<const float>();
   op->out = a.outTokens.data;
   const bool weighted = handle->expertMajor();
   submitLl(call, *handle, op, stream, [a, weighted](Call& later, LlCombine& rest) {

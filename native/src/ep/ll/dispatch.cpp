@@ -7,12 +7,6 @@ namespace emu::ep {
 
 namespace {
 
-struct Outputs {
-  Tensor weights, ids;           // of the outputs
-  Tensor inWeights;
-  Tensor expertCounters, sourceCounters;
-};
-
 // A tensor of exactly this type and shape; anything else aborts.
 template <class... Extents>
 void check(Call& call, const char* name, const Tensor& t, ncclDataType_t type, Extents... extents) {
@@ -20,18 +14,18 @@ void check(Call& call, const char* name, const Tensor& t, ncclDataType_t type, E
   call.aborts("%s has the wrong type (%s, expected %s) or shape", name, typeName(t.type), typeName(type));
 }
 
-template <class... Extents>
-Tensor require(Call& call, const char* name, const ncclEpTensor_t* given, ncclDataType_t type, Extents... extents) {
+template <class Element, class... Extents>
+Element* require(Call& call, const char* name, const ncclEpTensor_t* given, ncclDataType_t type, Extents... extents) {
   const Tensor tensor = decodeRequired(call, name, given);
   check(call, name, tensor, type, extents...);
-  return tensor;
+  return tensor.as<Element>();
 }
 
 void forbid(Call& call, const char* name, const void* tensor) {
   if (tensor != nullptr) call.aborts("%s must be NULL in this layout", name);
 }
 
-void checkExpertMajor(Call& call, const Shape& shape, const DispatchArguments& a, Outputs* o) {
+void checkExpertMajor(Call& call, const Shape& shape, const DispatchArguments& a, LlDispatch* op) {
   const size_t rows = product(shape.ranks, shape.maxDispatch);
   if (!a.outTokens.is(shape.local(), rows, a.tokens.sizes[1])) {
     call.aborts("outputs.tokens must be [%zu,%zu,%zu]", shape.local(), rows, a.tokens.sizes[1]);
@@ -40,26 +34,23 @@ void checkExpertMajor(Call& call, const Shape& shape, const DispatchArguments& a
   forbid(call, "outputs.topk_weights", a.outputs.topk_weights);
   forbid(call, "outputs.topk_idx", a.outputs.topk_idx);
   if (!a.hasInfo) call.aborts("layout_info is NULL, but required for EXPERT_MAJOR");
-  o->expertCounters = require(call, "expert_counters", a.info.expert_counters, ncclInt32,
-                             shape.local());
+  op->expertCounters = require<int32_t>(call, "expert_counters", a.info.expert_counters, ncclInt32, shape.local());
   return forbid(call, "src_rank_counters", a.info.src_rank_counters);
 }
 
-void checkRankMajor(Call& call, const Shape& shape, size_t topk, const DispatchArguments& a, Outputs* o) {
+void checkRankMajor(Call& call, const Shape& shape, size_t topk, const DispatchArguments& a, LlDispatch* op) {
   const size_t ranks = shape.ranks;
   const size_t rows = shape.maxDispatch;
   if (!a.outTokens.is(ranks, rows, a.tokens.sizes[1])) {
     call.aborts("outputs.tokens must be [%zu,%zu,%zu]", ranks, rows, a.tokens.sizes[1]);
   }
-  o->inWeights = require(call, "inputs.topk_weights", a.inputs.topk_weights, ncclFloat32,
-                             a.tokenCount, topk);
-  o->weights = require(call, "outputs.topk_weights", a.outputs.topk_weights, ncclFloat32, ranks, rows,
-                             topk);
-  o->ids = require(call, "outputs.topk_idx", a.outputs.topk_idx, ncclInt32, ranks, rows, topk);
+  op->inWeights = require<float>(call, "inputs.topk_weights", a.inputs.topk_weights, ncclFloat32, a.tokenCount, topk);
+  op->outWeights = require<float>(call, "outputs.topk_weights", a.outputs.topk_weights, ncclFloat32, ranks, rows, topk);
+  op->outIds = require<int32_t>(call, "outputs.topk_idx", a.outputs.topk_idx, ncclInt32, ranks, rows, topk);
   forbid(call, "expert_counters", a.info.expert_counters);
-  o->sourceCounters = decodeOptional(call, "src_rank_counters", a.info.src_rank_counters);
-  if (!o->sourceCounters.present) return;
-  return check(call, "src_rank_counters", o->sourceCounters, ncclInt32, ranks);
+  const Tensor counters = decodeOptional(call, "src_rank_counters", a.info.src_rank_counters);
+  if (counters.present) check(call, "src_rank_counters", counters, ncclInt32, ranks);
+  op->sourceCounters = counters.as<int32_t>();
 }
 
 // What the generated kernels refuse.
@@ -71,7 +62,7 @@ void checkRowLength(Call& call, const DispatchArguments& a) {
   call.internalError("%zu elements per row are no multiple of %zu", hidden, unit);
 }
 
-void checkShapes(Call& call, const Handle& handle, const DispatchArguments& a, Outputs* o) {
+void checkShapes(Call& call, const Handle& handle, const DispatchArguments& a, LlDispatch* op) {
   const Shape& shape = handle.group->shape;
   if (a.tokens.sizes[0] != a.tokenCount) {
     call.aborts("inputs.tokens has %zu rows, topk_idx %zu", a.tokens.sizes[0], a.tokenCount);
@@ -85,7 +76,7 @@ void checkShapes(Call& call, const Handle& handle, const DispatchArguments& a, O
   if (a.tokens.rowBytes() > shape.maxTokenBytes) {
     call.aborts("input rows of %zu bytes exceed max_token_bytes %zu", a.tokens.rowBytes(), shape.maxTokenBytes);
   }
-  handle.expertMajor() ? checkExpertMajor(call, shape, a, o) : checkRankMajor(call, shape, handle.topk, a, o);
+  handle.expertMajor() ? checkExpertMajor(call, shape, a, op) : checkRankMajor(call, shape, handle.topk, a, op);
 }
 
 // Which outputs peers write directly; resolves those that have a window only.
@@ -128,9 +119,8 @@ void renew(Call& call, const DispatchArguments& a, LlDispatch& op) {
 }  // namespace
 
 void dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, DispatchArguments& a, cudaStream_t stream) {
-  Outputs o;
-  checkShapes(call, *handle, a, &o);
   auto op = std::make_shared<LlDispatch>();
+  checkShapes(call, *handle, a, op.get());
   resolveWindows(call, *handle, a, op.get());
   if (!handle->updated) call.invalidArgument("the handle has no routing yet");
   checkRowLength(call, a);
@@ -145,14 +135,9 @@ void dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, DispatchArgum
   op->roundScales = a.config.round_scales != 0;
   op->idKind = a.info.recv_topk_idx_kind;
   op->in = a.tokens.data;
-  op->inWeights = reinterpret_cast<const float*>(o.inWeights.data);
   op->inScales = a.scales.data;
   op->out = a.outTokens.data;
   op->outScales = a.outScales.data;
-  op->outWeights = reinterpret_cast<float*>(o.weights.data);
-  op->outIds = reinterpret_cast<int32_t*>(o.ids.data);
-  op->expertCounters = reinterpret_cast<int32_t*>(o.expertCounters.data);
-  op->sourceCounters = reinterpret_cast<int32_t*>(o.sourceCounters.data);
   submitLl(call, *handle, op, stream, [a](Call& later, LlDispatch& rest) { renew(later, a, rest); });
 }
 
