@@ -68,84 +68,35 @@ struct Preset {
   uint64_t times;
 };
 
-class Registry {
- public:
-  void add(Function* function) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    functions_.push_back(function);
-    if (presets_.count(function->name) != 0) function->preset.store(true, std::memory_order_relaxed);
-  }
-
-  bool take(Function& function, int* result) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = presets_.find(function.name);
-    if (found == presets_.end()) return false;
-    std::vector<Preset>& queue = found->second;
-    Preset& first = queue.front();
-    if (first.skip > 0) {
-      --first.skip;
-      return false;
-    }
-    *result = first.result;
-    if (--first.times == 0) queue.erase(queue.begin());
-    if (queue.empty()) {
-      presets_.erase(found);
-      mark(function.name, false);
-    }
-    return true;
-  }
-
-  bool set(const char* name, const Preset& preset) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (!known(name)) return false;
-    presets_[name].push_back(preset);
-    mark(name, true);
-    return true;
-  }
-
-  void clear() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    presets_.clear();
-    for (Function* function : functions_) function->preset.store(false, std::memory_order_relaxed);
-  }
-
-  uint64_t count(const char* name) const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    uint64_t sum = 0;
-    for (const Function* function : functions_) {
-      if (name == nullptr || std::strcmp(function->name, name) == 0) sum += function->calls.load(std::memory_order_relaxed);
-    }
-    return sum;
-  }
-
- private:
-  // Functions register at their first call, so an unknown one is looked up among the exported symbols too.
-  bool known(const char* name) const {
-    for (const Function* function : functions_) {
-      if (std::strcmp(function->name, name) == 0) return true;
-    }
-    Dl_info self;
-    if (dladdr(reinterpret_cast<const void*>(&calls::logging), &self) == 0) return false;
-    // NULL for the program itself, of which the rooms are part in the tests.
-    void* library = dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD);
-    void* symbol = dlsym(library != nullptr ? library : RTLD_DEFAULT, name);
-    if (library != nullptr) dlclose(library);
-    Dl_info owner;
-    return symbol != nullptr && dladdr(symbol, &owner) != 0 && owner.dli_fbase == self.dli_fbase;
-  }
-
-  void mark(const std::string& name, bool preset) {
-    for (Function* function : functions_) {
-      if (name == function->name) function->preset.store(preset, std::memory_order_relaxed);
-    }
-  }
-
-  mutable std::mutex mutex_;
-  std::vector<Function*> functions_;
-  std::map<std::string, std::vector<Preset>> presets_;
+struct Registry {
+  std::mutex mutex;
+  std::vector<Function*> functions;
+  std::map<std::string, std::vector<Preset>> presets;
 };
 
 Registry& registry() { return neverDestroyed<Registry>(); }
+
+// Under the lock, as what follows.
+void mark(const std::string& name, bool preset) {
+  for (Function* function : registry().functions) {
+    if (name == function->name) function->preset.store(preset, std::memory_order_relaxed);
+  }
+}
+
+// Functions register at their first call, so an unknown one is looked up among the exported symbols too.
+bool known(const char* name) {
+  for (const Function* function : registry().functions) {
+    if (std::strcmp(function->name, name) == 0) return true;
+  }
+  Dl_info self;
+  if (dladdr(reinterpret_cast<const void*>(&calls::logging), &self) == 0) return false;
+  // NULL for the program itself, of which the rooms are part in the tests.
+  void* library = dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD);
+  void* symbol = dlsym(library != nullptr ? library : RTLD_DEFAULT, name);
+  if (library != nullptr) dlclose(library);
+  Dl_info owner;
+  return symbol != nullptr && dladdr(symbol, &owner) != 0 && owner.dli_fbase == self.dli_fbase;
+}
 
 RingLog<nccl4jEmuCall_t>& log() { return neverDestroyed<RingLog<nccl4jEmuCall_t>>(); }
 
@@ -153,13 +104,34 @@ thread_local int currentRank = -1;
 
 }  // namespace
 
-Function::Function(const char* functionName) : name(functionName) { registry().add(this); }
+Function::Function(const char* functionName) : name(functionName) {
+  const std::lock_guard<std::mutex> lock(registry().mutex);
+  registry().functions.push_back(this);
+  if (registry().presets.count(name) != 0) preset.store(true, std::memory_order_relaxed);
+}
 
 namespace calls {
 
 bool logging() { return log().on(); }
 
-bool takePreset(Function& function, int* result) { return registry().take(function, result); }
+bool takePreset(Function& function, int* result) {
+  const std::lock_guard<std::mutex> lock(registry().mutex);
+  const auto found = registry().presets.find(function.name);
+  if (found == registry().presets.end()) return false;
+  std::vector<Preset>& queue = found->second;
+  Preset& first = queue.front();
+  if (first.skip > 0) {
+    --first.skip;
+    return false;
+  }
+  *result = first.result;
+  if (--first.times == 0) queue.erase(queue.begin());
+  if (queue.empty()) {
+    registry().presets.erase(found);
+    mark(function.name, false);
+  }
+  return true;
+}
 
 void record(Function& function, uint64_t start, int rank, int result, const std::string& arguments) {
   const uint64_t end = now();
@@ -195,13 +167,29 @@ void setLogCapacity(size_t capacity) { log().setCapacity(capacity); }
 
 size_t copyLog(uint64_t from, nccl4jEmuCall_t* out, size_t capacity) { return log().copy(from, out, capacity); }
 
-uint64_t count(const char* function) { return registry().count(function); }
-
-bool preset(const char* function, int result, uint64_t skip, uint64_t times) {
-  return registry().set(function, Preset{result, skip, times});
+uint64_t count(const char* name) {
+  const std::lock_guard<std::mutex> lock(registry().mutex);
+  uint64_t sum = 0;
+  for (const Function* function : registry().functions) {
+    const bool counts = name == nullptr || std::strcmp(function->name, name) == 0;
+    if (counts) sum += function->calls.load(std::memory_order_relaxed);
+  }
+  return sum;
 }
 
-void clearPresets() { registry().clear(); }
+bool preset(const char* name, int result, uint64_t skip, uint64_t times) {
+  const std::lock_guard<std::mutex> lock(registry().mutex);
+  if (!known(name)) return false;
+  registry().presets[name].push_back(Preset{result, skip, times});
+  mark(name, true);
+  return true;
+}
+
+void clearPresets() {
+  const std::lock_guard<std::mutex> lock(registry().mutex);
+  registry().presets.clear();
+  for (Function* function : registry().functions) function->preset.store(false, std::memory_order_relaxed);
+}
 
 }  // namespace calls
 }  // namespace emu
