@@ -1,6 +1,5 @@
 package io.nccl4j.bootstrap;
 
-import io.nccl4j.nccl.Departure;
 import java.util.List;
 import java.util.stream.IntStream;
 
@@ -22,13 +21,8 @@ final class InProcessStore extends Store {
     }
 
     @Override
-    void publish(long key, byte[] value) {
-        all.forEach(other -> other.add(rank, key, value));
-    }
-
-    @Override
-    void publishDeparture(Departure how) {
-        all.stream().filter(other -> other != this).forEach(other -> other.addGone(rank, how));
+    void publish(Frame frame) {
+        all.stream().filter(other -> other != this).forEach(other -> other.receive(frame));
     }
 
     @Override

@@ -1,5 +1,6 @@
 package io.nccl4j.bootstrap;
 
+import io.nccl4j.bootstrap.Frame.Kind;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.nccl.Departure;
 import java.time.Duration;
@@ -75,7 +76,7 @@ abstract sealed class Store permits InProcessStore, TcpRoot, TcpPeer {
             if (!add(rank, key, copy)) {
                 throw new IllegalStateException("rank " + rank + " has put key " + key + " before");
             }
-            publish(key, copy);
+            publish(new Frame(Kind.VALUE, rank, key, copy));
         }
     }
 
@@ -143,7 +144,7 @@ abstract sealed class Store permits InProcessStore, TcpRoot, TcpPeer {
             }
             left = true;
             end("the bootstrap of rank " + rank + " is closed: the rank " + how.how());
-            publishDeparture(how);
+            publish(Frame.gone(rank, how));
         }
         release();
     }
@@ -170,17 +171,29 @@ abstract sealed class Store permits InProcessStore, TcpRoot, TcpPeer {
         return "";
     }
 
-    /** Carries a value of this rank to the others. Called with the lock; does not block. */
-    abstract void publish(long key, byte[] value);
-
-    /** Lets the others know that this rank leaves. Called with the lock; does not block. */
-    abstract void publishDeparture(Departure how);
+    /** Carries what this rank has put, or that it leaves, to the others. Called with the lock; does not block. */
+    abstract void publish(Frame frame);
 
     /** Frees resources once what was published is on its way; called without the lock. */
     abstract void release();
 
+    /** Takes the news of another rank; false if there are none in it. Called with the lock. */
+    final boolean receive(Frame frame) {
+        switch (frame.kind()) {
+            case VALUE -> {
+                return add(frame.rank(), frame.key(), frame.content());
+            }
+            case GONE -> addGone(frame.rank(), frame.departure());
+            case FORGET -> forget(frame.rank());
+            default -> {
+                return false;
+            }
+        }
+        return true;
+    }
+
     /** Takes a value that has come; false if there is one, or the key makes no sense. Called with the lock. */
-    final boolean add(int from, long key, byte[] value) {
+    private boolean add(int from, long key, byte[] value) {
         lock.notifyAll();
         return key >= firstKey && key <= firstKey + KEYS_AHEAD && values.get(from).putIfAbsent(key, value) == null;
     }
@@ -214,9 +227,10 @@ abstract sealed class Store permits InProcessStore, TcpRoot, TcpPeer {
         return firstKey > 0 || values.stream().noneMatch(Map::isEmpty);
     }
 
-    /** The values of a rank, by key. Called with the lock. */
-    final Map<Long, byte[]> valuesOf(int other) {
-        return values.get(other);
+    /** What a rank has put. Called with the lock. */
+    final Stream<Frame> valuesOf(int other) {
+        return values.get(other).entrySet().stream()
+                .map(value -> new Frame(Kind.VALUE, other, value.getKey(), value.getValue()));
     }
 
     /** Where the ranks meet, such as {@code at localhost:29500}. */

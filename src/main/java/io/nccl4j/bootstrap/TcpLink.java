@@ -1,5 +1,6 @@
 package io.nccl4j.bootstrap;
 
+import io.nccl4j.bootstrap.Frame.Kind;
 import io.nccl4j.nccl.Departure;
 import java.io.BufferedOutputStream;
 import java.io.Closeable;
@@ -11,7 +12,6 @@ import java.net.ProtocolException;
 import java.net.Socket;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
-import java.util.Arrays;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import org.jspecify.annotations.Nullable;
@@ -29,41 +29,6 @@ import org.slf4j.LoggerFactory;
  * </pre>
  */
 final class TcpLink {
-    /** The purpose of a frame. */
-    enum Kind {
-        /** A rank calls; the key is the number of ranks. */
-        HELLO,
-        /** Rank 0 answers. */
-        CHALLENGE,
-        /** A rank has proven to know the secret. */
-        JOIN,
-        /** A rank has put this value under this key. */
-        VALUE,
-        /** A rank has gone; the key is 1 if it is lost. */
-        GONE,
-        /** A rank has gone before all were there, and may come again. */
-        FORGET,
-        /** Rank 0 does not want this rank; holds why. */
-        REFUSED
-    }
-
-    /** A message; {@code rank} is the one that it is about. */
-    record Frame(Kind kind, int rank, long key, byte[] content) {
-        Frame(Kind kind, int rank) {
-            this(kind, rank, 0, new byte[0]);
-        }
-
-        static Frame gone(int rank, Departure how) {
-            byte[] text = how.how().getBytes(StandardCharsets.UTF_8);
-            return new Frame(Kind.GONE, rank, how.lost() ? 1 : 0,
-                    Arrays.copyOf(text, Math.min(text.length, MAX_REASON_BYTES)));
-        }
-
-        Departure departure() {
-            return new Departure(key == 1, new String(content, StandardCharsets.UTF_8));
-        }
-    }
-
     /** The other end is not what is looked for; another attempt would find the same. */
     static final class StrangerException extends ProtocolException {
         private static final long serialVersionUID = 1L;
@@ -78,7 +43,6 @@ final class TcpLink {
     private static final int HEADER_BYTES = 4 + 1 + 4 + 8 + 4;
     /** Of a challenge, or of the reason of a refusal. */
     private static final int MAX_ANSWER_BYTES = 1 << 10;
-    private static final int MAX_REASON_BYTES = 1 << 16;
     private static final int REFUSED_MILLIS = 500;
     private static final int MAX_UNREAD_BYTES = 1 << 16;
     private static final Kind[] KINDS = Kind.values();
@@ -123,15 +87,15 @@ final class TcpLink {
         byte[] nonce = Secret.nonce();
         write(new Frame(Kind.HELLO, rank, size, nonce));
         receiveKey = key(!root, nonce);
-        agree(nonce, receive(MAX_ANSWER_BYTES, Kind.CHALLENGE).content);
+        agree(nonce, receive(MAX_ANSWER_BYTES, Kind.CHALLENGE).content());
     }
 
     /** Rank 0: the first words of a rank. */
     Frame receiveHello() throws IOException {
         try {
             Frame hello = receive(Secret.NONCE_BYTES, Kind.HELLO);
-            if (hello.content.length != Secret.NONCE_BYTES) {
-                throw new StrangerException("it sent a nonce of " + hello.content.length + " bytes");
+            if (hello.content().length != Secret.NONCE_BYTES) {
+                throw new StrangerException("it sent a nonce of " + hello.content().length + " bytes");
             }
             return hello;
         } catch (StrangerException e) {
@@ -144,9 +108,9 @@ final class TcpLink {
     /** Rank 0's answer to a HELLO. */
     void challenge(Frame hello) throws IOException {
         byte[] nonce = Secret.nonce();
-        sendKey = key(root, hello.content);
+        sendKey = key(root, hello.content());
         write(new Frame(Kind.CHALLENGE, 0, 0, nonce));
-        agree(hello.content, nonce);
+        agree(hello.content(), nonce);
     }
 
     /** The next frame of a rank that belongs to the job. */
@@ -157,8 +121,8 @@ final class TcpLink {
     /** The next frame, which must be of this kind. */
     Frame receive(int maxBytes, Kind expected) throws IOException {
         Frame frame = receive(maxBytes);
-        if (frame.kind != expected) {
-            throw new StrangerException("it sent " + frame.kind + " instead of " + expected);
+        if (frame.kind() != expected) {
+            throw new StrangerException("it sent " + frame.kind() + " instead of " + expected);
         }
         return frame;
     }
@@ -199,11 +163,11 @@ final class TcpLink {
     }
 
     private void write(Frame frame) throws IOException {
-        byte[] header = ByteBuffer.allocate(HEADER_BYTES).putInt(MARK).put((byte) frame.kind.ordinal())
-                .putInt(frame.rank).putLong(frame.key).putInt(frame.content.length).array();
+        byte[] header = ByteBuffer.allocate(HEADER_BYTES).putInt(MARK).put((byte) frame.kind().ordinal())
+                .putInt(frame.rank()).putLong(frame.key()).putInt(frame.content().length).array();
         out.write(header);
-        out.write(frame.content);
-        out.write(sendKey.proof(number(sent++), header, frame.content));
+        out.write(frame.content());
+        out.write(sendKey.proof(number(sent++), header, frame.content()));
         if (outgoing.isEmpty()) {
             out.flush();
         }

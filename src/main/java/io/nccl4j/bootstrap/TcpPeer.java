@@ -1,16 +1,13 @@
 package io.nccl4j.bootstrap;
 
-import io.nccl4j.bootstrap.TcpLink.Frame;
-import io.nccl4j.bootstrap.TcpLink.Kind;
+import io.nccl4j.bootstrap.Frame.Kind;
 import io.nccl4j.bootstrap.TcpLink.StrangerException;
 import io.nccl4j.internal.Deadline;
-import io.nccl4j.nccl.Departure;
 import java.io.IOException;
 import java.net.ConnectException;
 import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.net.StandardSocketOptions;
-import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.List;
 import java.util.stream.IntStream;
@@ -122,25 +119,18 @@ final class TcpPeer extends Store {
     private void receive(TcpLink made) throws IOException {
         synchronized (lock) {
             made.send(new Frame(Kind.JOIN, rank));
-            valuesOf(rank).forEach((key, value) -> made.send(new Frame(Kind.VALUE, rank, key, value)));
+            valuesOf(rank).forEach(made::send);
             link = made;
         }
         made.startWriter();
-        boolean refused = false;
-        while (!refused) {
-            Frame frame = made.receive();
+        Frame frame = made.receive();
+        while (frame.kind() != Kind.REFUSED) {
             synchronized (lock) {
-                switch (frame.kind()) {
-                    case VALUE -> add(frame.rank(), frame.key(), frame.content());
-                    case GONE -> addGone(frame.rank(), frame.departure());
-                    case FORGET -> forget(frame.rank());
-                    default -> {
-                        end(new String(frame.content(), StandardCharsets.UTF_8));
-                        refused = true;
-                    }
-                }
+                receive(frame);
             }
+            frame = made.receive();
         }
+        fail(frame.text());
     }
 
     private boolean isWorthAnother(IOException e) throws StrangerException {
@@ -185,27 +175,20 @@ final class TcpPeer extends Store {
     }
 
     @Override
-    void publish(long key, byte[] value) {
+    void publish(Frame frame) {
         if (link != null) {
-            link.send(new Frame(Kind.VALUE, rank, key, value));
-        }
-    }
-
-    @Override
-    void publishDeparture(Departure how) {
-        if (link != null) {
-            link.send(Frame.gone(rank, how));
-            link.finish();
+            link.send(frame);
         }
     }
 
     @Override
     void release() {
-        boolean connected;
+        TcpLink last;
         synchronized (lock) {
-            connected = link != null;
+            last = link;
         }
-        if (connected) {
+        if (last != null) {
+            last.finish();
             // Rank 0 closes the connection when it has read all.
             join(thread, Deadline.after(LEAVE));
         }

@@ -1,7 +1,6 @@
 package io.nccl4j.bootstrap;
 
-import io.nccl4j.bootstrap.TcpLink.Frame;
-import io.nccl4j.bootstrap.TcpLink.Kind;
+import io.nccl4j.bootstrap.Frame.Kind;
 import io.nccl4j.bootstrap.TcpLink.StrangerException;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.nccl.Departure;
@@ -13,8 +12,10 @@ import java.net.Socket;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.locks.LockSupport;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -159,8 +160,7 @@ final class TcpRoot extends Store {
                 return "rank " + rank + " has been here and " + gone().get(rank).how();
             }
             for (int other = 0; other < size; other++) {
-                int from = other;
-                valuesOf(other).forEach((key, value) -> link.send(new Frame(Kind.VALUE, from, key, value)));
+                valuesOf(other).forEach(link::send);
             }
             gone().forEach((other, how) -> link.send(Frame.gone(other, how)));
             links[rank] = link;
@@ -193,45 +193,28 @@ final class TcpRoot extends Store {
 
     private void pass(Frame frame, int rank) throws StrangerException {
         synchronized (lock) {
-            if (frame.kind() != Kind.VALUE || !add(rank, frame.key(), frame.content())) {
+            Frame value = new Frame(frame.kind(), rank, frame.key(), frame.content());
+            if (frame.kind() != Kind.VALUE || !receive(value)) {
                 throw new StrangerException("it sent " + frame.kind() + " " + frame.key() + " out of turn");
             }
-            send(new Frame(Kind.VALUE, rank, frame.key(), frame.content()));
+            publish(value);
         }
     }
 
     /** Who is lost before all were there may be started again. */
     private void depart(int rank, Departure how) {
-        if (isComplete() || !how.lost()) {
-            addGone(rank, how);
-            send(Frame.gone(rank, how));
-        } else {
-            forget(rank);
-            send(new Frame(Kind.FORGET, rank));
-        }
+        Frame frame = isComplete() || !how.lost() ? Frame.gone(rank, how) : new Frame(Kind.FORGET, rank);
+        receive(frame);
+        publish(frame);
     }
 
     /** Sends to all ranks but the one that it is about. */
-    private void send(Frame frame) {
+    @Override
+    void publish(Frame frame) {
         for (int other = 1; other < size; other++) {
             TcpLink link = links[other];
             if (link != null && other != frame.rank()) {
                 link.send(frame);
-            }
-        }
-    }
-
-    @Override
-    void publish(long key, byte[] value) {
-        send(new Frame(Kind.VALUE, 0, key, value));
-    }
-
-    @Override
-    void publishDeparture(Departure how) {
-        send(Frame.gone(0, how));
-        for (TcpLink link : links) {
-            if (link != null) {
-                link.finish();
             }
         }
     }
@@ -248,6 +231,9 @@ final class TcpRoot extends Store {
     void release() {
         TcpLink.close(listener);
         halfOpen.closeAll();
+        synchronized (lock) {
+            Stream.of(links).filter(Objects::nonNull).forEach(TcpLink::finish);
+        }
         Deadline deadline = Deadline.after(LEAVE);
         join(acceptor, deadline);
         List.copyOf(readers.keySet()).forEach(reader -> join(reader, deadline));

@@ -7,6 +7,7 @@ import io.nccl4j.internal.Out;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.ref.Reference;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A kernel of a {@link CudaModule}, {@code cudaKernel_t}. Lives as long as its module. Launches of one kernel may come
@@ -15,7 +16,6 @@ import java.lang.ref.Reference;
 public final class CudaKernel {
     /** Of all compute capabilities since 3.0. */
     private static final int MAX_GRID_Y_Z = 65_535;
-    private static final int MAX_BLOCK_X_Y = 1024;
     private static final int MAX_BLOCK_Z = 64;
 
     private final CudaModule module;
@@ -157,8 +157,10 @@ public final class CudaKernel {
         if (stream.device() != device) {
             throw new IllegalArgumentException(this + " cannot be launched on " + stream);
         }
-        if (!isPossible(grid, block, sharedBytes)) {
-            throw impossible(grid, block, sharedBytes);
+        String impossible = impossible(grid, block, sharedBytes);
+        if (impossible != null) {
+            throw new IllegalArgumentException("kernel '" + name() + "' with grid " + grid + ", block " + block + ", "
+                    + sharedBytes + " bytes of dynamic shared memory: " + impossible);
         }
         arguments.checkReady(device);
         long config = arguments.configure(grid, block, sharedBytes, stream.address());
@@ -175,30 +177,23 @@ public final class CudaKernel {
         }
     }
 
-    private boolean isPossible(Dim3 grid, Dim3 block, int sharedBytes) {
-        return grid.y() <= MAX_GRID_Y_Z && grid.z() <= MAX_GRID_Y_Z && block.x() <= MAX_BLOCK_X_Y
-                && block.y() <= MAX_BLOCK_X_Y && block.z() <= MAX_BLOCK_Z
-                && block.x() * block.y() * block.z() <= maxThreads && sharedBytes >= 0
-                && sharedBytes <= maxDynamicSharedBytes;
-    }
-
-    private IllegalArgumentException impossible(Dim3 grid, Dim3 block, int sharedBytes) {
-        String start = "kernel '" + name() + "' with grid " + grid + ", block " + block + ", " + sharedBytes
-                + " bytes of dynamic shared memory: ";
+    /** A launch that is not possible: the reason; null for others. */
+    private @Nullable String impossible(Dim3 grid, Dim3 block, int sharedBytes) {
         if (grid.y() > MAX_GRID_Y_Z || grid.z() > MAX_GRID_Y_Z) {
-            return new IllegalArgumentException(
-                    start + "a grid has at most " + MAX_GRID_Y_Z + " blocks in y and in z; use x for more");
+            return "a grid has at most " + MAX_GRID_Y_Z + " blocks in y and in z; use x for more";
         }
         if (block.z() > MAX_BLOCK_Z) {
-            return new IllegalArgumentException(start + "a block has at most " + MAX_BLOCK_Z + " threads in z");
+            return "a block has at most " + MAX_BLOCK_Z + " threads in z";
         }
-        if ((long) block.x() * block.y() * block.z() > maxThreads) {
-            return new IllegalArgumentException(
-                    start + (long) block.x() * block.y() * block.z() + " threads per block, and with " + registers
-                            + " registers per thread it can have at most " + maxThreads);
+        // As a double, which cannot overflow.
+        double threads = (double) block.x() * block.y() * block.z();
+        if (threads > maxThreads) {
+            return (long) threads + " threads per block, and with " + registers
+                    + " registers per thread it can have at most " + maxThreads;
         }
-        return new IllegalArgumentException(start + "0 to " + maxDynamicSharedBytes
-                + " bytes are allowed; call maxDynamicSharedMemory first for more");
+        return sharedBytes >= 0 && sharedBytes <= maxDynamicSharedBytes
+                ? null
+                : "0 to " + maxDynamicSharedBytes + " bytes are allowed; call maxDynamicSharedMemory first for more";
     }
 
     private CudaException launchFailed(int status, Dim3 grid, Dim3 block, int sharedBytes) {

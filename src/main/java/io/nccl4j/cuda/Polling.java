@@ -32,21 +32,15 @@ final class Polling {
      * @throws CancellationException if this thread is interrupted; its flag stays set
      */
     static int until(IntSupplier query, Deadline deadline, Object what) {
-        LongWait wait = new LongWait(what, deadline);
-        int status = busily(query, deadline);
-        for (long pause = FIRST_PAUSE_NANOS; isPending(status, deadline); pause = next(pause)) {
-            wait.goesOn();
-            if (Thread.currentThread().isInterrupted()) {
-                throw new CancellationException("interrupted while waiting for " + what + ", which goes on");
-            }
-            LockSupport.parkNanos(pause);
-            status = ask(query);
-        }
-        return status;
+        return poll(query, deadline, what, true);
     }
 
     /** The same for waits that an interrupt does not end; the thread's flag is set again afterwards. */
     static int uninterruptibly(IntSupplier query, Deadline deadline, Object what) {
+        return poll(query, deadline, what, false);
+    }
+
+    private static int poll(IntSupplier query, Deadline deadline, Object what, boolean interruptible) {
         boolean interrupted = false;
         LongWait wait = new LongWait(what, deadline);
         try {
@@ -55,6 +49,9 @@ final class Polling {
                 wait.goesOn();
                 // Parking returns at once while the flag is set.
                 interrupted |= Thread.interrupted();
+                if (interrupted && interruptible) {
+                    throw new CancellationException("interrupted while waiting for " + what + ", which goes on");
+                }
                 LockSupport.parkNanos(pause);
                 status = ask(query);
             }

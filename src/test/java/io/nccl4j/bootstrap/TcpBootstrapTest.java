@@ -8,8 +8,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.WaitTimeoutException;
-import io.nccl4j.bootstrap.TcpLink.Frame;
-import io.nccl4j.bootstrap.TcpLink.Kind;
+import io.nccl4j.bootstrap.Frame.Kind;
 import io.nccl4j.nccl.Bootstrap;
 import java.io.InputStream;
 import java.io.OutputStream;

@@ -4,8 +4,7 @@ import static io.nccl4j.checks.Refusals.assertFailure;
 import static io.nccl4j.checks.Refusals.assertIllegalState;
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.nccl4j.bootstrap.TcpLink.Frame;
-import io.nccl4j.bootstrap.TcpLink.Kind;
+import io.nccl4j.bootstrap.Frame.Kind;
 import io.nccl4j.bootstrap.TcpLink.StrangerException;
 import io.nccl4j.checks.Condition;
 import io.nccl4j.nccl.Bootstrap;
