@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <thread>
 
 #include "ep_round.h"
@@ -12,7 +13,7 @@ namespace ep_test {
 class HeldStream {
  public:
   explicit HeldStream(cudaStream_t stream) : before_(nccl_test::usage().host_waits) {
-    EXPECT_CUDA(cudaSuccess, cudaLaunchHostFunc(stream, hold, &open_));
+    EXPECT_CUDA(cudaSuccess, cudaLaunchHostFunc(stream, hold, new Open(open_)));
   }
   HeldStream(const HeldStream&) = delete;
   HeldStream& operator=(const HeldStream&) = delete;
@@ -23,24 +24,28 @@ class HeldStream {
     opener_ = std::thread([this] {
       const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
       while (waits() == 0 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
-      open_ = true;
+      *open_ = true;
     });
   }
 
   void open() {
-    open_ = true;
+    *open_ = true;
     if (opener_.joinable()) opener_.join();
   }
 
   uint64_t waits() const { return nccl_test::usage().host_waits - before_; }
 
  private:
-  static void hold(void* open) {
-    while (!*static_cast<std::atomic<bool>*>(open)) std::this_thread::yield();
+  // Outlives this object where nobody can wait for the stream, because its device has failed.
+  using Open = std::shared_ptr<std::atomic<bool>>;
+
+  static void hold(void* given) {
+    const std::unique_ptr<Open> open(static_cast<Open*>(given));
+    while (!**open) std::this_thread::yield();
   }
 
   uint64_t before_;
-  std::atomic<bool> open_{false};
+  const Open open_ = std::make_shared<std::atomic<bool>>(false);
   std::thread opener_;
 };
 

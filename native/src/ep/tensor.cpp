@@ -43,10 +43,10 @@ size_t aligned(size_t value, size_t to) {
 namespace {
 
 // A descriptor of ncclEpTensorAlloc. The memory of destroyed ones is kept a while, unrecognisable, so that a second
-// destroy is refused and not served from memory that belongs to someone else by then.
+// destroy, or another use, is refused and not served from memory that belongs to someone else by then.
 struct DynamicDescriptor {
   ncclEpTensor_t descriptor{};
-  std::vector<size_t> sizes;
+  std::vector<size_t, nccl::DelayedFreeAllocator<size_t>> sizes;
 };
 
 using DynamicDescriptors = LiveObjects<const ncclEpTensor_t*, DynamicDescriptor>;
