@@ -227,7 +227,7 @@ abstract sealed class Store permits InProcessStore, TcpRoot, TcpPeer {
         return firstKey > 0 || values.stream().noneMatch(Map::isEmpty);
     }
 
-    /** What a rank has put. Called with the lock. */
+    /** The values that a rank has put. Called with the lock. */
     final Stream<Frame> valuesOf(int other) {
         return values.get(other).entrySet().stream()
                 .map(value -> new Frame(Kind.VALUE, other, value.getKey(), value.getValue()));

@@ -95,8 +95,7 @@ public final class EpHandle extends NativeObject {
             group.checkUpdate(shape, topkIdx, info);
             topkIdx.checked(shape);
             if (info != null) {
-                info.checked(
-                        new CheckedArguments(shape, null, null, null, 0, changes, new EpTensor[0], info.tensors()));
+                info.checked(shape, null, null, null, 0, changes, new EpTensor[0], info.tensors());
             }
         }
         enqueueUpdate(self, topkIdx, info, stream);
@@ -212,8 +211,8 @@ public final class EpHandle extends NativeObject {
                         + "maxReceiveRows, or leave dispatch between captured segments");
         // An eager group's outputs fit the counts of one update only.
         if (!eager) {
-            inputs.checked(new CheckedArguments(shape, outputs, info, config, count, changes, inputs.tensors(),
-                    outputs.tensors(), info == null ? new EpTensor[0] : info.tensors()));
+            inputs.checked(shape, outputs, info, config, count, changes, inputs.tensors(), outputs.tensors(),
+                    info == null ? new EpTensor[0] : info.tensors());
         }
     }
 
@@ -290,8 +289,7 @@ public final class EpHandle extends NativeObject {
             HighThroughputRules.checkCombine(shape, count, given, how, state.dispatchedRows());
         }
         if (!eager) {
-            outputs.checked(new CheckedArguments(shape, inputs, config, null, count, changes, outputs.tensors(),
-                    inputs.tensors()));
+            outputs.checked(shape, inputs, config, null, count, changes, outputs.tensors(), inputs.tensors());
         }
     }
 
