@@ -73,8 +73,14 @@ final class HostileSituations {
         }
     }
 
-    /** Something is closed while another thread captures so that no other may: all ranks at that time. */
+    /**
+     * Something is closed while another thread captures so that no other may: all ranks at that time. Not after a
+     * fault, which may keep a rank from coming here, and the capture would go on while that rank closes everything.
+     */
     void closeWhileAnotherCaptures() {
+        if (scene.sequence.isFaulted()) {
+            return;
+        }
         Bootstrap others = scene.rank.bootstrap();
         CountDownLatch capturing = new CountDownLatch(1);
         CountDownLatch done = new CountDownLatch(1);
