@@ -3,7 +3,8 @@
 
 #include <atomic>
 #include <chrono>
-#include <memory>
+#include <deque>
+#include <mutex>
 #include <thread>
 
 #include "ep_round.h"
@@ -13,7 +14,7 @@ namespace ep_test {
 class HeldStream {
  public:
   explicit HeldStream(cudaStream_t stream) : before_(nccl_test::usage().host_waits) {
-    EXPECT_CUDA(cudaSuccess, cudaLaunchHostFunc(stream, hold, new Open(open_)));
+    EXPECT_CUDA(cudaSuccess, cudaLaunchHostFunc(stream, hold, open_));
   }
   HeldStream(const HeldStream&) = delete;
   HeldStream& operator=(const HeldStream&) = delete;
@@ -36,16 +37,20 @@ class HeldStream {
   uint64_t waits() const { return nccl_test::usage().host_waits - before_; }
 
  private:
-  // Outlives this object where nobody can wait for the stream, because its device has failed.
-  using Open = std::shared_ptr<std::atomic<bool>>;
+  // Kept for ever: work that a failed device drops, or that nobody can wait for, does not say when it is done.
+  static std::atomic<bool>* kept() {
+    static std::mutex mutex;
+    static std::deque<std::atomic<bool>> all;
+    const std::lock_guard<std::mutex> lock(mutex);
+    return &all.emplace_back(false);
+  }
 
-  static void hold(void* given) {
-    const std::unique_ptr<Open> open(static_cast<Open*>(given));
-    while (!**open) std::this_thread::yield();
+  static void hold(void* open) {
+    while (!*static_cast<std::atomic<bool>*>(open)) std::this_thread::yield();
   }
 
   uint64_t before_;
-  const Open open_ = std::make_shared<std::atomic<bool>>(false);
+  std::atomic<bool>* const open_ = kept();
   std::thread opener_;
 };
 

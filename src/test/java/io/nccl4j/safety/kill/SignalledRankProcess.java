@@ -23,6 +23,7 @@ import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A rank that meets the others, computes, and closes everything, unless something happens. Arguments are a folder and a
@@ -45,6 +46,7 @@ public final class SignalledRankProcess {
     private final LimitedCalls calls = new LimitedCalls();
     private final Deque<AutoCloseable> owned = new ArrayDeque<>();
     private volatile Place place;
+    private @Nullable Thread signal;
 
     private SignalledRankProcess(Trial trial, int rank, Path folder, int port) {
         this.trial = trial;
@@ -74,8 +76,21 @@ public final class SignalledRankProcess {
         while (!owned.isEmpty()) {
             close(owned.pop());
         }
+        awaitSignal();
         System.out.println(calls.report());
         System.out.println("done");
+    }
+
+    /** A rank that is faster than its signal has it at its end. */
+    private void awaitSignal() {
+        if (signal != null) {
+            try {
+                signal.join();
+            } catch (InterruptedException e) {
+                // By the hook, which has the signal.
+                Thread.currentThread().interrupt();
+            }
+        }
     }
 
     private void close(AutoCloseable resource) {
@@ -104,7 +119,7 @@ public final class SignalledRankProcess {
     private void enter(Place next) {
         place = next;
         if (rank == trial.victim() && next == trial.place()) {
-            Thread.ofPlatform().daemon().name("signal").start(() -> {
+            signal = Thread.ofPlatform().daemon().name("signal").start(() -> {
                 long end = System.nanoTime() + trial.delay().toNanos();
                 for (long left = end - System.nanoTime(); left > 0; left = end - System.nanoTime()) {
                     LockSupport.parkNanos(left);
