@@ -89,8 +89,11 @@ class KillCampaignTest {
                 }
             }
             if (trial.signal() == Signal.STOP && trial.pause() == null) {
-                // The others have gone; it hears of it late.
-                Signal.CONT.send(victim.pid());
+                // The others have gone; it hears of it late. If it was slower than they were, it stops only now.
+                long end = System.nanoTime() + HANGING.toNanos();
+                while (!victim.endsWithin(Duration.ofMillis(100)) && System.nanoTime() < end) {
+                    Signal.CONT.send(victim.pid());
+                }
             }
             end(outcome, trial.victim(), victim);
             return outcome;

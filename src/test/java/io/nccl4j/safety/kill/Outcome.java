@@ -21,9 +21,9 @@ final class Outcome {
     private static final Pattern EXCEPTION = Pattern.compile("^(at (\\w+)|close) ([\\w.$]+): (.*)$", Pattern.MULTILINE);
     private static final Pattern OVER = Pattern.compile("^over the limit by (-?\\d+) ms: (.*)$", Pattern.MULTILINE);
     /** NCCL EP ends the process if a rank goes while it meets the others inside a call; Java cannot help that. */
-    private static final Pattern EXIT = Pattern.compile(
-            "^nccl4j emulator: (ncclEpCreateGroup|ncclEpInitHandle), rank \\d+: .*ranks did not meet: .* is dead .*$",
-            Pattern.MULTILINE);
+    private static final Pattern EXIT = Pattern
+            .compile("^nccl4j emulator: (ncclEpCreateGroup|ncclEpInitHandle), rank \\d+: .*"
+                    + "(ranks did not meet|could not share their buffers): .* is dead .*$", Pattern.MULTILINE);
     private static final Pattern SIGNAL = Pattern.compile("^signal at (\\w+)$", Pattern.MULTILINE);
 
     private final Trial trial;
@@ -47,7 +47,7 @@ final class Outcome {
                 .append(where == null ? " " : " (at " + where + ") ").append(exitCode);
         check(ended, rank, "hangs");
         boolean done = text.lines().anyMatch("done"::equals);
-        if (trial.place() == Place.INIT && exitCode == 1 && EXIT.matcher(text).find()) {
+        if (exitCode == 1 && EXIT.matcher(text).find()) {
             ends.add("exit inside of NCCL EP");
             summary.append(" exit inside of NCCL EP");
             return;
