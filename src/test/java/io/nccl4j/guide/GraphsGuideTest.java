@@ -151,7 +151,7 @@ class GraphsGuideTest {
         try (EpHandlePool pool = EpHandlePool.builder(group).slots(2)
                 .build(BufferConfig.of(hidden, DataType.BFLOAT16))) {
             while (model.nextBatch()) {
-                try (EpHandlePool.Slot slot = pool.lend()) {
+                try (EpHandlePool.Slot slot = pool.acquire()) {
                     EpBuffers buffers = slot.buffers();
                     model.load(buffers, stream);
                     model.attention(0, buffers, stream);
@@ -217,7 +217,7 @@ class GraphsGuideTest {
     private static void overlap(EpHandlePool pool, GuideModel modelA, GuideModel modelB, int tokens, CudaStream stream,
             CudaStream compute, CudaEvent fork, CudaEvent join) {
         // example overlap
-        try (EpHandlePool.Slot a = pool.lend(0); EpHandlePool.Slot b = pool.lend(1)) {
+        try (EpHandlePool.Slot a = pool.acquire(0); EpHandlePool.Slot b = pool.acquire(1)) {
             Runnable step = () -> {
                 modelA.attention(0, a.buffers(), stream);
                 a.handle().dispatchAsync(a.buffers(), tokens, stream);

@@ -369,13 +369,13 @@ class InterruptsThreadsAndFailuresTest {
             try (MoeRank world = MoeRank.of(rank, kind, kind.draw(1, 902));
                     EpHandlePool pool = EpHandlePool.builder(world.group()).slots(1).waitAtMost(MoeRank.LIMIT)
                             .build(world.rows())) {
-                try (EpHandlePool.Slot slot = pool.lend()) {
+                try (EpHandlePool.Slot slot = pool.acquire()) {
                     Thread.currentThread().interrupt();
-                    assertThrown(IllegalStateException.class, catchThrowable(pool::lend),
+                    assertThrown(IllegalStateException.class, catchThrowable(pool::acquire),
                             "interrupted while waiting for " + slot);
                     assertThat(Thread.interrupted()).isTrue();
                 }
-                pool.lend().close();
+                pool.acquire().close();
             }
         });
     }

@@ -95,10 +95,10 @@ class OwnershipTest {
             DeviceMemory partOfPart = world.own(part.slice(16, 16));
             EpHandlePool pool = world.own(
                     EpHandlePool.builder(world.group()).slots(1).build(world.rows().hidden(), world.rows().type()));
-            try (EpHandlePool.Slot slot = pool.lend()) {
+            try (EpHandlePool.Slot slot = pool.acquire()) {
                 EpHandle pooled = slot.handle();
                 checkRefused(pooled, slot.buffers());
-                assertIllegalState(pool::close, "is lent");
+                assertIllegalState(pool::close, "is in use");
             }
             long bytes = world.group().handleMemoryBytes(shape.layout(), layer.handle().topK());
             DeviceMemory block = world.own(DeviceMemory.allocate(world.device(), bytes));

@@ -19,28 +19,28 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 
 /**
- * Several handles of one shape with their buffers, made once and lent: to one step after the other, or to lanes
- * (micro-batches) that overlap. Lending allocates nothing and makes no native call.
+ * Several handles of one shape with their buffers, made once and used again: by one step after the other, or by lanes
+ * (micro-batches) that overlap. Acquiring a slot allocates nothing and makes no native call.
  *
  * <p>The handles share their group, whose operations run in one order: they are made on one stream, or on streams
  * ordered by events, and at most one send half is pending among them. With a {@link Builder#groupPerSlot() group per
  * slot}, slots do not depend on each other.
  *
  * <p>Buffers and groups are made and closed collectively, slot by slot: all ranks build the pool with the same values.
- * All ranks lend in the same order too, since a slot's windows and groups belong to the same slot of the other ranks.
- * A captured graph keeps the handle and buffers of a slot open.
+ * All ranks acquire in the same order too, since a slot's windows and groups belong to the same slot of the other
+ * ranks. A captured graph keeps the handle and buffers of a slot open.
  */
 public final class EpHandlePool extends NativeObject {
     /**
-     * A handle with its buffers, for as long as it is lent. The pool has one object per slot and lends it again and
-     * again: close it once per lending.
+     * A handle with its buffers, from acquiring to closing it. The pool has one object per slot and gives it out again
+     * and again: close it once each time.
      */
     public static final class Slot implements AutoCloseable {
         private final EpHandlePool pool;
         private final int index;
         private final EpHandle handle;
         private final EpBuffers buffers;
-        private boolean lent;
+        private boolean inUse;
 
         private Slot(EpHandlePool pool, int index, EpBuffers buffers) {
             this.pool = pool;
@@ -60,7 +60,7 @@ public final class EpHandlePool extends NativeObject {
          * @throws IllegalStateException if the slot was given back
          */
         public EpHandle handle() {
-            checkLent();
+            checkInUse();
             return handle;
         }
 
@@ -70,24 +70,24 @@ public final class EpHandlePool extends NativeObject {
          * @throws IllegalStateException if the slot was given back
          */
         public EpBuffers buffers() {
-            checkLent();
+            checkInUse();
             return buffers;
         }
 
-        private void checkLent() {
-            if (!lent) {
-                throw new IllegalStateException(this + " is not lent");
+        private void checkInUse() {
+            if (!inUse) {
+                throw new IllegalStateException(this + " is not acquired");
             }
         }
 
         /**
-         * Gives the slot back, on any thread; does nothing if it is not lent. Work that uses it may be in flight:
-         * whoever is lent it next enqueues on the same stream, or on one that waits for that.
+         * Gives the slot back, on any thread; does nothing if it is not in use. Work that uses it may be in
+         * flight: whoever acquires it next enqueues on the same stream, or on one that waits for that.
          */
         @Override
         public void close() {
             synchronized (pool) {
-                lent = false;
+                inUse = false;
                 pool.notifyAll();
             }
         }
@@ -163,7 +163,7 @@ public final class EpHandlePool extends NativeObject {
         }
 
         /**
-         * How long lending waits if the slot is still lent; by default it throws at once.
+         * How long acquiring waits if the slot is still in use; by default it throws at once.
          *
          * @param limit how long to wait at most
          * @return this builder
@@ -245,28 +245,28 @@ public final class EpHandlePool extends NativeObject {
     }
 
     /**
-     * Lends the slot of the next step: slots take turns whatever the order in which they come back, so that ranks which
-     * lend equally often hold the same one.
+     * Acquires the slot of the next step: slots take turns whatever the order in which they come back, so that ranks
+     * which acquire equally often hold the same one.
      *
      * @return the slot, to be given back
-     * @throws IllegalStateException if it is lent and the pool does not wait
+     * @throws IllegalStateException if it is in use and the pool does not wait
      * @throws WaitTimeoutException if it was not given back in time
      */
-    public synchronized Slot lend() {
+    public synchronized Slot acquire() {
         Slot slot = take(NEXT);
         steps++;
         return slot;
     }
 
     /**
-     * Lends the slot of a lane: always the same one. Does not change whose turn {@link #lend()} has.
+     * Acquires the slot of a lane: always the same one. Does not change whose turn {@link #acquire()} has.
      *
      * @param lane from 0 to {@link #size()} - 1
      * @return the slot, to be given back
-     * @throws IllegalStateException if it is lent and the pool does not wait
+     * @throws IllegalStateException if it is in use and the pool does not wait
      * @throws WaitTimeoutException if it was not given back in time
      */
-    public synchronized Slot lend(int lane) {
+    public synchronized Slot acquire(int lane) {
         if (lane < 0 || lane >= slots.length) {
             throw new IllegalArgumentException(
                     "lane " + lane + ": " + label() + " has lanes 0 to " + (slots.length - 1));
@@ -277,12 +277,12 @@ public final class EpHandlePool extends NativeObject {
     private Slot take(int lane) {
         long start = 0;
         Slot slot = slot(lane);
-        while (slot.lent) {
+        while (slot.inUse) {
             start = await(slot, start);
             slot = slot(lane);
         }
         address();
-        slot.lent = true;
+        slot.inUse = true;
         return slot;
     }
 
@@ -297,7 +297,7 @@ public final class EpHandlePool extends NativeObject {
         long start = since == 0 ? now : since;
         if (waitNanos == 0) {
             throw new IllegalStateException(
-                    slot + " is still lent: give it back, or make the pool larger than " + slots.length);
+                    slot + " is still in use: give it back, or make the pool larger than " + slots.length);
         }
         long rest = waitNanos - (now - start);
         if (rest <= 0) {
@@ -317,8 +317,8 @@ public final class EpHandlePool extends NativeObject {
         CaptureScope.refuse("close of " + label(), "close after the capture");
         synchronized (this) {
             for (Slot slot : slots) {
-                if (slot.lent) {
-                    throw new IllegalStateException(label() + " cannot be closed while " + slot + " is lent");
+                if (slot.inUse) {
+                    throw new IllegalStateException(label() + " cannot be closed while " + slot + " is in use");
                 }
             }
         }

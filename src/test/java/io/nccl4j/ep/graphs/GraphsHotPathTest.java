@@ -40,17 +40,17 @@ class GraphsHotPathTest {
                     EpHandlePool pool = EpHandlePool.builder(self.group()).slots(3).build(model.hidden(),
                             LayerKind.type(model.format()))) {
                 for (int lane = 0; lane < pool.size(); lane++) {
-                    try (EpHandlePool.Slot slot = pool.lend(lane)) {
+                    try (EpHandlePool.Slot slot = pool.acquire(lane)) {
                         slot.handle().warmUp(slot.buffers(), model.shape().maxTokens(), self.stream());
                     }
                 }
                 StepCost.verify(rank, self.stream(), 0, () -> {
-                    try (EpHandlePool.Slot slot = pool.lend(1)) {
+                    try (EpHandlePool.Slot slot = pool.acquire(1)) {
                         slot.buffers();
                     }
                 });
                 StepCost.verify(rank, self.stream(), 3, () -> {
-                    try (EpHandlePool.Slot slot = pool.lend()) {
+                    try (EpHandlePool.Slot slot = pool.acquire()) {
                         slot.handle().dispatchAsync(slot.buffers(), 1, self.stream());
                         slot.handle().combineAsync(slot.buffers(), self.stream());
                     }

@@ -54,7 +54,7 @@ class HandlePoolTest {
     }
 
     private static String lane(EpHandlePool pool, int lane) {
-        try (EpHandlePool.Slot slot = pool.lend(lane)) {
+        try (EpHandlePool.Slot slot = pool.acquire(lane)) {
             return slot.handle().group().toString();
         }
     }
@@ -63,7 +63,7 @@ class HandlePoolTest {
     private static void runSteps(MoeRank self, EpHandlePool pool, List<EpCase> batches) {
         List<MoeLayer> layers = new ArrayList<>();
         for (int lane = 0; lane < pool.size(); lane++) {
-            try (EpHandlePool.Slot slot = pool.lend(lane)) {
+            try (EpHandlePool.Slot slot = pool.acquire(lane)) {
                 layers.add(new MoeLayer(slot.buffers(), ExpertFunction.scaling(), self.stream()));
             }
         }
@@ -75,7 +75,7 @@ class HandlePoolTest {
                     layers.get(i).spoil();
                 }
                 for (int i = 0; i < some.size(); i++) {
-                    try (EpHandlePool.Slot slot = pool.lend()) {
+                    try (EpHandlePool.Slot slot = pool.acquire()) {
                         assertThat(slot.index()).isEqualTo(i);
                         MoeLayer layer = layers.get(slot.index());
                         assertThat(slot.buffers()).isSameAs(layer.buffers());
@@ -101,18 +101,18 @@ class HandlePoolTest {
         EpCase model = small();
         cluster.run(rank -> {
             try (MoeRank self = MoeRank.of(rank, LayerKind.LL_EXPERT_MAJOR, model); EpHandlePool pool = pool(self, 2)) {
-                EpHandlePool.Slot first = pool.lend();
-                EpHandlePool.Slot second = pool.lend(1);
-                assertIllegalState(pool::lend, "slot 1", "still lent", "larger than 2");
-                assertIllegalState(() -> pool.lend(0), "slot 0");
-                assertIllegalArgument(() -> pool.lend(2), "lanes 0 to 1");
-                assertIllegalState(pool::close, "slot 0", "is lent");
+                EpHandlePool.Slot first = pool.acquire();
+                EpHandlePool.Slot second = pool.acquire(1);
+                assertIllegalState(pool::acquire, "slot 1", "still in use", "larger than 2");
+                assertIllegalState(() -> pool.acquire(0), "slot 0");
+                assertIllegalArgument(() -> pool.acquire(2), "lanes 0 to 1");
+                assertIllegalState(pool::close, "slot 0", "is in use");
                 first.close();
-                assertIllegalState(first::handle, "not lent");
+                assertIllegalState(first::handle, "not acquired");
                 // Slots take turns: although slot 0 is free, it is the turn of slot 1.
-                assertIllegalState(pool::lend, "slot 1");
+                assertIllegalState(pool::acquire, "slot 1");
                 second.close();
-                try (EpHandlePool.Slot again = pool.lend()) {
+                try (EpHandlePool.Slot again = pool.acquire()) {
                     assertThat(again.index()).isEqualTo(1);
                 }
             }
@@ -126,12 +126,12 @@ class HandlePoolTest {
             try (MoeRank self = MoeRank.of(rank, LayerKind.LL_EXPERT_MAJOR, model);
                     EpHandlePool pool = EpHandlePool.builder(self.group()).slots(1).waitAtMost(Duration.ofMillis(200))
                             .build(model.hidden(), LayerKind.type(model.format()))) {
-                EpHandlePool.Slot first = pool.lend();
+                EpHandlePool.Slot first = pool.acquire();
                 long begin = System.nanoTime();
-                assertFailure(WaitTimeoutException.class, pool::lend, "200 ms");
+                assertFailure(WaitTimeoutException.class, pool::acquire, "200 ms");
                 assertThat(System.nanoTime() - begin).isGreaterThanOrEqualTo(TimeUnit.MILLISECONDS.toNanos(200));
                 CompletableFuture<Void> other = CompletableFuture.runAsync(first::close);
-                try (EpHandlePool.Slot again = pool.lend()) {
+                try (EpHandlePool.Slot again = pool.acquire()) {
                     assertThat(again.index()).isZero();
                 }
                 other.get(1, TimeUnit.SECONDS);
@@ -145,7 +145,7 @@ class HandlePoolTest {
         MoeRank.run(cluster, LayerKind.LL_EXPERT_MAJOR, model, (self, unused) -> {
             long handles = Emulator.usage(self.device()).handles();
             EpHandlePool pool = pool(self, 2);
-            EpHandlePool.Slot slot = pool.lend(0);
+            EpHandlePool.Slot slot = pool.acquire(0);
             assertIllegalState(slot.buffers()::close, "EpHandlePool#");
             assertIllegalState(self.group()::close, "EpHandlePool#");
             CudaGraph graph = self.stream().capture(() -> {
@@ -164,7 +164,7 @@ class HandlePoolTest {
                     .hasRootCauseInstanceOf(IllegalStateException.class).hasMessageContaining("bindToCurrentThread");
             pool.close();
             assertThat(Emulator.usage(self.device()).handles()).isEqualTo(handles);
-            assertIllegalState(pool::lend, "is closed");
+            assertIllegalState(pool::acquire, "is closed");
         });
     }
 

@@ -125,8 +125,8 @@ class OverlapTest {
         int most = model.shape().maxTokens();
         try (MoeRank self = MoeRank.of(rank, kind, model);
                 EpHandlePool pool = pool(self, twoGroups);
-                EpHandlePool.Slot first = pool.lend(0);
-                EpHandlePool.Slot second = pool.lend(1);
+                EpHandlePool.Slot first = pool.acquire(0);
+                EpHandlePool.Slot second = pool.acquire(1);
                 Lanes lanes = new Lanes(self, first, second)) {
             if (!twoGroups) {
                 refuseSecondSend(lanes);

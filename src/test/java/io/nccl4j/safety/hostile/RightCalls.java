@@ -188,15 +188,15 @@ final class RightCalls {
 
     void handlePool() {
         scene.layer();
-        try (EpHandlePool lent = EpHandlePool.builder(scene.group()).slots(1 + scene.random.nextInt(2))
+        try (EpHandlePool pool = EpHandlePool.builder(scene.group()).slots(1 + scene.random.nextInt(2))
                 .build(scene.model.hidden(), LayerKind.type(scene.model.format()))) {
             // If it cannot be closed here, because of what is called meanwhile.
-            scene.pool.add(lent);
-            try (EpHandlePool.Slot slot = lent.lend()) {
+            scene.pool.add(pool);
+            try (EpHandlePool.Slot slot = pool.acquire()) {
                 scene.pool.add(slot);
                 EpBuffers buffers = slot.buffers();
                 slot.handle().warmUp(buffers, 1, scene.stream);
-                calls.call("while a slot is lent: ");
+                calls.call("while a slot is in use: ");
             }
         }
     }
