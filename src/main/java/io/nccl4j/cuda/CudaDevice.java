@@ -403,6 +403,11 @@ public final class CudaDevice {
         return done;
     }
 
+    /** Whether work did not end within a limit when it was waited for last. */
+    boolean isStalled() {
+        return stalled;
+    }
+
     @Override
     public String toString() {
         return "CUDA device " + ordinal;

@@ -27,6 +27,7 @@ public final class CudaStream extends ConfinedResource {
     private final StreamActivity activity;
     private @Nullable CaptureScope scope;
     private volatile @Nullable Throwable hostFailure;
+    private boolean abandoned;
 
     private CudaStream(String kind, long address, CudaDevice device, boolean owned) {
         super(kind, address, device, owned);
@@ -362,17 +363,23 @@ public final class CudaStream extends ConfinedResource {
         check("cudaMemsetAsync", () -> CudaRuntime.cudaMemsetAsync(to, value, bytes, pointer()));
     }
 
-    /** Waits for questions that other threads are asking. */
+    /**
+     * Waits for questions that other threads are asking. Where work of the device did not end in time, work of this
+     * stream is not forgotten: what is closed next would wait for it without a limit.
+     */
     @Override
     void released() {
-        activity.close();
-        device().remove(activity);
+        abandoned = isOwned() && device().isStalled() && activity.isPending();
+        if (!abandoned) {
+            activity.close();
+            device().remove(activity);
+        }
     }
 
     /** The runtime itself keeps a destroyed stream until its work is done. */
     @Override
     boolean awaitLastUse(Deadline deadline) {
-        return true;
+        return !abandoned;
     }
 
     @Override

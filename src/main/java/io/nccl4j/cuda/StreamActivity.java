@@ -83,6 +83,11 @@ final class StreamActivity {
         }
     }
 
+    /** Whether there is work that is not done. */
+    boolean isPending() {
+        return idle() == CudaRuntime.cudaErrorNotReady();
+    }
+
     /** 0 if all work is done; also if it is being captured. */
     private synchronized int idle() {
         return closed || capturing ? 0 : CudaRuntime.cudaStreamQuery(stream);

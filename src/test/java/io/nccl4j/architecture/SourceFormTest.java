@@ -20,7 +20,7 @@ class SourceFormTest {
             Path.of("examples"));
     /** Lines that are neither blank nor comment. */
     private static final Map<String, Integer> MOST_CODE_LINES = Map.of("", 12_400, "ep", 5_980, "bootstrap", 1_610,
-            "cuda", 2_010, "internal", 1_350, "nccl", 1_320);
+            "cuda", 2_020, "internal", 1_350, "nccl", 1_320);
     private static final int MOST_LINES = 600;
     private static final int MOST_COLUMNS = 120;
     private static final Pattern COMMENT = Pattern.compile("/\\*.*?\\*/", Pattern.DOTALL);
