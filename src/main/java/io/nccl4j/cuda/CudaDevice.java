@@ -305,6 +305,11 @@ public final class CudaDevice {
         changes.add();
     }
 
+    /** A stream waits for an event: the number of that wait. */
+    long addWait() {
+        return changes.addWait();
+    }
+
     void add(StreamActivity stream) {
         streams.add(stream);
     }

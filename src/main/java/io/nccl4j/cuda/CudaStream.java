@@ -183,7 +183,7 @@ public final class CudaStream extends ConfinedResource {
             leaveCapture();
         }
         device().check(status, "cudaStreamWaitEvent");
-        Ownership.of(this).waits();
+        Ownership.of(this).waits(device().addWait());
         retain(event);
     }
 

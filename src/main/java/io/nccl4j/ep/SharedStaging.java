@@ -2,6 +2,7 @@ package io.nccl4j.ep;
 
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.DeviceChanges;
 import io.nccl4j.internal.Ownership;
 import org.jspecify.annotations.Nullable;
 
@@ -15,7 +16,7 @@ final class SharedStaging {
     private static final class Turn {
         private @Nullable Object handle;
         private @Nullable CudaStream stream;
-        /** Waits of all streams until then. */
+        /** Waits of all streams of the device until then. */
         private long waits;
     }
 
@@ -60,7 +61,7 @@ final class SharedStaging {
         }
         last.handle = handle;
         last.stream = stream;
-        last.waits = Ownership.allWaits();
+        last.waits = DeviceChanges.of(stream.device().ordinal()).waits();
     }
 
     /** Whether work enqueued on {@code stream} now comes after that on the other. */

@@ -12,6 +12,7 @@ public final class DeviceChanges {
     private static final ConcurrentHashMap<Integer, DeviceChanges> BY_ORDINAL = new ConcurrentHashMap<>();
 
     private volatile int count;
+    private long waits;
 
     private DeviceChanges() {
     }
@@ -29,6 +30,16 @@ public final class DeviceChanges {
     /** Something has changed; from any thread. */
     public synchronized void add() {
         count++;
+    }
+
+    /** A stream of the device waits for an event: the number of that wait, from 1. */
+    public synchronized long addWait() {
+        return ++waits;
+    }
+
+    /** Waits of all streams of the device for events so far. */
+    public synchronized long waits() {
+        return waits;
     }
 
     /** Something that concerns all devices has changed. */

@@ -6,7 +6,6 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Objects;
 import java.util.Set;
-import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -31,7 +30,6 @@ public final class Ownership {
     }
 
     private static final Cleaner LEAKS = Cleaner.create();
-    private static final AtomicLong WAITS = new AtomicLong();
     private static @Nullable Access access;
 
     private final ResourceNode node;
@@ -84,19 +82,14 @@ public final class Ownership {
         return node.useAfterClose();
     }
 
-    /** Of a stream: work that is enqueued from now on waits for an event. */
-    public void waits() {
-        lastWait = WAITS.incrementAndGet();
+    /** Of a stream: work that is enqueued from now on waits for an event; the number is the device's of that wait. */
+    public void waits(long number) {
+        lastWait = number;
     }
 
-    /** Of a stream: the number of its last wait for an event, counted over the waits of all streams; 0 for none. */
+    /** Of a stream: the number of its last wait for an event; 0 for none. */
     public long lastWait() {
         return lastWait;
-    }
-
-    /** The number of the last wait of any stream. */
-    public static long allWaits() {
-        return WAITS.get();
     }
 
     /** From now on {@code other} cannot be closed before this. */
