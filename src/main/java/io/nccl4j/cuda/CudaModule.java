@@ -51,7 +51,7 @@ public final class CudaModule extends DeviceResource {
             try {
                 module.loadKernels();
                 return module;
-            } catch (RuntimeException e) {
+            } catch (RuntimeException | Error e) {
                 module.close();
                 throw e;
             }

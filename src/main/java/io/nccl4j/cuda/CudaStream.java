@@ -284,7 +284,7 @@ public final class CudaStream extends ConfinedResource {
     private CudaGraph graph(long address, CaptureScope captured) {
         try {
             return new CudaGraph(address, device(), captured);
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | Error e) {
             // Another thread has closed what the graph needs.
             CudaRuntime.cudaGraphDestroy(MemorySegment.ofAddress(address));
             throw e;

@@ -185,7 +185,7 @@ public final class PiecewiseGraph implements AutoCloseable {
             if (former != null) {
                 former.close();
             }
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | Error e) {
             replacement.close();
             throw e;
         }

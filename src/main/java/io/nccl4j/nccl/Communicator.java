@@ -223,7 +223,7 @@ public final class Communicator extends NativeObject {
             return new Communicator("Communicator", address, device, true, limit,
                     query(part, "ncclCommUserRank", Nccl::ncclCommUserRank),
                     query(part, "ncclCommCount", Nccl::ncclCommCount), null);
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | Error e) {
             // Not destroyed: the other ranks would have to come.
             device.call(() -> Nccl.ncclCommAbort(part));
             throw e;
