@@ -26,7 +26,7 @@ final class AddressRules {
         if (tensor != null) {
             Rule.ADDRESS.refuseIf(tensor.address() % multiple != 0,
                     "%s, %s, starts at 0x%x: must be a multiple of %d; the next one is 0x%x", name, tensor,
-                    tensor.address(), multiple, SizeFormulas.alignUp(tensor.address(), multiple));
+                    tensor.address(), multiple, Sizes.alignUp(tensor.address(), multiple));
         }
     }
 }

@@ -49,7 +49,7 @@ final class BufferMemory {
         boolean done = false;
         try {
             long shared = Stream.of(dispatch.received(), dispatch.receivedScales(), combine.outputs())
-                    .mapToLong(BufferMemory::windowBytes).reduce(0, (a, b) -> SizeFormulas.sum("window bytes", a, b));
+                    .mapToLong(BufferMemory::windowBytes).reduce(0, (a, b) -> Sizes.sum("window bytes", a, b));
             if (shared > 0) {
                 // A rank that has no room must not leave the others waiting for it to register.
                 MemoryRequest.of(communicator, shapes.totalBytes(), 0, "buffers for " + dispatch.received())
@@ -83,7 +83,7 @@ final class BufferMemory {
     }
 
     private static long windowBytes(@Nullable TensorShape shape) {
-        return shape == null || !shape.inWindow() ? 0 : SizeFormulas.alignUp(shape.bytes(), SLICE_ALIGNMENT);
+        return shape == null || !shape.inWindow() ? 0 : Sizes.alignUp(shape.bytes(), SLICE_ALIGNMENT);
     }
 
     /** New memory holds no routing: a step before the first one is written routes nothing. */

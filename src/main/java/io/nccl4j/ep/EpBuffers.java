@@ -313,7 +313,7 @@ public final class EpBuffers extends NativeObject {
     DeviceMemory save(CudaStream stream) {
         long bytes = 0;
         for (EpTensor tensor : memory.written()) {
-            bytes = SizeFormulas.sum("saved bytes", bytes, tensor.byteSize());
+            bytes = Sizes.sum("saved bytes", bytes, tensor.byteSize());
         }
         DeviceMemory saved = DeviceMemory.allocate(handle.group().device(), bytes);
         boolean done = false;

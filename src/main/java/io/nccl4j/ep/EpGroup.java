@@ -45,15 +45,12 @@ public final class EpGroup extends NativeObject {
 
     private final Communicator communicator;
     private final CudaDevice device;
-    private final EpGroupConfig config;
+    private final GroupShape shape;
     private final boolean checked;
     private final DeviceChanges changes;
     /** Changes of the device when the group was last found usable, on the stream below. */
     private int usableAt = NEVER;
     private @Nullable CudaStream usableOn;
-    private final DeviceLimits limits;
-    private final LsaTeams teams;
-    private final EpSizing sizing;
     private final @Nullable AllocatorHooks hooks;
     private final Arena arena;
     private final GroupState state;
@@ -64,20 +61,18 @@ public final class EpGroup extends NativeObject {
     private final List<HandleShape> shapes = new ArrayList<>();
     private DeviceThread owner = DeviceThread.here();
 
-    private EpGroup(NativeGroup made, Communicator communicator, EpGroupConfig config) {
+    private EpGroup(NativeGroup made, Communicator communicator) {
+        EpGroupConfig config = made.shape().config();
         super("EpGroup", made.address(), communicator);
         this.communicator = communicator;
         this.device = communicator.device();
-        this.config = config;
+        this.shape = made.shape();
         this.checked = config.isChecked();
         this.changes = DeviceChanges.of(device.ordinal());
-        this.limits = made.limits();
-        this.teams = made.teams();
-        this.state = new GroupState(SharedStaging.of(config.shape(), teams));
-        this.sizing = made.sizing();
+        this.state = new GroupState(SharedStaging.of(shape));
         this.hooks = made.hooks();
         this.arena = made.arena();
-        this.rdmaBuffer = new RdmaBuffer(config.shape(), sizing);
+        this.rdmaBuffer = new RdmaBuffer(shape);
         this.mask = new GroupMask(this, communicator, config.hasMask(), state, rdmaBuffer);
         this.handleMemory = new HandleMemory<>(this, communicator, config, hooks, handles, EpHandle::memory);
         Ownership.of(this).onClose(this::checkClose, this::release);
@@ -103,7 +98,7 @@ public final class EpGroup extends NativeObject {
         CaptureScope.refuse("EpGroup.create", "create groups before the capture");
         checkPlatformThread("EpGroup.create");
         communicator.checkUsable();
-        EpGroup group = new EpGroup(NativeGroup.create(communicator, config), communicator, config);
+        EpGroup group = new EpGroup(NativeGroup.create(communicator, config), communicator);
         group.undoIfAllocatorFailed();
         FlightRecording.lifecycle("create", group);
         LOG.info("{} created", group);
@@ -155,6 +150,7 @@ public final class EpGroup extends NativeObject {
      *     a handle
      */
     public EpHandle createHandle(HandleConfig handleConfig) {
+        EpGroupConfig config = config();
         Layout layout = config.layout();
         Rule.LAYOUT.refuseIf(layout == null || config.topK() == 0,
                 "the configuration names no layout or no topK: name them here");
@@ -303,22 +299,22 @@ public final class EpGroup extends NativeObject {
     private HandleShape checkedShape(String call, Layout layout, int topK, HandleConfig handleConfig) {
         CaptureScope.refuse(call, "create handles before the capture");
         checkUse();
-        return shape(layout, topK, handleConfig.alignment());
+        return handleShape(layout, topK, handleConfig.alignment());
     }
 
     /** The shape of a handle, the same object for the same values, once it has passed the rules. */
-    private HandleShape shape(Layout layout, int topK, int alignment) {
-        HandleShape shape = HandleShape.of(config.shape(), teams, layout, topK, alignment, limits);
+    private HandleShape handleShape(Layout layout, int topK, int alignment) {
+        HandleShape asked = new HandleShape(shape, layout, topK, alignment);
         for (HandleShape known : shapes) {
-            if (known.equals(shape)) {
+            if (known.equals(asked)) {
                 return known;
             }
         }
         Violations violations = new Violations();
-        HandleRules.checkShape(shape, violations);
+        HandleRules.checkShape(asked, violations);
         violations.refuse();
-        shapes.add(shape);
-        return shape;
+        shapes.add(asked);
+        return asked;
     }
 
     /**
@@ -331,12 +327,12 @@ public final class EpGroup extends NativeObject {
      */
     public long handleMemoryBytes(Layout layout, int topK) {
         checkUse();
-        return handleMemory.bytes(shape(layout, topK, 0));
+        return handleMemory.bytes(handleShape(layout, topK, 0));
     }
 
     /** {@return its configuration} */
     public EpGroupConfig config() {
-        return config;
+        return shape.config();
     }
 
     /** {@return the communicator that it works on} */
@@ -354,12 +350,12 @@ public final class EpGroup extends NativeObject {
      * address each other's memory, others are reached over the network.
      */
     public int lsaTeams() {
-        return teams.count();
+        return shape.teams();
     }
 
     /** {@return sizes of its buffers} */
     public EpSizing sizing() {
-        return sizing;
+        return new EpSizing(shape);
     }
 
     /**
@@ -594,6 +590,6 @@ public final class EpGroup extends NativeObject {
 
     @Override
     public String toString() {
-        return label() + (isClosed() ? " (closed)" : "(" + config + ") of rank " + communicator.rank());
+        return label() + (isClosed() ? " (closed)" : "(" + config() + ") of rank " + communicator.rank());
     }
 }

@@ -12,13 +12,9 @@ import org.jspecify.annotations.Nullable;
  */
 public final class EpGroupConfig {
     private final Values values;
-    private final GroupShape shape;
 
-    private EpGroupConfig(Values v) {
-        this.values = v;
-        this.shape = new GroupShape(v.algorithm, v.experts, v.maxTokensPerRank, v.maxTokenBytes, v.layout, v.topK,
-                v.alignment, v.receiveRows, v.eager, v.rdmaBufferBytes, v.growing, v.maxSms, v.dispatchSms,
-                v.combineSms, v.queuePairs, v.channels, v.mask, v.timeout, v.zeroCopy, v.overflow);
+    private EpGroupConfig(Values values) {
+        this.values = values;
     }
 
     /** The values, which nobody changes once a configuration has them. */
@@ -340,63 +336,59 @@ public final class EpGroupConfig {
         });
     }
 
-    GroupShape shape() {
-        return shape;
-    }
-
     /** {@return LL or HT} */
     public Algorithm algorithm() {
-        return shape.algorithm();
+        return values.algorithm;
     }
 
     /** {@return number of experts over all ranks} */
     public int experts() {
-        return shape.experts();
+        return values.experts;
     }
 
     /** {@return most tokens that a rank dispatches at once} */
     public int maxTokensPerRank() {
-        return shape.maxTokensPerRank();
+        return values.maxTokensPerRank;
     }
 
     /** {@return most bytes of a token row with its scales} */
     public int maxTokenBytes() {
-        return shape.maxTokenBytes();
+        return values.maxTokenBytes;
     }
 
     /** {@return the layout of the group (LL) or the default of its handles (HT); null if there is none} */
     public @Nullable Layout layout() {
-        return shape.layout();
+        return values.layout;
     }
 
     /** {@return top-k of the group (LL) or the default of its handles (HT); 0 if there is none} */
     public int topK() {
-        return shape.topK();
+        return values.topK;
     }
 
     /** {@return the default alignment of experts' zones; 0 if there is none} */
     public int alignment() {
-        return shape.alignment();
+        return values.alignment;
     }
 
     /** {@return the receive budget in rows as given; 0 if none was} */
     public int receiveRows() {
-        return shape.receiveRows();
+        return values.receiveRows;
     }
 
     /** {@return whether outputs are sized from counts instead of a budget} */
     public boolean isEager() {
-        return shape.isEager();
+        return values.eager;
     }
 
     /** {@return whether the library sizes the RDMA buffer as handles come} */
     public boolean isGrowing() {
-        return shape.isGrowing();
+        return values.growing;
     }
 
     /** {@return whether ranks can be masked} */
     public boolean hasMask() {
-        return shape.hasMask();
+        return values.mask;
     }
 
     /** {@return whether the device is looked at before every call} */
@@ -406,12 +398,47 @@ public final class EpGroupConfig {
 
     /** {@return direct use of windows} */
     public ZeroCopy zeroCopy() {
-        return shape.zeroCopy();
+        return values.zeroCopy;
     }
 
     /** {@return the treatment of rows beyond the budget} */
     public OverflowPolicy overflow() {
-        return shape.overflow();
+        return values.overflow;
+    }
+
+    /** 0 if not given. */
+    long rdmaBufferBytes() {
+        return values.rdmaBufferBytes;
+    }
+
+    /** 0 if not given. */
+    int maxSms() {
+        return values.maxSms;
+    }
+
+    /** 0 if not given. */
+    int dispatchSms() {
+        return values.dispatchSms;
+    }
+
+    /** 0 if not given. */
+    int combineSms() {
+        return values.combineSms;
+    }
+
+    /** 0 if not given. */
+    int queuePairs() {
+        return values.queuePairs;
+    }
+
+    /** 0 if not given. */
+    int channels() {
+        return values.channels;
+    }
+
+    @Nullable
+    Duration timeout() {
+        return values.timeout;
     }
 
     @Nullable
@@ -433,9 +460,8 @@ public final class EpGroupConfig {
 
     @Override
     public String toString() {
-        return shape.algorithm() + ", experts " + shape.experts() + ", maxTokensPerRank " + shape.maxTokensPerRank()
-                + ", maxTokenBytes " + shape.maxTokenBytes()
-                + (shape.layout() == null ? "" : ", layout " + shape.layout())
-                + (shape.topK() == 0 ? "" : ", topK " + shape.topK());
+        return values.algorithm + ", experts " + values.experts + ", maxTokensPerRank " + values.maxTokensPerRank
+                + ", maxTokenBytes " + values.maxTokenBytes + (values.layout == null ? "" : ", layout " + values.layout)
+                + (values.topK == 0 ? "" : ", topK " + values.topK);
     }
 }

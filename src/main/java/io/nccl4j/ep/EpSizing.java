@@ -8,12 +8,18 @@ import io.nccl4j.nccl.DataType;
  * EP chooses how EXPERT_MAJOR works count as they do there.
  */
 public final class EpSizing {
-    private final EpGroupConfig config;
-    private final LsaTeams teams;
+    /** Of every group, from its allocator. */
+    static final long WORKSPACE_BYTES = 32L << 20;
+    private static final int WINDOW_ALIGNMENT = 256;
+    private static final int PAGE = 4096;
+    private static final int DEFAULT_CHUNK = 64;
+    private static final int CHUNK_MULTIPLE = 32;
+    private static final int FLAG_BYTES = 8;
 
-    private EpSizing(EpGroupConfig config, LsaTeams teams) {
-        this.config = config;
-        this.teams = teams;
+    private final GroupShape group;
+
+    EpSizing(GroupShape group) {
+        this.group = group;
     }
 
     /**
@@ -38,12 +44,12 @@ public final class EpSizing {
      *     all that is wrong
      */
     public static EpSizing of(EpGroupConfig config, int ranks, int teams) {
-        GroupRules.checkConfig(config.shape());
+        GroupRules.checkConfig(config);
         Rule.EXPERTS_PER_RANK.refuseIf(ranks <= 0 || config.experts() % ranks != 0,
                 "%d experts on %d ranks: must be a multiple of the number of ranks", config.experts(), ranks);
         Rule.TEAM_LIMITS.refuseIf(teams <= 0 || ranks % teams != 0,
                 "%d teams of %d ranks: the number of ranks must be a multiple of it", teams, ranks);
-        return new EpSizing(config, new LsaTeams(ranks, teams));
+        return new EpSizing(GroupShape.of(config, ranks, teams, DeviceLimits.ANY));
     }
 
     /**
@@ -60,7 +66,7 @@ public final class EpSizing {
         int multiple = algorithm == Algorithm.LOW_LATENCY
                 ? RecipeRules.LL_PACKET
                 : Math.max(RecipeRules.HT_PACKET, 16 / type.byteSize());
-        return SizeFormulas.number("padded hidden", SizeFormulas.alignUp(hidden, multiple));
+        return Sizes.number("padded hidden", Sizes.alignUp(hidden, multiple));
     }
 
     /**
@@ -75,12 +81,12 @@ public final class EpSizing {
     public static int paddedExperts(Algorithm algorithm, int experts, int ranks) {
         Rule.EXPERTS_PER_RANK.refuseIf(experts < 0 || ranks <= 0, "%d experts on %d ranks: must be positive", experts,
                 ranks);
-        return SizeFormulas.paddedExperts(algorithm, experts, LsaTeams.one(ranks));
+        return GroupShape.paddedExperts(algorithm, experts, ranks, 1);
     }
 
     /** {@return experts of a rank} */
     public int localExperts() {
-        return config.experts() / teams.ranks();
+        return group.localExperts();
     }
 
     /**
@@ -88,14 +94,7 @@ public final class EpSizing {
      * throughput}
      */
     public long rdmaBufferBytes() {
-        Layout layout = config.layout();
-        return config.algorithm() == Algorithm.LOW_LATENCY && layout != null
-                ? rdmaBufferBytes(layout, config.topK())
-                : 0;
-    }
-
-    long rdmaBufferBytes(Layout layout, int topK) {
-        return SizeFormulas.rdmaBufferBytes(config.shape(), teams.ranks(), layout, topK);
+        return RdmaBuffer.bytes(group);
     }
 
     /**
@@ -103,7 +102,21 @@ public final class EpSizing {
      * latency}
      */
     public long windowBytes() {
-        return config.algorithm() == Algorithm.LOW_LATENCY ? 0 : SizeFormulas.windowBytes(config.shape(), teams);
+        if (group.isLowLatency()) {
+            return 0;
+        }
+        EpGroupConfig c = group.config();
+        long rows = receiveRows();
+        long staged = group.mode() == ExpertMajorMode.LOCAL_PERMUTE
+                ? (long) group.ranks() * c.maxTokensPerRank()
+                : rows;
+        long tokens = c.zeroCopy() == ZeroCopy.ON
+                ? 0
+                : Sizes.alignUp(Sizes.product("staged bytes", staged, c.maxTokenBytes()), WINDOW_ALIGNMENT);
+        long weights = Sizes.alignUp(Sizes.product("bytes of weights", rows, group.teamExperts(), Float.BYTES),
+                WINDOW_ALIGNMENT);
+        long scales = Sizes.alignUp(Sizes.product("bytes of scales", rows, c.maxTokenBytes()), WINDOW_ALIGNMENT);
+        return Sizes.sum("bytes of the window", tokens, tokens, weights, weights, scales);
     }
 
     /**
@@ -111,7 +124,38 @@ public final class EpSizing {
      * there; 0 for one team, and for low latency}
      */
     public long interTeamBytes() {
-        return config.algorithm() == Algorithm.LOW_LATENCY ? 0 : GroupMemory.interTeamBytes(config.shape(), teams);
+        if (group.isLowLatency() || !group.hasSeveralTeams()) {
+            return 0;
+        }
+        EpGroupConfig c = group.config();
+        long others = group.teams() - 1;
+        long tokens = c.maxTokensPerRank();
+        long tokenBytes = c.maxTokenBytes();
+        long weightBytes = (long) group.teamExperts() * Float.BYTES;
+        int chunk = chunk();
+        long inChunks = Sizes.alignUp(tokens, chunk);
+        long sums = pages(inChunks, others, tokenBytes);
+        long gradients = pages(inChunks, others, weightBytes);
+        long flags = pages(others, inChunks / chunk, FLAG_BYTES);
+        long marks = pages(group.teams(), FLAG_BYTES);
+        long packedRows = pages(others, tokens, tokenBytes + weightBytes);
+        long own = Sizes.sum("bytes for the network", pages(tokens, tokenBytes),
+                pages(tokens, c.experts(), Float.BYTES));
+        return Sizes.sum("bytes for the network", own, sums, sums, gradients, gradients, flags, flags, marks, marks,
+                packedRows, packedRows);
+    }
+
+    /** Tokens that travel together. */
+    private static int chunk() {
+        String value = ExpertMajorMode.environment.apply("NCCL_EP_TOKENS_PER_CHUNK");
+        if (value == null || !value.matches("[0-9]{1,7}") || Integer.parseInt(value) == 0) {
+            return DEFAULT_CHUNK;
+        }
+        return (int) Sizes.alignUp(Integer.parseInt(value), CHUNK_MULTIPLE);
+    }
+
+    private static long pages(long... factors) {
+        return Sizes.alignUp(Sizes.product("bytes for the network", factors), PAGE);
     }
 
     /**
@@ -120,7 +164,9 @@ public final class EpSizing {
      * EpGroup#handleMemoryBytes}, {@link #buffersBytes(BufferConfig)}.
      */
     public long groupBytes() {
-        return GroupMemory.bytes(config.shape(), teams);
+        EpGroupConfig c = group.config();
+        long exact = c.isGrowing() ? 0 : Math.max(rdmaBufferBytes(), c.rdmaBufferBytes());
+        return Sizes.sum("bytes of the group", WORKSPACE_BYTES, exact, windowBytes(), interTeamBytes());
     }
 
     /**
@@ -128,7 +174,7 @@ public final class EpSizing {
      * bound on what can come), all zones or regions of a low-latency one}
      */
     public long receiveRows() {
-        return SizeFormulas.receiveRows(config.shape(), teams);
+        return group.receiveRows();
     }
 
     /**
@@ -138,7 +184,7 @@ public final class EpSizing {
      * @param type type of the elements
      */
     public long receivedBytes(int hidden, DataType type) {
-        return SizeFormulas.product("received bytes", receiveRows(), hidden, type.byteSize());
+        return Sizes.product("received bytes", receiveRows(), hidden, type.byteSize());
     }
 
     /**
@@ -160,12 +206,13 @@ public final class EpSizing {
      * @throws IllegalStateException if the configuration names no layout or no top-k
      */
     public long buffersBytes(BufferConfig rows) {
+        EpGroupConfig config = group.config();
         Layout layout = config.layout();
         if (layout == null || config.topK() == 0) {
             throw new IllegalStateException(
                     "the configuration names no layout or no top-k: buffers have no size without");
         }
-        HandleShape shape = HandleShape.of(config.shape(), teams, layout, config.topK(), 0, DeviceLimits.ANY);
+        HandleShape shape = new HandleShape(group, layout, config.topK(), 0);
         Violations violations = new Violations();
         RecipeRules.checkBuffers(shape, rows, violations);
         violations.refuse();
@@ -174,6 +221,6 @@ public final class EpSizing {
 
     @Override
     public String toString() {
-        return "EpSizing(" + config + ", " + teams + ")";
+        return "EpSizing(" + group.config() + ", " + group.teamsText() + ")";
     }
 }

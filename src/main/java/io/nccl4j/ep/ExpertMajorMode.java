@@ -20,7 +20,7 @@ enum ExpertMajorMode {
     /** The process's environment; tests have their own. */
     static volatile UnaryOperator<@Nullable String> environment = System::getenv;
 
-    static ExpertMajorMode of(ZeroCopy zeroCopy, LsaTeams teams) {
+    static ExpertMajorMode of(ZeroCopy zeroCopy, int teams) {
         if (isSet("NCCL_EP_HT_EM_NVLINK_DUP")) {
             return NVLINK_DUP;
         }
@@ -28,7 +28,7 @@ enum ExpertMajorMode {
             return LOCAL_DUP;
         }
         if (zeroCopy == ZeroCopy.ON) {
-            return teams.areSeveral() ? NVLINK_DUP : LOCAL_DUP;
+            return teams > 1 ? NVLINK_DUP : LOCAL_DUP;
         }
         return LOCAL_PERMUTE;
     }

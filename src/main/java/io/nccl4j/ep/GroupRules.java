@@ -18,14 +18,14 @@ final class GroupRules {
     }
 
     /** The rules that need no communicator; refuses what breaks any of them. */
-    static void checkConfig(GroupShape c) {
+    static void checkConfig(EpGroupConfig c) {
         Violations v = new Violations();
         v.addIf(Rule.GROUP_SIZES, c.experts() <= 0 || c.maxTokensPerRank() <= 0 || c.maxTokenBytes() <= 0,
                 "experts %d, maxTokensPerRank %d, maxTokenBytes %d: all three must be given and positive", c.experts(),
                 c.maxTokensPerRank(), c.maxTokenBytes());
         v.addIf(Rule.TOKEN_BYTES, c.maxTokenBytes() % VECTOR_BYTES != 0,
                 "maxTokenBytes is %d: must be a multiple of 16, such as %d", c.maxTokenBytes(),
-                SizeFormulas.alignUp(c.maxTokenBytes(), VECTOR_BYTES));
+                Sizes.alignUp(c.maxTokenBytes(), VECTOR_BYTES));
         v.addIf(Rule.GROUP_TOPK, c.topK() < 0 || c.topK() > c.experts(), "topK is %d: must be from 1 to the %d experts",
                 c.topK(), c.experts());
         Duration timeout = c.timeout();
@@ -57,7 +57,7 @@ final class GroupRules {
         return value > 0 && Integer.bitCount(value) == 1;
     }
 
-    private static void checkLowLatency(GroupShape c, Violations v) {
+    private static void checkLowLatency(EpGroupConfig c, Violations v) {
         v.addIf(Rule.LAYOUT, c.layout() == null,
                 "a low-latency group must name its layout, EXPERT_MAJOR or RANK_MAJOR");
         v.addIf(Rule.TOPK, c.topK() == 0, "a low-latency group must name its topK");
@@ -69,7 +69,7 @@ final class GroupRules {
                 c.maxTokensPerRank(), LL_MAX_TOKENS);
     }
 
-    private static void checkHighThroughput(GroupShape c, Violations v) {
+    private static void checkHighThroughput(EpGroupConfig c, Violations v) {
         v.addIf(Rule.RECEIVE_BUDGET, c.receiveRows() > 0 && c.receiveRows() < c.maxTokensPerRank(),
                 "maxReceiveRows is %d: must be at least the %d tokens of a rank", c.receiveRows(),
                 c.maxTokensPerRank());
@@ -82,20 +82,22 @@ final class GroupRules {
     }
 
     /** The rules that depend on the communicator and its device. */
-    static void checkGroup(GroupShape c, LsaTeams teams, DeviceLimits device, EpGeneration generation, Violations v) {
-        int ranks = teams.ranks();
-        int padded = SizeFormulas.paddedExperts(c.algorithm(), c.experts(), teams);
+    static void checkGroup(GroupShape group, EpGeneration generation, Violations v) {
+        EpGroupConfig c = group.config();
+        int ranks = group.ranks();
+        int deviceSms = group.device().sms();
+        int padded = GroupShape.paddedExperts(c.algorithm(), c.experts(), ranks, group.teams());
         v.addIf(Rule.EXPERTS_PER_RANK, c.experts() % ranks != 0,
                 "%d experts on %d ranks: must be a multiple of the number of ranks; the next number that works is %d",
                 c.experts(), ranks, padded);
         int mostSms = Math.max(c.maxSms(), Math.max(c.dispatchSms(), c.combineSms()));
-        v.addIf(Rule.SMS, mostSms > device.sms(), "maxSms is %d, dispatchSms %d, combineSms %d: the device has %d",
-                c.maxSms(), c.dispatchSms(), c.combineSms(), device.sms());
+        v.addIf(Rule.SMS, mostSms > deviceSms, "maxSms is %d, dispatchSms %d, combineSms %d: the device has %d",
+                c.maxSms(), c.dispatchSms(), c.combineSms(), deviceSms);
         v.addIf(Rule.GENERATION, !generation.hasSeparateSms() && (c.dispatchSms() != 0 || c.combineSms() != 0),
                 "dispatchSms %d, combineSms %d: the library is %s, release 0.2.0 is the first to have them; use maxSms",
                 c.dispatchSms(), c.combineSms(), generation);
         if (c.algorithm() == Algorithm.LOW_LATENCY) {
-            int sms = c.maxSms() > 0 ? c.maxSms() : device.sms();
+            int sms = c.maxSms() > 0 ? c.maxSms() : deviceSms;
             int perSm = Math.ceilDiv(c.experts(), sms);
             v.addIf(Rule.LL_EXPERTS_PER_SM, perSm > LL_EXPERTS_PER_SM, "%d experts on %d SMs: at most %d per SM",
                     c.experts(), sms, LL_EXPERTS_PER_SM);
@@ -105,16 +107,16 @@ final class GroupRules {
         }
         v.addIf(Rule.HT_SMS, !generation.hasSeparateSms() && c.maxSms() > HT_MAX_SMS,
                 "maxSms is %d: a high-throughput group can use at most %d", c.maxSms(), HT_MAX_SMS);
-        v.addIf(Rule.HT_EXPERTS_BY_FOUR, c.experts() % teams.count() == 0 && c.experts() / teams.count() % 4 != 0,
+        v.addIf(Rule.HT_EXPERTS_BY_FOUR, c.experts() % group.teams() == 0 && c.experts() / group.teams() % 4 != 0,
                 "%d experts on %s: a high-throughput group needs a multiple of 4 in each team; the next number that "
                         + "works is %d",
-                c.experts(), teams, padded);
-        v.addIf(Rule.HT_TOKENS_BY_FOUR, (long) c.maxTokensPerRank() * teams.size() % 4 != 0,
+                c.experts(), group.teamsText(), padded);
+        v.addIf(Rule.HT_TOKENS_BY_FOUR, (long) c.maxTokensPerRank() * group.teamSize() % 4 != 0,
                 "maxTokensPerRank %d times %d ranks of a team: a high-throughput group needs a multiple of 4, "
                         + "such as with maxTokensPerRank %d",
-                c.maxTokensPerRank(), teams.size(), SizeFormulas.alignUp(c.maxTokensPerRank(), 4));
+                c.maxTokensPerRank(), group.teamSize(), Sizes.alignUp(c.maxTokensPerRank(), 4));
         if (c.experts() % ranks == 0) {
-            long bound = SizeFormulas.receiveRows(c, teams);
+            long bound = group.receiveRows();
             v.addIf(Rule.EAGER_BOUND, c.isEager() && bound > UNSIGNED_INT_MAX,
                     "an eager group could receive %d rows: at most %d", bound, UNSIGNED_INT_MAX);
             v.addIf(Rule.RECEIVE_BUDGET, !c.isEager() && bound > Integer.MAX_VALUE,

@@ -20,29 +20,29 @@ final class GroupStruct {
     private GroupStruct() {
     }
 
-    static MemorySegment encode(EpGroupConfig c, EpSizing sizing, @Nullable AllocatorHooks hooks, Arena arena) {
-        GroupShape shape = c.shape();
+    static MemorySegment encode(GroupShape group, @Nullable AllocatorHooks hooks, Arena arena) {
+        EpGroupConfig c = group.config();
         MemorySegment struct = arena.allocate(LONGER_SIZE, ncclEpGroupConfig_t.layout().byteAlignment());
         // The rules have refused these where the library does not have them.
-        boolean longer = shape.dispatchSms() != 0 || shape.combineSms() != 0;
-        struct.set(JAVA_INT, DISPATCH_SMS, shape.dispatchSms());
-        struct.set(JAVA_INT, COMBINE_SMS, shape.combineSms());
+        boolean longer = c.dispatchSms() != 0 || c.combineSms() != 0;
+        struct.set(JAVA_INT, DISPATCH_SMS, c.dispatchSms());
+        struct.set(JAVA_INT, COMBINE_SMS, c.combineSms());
         ncclEpGroupConfig_t.size(struct, longer ? (int) LONGER_SIZE : NcclEp.NCCL_EP_GROUP_CONFIG_V2_SIZE());
         ncclEpGroupConfig_t.magic(struct, NcclEp.NCCL_EP_MAGIC());
         ncclEpGroupConfig_t.version(struct, NcclEp.NCCL_EP_API_VERSION());
-        ncclEpGroupConfig_t.algorithm(struct, shape.algorithm().code());
-        ncclEpGroupConfig_t.num_experts(struct, shape.experts());
-        ncclEpGroupConfig_t.max_dispatch_tokens_per_rank(struct, shape.maxTokensPerRank());
-        ncclEpGroupConfig_t.max_token_bytes(struct, shape.maxTokenBytes());
+        ncclEpGroupConfig_t.algorithm(struct, c.algorithm().code());
+        ncclEpGroupConfig_t.num_experts(struct, c.experts());
+        ncclEpGroupConfig_t.max_dispatch_tokens_per_rank(struct, c.maxTokensPerRank());
+        ncclEpGroupConfig_t.max_token_bytes(struct, c.maxTokenBytes());
         // 0 means eager; a low-latency group has no use for it.
-        boolean budget = shape.algorithm() == Algorithm.HIGH_THROUGHPUT && !shape.isEager();
-        ncclEpGroupConfig_t.max_recv_tokens_per_rank(struct, budget ? (int) sizing.receiveRows() : 0);
-        ncclEpGroupConfig_t.rdma_buffer_size(struct, RdmaBuffer.explicitBytes(shape, sizing));
-        ncclEpGroupConfig_t.num_qp_per_rank(struct, shape.queuePairs());
-        ncclEpGroupConfig_t.num_channels(struct, shape.channels());
-        ncclEpGroupConfig_t.max_num_sms(struct, shape.maxSms());
-        ncclEpGroupConfig_t.enable_mask(struct, shape.hasMask() ? 1 : 0);
-        Duration timeout = shape.timeout();
+        boolean budget = !group.isLowLatency() && !c.isEager();
+        ncclEpGroupConfig_t.max_recv_tokens_per_rank(struct, budget ? (int) group.receiveRows() : 0);
+        ncclEpGroupConfig_t.rdma_buffer_size(struct, RdmaBuffer.explicitBytes(group));
+        ncclEpGroupConfig_t.num_qp_per_rank(struct, c.queuePairs());
+        ncclEpGroupConfig_t.num_channels(struct, c.channels());
+        ncclEpGroupConfig_t.max_num_sms(struct, c.maxSms());
+        ncclEpGroupConfig_t.enable_mask(struct, c.hasMask() ? 1 : 0);
+        Duration timeout = c.timeout();
         ncclEpGroupConfig_t.timeout_ns(struct, timeout == null ? 0 : timeout.toNanos());
         MemorySegment alloc = ncclEpGroupConfig_t.alloc(struct);
         if (hooks != null) {
@@ -52,9 +52,9 @@ final class GroupStruct {
             ncclEpAllocConfig_t.free_fn(alloc, MemorySegment.ofAddress(c.freeFunction()));
             ncclEpAllocConfig_t.context(alloc, MemorySegment.ofAddress(c.allocatorContext()));
         }
-        ncclEpGroupConfig_t.zero_copy(struct, shape.zeroCopy().code());
-        ncclEpGroupConfig_t.overflow_policy(struct, shape.overflow().code());
-        ncclEpGroupConfig_t.num_topk(struct, shape.isEager() ? shape.topK() : 0);
+        ncclEpGroupConfig_t.zero_copy(struct, c.zeroCopy().code());
+        ncclEpGroupConfig_t.overflow_policy(struct, c.overflow().code());
+        ncclEpGroupConfig_t.num_topk(struct, c.isEager() ? c.topK() : 0);
         return struct;
     }
 }

@@ -30,30 +30,30 @@ final class HandleRules {
     }
 
     private static void checkLowLatency(HandleShape s, Violations v) {
-        GroupShape c = s.config();
+        EpGroupConfig c = s.config();
         v.addIf(Rule.LL_ONE_SHAPE, !c.isGrowing() && (s.layout() != c.layout() || s.topK() != c.topK()),
                 "a handle with layout %s and topK %d: the low-latency group has layout %s and topK %d, "
                         + "another shape is another group",
                 s.layout(), s.topK(), c.layout(), c.topK());
-        int perSm = Math.ceilDiv(c.experts(), c.maxSms() > 0 ? c.maxSms() : s.device().sms());
+        int perSm = Math.ceilDiv(c.experts(), c.maxSms() > 0 ? c.maxSms() : s.group().device().sms());
         int warps = perSm * (WARPS_PER_BLOCK / perSm);
         int most = Math.min(LL_MAX_TOPK, warps - 1);
         v.addIf(Rule.TOPK, s.topK() > most, "topK is %d: a low-latency group can do at most %d", s.topK(), most);
-        v.addIf(Rule.LL_REGIONS, !LowLatencyRegions.of(c, s.ranks(), s.layout(), s.topK()).aligned(),
+        v.addIf(Rule.LL_REGIONS, !LowLatencyRegions.of(s.group(), s.layout(), s.topK()).aligned(),
                 "maxTokenBytes %d with maxTokensPerRank %d: the regions of the RDMA buffer would not be multiples "
                         + "of 16 bytes; choose maxTokenBytes a multiple of 1024, or maxTokensPerRank a multiple of 4",
                 c.maxTokenBytes(), c.maxTokensPerRank());
     }
 
     private static void checkHighThroughput(HandleShape s, Violations v) {
-        GroupShape c = s.config();
+        EpGroupConfig c = s.config();
         v.addIf(Rule.TOPK, c.topK() != 0 && c.isEager() && s.topK() > c.topK(),
                 "topK is %d: the group was created for at most %d", s.topK(), c.topK());
         v.addIf(Rule.EAGER_TOPK, c.isEager() && s.isExpertMajor() && c.topK() == 0,
                 "an eager group with EXPERT_MAJOR handles must name topK in its configuration");
         v.addIf(Rule.ALIGNMENT, s.isExpertMajor() && !GroupRules.isPowerOfTwo(s.alignment()),
                 "alignment is %d: must be a power of two", s.alignment());
-        long worst = SizeFormulas.worstCaseRows(c, s.teams(), s.layout(), s.topK(), s.alignment());
+        long worst = s.group().worstCaseRows(s.layout(), s.topK(), s.alignment());
         v.addIf(Rule.RECEIVE_BUDGET, !c.isEager() && c.receiveRows() == 0 && s.receiveRows() < worst,
                 "layout %s, topK %d and alignment %d can bring %d rows: the group's default budget is %d, "
                         + "give maxReceiveRows",
@@ -70,7 +70,7 @@ final class HandleRules {
     }
 
     private static void checkDuplicating(HandleShape s, Violations v) {
-        GroupShape c = s.config();
+        EpGroupConfig c = s.config();
         long worst = (long) s.ranks() * c.maxTokensPerRank() * s.topK();
         v.addIf(Rule.DUP_BUDGET, !c.isEager() && c.zeroCopy() != ZeroCopy.ON && s.receiveRows() < worst,
                 "the receive budget is %d rows: mode %s needs %d (ranks x maxTokensPerRank x topK)", s.receiveRows(),

@@ -3,33 +3,32 @@ package io.nccl4j.ep;
 /**
  * The facts about a handle and its group that the rules need.
  *
- * @param config of the group
- * @param teams of the ranks
+ * @param group that it belongs to
  * @param layout of the handle
  * @param topK K
- * @param receiveRows M, the receive budget of a high-throughput group
- * @param mode how EXPERT_MAJOR works in the group
- * @param alignment of experts' zones, at least 1
- * @param device that the kernels run on
+ * @param alignment of experts' zones; 0 stands for the group's default
  */
-record HandleShape(GroupShape config, LsaTeams teams, Layout layout, int topK, long receiveRows, ExpertMajorMode mode,
-        int alignment, DeviceLimits device) {
+record HandleShape(GroupShape group, Layout layout, int topK, int alignment) {
 
-    /** @param alignment of the handle; 0 for the group's default */
-    static HandleShape of(GroupShape config, LsaTeams teams, Layout layout, int topK, int alignment,
-            DeviceLimits device) {
-        return new HandleShape(config, teams, layout, topK, SizeFormulas.receiveRows(config, teams),
-                ExpertMajorMode.of(config.zeroCopy(), teams),
-                Math.max(1, alignment > 0 ? alignment : config.alignment()), device);
+    HandleShape {
+        alignment = Math.max(1, alignment > 0 ? alignment : group.config().alignment());
+    }
+
+    EpGroupConfig config() {
+        return group.config();
     }
 
     /** R. */
     int ranks() {
-        return teams.ranks();
+        return group.ranks();
+    }
+
+    ExpertMajorMode mode() {
+        return group.mode();
     }
 
     boolean isLowLatency() {
-        return config.algorithm() == Algorithm.LOW_LATENCY;
+        return group.isLowLatency();
     }
 
     boolean isExpertMajor() {
@@ -38,12 +37,17 @@ record HandleShape(GroupShape config, LsaTeams teams, Layout layout, int topK, l
 
     /** L. */
     int localExperts() {
-        return config.experts() / ranks();
+        return group.localExperts();
     }
 
     /** B. */
     int maxTokens() {
-        return config.maxTokensPerRank();
+        return config().maxTokensPerRank();
+    }
+
+    /** M, the receive budget of a high-throughput group. */
+    long receiveRows() {
+        return group.receiveRows();
     }
 
     /**
@@ -51,7 +55,7 @@ record HandleShape(GroupShape config, LsaTeams teams, Layout layout, int topK, l
      */
     long[] receivedRows() {
         if (!isLowLatency()) {
-            return new long[]{receiveRows};
+            return new long[]{receiveRows()};
         }
         return isExpertMajor()
                 ? new long[]{localExperts(), (long) ranks() * maxTokens()}

@@ -30,8 +30,9 @@ final class HighThroughputRules {
         Rule.ZERO_COPY_WINDOWS.refuseIf(s.config().zeroCopy() == ZeroCopy.ON && !received.inWindow(),
                 "received tokens are %s: ZeroCopy.ON needs them in a window", received);
         TensorShape scales = given.scales();
-        checkSharedMemory(s, 8 * (rows.rowBytes() + 4L * s.teams().experts(s.config().experts())
-                + (scales == null ? 0 : scales.rowBytes())) + 136, rows.rowBytes());
+        checkSharedMemory(s,
+                8 * (rows.rowBytes() + 4L * s.group().teamExperts() + (scales == null ? 0 : scales.rowBytes())) + 136,
+                rows.rowBytes());
         RecipeRules.checkAddresses(given);
     }
 
@@ -112,8 +113,9 @@ final class HighThroughputRules {
     /** The mode that copies rows on the receiver keeps several of them in shared memory. */
     private static void checkSharedMemory(HandleShape s, long needed, long rowBytes) {
         Rule.ROW_LENGTH.refuseIf(
-                s.mode() == ExpertMajorMode.LOCAL_DUP && s.isExpertMajor() && needed > s.device().sharedMemoryBytes(),
+                s.mode() == ExpertMajorMode.LOCAL_DUP && s.isExpertMajor()
+                        && needed > s.group().device().sharedMemoryBytes(),
                 "a row has %d bytes: mode LOCAL_DUP would need %d bytes of shared memory, the device has %d", rowBytes,
-                needed, s.device().sharedMemoryBytes());
+                needed, s.group().device().sharedMemoryBytes());
     }
 }

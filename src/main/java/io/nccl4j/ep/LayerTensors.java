@@ -120,6 +120,6 @@ record LayerTensors(TensorShape routing, Dispatch dispatch, Counters counters, C
                         dispatch.receivedIndices, dispatch.receivedScales, combine.outputs, combine.scales,
                         combine.combined, counters.experts, counters.sourceRanks, counters.offsets, counters.total)
                 .filter(Objects::nonNull).mapToLong(TensorShape::bytes)
-                .reduce(0, (a, b) -> SizeFormulas.sum("bytes of buffers", a, b));
+                .reduce(0, (a, b) -> Sizes.sum("bytes of buffers", a, b));
     }
 }

@@ -13,25 +13,29 @@ package io.nccl4j.ep;
 record LowLatencyRegions(long dispatchSend, long dispatchReceive, long combineSend, long combineReceive,
         long signalBytes) {
     private static final int ALIGNMENT = 16;
+    private static final int BUFFER_ALIGNMENT = 128;
 
-    static LowLatencyRegions of(GroupShape config, int ranks, Layout layout, int topK) {
+    static LowLatencyRegions of(GroupShape group, Layout layout, int topK) {
+        EpGroupConfig config = group.config();
+        int ranks = group.ranks();
         boolean rankMajor = layout == Layout.RANK_MAJOR;
         long tokens = config.maxTokensPerRank();
         long tokenBytes = config.maxTokenBytes();
-        long header = SizeFormulas.alignUp(4 + (long) topK * (rankMajor ? 8 : 2), ALIGNMENT);
+        long header = Sizes.alignUp(4 + (long) topK * (rankMajor ? 8 : 2), ALIGNMENT);
         long dispatchMessage = header + tokenBytes;
         long combineMessage = tokenBytes + tokenBytes / 2 / 128 * 4;
-        return new LowLatencyRegions(SizeFormulas.product("dispatch messages", tokens, dispatchMessage),
-                SizeFormulas.product("dispatch messages", ranks, tokens, dispatchMessage),
-                SizeFormulas.product("combine messages", rankMajor ? ranks : config.experts(), tokens, combineMessage),
-                SizeFormulas.product("combine messages", topK, tokens, combineMessage),
-                SizeFormulas.alignUp(4L * config.experts(), 128));
+        return new LowLatencyRegions(Sizes.product("dispatch messages", tokens, dispatchMessage),
+                Sizes.product("dispatch messages", ranks, tokens, dispatchMessage),
+                Sizes.product("combine messages", rankMajor ? ranks : config.experts(), tokens, combineMessage),
+                Sizes.product("combine messages", topK, tokens, combineMessage),
+                Sizes.alignUp(4L * config.experts(), 128));
     }
 
-    /** Bytes of one of the two halves. */
-    long slotBytes() {
-        return Math.max(SizeFormulas.sum("dispatch messages", dispatchSend, dispatchReceive),
-                SizeFormulas.sum("combine messages", combineSend, combineReceive));
+    /** All of the buffer. */
+    long bytes() {
+        long messages = Math.max(Sizes.sum("dispatch messages", dispatchSend, dispatchReceive),
+                Sizes.sum("combine messages", combineSend, combineReceive));
+        return Sizes.alignUp(Sizes.product("bytes of the RDMA buffer", 2, messages + signalBytes), BUFFER_ALIGNMENT);
     }
 
     boolean aligned() {

@@ -19,14 +19,11 @@ import org.jspecify.annotations.Nullable;
  * The native side of a new group, with what was found out to create it.
  *
  * @param address {@code ncclEpGroup_t}
- * @param teams of the communicator's ranks
- * @param limits of the device
- * @param sizing sizes of its buffers
+ * @param shape of the group
  * @param hooks of the caller's allocator, if there is one
  * @param arena of the structs that the library keeps
  */
-record NativeGroup(long address, LsaTeams teams, DeviceLimits limits, EpSizing sizing, @Nullable AllocatorHooks hooks,
-        Arena arena) {
+record NativeGroup(long address, GroupShape shape, @Nullable AllocatorHooks hooks, Arena arena) {
     /** Above what was measured on an H200: 38 MiB with the first group of a process, 1 to 9 MiB with later ones. */
     private static final long DRIVER_BYTES = 48L << 20;
 
@@ -37,47 +34,46 @@ record NativeGroup(long address, LsaTeams teams, DeviceLimits limits, EpSizing s
         Preflight.check();
         CudaDevice device = communicator.device();
         CommunicatorProperties properties = communicator.properties();
-        LsaTeams teams = new LsaTeams(properties.ranks(), Math.max(1, properties.lsaTeams()));
-        DeviceLimits limits = DeviceLimits.of(device);
-        checkConfig(config, teams, properties, limits, generation);
-        EpSizing sizing = EpSizing.of(config, teams.ranks(), teams.count());
+        GroupShape shape = GroupShape.of(config, properties.ranks(), Math.max(1, properties.lsaTeams()),
+                DeviceLimits.of(device));
+        checkConfig(shape, properties, generation);
         HotCalls.linkEp();
         Deadline deadline = Deadline.after(communicator.limit());
-        checkHosts(config, teams, communicator, deadline);
+        checkHosts(shape, communicator, deadline);
         EpAllocator allocator = config.allocator();
         boolean ownAllocator = allocator != null || config.allocateFunction() != 0;
         MemoryRequest
-                .of(communicator, sizing.groupBytes() - (ownAllocator ? GroupMemory.WORKSPACE_BYTES : 0), DRIVER_BYTES,
-                        config.shape().common(teams))
+                .of(communicator, new EpSizing(shape).groupBytes() - (ownAllocator ? EpSizing.WORKSPACE_BYTES : 0),
+                        DRIVER_BYTES, shape.common())
                 .checkOnAllRanks(communicator, "EpGroup.create", deadline.remaining());
         Arena arena = Arena.ofShared();
         AllocatorHooks hooks = allocator == null
                 ? null
                 : new AllocatorHooks(allocator, DeviceChanges.of(device.ordinal()));
-        MemorySegment struct = GroupStruct.encode(config, sizing, hooks, arena);
+        MemorySegment struct = GroupStruct.encode(shape, hooks, arena);
         // The thread leaves here with the device that the library's own call would have left.
         device.makeCurrent();
-        return new NativeGroup(call(communicator, struct, arena, deadline), teams, limits, sizing, hooks, arena);
+        return new NativeGroup(call(communicator, struct, arena, deadline), shape, hooks, arena);
     }
 
-    private static void checkConfig(EpGroupConfig config, LsaTeams teams, CommunicatorProperties properties,
-            DeviceLimits limits, EpGeneration generation) {
-        GroupRules.checkConfig(config.shape());
+    private static void checkConfig(GroupShape shape, CommunicatorProperties properties, EpGeneration generation) {
+        EpGroupConfig config = shape.config();
+        GroupRules.checkConfig(config);
         Violations violations = new Violations();
-        GroupRules.checkGroup(config.shape(), teams, limits, generation, violations);
-        TeamRules.check(config.shape(), teams, properties, limits, generation, violations);
+        GroupRules.checkGroup(shape, generation, violations);
+        TeamRules.check(shape, properties, generation, violations);
         Layout layout = config.layout();
-        if (layout != null && config.topK() > 0 && config.experts() % teams.ranks() == 0) {
-            HandleRules.checkShape(HandleShape.of(config.shape(), teams, layout, config.topK(), 0, limits), violations);
+        if (layout != null && config.topK() > 0 && config.experts() % shape.ranks() == 0) {
+            HandleRules.checkShape(new HandleShape(shape, layout, config.topK(), 0), violations);
         }
         violations.refuse();
     }
 
     /** Several teams: the ranks compare their hosts, and all come to the same answer. */
-    private static void checkHosts(EpGroupConfig config, LsaTeams teams, Communicator communicator, Deadline deadline) {
-        if (teams.areSeveral()) {
+    private static void checkHosts(GroupShape shape, Communicator communicator, Deadline deadline) {
+        if (shape.hasSeveralTeams()) {
             Violations violations = new Violations();
-            TeamRules.checkHosts(config.shape(), teams, RankHosts.of(communicator, deadline.remaining()), violations);
+            TeamRules.checkHosts(shape, RankHosts.of(communicator, deadline.remaining()), violations);
             violations.refuse();
         }
     }

@@ -10,41 +10,51 @@ import java.util.Set;
  */
 final class RdmaBuffer {
     private final boolean growing;
-    private final EpSizing sizing;
     private final Set<CaptureScope> captures = new LinkedHashSet<>();
     private long bytes;
 
-    RdmaBuffer(GroupShape config, EpSizing sizing) {
-        this.growing = config.isGrowing();
-        this.sizing = sizing;
-        this.bytes = explicitBytes(config, sizing);
+    RdmaBuffer(GroupShape group) {
+        this.growing = group.config().isGrowing();
+        this.bytes = explicitBytes(group);
     }
 
     /** The size that the group is created with; 0 leaves it to the library. */
-    static long explicitBytes(GroupShape config, EpSizing sizing) {
+    static long explicitBytes(GroupShape group) {
+        EpGroupConfig config = group.config();
         if (config.isGrowing()) {
             return 0;
         }
-        long needed = sizing.rdmaBufferBytes();
+        long needed = bytes(group);
         Rule.LL_BUFFER.refuseIf(config.rdmaBufferBytes() != 0 && config.rdmaBufferBytes() < needed,
                 "rdmaBufferBytes is %d: layout %s with topK %d needs %d", config.rdmaBufferBytes(), config.layout(),
                 config.topK(), needed);
         return config.rdmaBufferBytes() > 0 ? config.rdmaBufferBytes() : needed;
     }
 
+    /** For the shape that the configuration names; 0 if it names none, and for high throughput. */
+    static long bytes(GroupShape group) {
+        EpGroupConfig config = group.config();
+        Layout layout = config.layout();
+        return group.isLowLatency() && layout != null ? LowLatencyRegions.of(group, layout, config.topK()).bytes() : 0;
+    }
+
+    private static long bytes(HandleShape handle) {
+        return LowLatencyRegions.of(handle.group(), handle.layout(), handle.topK()).bytes();
+    }
+
     /** Whether the library has to make it, or a larger one, for a handle. */
     boolean mustGrow(HandleShape shape) {
-        return growing && sizing.rdmaBufferBytes(shape.layout(), shape.topK()) > bytes;
+        return growing && bytes(shape) > bytes;
     }
 
     /** Bytes by which it must grow for a handle: the present one is freed first. */
     long growth(HandleShape shape) {
-        return sizing.rdmaBufferBytes(shape.layout(), shape.topK()) - bytes;
+        return bytes(shape) - bytes;
     }
 
     /** The library has grown it. */
     void grew(HandleShape shape) {
-        bytes = sizing.rdmaBufferBytes(shape.layout(), shape.topK());
+        bytes = bytes(shape);
         synchronized (captures) {
             captures.forEach(capture -> capture.invalidate(
                     "the RDMA buffer of its EP group was replaced by one of " + bytes + " bytes; capture again"));

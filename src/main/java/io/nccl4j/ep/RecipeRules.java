@@ -65,13 +65,13 @@ final class RecipeRules {
     private static void checkHidden(String call, long hidden, int multiple, Violations v) {
         v.addIf(Rule.ROW_LENGTH, hidden <= 0 || hidden % multiple != 0,
                 "hidden is %d: %s needs a multiple of %d, and a low-latency layer one of %d; pad rows to %d", hidden,
-                call, multiple, LL_PACKET, SizeFormulas.alignUp(Math.max(1, hidden), LL_PACKET));
+                call, multiple, LL_PACKET, Sizes.alignUp(Math.max(1, hidden), LL_PACKET));
     }
 
     private static void checkVectors(String name, long rowBytes, Violations v) {
         v.addIf(Rule.ROW_LENGTH, rowBytes <= 0 || rowBytes % VECTOR_BYTES != 0,
                 "a row of %s has %d bytes: must be a multiple of %d, such as %d", name, rowBytes, VECTOR_BYTES,
-                SizeFormulas.alignUp(Math.max(1, rowBytes), VECTOR_BYTES));
+                Sizes.alignUp(Math.max(1, rowBytes), VECTOR_BYTES));
     }
 
     private static void checkFits(HandleShape s, long bytes, Violations v) {
@@ -87,15 +87,16 @@ final class RecipeRules {
         } else {
             v.addIf(Rule.ROW_LENGTH, hidden <= 0 || hidden % HT_PACKET != 0,
                     "hidden is %d: combine needs a multiple of %d, such as %d", hidden, HT_PACKET,
-                    SizeFormulas.alignUp(Math.max(1, hidden), HT_PACKET));
+                    Sizes.alignUp(Math.max(1, hidden), HT_PACKET));
         }
         checkFits(s, hidden * type.byteSize(), v);
     }
 
     private static void checkNvfp4(HandleShape s, DataType type, Violations v) {
-        v.addIf(Rule.RECIPE_AVAILABLE, !s.isLowLatency() || !s.device().hasFp4(),
+        v.addIf(Rule.RECIPE_AVAILABLE, !s.isLowLatency() || !s.group().device().hasFp4(),
                 "NVFP4 exists for low latency on devices of compute capability 10.0 and up: this is %s on %d.%d",
-                s.config().algorithm(), s.device().computeCapability() / 10, s.device().computeCapability() % 10);
+                s.config().algorithm(), s.group().device().computeCapability() / 10,
+                s.group().device().computeCapability() % 10);
         v.addIf(Rule.RECIPE_TYPES, type != DataType.BFLOAT16, "tokens are %s: NVFP4 takes BFLOAT16", type);
     }
 

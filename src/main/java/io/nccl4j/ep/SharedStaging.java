@@ -20,18 +20,19 @@ final class SharedStaging {
         private long waits;
     }
 
-    private final LsaTeams teams;
+    private final String teams;
     private final Turn enqueued = new Turn();
     private Turn captured = new Turn();
     private @Nullable CaptureScope capture;
 
-    private SharedStaging(LsaTeams teams) {
+    /** @param teams for messages */
+    private SharedStaging(String teams) {
         this.teams = teams;
     }
 
     /** Null for a group whose staging needs no order: of one team, or of low latency, which has a send half at most. */
-    static @Nullable SharedStaging of(GroupShape config, LsaTeams teams) {
-        return config.isLowLatency() || !teams.areSeveral() ? null : new SharedStaging(teams);
+    static @Nullable SharedStaging of(GroupShape group) {
+        return group.isLowLatency() || !group.hasSeveralTeams() ? null : new SharedStaging(group.teamsText());
     }
 
     /** A dispatch or combine of {@code handle} is about to be enqueued on, or captured from, the stream. */

@@ -19,49 +19,53 @@ final class TeamRules {
     }
 
     /** The rules that need no other rank. */
-    static void check(GroupShape c, LsaTeams teams, CommunicatorProperties ranks, DeviceLimits device,
-            EpGeneration generation, Violations v) {
-        v.addIf(Rule.TEAM_LIMITS, teams.ranks() > MOST_RANKS, "%d ranks: NCCL EP takes at most %d", teams.ranks(),
+    static void check(GroupShape group, CommunicatorProperties ranks, EpGeneration generation, Violations v) {
+        EpGroupConfig c = group.config();
+        String teams = group.teamsText();
+        v.addIf(Rule.TEAM_LIMITS, group.ranks() > MOST_RANKS, "%d ranks: NCCL EP takes at most %d", group.ranks(),
                 MOST_RANKS);
-        if (!teams.areSeveral()) {
+        if (!group.hasSeveralTeams()) {
             return;
         }
-        v.addIf(Rule.TEAM_LIMITS, teams.size() > MOST_RANKS_OF_A_HOST, "%s: NCCL EP takes at most %d ranks per host",
-                teams, MOST_RANKS_OF_A_HOST);
-        v.addIf(Rule.ZERO_COPY_TEAMS, c.isLowLatency() && c.zeroCopy() == ZeroCopy.ON,
+        v.addIf(Rule.TEAM_LIMITS, group.teamSize() > MOST_RANKS_OF_A_HOST,
+                "%s: NCCL EP takes at most %d ranks per host", teams, MOST_RANKS_OF_A_HOST);
+        v.addIf(Rule.ZERO_COPY_TEAMS, group.isLowLatency() && c.zeroCopy() == ZeroCopy.ON,
                 "ZeroCopy.ON: low latency writes windows of peers within one team only, and there are %s; "
                         + "use ZeroCopy.AUTO",
                 teams);
-        GinType gin = c.isLowLatency() ? ranks.gin() : ranks.railedGin();
+        GinType gin = group.isLowLatency() ? ranks.gin() : ranks.railedGin();
         v.addIf(Rule.GIN, gin == GinType.NONE,
                 "%s, but kernels cannot send over the network between %s: NCCL must find an adapter that it can do "
                         + "GIN with%s; NCCL_DEBUG=INFO tells what it finds",
-                teams, c.isLowLatency() ? "all ranks" : "ranks of the same place",
-                c.isLowLatency() && ranks.railedGin() != GinType.NONE ? ", and NCCL_CROSS_NIC must not be 0" : "");
-        int least = c.isLowLatency() ? LL_CONTEXTS : 1 + 2 * dispatchSms(c, device, generation);
+                teams, group.isLowLatency() ? "all ranks" : "ranks of the same place",
+                group.isLowLatency() && ranks.railedGin() != GinType.NONE ? ", and NCCL_CROSS_NIC must not be 0" : "");
+        int least = group.isLowLatency() ? LL_CONTEXTS : 1 + 2 * dispatchSms(group, generation);
         v.addIf(Rule.QUEUE_PAIRS, c.queuePairs() != 0 && c.queuePairs() < least,
                 "queuePairs is %d: %s over %s needs at least %d, or 0 to let NCCL EP choose", c.queuePairs(),
                 c.algorithm(), teams, least);
     }
 
     /** SMs that a high-throughput dispatch takes, by configuration and environment. */
-    private static int dispatchSms(GroupShape c, DeviceLimits device, EpGeneration generation) {
+    private static int dispatchSms(GroupShape group, EpGeneration generation) {
+        EpGroupConfig c = group.config();
+        int deviceSms = group.device().sms();
         boolean separate = generation.hasSeparateSms();
         String value = ExpertMajorMode.environment.apply(separate ? "NCCL_EP_DISPATCH_SMS" : "NCCL_EP_COMM_SMS");
         if (value != null && value.matches("[0-9]{1,6}") && Integer.parseInt(value) >= 1
-                && Integer.parseInt(value) <= device.sms()) {
+                && Integer.parseInt(value) <= deviceSms) {
             return Integer.parseInt(value);
         }
         if (separate && c.dispatchSms() > 0) {
             return c.dispatchSms();
         }
-        return c.maxSms() > 0 ? c.maxSms() : Math.min(HT_DEFAULT_SMS, device.sms());
+        return c.maxSms() > 0 ? c.maxSms() : Math.min(HT_DEFAULT_SMS, deviceSms);
     }
 
     /** The rules that compare the ranks: all of them come to the same answer. */
-    static void checkHosts(GroupShape c, LsaTeams teams, RankHosts hosts, Violations v) {
+    static void checkHosts(GroupShape group, RankHosts hosts, Violations v) {
+        String teams = group.teamsText();
         int count = hosts.sizes().size();
-        v.addIf(Rule.HOST_NAMES, !c.isLowLatency() && count == 1,
+        v.addIf(Rule.HOST_NAMES, !group.isLowLatency() && count == 1,
                 "NCCL has made %s, but all hosts are named '%s': high throughput would write through a null pointer on "
                         + "the device; give every host a name of its own%s",
                 teams, hosts.names().getFirst(), ", and do not set NCCL_LSA_TEAM_SIZE on a single one");

@@ -38,7 +38,7 @@ record TensorShape(DataType type, long address, boolean inWindow, long... extent
 
     /** Elements from one row to the next. */
     private long rowElements() {
-        return SizeFormulas.product("elements of a row", Arrays.copyOfRange(extents, 1, extents.length));
+        return Sizes.product("elements of a row", Arrays.copyOfRange(extents, 1, extents.length));
     }
 
     /** Bytes from one row to the next. */
@@ -48,7 +48,7 @@ record TensorShape(DataType type, long address, boolean inWindow, long... extent
 
     /** Bytes of all rows. */
     long bytes() {
-        return type.bytes(SizeFormulas.product("elements", extents));
+        return type.bytes(Sizes.product("elements", extents));
     }
 
     boolean has(DataType expected, long... expectedExtents) {

@@ -55,6 +55,6 @@ class EpGroupConfigTest {
         EpGroupConfig ll = sized(EpGroupConfig.lowLatency()).layout(Layout.RANK_MAJOR).topK(2);
         assertThat(ll.rdmaBufferBytes(1 << 20).growingRdmaBuffer().isGrowing()).isTrue();
         assertThat(ll.growingRdmaBuffer().rdmaBufferBytes(1 << 20).isGrowing()).isFalse();
-        assertThat(ll.timeout(Duration.ofSeconds(3)).shape().timeout()).isEqualTo(Duration.ofSeconds(3));
+        assertThat(ll.timeout(Duration.ofSeconds(3)).timeout()).isEqualTo(Duration.ofSeconds(3));
     }
 }

@@ -38,9 +38,10 @@ import org.junit.jupiter.params.provider.CsvSource;
 /** Failures that users of libraries like this one have met, by the names of docs/failure-modes.md. */
 @EmulatedRanks(2)
 class FieldReportsTest {
-    private static void refuses(GroupShape config, int ranks, Layout layout, String... texts) {
+    private static void refuses(EpGroupConfig config, int ranks, Layout layout, String... texts) {
         Violations violations = new Violations();
-        HandleRules.checkShape(HandleShape.of(config, LsaTeams.one(ranks), layout, config.topK(), 0, DeviceLimits.ANY),
+        HandleRules.checkShape(
+                new HandleShape(GroupShape.of(config, ranks, 1, DeviceLimits.ANY), layout, config.topK(), 0),
                 violations);
         assertIllegalArgument(violations::refuse, texts);
     }
@@ -51,7 +52,7 @@ class FieldReportsTest {
         EpGroupConfig config = EpGroupConfig.highThroughput().experts(256).maxTokensPerRank(8192).maxTokenBytes(14336)
                 .layout(Layout.EXPERT_MAJOR).topK(8).alignment(128).zeroCopy(ZeroCopy.ON);
         long rows = EpSizing.of(config, 64).receiveRows();
-        refuses(config.shape(), 64, Layout.EXPERT_MAJOR, "the receive budget is " + rows + " rows", "at most 4194303");
+        refuses(config, 64, Layout.EXPERT_MAJOR, "the receive budget is " + rows + " rows", "at most 4194303");
     }
 
     @Test

@@ -44,10 +44,10 @@ final class HandleBreaches {
                 Breach.unseen(Rule.DUP_EXPERTS, "topK 9 with nine local experts", "at most 8 experts",
                         b -> b.group(highThroughput(Layout.EXPERT_MAJOR).experts(32).topK(9))).with(LOCAL_DUP),
                 Breach.unseen(Rule.DUP_RANKS, "129 ranks in a duplicating mode", "can number at most 128", b -> {
-                    GroupShape group = highThroughput(Layout.EXPERT_MAJOR).experts(129 * 4).shape();
+                    GroupShape group = GroupShape.of(highThroughput(Layout.EXPERT_MAJOR).experts(129 * 4), 129, 1,
+                            DeviceLimits.of(b.rank.device()));
                     Violations violations = new Violations();
-                    HandleRules.checkShape(HandleShape.of(group, LsaTeams.one(129), Layout.EXPERT_MAJOR, 2, 0,
-                            DeviceLimits.of(b.rank.device())), violations);
+                    HandleRules.checkShape(new HandleShape(group, Layout.EXPERT_MAJOR, 2, 0), violations);
                     violations.refuse();
                 }).with(LOCAL_DUP),
                 Breach.misuse(Rule.ALIGNMENT, "an alignment of 3", "must be a power of two",

@@ -81,7 +81,7 @@ class StructFieldsTest {
         try (Arena arena = Arena.ofConfined()) {
             for (EpGroupConfig config : new EpGroupConfig[]{staged, budget, eager}) {
                 given.addAll(given(ncclEpGroupConfig_t.layout(),
-                        GroupStruct.encode(config, EpSizing.of(config, 1), null, arena).address()));
+                        GroupStruct.encode(GroupShape.of(config, 1, 1, DeviceLimits.ANY), null, arena).address()));
             }
         }
         assertThat(given).isEqualTo(fields(ncclEpGroupConfig_t.layout())).contains("alloc.context", "num_topk");

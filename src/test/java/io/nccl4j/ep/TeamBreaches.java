@@ -59,7 +59,7 @@ final class TeamBreaches {
                         b -> b.calls(highThroughput(Layout.FLAT)).update().await()).with("NCCL_LSA_TEAM_SIZE"),
                 Breach.unseen(Rule.HOST_SIZES, "hosts of 2 and 1 ranks", "hosts have 1 and 2 ranks", b -> {
                     Violations violations = new Violations();
-                    TeamRules.checkHosts(lowLatency(Layout.EXPERT_MAJOR).shape(), new LsaTeams(3, 3),
+                    TeamRules.checkHosts(GroupShape.of(lowLatency(Layout.EXPERT_MAJOR), 3, 3, DeviceLimits.ANY),
                             new RankHosts(List.of("a", "a", "b")), violations);
                     violations.refuse();
                 }), Breach.error(Rule.ZERO_COPY_TEAMS, "windows of another team", "use ZeroCopy.AUTO", b -> {

@@ -178,8 +178,8 @@ class TeamStreamsTest {
         EpCase batch = EpCase.draw(LayerKind.HT_FLAT.space(2), 1802);
         cluster.run(rank -> {
             try (MoeRank moe = MoeRank.of(rank, LayerKind.HT_FLAT, batch)) {
-                assertThat(SharedStaging.of(moe.group().config().shape(), LsaTeams.one(2))).isNull();
-                assertThat(SharedStaging.of(moe.group().config().shape(), new LsaTeams(2, 2))).isNotNull();
+                assertThat(SharedStaging.of(GroupShape.of(moe.group().config(), 2, 1, DeviceLimits.ANY))).isNull();
+                assertThat(SharedStaging.of(GroupShape.of(moe.group().config(), 2, 2, DeviceLimits.ANY))).isNotNull();
                 rank.bootstrap().barrier();
             }
         });

@@ -146,13 +146,12 @@ class TeamsTest {
 
     @Test
     void limitsAreToldBeforeAnythingIsCalled() {
-        GroupShape shape = RuleBench.lowLatency(Layout.EXPERT_MAJOR).shape();
-        assertThatThrownBy(() -> check(shape, new LsaTeams(18, 2)))
+        assertThatThrownBy(() -> check(18, 2))
                 .hasMessageContaining("2 teams of 9 ranks: NCCL EP takes at most 8 ranks per host");
-        assertThatThrownBy(() -> check(shape, new LsaTeams(72, 9))).hasMessageContaining("72 ranks: NCCL EP takes");
+        assertThatThrownBy(() -> check(72, 9)).hasMessageContaining("72 ranks: NCCL EP takes");
         assertThatThrownBy(() -> {
             Violations violations = new Violations();
-            TeamRules.checkHosts(shape, new LsaTeams(18, 6), new RankHosts(hosts(9, 9)), violations);
+            TeamRules.checkHosts(group(18, 6), new RankHosts(hosts(9, 9)), violations);
             violations.refuse();
         }).hasMessageContaining("9 ranks on a host");
         assertThatThrownBy(() -> EmulatedCluster.teams(0, 4)).hasMessageContaining("0 hosts of 4 ranks");
@@ -161,11 +160,15 @@ class TeamsTest {
         assertThatThrownBy(() -> EmulatedCluster.of(6).onHosts(4)).hasMessageContaining("6 ranks on 4 hosts");
     }
 
-    private static void check(GroupShape shape, LsaTeams teams) {
+    private static GroupShape group(int ranks, int teams) {
+        return GroupShape.of(RuleBench.lowLatency(Layout.EXPERT_MAJOR), ranks, teams, DeviceLimits.ANY);
+    }
+
+    private static void check(int ranks, int teams) {
         Violations violations = new Violations();
-        CommunicatorProperties properties = new CommunicatorProperties(0, teams.ranks(), 0, 0, true, false,
-                GinType.PROXY, teams.count(), false, GinType.PROXY);
-        TeamRules.check(shape, teams, properties, DeviceLimits.ANY, EpGeneration.API_V2, violations);
+        CommunicatorProperties properties = new CommunicatorProperties(0, ranks, 0, 0, true, false, GinType.PROXY,
+                teams, false, GinType.PROXY);
+        TeamRules.check(group(ranks, teams), properties, EpGeneration.API_V2, violations);
         violations.refuse();
     }
 
