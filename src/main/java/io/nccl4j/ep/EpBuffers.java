@@ -49,11 +49,11 @@ public final class EpBuffers extends NativeObject {
         this.memory = memory;
         Ownership.of(this).owns(memory.resources());
         Ownership.of(this).onClose(this::checkClose);
-        this.routing = memory.routing.twin();
-        this.tokens = memory.tokens.twin();
-        this.scales = memory.scales == null ? null : memory.scales.twin();
-        this.weights = memory.weights.twin();
-        this.combined = memory.combined.twin();
+        this.routing = ofCalls(memory.routing);
+        this.tokens = ofCalls(memory.tokens);
+        this.scales = memory.scales == null ? null : ofCalls(memory.scales);
+        this.weights = ofCalls(memory.weights);
+        this.combined = ofCalls(memory.combined);
         this.callTokens = routing.rows();
         boolean lowLatency = handle.shape().isLowLatency();
         // This layout takes the weights in combine, the others in dispatch.
@@ -67,6 +67,11 @@ public final class EpBuffers extends NativeObject {
                 memory.receivedTotal);
         this.updateInfo = lowLatency ? null : info;
         this.dispatchInfo = lowLatency ? info : null;
+    }
+
+    /** The same memory once more, with a descriptor whose rows change from call to call. */
+    private static EpTensor ofCalls(EpTensor tensor) {
+        return EpTensor.of(tensor.memory(), tensor.type(), tensor.shape());
     }
 
     static EpBuffers allocate(EpHandle handle, BufferConfig config, LongFunction<DeviceMemory> source) {

@@ -45,7 +45,7 @@ public final class EpHandle extends NativeObject {
     private final boolean eager;
     private final int maxTokens;
     private final GroupState groupState;
-    private final HandleState state;
+    private final GroupState.HandleState state;
 
     EpHandle(EpGroup group, long address, HandleShape shape, @Nullable DeviceMemory memory) {
         super("EpHandle", address, group);
@@ -56,7 +56,7 @@ public final class EpHandle extends NativeObject {
         this.eager = shape.config().isEager();
         this.maxTokens = shape.maxTokens();
         this.groupState = group.state();
-        this.state = new HandleState(this, groupState, lowLatency);
+        this.state = groupState.ofHandle(this, lowLatency);
         if (memory != null) {
             Ownership.of(this).hold(memory);
         }
@@ -233,7 +233,7 @@ public final class EpHandle extends NativeObject {
         if (status != 0) {
             throw group.failed("ncclEpDispatch", status);
         }
-        state.dispatched(stream, outputs.tokens().rows());
+        state.dispatched(stream, eager ? outputs.tokens().rows() : 0);
         if (config != null && config.isSendOnly()) {
             groupState.begin(this, stream, inputs, outputs, info);
         }
@@ -382,15 +382,7 @@ public final class EpHandle extends NativeObject {
      * @throws NcclException if the library refuses
      */
     public void dispatchAsync(EpBuffers buffers, long count, CudaStream stream) {
-        long self = address();
-        group.checkCall(stream);
-        buffers.prepare(this, count);
-        enqueueUpdate(self, buffers.callRouting(), buffers.updateInfo(), stream);
-        enqueueDispatch(self, buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(),
-                buffers.dispatchConfig(null), stream);
-        if (stream.isCapturing()) {
-            stream.retain(buffers);
-        }
+        dispatchAsync(buffers, count, null, stream);
     }
 
     /**
@@ -409,10 +401,13 @@ public final class EpHandle extends NativeObject {
         DispatchConfig how = buffers.dispatchConfig(config);
         buffers.prepare(this, count);
         enqueueUpdate(self, buffers.callRouting(), buffers.updateInfo(), stream);
-        dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(), how, stream);
-        if (stream.isCapturing()) {
-            stream.retain(buffers);
+        if (config == null) {
+            enqueueDispatch(self, buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(), how,
+                    stream);
+        } else {
+            dispatch(buffers.dispatchInputs(), buffers.dispatchOutputs(), buffers.dispatchInfo(), how, stream);
         }
+        stream.retain(buffers);
     }
 
     /**
@@ -426,13 +421,7 @@ public final class EpHandle extends NativeObject {
      * @throws NcclException if the library refuses
      */
     public void combineAsync(EpBuffers buffers, CudaStream stream) {
-        long self = address();
-        group.checkCall(stream);
-        checkCombine(buffers);
-        enqueueCombine(self, buffers.combineInputs(), buffers.combineOutputs(), buffers.combineConfig(null), stream);
-        if (stream.isCapturing()) {
-            stream.retain(buffers);
-        }
+        combineAsync(buffers, null, stream);
     }
 
     private void checkCombine(EpBuffers buffers) {
@@ -457,13 +446,16 @@ public final class EpHandle extends NativeObject {
      * @throws IllegalArgumentException if the recipe is not that of the buffers
      */
     public void combineAsync(EpBuffers buffers, @Nullable CombineConfig config, CudaStream stream) {
-        address();
+        long self = address();
         group.checkCall(stream);
         checkCombine(buffers);
-        combine(buffers.combineInputs(), buffers.combineOutputs(), buffers.combineConfig(config), stream);
-        if (stream.isCapturing()) {
-            stream.retain(buffers);
+        CombineConfig how = buffers.combineConfig(config);
+        if (config == null) {
+            enqueueCombine(self, buffers.combineInputs(), buffers.combineOutputs(), how, stream);
+        } else {
+            combine(buffers.combineInputs(), buffers.combineOutputs(), how, stream);
         }
+        stream.retain(buffers);
     }
 
     /**
@@ -523,7 +515,7 @@ public final class EpHandle extends NativeObject {
         return state.tokens();
     }
 
-    HandleState state() {
+    GroupState.HandleState state() {
         return state;
     }
 

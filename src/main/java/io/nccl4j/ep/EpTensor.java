@@ -25,7 +25,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class EpTensor {
     private final DeviceMemory memory;
-    private final @Nullable WindowSlice slice;
+    /** A graph that uses the tensor keeps this open: the window, which keeps its memory open, or the memory. */
     private final NativeObject holder;
     private final DataType type;
     private final long[] shape;
@@ -42,8 +42,6 @@ public final class EpTensor {
             long[] shape) {
         checkExtents(shape, type, bytes);
         this.memory = memory;
-        this.slice = slice;
-        // A window keeps its memory open.
         this.holder = slice == null ? memory : slice.window();
         this.type = type;
         this.shape = shape.clone();
@@ -195,12 +193,12 @@ public final class EpTensor {
 
     /** {@return whether the other ranks can reach it through a window} */
     public boolean isInWindow() {
-        return slice != null;
+        return holder != memory;
     }
 
     @Nullable
     Window window() {
-        return slice == null ? null : slice.window();
+        return holder instanceof Window window ? window : null;
     }
 
     /** From now on it keeps its rows. */
@@ -209,14 +207,9 @@ public final class EpTensor {
         return this;
     }
 
-    /** The same memory once more, with a descriptor of its own. */
-    EpTensor twin() {
-        return new EpTensor(memory, slice, data, byteSize(), type, shape);
-    }
-
     /** The tensor as the rules see it now. */
     TensorShape facts() {
-        return new TensorShape(type, data, slice != null, shape());
+        return new TensorShape(type, data, isInWindow(), shape());
     }
 
     static @Nullable TensorShape facts(@Nullable EpTensor tensor) {
@@ -248,7 +241,7 @@ public final class EpTensor {
         checked = whom;
     }
 
-    /** A graph that uses the tensor keeps this open: the window, or the memory. */
+    /** The window, or the memory. */
     NativeObject holder() {
         return holder;
     }
