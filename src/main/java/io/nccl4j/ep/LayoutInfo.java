@@ -6,7 +6,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Where received tokens lie, {@code ncclEpLayoutInfo_t}: counters that the device writes. High throughput takes it in
- * update, low latency in dispatch. Made once, not in each step.
+ * update, low latency in dispatch. Made once, not in each step; immutable: each method returns the changed struct.
  */
 public final class LayoutInfo extends EpStruct {
     private final @Nullable EpTensor expertCounters;
@@ -15,19 +15,25 @@ public final class LayoutInfo extends EpStruct {
     private final @Nullable EpTensor receivedTotal;
     private final ExpertIds expertIds;
 
-    private LayoutInfo(Builder b) {
-        super(ncclEpLayoutInfo_t.layout(), NcclEp.NCCL_EP_LAYOUT_INFO_V2_SIZE(), b.expertCounters, b.sourceRankCounters,
-                b.expertOffsets, b.receivedTotal);
-        this.expertCounters = b.expertCounters;
-        this.sourceRankCounters = b.sourceRankCounters;
-        this.expertOffsets = b.expertOffsets;
-        this.receivedTotal = b.receivedTotal;
-        this.expertIds = b.expertIds;
+    private LayoutInfo(@Nullable EpTensor expertCounters, @Nullable EpTensor sourceRankCounters,
+            @Nullable EpTensor expertOffsets, @Nullable EpTensor receivedTotal, ExpertIds expertIds) {
+        super(ncclEpLayoutInfo_t.layout(), NcclEp.NCCL_EP_LAYOUT_INFO_V2_SIZE(), expertCounters, sourceRankCounters,
+                expertOffsets, receivedTotal);
+        this.expertCounters = expertCounters;
+        this.sourceRankCounters = sourceRankCounters;
+        this.expertOffsets = expertOffsets;
+        this.receivedTotal = receivedTotal;
+        this.expertIds = expertIds;
         ncclEpLayoutInfo_t.expert_counters(struct(), pointer(expertCounters));
         ncclEpLayoutInfo_t.src_rank_counters(struct(), pointer(sourceRankCounters));
         ncclEpLayoutInfo_t.expert_offsets(struct(), pointer(expertOffsets));
         ncclEpLayoutInfo_t.recv_total_counter(struct(), pointer(receivedTotal));
         ncclEpLayoutInfo_t.recv_topk_idx_kind(struct(), expertIds.code());
+    }
+
+    /** {@return no counters, and experts numbered as the library does by default} */
+    public static LayoutInfo empty() {
+        return of(null, null, null, null);
     }
 
     /**
@@ -36,101 +42,64 @@ public final class LayoutInfo extends EpStruct {
      * @param expertCounters {@code [localExperts]} int32
      */
     public static LayoutInfo of(EpTensor expertCounters) {
-        return builder().expertCounters(expertCounters).build();
+        return of(expertCounters, null, null, null);
     }
 
     /** The counters that are not null. */
     static LayoutInfo of(@Nullable EpTensor expertCounters, @Nullable EpTensor sourceRankCounters,
             @Nullable EpTensor expertOffsets, @Nullable EpTensor receivedTotal) {
-        Builder builder = builder();
-        builder.expertCounters = expertCounters;
-        builder.sourceRankCounters = sourceRankCounters;
-        builder.expertOffsets = expertOffsets;
-        builder.receivedTotal = receivedTotal;
-        return builder.build();
+        return new LayoutInfo(expertCounters, sourceRankCounters, expertOffsets, receivedTotal, ExpertIds.AUTO);
     }
 
     /**
-     * Nothing yet.
+     * Rows per local expert, {@code [localExperts]}: int32; in EXPERT_MAJOR of high throughput also int64, and padding
+     * counts.
      *
-     * @return a builder
+     * @param value where the numbers go
+     * @return the changed struct
      */
-    public static Builder builder() {
-        return new Builder();
+    public LayoutInfo expertCounters(EpTensor value) {
+        return new LayoutInfo(value, sourceRankCounters, expertOffsets, receivedTotal, expertIds);
     }
 
-    /** Collects the fields. */
-    public static final class Builder {
-        private @Nullable EpTensor expertCounters;
-        private @Nullable EpTensor sourceRankCounters;
-        private @Nullable EpTensor expertOffsets;
-        private @Nullable EpTensor receivedTotal;
-        private ExpertIds expertIds = ExpertIds.AUTO;
+    /**
+     * Rows per source rank, {@code [ranks]} int32: RANK_MAJOR.
+     *
+     * @param value where the numbers go
+     * @return the changed struct
+     */
+    public LayoutInfo sourceRankCounters(EpTensor value) {
+        return new LayoutInfo(expertCounters, value, expertOffsets, receivedTotal, expertIds);
+    }
 
-        private Builder() {
-        }
+    /**
+     * First row of each local expert's zone, {@code [localExperts]} int32 or int64: EXPERT_MAJOR of high throughput.
+     *
+     * @param value where the numbers go
+     * @return the changed struct
+     */
+    public LayoutInfo expertOffsets(EpTensor value) {
+        return new LayoutInfo(expertCounters, sourceRankCounters, value, receivedTotal, expertIds);
+    }
 
-        /**
-         * Rows per local expert, {@code [localExperts]}: int32; in EXPERT_MAJOR of high throughput also int64, and
-         * padding counts.
-         *
-         * @param value where the numbers go
-         * @return this builder
-         */
-        public Builder expertCounters(EpTensor value) {
-            expertCounters = value;
-            return this;
-        }
+    /**
+     * All rows received, {@code [1]} int32 or int64: high throughput.
+     *
+     * @param value where the numbers go
+     * @return the changed struct
+     */
+    public LayoutInfo receivedTotal(EpTensor value) {
+        return new LayoutInfo(expertCounters, sourceRankCounters, expertOffsets, value, expertIds);
+    }
 
-        /**
-         * Rows per source rank, {@code [ranks]} int32: RANK_MAJOR.
-         *
-         * @param value where the numbers go
-         * @return this builder
-         */
-        public Builder sourceRankCounters(EpTensor value) {
-            sourceRankCounters = value;
-            return this;
-        }
-
-        /**
-         * First row of each local expert's zone, {@code [localExperts]} int32 or int64: EXPERT_MAJOR of high
-         * throughput.
-         *
-         * @param value where the numbers go
-         * @return this builder
-         */
-        public Builder expertOffsets(EpTensor value) {
-            expertOffsets = value;
-            return this;
-        }
-
-        /**
-         * All rows received, {@code [1]} int32 or int64: high throughput.
-         *
-         * @param value where the numbers go
-         * @return this builder
-         */
-        public Builder receivedTotal(EpTensor value) {
-            receivedTotal = value;
-            return this;
-        }
-
-        /**
-         * How experts are numbered in received indices: RANK_MAJOR and FLAT, in dispatch.
-         *
-         * @param value the numbering
-         * @return this builder
-         */
-        public Builder expertIds(ExpertIds value) {
-            expertIds = value;
-            return this;
-        }
-
-        /** {@return the struct} */
-        public LayoutInfo build() {
-            return new LayoutInfo(this);
-        }
+    /**
+     * How experts are numbered in received indices: RANK_MAJOR and FLAT, in dispatch.
+     *
+     * @param value the numbering
+     * @return the changed struct
+     */
+    public LayoutInfo expertIds(ExpertIds value) {
+        return new LayoutInfo(expertCounters, sourceRankCounters, expertOffsets, receivedTotal, value);
     }
 
     /** {@return {@code expert_counters}} */

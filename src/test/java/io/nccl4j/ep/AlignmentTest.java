@@ -115,8 +115,8 @@ class AlignmentTest {
         isRefused(kind, cluster, 4, (bench, calls) -> {
             switch (kind) {
                 case LL_EXPERT_MAJOR -> calls.info = LayoutInfo.of(moved(bench, calls.info.expertCounters(), 2));
-                case LL_RANK_MAJOR -> calls.info = LayoutInfo.builder()
-                        .sourceRankCounters(moved(bench, calls.info.sourceRankCounters(), 2)).build();
+                case LL_RANK_MAJOR -> calls.info = LayoutInfo.empty()
+                        .sourceRankCounters(moved(bench, calls.info.sourceRankCounters(), 2));
                 default -> calls.updateInfo = LayoutInfo.of(moved(bench, calls.updateInfo.expertCounters(), 2));
             }
         }, (bench, calls) -> calls.update().dispatch());

@@ -115,9 +115,9 @@ final class HandleBreaches {
                         Breach.update(highThroughput(Layout.FLAT),
                                 (b, c) -> c.updateInfo = LayoutInfo.of(b.tensor(DataType.INT32, 3)))),
                 Breach.misuse(Rule.HT_COUNTERS, "counters of two types", "must be of one type",
-                        Breach.update(highThroughput(Layout.EXPERT_MAJOR), (b,
-                                c) -> c.updateInfo = LayoutInfo.builder().expertCounters(b.tensor(DataType.INT32, 4))
-                                        .receivedTotal(b.tensor(DataType.INT64, 1)).build())),
+                        Breach.update(highThroughput(Layout.EXPERT_MAJOR),
+                                (b, c) -> c.updateInfo = LayoutInfo.of(b.tensor(DataType.INT32, 4))
+                                        .receivedTotal(b.tensor(DataType.INT64, 1)))),
                 Breach.misuse(Rule.HT_COUNTERS, "int64 counters for FLAT", "must be INT32 for FLAT",
                         Breach.update(highThroughput(Layout.FLAT),
                                 (b, c) -> c.updateInfo = LayoutInfo.of(b.tensor(DataType.INT64, 4)))));

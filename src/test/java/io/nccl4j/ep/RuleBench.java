@@ -169,7 +169,7 @@ final class RuleBench implements AutoCloseable {
                 if (lowLatency) {
                     outputs = DispatchOutputs.of(received, tensor(DataType.FLOAT32, zones[0], zones[1], TOPK),
                             tensor(DataType.INT32, zones[0], zones[1], TOPK));
-                    info = LayoutInfo.builder().sourceRankCounters(tensor(DataType.INT32, rank.size())).build();
+                    info = LayoutInfo.empty().sourceRankCounters(tensor(DataType.INT32, rank.size()));
                 } else {
                     outputs = experts
                             ? DispatchOutputs.of(received, tensor(DataType.FLOAT32, rows), null)

@@ -114,9 +114,8 @@ class StructFieldsTest {
                 tensor.addAll(given(ncclEpTensor_t.layout(), b.descriptor()));
                 assertThat(tensor).isEqualTo(fields(ncclEpTensor_t.layout()));
                 EpStruct[] structs = {DispatchInputs.of(a, b, a), DispatchOutputs.of(a, b, a, b),
-                        CombineInputs.of(a, b, a), CombineOutputs.of(a, b),
-                        LayoutInfo.builder().expertCounters(a).sourceRankCounters(b).expertOffsets(a).receivedTotal(b)
-                                .expertIds(ExpertIds.GLOBAL).build()};
+                        CombineInputs.of(a, b, a), CombineOutputs.of(a, b), LayoutInfo.empty().expertCounters(a)
+                                .sourceRankCounters(b).expertOffsets(a).receivedTotal(b).expertIds(ExpertIds.GLOBAL)};
                 GroupLayout[] layouts = {ncclEpDispatchInputs_t.layout(), ncclEpDispatchOutputs_t.layout(),
                         ncclEpCombineInputs_t.layout(), ncclEpCombineOutputs_t.layout(), ncclEpLayoutInfo_t.layout()};
                 for (int i = 0; i < structs.length; i++) {

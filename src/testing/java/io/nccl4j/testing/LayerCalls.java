@@ -52,13 +52,13 @@ public record LayerCalls(EpTensor routing, EpTensor weights, @Nullable LayoutInf
 
     private static LayoutInfo info(EpBuffers buffers, LayerKind kind) {
         if (kind == LayerKind.LL_RANK_MAJOR) {
-            return LayoutInfo.builder().sourceRankCounters(buffers.sourceRankCounts()).build();
+            return LayoutInfo.empty().sourceRankCounters(buffers.sourceRankCounts());
         }
-        LayoutInfo.Builder info = LayoutInfo.builder().expertCounters(buffers.expertCounts());
+        LayoutInfo info = LayoutInfo.of(buffers.expertCounts());
         if (kind == LayerKind.HT_EXPERT_MAJOR) {
-            info.expertOffsets(buffers.expertOffsets());
+            info = info.expertOffsets(buffers.expertOffsets());
         }
-        return kind.isLowLatency() ? info.build() : info.receivedTotal(buffers.receivedTotal()).build();
+        return kind.isLowLatency() ? info : info.receivedTotal(buffers.receivedTotal());
     }
 
     /** The same with the halves of each call one after the other; low latency only. */

@@ -128,19 +128,19 @@ public final class LayerTensors implements AutoCloseable {
             return null;
         }
         int experts = handle.group().sizing().localExperts();
-        LayoutInfo.Builder info = LayoutInfo.builder().receivedTotal(tensor(counterType, 1));
+        LayoutInfo info = LayoutInfo.empty().receivedTotal(tensor(counterType, 1));
         return kind == LayerKind.HT_FLAT
-                ? info.expertCounters(tensor(DataType.INT32, experts)).build()
-                : info.expertCounters(tensor(counterType, experts)).expertOffsets(tensor(counterType, experts)).build();
+                ? info.expertCounters(tensor(DataType.INT32, experts))
+                : info.expertCounters(tensor(counterType, experts)).expertOffsets(tensor(counterType, experts));
     }
 
     private @Nullable LayoutInfo dispatchInfo() {
         return switch (kind) {
             case LL_EXPERT_MAJOR -> LayoutInfo.of(tensor(DataType.INT32, handle.group().sizing().localExperts()));
-            case LL_RANK_MAJOR -> LayoutInfo.builder().sourceRankCounters(tensor(DataType.INT32, communicator.size()))
-                    .expertIds(ids).build();
+            case LL_RANK_MAJOR ->
+                LayoutInfo.empty().sourceRankCounters(tensor(DataType.INT32, communicator.size())).expertIds(ids);
             case HT_FLAT -> ids == ExpertIds.GLOBAL && direction == PassDirection.FORWARD
-                    ? LayoutInfo.builder().expertIds(ids).build()
+                    ? LayoutInfo.empty().expertIds(ids)
                     : null;
             case HT_EXPERT_MAJOR -> null;
         };

@@ -105,7 +105,7 @@ final class HostileScene {
                 GraphKey.of(model.shape().maxTokens(), shape.layout()), GraphKey.of(1, shape.layout()),
                 BootstrapOptions.defaults(),
                 Bootstraps.inProcess(1, BootstrapOptions.defaults().limit(LIMIT)).getFirst(),
-                EpGroupConfig.lowLatency(), EpGroupConfig.highThroughput(), LayoutInfo.builder(),
+                EpGroupConfig.lowLatency(), EpGroupConfig.highThroughput(), LayoutInfo.empty(),
                 EpHandlePool.builder(group), PiecewiseGraph.on(stream), EpSizing.of(sequence.config, rank.size()),
                 BufferConfig.of(model.hidden(), LayerKind.type(model.format())),
                 BufferConfig.of(512, DataType.BFLOAT16).blockScaledFp8(true), RankMask.all(rank.size()),

@@ -164,10 +164,9 @@ final class RightCalls {
     }
 
     private LayoutInfo info(EpBuffers buffers) {
-        LayoutInfo.Builder counters = LayoutInfo.builder();
-        return (scene.shape == LayerKind.LL_RANK_MAJOR
-                ? counters.sourceRankCounters(buffers.sourceRankCounts())
-                : counters.expertCounters(buffers.expertCounts())).build();
+        return scene.shape == LayerKind.LL_RANK_MAJOR
+                ? LayoutInfo.empty().sourceRankCounters(buffers.sourceRankCounts())
+                : LayoutInfo.of(buffers.expertCounts());
     }
 
     void cache() {
