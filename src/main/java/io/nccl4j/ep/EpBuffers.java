@@ -77,7 +77,7 @@ public final class EpBuffers extends NativeObject {
     static EpBuffers allocate(EpHandle handle, BufferConfig config, LongFunction<DeviceMemory> source) {
         HandleShape shape = handle.shape();
         Violations violations = new Violations();
-        RecipeRules.checkBuffers(shape, config, violations);
+        EpSizing.checkRows(shape, config, violations);
         violations.addIf(Rule.RECEIVE_BUDGET, shape.config().isEager(),
                 "an eager group sizes its outputs from counts: buffers of a fixed size need maxReceiveRows");
         violations.refuse();

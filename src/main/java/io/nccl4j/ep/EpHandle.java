@@ -201,11 +201,7 @@ public final class EpHandle extends NativeObject {
         LayerTensors.Dispatch given = new LayerTensors.Dispatch(inputs.tokens().facts(),
                 EpTensor.facts(inputs.weights()), EpTensor.facts(inputs.scales()), outputs.tokens().facts(),
                 EpTensor.facts(outputs.weights()), EpTensor.facts(outputs.indices()), EpTensor.facts(outputs.scales()));
-        if (lowLatency) {
-            LowLatencyRules.checkDispatch(shape, count, given, info == null ? null : info.facts(), how);
-        } else {
-            HighThroughputRules.checkDispatch(shape, count, given, how);
-        }
+        DispatchRules.check(shape, count, given, info == null ? null : info.facts(), how);
         Rule.EAGER_CAPTURE.refuseIf(eager && stream.isCapturing(),
                 "dispatch cannot be captured into a graph: the group is eager and reads counts on the host; give it "
                         + "maxReceiveRows, or leave dispatch between captured segments");
@@ -283,11 +279,7 @@ public final class EpHandle extends NativeObject {
         CombineConfig how = config == null ? CombineConfig.defaults() : config;
         LayerTensors.Combine given = new LayerTensors.Combine(inputs.tokens().facts(), EpTensor.facts(inputs.weights()),
                 EpTensor.facts(inputs.scales()), outputs.tokens().facts(), EpTensor.facts(outputs.weights()));
-        if (lowLatency) {
-            LowLatencyRules.checkCombine(shape, count, given, how);
-        } else {
-            HighThroughputRules.checkCombine(shape, count, given, how, state.dispatchedRows());
-        }
+        CombineRules.check(shape, count, given, how, state.dispatchedRows());
         if (!eager) {
             outputs.checked(shape, inputs, config, null, count, changes, outputs.tensors(), inputs.tensors());
         }

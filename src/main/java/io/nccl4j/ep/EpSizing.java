@@ -64,8 +64,8 @@ public final class EpSizing {
     public static int paddedHidden(Algorithm algorithm, int hidden, DataType type) {
         Rule.ROW_LENGTH.refuseIf(hidden <= 0, "hidden is %d: must be positive", hidden);
         int multiple = algorithm == Algorithm.LOW_LATENCY
-                ? RecipeRules.LL_PACKET
-                : Math.max(RecipeRules.HT_PACKET, 16 / type.byteSize());
+                ? RowRules.LL_PACKET
+                : Math.max(RowRules.HT_PACKET, 16 / type.byteSize());
         return Sizes.number("padded hidden", Sizes.alignUp(hidden, multiple));
     }
 
@@ -214,9 +214,15 @@ public final class EpSizing {
         }
         HandleShape shape = new HandleShape(group, layout, config.topK(), 0);
         Violations violations = new Violations();
-        RecipeRules.checkBuffers(shape, rows, violations);
+        checkRows(shape, rows, violations);
         violations.refuse();
         return LayerTensors.of(shape, rows).totalBytes();
+    }
+
+    /** The rules that rows of buffers would break in dispatch or combine. */
+    static void checkRows(HandleShape shape, BufferConfig rows, Violations v) {
+        DispatchRules.checkFormat(shape, rows.format(), v);
+        CombineRules.checkFormat(shape, rows.combineRecipe(), rows.type(), rows.hidden(), v);
     }
 
     @Override

@@ -98,7 +98,7 @@ final class GroupMask {
         TensorShape facts = target.facts();
         Rule.MASK_RANKS.refuseIf(!facts.has(DataType.INT32, ranks), "the mask is %s: must be INT32 [%d]", target,
                 ranks);
-        AddressRules.checkElements("the mask", facts);
+        RowRules.checkAddress("the mask", facts);
         stream.retain(group);
         stream.retain(target.holder());
         query(target.address(), stream);

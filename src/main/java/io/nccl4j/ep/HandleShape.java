@@ -66,4 +66,11 @@ record HandleShape(GroupShape group, Layout layout, int topK, int alignment) {
     String name() {
         return layout + (isLowLatency() ? " of low latency" : " of high throughput");
     }
+
+    /** For messages: low latency has one direction. */
+    String name(PassDirection direction) {
+        return isLowLatency()
+                ? name()
+                : name() + (direction == PassDirection.FORWARD ? ", forward" : ", backward") + " pass,";
+    }
 }

@@ -32,20 +32,19 @@ record LayerTensors(TensorShape routing, Dispatch dispatch, Counters counters, C
             @Nullable TensorShape receivedScales) {
 
         /** @param rows extents of received rows but the last */
-        static Dispatch of(HandleShape s, RowFormat format, long tokens, long... rows) {
+        static Dispatch of(HandleShape s, RowFormat format, PassDirection direction, long tokens, long... rows) {
             boolean lowLatency = s.isLowLatency();
             boolean experts = s.isExpertMajor();
+            boolean forward = direction == PassDirection.FORWARD;
             DataType scaleType = format.scaleType();
             return new Dispatch(TensorShape.of(format.type(), tokens, format.elements()),
-                    lowLatency && experts ? null : TensorShape.of(DataType.FLOAT32, tokens, s.topK()),
+                    !forward || lowLatency && experts ? null : TensorShape.of(DataType.FLOAT32, tokens, s.topK()),
                     format.recipe() != DispatchRecipe.QUANT_FWD || scaleType == null
                             ? null
                             : TensorShape.of(scaleType, tokens, format.scaleElements()),
                     window(lowLatency, wide(format.receivedType(), rows, format.elements())),
-                    !experts
-                            ? wide(DataType.FLOAT32, rows, s.topK())
-                            : lowLatency ? null : TensorShape.of(DataType.FLOAT32, rows),
-                    experts ? null : wide(lowLatency ? DataType.INT32 : DataType.INT64, rows, s.topK()),
+                    !forward || lowLatency && experts ? null : rowWeights(s, rows),
+                    !forward || experts ? null : wide(lowLatency ? DataType.INT32 : DataType.INT64, rows, s.topK()),
                     scaleType == null ? null : window(lowLatency, wide(scaleType, rows, format.scaleElements())));
         }
     }
@@ -82,12 +81,16 @@ record LayerTensors(TensorShape routing, Dispatch dispatch, Counters counters, C
     record Combine(TensorShape outputs, @Nullable TensorShape gradients, @Nullable TensorShape scales,
             TensorShape combined, @Nullable TensorShape weights) {
 
-        /** Of a forward pass. */
-        static Combine of(HandleShape s, DataType type, long hidden, CombineRecipe recipe, long tokens, long... rows) {
-            return new Combine(window(s.isLowLatency(), wide(type, rows, hidden)), null,
-                    recipe == CombineRecipe.NVFP4 ? wide(DataType.FLOAT32, rows, 1) : null,
+        /** @param rows extents of received rows but the last */
+        static Combine of(HandleShape s, DataType type, long hidden, CombineConfig config, long tokens, long... rows) {
+            boolean backward = config.direction() == PassDirection.BACKWARD;
+            return new Combine(window(s.isLowLatency(), wide(type, rows, hidden)),
+                    backward ? rowWeights(s, rows) : null,
+                    config.recipe() == CombineRecipe.NVFP4 ? wide(DataType.FLOAT32, rows, 1) : null,
                     TensorShape.of(type, tokens, hidden),
-                    s.isLowLatency() && s.isExpertMajor() ? TensorShape.of(DataType.FLOAT32, tokens, s.topK()) : null);
+                    backward || s.isLowLatency() && s.isExpertMajor()
+                            ? TensorShape.of(DataType.FLOAT32, tokens, s.topK())
+                            : null);
         }
     }
 
@@ -96,13 +99,18 @@ record LayerTensors(TensorShape routing, Dispatch dispatch, Counters counters, C
         long tokens = s.maxTokens();
         long[] rows = s.receivedRows();
         return new LayerTensors(TensorShape.of(config.routingType(), tokens, s.topK()),
-                Dispatch.of(s, config.format(), tokens, rows), Counters.of(s),
-                Combine.of(s, config.type(), config.hidden(), config.combineRecipe(), tokens, rows));
+                Dispatch.of(s, config.format(), PassDirection.FORWARD, tokens, rows), Counters.of(s),
+                Combine.of(s, config.type(), config.hidden(), config.combine(), tokens, rows));
     }
 
     /** High throughput writes received rows directly, and reads the experts' outputs so. */
     private static TensorShape window(boolean lowLatency, TensorShape shape) {
         return lowLatency ? shape : shape.windowed();
+    }
+
+    /** Of received rows: one each in EXPERT_MAJOR, which has a row for each expert of a token. */
+    private static TensorShape rowWeights(HandleShape s, long... rows) {
+        return s.isExpertMajor() ? TensorShape.of(DataType.FLOAT32, rows) : wide(DataType.FLOAT32, rows, s.topK());
     }
 
     private static TensorShape wide(DataType type, long[] rows, long width) {

@@ -20,7 +20,7 @@ final class RoutingRules {
         Rule.ROUTING_TYPE.refuseIf(!isIndex(routing.type()), "the routing is %s: must be INT64 or INT32", routing);
         Rule.ROUTING_SHAPE.refuseIf(routing.rows() > s.maxTokens(),
                 "%d tokens: the group was created for at most %d per rank", routing.rows(), s.maxTokens());
-        AddressRules.checkElements("the routing", routing);
+        RowRules.checkAddress("the routing", routing);
     }
 
     /** The counters that an update takes: none in low latency. */
@@ -54,7 +54,7 @@ final class RoutingRules {
             Rule.HT_COUNTERS.refuseIf(counter.dimensions() != 1 || counter.rows() < length || !isIndex(counter.type()),
                     "%s is %s: must be INT32 or INT64 with at least %d elements for %s", name, counter, length,
                     s.layout());
-            AddressRules.checkElements(name, counter);
+            RowRules.checkAddress(name, counter);
         }
     }
 

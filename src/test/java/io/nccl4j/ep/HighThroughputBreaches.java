@@ -56,11 +56,11 @@ final class HighThroughputBreaches {
                         dispatch(Layout.FLAT,
                                 (b, c) -> c.outputs = DispatchOutputs.of(b.tensor(DataType.BFLOAT16, 16, 32),
                                         c.outputs.weights(), c.outputs.indices()))),
-                Breach.misuse(Rule.HT_OUTPUTS, "indices in int32", "FLAT needs FLOAT32 and INT64",
+                Breach.misuse(Rule.HT_OUTPUTS, "indices in int32", "needs INT64[16, 2]",
                         dispatch(Layout.FLAT,
                                 (b, c) -> c.outputs = DispatchOutputs.of(c.outputs.tokens(), c.outputs.weights(),
                                         b.tensor(DataType.INT32, 16, 2)))),
-                Breach.error(Rule.HT_OUTPUTS, "no weights out", "EXPERT_MAJOR needs FLOAT32 [rows]",
+                Breach.error(Rule.HT_OUTPUTS, "no weights out", "needs FLOAT32[32]",
                         dispatch(Layout.EXPERT_MAJOR, (b, c) -> c.outputs = DispatchOutputs.of(c.outputs.tokens()))),
                 Breach.error(Rule.HT_OUTPUT_ROWS, "fewer rows than the budget", "the receive budget is 16",
                         dispatch(Layout.FLAT, (b, c) -> c.outputs.tokens().rows(15))),
@@ -68,23 +68,22 @@ final class HighThroughputBreaches {
                         Breach.dispatch(highThroughput(Layout.FLAT).eager(),
                                 (b, c) -> c.outputs = DispatchOutputs.of(c.outputs.tokens(),
                                         b.tensor(DataType.FLOAT32, 2, 2), b.tensor(DataType.INT64, 2, 2)))),
-                Breach.error(Rule.HT_DIRECTION, "no weights in", "the forward pass needs FLOAT32 [8, 2]",
+                Breach.error(Rule.HT_DIRECTION, "no weights in", "forward pass, needs FLOAT32[8, 2]",
                         dispatch(Layout.FLAT, (b, c) -> c.inputs = DispatchInputs.of(c.inputs.tokens()))),
-                Breach.error(Rule.HT_DIRECTION, "weights in a backward pass", "the backward pass has none", dispatch(
+                Breach.error(Rule.HT_DIRECTION, "weights in a backward pass", "backward pass, has none", dispatch(
                         Layout.FLAT,
                         (b, c) -> c.dispatchConfig = DispatchConfig.defaults().direction(PassDirection.BACKWARD))),
-                Breach.error(Rule.HT_DIRECTION, "indices out of EXPERT_MAJOR", "EXPERT_MAJOR has none",
+                Breach.error(Rule.HT_OUTPUTS, "indices out of EXPERT_MAJOR", "forward pass, has none",
                         dispatch(Layout.EXPERT_MAJOR,
                                 (b, c) -> c.outputs = DispatchOutputs.of(c.outputs.tokens(), c.outputs.weights(),
                                         b.tensor(DataType.INT64, 32, 2)))),
-                Breach.error(Rule.HT_DIRECTION, "weights in a forward combine", "the forward pass has none",
+                Breach.error(Rule.HT_DIRECTION, "weights in a forward combine", "forward pass, has none",
                         combine(Layout.FLAT,
                                 (b, c) -> c.combineInputs = CombineInputs.of(c.combineInputs.tokens(),
                                         b.tensor(DataType.FLOAT32, 16, 2)))),
-                Breach.error(Rule.HT_DIRECTION, "a backward combine without weights", "the backward pass needs",
-                        combine(Layout.FLAT,
-                                (b, c) -> c.combineConfig = CombineConfig.defaults()
-                                        .direction(PassDirection.BACKWARD))),
+                Breach.error(Rule.HT_DIRECTION, "a backward combine without weights", "backward pass, needs", combine(
+                        Layout.FLAT,
+                        (b, c) -> c.combineConfig = CombineConfig.defaults().direction(PassDirection.BACKWARD))),
                 Breach.unseen(Rule.RECIPE_AVAILABLE, "DS_FP8E3M4 with high throughput", "exists for low latency only",
                         dispatch(Layout.FLAT,
                                 (b, c) -> c.dispatchConfig = DispatchConfig.defaults()
@@ -97,14 +96,14 @@ final class HighThroughputBreaches {
                             RuleBench.Calls c = b.calls(highThroughput(Layout.FLAT).eager()).update();
                             b.own(b.stream.capture(c::dispatch));
                         }),
-                Breach.misuse(Rule.COMBINE_SHAPE, "fewer combined rows than tokens", "must be [8, 64]",
+                Breach.misuse(Rule.COMBINE_SHAPE, "fewer combined rows than tokens", "needs BFLOAT16[8, 64]",
                         combine(Layout.FLAT, (b, c) -> c.combineOutputs.tokens().rows(7))),
-                Breach.misuse(Rule.COMBINE_SHAPE, "experts' outputs of three dimensions", "must be [rows, hidden]",
+                Breach.misuse(Rule.COMBINE_SHAPE, "experts' outputs of three dimensions", "needs BFLOAT16[16, 64]",
                         combine(Layout.FLAT,
                                 (b, c) -> c.combineInputs = CombineInputs
                                         .of(b.tensor(DataType.BFLOAT16, 16, 1, HT_HIDDEN)))),
-                Breach.misuse(Rule.HT_DIRECTION, "gradients of another shape",
-                        "the backward pass needs FLOAT32 [16, 2]", combine(Layout.FLAT, (b, c) -> {
+                Breach.misuse(Rule.HT_DIRECTION, "gradients of another shape", "backward pass, needs FLOAT32[16, 2]",
+                        combine(Layout.FLAT, (b, c) -> {
                             c.combineInputs = CombineInputs.of(c.combineInputs.tokens(),
                                     b.tensor(DataType.FLOAT32, 16, 1));
                             c.combineOutputs = CombineOutputs.of(c.combineOutputs.tokens(),
