@@ -2,6 +2,7 @@ package io.nccl4j.internal;
 
 import io.nccl4j.NativeObject;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collection;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -24,20 +25,20 @@ final class ResourceNode implements Runnable {
     private static final Object TREE = new Object();
 
     private final String label;
-    private final String site;
+    /** Its stack, read when somebody asks: to walk it takes as long as to create a native handle. */
+    private final Throwable creation = new Throwable();
     private final Set<ResourceNode> holders = new LinkedHashSet<>();
     private final List<ResourceNode> held = new ArrayList<>();
     private boolean closed;
 
     ResourceNode(String kind) {
         this.label = kind + "#" + NUMBERS.incrementAndGet();
-        this.site = creationSite();
     }
 
     /** Where user code created it: the first frame outside of nccl4j. */
-    private static String creationSite() {
-        return StackWalker.getInstance().walk(frames -> frames.filter(frame -> !isOurs(frame.getClassName()))
-                .findFirst().map(StackWalker.StackFrame::toString).orElse("unknown"));
+    private String site() {
+        return Arrays.stream(creation.getStackTrace()).filter(frame -> !isOurs(frame.getClassName())).findFirst()
+                .map(StackTraceElement::toString).orElse("unknown");
     }
 
     private static boolean isOurs(String name) {
@@ -68,7 +69,7 @@ final class ResourceNode implements Runnable {
     }
 
     IllegalStateException useAfterClose() {
-        return new IllegalStateException(label + " is closed (it was created at " + site + ")");
+        return new IllegalStateException(label + " is closed (it was created at " + site() + ")");
     }
 
     /** Whether the caller is the one to close it; false if that was done or is being done. */
@@ -97,7 +98,7 @@ final class ResourceNode implements Runnable {
 
     private IllegalStateException inUse(Collection<ResourceNode> by) {
         return new IllegalStateException(label + " cannot be closed while it is in use by " + by.stream()
-                .map(holder -> holder.label + " (created at " + holder.site + ")").collect(Collectors.joining(", "))
+                .map(holder -> holder.label + " (created at " + holder.site() + ")").collect(Collectors.joining(", "))
                 + ": close those first");
     }
 
@@ -119,7 +120,7 @@ final class ResourceNode implements Runnable {
                 return;
             }
         }
-        LOG.warn("{} was never closed; its native object leaks. Created at {}", label, site);
+        LOG.warn("{} was never closed; its native object leaks. Created at {}", label, site());
         LEAKS.incrementAndGet();
     }
 }
