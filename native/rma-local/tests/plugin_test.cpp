@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <functional>
@@ -14,6 +15,7 @@
 
 #include "../src/rma_abi.h"
 #include "abi/cuda_runtime.h"
+#include "abi/nccl.h"
 
 namespace {
 
@@ -437,10 +439,10 @@ using HostName = int (*)(char* name, std::size_t size);
 
 // The host name that a thread of this name is told: by a call from here, or from a library with the name of NCCL EP.
 std::string hostName(const std::string& threadName, bool fromNcclEp) {
-  const Library names("libnccl4j_team_host_names.so");
+  const Library names("libnccl4j_one_host.so");
   const Library caller("libnccl_ep_caller.so");
   const auto hostNameOf = reinterpret_cast<HostName>(names.find("gethostname"));
-  const auto call = reinterpret_cast<int (*)(HostName, char*, std::size_t)>(caller.find("callFromNcclEp"));
+  const auto call = reinterpret_cast<int (*)(HostName, char*, std::size_t)>(caller.find("callHostName"));
   std::string result;
   std::thread([&] {
     char name[256] = "";
@@ -451,7 +453,7 @@ std::string hostName(const std::string& threadName, bool fromNcclEp) {
   return result;
 }
 
-TEST(TeamHostNames, DifferByTeamWhereNcclEpAsks) {
+TEST(OneHost, NamesDifferByTeamWhereNcclEpAsks) {
   char real[256] = "";
   ASSERT_EQ(0, gethostname(real, sizeof real));
   setenv("NCCL_LSA_TEAM_SIZE", "2", 1);
@@ -459,7 +461,7 @@ TEST(TeamHostNames, DifferByTeamWhereNcclEpAsks) {
   EXPECT_EQ(std::string(real) + "-team-1", hostName("rank-2", true));
   EXPECT_EQ(real, hostName("rank-2", false));
   EXPECT_EQ(real, hostName("main", true));
-  const Library names("libnccl4j_team_host_names.so");
+  const Library names("libnccl4j_one_host.so");
   const auto hostOf = reinterpret_cast<int (*)(int, int*)>(names.find("nccl4jEmuHostOf"));
   int host = -1;
   std::thread([&] {
@@ -471,12 +473,47 @@ TEST(TeamHostNames, DifferByTeamWhereNcclEpAsks) {
   EXPECT_EQ(real, hostName("rank-2", true));
 }
 
-TEST(TeamHostNames, AreCutAsTheRealOnes) {
-  const Library names("libnccl4j_team_host_names.so");
+TEST(OneHost, NamesAreCutAsTheRealOnes) {
+  const Library names("libnccl4j_one_host.so");
   const auto hostNameOf = reinterpret_cast<HostName>(names.find("gethostname"));
   char name[1] = "";
   EXPECT_EQ(-1, hostNameOf(name, sizeof name));
   EXPECT_EQ(ENAMETOOLONG, errno);
+}
+
+// A rank comes to no collective of NCCL EP before all have, where devices are shared.
+TEST(OneHost, RanksMeetBeforeCollectivesOfNcclEp) {
+  constexpr int kTimes = 20;
+  const Library before("libnccl4j_one_host.so");
+  const Library caller("libnccl_ep_caller.so");
+  void* const allReduce = before.find("ncclAllReduce");
+  const auto call = reinterpret_cast<int (*)(void*, void*, int*, void*, void*)>(caller.find("callAllReduce"));
+  setenv("NCCL_MULTI_RANK_GPU_ENABLE", "1", 1);
+  ncclUniqueId id;
+  ASSERT_EQ(ncclSuccess, ncclGetUniqueId(&id));
+  std::atomic<int> begun{0};
+  onRanks(2, [&](int rank) {
+    ncclComm_t communicator = nullptr;
+    int* value = nullptr;
+    ASSERT_EQ(cudaSuccess, cudaSetDevice(rank));
+    ASSERT_EQ(ncclSuccess, ncclCommInitRank(&communicator, 2, id, rank));
+    ASSERT_EQ(cudaSuccess, cudaMalloc(reinterpret_cast<void**>(&value), 64));
+    const int one = 1;
+    ASSERT_EQ(cudaSuccess, cudaMemcpy(value, &one, sizeof one, cudaMemcpyHostToDevice));
+    int calls = 0;
+    for (int i = 0; i < kTimes; i++) {
+      begun++;
+      ASSERT_EQ(0, call(allReduce, value, &calls, communicator, nullptr));
+      ASSERT_GE(begun.load(), 2 * (i + 1));
+    }
+    int sum = 0;
+    ASSERT_EQ(cudaSuccess, cudaMemcpy(&sum, value, sizeof sum, cudaMemcpyDeviceToHost));
+    EXPECT_EQ(1 << kTimes, sum);
+    EXPECT_EQ(kTimes, calls);
+    ASSERT_EQ(cudaSuccess, cudaFree(value));
+    ASSERT_EQ(ncclSuccess, ncclCommDestroy(communicator));
+  });
+  unsetenv("NCCL_MULTI_RANK_GPU_ENABLE");
 }
 
 }  // namespace

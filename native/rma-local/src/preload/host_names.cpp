@@ -1,9 +1,8 @@
-// Named in LD_PRELOAD: gives the ranks of different LSA teams different host names, but only where NCCL EP asks, which
-// counts nodes by them. NCCL itself must go on seeing one host.
+// Gives the ranks of different LSA teams different host names, but only where NCCL EP asks, which counts nodes by them.
+// NCCL itself must go on seeing one host.
 //
 // The rank is in the name of the thread, "rank-3", which is how ./ep test names the threads of ranks; the size of a
 // team is that of NCCL_LSA_TEAM_SIZE.
-#include <dlfcn.h>
 #include <pthread.h>
 #include <sys/utsname.h>
 
@@ -13,15 +12,9 @@
 #include <cstdlib>
 #include <cstring>
 
-namespace {
+#include "caller.h"
 
-bool isNcclEp(const void* code) {
-  Dl_info info{};
-  if (dladdr(code, &info) == 0 || info.dli_fname == nullptr) return false;
-  const char* slash = std::strrchr(info.dli_fname, '/');
-  const char* file = slash == nullptr ? info.dli_fname : slash + 1;
-  return std::strncmp(file, "libnccl_ep", std::strlen("libnccl_ep")) == 0;
-}
+namespace {
 
 // The team of this thread's rank, or -1.
 int team() {
@@ -31,7 +24,7 @@ int team() {
   if (size == nullptr || std::atoi(size) <= 0) return -1;
   if (pthread_getname_np(pthread_self(), name, sizeof name) != 0 || std::sscanf(name, "rank-%d", &rank) != 1) {
     std::fprintf(stderr,
-                 "nccl4j team-host-names: the host name is asked for on thread '%s', whose name is not that of a rank, "
+                 "nccl4j one-host: the host name is asked for on thread '%s', whose name is not that of a rank, "
                  "such as rank-3: it gets the real one\n",
                  name);
     return -1;
@@ -45,7 +38,7 @@ extern "C" __attribute__((visibility("default"), noinline)) int gethostname(char
   utsname system{};
   if (uname(&system) != 0) return -1;
   char text[sizeof system.nodename + 16];
-  const int of = isNcclEp(__builtin_return_address(0)) ? team() : -1;
+  const int of = one_host::isNcclEp(__builtin_return_address(0)) ? team() : -1;
   if (of < 0) std::snprintf(text, sizeof text, "%s", system.nodename);
   else std::snprintf(text, sizeof text, "%s-team-%d", system.nodename, of);
   const std::size_t length = std::strlen(text) + 1;
