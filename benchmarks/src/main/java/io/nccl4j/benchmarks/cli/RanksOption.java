@@ -22,6 +22,11 @@ public final class RanksOption {
                     + "native/rma-local/README.md.")
     private @Nullable String teams;
 
+    @Option(names = "--share-device",
+            description = "Several ranks on one device, as threads, where there are fewer devices than ranks. With "
+                    + "--backend native see native/rma-local/README.md.")
+    private boolean shareDevices;
+
     public RanksOption(int byDefault) {
         this.byDefault = byDefault;
         ranks = byDefault;
@@ -35,6 +40,11 @@ public final class RanksOption {
     /** Number of hosts, as many as LSA teams. */
     public int hosts() {
         return teams == null ? 1 : number(0);
+    }
+
+    /** Whether several ranks may be on one device. */
+    public boolean shareDevices() {
+        return shareDevices;
     }
 
     private int ranksOfAHost() {
@@ -71,11 +81,6 @@ public final class RanksOption {
      * @throws picocli.CommandLine.ParameterException if what was asked for cannot be had
      */
     public void use(Backend backend, Usage usage) {
-        use(backend, false, usage);
-    }
-
-    /** The same, and several ranks may be on one device. */
-    public void use(Backend backend, boolean shareDevices, Usage usage) {
         String options = (teams == null ? "" : "--teams " + teams) + (shareDevices ? " --share-device" : "");
         if (options.isEmpty()) {
             return;

@@ -37,11 +37,6 @@ public final class TestCommand implements Callable<Integer> {
     @Option(names = "--processes", description = "Ranks as processes of this machine instead of threads.")
     private boolean processes;
 
-    @Option(names = "--share-device",
-            description = "Several ranks on one device, as threads, where there are fewer devices than ranks. With "
-                    + "--backend native see native/rma-local/README.md.")
-    private boolean shareDevices;
-
     @Mixin
     private final LayerKindOptions kinds = new LayerKindOptions();
 
@@ -72,7 +67,7 @@ public final class TestCommand implements Callable<Integer> {
     public Integer call() throws Exception {
         Usage usage = new Usage(spec);
         ranks.check(usage);
-        usage.require(!processes || !shareDevices, "--share-device: not with --processes");
+        usage.require(!processes || !ranks.shareDevices(), "--share-device: not with --processes");
         boolean real = backend.backend() == Backend.NATIVE;
         int each = cases != null ? cases : real ? 1 : 3;
         usage.requireIn("--cases", each, Integer.MAX_VALUE);
@@ -110,13 +105,13 @@ public final class TestCommand implements Callable<Integer> {
             return new ProcessRunner(backend.backend(), selection);
         }
         prepare(chosen, usage);
-        return new ThreadRunner(backend.backend(), shareDevices);
+        return new ThreadRunner(backend.backend(), ranks.shareDevices());
     }
 
     /** On the emulator also what hardware does by itself: an open order differs, and new memory is not zero. */
     private void prepare(long chosen, Usage usage) {
         Backend used = backend.use();
-        ranks.use(used, shareDevices, usage);
+        ranks.use(used, usage);
         if (used == Backend.EMULATOR) {
             Emulator.use();
             // What would end the process is a failure of its line; the others are to be run.
