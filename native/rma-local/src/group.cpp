@@ -1,12 +1,12 @@
 #include "group.h"
 
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <map>
-#include <random>
 
 #include "report.h"
 
@@ -17,8 +17,9 @@ using abi::Result;
 
 std::uint64_t processToken() {
   static const std::uint64_t token = [] {
-    std::random_device random;
-    return std::uint64_t{random()} << 32 | random();
+    std::uint64_t random = 0;
+    if (getrandom(&random, sizeof random, 0) != sizeof random) random = static_cast<std::uint64_t>(getpid());
+    return random;
   }();
   return token;
 }

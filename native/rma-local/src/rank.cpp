@@ -76,7 +76,8 @@ Registration* Rank::registerPart(void* base, std::size_t size, bool onDevice) {
     // The others' devices are prepared here, as this is the last time that anything but a copy may be asked for.
     onThread([&](Copies& copies) {
       for (int rank = 0; rank < ranks(); rank++) {
-        const Region::Part& part = region->part(rank);
+        Region::Part& part = region->part(rank);
+        const std::shared_lock<std::shared_mutex> lock(part.use);
         if (part.device >= 0) copies.prepare(part.device, part.base, part.size);
       }
     });
