@@ -17,9 +17,15 @@ public final class RanksOption {
     private int ranks;
 
     @Option(names = "--teams", paramLabel = "HxN",
-            description = "Emulator: H hosts of N ranks each, which are H LSA teams; 2x4 is 8 ranks on 2 hosts "
-                    + "(default: all ranks on one host).")
+            description = "H hosts of N ranks each, which are H LSA teams; 2x4 is 8 ranks on 2 hosts (default: all "
+                    + "ranks on one host). With --backend native NCCL_LSA_TEAM_SIZE makes the teams, of one host: "
+                    + "native/rma-local/README.md.")
     private @Nullable String teams;
+
+    @Option(names = "--share-device",
+            description = "Several ranks on one device, as threads, where there are fewer devices than ranks. With "
+                    + "--backend native see native/rma-local/README.md.")
+    private boolean shareDevices;
 
     public RanksOption(int byDefault) {
         this.byDefault = byDefault;
@@ -34,6 +40,11 @@ public final class RanksOption {
     /** Number of hosts, as many as LSA teams. */
     public int hosts() {
         return teams == null ? 1 : number(0);
+    }
+
+    /** Whether several ranks may be on one device. */
+    public boolean shareDevices() {
+        return shareDevices;
     }
 
     private int ranksOfAHost() {
@@ -64,16 +75,27 @@ public final class RanksOption {
     }
 
     /**
-     * Puts the emulator's devices into hosts. Before the first communicator is made.
+     * Puts the emulator's devices into hosts; see {@link OneHostTeams} for the real libraries. Before the first
+     * communicator is made.
      *
-     * @throws picocli.CommandLine.ParameterException on another backend, where the ranks are where they are
+     * @throws picocli.CommandLine.ParameterException if what was asked for cannot be had
      */
     public void use(Backend backend, Usage usage) {
-        if (teams == null) {
+        String options = (teams == null ? "" : "--teams " + teams) + (shareDevices ? " --share-device" : "");
+        if (options.isEmpty()) {
             return;
         }
-        usage.require(backend == Backend.EMULATOR, "--teams %s: hosts are made on the emulator only", teams);
+        if (backend != Backend.EMULATOR) {
+            OneHostTeams.use(options.strip(), hosts(), ranksOfAHost(), shareDevices, usage);
+            return;
+        }
+        usage.require(teams == null || !shareDevices, "%s: the emulator makes hosts of devices, one of each rank",
+                options);
         Emulator.use();
-        Emulator.options().devicesPerHost(ranksOfAHost());
+        if (shareDevices) {
+            Emulator.options().sharedDevices(true);
+        } else {
+            Emulator.options().devicesPerHost(ranksOfAHost());
+        }
     }
 }

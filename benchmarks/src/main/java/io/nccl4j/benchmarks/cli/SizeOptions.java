@@ -57,6 +57,11 @@ public final class SizeOptions {
         return ranks.count();
     }
 
+    /** Whether several ranks may be on one device. */
+    public boolean shareDevices() {
+        return ranks.shareDevices();
+    }
+
     /** Puts the ranks on their hosts. */
     public void use(Backend backend, Usage usage) {
         ranks.use(backend, usage);

@@ -45,7 +45,8 @@ public final class DemoCommand implements Callable<Integer> {
             long steps = (long) plan.shape().ranks() * plan.steps() * Mode.values().length;
             try (Progress progress = Progress.start(kind.name(), steps, !output.isJson())) {
                 DecodeLoop loop = new DecodeLoop(plan, model, kind, progress);
-                report.add(kind, RankThreads.run(chosen, plan.shape().ranks(), LIMIT, loop::run));
+                report.add(kind,
+                        RankThreads.run(chosen, plan.shape().ranks(), options.shareDevices(), LIMIT, loop::run));
             }
         }
         output.print(report.document(), report::text);

@@ -81,6 +81,10 @@ final class DemoOptions {
         return plan;
     }
 
+    boolean shareDevices() {
+        return sizes.shareDevices();
+    }
+
     /** Puts the ranks on their hosts. */
     void use(Backend backend, Usage usage) {
         sizes.use(backend, usage);

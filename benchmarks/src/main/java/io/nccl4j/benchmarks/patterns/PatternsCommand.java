@@ -74,6 +74,7 @@ public final class PatternsCommand implements Callable<Integer> {
         usage.require(layers >= 0 && kernels > 0 && steps > 0, "--layers, --kernels and --steps must be positive");
         usage.require(warmUp >= 0, "--warmup %d: must not be negative", warmUp);
         ranks.check(usage);
+        usage.require(!ranks.shareDevices(), "--share-device: not here, where times are measured");
         tokens.forEach(count -> usage.requireIn("--tokens", count, MOST_TOKENS));
         boolean whole = timed || backend.backend() == Backend.NATIVE;
         usage.require(whole || ranks.count() == 1, "--ranks %d: only with --timed", ranks.count());

@@ -13,7 +13,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 
-/** Runs ranks as threads, rank r on device r. */
+/** Runs ranks as threads, rank r on device r unless devices may be shared. */
 public final class RankThreads {
     private RankThreads() {
     }
@@ -25,11 +25,16 @@ public final class RankThreads {
      * @throws RuntimeException if a rank failed or was late; the cause is the rank's own exception
      */
     public static <T> List<T> run(Backend backend, int size, Duration limit, Rank.Body<T> body) {
+        return run(backend, size, false, limit, body);
+    }
+
+    /** The same, with several ranks on a device if there are fewer devices and {@code shareDevices}. */
+    public static <T> List<T> run(Backend backend, int size, boolean shareDevices, Duration limit, Rank.Body<T> body) {
         if (backend == Backend.EMULATOR) {
             return EmulatedCluster.of(size).limit(limit)
                     .call(rank -> body.run(new Rank(rank.rank(), rank.size(), rank.device(), rank.bootstrap())));
         }
-        if (size > CudaDevice.count()) {
+        if (size > CudaDevice.count() && !shareDevices) {
             throw new IllegalArgumentException(
                     size + " ranks need as many devices, and this machine has " + CudaDevice.count());
         }
@@ -70,7 +75,7 @@ public final class RankThreads {
     private static <T> void execute(int self, int size, Bootstrap bootstrap, Rank.Body<T> body,
             CompletableFuture<T> result) {
         try (bootstrap) {
-            CudaDevice device = CudaDevice.of(self);
+            CudaDevice device = CudaDevice.of(self % CudaDevice.count());
             device.makeCurrent();
             result.complete(body.run(new Rank(self, size, device, bootstrap)));
         } catch (Throwable e) {

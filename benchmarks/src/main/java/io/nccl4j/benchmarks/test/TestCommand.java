@@ -67,6 +67,7 @@ public final class TestCommand implements Callable<Integer> {
     public Integer call() throws Exception {
         Usage usage = new Usage(spec);
         ranks.check(usage);
+        usage.require(!processes || !ranks.shareDevices(), "--share-device: not with --processes");
         boolean real = backend.backend() == Backend.NATIVE;
         int each = cases != null ? cases : real ? 1 : 3;
         usage.requireIn("--cases", each, Integer.MAX_VALUE);
@@ -104,7 +105,7 @@ public final class TestCommand implements Callable<Integer> {
             return new ProcessRunner(backend.backend(), selection);
         }
         prepare(chosen, usage);
-        return new ThreadRunner(backend.backend());
+        return new ThreadRunner(backend.backend(), ranks.shareDevices());
     }
 
     /** On the emulator also what hardware does by itself: an open order differs, and new memory is not zero. */

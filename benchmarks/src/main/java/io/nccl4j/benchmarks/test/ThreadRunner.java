@@ -13,8 +13,9 @@ import java.util.function.Consumer;
  * Ranks as threads of this process, anew for every case.
  *
  * @param backend what they run on
+ * @param shareDevices whether several may be on one device
  */
-record ThreadRunner(Backend backend) implements Matrix.Runner {
+record ThreadRunner(Backend backend, boolean shareDevices) implements Matrix.Runner {
     private static final Duration LIMIT = Duration.ofMinutes(3);
 
     @Override
@@ -42,12 +43,12 @@ record ThreadRunner(Backend backend) implements Matrix.Runner {
 
     private Optional<String> run(Matrix matrix, CellCase of) {
         try {
-            List<Optional<String>> ranks = RankThreads.run(backend, matrix.ranks(), LIMIT,
+            List<Optional<String>> ranks = RankThreads.run(backend, matrix.ranks(), shareDevices, LIMIT,
                     rank -> Optional.ofNullable(CaseRun.run(of, rank)));
             return ranks.stream().flatMap(Optional::stream).findFirst();
         } catch (RuntimeException e) {
             // A device that has failed would fail all that comes after.
-            for (int device = 0; device < matrix.ranks(); device++) {
+            for (int device = 0; device < Math.min(matrix.ranks(), CudaDevice.count()); device++) {
                 CudaDevice.of(device).reset();
             }
             return Optional.of(Objects.toString(e.getMessage(), e.toString()));

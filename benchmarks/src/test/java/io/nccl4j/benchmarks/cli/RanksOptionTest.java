@@ -4,6 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.nccl4j.Backend;
+import java.util.HashMap;
+import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -53,12 +55,40 @@ class RanksOptionTest {
                 .hasMessage("--teams 2x4 has 8 ranks, and --ranks says 6");
     }
 
-    @Test
-    void hostsAreMadeOnTheEmulatorOnly() {
+    private static void use(Backend backend, String... arguments) {
         Ranks ranks = new Ranks();
         CommandLine command = new CommandLine(ranks);
-        command.parseArgs("--teams", "2x4");
-        assertThatThrownBy(() -> ranks.option.use(Backend.NATIVE, new Usage(command.getCommandSpec())))
-                .isInstanceOf(ParameterException.class).hasMessageContaining("on the emulator only");
+        command.parseArgs(arguments);
+        ranks.option.use(backend, new Usage(command.getCommandSpec()));
+    }
+
+    @Test
+    void teamsOfTheRealLibrariesAreMadeByVariables() {
+        assertThatThrownBy(() -> use(Backend.NATIVE, "--teams", "2x4")).isInstanceOf(ParameterException.class)
+                .hasMessageStartingWith("--teams 2x4: with the real libraries set NCCL_LSA_TEAM_SIZE=4: ")
+                .hasMessageEndingWith("native/rma-local/README.md");
+        assertThatThrownBy(() -> use(Backend.NATIVE, "--share-device")).isInstanceOf(ParameterException.class)
+                .hasMessageStartingWith("--share-device: with the real libraries set NCCL_MULTI_RANK_GPU_ENABLE=1: ");
+    }
+
+    @Test
+    void variablesThatAreSetAreNotAskedFor() {
+        Map<String, String> all = new HashMap<>(Map.of("NCCL_LSA_TEAM_SIZE", "1", "NCCL_MULTI_RANK_GPU_ENABLE", "1",
+                "NCCL_RMA_PLUGIN", "a.so", "NCCL_GIN_TYPE", "2", "NCCL_RMA_DISABLE", "1", "CUDA_DEVICE_MAX_CONNECTIONS",
+                "32", "NCCL_EP_COMM_SMS", "16", "LD_PRELOAD", "b.so"));
+        all.putAll(Map.of("NCCL_EP_SHUFFLE_SMS", "16", "NCCL_EP_PREPROCESS_NUM_SMS", "16"));
+        assertThat(OneHostTeams.missing(all, 2, 1, true)).isEmpty();
+        assertThat(OneHostTeams.advised(all, 2, true)).isEmpty();
+        assertThat(OneHostTeams.missing(all, 2, 2, false)).containsExactly("NCCL_LSA_TEAM_SIZE=2");
+        assertThat(OneHostTeams.missing(Map.of(), 1, 0, false)).isEmpty();
+        assertThat(OneHostTeams.advised(Map.of("NCCL_GIN_TYPE", "3"), 2, false)).containsExactly(
+                "NCCL_RMA_PLUGIN=libnccl4j_rma_local.so", "NCCL_GIN_TYPE=2", "NCCL_RMA_DISABLE=1",
+                "LD_PRELOAD=libnccl4j_one_host.so");
+    }
+
+    @Test
+    void hostsOfTheEmulatorAreMadeOfDevices() {
+        assertThatThrownBy(() -> use(Backend.EMULATOR, "--teams", "2x4", "--share-device"))
+                .isInstanceOf(ParameterException.class).hasMessageContaining("makes hosts of devices");
     }
 }

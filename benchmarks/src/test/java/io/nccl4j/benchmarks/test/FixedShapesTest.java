@@ -35,7 +35,7 @@ class FixedShapesTest {
         // Every eleventh: all kinds, types and modes come up among them.
         List<Cell> some = IntStream.range(0, CELLS.size()).filter(i -> i % 11 == 0).mapToObj(CELLS::get).toList();
         List<Outcome> outcomes = new ArrayList<>();
-        new ThreadRunner(Backend.EMULATOR).run(new Matrix(some, 2, 1, 1, 3, true), outcomes::add);
+        new ThreadRunner(Backend.EMULATOR, false).run(new Matrix(some, 2, 1, 1, 3, true), outcomes::add);
         assertThat(outcomes).hasSize(some.size()).noneMatch(outcome -> outcome.status() == Outcome.Status.FAIL)
                 .anyMatch(outcome -> outcome.status() == Outcome.Status.PASS);
     }
