@@ -68,7 +68,7 @@ public final class BoundedCall<T extends @Nullable Object> {
 
     private static <T extends @Nullable Object> BoundedCall<T> start(String call, Supplier<T> body, Consumer<T> late) {
         BoundedCall<T> bounded = new BoundedCall<>(body, late);
-        Thread.ofPlatform().daemon().name("nccl4j " + call).start(bounded::execute);
+        Thread.ofPlatform().daemon().name(Thread.currentThread().getName() + " in " + call).start(bounded::execute);
         return bounded;
     }
 

@@ -198,7 +198,7 @@ class CommunicatorTest {
                     "cannot be used: ncclEpGroupDestroy has not returned in time");
             gate.open();
             // It has returned, so nothing is in the way of an abort any more.
-            Condition.awaitEndOfThreads("nccl4j ncclEpGroupDestroy");
+            Condition.awaitEndOfThreads(Thread.currentThread().getName() + " in ncclEpGroupDestroy");
             communicator.abort();
         });
     }
