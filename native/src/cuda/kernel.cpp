@@ -1,6 +1,5 @@
 #include "cuda/kernel.h"
 
-#include <algorithm>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -25,12 +24,6 @@ struct KernelImage {
   std::mutex mutex;
   std::map<std::string, cudaKernel_t> kernels;  // that were asked for
 };
-
-size_t KernelFunction::parameterBytes() const {
-  size_t bytes = 0;
-  for (const nccl4jEmuParameter_t& parameter : parameters) bytes = std::max(bytes, parameter.offset + parameter.size);
-  return bytes;
-}
 
 namespace kernels {
 
@@ -124,9 +117,9 @@ cudaLibrary_t load(const void* image) {
   return handle;
 }
 
-cudaError_t unload(cudaLibrary_t library) {
+void unload(cudaLibrary_t library) {
   const std::shared_ptr<KernelImage> image = libraries().take(library);
-  if (image == nullptr) return cudaErrorInvalidResourceHandle;
+  require(image != nullptr, cudaErrorInvalidResourceHandle);
   // What is enqueued still has its code.
   for (int device = 0; device < device::count(); device++) {
     if ((image->devices.load() >> device & 1) != 0) drainDevice(device);
@@ -134,37 +127,30 @@ cudaError_t unload(cudaLibrary_t library) {
   const std::lock_guard<std::mutex> lock(image->mutex);
   image->loaded.store(false, std::memory_order_release);
   for (const auto& entry : image->kernels) table().take(entry.second);
-  return cudaSuccess;
 }
 
-cudaError_t find(cudaLibrary_t library, const char* name, cudaKernel_t* out) {
-  const std::shared_ptr<KernelImage> image = libraries().find(library);
-  if (image == nullptr) return cudaErrorInvalidResourceHandle;
-  if (!image->code) return cudaErrorInvalidKernelImage;
+cudaKernel_t find(cudaLibrary_t library, const std::string& name) {
+  const std::shared_ptr<KernelImage> image = libraries().get(library, cudaErrorInvalidResourceHandle);
+  require(image->code, cudaErrorInvalidKernelImage);
   std::shared_ptr<const KernelFunction> function;
   {
     Registry& all = registry();
     const std::lock_guard<std::mutex> lock(all.mutex);
     const auto found = all.functions.find(name);
-    if (found == all.functions.end()) return cudaErrorSymbolNotFound;
+    require(found != all.functions.end(), cudaErrorSymbolNotFound);
     function = found->second;
   }
-  *out = handleOf(image, function);
-  return cudaSuccess;
+  return handleOf(image, function);
 }
 
-cudaError_t all(cudaLibrary_t library, std::vector<cudaKernel_t>* out) {
-  const std::shared_ptr<KernelImage> image = libraries().find(library);
-  if (image == nullptr) return cudaErrorInvalidResourceHandle;
-  if (!image->code) return cudaSuccess;
-  std::vector<std::shared_ptr<const KernelFunction>> functions;
-  {
-    Registry& registered = registry();
-    const std::lock_guard<std::mutex> lock(registered.mutex);
-    for (const auto& entry : registered.functions) functions.push_back(entry.second);
-  }
-  for (const auto& function : functions) out->push_back(handleOf(image, function));
-  return cudaSuccess;
+std::vector<cudaKernel_t> all(cudaLibrary_t library) {
+  const std::shared_ptr<KernelImage> image = libraries().get(library, cudaErrorInvalidResourceHandle);
+  std::vector<cudaKernel_t> handles;
+  if (!image->code) return handles;
+  Registry& registered = registry();
+  const std::lock_guard<std::mutex> lock(registered.mutex);
+  for (const auto& entry : registered.functions) handles.push_back(handleOf(image, entry.second));
+  return handles;
 }
 
 std::shared_ptr<Kernel> kernel(const void* handle) {
@@ -172,20 +158,18 @@ std::shared_ptr<Kernel> kernel(const void* handle) {
 }
 
 cudaError_t launch(const cudaLaunchConfig_t& config, const std::shared_ptr<Kernel>& kernel, void** arguments) {
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolve(config.stream, &stream));
-  kernel->image->devices.fetch_or(uint64_t{1} << stream->device());
+  kernel->image->devices.fetch_or(uint64_t{1} << streams::get(config.stream)->device());
   const std::vector<nccl4jEmuParameter_t>& parameters = kernel->function->parameters;
-  std::vector<unsigned char> values(kernel->function->parameterBytes());
+  std::vector<unsigned char> values(parameters.empty() ? 0 : parameters.back().offset + parameters.back().size);
   for (size_t i = 0; i < parameters.size(); i++) {
     const auto* value = static_cast<const unsigned char*>(arguments[i]);
-    if (!readable(value, parameters[i].size)) return cudaErrorInvalidValue;
+    require(readable(value, parameters[i].size));
     std::memcpy(values.data() + parameters[i].offset, value, parameters[i].size);
   }
   auto run = [function = kernel->function, image = kernel->image, values = std::move(values),
               config](WorkContext& context) {
     if (!image->loaded.load(std::memory_order_acquire)) {
-      return context.fail(cudaErrorIllegalInstruction, "the library of the kernel has been unloaded");
+      context.fail(cudaErrorIllegalInstruction, "the library of the kernel has been unloaded");
     }
     const dim3 grid = config.gridDim;
     const dim3 block = config.blockDim;
@@ -199,8 +183,9 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const std::shared_ptr<Kerne
                                    &context};
     const HostFunctionScope scope;
     const int result = function->run(&launch, function->context);
-    if (result != cudaSuccess && context.text().empty()) context.fail(cudaErrorLaunchFailure, "the kernel returned %d", result);
-    return static_cast<cudaError_t>(result);
+    const auto error = static_cast<cudaError_t>(result);
+    if (error != cudaSuccess && context.text().empty()) context.fail(error, "the kernel returned %d", result);
+    check(error);
   };
   // The function lives as long as the work does, and its name with it.
   return submit(config.stream, Work(kernel->function->name.c_str(), WorkKind::Kernel, std::move(run)));

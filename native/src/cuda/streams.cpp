@@ -4,8 +4,8 @@
 #include <mutex>
 
 #include "base/options.h"
-#include "base/try.h"
 #include "cuda/device.h"
+#include "cuda/failure.h"
 #include "cuda/handle_table.h"
 
 namespace emu::streams {
@@ -17,7 +17,7 @@ struct OfDevice {
   std::vector<std::shared_ptr<Stream>> all;
   std::shared_ptr<Stream> legacy;
   std::atomic<bool> legacyUsed{false};
-  uint64_t generation = 0;  // rises with every reset: per-thread streams of before are gone
+  std::atomic<uint64_t> generation{0};  // rises with every reset: per-thread streams of before are gone
 };
 
 OfDevice& of(int device) { return device::perDevice<OfDevice>(device); }
@@ -48,12 +48,7 @@ class ThreadStreams {
 
   std::shared_ptr<Stream> get(int device) {
     PerDevice& entry = entries_[device];
-    uint64_t generation = 0;
-    {
-      OfDevice& home = of(device);
-      const std::lock_guard<std::mutex> lock(home.mutex);
-      generation = home.generation;
-    }
+    const uint64_t generation = of(device).generation.load();
     if (entry.stream == nullptr || entry.generation != generation) {
       entry.generation = generation;
       entry.stream = enlist(std::make_shared<Stream>(cudaStreamPerThread, nextId(), device, 0, 0));
@@ -73,22 +68,24 @@ thread_local ThreadStreams threadStreams;
 
 }  // namespace
 
-cudaError_t resolve(cudaStream_t handle, std::shared_ptr<Stream>* stream) {
-  if (device::lostByFork()) return cudaErrorInitializationError;
-  if (handle == nullptr || handle == cudaStreamLegacy) {
-    *stream = legacy(device::current());
-  } else if (handle == cudaStreamPerThread) {
-    *stream = threadStreams.get(device::current());
-  } else {
-    *stream = table().find(handle);
-  }
-  return *stream != nullptr ? cudaSuccess : cudaErrorInvalidResourceHandle;
+std::shared_ptr<Stream> find(cudaStream_t handle) {
+  if (device::lostByFork()) return nullptr;
+  if (handle == nullptr || handle == cudaStreamLegacy) return legacy(device::current());
+  return handle == cudaStreamPerThread ? threadStreams.get(device::current()) : table().find(handle);
 }
 
-cudaError_t resolveForLaunch(cudaStream_t handle, std::shared_ptr<Stream>* stream) {
-  EMU_TRY(resolve(handle, stream));
-  if ((*stream)->device() != device::current()) return cudaErrorInvalidResourceHandle;
-  return device::sticky((*stream)->device());
+std::shared_ptr<Stream> get(cudaStream_t handle) {
+  require(!device::lostByFork(), cudaErrorInitializationError);
+  std::shared_ptr<Stream> stream = find(handle);
+  require(stream != nullptr, cudaErrorInvalidResourceHandle);
+  return stream;
+}
+
+std::shared_ptr<Stream> getForLaunch(cudaStream_t handle) {
+  std::shared_ptr<Stream> stream = get(handle);
+  require(stream->device() == device::current(), cudaErrorInvalidResourceHandle);
+  check(device::sticky(stream->device()));
+  return stream;
 }
 
 std::shared_ptr<Stream> legacy(int device) {
@@ -109,19 +106,16 @@ std::shared_ptr<Stream> legacyIfUsed(int device) {
   return home.legacy;
 }
 
-int clampPriority(int priority) { return std::clamp(priority, kGreatestPriority, kLeastPriority); }
-
 std::shared_ptr<Stream> create(int device, unsigned flags, int priority) {
   return table().insert([&](cudaStream_t handle) {
     return enlist(std::make_shared<Stream>(handle, nextId(), device, flags, priority));
   });
 }
 
-cudaError_t destroy(cudaStream_t handle) {
+void destroy(cudaStream_t handle) {
   const std::shared_ptr<Stream> stream = table().take(handle);
-  if (stream == nullptr) return cudaErrorInvalidResourceHandle;
+  require(stream != nullptr, cudaErrorInvalidResourceHandle);
   stream->close();
-  return cudaSuccess;
 }
 
 void destroyAll(int device) {
@@ -152,7 +146,8 @@ void workerEnded(Stream& stream) {
   OfDevice& home = of(stream.device());
   std::shared_ptr<Stream> last;  // outlives the lock
   const std::lock_guard<std::mutex> lock(home.mutex);
-  const auto found = std::find_if(home.all.begin(), home.all.end(), [&](const auto& other) { return other.get() == &stream; });
+  const auto found =
+      std::find_if(home.all.begin(), home.all.end(), [&](const auto& other) { return other.get() == &stream; });
   if (found == home.all.end()) return;
   last = std::move(*found);
   home.all.erase(found);

@@ -1,16 +1,13 @@
 #include "cuda/work.h"
 
-#include <cstdio>
 #include <exception>
 
 #include "base/faults.h"
 #include "base/text.h"
-#include "base/try.h"
 #include "base/wait.h"
 #include "cuda/capture.h"
 #include "cuda/device.h"
 #include "cuda/streams.h"
-#include "cuda/submit.h"
 
 namespace emu {
 
@@ -28,28 +25,21 @@ Task taskOf(Work work) {
 
 }  // namespace
 
-bool WorkContext::touch(const char* what, const void* address, size_t bytes) { return touchOn(device, what, address, bytes); }
-
-bool WorkContext::touchAnywhere(const char* what, const void* address, size_t bytes) {
-  return touchOn(-1, what, address, bytes);
-}
-
-bool WorkContext::touchOn(int owner, const char* what, const void* address, size_t bytes) {
-  if (bytes == 0) return true;
+void WorkContext::touchOn(int owner, const char* what, const void* address, size_t bytes) {
+  if (bytes == 0) return;
   memory::Pin pin;
   std::string why;
   if (!memory::pin(address, bytes, owner, &why, &pin)) {
     text_ = std::string(what) + ": " + std::to_string(bytes) + " bytes at " + why;
-    return false;
+    emu::fail(cudaErrorIllegalAddress);
   }
   pins_.push_back(std::move(pin));
-  return true;
 }
 
-cudaError_t WorkContext::fail(cudaError_t error, const char* format, ...) {
+void WorkContext::fail(cudaError_t error, const char* format, ...) {
   EMU_TEXT(text, format);
   text_ = text;
-  return error;
+  emu::fail(error);
 }
 
 void WorkContext::clear() {
@@ -63,11 +53,11 @@ cudaError_t execute(const Work& work, WorkContext& context) {
   if (timed) record.start_ns = now();
   cudaError_t error = cudaSuccess;
   try {
-    if (work.run) error = work.run(context);
-  } catch (const WorkFailure& failure) {
-    error = failure.error;
+    error = resultOf([&] {
+      if (work.run) work.run(context);
+    });
   } catch (const std::exception& exception) {
-    error = context.fail(cudaErrorUnknown, "%s", exception.what());
+    error = resultOf([&] { context.fail(cudaErrorUnknown, "%s", exception.what()); });
   }
   if (timed) {
     record.end_ns = now();
@@ -90,40 +80,35 @@ cudaError_t execute(const Work& work, WorkContext& context) {
   return error;
 }
 
-cudaError_t submitOn(const std::shared_ptr<Stream>& stream, Work work, Submitted* submitted) {
-  Submitted unasked;
-  Submitted& done = submitted != nullptr ? *submitted : unasked;
-  const cudaError_t recorded = capture::record(*stream, &work, &done.captured);
-  if (done.captured || recorded != cudaSuccess) return recorded;
-  EMU_TRY(launchFault(stream->device(), work.name));
+Submitted submitOn(const std::shared_ptr<Stream>& stream, Work work) {
+  if (capture::record(*stream, &work)) return {{}, true};
+  launchFault(stream->device(), work.name);
   if (work.issued) work.issued();
-  done.point = stream->enqueue(taskOf(std::move(work)));
-  return cudaSuccess;
+  return {stream->enqueue(taskOf(std::move(work))), false};
 }
 
 cudaError_t submit(cudaStream_t handle, Work work) {
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolveForLaunch(handle, &stream));
-  return submitOn(stream, std::move(work));
+  return resultOf([&] { submitOn(streams::getForLaunch(handle), std::move(work)); });
 }
 
-cudaError_t launchFault(int device, const char* name) {
-  if (!faults::failLaunch(device)) return cudaSuccess;
+void launchFault(int device, const char* name) {
+  if (!faults::failLaunch(device)) return;
   device::raise(device, cudaErrorLaunchFailure, std::string(name) + ": launch failed by an injected fault");
-  return cudaErrorLaunchFailure;
+  fail(cudaErrorLaunchFailure);
 }
 
 bool isCapturing(cudaStream_t handle) {
-  std::shared_ptr<Stream> stream;
-  return streams::resolve(handle, &stream) == cudaSuccess && stream->capturing.load(std::memory_order_acquire);
+  const auto stream = streams::find(handle);
+  return stream != nullptr && stream->capturing.load(std::memory_order_acquire);
 }
 
 cudaError_t drain(cudaStream_t handle) {
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolve(handle, &stream));
-  EMU_TRY(capture::forbidUnsafe(*stream));
-  streams::hostWait(stream->tail());
-  return device::sticky(stream->device());
+  return resultOf([&] {
+    const auto stream = streams::get(handle);
+    capture::forbidUnsafe(*stream);
+    streams::hostWait(stream->tail());
+    return device::sticky(stream->device());
+  });
 }
 
 cudaError_t drainDevice(int device) {

@@ -10,7 +10,9 @@
 #include "abi/cuda_runtime.h"
 #include "base/never_destroyed.h"
 #include "base/ring_log.h"
+#include "cuda/failure.h"
 #include "cuda/memory.h"
+#include "cuda/stream.h"
 #include "nccl4j_emulator.h"
 
 namespace emu {
@@ -25,44 +27,39 @@ class WorkContext {
   cudaStream_t stream = nullptr;  // the stream of a graph launch for replayed work
   bool fromGraph = false;
 
-  // Checks [address, +bytes) against live allocations; on failure keeps the text for the device's sticky error.
-  // `what` names operation and tensor, e.g. "ncclEpDispatch on rank 3: outputs.tokens".
+  // Checks [address, +bytes) against live allocations; fails with cudaErrorIllegalAddress and a text for the device's
+  // sticky error. `what` names operation and tensor, e.g. "ncclEpDispatch on rank 3: outputs.tokens".
   // What was touched stays in place until the work ends, even if another thread frees it meanwhile.
-  bool touch(const char* what, const void* address, size_t bytes);
+  void touch(const char* what, const void* address, size_t bytes) { touchOn(device, what, address, bytes); }
   // Likewise for memory of any device, as copies may touch it.
-  bool touchAnywhere(const char* what, const void* address, size_t bytes);
-  // Keeps the text and returns the error, for `return context.fail(...)`.
-  __attribute__((format(printf, 3, 4))) cudaError_t fail(cudaError_t error, const char* format, ...);
+  void touchAnywhere(const char* what, const void* address, size_t bytes) { touchOn(-1, what, address, bytes); }
+  // Keeps the text, and ends the work.
+  [[noreturn]] __attribute__((format(printf, 3, 4))) void fail(cudaError_t error, const char* format, ...);
   const std::string& text() const { return text_; }
   // Ready for the next piece of work.
   void clear();
 
  private:
-  bool touchOn(int owner, const char* what, const void* address, size_t bytes);
+  void touchOn(int owner, const char* what, const void* address, size_t bytes);
 
   std::string text_;
   std::vector<memory::Pin> pins_;
-};
-
-// Ends the work that throws it, whose context has the text.
-struct WorkFailure {
-  cudaError_t error;
 };
 
 enum class WorkKind { Kernel, Memcpy, Memset, Host, Event, Empty, ChildGraph, EventWait, MemAlloc, MemFree };
 
 struct Work {
   Work() = default;
-  Work(const char* what, WorkKind sort, std::function<cudaError_t(WorkContext&)> body = nullptr, int ofRank = -1)
+  Work(const char* what, WorkKind sort, std::function<void(WorkContext&)> body = nullptr, int ofRank = -1)
       : name(what), kind(sort), rank(ofRank), run(std::move(body)) {}
 
   const char* name = "";  // static storage
   WorkKind kind = WorkKind::Kernel;
   int rank = -1;
   // Runs once per execution, replays included: everything that must be frozen at the call is captured by value,
-  // everything that must be read at execution is read through pointers. An error other than success becomes the
-  // device's sticky error.
-  std::function<cudaError_t(WorkContext&)> run;
+  // everything that must be read at execution is read through pointers. What it fails with becomes the device's sticky
+  // error.
+  std::function<void(WorkContext&)> run;
   // Called by whoever puts the work on a stream, in the order of the calls: at once, and by each launch of a graph that
   // holds it.
   std::function<void()> issued;
@@ -73,8 +70,17 @@ struct Work {
   std::shared_ptr<GraphMemory> memory;
 };
 
-// Enqueues the work on the stream, or records it if the stream is capturing. Answers what a kernel launch would: a
-// sticky error, a stream of another device than the thread's current one, a broken capture, an injected fault.
+struct Submitted {
+  Point point;            // of the work, or
+  bool captured = false;  // it went into a graph
+};
+
+// Enqueues the work on a stream that comes from streams::getForLaunch, or records it if the stream is capturing. Fails
+// for a broken capture and an injected fault.
+Submitted submitOn(const std::shared_ptr<Stream>& stream, Work work);
+
+// Likewise for any stream, and answers what a kernel launch would: also a sticky error, and that the stream is of
+// another device than the thread's current one.
 cudaError_t submit(cudaStream_t stream, Work work);
 
 // Record of executed work, for the control interface.
@@ -83,8 +89,8 @@ inline RingLog<nccl4jEmuWork_t>& workLog() { return neverDestroyed<RingLog<nccl4
 // Runs one piece of work now, on this thread: its error becomes the device's sticky error. `context` says where.
 cudaError_t execute(const Work& work, WorkContext& context);
 
-// The injected fault that is due for a launch on the device, raised; cudaSuccess if none.
-cudaError_t launchFault(int device, const char* name);
+// Raises the injected fault that is due for a launch on the device, and fails with it.
+void launchFault(int device, const char* name);
 
 // Whether the stream is capturing (an invalidated capture counts).
 bool isCapturing(cudaStream_t stream);

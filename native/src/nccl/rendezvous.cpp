@@ -1,5 +1,7 @@
 #include "nccl/rendezvous.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -193,11 +195,8 @@ class Arrival {
       refuse(ncclRemoteError, why);
     }
     if (gathering(control_) == Gathering::Complete) return;
-    int rank = -1;
-    ncclResult_t code = ncclRemoteError;
-    const char* text = "";
-    arena::readFailure(control_.refusal, &rank, &code, &text);
-    throw Failure{code, text};
+    const arena::RecordedFailure refusal = arena::readFailure(control_.refusal);
+    throw Failure{refusal.code, refusal.text};
   }
 
   // All ranks see the same devices and come to the same answer.
@@ -241,7 +240,7 @@ void publish(ncclUniqueId* id) {
 
   Control& control = arena::control(publication.head->data());
   control.magic = arena::kMagic;
-  randomBytes(control.nonce, sizeof control.nonce);
+  if (getentropy(control.nonce, sizeof control.nonce) != 0) fail(ncclSystemError, "getentropy: %s", strerror(errno));
 
   IdContent content{};
   content.magic = arena::kMagic;

@@ -14,22 +14,22 @@ namespace emu::ep::reduce {
 struct Bf16 {
   using Storage = uint16_t;
   static constexpr uint32_t kNan = 0x7fff0000u;  // fp32 bits that convert to the type's NaN
-  EMU_EP_INLINE static float load(const Storage* p) { return fromBf16(*p); }
-  EMU_EP_INLINE static void store(Storage* p, float value) { *p = toBf16(value); }
+  EMU_INLINE static float load(const Storage* p) { return fromBf16(*p); }
+  EMU_INLINE static void store(Storage* p, float value) { *p = toBf16(value); }
 };
 
 struct Half {
   using Storage = uint16_t;
   static constexpr uint32_t kNan = 0x7fffe000u;
-  EMU_EP_INLINE static float load(const Storage* p) { return fromHalf(*p); }
-  EMU_EP_INLINE static void store(Storage* p, float value) { *p = toHalf(value); }
+  EMU_INLINE static float load(const Storage* p) { return fromHalf(*p); }
+  EMU_INLINE static void store(Storage* p, float value) { *p = toHalf(value); }
 };
 
 struct Single {
   using Storage = float;
   static constexpr uint32_t kNan = 0x7fffffffu;
-  EMU_EP_INLINE static float load(const Storage* p) { return *p; }
-  EMU_EP_INLINE static void store(Storage* p, float value) { *p = canonical(value); }
+  EMU_INLINE static float load(const Storage* p) { return *p; }
+  EMU_INLINE static void store(Storage* p, float value) { *p = canonical(value); }
 };
 
 template <class Isa, class Type, bool kWeighted>
@@ -46,7 +46,7 @@ void reduceTail(const void* const* rows, const float* weights, size_t n, size_t 
 }
 
 // Loads and stores of one instruction set. Isa: Register of kWidth floats, Bits and Shorts of as many integers, and
-// fma(), fromHalf() and toHalf(), for which there are no operators.
+// fma(), fromHalf() and toHalf(), for which there are no operators. A width of 0: no registers, and nothing of that.
 template <class Isa>
 struct Vector {
   using Register = typename Isa::Register;
@@ -54,7 +54,7 @@ struct Vector {
   using Shorts = typename Isa::Shorts;
 
   template <class Type>
-  EMU_EP_INLINE static Register load(const typename Type::Storage* p) {
+  EMU_INLINE static Register load(const typename Type::Storage* p) {
     if constexpr (std::is_same_v<Type, Half>) {
       return Isa::fromHalf(p);
     } else if constexpr (std::is_same_v<Type, Bf16>) {
@@ -69,7 +69,7 @@ struct Vector {
   }
 
   template <class Type>
-  EMU_EP_INLINE static void store(typename Type::Storage* p, Register sum) {
+  EMU_INLINE static void store(typename Type::Storage* p, Register sum) {
     const Register value = sum == sum ? sum : (Register)(Bits{} + Type::kNan);
     if constexpr (std::is_same_v<Type, Half>) {
       Isa::toHalf(p, value);
@@ -85,30 +85,33 @@ struct Vector {
 
 template <class Isa, class Type, bool kWeighted>
 void reduceRows(const void* const* rows, const float* weights, size_t n, size_t elements, void* out) {
-  using Storage = typename Type::Storage;
-  using Register = typename Isa::Register;
-  constexpr size_t kWidth = Isa::kWidth;
-  constexpr size_t kUnroll = 4;
-  Storage* const result = static_cast<Storage*>(out);
   size_t i = 0;
-  for (; i + kUnroll * kWidth <= elements; i += kUnroll * kWidth) {
-    Register sums[kUnroll] = {};
-    for (size_t r = 0; r < n; ++r) {
-      const Storage* row = static_cast<const Storage*>(rows[r]) + i;
-      for (size_t u = 0; u < kUnroll; ++u) {
-        const Register x = Vector<Isa>::template load<Type>(row + u * kWidth);
-        sums[u] = kWeighted ? Register(Isa::fma(x, Register{} + weights[r], sums[u])) : sums[u] + x;
+  if constexpr (Isa::kWidth > 0) {
+    using Storage = typename Type::Storage;
+    using Register = typename Isa::Register;
+    constexpr size_t kWidth = Isa::kWidth;
+    constexpr size_t kUnroll = 4;
+    Storage* const result = static_cast<Storage*>(out);
+    for (; i + kUnroll * kWidth <= elements; i += kUnroll * kWidth) {
+      Register sums[kUnroll] = {};
+      for (size_t r = 0; r < n; ++r) {
+        const Storage* row = static_cast<const Storage*>(rows[r]) + i;
+        for (size_t u = 0; u < kUnroll; ++u) {
+          const Register x = Vector<Isa>::template load<Type>(row + u * kWidth);
+          sums[u] = kWeighted ? Register(Isa::fma(x, Register{} + weights[r], sums[u])) : sums[u] + x;
+        }
       }
+      for (size_t u = 0; u < kUnroll; ++u) Vector<Isa>::template store<Type>(result + i + u * kWidth, sums[u]);
     }
-    for (size_t u = 0; u < kUnroll; ++u) Vector<Isa>::template store<Type>(result + i + u * kWidth, sums[u]);
   }
   reduceTail<Isa, Type, kWeighted>(rows, weights, n, i, elements, out);
 }
 
 template <class Isa>
 constexpr Table tableOf() {
-  return Table{&reduceRows<Isa, Bf16, false>, &reduceRows<Isa, Bf16, true>,    &reduceRows<Isa, Half, false>,
-               &reduceRows<Isa, Half, true>,  &reduceRows<Isa, Single, false>, &reduceRows<Isa, Single, true>};
+  return Table{{{&reduceRows<Isa, Bf16, false>, &reduceRows<Isa, Bf16, true>},
+                {&reduceRows<Isa, Half, false>, &reduceRows<Isa, Half, true>},
+                {&reduceRows<Isa, Single, false>, &reduceRows<Isa, Single, true>}}};
 }
 
 }  // namespace emu::ep::reduce
