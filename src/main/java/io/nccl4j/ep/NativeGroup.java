@@ -73,11 +73,14 @@ record NativeGroup(long address, LsaTeams teams, DeviceLimits limits, EpSizing s
         violations.refuse();
     }
 
-    /** Several teams: the ranks compare their hosts, and all come to the same answer. */
+    /** Several teams: the ranks compare their hosts, and all come to the same answer. Mixed ranks cannot. */
     private static void checkHosts(EpGroupConfig config, LsaTeams teams, Communicator communicator, Deadline deadline) {
         if (teams.areSeveral()) {
             Violations violations = new Violations();
-            TeamRules.checkHosts(config.shape(), teams, RankHosts.of(communicator, deadline.remaining()), violations);
+            RankHosts hosts = RankHosts.of(communicator, deadline.remaining());
+            if (hosts.names().size() == teams.ranks()) {
+                TeamRules.checkHosts(config.shape(), teams, hosts, violations);
+            }
             violations.refuse();
         }
     }
