@@ -29,6 +29,11 @@ record Rows(int rank, int ranks) {
         return EXPERTS / ranks;
     }
 
+    /** Of a tensor [localExperts, ranks * TOKENS, HIDDEN]. */
+    long receivedBytes() {
+        return (long) localExperts() * ranks * TOKENS * HIDDEN * Float.BYTES;
+    }
+
     ByteBuffer tokens() {
         ByteBuffer tokens = buffer((long) TOKENS * HIDDEN * Float.BYTES);
         for (int i = 0; i < TOKENS * HIDDEN; i++) {
