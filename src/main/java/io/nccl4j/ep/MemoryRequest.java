@@ -30,7 +30,7 @@ record MemoryRequest(long needed, long spare, long free, long total, String what
     }
 
     /**
-     * Refuses on all ranks if one of them has not enough, or makes something else. Collective.
+     * Refuses on all ranks if one of them has not enough, or makes something else. Collective, unless ranks are mixed.
      *
      * @param call that follows
      * @param longest to wait for the other ranks
@@ -44,7 +44,7 @@ record MemoryRequest(long needed, long spare, long free, long total, String what
                     all.get(rank).what);
         }
         for (int rank = 0; rank < all.size(); rank++) {
-            all.get(rank).check(call, rank);
+            all.get(rank).check(call, all.size() == 1 ? communicator.rank() : rank);
         }
     }
 

@@ -69,11 +69,14 @@ record NativeGroup(long address, GroupShape shape, @Nullable AllocatorHooks hook
         violations.refuse();
     }
 
-    /** Several teams: the ranks compare their hosts, and all come to the same answer. */
+    /** Several teams: the ranks compare their hosts, and all come to the same answer. Mixed ranks cannot. */
     private static void checkHosts(GroupShape shape, Communicator communicator, Deadline deadline) {
         if (shape.hasSeveralTeams()) {
             Violations violations = new Violations();
-            TeamRules.checkHosts(shape, RankHosts.of(communicator, deadline.remaining()), violations);
+            RankHosts hosts = RankHosts.of(communicator, deadline.remaining());
+            if (hosts.names().size() == communicator.size()) {
+                TeamRules.checkHosts(shape, hosts, violations);
+            }
             violations.refuse();
         }
     }

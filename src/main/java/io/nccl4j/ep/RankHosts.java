@@ -11,8 +11,9 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * The names of the hosts that a communicator's ranks are on, by rank. NCCL EP tells hosts by their names, NCCL by other
- * means: where a name stands for several hosts the library would go wrong on the device.
+ * The names of the hosts that a communicator's ranks are on, by rank; of this rank's alone if they are mixed. NCCL EP
+ * tells hosts by their names, NCCL by other means: where a name stands for several hosts the library would go wrong on
+ * the device.
  */
 record RankHosts(List<String> names) {
     private static final int BYTES = 512;

@@ -44,11 +44,13 @@ public final class Communicator extends NativeObject {
     private final Collectives collectives = new Collectives(this);
     private final CommunicatorState state;
     private final HostExchange exchange;
+    /** Some ranks do not run nccl4j. */
+    private final boolean mixed;
     private final int rank;
     private final int size;
 
     private Communicator(String kind, long address, CudaDevice device, boolean owned, Duration limit, int rank,
-            int size, @Nullable Bootstrap bootstrap) {
+            int size, @Nullable Bootstrap bootstrap, boolean mixed) {
         super(kind, address);
         this.device = device;
         this.owned = owned;
@@ -57,6 +59,7 @@ public final class Communicator extends NativeObject {
         this.state = new CommunicatorState(device);
         this.rank = rank;
         this.size = size;
+        this.mixed = mixed;
         this.exchange = new HostExchange(device, size);
         Ownership.of(this).onClose(this::checkClose, this::release);
     }
@@ -146,7 +149,8 @@ public final class Communicator extends NativeObject {
             LOG.warn("{} has returned after its limit: what it made is aborted", call);
             Nccl.ncclCommAbort(MemorySegment.ofAddress(late));
         }));
-        Communicator made = new Communicator("Communicator", address, device, true, limit, rank, size, bootstrap);
+        Communicator made = new Communicator("Communicator", address, device, true, limit, rank, size, bootstrap,
+                options.isMixed());
         LOG.debug("{} was created", made);
         FlightRecording.lifecycle("create", made);
         return made;
@@ -187,7 +191,8 @@ public final class Communicator extends NativeObject {
         }
         int rank = query(self, "ncclCommUserRank", Nccl::ncclCommUserRank);
         int size = query(self, "ncclCommCount", Nccl::ncclCommCount);
-        return new Communicator("Communicator(borrowed)", address, device, false, DEFAULT_LIMIT, rank, size, null);
+        return new Communicator("Communicator(borrowed)", address, device, false, DEFAULT_LIMIT, rank, size, null,
+                false);
     }
 
     private static int query(MemorySegment communicator, String function,
@@ -222,7 +227,7 @@ public final class Communicator extends NativeObject {
         try {
             return new Communicator("Communicator", address, device, true, limit,
                     query(part, "ncclCommUserRank", Nccl::ncclCommUserRank),
-                    query(part, "ncclCommCount", Nccl::ncclCommCount), null);
+                    query(part, "ncclCommCount", Nccl::ncclCommCount), null, mixed);
         } catch (RuntimeException | Error e) {
             // Not destroyed: the other ranks would have to come.
             device.call(() -> Nccl.ncclCommAbort(part));
@@ -387,20 +392,21 @@ public final class Communicator extends NativeObject {
 
     /**
      * Gives every rank what all of them have given, by rank: a few bytes of the host, {@code ncclAllGather}.
-     * Collective. Waits for the other ranks as {@link #callCollectively} does; one rank alone calls nothing. For
-     * packages among themselves.
+     * Collective. Waits for the other ranks as {@link #callCollectively} does; one rank alone calls nothing, nor do
+     * {@linkplain CommunicatorOptions#mixed mixed} ones. For packages among themselves.
      *
      * @param call what it is for, for messages
      * @param longest how long to wait at most
      * @param mine 1024 bytes at most
-     * @return as many bytes of each rank, or 1024, with zeros behind what it gave
+     * @return as many bytes of each rank, or 1024, with zeros behind what it gave; {@code mine} alone if nothing is
+     *         called
      * @throws WaitTimeoutException if another rank does not come before {@code longest} is over
      * @throws IllegalStateException after close, or if a rank has gone
      * @throws NcclException if NCCL refuses
      */
     public byte[][] exchange(String call, Duration longest, byte[] mine) {
         checkUsable();
-        return size == 1
+        return size == 1 || mixed
                 ? new byte[][]{mine}
                 : callCollectively("the exchange before " + call, longest,
                         () -> exchange.run(address(), mine, this::check));

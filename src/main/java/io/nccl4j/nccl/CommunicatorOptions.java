@@ -17,16 +17,20 @@ import org.jspecify.annotations.Nullable;
  * progress" for a failure.
  */
 public final class CommunicatorOptions {
-    private static final CommunicatorOptions DEFAULTS = new CommunicatorOptions(new Values());
+    private static final CommunicatorOptions DEFAULTS = new CommunicatorOptions(o -> {
+    });
 
-    private final Values values;
+    private final Consumer<Values> settings;
+    private final Values values = new Values();
 
-    private CommunicatorOptions(Values values) {
-        this.values = values;
+    private CommunicatorOptions(Consumer<Values> settings) {
+        this.settings = settings;
+        settings.accept(values);
     }
 
     /** The values, which nobody changes once options have them. */
-    private static final class Values implements Cloneable {
+    private static final class Values {
+        private boolean mixed;
         private boolean splitShare;
         private @Nullable String name;
         private @Nullable String network;
@@ -35,26 +39,27 @@ public final class CommunicatorOptions {
         private @Nullable Integer clusterSize;
         private @Nullable Integer trafficClass;
         private @Nullable Duration limit;
-
-        @Override
-        public Values clone() {
-            try {
-                return (Values) super.clone();
-            } catch (CloneNotSupportedException e) {
-                throw new AssertionError(e);
-            }
-        }
     }
 
     private CommunicatorOptions with(Consumer<Values> change) {
-        Values changed = values.clone();
-        change.accept(changed);
-        return new CommunicatorOptions(changed);
+        return new CommunicatorOptions(settings.andThen(change));
     }
 
     /** {@return NCCL's defaults} */
     public static CommunicatorOptions defaults() {
         return DEFAULTS;
+    }
+
+    /**
+     * Some ranks do not run nccl4j, such as those of NVIDIA's Python package. Then it makes no collective call of its
+     * own on the communicator, or on those split from it, by which ranks otherwise compare what they ask for and how
+     * much memory they have, before groups, handles and buffers are made: each rank checks itself alone. To be chosen
+     * by all ranks that do run nccl4j.
+     *
+     * @return the changed options
+     */
+    public CommunicatorOptions mixed() {
+        return with(o -> o.mixed = true);
     }
 
     /**
@@ -140,26 +145,28 @@ public final class CommunicatorOptions {
     /** @throws IllegalArgumentException if values are not allowed; the message names all of them */
     void check() {
         Values v = values;
-        List<String> broken = new ArrayList<>();
         int least = or(v.minCtas, 1);
-        if (least < 1) {
-            broken.add("minCtas is " + v.minCtas + ": must be at least 1");
-        }
-        if (v.maxCtas != null && v.maxCtas < Math.max(1, least)) {
-            broken.add("maxCtas is " + v.maxCtas + ": must be at least " + Math.max(1, least));
-        }
-        if (v.clusterSize != null && (v.clusterSize < 0 || v.clusterSize > 8)) {
-            broken.add("clusterSize is " + v.clusterSize + ": must be 0 to 8");
-        }
-        if (v.trafficClass != null && v.trafficClass < 0) {
-            broken.add("trafficClass is " + v.trafficClass + ": must be at least 0");
-        }
-        if (v.limit != null && (v.limit.isNegative() || v.limit.isZero())) {
-            broken.add("limit is " + v.limit + ": must be positive");
-        }
+        int cluster = or(v.clusterSize, 0);
+        List<String> broken = new ArrayList<>();
+        addIf(least < 1, "minCtas is " + v.minCtas + ": must be at least 1", broken);
+        addIf(v.maxCtas != null && v.maxCtas < Math.max(1, least),
+                "maxCtas is " + v.maxCtas + ": must be at least " + Math.max(1, least), broken);
+        addIf(cluster < 0 || cluster > 8, "clusterSize is " + cluster + ": must be 0 to 8", broken);
+        addIf(or(v.trafficClass, 0) < 0, "trafficClass is " + v.trafficClass + ": must be at least 0", broken);
+        addIf(v.limit != null && !v.limit.isPositive(), "limit is " + v.limit + ": must be positive", broken);
         if (!broken.isEmpty()) {
             throw new IllegalArgumentException(String.join("; ", broken));
         }
+    }
+
+    private static void addIf(boolean wrong, String text, List<String> broken) {
+        if (wrong) {
+            broken.add(text);
+        }
+    }
+
+    boolean isMixed() {
+        return values.mixed;
     }
 
     Duration limitOr(Duration other) {

@@ -17,15 +17,10 @@ import io.nccl4j.ep.Layout;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
-import io.nccl4j.nccl.UniqueId;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 
 /** The examples of docs/interop.md as programs: they run on the emulator, and they are what the guide shows. */
 @EmulatedRanks(1)
@@ -97,20 +92,6 @@ class InteropGuideTest {
                 }
                 // end
             }
-        });
-    }
-
-    /** The other side of the file is in PythonRankTest. */
-    @Test
-    void idByFile(EmulatedCluster cluster, @TempDir Path folder) {
-        cluster.run(rank -> {
-            Path file = folder.resolve("unique-id");
-            // example id
-            UniqueId id = UniqueId.create();
-            Path partial = Files.write(file.resolveSibling(file.getFileName() + ".partial"), id.toBytes());
-            Files.move(partial, file, StandardCopyOption.ATOMIC_MOVE);
-            // end
-            assertThat(Files.readAllBytes(file)).hasSize(UniqueId.BYTES);
         });
     }
 }

@@ -15,6 +15,8 @@ import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.emulator.Emulator;
+import io.nccl4j.ep.BufferConfig;
+import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
@@ -25,6 +27,7 @@ import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.CommunicatorOptions;
 import io.nccl4j.nccl.CommunicatorRun;
+import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.RoutingKind;
 import io.nccl4j.testing.EachHighThroughputKind;
@@ -93,6 +96,35 @@ class FullDeviceTest {
                         .hasMessageContaining("rank 0 has 4096 of");
                 assertThat(taken.byteSize()).isPositive();
             }
+        });
+    }
+
+    /** The program on the other side may be another library's, which knows nothing of our questions. */
+    @EachLayerKind
+    void h1MixedRanksAskNobodyAndEachChecksItself(LayerKind kind, EmulatedCluster cluster) {
+        EpGroupConfig config = kind.config(kind.draw(2, 1).shape(), 1024);
+        cluster.run(rank -> {
+            Emulator.logCalls(1 << 15);
+            CommunicatorOptions mixed = CommunicatorOptions.defaults().mixed();
+            try (Communicator communicator = Communicator.init(rank.bootstrap(), rank.device(), mixed);
+                    Communicator split = communicator.split(0, rank.rank())) {
+                if (rank.rank() == FULL) {
+                    try (DeviceMemory taken = fill(rank.device(), 4096)) {
+                        assertIllegalState(() -> EpGroup.create(communicator, config), "bytes of device memory",
+                                "the device of rank 1 has 4096 of");
+                        assertThat(taken.byteSize()).isPositive();
+                    }
+                }
+                rank.bootstrap().barrier();
+                for (Communicator each : new Communicator[]{communicator, split}) {
+                    try (EpGroup group = EpGroup.create(each, config);
+                            EpHandle handle = group.createHandle();
+                            EpBuffers buffers = handle.allocateBuffers(BufferConfig.of(512, DataType.BFLOAT16))) {
+                        assertThat(buffers.maxTokens()).isPositive();
+                    }
+                }
+            }
+            assertThat(Emulator.calls()).isNotEmpty().noneMatch(call -> call.function().equals("ncclAllGather"));
         });
     }
 

@@ -15,6 +15,7 @@ final class ApiExclusions {
     private static final String MEETING = "waits for processes that do not exist; see HostileSpecials";
     private static final String ENVIRONMENT = "depends on who has started the process; see RankEnvironmentTest";
     private static final String LISTS = "lists of one type are not told from lists of another at run time";
+    private static final String ALONE = "a rank that refuses alone leaves others waiting; see FullDeviceTest";
     private static final String PLUMBING = "for the other packages of the library";
 
     private static final Map<String, String> REASONS = Map.ofEntries(Map.entry("DeviceMemory.wrap", PROMISE),
@@ -22,10 +23,10 @@ final class ApiExclusions {
             Map.entry("DlpackExchange.give", GIVE_BACK), Map.entry("DlpackExchange.take", PROMISE),
             Map.entry("Communicator.borrow", PROMISE), Map.entry("Communicator.abort", END),
             Map.entry("Communicator.abandon", END), Map.entry("CudaDevice.reset", END),
-            Map.entry("Communicator.init(UniqueId", PARTNER), Map.entry("Collectives.send", PARTNER),
-            Map.entry("Collectives.receive", PARTNER), Map.entry("Bootstraps.tcp", MEETING),
-            Map.entry("Bootstraps.file", MEETING), Map.entry("Bootstraps.inProcess", MEETING),
-            Map.entry("Bootstraps.fromEnvironment", ENVIRONMENT),
+            Map.entry("CommunicatorOptions.mixed", ALONE), Map.entry("Communicator.init(UniqueId", PARTNER),
+            Map.entry("Collectives.send", PARTNER), Map.entry("Collectives.receive", PARTNER),
+            Map.entry("Bootstraps.tcp", MEETING), Map.entry("Bootstraps.file", MEETING),
+            Map.entry("Bootstraps.inProcess", MEETING), Map.entry("Bootstraps.fromEnvironment", ENVIRONMENT),
             Map.entry("EpGroupConfig.allocator(long,long,long)", NATIVE_POINTERS),
             Map.entry("DeviceMemory.abandon", PLUMBING), Map.entry("Communicator.callCollectively", PLUMBING),
             Map.entry("Communicator.callAmongSurvivors", PLUMBING), Map.entry("Communicator.failed", PLUMBING),
