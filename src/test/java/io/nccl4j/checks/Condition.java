@@ -23,10 +23,10 @@ public final class Condition {
         }
     }
 
-    /** Waits for the threads whose names begin so, lest they outlive the test. */
-    public static void awaitEndOfThreads(String prefix) throws InterruptedException {
+    /** Waits for the threads of a bounded call that was given up, lest they outlive the test. */
+    public static void awaitEndOfCall(String call) throws InterruptedException {
         for (Thread thread : Thread.getAllStackTraces().keySet()) {
-            if (thread.getName().startsWith(prefix)) {
+            if (thread.getName().contains(" in " + call)) {
                 assertThat(thread.join(LIMIT)).as("%s ends", thread).isTrue();
             }
         }

@@ -176,7 +176,7 @@ class CommunicatorTest {
                     "ncclCommInitRankScalable of rank 0 of 2 has not returned within 200 ms");
         } finally {
             Emulator.breakWaits("the test is over");
-            Condition.awaitEndOfThreads("nccl4j ncclCommInitRankScalable");
+            Condition.awaitEndOfCall("ncclCommInitRankScalable");
             Emulator.allowWaits();
         }
     }
@@ -198,7 +198,7 @@ class CommunicatorTest {
                     "cannot be used: ncclEpGroupDestroy has not returned in time");
             gate.open();
             // It has returned, so nothing is in the way of an abort any more.
-            Condition.awaitEndOfThreads(Thread.currentThread().getName() + " in ncclEpGroupDestroy");
+            Condition.awaitEndOfCall("ncclEpGroupDestroy");
             communicator.abort();
         });
     }

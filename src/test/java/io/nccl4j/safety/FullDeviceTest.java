@@ -228,7 +228,7 @@ class FullDeviceTest {
             });
         } finally {
             Emulator.breakWaits("the test is over");
-            Condition.awaitEndOfThreads("nccl4j the exchange");
+            Condition.awaitEndOfCall("the exchange");
             CudaDevice.of(0).reset();
             Emulator.allowWaits();
         }

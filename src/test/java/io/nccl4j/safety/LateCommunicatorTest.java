@@ -26,7 +26,7 @@ class LateCommunicatorTest {
         CommunicatorOptions options = CommunicatorOptions.defaults().limit(Duration.ofMillis(100));
         assertFailure(WaitTimeoutException.class, () -> Communicator.init(id, 0, 2, CudaDevice.of(0), options));
         Communicator late = Communicator.init(id, 1, 2, CudaDevice.of(1));
-        Condition.awaitEndOfThreads("nccl4j ncclCommInitRankScalable of rank 0");
+        Condition.awaitEndOfCall("ncclCommInitRankScalable of rank 0");
         assertThat(Emulator.callCount("ncclCommAbort")).isEqualTo(aborts + 1);
         late.abort();
         late.close();
