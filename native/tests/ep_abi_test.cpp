@@ -1,5 +1,6 @@
 // Sections 1 and 2.1-2.2: version, structs, tensor descriptors. One rank is enough.
 #include <array>
+#include <cstddef>
 
 #include "ep_round.h"
 
@@ -7,6 +8,25 @@ namespace ep_test {
 namespace {
 
 using nccl_test::asThreads;
+
+// Where API v2 has them; the structs of 0.1.0 end before the first field that it lacks.
+static_assert(sizeof(ncclEpTensor_t) == 48 && offsetof(ncclEpTensor_t, sizes) == 40);
+static_assert(sizeof(ncclEpTensorAllocConfig_t) == 8);
+static_assert(sizeof(ncclEpGroupConfig_t) == 112 && offsetof(ncclEpGroupConfig_t, rdma_buffer_size) == 32);
+static_assert(offsetof(ncclEpGroupConfig_t, alloc) == 56 && offsetof(ncclEpGroupConfig_t, timeout_ns) == 88);
+static_assert(offsetof(ncclEpGroupConfig_t, zero_copy) == NCCL_EP_GROUP_CONFIG_V1_SIZE);
+static_assert(sizeof(ncclEpLayoutInfo_t) == 48);
+static_assert(offsetof(ncclEpLayoutInfo_t, recv_topk_idx_kind) == NCCL_EP_LAYOUT_INFO_V1_SIZE);
+static_assert(sizeof(ncclEpDispatchInputs_t) == NCCL_EP_DISPATCH_INPUTS_V1_SIZE);
+static_assert(sizeof(ncclEpDispatchOutputs_t) == NCCL_EP_DISPATCH_OUTPUTS_V1_SIZE);
+static_assert(sizeof(ncclEpCombineInputs_t) == 32);
+static_assert(sizeof(ncclEpCombineOutputs_t) == NCCL_EP_COMBINE_OUTPUTS_V1_SIZE);
+static_assert(offsetof(ncclEpCombineInputs_t, scales) == NCCL_EP_COMBINE_INPUTS_V1_SIZE);
+static_assert(sizeof(ncclEpHandleConfig_t) == NCCL_EP_HANDLE_CONFIG_V1_SIZE);
+static_assert(sizeof(ncclEpCompleteConfig_t) == NCCL_EP_COMPLETE_CONFIG_V1_SIZE);
+static_assert(sizeof(ncclEpDispatchConfig_t) == 24 && sizeof(ncclEpCombineConfig_t) == 20);
+static_assert(offsetof(ncclEpDispatchConfig_t, quant_recipe) == NCCL_EP_DISPATCH_CONFIG_V1_SIZE);
+static_assert(offsetof(ncclEpCombineConfig_t, quant_recipe) == NCCL_EP_COMBINE_CONFIG_V1_SIZE);
 
 TEST(EpAbi, S11Version) {
   int version = 0;

@@ -22,8 +22,7 @@ typedef NCCL4J_DRIVER_ENUM(CUresult_enum) {
   CUDA_SUCCESS = 0,
   CUDA_ERROR_INVALID_VALUE = 1,
   CUDA_ERROR_OUT_OF_MEMORY = 2,
-  CUDA_ERROR_INVALID_DEVICE = 101,
-  CUDA_ERROR_NOT_SUPPORTED = 801
+  CUDA_ERROR_INVALID_DEVICE = 101
 } CUresult;
 
 typedef NCCL4J_DRIVER_ENUM(CUmemLocationType_enum) { CU_MEM_LOCATION_TYPE_DEVICE = 1 } CUmemLocationType;
@@ -35,7 +34,6 @@ typedef NCCL4J_DRIVER_ENUM(CUmemAllocationGranularity_flags_enum) {
 } CUmemAllocationGranularity_flags;
 typedef NCCL4J_DRIVER_ENUM(CUmemAccess_flags_enum) {
   CU_MEM_ACCESS_FLAGS_PROT_NONE = 0,
-  CU_MEM_ACCESS_FLAGS_PROT_READ = 1,
   CU_MEM_ACCESS_FLAGS_PROT_READWRITE = 3
 } CUmemAccess_flags;
 

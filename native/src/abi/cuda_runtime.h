@@ -80,8 +80,7 @@ enum cudaMemcpyKind NCCL4J_ABI_INT {
 enum cudaMemoryType NCCL4J_ABI_INT {
   cudaMemoryTypeUnregistered = 0,
   cudaMemoryTypeHost = 1,
-  cudaMemoryTypeDevice = 2,
-  cudaMemoryTypeManaged = 3
+  cudaMemoryTypeDevice = 2
 };
 
 struct cudaPointerAttributes {
@@ -92,7 +91,6 @@ struct cudaPointerAttributes {
   long reserved[8];
 };
 
-#define cudaHostAllocDefault 0x00
 #define cudaHostAllocPortable 0x01
 #define cudaHostAllocMapped 0x02
 #define cudaHostAllocWriteCombined 0x04
@@ -127,7 +125,6 @@ enum cudaMemPoolAttr NCCL4J_ABI_INT {
 #define cudaEventInterprocess 0x04
 #define cudaEventRecordDefault 0x00
 #define cudaEventRecordExternal 0x01
-#define cudaEventWaitDefault 0x00
 #define cudaEventWaitExternal 0x01
 
 enum cudaStreamCaptureMode NCCL4J_ABI_INT {
@@ -153,11 +150,8 @@ enum cudaGraphNodeType NCCL4J_ABI_INT {
   cudaGraphNodeTypeEmpty = 5,
   cudaGraphNodeTypeWaitEvent = 6,
   cudaGraphNodeTypeEventRecord = 7,
-  cudaGraphNodeTypeExtSemaphoreSignal = 8,
-  cudaGraphNodeTypeExtSemaphoreWait = 9,
   cudaGraphNodeTypeMemAlloc = 10,
   cudaGraphNodeTypeMemFree = 11,
-  cudaGraphNodeTypeConditional = 13,
   cudaGraphNodeTypeCount = 14
 };
 
@@ -167,18 +161,13 @@ enum cudaGraphNodeType NCCL4J_ABI_INT {
 #define cudaGraphInstantiateFlagUseNodePriority 8
 
 #define cudaGraphDebugDotFlagsVerbose (1 << 0)
-#define cudaGraphDebugDotFlagsHandles (1 << 10)
 
 typedef enum cudaGraphExecUpdateResult NCCL4J_ABI_INT {
   cudaGraphExecUpdateSuccess = 0,
   cudaGraphExecUpdateError = 1,
   cudaGraphExecUpdateErrorTopologyChanged = 2,
   cudaGraphExecUpdateErrorNodeTypeChanged = 3,
-  cudaGraphExecUpdateErrorFunctionChanged = 4,
-  cudaGraphExecUpdateErrorParametersChanged = 5,
-  cudaGraphExecUpdateErrorNotSupported = 6,
-  cudaGraphExecUpdateErrorUnsupportedFunctionChange = 7,
-  cudaGraphExecUpdateErrorAttributesChanged = 8
+  cudaGraphExecUpdateErrorParametersChanged = 5
 } cudaGraphExecUpdateResult;
 
 typedef struct cudaGraphExecUpdateResultInfo_st {

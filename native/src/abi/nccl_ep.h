@@ -207,31 +207,6 @@ typedef struct ncclEpCompleteConfig {
 #define NCCL_EP_DISPATCH_CONFIG_V2_SIZE 24u
 #define NCCL_EP_COMBINE_CONFIG_V2_SIZE 20u
 
-#ifdef __cplusplus
-#define NCCL4J_LAYOUT(condition) static_assert(condition, #condition)
-#else
-#define NCCL4J_LAYOUT(condition) _Static_assert(condition, #condition)
-#endif
-NCCL4J_LAYOUT(sizeof(ncclEpTensor_t) == 48 && offsetof(ncclEpTensor_t, sizes) == 40);
-NCCL4J_LAYOUT(sizeof(ncclEpTensorAllocConfig_t) == 8);
-NCCL4J_LAYOUT(sizeof(ncclEpGroupConfig_t) == 112 && offsetof(ncclEpGroupConfig_t, rdma_buffer_size) == 32);
-NCCL4J_LAYOUT(offsetof(ncclEpGroupConfig_t, alloc) == 56 && offsetof(ncclEpGroupConfig_t, timeout_ns) == 88);
-NCCL4J_LAYOUT(offsetof(ncclEpGroupConfig_t, zero_copy) == NCCL_EP_GROUP_CONFIG_V1_SIZE);
-NCCL4J_LAYOUT(sizeof(ncclEpLayoutInfo_t) == 48);
-NCCL4J_LAYOUT(offsetof(ncclEpLayoutInfo_t, recv_topk_idx_kind) == NCCL_EP_LAYOUT_INFO_V1_SIZE);
-NCCL4J_LAYOUT(sizeof(ncclEpDispatchInputs_t) == NCCL_EP_DISPATCH_INPUTS_V1_SIZE);
-NCCL4J_LAYOUT(sizeof(ncclEpDispatchOutputs_t) == NCCL_EP_DISPATCH_OUTPUTS_V1_SIZE);
-NCCL4J_LAYOUT(sizeof(ncclEpCombineInputs_t) == 32);
-NCCL4J_LAYOUT(offsetof(ncclEpCombineInputs_t, scales) == NCCL_EP_COMBINE_INPUTS_V1_SIZE);
-NCCL4J_LAYOUT(sizeof(ncclEpCombineOutputs_t) == NCCL_EP_COMBINE_OUTPUTS_V1_SIZE);
-NCCL4J_LAYOUT(sizeof(ncclEpHandleConfig_t) == NCCL_EP_HANDLE_CONFIG_V1_SIZE);
-NCCL4J_LAYOUT(sizeof(ncclEpDispatchConfig_t) == 24);
-NCCL4J_LAYOUT(offsetof(ncclEpDispatchConfig_t, quant_recipe) == NCCL_EP_DISPATCH_CONFIG_V1_SIZE);
-NCCL4J_LAYOUT(sizeof(ncclEpCombineConfig_t) == 20);
-NCCL4J_LAYOUT(offsetof(ncclEpCombineConfig_t, quant_recipe) == NCCL_EP_COMBINE_CONFIG_V1_SIZE);
-NCCL4J_LAYOUT(sizeof(ncclEpCompleteConfig_t) == NCCL_EP_COMPLETE_CONFIG_V1_SIZE);
-#undef NCCL4J_LAYOUT
-
 typedef struct ncclEpGroup* ncclEpGroup_t;
 typedef struct ncclEpHandle* ncclEpHandle_t;
 
