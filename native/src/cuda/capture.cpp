@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <utility>
 
 #include "base/thread.h"
-#include "base/try.h"
+#include "cuda/failure.h"
 
 namespace emu {
 
@@ -23,10 +24,9 @@ std::atomic<int> activeCount{0};
 
 thread_local cudaStreamCaptureMode threadMode = cudaStreamCaptureModeGlobal;
 
-cudaError_t invalidate(Capture& capture, cudaError_t why) {
-  if (!capture.valid) return cudaErrorStreamCaptureInvalidated;
-  capture.valid = false;
-  return why;
+// Fails because of something that makes the capture invalid.
+[[noreturn]] void invalidate(Capture& capture, cudaError_t why) {
+  fail(std::exchange(capture.valid, false) ? why : cudaErrorStreamCaptureInvalidated);
 }
 
 void leave(Stream& stream) {
@@ -79,41 +79,46 @@ bool implicit(const Capture& capture, int device) {
                      [&](const auto& stream) { return stream->device() == device && stream->blocking(); });
 }
 
-cudaError_t forbidLegacyLocked(Stream& stream) {
+void forbidLegacyLocked(Stream& stream) {
+  if (!stream.legacy()) return;
   const auto concerned = [&](const Capture& capture) { return implicit(capture, stream.device()); };
-  return stream.legacy() && invalidateEach(concerned) ? cudaErrorStreamCaptureImplicit : cudaSuccess;
+  if (invalidateEach(concerned)) fail(cudaErrorStreamCaptureImplicit);
 }
 
-cudaError_t forbidCapturingLocked(Stream& stream) {
+void forbidCapturingLocked(Stream& stream) {
   if (stream.capture == nullptr) return forbidLegacyLocked(stream);
   stream.capture->capture->valid = false;
-  return cudaErrorStreamCaptureUnsupported;
+  fail(cudaErrorStreamCaptureUnsupported);
 }
 
-cudaError_t forbidUnsafeLocked() {
-  if (threadMode == cudaStreamCaptureModeRelaxed) return cudaSuccess;
+void forbidUnsafeLocked() {
+  if (threadMode == cudaStreamCaptureModeRelaxed) return;
   const bool found = invalidateEach([](const Capture& capture) {
     const bool own = capture.thread == thread::id() && capture.mode != cudaStreamCaptureModeRelaxed;
     return own || (threadMode == cudaStreamCaptureModeGlobal && capture.mode == cudaStreamCaptureModeGlobal);
   });
-  return found ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+  if (found) fail(cudaErrorStreamCaptureUnsupported);
 }
 
-// The answer that `forbid` gives under the lock; while there is no capture, nothing is forbidden.
+// Calls `forbid` under the lock; while there is no capture, nothing is forbidden.
 template <class Forbid>
-cudaError_t whileAnyActive(Forbid&& forbid) {
-  if (!anyActive()) return cudaSuccess;
+void whileAnyActive(Forbid&& forbid) {
+  if (!anyActive()) return;
   const std::lock_guard<std::mutex> lock(graphLock());
-  return forbid();
+  forbid();
+}
+
+// What a capturing stream knows of its capture, which is still valid.
+StreamCapture& validCapture(Stream& stream) {
+  require(stream.capture->capture->valid, cudaErrorStreamCaptureInvalidated);
+  return *stream.capture;
 }
 
 // Adds a node behind the stream's last ones.
-cudaError_t append(Stream& stream, Work work) {
-  StreamCapture& state = *stream.capture;
-  if (!state.capture->valid) return cudaErrorStreamCaptureInvalidated;
+void append(Stream& stream, Work work) {
+  StreamCapture& state = validCapture(stream);
   GraphNode* node = state.capture->graph->add(std::move(work), stream.device(), state.last);
   state.last.assign(1, node);
-  return cudaSuccess;
 }
 
 void join(std::vector<GraphNode*>* last, const std::vector<GraphNode*>& others) {
@@ -136,30 +141,25 @@ Work externalWait(const std::shared_ptr<Event>& event) {
   return work;
 }
 
-cudaError_t waitCaptured(Stream& stream, const std::shared_ptr<Event>& event, bool external) {
-  StreamCapture& state = *stream.capture;
-  if (!state.capture->valid) return cudaErrorStreamCaptureInvalidated;
+void waitCaptured(Stream& stream, const std::shared_ptr<Event>& event, bool external) {
+  StreamCapture& state = validCapture(stream);
   if (external) return append(stream, externalWait(event));
-  if (event->captured == state.capture) {
-    join(&state.last, event->capturedNodes);
-    return cudaSuccess;
-  }
+  if (event->captured == state.capture) return join(&state.last, event->capturedNodes);
   if (event->captured == nullptr) {
     // Waiting for an event that was never recorded is no dependency on anything.
-    if (event->last().point.stream == nullptr) return cudaSuccess;
-    return invalidate(*state.capture, cudaErrorStreamCaptureIsolation);
+    if (event->last().point.stream == nullptr) return;
+    invalidate(*state.capture, cudaErrorStreamCaptureIsolation);
   }
-  if (!event->captured->active()) return invalidate(*state.capture, cudaErrorInvalidValue);
+  if (!event->captured->active()) invalidate(*state.capture, cudaErrorInvalidValue);
   event->captured->valid = false;
-  return invalidate(*state.capture, cudaErrorStreamCaptureMerge);
+  invalidate(*state.capture, cudaErrorStreamCaptureMerge);
 }
 
 // An eager stream waits for a captured event: it joins the capture.
-cudaError_t fork(const std::shared_ptr<Stream>& stream, Event& event) {
-  if (!event.captured->active()) return cudaErrorInvalidValue;
-  if (stream->legacy()) return invalidate(*event.captured, cudaErrorStreamCaptureImplicit);
+void fork(const std::shared_ptr<Stream>& stream, Event& event) {
+  require(event.captured->active());
+  if (stream->legacy()) invalidate(*event.captured, cudaErrorStreamCaptureImplicit);
   enter(stream, event.captured, event.capturedNodes);
-  return cudaSuccess;
 }
 
 bool allJoined(const Capture& capture) {
@@ -176,12 +176,12 @@ bool isMode(cudaStreamCaptureMode mode) {
   return mode == cudaStreamCaptureModeGlobal || mode == cudaStreamCaptureModeThreadLocal || mode == cudaStreamCaptureModeRelaxed;
 }
 
-cudaError_t begin(const std::shared_ptr<Stream>& stream, cudaStreamCaptureMode mode) {
+void begin(const std::shared_ptr<Stream>& stream, cudaStreamCaptureMode mode) {
   static unsigned long long lastId = 0;
-  if (!isMode(mode)) return cudaErrorInvalidValue;
-  if (stream->legacy()) return cudaErrorStreamCaptureUnsupported;
+  require(isMode(mode));
+  require(!stream->legacy(), cudaErrorStreamCaptureUnsupported);
   const std::lock_guard<std::mutex> lock(graphLock());
-  if (stream->capture != nullptr) return cudaErrorIllegalState;
+  require(stream->capture == nullptr, cudaErrorIllegalState);
   const std::shared_ptr<Graph> graph = graphs().create(stream->device());
   graph->capturing = true;
   const auto capture = std::make_shared<Capture>();
@@ -193,7 +193,6 @@ cudaError_t begin(const std::shared_ptr<Stream>& stream, cudaStreamCaptureMode m
   enter(stream, capture, {});
   active().push_back(capture);
   activeCount.store(static_cast<int>(active().size()), std::memory_order_release);
-  return cudaSuccess;
 }
 
 cudaError_t end(Stream& stream, cudaGraph_t* graph) {
@@ -222,108 +221,100 @@ cudaError_t end(Stream& stream, cudaGraph_t* graph) {
   return result;
 }
 
-cudaError_t info(Stream& stream, Info* info) {
-  *info = Info{};
-  if (!anyActive()) return cudaSuccess;
+Info info(Stream& stream) {
+  if (!anyActive()) return {};
   const std::lock_guard<std::mutex> lock(graphLock());
   if (stream.legacy()) {
-    const bool found = std::any_of(active().begin(), active().end(),
-                                   [&](const auto& capture) { return implicit(*capture, stream.device()); });
-    return found ? cudaErrorStreamCaptureImplicit : cudaSuccess;
+    require(std::none_of(active().begin(), active().end(),
+                         [&](const auto& capture) { return implicit(*capture, stream.device()); }),
+            cudaErrorStreamCaptureImplicit);
+    return {};
   }
-  if (stream.capture == nullptr) return cudaSuccess;
+  Info info;
+  if (stream.capture == nullptr) return info;
   StreamCapture& state = *stream.capture;
-  info->status = state.capture->valid ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusInvalidated;
-  if (!state.capture->valid) return cudaSuccess;
+  info.status = state.capture->valid ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusInvalidated;
+  if (!state.capture->valid) return info;
   state.handles.clear();
   for (const GraphNode* node : state.last) state.handles.push_back(node->handle);
-  info->id = state.capture->id;
-  info->graph = state.capture->graph->handle();
+  info.id = state.capture->id;
+  info.graph = state.capture->graph->handle();
   state.edges.assign(state.handles.size(), cudaGraphEdgeData{});
-  info->dependencies = state.handles.data();
-  info->edges = state.edges.data();
-  info->numDependencies = state.handles.size();
-  return cudaSuccess;
+  info.dependencies = state.handles.data();
+  info.edges = state.edges.data();
+  info.numDependencies = state.handles.size();
+  return info;
 }
 
-cudaStreamCaptureMode exchangeThreadMode(cudaStreamCaptureMode mode) {
-  const cudaStreamCaptureMode before = threadMode;
-  threadMode = mode;
-  return before;
-}
+cudaStreamCaptureMode exchangeThreadMode(cudaStreamCaptureMode mode) { return std::exchange(threadMode, mode); }
 
 bool anyActive() { return activeCount.load(std::memory_order_acquire) != 0; }
 
-cudaError_t record(Stream& stream, Work* work, bool* captured) {
-  *captured = false;
-  return whileAnyActive([&] {
-    if (stream.capture == nullptr) return forbidLegacyLocked(stream);
-    *captured = true;
-    return append(stream, std::move(*work));
+bool record(Stream& stream, Work* work) {
+  bool captured = false;
+  whileAnyActive([&] {
+    captured = stream.capture != nullptr;
+    captured ? append(stream, std::move(*work)) : forbidLegacyLocked(stream);
+  });
+  return captured;
+}
+
+void forbidLegacy(Stream& stream) { whileAnyActive([&] { forbidLegacyLocked(stream); }); }
+
+void forbidCapturing(Stream& stream) { whileAnyActive([&] { forbidCapturingLocked(stream); }); }
+
+void forbidUnsafe() { whileAnyActive(forbidUnsafeLocked); }
+
+void forbidUnsafe(Stream& stream) {
+  whileAnyActive([&] {
+    forbidCapturingLocked(stream);
+    forbidUnsafeLocked();
   });
 }
 
-cudaError_t forbidLegacy(Stream& stream) {
-  return stream.legacy() ? whileAnyActive([&] { return forbidLegacyLocked(stream); }) : cudaSuccess;
-}
-
-cudaError_t forbidCapturing(Stream& stream) { return whileAnyActive([&] { return forbidCapturingLocked(stream); }); }
-
-cudaError_t forbidUnsafe() { return whileAnyActive(forbidUnsafeLocked); }
-
-cudaError_t forbidUnsafe(Stream& stream) {
-  return whileAnyActive([&]() -> cudaError_t {
-    EMU_TRY(forbidCapturingLocked(stream));
-    return forbidUnsafeLocked();
-  });
-}
-
-cudaError_t forbidDeviceWait(int device) {
-  return whileAnyActive([&] {
+void forbidDeviceWait(int device) {
+  whileAnyActive([&] {
     const bool found = invalidateEach([&](const Capture& capture) { return capture.concerns(device); });
-    return found ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+    if (found) fail(cudaErrorStreamCaptureUnsupported);
   });
 }
 
-cudaError_t forbidAsking(Event& event) {
+void forbidAsking(Event& event) {
   const std::lock_guard<std::mutex> lock(graphLock());
   if (event.captured == nullptr) return forbidUnsafeLocked();
-  return event.captured->active() ? invalidate(*event.captured, cudaErrorCapturedEvent) : cudaErrorInvalidValue;
+  require(event.captured->active());
+  invalidate(*event.captured, cudaErrorCapturedEvent);
 }
 
-cudaError_t forbidTiming(Event& event) {
+void forbidTiming(Event& event) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  if (event.captured == nullptr) return cudaSuccess;
-  return event.captured->active() ? cudaErrorCapturedEvent : cudaErrorInvalidValue;
+  if (event.captured != nullptr) fail(event.captured->active() ? cudaErrorCapturedEvent : cudaErrorInvalidValue);
 }
 
-cudaError_t recordEvent(Stream& stream, const std::shared_ptr<Event>& event, bool external) {
+void recordEvent(Stream& stream, const std::shared_ptr<Event>& event, bool external) {
   const std::lock_guard<std::mutex> lock(graphLock());
   if (stream.capture != nullptr) {
-    const StreamCapture& state = *stream.capture;
-    if (!state.capture->valid) return cudaErrorStreamCaptureInvalidated;
+    const StreamCapture& state = validCapture(stream);
     if (external) return append(stream, externalRecord(event));
     event->captured = state.capture;
     event->capturedNodes = state.last;
-    return cudaSuccess;
+    return;
   }
-  if (external) return cudaErrorIllegalState;  // a node of a graph or nothing
-  EMU_TRY(forbidLegacyLocked(stream));
+  require(!external, cudaErrorIllegalState);  // a node of a graph or nothing
+  forbidLegacyLocked(stream);
   event->captured = nullptr;
   event->capturedNodes.clear();
   event->record(stream);
-  return cudaSuccess;
 }
 
-cudaError_t waitEvent(const std::shared_ptr<Stream>& stream, const std::shared_ptr<Event>& event, bool external) {
+void waitEvent(const std::shared_ptr<Stream>& stream, const std::shared_ptr<Event>& event, bool external) {
   const std::lock_guard<std::mutex> lock(graphLock());
   if (stream->capture != nullptr) return waitCaptured(*stream, event, external);
-  if (external) return cudaErrorIllegalState;  // a node of a graph or nothing
+  require(!external, cudaErrorIllegalState);  // a node of a graph or nothing
   if (event->captured != nullptr) return fork(stream, *event);
-  EMU_TRY(forbidLegacyLocked(*stream));
+  forbidLegacyLocked(*stream);
   const Recording last = event->last();
   if (!last.point.reached()) stream->enqueue({}, {last.point});
-  return cudaSuccess;
 }
 
 void streamDestroyed(Stream& stream) {

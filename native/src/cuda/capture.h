@@ -45,7 +45,7 @@ namespace capture {
 
 // ---- the capture calls themselves ----
 
-cudaError_t begin(const std::shared_ptr<Stream>& stream, cudaStreamCaptureMode mode);
+void begin(const std::shared_ptr<Stream>& stream, cudaStreamCaptureMode mode);
 // Without somewhere to put it, the graph is dropped.
 cudaError_t end(Stream& stream, cudaGraph_t* graph);
 struct Info {
@@ -56,7 +56,7 @@ struct Info {
   const cudaGraphEdgeData* edges = nullptr;
   size_t numDependencies = 0;
 };
-cudaError_t info(Stream& stream, Info* info);
+Info info(Stream& stream);
 bool isMode(cudaStreamCaptureMode mode);
 cudaStreamCaptureMode exchangeThreadMode(cudaStreamCaptureMode mode);
 
@@ -65,27 +65,27 @@ cudaStreamCaptureMode exchangeThreadMode(cudaStreamCaptureMode mode);
 // Whether there is any capture at all; if not, none of the following has anything to say.
 bool anyActive();
 
-// Records the work if the stream is capturing. An error if it is and must not be used so, or if it is the legacy
-// default stream while a capture forbids that.
-cudaError_t record(Stream& stream, Work* work, bool* captured);
-// Before any use of a stream that puts nothing on it: an error if it is the legacy default stream and a capture forbids
+// Records the work if the stream is capturing; whether it is. Fails if it is and must not be used so, or if it is the
+// legacy default stream while a capture forbids that.
+bool record(Stream& stream, Work* work);
+// Before any use of a stream that puts nothing on it: fails if it is the legacy default stream and a capture forbids
 // that.
-cudaError_t forbidLegacy(Stream& stream);
+void forbidLegacy(Stream& stream);
 // Likewise for what cannot become part of a capture, such as cudaGraphLaunch: it breaks the stream's own.
-cudaError_t forbidCapturing(Stream& stream);
+void forbidCapturing(Stream& stream);
 // Before a call that is potentially unsafe during captures, such as cudaMalloc; if it is about a stream, that is looked
 // at first.
-cudaError_t forbidUnsafe();
-cudaError_t forbidUnsafe(Stream& stream);
+void forbidUnsafe();
+void forbidUnsafe(Stream& stream);
 // Before the host waits for all of a device.
-cudaError_t forbidDeviceWait(int device);
+void forbidDeviceWait(int device);
 // Before the host waits for or asks about an event, which is also potentially unsafe, or reads its time, which is not.
-cudaError_t forbidAsking(Event& event);
-cudaError_t forbidTiming(Event& event);
+void forbidAsking(Event& event);
+void forbidTiming(Event& event);
 
 // cudaEventRecord and cudaStreamWaitEvent, eagerly or into a capture.
-cudaError_t recordEvent(Stream& stream, const std::shared_ptr<Event>& event, bool external);
-cudaError_t waitEvent(const std::shared_ptr<Stream>& stream, const std::shared_ptr<Event>& event, bool external);
+void recordEvent(Stream& stream, const std::shared_ptr<Event>& event, bool external);
+void waitEvent(const std::shared_ptr<Stream>& stream, const std::shared_ptr<Event>& event, bool external);
 
 void streamDestroyed(Stream& stream);
 void abandon(int device);  // ends all captures on streams of the device

@@ -7,23 +7,9 @@ namespace emu {
 
 namespace {
 
-cudaError_t begin(cudaStream_t handle, cudaStreamCaptureMode mode) {
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolve(handle, &stream));
-  return capture::begin(stream, mode);
-}
-
-cudaError_t end(cudaStream_t handle, cudaGraph_t* graph) {
-  if (!givenOrNull(graph)) return cudaErrorInvalidValue;
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolve(handle, &stream));
-  return capture::end(*stream, graph);
-}
-
-cudaError_t info(cudaStream_t handle, capture::Info* info) {
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolve(handle, &stream));
-  return capture::info(*stream, info);
+cudaError_t end(cudaStream_t stream, cudaGraph_t* graph) {
+  require(givenOrNull(graph));
+  return capture::end(*streams::get(stream), graph);
 }
 
 template <class Value>
@@ -31,37 +17,29 @@ void assign(Value* out, Value value) {
   if (out != nullptr) *out = value;
 }
 
-cudaError_t isCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
-  if (!given(status)) return cudaErrorInvalidValue;
-  capture::Info found;
-  EMU_TRY(info(stream, &found));
-  *status = found.status;
-  return cudaSuccess;
+void isCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  require(given(status));
+  *status = capture::info(*streams::get(stream)).status;
 }
 
-cudaError_t captureInfo(cudaStream_t stream, cudaStreamCaptureStatus* status, unsigned long long* id, cudaGraph_t* graph,
-                        const cudaGraphNode_t** dependencies, const cudaGraphEdgeData** edges, size_t* numDependencies) {
-  if (!given(status) || (edges != nullptr && dependencies == nullptr)) return cudaErrorInvalidValue;
-  if (!givenOrNull(id) || !givenOrNull(graph) || !givenOrNull(dependencies) || !givenOrNull(edges) ||
-      !givenOrNull(numDependencies)) {
-    return cudaErrorInvalidValue;
-  }
-  capture::Info found;
-  EMU_TRY(info(stream, &found));
+void captureInfo(cudaStream_t stream, cudaStreamCaptureStatus* status, unsigned long long* id, cudaGraph_t* graph,
+                 const cudaGraphNode_t** dependencies, const cudaGraphEdgeData** edges, size_t* numDependencies) {
+  require(given(status) && (edges == nullptr || dependencies != nullptr));
+  require(givenOrNull(id) && givenOrNull(graph) && givenOrNull(dependencies) && givenOrNull(edges) &&
+          givenOrNull(numDependencies));
+  const capture::Info found = capture::info(*streams::get(stream));
   *status = found.status;
-  if (found.status != cudaStreamCaptureStatusActive) return cudaSuccess;
+  if (found.status != cudaStreamCaptureStatusActive) return;
   assign(id, found.id);
   assign(graph, found.graph);
   assign(dependencies, found.dependencies);
   assign(numDependencies, found.numDependencies);
   assign(edges, found.edges);
-  return cudaSuccess;
 }
 
-cudaError_t exchangeMode(cudaStreamCaptureMode* mode) {
-  if (!given(mode) || !capture::isMode(*mode)) return cudaErrorInvalidValue;
+void exchangeMode(cudaStreamCaptureMode* mode) {
+  require(given(mode) && capture::isMode(*mode));
   *mode = capture::exchangeThreadMode(*mode);
-  return cudaSuccess;
 }
 
 int valueOf(const cudaStreamCaptureMode* mode) { return given(mode) ? *mode : -1; }
@@ -69,7 +47,7 @@ int valueOf(const cudaStreamCaptureMode* mode) { return given(mode) ? *mode : -1
 }  // namespace
 
 EMU_CUDA(Device, cudaStreamBeginCapture, (cudaStream_t stream, cudaStreamCaptureMode mode), (stream, mode),
-         begin(stream, mode))
+         capture::begin(streams::get(stream), mode))
 
 EMU_CUDA(Device, cudaStreamEndCapture, (cudaStream_t stream, cudaGraph_t* graph), (stream, made(graph)),
          end(stream, graph))

@@ -25,17 +25,19 @@ bool fits(const memory::Block& block, const void* address, size_t bytes) {
   return bytes <= block.base + block.bytes - reinterpret_cast<uintptr_t>(address);
 }
 
-// cudaErrorInvalidValue: an address that cannot be what the direction says, or memory that is too small. What was
-// device memory once and is freed passes: it is found when the copy runs. The device reaches what the direction says
-// is the host's wherever that is.
-cudaError_t classify(const void* address, size_t bytes, bool onDevice, Side* side) {
+// Fails for an address that cannot be what the direction says, and for memory that is too small. What was device memory
+// once and is freed passes: it is found when the copy runs. The device reaches what the direction says is the host's
+// wherever that is.
+Side classify(const void* address, size_t bytes, bool onDevice) {
   memory::Block block;
+  Side side;
   const bool known = memory::find(address, &block);
-  side->checked = known || AddressSpace::instance().contains(address);
-  side->pageable = !side->checked;
-  if (known && !memory::onHost(block.kind)) side->device = block.device;
-  if (address == nullptr || (known && !fits(block, address, bytes))) return cudaErrorInvalidValue;
-  return onDevice && side->pageable ? cudaErrorInvalidValue : cudaSuccess;
+  side.checked = known || AddressSpace::instance().contains(address);
+  side.pageable = !side.checked;
+  if (known && !memory::onHost(block.kind)) side.device = block.device;
+  require(address != nullptr && (!known || fits(block, address, bytes)));
+  require(!onDevice || !side.pageable);
+  return side;
 }
 
 struct Copy {
@@ -53,14 +55,15 @@ bool hostMemoryThere(const Copy& copy) {
          (!copy.fromSide.pageable || host::readable(copy.from, copy.bytes));
 }
 
-cudaError_t prepare(const char* name, void* to, const void* from, size_t bytes, cudaMemcpyKind kind, Copy* copy) {
-  *copy = Copy{name, to, from, bytes, {}, {}};
-  if (bytes == 0) return cudaSuccess;
-  if (kind < cudaMemcpyHostToHost || kind > cudaMemcpyDefault) return cudaErrorInvalidMemcpyDirection;
+Copy prepare(const char* name, void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  Copy copy{name, to, from, bytes, {}, {}};
+  if (bytes == 0) return copy;
+  require(kind >= cudaMemcpyHostToHost && kind <= cudaMemcpyDefault, cudaErrorInvalidMemcpyDirection);
   const bool onDevices = kind == cudaMemcpyDeviceToDevice;
-  EMU_TRY(classify(to, bytes, onDevices || kind == cudaMemcpyHostToDevice, &copy->toSide));
-  EMU_TRY(classify(from, bytes, onDevices || kind == cudaMemcpyDeviceToHost, &copy->fromSide));
-  return hostMemoryThere(*copy) ? cudaSuccess : cudaErrorInvalidValue;
+  copy.toSide = classify(to, bytes, onDevices || kind == cudaMemcpyHostToDevice);
+  copy.fromSide = classify(from, bytes, onDevices || kind == cudaMemcpyDeviceToHost);
+  require(hostMemoryThere(copy));
+  return copy;
 }
 
 cudaError_t runCopy(const Copy& copy, const void* from, WorkContext& context) {
@@ -89,37 +92,33 @@ Work makeStagedWork(const Copy& copy) {
 
 // Puts the copy on the stream. The host waits if it must: always for a synchronous call unless both sides are device
 // memory, and where the result lands in pageable memory.
-cudaError_t enqueue(const Copy& copy, cudaStream_t handle, bool synchronous) {
-  if (copy.bytes == 0) return cudaSuccess;
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolveForLaunch(handle, &stream));
+void enqueue(const Copy& copy, cudaStream_t handle, bool synchronous) {
+  if (copy.bytes == 0) return;
+  const auto stream = streams::getForLaunch(handle);
   const bool eager = !stream->capturing.load(std::memory_order_acquire);
   const bool stage = eager && !synchronous && copy.fromSide.pageable;
-  Submitted submitted;
-  EMU_TRY(submitOn(stream, stage ? makeStagedWork(copy) : makeWork(copy), &submitted));
-  if (submitted.captured || !(synchronous || copy.toSide.pageable)) return cudaSuccess;
+  const Submitted submitted = submitOn(stream, stage ? makeStagedWork(copy) : makeWork(copy));
+  if (submitted.captured || !(synchronous || copy.toSide.pageable)) return;
   streams::hostWait(submitted.point);
-  return device::sticky(stream->device());
+  check(device::sticky(stream->device()));
 }
 
 // A synchronous call uses the legacy default stream, whatever its other arguments are worth.
-cudaError_t forbidSynchronous(size_t bytes) {
-  return bytes == 0 ? cudaSuccess : capture::forbidLegacy(*streams::legacy(device::current()));
+void forbidSynchronous(size_t bytes) {
+  if (bytes != 0) capture::forbidLegacy(*streams::legacy(device::current()));
 }
 
 // Cannot be captured.
-cudaError_t copyPeer(void* to, int toDevice, const void* from, int fromDevice, size_t bytes, cudaStream_t handle) {
-  if (!device::exists(toDevice) || !device::exists(fromDevice)) return cudaErrorInvalidDevice;
-  Copy copy;
-  EMU_TRY(prepare("cudaMemcpyPeerAsync", to, from, bytes, cudaMemcpyDeviceToDevice, &copy));
+void copyPeer(void* to, int toDevice, const void* from, int fromDevice, size_t bytes, cudaStream_t handle) {
+  require(device::exists(toDevice) && device::exists(fromDevice), cudaErrorInvalidDevice);
+  const Copy copy = prepare("cudaMemcpyPeerAsync", to, from, bytes, cudaMemcpyDeviceToDevice);
   memory::Block block;
-  if (memory::find(to, &block) && block.device != toDevice) return cudaErrorInvalidValue;
-  if (memory::find(from, &block) && block.device != fromDevice) return cudaErrorInvalidValue;
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolveForLaunch(handle, &stream));
-  if (bytes == 0) return cudaSuccess;
-  EMU_TRY(capture::forbidCapturing(*stream));
-  return enqueue(copy, handle, false);
+  require(!memory::find(to, &block) || block.device == toDevice);
+  require(!memory::find(from, &block) || block.device == fromDevice);
+  const auto stream = streams::getForLaunch(handle);
+  if (bytes == 0) return;
+  capture::forbidCapturing(*stream);
+  enqueue(copy, handle, false);
 }
 
 cudaError_t set(const char* name, void* to, int value, size_t bytes, cudaStream_t handle) {
@@ -128,7 +127,7 @@ cudaError_t set(const char* name, void* to, int value, size_t bytes, cudaStream_
   if (!isCapturing(handle)) {
     memory::Block block;
     const bool known = memory::find(to, &block);
-    if (known ? !fits(block, to, bytes) : !AddressSpace::instance().contains(to)) return cudaErrorInvalidValue;
+    require(known ? fits(block, to, bytes) : AddressSpace::instance().contains(to));
   }
   return submit(handle, Work(name, WorkKind::Memset, [to, value, bytes](WorkContext& context) {
                   if (!context.touchAnywhere("destination", to, bytes)) return cudaErrorIllegalAddress;
@@ -137,21 +136,13 @@ cudaError_t set(const char* name, void* to, int value, size_t bytes, cudaStream_
                 }));
 }
 
-cudaError_t copyNow(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
-  EMU_TRY(forbidSynchronous(bytes));
-  Copy copy;
-  EMU_TRY(prepare("cudaMemcpy", to, from, bytes, kind, &copy));
-  return enqueue(copy, cudaStreamLegacy, true);
-}
-
-cudaError_t copyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
-  Copy copy;
-  EMU_TRY(prepare("cudaMemcpyAsync", to, from, bytes, kind, &copy));
-  return enqueue(copy, stream, false);
+void copyNow(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  forbidSynchronous(bytes);
+  enqueue(prepare("cudaMemcpy", to, from, bytes, kind), cudaStreamLegacy, true);
 }
 
 cudaError_t setNow(void* to, int value, size_t bytes) {
-  EMU_TRY(forbidSynchronous(bytes));
+  forbidSynchronous(bytes);
   return set("cudaMemset", to, value, bytes, cudaStreamLegacy);
 }
 
@@ -162,7 +153,7 @@ EMU_CUDA(OwnDevices, cudaMemcpy, (void* dst, const void* src, size_t count, cuda
 
 EMU_CUDA(OwnDevices, cudaMemcpyAsync,
          (void* dst, const void* src, size_t count, cudaMemcpyKind kind, cudaStream_t stream),
-         (dst, src, count, kind, stream), copyAsync(dst, src, count, kind, stream))
+         (dst, src, count, kind, stream), enqueue(prepare(call.name, dst, src, count, kind), stream, false))
 
 EMU_CUDA(OwnDevices, cudaMemcpyPeerAsync,
          (void* dst, int dstDevice, const void* src, int srcDevice, size_t count, cudaStream_t stream),

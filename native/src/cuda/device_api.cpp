@@ -21,9 +21,9 @@ constexpr int kFirstBus = 0x10;
 
 // What a board of the compute capability (H200, B200) reports; an attribute that the emulator does not know is an
 // error.
-cudaError_t attribute(int* value, cudaDeviceAttr attr, int device) {
-  if (!given(value)) return cudaErrorInvalidValue;
-  if (!device::exists(device)) return cudaErrorInvalidDevice;
+void attribute(int* value, cudaDeviceAttr attr, int device) {
+  require(given(value));
+  require(device::exists(device), cudaErrorInvalidDevice);
   const bool blackwell = options::computeCapability() == 100;
   switch (attr) {
     case cudaDevAttrMaxThreadsPerBlock: *value = 1024; break;
@@ -53,9 +53,8 @@ cudaError_t attribute(int* value, cudaDeviceAttr attr, int device) {
     case cudaDevAttrComputeCapabilityMinor: *value = options::computeCapability() % 10; break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = 232448; break;
     case cudaDevAttrMemoryPoolsSupported: *value = 1; break;
-    default: return cudaErrorInvalidValue;
+    default: fail(cudaErrorInvalidValue);
   }
-  return cudaSuccess;
 }
 
 std::string pciBusId(int device) {
@@ -65,9 +64,9 @@ std::string pciBusId(int device) {
   return text;
 }
 
-cudaError_t deviceOfBusId(int* device, const char* text) {
+void deviceOfBusId(int* device, const char* text) {
   std::string busId;
-  if (!given(device) || !host::readText(text, &busId)) return cudaErrorInvalidValue;
+  require(given(device) && host::readText(text, &busId));
   unsigned domain = 0;
   unsigned bus = 0;
   unsigned slot = 0;
@@ -75,17 +74,17 @@ cudaError_t deviceOfBusId(int* device, const char* text) {
   // Accepted as domain:bus:device.function, domain:bus:device, and bus:device.function.
   if (std::sscanf(busId.c_str(), "%x:%x:%x.%x", &domain, &bus, &slot, &functionNumber) < 3) {
     domain = kPciDomain;
-    if (std::sscanf(busId.c_str(), "%x:%x.%x", &bus, &slot, &functionNumber) < 2) return cudaErrorInvalidValue;
+    require(std::sscanf(busId.c_str(), "%x:%x.%x", &bus, &slot, &functionNumber) >= 2);
   }
   for (int index = 0; domain == kPciDomain && slot == 0 && index < device::count(); ++index) {
     if (static_cast<int>(bus) != kFirstBus + options::machineDevice(index)) continue;
     *device = index;
-    return cudaSuccess;
+    return;
   }
-  return cudaErrorInvalidDevice;
+  fail(cudaErrorInvalidDevice);
 }
 
-cudaError_t reset(int device) {
+void reset(int device) {
   capture::abandon(device);
   streams::destroyAll(device);
   graphExecs().removeOf(device);
@@ -94,41 +93,37 @@ cudaError_t reset(int device) {
   memory::forgetDevice(device);
   device::forgetPeers(device);
   device::clearSticky(device);
-  return cudaSuccess;
 }
 
-cudaError_t writeBusId(char* out, int length, int device) {
-  if (out == nullptr || length < 0 || !room(out, static_cast<size_t>(length))) return cudaErrorInvalidValue;
-  if (!device::exists(device)) return cudaErrorInvalidDevice;
+void writeBusId(char* out, int length, int device) {
+  require(out != nullptr && length >= 0 && room(out, static_cast<size_t>(length)));
+  require(device::exists(device), cudaErrorInvalidDevice);
   const std::string text = pciBusId(device);
-  if (static_cast<size_t>(length) < text.size() + 1) return cudaErrorInvalidValue;
+  require(static_cast<size_t>(length) > text.size());
   std::memcpy(out, text.c_str(), text.size() + 1);
-  return cudaSuccess;
 }
 
-cudaError_t priorityRange(int* least, int* greatest) {
-  if (!givenOrNull(least) || !givenOrNull(greatest)) return cudaErrorInvalidValue;
+void priorityRange(int* least, int* greatest) {
+  require(givenOrNull(least) && givenOrNull(greatest));
   if (least != nullptr) *least = streams::kLeastPriority;
   if (greatest != nullptr) *greatest = streams::kGreatestPriority;
-  return cudaSuccess;
 }
 
-cudaError_t canAccessPeer(int* out, int device, int peer) {
-  if (!given(out)) return cudaErrorInvalidValue;
-  if (!device::exists(device) || !device::exists(peer)) return cudaErrorInvalidDevice;
+void canAccessPeer(int* out, int device, int peer) {
+  require(given(out));
+  require(device::exists(device) && device::exists(peer), cudaErrorInvalidDevice);
   *out = device != peer ? 1 : 0;
-  return cudaSuccess;
 }
 
-cudaError_t enablePeerAccess(int peer, unsigned flags) {
-  if (flags != 0) return cudaErrorInvalidValue;
-  if (!device::exists(peer)) return cudaErrorInvalidDevice;
-  if (peer == device::current()) return cudaErrorPeerAccessUnsupported;
-  return device::enablePeer(device::current(), peer) ? cudaSuccess : cudaErrorPeerAccessAlreadyEnabled;
+void enablePeerAccess(int peer, unsigned flags) {
+  require(flags == 0);
+  require(device::exists(peer), cudaErrorInvalidDevice);
+  require(peer != device::current(), cudaErrorPeerAccessUnsupported);
+  require(device::enablePeer(device::current(), peer), cudaErrorPeerAccessAlreadyEnabled);
 }
 
 cudaError_t synchronize(int device) {
-  EMU_TRY(capture::forbidDeviceWait(device));
+  capture::forbidDeviceWait(device);
   return drainDevice(device);
 }
 

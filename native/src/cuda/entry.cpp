@@ -4,16 +4,16 @@
 
 namespace emu {
 
-cudaError_t admit(Needs needs) {
+void admit(Needs needs) {
   // Any call fixes the number of devices.
-  if (device::count() == 0) return cudaErrorNoDevice;
-  if (needs == Needs::Nothing) return cudaSuccess;
-  if (HostFunctionScope::running > 0) return cudaErrorNotPermitted;
-  if (needs == Needs::NoHostFunction) return cudaSuccess;
-  if (device::lostByFork()) return cudaErrorInitializationError;
-  if (needs == Needs::OwnDevices) return cudaSuccess;
-  EMU_TRY(device::sticky(device::current()));
-  return needs == Needs::NoCapture ? capture::forbidUnsafe() : cudaSuccess;
+  require(device::count() != 0, cudaErrorNoDevice);
+  if (needs == Needs::Nothing) return;
+  require(HostFunctionScope::running == 0, cudaErrorNotPermitted);
+  if (needs == Needs::NoHostFunction) return;
+  require(!device::lostByFork(), cudaErrorInitializationError);
+  if (needs == Needs::OwnDevices) return;
+  check(device::sticky(device::current()));
+  if (needs == Needs::NoCapture) capture::forbidUnsafe();
 }
 
 }  // namespace emu

@@ -6,8 +6,8 @@
 
 #include "base/calls.h"
 #include "base/host_access.h"
-#include "base/try.h"
 #include "cuda/device.h"
+#include "cuda/failure.h"
 
 namespace emu {
 
@@ -20,7 +20,7 @@ enum class Needs {
   NoCapture        // likewise, and no capture that forbids potentially unsafe calls
 };
 
-cudaError_t admit(Needs needs);
+void admit(Needs needs);
 
 // Whether the last entry() of this thread succeeded: only then do its outputs mean anything.
 inline thread_local bool succeeded = false;
@@ -33,22 +33,23 @@ Handle made(const Handle* out) {
 
 // The body of a call that answers with one value.
 template <class Value, class Answer>
-cudaError_t answer(Value* out, Answer value) {
-  if (!given(out)) return cudaErrorInvalidValue;
+void answer(Value* out, Answer value) {
+  require(given(out));
   *out = value;
-  return cudaSuccess;
 }
 
 // The function's body, with its result logged, preset and remembered for cudaGetLastError.
 template <Needs needs, class Describe, class Body>
 cudaError_t entry(Function& function, Describe&& describe, Body&& body) {
   succeeded = false;
-  return device::remember(api<cudaError_t>(function, std::forward<Describe>(describe), [&](Function& call) -> cudaError_t {
-    cudaError_t result = admit(needs);
+  return device::remember(api<cudaError_t>(function, std::forward<Describe>(describe), [&](Function& call) {
+    cudaError_t result = cudaErrorMemoryAllocation;  // of the host: nothing else throws an exception
     try {
-      if (result == cudaSuccess) result = body(call);
+      result = resultOf([&] {
+        admit(needs);
+        return body(call);
+      });
     } catch (const std::exception&) {
-      result = cudaErrorMemoryAllocation;  // of the host: nothing else throws
     }
     succeeded = result == cudaSuccess;
     return result;

@@ -10,72 +10,68 @@ namespace {
 
 constexpr unsigned kEventFlags = cudaEventBlockingSync | cudaEventDisableTiming | cudaEventInterprocess;
 
-cudaError_t create(cudaEvent_t* out, unsigned flags) {
-  if (!given(out) || (flags & ~kEventFlags) != 0) return cudaErrorInvalidValue;
+void create(cudaEvent_t* out, unsigned flags) {
+  require(given(out) && (flags & ~kEventFlags) == 0);
   // There are no handles here to open such events with in another process; in this one they are like others.
-  if ((flags & cudaEventInterprocess) != 0 && (flags & cudaEventDisableTiming) == 0) return cudaErrorInvalidValue;
+  require((flags & cudaEventInterprocess) == 0 || (flags & cudaEventDisableTiming) != 0);
   const auto make = [&](cudaEvent_t handle) { return std::make_shared<Event>(handle, device::current(), flags); };
   *out = events().insert(make)->handle();
-  return cudaSuccess;
 }
 
-cudaError_t record(cudaEvent_t handle, cudaStream_t streamHandle, unsigned flags) {
-  if ((flags & ~unsigned{cudaEventRecordExternal}) != 0) return cudaErrorInvalidValue;
-  const std::shared_ptr<Event> event = events().find(handle);
-  if (event == nullptr) return cudaErrorInvalidResourceHandle;
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolveForLaunch(streamHandle, &stream));
-  if (event->device() != stream->device()) return cudaErrorInvalidResourceHandle;
-  return capture::recordEvent(*stream, event, (flags & cudaEventRecordExternal) != 0);
+std::shared_ptr<Event> get(cudaEvent_t handle) {
+  std::shared_ptr<Event> event = events().find(handle);
+  require(event != nullptr, cudaErrorInvalidResourceHandle);
+  return event;
 }
 
-cudaError_t wait(cudaStream_t streamHandle, cudaEvent_t handle, unsigned flags) {
-  if ((flags & ~unsigned{cudaEventWaitExternal}) != 0) return cudaErrorInvalidValue;
-  const std::shared_ptr<Event> event = events().find(handle);
-  if (event == nullptr) return cudaErrorInvalidResourceHandle;
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolve(streamHandle, &stream));
-  return capture::waitEvent(stream, event, (flags & cudaEventWaitExternal) != 0);
+void record(cudaEvent_t handle, cudaStream_t streamHandle, unsigned flags) {
+  require((flags & ~unsigned{cudaEventRecordExternal}) == 0);
+  const auto event = get(handle);
+  const auto stream = streams::getForLaunch(streamHandle);
+  require(event->device() == stream->device(), cudaErrorInvalidResourceHandle);
+  capture::recordEvent(*stream, event, (flags & cudaEventRecordExternal) != 0);
 }
 
-// The event's last eager recording, or why it cannot be asked: `forbid` is what a capture says of it.
-cudaError_t lastRecording(cudaEvent_t handle, cudaError_t (*forbid)(Event&), Recording* recording) {
-  const std::shared_ptr<Event> event = events().find(handle);
-  if (event == nullptr) return cudaErrorInvalidResourceHandle;
-  EMU_TRY(forbid(*event));
-  *recording = event->last();
-  return device::sticky(event->device());
+void wait(cudaStream_t stream, cudaEvent_t handle, unsigned flags) {
+  require((flags & ~unsigned{cudaEventWaitExternal}) == 0);
+  const auto event = get(handle);
+  capture::waitEvent(streams::get(stream), event, (flags & cudaEventWaitExternal) != 0);
+}
+
+// The event's last eager recording; `forbid` is what a capture says of asking for it.
+Recording lastRecording(Event& event, void (*forbid)(Event&)) {
+  forbid(event);
+  Recording recording = event.last();
+  check(device::sticky(event.device()));
+  return recording;
 }
 
 cudaError_t elapsed(float* ms, cudaEvent_t start, cudaEvent_t end) {
-  if (!given(ms)) return cudaErrorInvalidValue;
-  uint64_t times[2];
+  require(given(ms));
+  double times[2];
   cudaError_t result = cudaSuccess;
   const cudaEvent_t handles[2] = {start, end};
   for (int i = 0; i < 2; ++i) {
-    const std::shared_ptr<Event> event = events().find(handles[i]);
-    if (event == nullptr || !event->timed()) return cudaErrorInvalidResourceHandle;
-    Recording recording;
-    EMU_TRY(lastRecording(handles[i], capture::forbidTiming, &recording));
-    if (recording.time == nullptr) return cudaErrorInvalidResourceHandle;
-    times[i] = recording.time->load(std::memory_order_acquire);
-    if (times[i] == 0) result = cudaErrorNotReady;
+    const auto event = get(handles[i]);
+    require(event->timed(), cudaErrorInvalidResourceHandle);
+    const Recording recording = lastRecording(*event, capture::forbidTiming);
+    require(recording.time != nullptr, cudaErrorInvalidResourceHandle);
+    const uint64_t time = recording.time->load(std::memory_order_acquire);
+    if (time == 0) result = cudaErrorNotReady;
+    times[i] = static_cast<double>(time);
   }
-  if (result == cudaSuccess) *ms = static_cast<float>((static_cast<double>(times[1]) - static_cast<double>(times[0])) / 1e6);
+  if (result == cudaSuccess) *ms = static_cast<float>((times[1] - times[0]) / 1e6);
   return result;
 }
 
-cudaError_t query(cudaEvent_t handle) {
-  Recording recording;
-  EMU_TRY(lastRecording(handle, capture::forbidAsking, &recording));
-  return recording.point.reached() ? cudaSuccess : cudaErrorNotReady;
+cudaError_t query(cudaEvent_t event) {
+  return lastRecording(*get(event), capture::forbidAsking).point.reached() ? cudaSuccess : cudaErrorNotReady;
 }
 
-cudaError_t synchronize(cudaEvent_t handle) {
-  Recording recording;
-  EMU_TRY(lastRecording(handle, capture::forbidAsking, &recording));
+void synchronize(cudaEvent_t event) {
+  const Recording recording = lastRecording(*get(event), capture::forbidAsking);
   streams::hostWait(recording.point);
-  return recording.point.stream != nullptr ? device::sticky(recording.point.stream->device()) : cudaSuccess;
+  if (recording.point.stream != nullptr) check(device::sticky(recording.point.stream->device()));
 }
 
 }  // namespace
@@ -86,7 +82,7 @@ EMU_CUDA(Device, cudaEventCreateWithFlags, (cudaEvent_t* event, unsigned int fla
          create(event, flags))
 
 EMU_CUDA(Device, cudaEventDestroy, (cudaEvent_t event), (event),
-         events().take(event) != nullptr ? cudaSuccess : cudaErrorInvalidResourceHandle)
+         require(events().take(event) != nullptr, cudaErrorInvalidResourceHandle))
 
 EMU_CUDA(Device, cudaEventRecord, (cudaEvent_t event, cudaStream_t stream), (event, stream),
          record(event, stream, cudaEventRecordDefault))

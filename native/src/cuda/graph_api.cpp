@@ -10,54 +10,56 @@ namespace emu {
 
 namespace {
 
-cudaError_t create(cudaGraph_t* out, unsigned flags) {
-  if (!given(out) || flags != 0) return cudaErrorInvalidValue;
+void create(cudaGraph_t* out, unsigned flags) {
+  require(given(out) && flags == 0);
   *out = graphs().create(device::current())->handle();
-  return cudaSuccess;
 }
 
-cudaError_t destroy(cudaGraph_t handle) {
+// The live graph behind a handle. To be used under graphLock(), as all of it.
+std::shared_ptr<Graph> get(cudaGraph_t handle) {
+  std::shared_ptr<Graph> graph = graphs().find(handle);
+  require(graph != nullptr);
+  return graph;
+}
+
+void destroy(cudaGraph_t handle) {
   std::shared_ptr<Graph> graph;  // destroyed after the lock is released
   const std::lock_guard<std::mutex> lock(graphLock());
-  graph = graphs().find(handle);
-  if (graph == nullptr) return cudaErrorInvalidValue;
-  if (graph->capturing) return cudaErrorIllegalState;
+  graph = get(handle);
+  require(!graph->capturing, cudaErrorIllegalState);
   graphs().take(handle);
-  return cudaSuccess;
 }
 
-// The nodes behind handles, all different and all of one graph. Under graphLock().
-bool nodesOf(const Graph& graph, const cudaGraphNode_t* handles, size_t count, std::vector<GraphNode*>* nodes) {
-  if (!given(handles, count)) return false;
+// The nodes behind handles, which must be all different and all of the graph.
+std::vector<GraphNode*> nodesOf(const Graph& graph, const cudaGraphNode_t* handles, size_t count) {
+  require(given(handles, count));
+  std::vector<GraphNode*> nodes;
   for (size_t i = 0; i < count; ++i) {
     const std::shared_ptr<GraphNode> node = graphNodes().find(handles[i]);
-    if (node == nullptr || node->graph != &graph) return false;
-    if (std::find(nodes->begin(), nodes->end(), node.get()) != nodes->end()) return false;
-    nodes->push_back(node.get());
+    require(node != nullptr && node->graph == &graph);
+    require(std::find(nodes.begin(), nodes.end(), node.get()) == nodes.end());
+    nodes.push_back(node.get());
   }
-  return true;
+  return nodes;
 }
 
-cudaError_t addEmpty(cudaGraphNode_t* out, cudaGraph_t handle, const cudaGraphNode_t* dependencies, size_t count) {
+void addEmpty(cudaGraphNode_t* out, cudaGraph_t handle, const cudaGraphNode_t* dependencies, size_t count) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const std::shared_ptr<Graph> graph = graphs().find(handle);
-  std::vector<GraphNode*> nodes;
-  if (!given(out) || graph == nullptr || !nodesOf(*graph, dependencies, count, &nodes)) return cudaErrorInvalidValue;
+  require(given(out));
+  const auto graph = get(handle);
+  const auto nodes = nodesOf(*graph, dependencies, count);
   *out = graph->add(Work("", WorkKind::Empty), device::current(), nodes)->handle;
-  return cudaSuccess;
 }
 
-cudaError_t addChild(cudaGraphNode_t* out, cudaGraph_t handle, const cudaGraphNode_t* dependencies, size_t count,
-                     cudaGraph_t childHandle) {
+void addChild(cudaGraphNode_t* out, cudaGraph_t handle, const cudaGraphNode_t* dependencies, size_t count,
+              cudaGraph_t childHandle) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const std::shared_ptr<Graph> graph = graphs().find(handle);
-  const std::shared_ptr<Graph> child = graphs().find(childHandle);
-  if (!given(out) || graph == nullptr || child == nullptr || graph == child) return cudaErrorInvalidValue;
-  std::vector<GraphNode*> nodes;
-  if (!nodesOf(*graph, dependencies, count, &nodes)) return cudaErrorInvalidValue;
-  if (child->hasMemoryNodes()) return cudaErrorNotSupported;
+  const auto graph = get(handle);
+  const auto child = get(childHandle);
+  require(given(out) && graph != child);
+  const auto nodes = nodesOf(*graph, dependencies, count);
+  require(!child->hasMemoryNodes(), cudaErrorNotSupported);
   *out = graph->addChild(child->copy(), device::current(), nodes)->handle;
-  return cudaSuccess;
 }
 
 bool plainEdge(const cudaGraphEdgeData& edge) {
@@ -65,25 +67,23 @@ bool plainEdge(const cudaGraphEdgeData& edge) {
   return std::memcmp(&edge, &plain, sizeof plain) == 0;
 }
 
-cudaError_t addDependencies(cudaGraph_t handle, const cudaGraphNode_t* from, const cudaGraphNode_t* to,
-                            const cudaGraphEdgeData* edges, size_t count) {
+void addDependencies(cudaGraph_t handle, const cudaGraphNode_t* from, const cudaGraphNode_t* to,
+                     const cudaGraphEdgeData* edges, size_t count) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const std::shared_ptr<Graph> graph = graphs().find(handle);
-  if (graph == nullptr || !given(from, count) || !given(to, count)) return cudaErrorInvalidValue;
+  const auto graph = get(handle);
+  require(given(from, count) && given(to, count));
   std::vector<std::pair<GraphNode*, GraphNode*>> added;
   for (size_t i = 0; i < count; ++i) {
-    std::vector<GraphNode*> ends;
     const cudaGraphNode_t handles[2] = {from[i], to[i]};
-    if (!nodesOf(*graph, handles, 2, &ends)) return cudaErrorInvalidValue;  // also a node that depends on itself
-    if (edges != nullptr && !plainEdge(edges[i])) return cudaErrorNotSupported;
+    const auto ends = nodesOf(*graph, handles, 2);  // fails also for a node that depends on itself
+    require(edges == nullptr || plainEdge(edges[i]), cudaErrorNotSupported);
     const auto edge = std::make_pair(ends[0], ends[1]);
     const auto& present = ends[1]->dependencies;
-    if (std::find(present.begin(), present.end(), ends[0]) != present.end()) return cudaErrorInvalidValue;
-    if (std::find(added.begin(), added.end(), edge) != added.end()) return cudaErrorInvalidValue;
+    require(std::find(present.begin(), present.end(), ends[0]) == present.end());
+    require(std::find(added.begin(), added.end(), edge) == added.end());
     added.push_back(edge);
   }
   for (const auto& edge : added) edge.second->dependencies.push_back(edge.first);
-  return cudaSuccess;
 }
 
 // Writes `all` into an array of *count elements as CUDA's getters do: NULL asks for the number; surplus elements become
@@ -93,24 +93,22 @@ void fill(const std::vector<Element>& all, Element* out, size_t count) {
   for (size_t i = 0; out != nullptr && i < count; ++i) out[i] = i < all.size() ? all[i] : Element{};
 }
 
-cudaError_t getNodes(cudaGraph_t handle, cudaGraphNode_t* out, size_t* count) {
+void getNodes(cudaGraph_t handle, cudaGraphNode_t* out, size_t* count) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const std::shared_ptr<Graph> graph = graphs().find(handle);
-  if (graph == nullptr || !given(count) || (out != nullptr && !room(out, *count))) return cudaErrorInvalidValue;
+  const auto graph = get(handle);
+  require(given(count) && (out == nullptr || room(out, *count)));
   std::vector<cudaGraphNode_t> all;
   for (const auto& node : graph->nodes()) all.push_back(node->handle);
   fill(all, out, *count);
   *count = out != nullptr ? std::min(*count, all.size()) : all.size();
-  return cudaSuccess;
 }
 
-cudaError_t getEdges(cudaGraph_t handle, cudaGraphNode_t* from, cudaGraphNode_t* to, cudaGraphEdgeData* edges, size_t* count) {
+void getEdges(cudaGraph_t handle, cudaGraphNode_t* from, cudaGraphNode_t* to, cudaGraphEdgeData* edges, size_t* count) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const std::shared_ptr<Graph> graph = graphs().find(handle);
-  if (graph == nullptr || !given(count) || (from == nullptr) != (to == nullptr)) return cudaErrorInvalidValue;
-  if (from != nullptr && (!room(from, *count) || !room(to, *count))) return cudaErrorInvalidValue;
-  if (edges != nullptr && !room(edges, *count)) return cudaErrorInvalidValue;
-  if (from == nullptr && edges != nullptr) return cudaErrorInvalidValue;
+  const auto graph = get(handle);
+  require(given(count) && (from == nullptr) == (to == nullptr));
+  require(from == nullptr || (room(from, *count) && room(to, *count)));
+  require(edges == nullptr || (from != nullptr && room(edges, *count)));
   std::vector<cudaGraphNode_t> sources;
   std::vector<cudaGraphNode_t> targets;
   for (const auto& node : graph->nodes()) {
@@ -123,41 +121,38 @@ cudaError_t getEdges(cudaGraph_t handle, cudaGraphNode_t* from, cudaGraphNode_t*
   fill(targets, to, *count);
   fill({}, edges, *count);
   *count = from != nullptr ? std::min(*count, sources.size()) : sources.size();
-  return cudaSuccess;
 }
 
-cudaError_t getType(cudaGraphNode_t handle, cudaGraphNodeType* type) {
+void getType(cudaGraphNode_t handle, cudaGraphNodeType* type) {
   const std::lock_guard<std::mutex> lock(graphLock());
   const std::shared_ptr<GraphNode> node = graphNodes().find(handle);
-  if (node == nullptr || !given(type)) return cudaErrorInvalidValue;
+  require(node != nullptr && given(type));
   *type = node->type();
-  return cudaSuccess;
 }
 
-cudaError_t cloneGraph(cudaGraph_t* out, cudaGraph_t handle) {
+void cloneGraph(cudaGraph_t* out, cudaGraph_t handle) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const std::shared_ptr<Graph> graph = graphs().find(handle);
-  if (!given(out) || graph == nullptr) return cudaErrorInvalidValue;
-  if (graph->hasMemoryNodes()) return cudaErrorNotSupported;
+  const auto graph = get(handle);
+  require(given(out));
+  require(!graph->hasMemoryNodes(), cudaErrorNotSupported);
   const std::shared_ptr<Graph> copy = graphs().create(graph->device());
   graph->copyTo(copy.get());
   *out = copy->handle();
-  return cudaSuccess;
 }
 
-cudaError_t print(cudaGraph_t handle, const char* path, unsigned flags) {
+void print(cudaGraph_t handle, const char* path, unsigned flags) {
   std::string text;
   std::string file;
   {
     const std::lock_guard<std::mutex> lock(graphLock());
-    const std::shared_ptr<Graph> graph = graphs().find(handle);
-    if (graph == nullptr || !host::readText(path, &file)) return cudaErrorInvalidValue;
+    const auto graph = get(handle);
+    require(host::readText(path, &file));
     text = graph->dot((flags & cudaGraphDebugDotFlagsVerbose) != 0);
   }
   std::FILE* out = std::fopen(file.c_str(), "w");
-  if (out == nullptr) return cudaErrorOperatingSystem;
+  require(out != nullptr, cudaErrorOperatingSystem);
   const bool written = std::fwrite(text.data(), 1, text.size(), out) == text.size();
-  return std::fclose(out) == 0 && written ? cudaSuccess : cudaErrorOperatingSystem;
+  require(std::fclose(out) == 0 && written, cudaErrorOperatingSystem);
 }
 
 }  // namespace

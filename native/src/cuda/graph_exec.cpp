@@ -88,25 +88,25 @@ cudaGraphExecUpdateResult difference(const Graph& a, const Graph& b, const Graph
 
 }  // namespace
 
-cudaError_t GraphExec::instantiate(Graph& graph, int device, unsigned flags, std::shared_ptr<GraphExec>* out) {
+std::shared_ptr<GraphExec> GraphExec::instantiate(Graph& graph, int device, unsigned flags) {
   const std::lock_guard<std::mutex> lock(graphLock());
   const bool memoryNodes = graph.hasMemoryNodes();
-  if (memoryNodes && !graph.memoryExec.expired()) return cudaErrorNotSupported;
+  require(!memoryNodes || graph.memoryExec.expired(), cudaErrorNotSupported);
   std::shared_ptr<const GraphPlan> plan = makePlan(graph);
-  if (plan == nullptr) return cudaErrorInvalidValue;
-  *out = graphExecs().insert([&](cudaGraphExec_t handle) {
+  require(plan != nullptr);
+  const auto made = graphExecs().insert([&](cudaGraphExec_t handle) {
     return std::make_shared<GraphExec>(handle, device, flags, graph.copy(), std::move(plan));
   });
-  if (memoryNodes) graph.memoryExec = *out;
-  return cudaSuccess;
+  if (memoryNodes) graph.memoryExec = made;
+  return made;
 }
 
-cudaError_t GraphExec::launch(const std::shared_ptr<Stream>& stream) {
+void GraphExec::launch(const std::shared_ptr<Stream>& stream) {
   const std::lock_guard<std::mutex> lock(mutex_);
   std::vector<std::shared_ptr<GraphMemory>> leftOver;  // by an earlier launch, freed by nobody
   for (const auto& memory : plan_->allocated) {
     if (!memory->allocated.load()) continue;
-    if ((flags_ & cudaGraphInstantiateFlagAutoFreeOnLaunch) == 0) return cudaErrorInvalidValue;
+    require((flags_ & cudaGraphInstantiateFlagAutoFreeOnLaunch) != 0);
     leftOver.push_back(memory);
   }
   std::vector<Point> after;
@@ -128,7 +128,6 @@ cudaError_t GraphExec::launch(const std::shared_ptr<Stream>& stream) {
   for (const auto& memory : plan_->allocated) memory->allocated = true;
   for (const auto& memory : plan_->freed) memory->allocated = false;
   lastLaunch_ = stream->enqueue({[plan = plan_](Stream& on) { runSteps(*plan, on); }, nullptr}, std::move(after));
-  return cudaSuccess;
 }
 
 cudaError_t GraphExec::update(const Graph& graph, cudaGraphExecUpdateResultInfo* info) {

@@ -25,9 +25,9 @@ struct GraphPlan {
 
 class GraphExec {
  public:
-  // cudaErrorInvalidValue if the dependencies form a circle, cudaErrorNotSupported if a graph with memory nodes has an
-  // executable form already.
-  static cudaError_t instantiate(Graph& graph, int device, unsigned flags, std::shared_ptr<GraphExec>* out);
+  // Fails with cudaErrorInvalidValue if the dependencies form a circle, with cudaErrorNotSupported if a graph with memory
+  // nodes has an executable form already.
+  static std::shared_ptr<GraphExec> instantiate(Graph& graph, int device, unsigned flags);
 
   GraphExec(cudaGraphExec_t handle, int device, unsigned flags, std::shared_ptr<Graph> origin,
             std::shared_ptr<const GraphPlan> plan)
@@ -36,7 +36,7 @@ class GraphExec {
   cudaGraphExec_t handle() const { return handle_; }
   int device() const { return device_; }
 
-  cudaError_t launch(const std::shared_ptr<Stream>& stream);
+  void launch(const std::shared_ptr<Stream>& stream);
   // The result info tells the first difference that forbids it.
   cudaError_t update(const Graph& graph, cudaGraphExecUpdateResultInfo* info);
 

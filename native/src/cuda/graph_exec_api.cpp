@@ -13,48 +13,47 @@ namespace {
 constexpr unsigned long long kFlags = cudaGraphInstantiateFlagAutoFreeOnLaunch | cudaGraphInstantiateFlagDeviceLaunch |
                                       cudaGraphInstantiateFlagUseNodePriority;
 
-cudaError_t instantiate(cudaGraphExec_t* out, cudaGraph_t handle, unsigned long long flags) {
-  if (!given(out) || (flags & ~kFlags) != 0) return cudaErrorInvalidValue;
-  EMU_TRY(capture::forbidUnsafe());
+void instantiate(cudaGraphExec_t* out, cudaGraph_t handle, unsigned long long flags) {
+  require(given(out) && (flags & ~kFlags) == 0);
+  capture::forbidUnsafe();
   const std::shared_ptr<Graph> graph = graphs().find(handle);
-  if (graph == nullptr) return cudaErrorInvalidValue;
+  require(graph != nullptr);
   // There is no device code here that could launch a graph.
-  if ((flags & cudaGraphInstantiateFlagDeviceLaunch) != 0) return cudaErrorNotSupported;
-  std::shared_ptr<GraphExec> exec;
-  EMU_TRY(GraphExec::instantiate(*graph, device::current(), static_cast<unsigned>(flags), &exec));
-  *out = exec->handle();
-  return cudaSuccess;
+  require((flags & cudaGraphInstantiateFlagDeviceLaunch) == 0, cudaErrorNotSupported);
+  *out = GraphExec::instantiate(*graph, device::current(), static_cast<unsigned>(flags))->handle();
 }
 
-cudaError_t launch(cudaGraphExec_t handle, cudaStream_t streamHandle) {
-  const std::shared_ptr<GraphExec> exec = graphExecs().find(handle);
-  if (exec == nullptr) return cudaErrorInvalidValue;
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolveForLaunch(streamHandle, &stream));
-  EMU_TRY(capture::forbidCapturing(*stream));
-  EMU_TRY(launchFault(stream->device(), "cudaGraphLaunch"));
-  return exec->launch(stream);
+std::shared_ptr<GraphExec> get(cudaGraphExec_t handle) {
+  std::shared_ptr<GraphExec> exec = graphExecs().find(handle);
+  require(exec != nullptr);
+  return exec;
+}
+
+void launch(cudaGraphExec_t handle, cudaStream_t streamHandle) {
+  const auto exec = get(handle);
+  const auto stream = streams::getForLaunch(streamHandle);
+  capture::forbidCapturing(*stream);
+  launchFault(stream->device(), "cudaGraphLaunch");
+  exec->launch(stream);
 }
 
 // Nothing has to be moved to a device; only the arguments are looked at.
-cudaError_t upload(cudaGraphExec_t handle, cudaStream_t streamHandle) {
-  if (graphExecs().find(handle) == nullptr) return cudaErrorInvalidValue;
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolveForLaunch(streamHandle, &stream));
-  return capture::forbidCapturing(*stream);
+void upload(cudaGraphExec_t handle, cudaStream_t stream) {
+  get(handle);
+  capture::forbidCapturing(*streams::getForLaunch(stream));
 }
 
 cudaError_t update(cudaGraphExec_t handle, cudaGraph_t graphHandle, cudaGraphExecUpdateResultInfo* info) {
-  const std::shared_ptr<GraphExec> exec = graphExecs().find(handle);
+  const auto exec = get(handle);
   const std::shared_ptr<Graph> graph = graphs().find(graphHandle);
-  if (exec == nullptr || graph == nullptr || !givenOrNull(info)) return cudaErrorInvalidValue;
+  require(graph != nullptr && givenOrNull(info));
   cudaGraphExecUpdateResultInfo unasked;
   return exec->update(*graph, info != nullptr ? info : &unasked);
 }
 
-cudaError_t destroy(cudaGraphExec_t handle) {
-  EMU_TRY(capture::forbidUnsafe());
-  return graphExecs().take(handle) != nullptr ? cudaSuccess : cudaErrorInvalidValue;
+void destroy(cudaGraphExec_t handle) {
+  capture::forbidUnsafe();
+  require(graphExecs().take(handle) != nullptr);
 }
 
 }  // namespace

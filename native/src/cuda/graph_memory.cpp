@@ -5,6 +5,7 @@
 
 #include "base/faults.h"
 #include "cuda/blocks.h"
+#include "cuda/failure.h"
 
 namespace emu {
 
@@ -19,15 +20,15 @@ Registry& registry() { return neverDestroyed<Registry>(); }
 
 }  // namespace
 
-cudaError_t GraphMemory::reserve(size_t bytes, int device, std::shared_ptr<GraphMemory>* out) {
-  if (bytes > options::deviceMemory() || faults::failAllocation(device)) return cudaErrorMemoryAllocation;
+std::shared_ptr<GraphMemory> GraphMemory::reserve(size_t bytes, int device) {
+  require(bytes <= options::deviceMemory() && !faults::failAllocation(device), cudaErrorMemoryAllocation);
   const uintptr_t base = AddressSpace::instance().take(bytes);
-  if (base == 0) return cudaErrorMemoryAllocation;
+  require(base != 0, cudaErrorMemoryAllocation);
   auto range = std::make_shared<AddressRange>(base, AddressSpace::wholePages(bytes));
-  *out = std::make_shared<GraphMemory>(bytes, device, std::move(range));
+  const auto made = std::make_shared<GraphMemory>(bytes, device, std::move(range));
   const std::lock_guard<std::mutex> lock(registry().mutex);
-  registry().byAddress[base] = *out;
-  return cudaSuccess;
+  registry().byAddress[base] = made;
+  return made;
 }
 
 std::shared_ptr<GraphMemory> GraphMemory::at(const void* address) {

@@ -13,8 +13,8 @@ namespace emu {
 
 class GraphMemory : public std::enable_shared_from_this<GraphMemory> {
  public:
-  // An address for `bytes` on the device; it is withdrawn with the last owner.
-  static cudaError_t reserve(size_t bytes, int device, std::shared_ptr<GraphMemory>* out);
+  // An address for `bytes` on the device; it is withdrawn with the last owner. Fails if there is none.
+  static std::shared_ptr<GraphMemory> reserve(size_t bytes, int device);
   // The reservation that starts at the address; NULL if there is none.
   static std::shared_ptr<GraphMemory> at(const void* address);
 

@@ -85,6 +85,12 @@ cudaKernel_t handleOf(const std::shared_ptr<KernelImage>& image, const std::shar
   return made->handle;
 }
 
+std::shared_ptr<KernelImage> imageOf(cudaLibrary_t library) {
+  std::shared_ptr<KernelImage> image = libraries().find(library);
+  require(image != nullptr, cudaErrorInvalidResourceHandle);
+  return image;
+}
+
 // A parameter list that a compiler could have made: in order, without overlap.
 bool plausible(const nccl4jEmuParameter_t* parameters, size_t count) {
   size_t end = 0;
@@ -124,9 +130,9 @@ cudaLibrary_t load(const void* image) {
   return handle;
 }
 
-cudaError_t unload(cudaLibrary_t library) {
+void unload(cudaLibrary_t library) {
   const std::shared_ptr<KernelImage> image = libraries().take(library);
-  if (image == nullptr) return cudaErrorInvalidResourceHandle;
+  require(image != nullptr, cudaErrorInvalidResourceHandle);
   // What is enqueued still has its code.
   for (int device = 0; device < device::count(); device++) {
     if ((image->devices.load() >> device & 1) != 0) drainDevice(device);
@@ -134,37 +140,30 @@ cudaError_t unload(cudaLibrary_t library) {
   const std::lock_guard<std::mutex> lock(image->mutex);
   image->loaded.store(false, std::memory_order_release);
   for (const auto& entry : image->kernels) table().take(entry.second);
-  return cudaSuccess;
 }
 
-cudaError_t find(cudaLibrary_t library, const char* name, cudaKernel_t* out) {
-  const std::shared_ptr<KernelImage> image = libraries().find(library);
-  if (image == nullptr) return cudaErrorInvalidResourceHandle;
-  if (!image->code) return cudaErrorInvalidKernelImage;
+cudaKernel_t find(cudaLibrary_t library, const std::string& name) {
+  const std::shared_ptr<KernelImage> image = imageOf(library);
+  require(image->code, cudaErrorInvalidKernelImage);
   std::shared_ptr<const KernelFunction> function;
   {
     Registry& all = registry();
     const std::lock_guard<std::mutex> lock(all.mutex);
     const auto found = all.functions.find(name);
-    if (found == all.functions.end()) return cudaErrorSymbolNotFound;
+    require(found != all.functions.end(), cudaErrorSymbolNotFound);
     function = found->second;
   }
-  *out = handleOf(image, function);
-  return cudaSuccess;
+  return handleOf(image, function);
 }
 
-cudaError_t all(cudaLibrary_t library, std::vector<cudaKernel_t>* out) {
-  const std::shared_ptr<KernelImage> image = libraries().find(library);
-  if (image == nullptr) return cudaErrorInvalidResourceHandle;
-  if (!image->code) return cudaSuccess;
-  std::vector<std::shared_ptr<const KernelFunction>> functions;
-  {
-    Registry& registered = registry();
-    const std::lock_guard<std::mutex> lock(registered.mutex);
-    for (const auto& entry : registered.functions) functions.push_back(entry.second);
-  }
-  for (const auto& function : functions) out->push_back(handleOf(image, function));
-  return cudaSuccess;
+std::vector<cudaKernel_t> all(cudaLibrary_t library) {
+  const std::shared_ptr<KernelImage> image = imageOf(library);
+  std::vector<cudaKernel_t> handles;
+  if (!image->code) return handles;
+  Registry& registered = registry();
+  const std::lock_guard<std::mutex> lock(registered.mutex);
+  for (const auto& entry : registered.functions) handles.push_back(handleOf(image, entry.second));
+  return handles;
 }
 
 std::shared_ptr<Kernel> kernel(const void* handle) {
@@ -172,14 +171,12 @@ std::shared_ptr<Kernel> kernel(const void* handle) {
 }
 
 cudaError_t launch(const cudaLaunchConfig_t& config, const std::shared_ptr<Kernel>& kernel, void** arguments) {
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolve(config.stream, &stream));
-  kernel->image->devices.fetch_or(uint64_t{1} << stream->device());
+  kernel->image->devices.fetch_or(uint64_t{1} << streams::get(config.stream)->device());
   const std::vector<nccl4jEmuParameter_t>& parameters = kernel->function->parameters;
   std::vector<unsigned char> values(kernel->function->parameterBytes());
   for (size_t i = 0; i < parameters.size(); i++) {
     const auto* value = static_cast<const unsigned char*>(arguments[i]);
-    if (!readable(value, parameters[i].size)) return cudaErrorInvalidValue;
+    require(readable(value, parameters[i].size));
     std::memcpy(values.data() + parameters[i].offset, value, parameters[i].size);
   }
   auto run = [function = kernel->function, image = kernel->image, values = std::move(values),

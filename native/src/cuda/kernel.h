@@ -1,4 +1,5 @@
-// Kernels of the program: functions that were registered by name, and the libraries ("images") through which CUDA calls them.
+// Kernels of the program: functions that were registered by name, and the libraries ("images") through which CUDA calls
+// them.
 #pragma once
 
 #include <array>
@@ -50,9 +51,10 @@ int add(const char* name, const nccl4jEmuParameter_t* parameters, size_t count, 
 // ---- libraries ----
 
 cudaLibrary_t load(const void* image);
-cudaError_t unload(cudaLibrary_t library);
-cudaError_t find(cudaLibrary_t library, const char* name, cudaKernel_t* out);
-cudaError_t all(cudaLibrary_t library, std::vector<cudaKernel_t>* out);
+// These fail with cudaErrorInvalidResourceHandle if there is no such library.
+void unload(cudaLibrary_t library);
+cudaKernel_t find(cudaLibrary_t library, const std::string& name);
+std::vector<cudaKernel_t> all(cudaLibrary_t library);
 // NULL if the handle is none, or its library was unloaded.
 std::shared_ptr<Kernel> kernel(const void* handle);
 

@@ -25,52 +25,38 @@ constexpr int kSharedPerMultiprocessor = 233472;
 constexpr int kSharedOfSystem = 1024;  // per block
 constexpr int kWarp = 32;
 
-// A number that is no kernel is followed by the real library.
+// The kernel that a call is about. A number that is no kernel is followed by the real library.
 std::shared_ptr<Kernel> known(const Function& function, const void* handle) {
   std::shared_ptr<Kernel> kernel = kernels::kernel(handle);
   if (kernel == nullptr && handle != nullptr) {
     misuse(End::Undefined, -1, function.name, "%p is no kernel, or its library was unloaded", handle);
   }
+  require(kernel != nullptr, cudaErrorInvalidDeviceFunction);
   return kernel;
 }
 
-// The answer of a call about a kernel.
-template <class Body>
-cudaError_t ask(const Function& function, const void* handle, Body&& body) {
-  const std::shared_ptr<Kernel> kernel = known(function, handle);
-  return kernel == nullptr ? cudaErrorInvalidDeviceFunction : body(*kernel);
+void load(cudaLibrary_t* library, const void* code, bool optionsGiven) {
+  require(optionsGiven && given(library) && code != nullptr);
+  *library = kernels::load(code);
 }
 
-cudaError_t load(cudaLibrary_t* library, const void* code) {
-  return given(library) && code != nullptr ? answer(library, kernels::load(code)) : cudaErrorInvalidValue;
-}
-
-cudaError_t find(cudaKernel_t* kernel, cudaLibrary_t library, const char* name) {
+void find(cudaKernel_t* kernel, cudaLibrary_t library, const char* name) {
   std::string text;
-  if (!given(kernel) || !host::readText(name, &text)) return cudaErrorInvalidValue;
-  return kernels::find(library, text.c_str(), kernel);
+  require(given(kernel) && host::readText(name, &text));
+  *kernel = kernels::find(library, text);
 }
 
-cudaError_t countKernels(unsigned* count, cudaLibrary_t library) {
-  std::vector<cudaKernel_t> all;
-  EMU_TRY(kernels::all(library, &all));
-  return answer(count, static_cast<unsigned>(all.size()));
-}
-
-cudaError_t enumerate(cudaKernel_t* out, unsigned capacity, cudaLibrary_t library) {
-  std::vector<cudaKernel_t> all;
-  if (!room(out, capacity)) return cudaErrorInvalidValue;
-  EMU_TRY(kernels::all(library, &all));
+void enumerate(cudaKernel_t* out, unsigned capacity, cudaLibrary_t library) {
+  require(room(out, capacity));
+  const std::vector<cudaKernel_t> all = kernels::all(library);
   std::copy_n(all.begin(), std::min<size_t>(capacity, all.size()), out);
-  return cudaSuccess;
 }
 
-cudaError_t parameter(size_t* offset, size_t* size, size_t index, const Kernel& kernel) {
+void parameter(size_t* offset, size_t* size, size_t index, const Kernel& kernel) {
   const std::vector<nccl4jEmuParameter_t>& parameters = kernel.function->parameters;
-  if (!given(offset) || !givenOrNull(size) || index >= parameters.size()) return cudaErrorInvalidValue;
+  require(given(offset) && givenOrNull(size) && index < parameters.size());
   *offset = parameters[index].offset;
   if (size != nullptr) *size = parameters[index].size;
-  return cudaSuccess;
 }
 
 int dynamicLimit(const Kernel& kernel) {
@@ -89,15 +75,14 @@ cudaFuncAttributes attributes(const Kernel& kernel) {
   return attributes;
 }
 
-cudaError_t setAttribute(Kernel& kernel, cudaFuncAttribute attribute, int value) {
+void setAttribute(Kernel& kernel, cudaFuncAttribute attribute, int value) {
   switch (attribute) {
     case cudaFuncAttributeMaxDynamicSharedMemorySize:
-      if (value < 0 || value > kernels::kMostShared) return cudaErrorInvalidValue;
+      require(value >= 0 && value <= kernels::kMostShared);
       kernel.dynamicShared[static_cast<size_t>(device::current())].store(value, std::memory_order_relaxed);
-      return cudaSuccess;
-    case cudaFuncAttributePreferredSharedMemoryCarveout:
-      return value >= -1 && value <= 100 ? cudaSuccess : cudaErrorInvalidValue;
-    default: return cudaErrorInvalidValue;
+      break;
+    case cudaFuncAttributePreferredSharedMemoryCarveout: require(value >= -1 && value <= 100); break;
+    default: fail(cudaErrorInvalidValue);
   }
 }
 
@@ -111,27 +96,26 @@ bool launchable(const cudaLaunchConfig_t& config, const Kernel& kernel) {
 }
 
 // A launch that is refused ends the capture that it was to become part of.
-cudaError_t refuse(cudaStream_t stream) {
-  std::shared_ptr<Stream> found;
-  if (streams::resolve(stream, &found) == cudaSuccess && found->capturing.load()) capture::forbidCapturing(*found);
-  return cudaErrorInvalidValue;
+[[noreturn]] void refuse(cudaStream_t stream) {
+  const auto found = streams::find(stream);
+  if (found != nullptr && found->capturing.load()) (void)resultOf([&] { capture::forbidCapturing(*found); });
+  fail(cudaErrorInvalidValue);
 }
 
 cudaError_t launch(const Function& call, const cudaLaunchConfig_t* config, const void* function, void** arguments) {
-  if (!readable(config, sizeof *config)) return cudaErrorInvalidValue;
+  require(readable(config, sizeof *config));
   const std::shared_ptr<Kernel> kernel = known(call, function);
-  if (kernel == nullptr) return cudaErrorInvalidDeviceFunction;
   const std::vector<nccl4jEmuParameter_t>& parameters = kernel->function->parameters;
-  if (config->numAttrs != 0) return cudaErrorNotSupported;
-  if (!launchable(*config, *kernel) || !given(arguments, parameters.size())) return refuse(config->stream);
+  require(config->numAttrs == 0, cudaErrorNotSupported);
+  if (!launchable(*config, *kernel) || !given(arguments, parameters.size())) refuse(config->stream);
   for (size_t i = 0; i < parameters.size(); i++) {
-    if (!host::readable(arguments[i], parameters[i].size)) return refuse(config->stream);
+    if (!host::readable(arguments[i], parameters[i].size)) refuse(config->stream);
   }
   return kernels::launch(*config, kernel, arguments);
 }
 
-cudaError_t maxActiveBlocks(int* out, int threads, size_t dynamicShared, const Kernel& kernel) {
-  if (threads <= 0) return cudaErrorInvalidValue;
+void maxActiveBlocks(int* out, int threads, size_t dynamicShared, const Kernel& kernel) {
+  require(threads > 0);
   if (threads > kernels::kMaxThreads || dynamicShared > static_cast<size_t>(dynamicLimit(kernel))) return answer(out, 0);
   const int rounded = (threads + kWarp - 1) / kWarp * kWarp;
   const int byThreads = kThreadsPerMultiprocessor / rounded;
@@ -165,7 +149,7 @@ EMU_API cudaError_t cudaLibraryLoadData(cudaLibrary_t* library, const void* code
                                         void** libraryOptionValues, unsigned int numLibraryOptions) {
   const bool options = given(jitOptions, numJitOptions) && given(jitOptionsValues, numJitOptions) &&
                        given(libraryOptions, numLibraryOptions) && given(libraryOptionValues, numLibraryOptions);
-  return EMU_CALL(entry<Needs::Device>, (made(library)), options ? load(library, code) : cudaErrorInvalidValue);
+  return EMU_CALL(entry<Needs::Device>, (made(library)), load(library, code, options));
 }
 
 EMU_CUDA(NoCapture, cudaLibraryUnload, (cudaLibrary_t library), (library), kernels::unload(library))
@@ -173,29 +157,30 @@ EMU_CUDA(NoCapture, cudaLibraryUnload, (cudaLibrary_t library), (library), kerne
 EMU_CUDA(Device, cudaLibraryGetKernel, (cudaKernel_t* pKernel, cudaLibrary_t library, const char* name),
          (library, name), find(pKernel, library, name))
 
-EMU_CUDA(Device, cudaLibraryGetKernelCount, (unsigned int* count, cudaLibrary_t lib), (lib), countKernels(count, lib))
+EMU_CUDA(Device, cudaLibraryGetKernelCount, (unsigned int* count, cudaLibrary_t lib), (lib),
+         answer(count, static_cast<unsigned>(kernels::all(lib).size())))
 
 EMU_CUDA(Device, cudaLibraryEnumerateKernels, (cudaKernel_t* kernels, unsigned int numKernels, cudaLibrary_t lib),
          (lib, numKernels), enumerate(kernels, numKernels, lib))
 
 EMU_CUDA(Device, cudaFuncGetName, (const char** name, const void* func), (nameOf(func)),
-         ask(call, func, [&](Kernel& kernel) { return answer(name, kernel.function->name.c_str()); }))
+         answer(name, known(call, func)->function->name.c_str()))
 
 EMU_CUDA(Device, cudaFuncGetParamInfo, (const void* func, size_t paramIndex, size_t* paramOffset, size_t* paramSize),
          (nameOf(func), paramIndex),
-         ask(call, func, [&](Kernel& kernel) { return parameter(paramOffset, paramSize, paramIndex, kernel); }))
+         parameter(paramOffset, paramSize, paramIndex, *known(call, func)))
 
 EMU_CUDA(Device, cudaFuncGetAttributes, (cudaFuncAttributes* attr, const void* func), (nameOf(func)),
-         ask(call, func, [&](Kernel& kernel) { return answer(attr, attributes(kernel)); }))
+         answer(attr, attributes(*known(call, func))))
 
 EMU_CUDA(Device, cudaFuncSetAttribute, (const void* func, cudaFuncAttribute attr, int value),
          (nameOf(func), attr, value),
-         ask(call, func, [&](Kernel& kernel) { return setAttribute(kernel, attr, value); }))
+         setAttribute(*known(call, func), attr, value))
 
 EMU_CUDA(Device, cudaOccupancyMaxActiveBlocksPerMultiprocessor,
          (int* numBlocks, const void* func, int blockSize, size_t dynamicSMemSize),
          (nameOf(func), blockSize, dynamicSMemSize),
-         ask(call, func, [&](Kernel& kernel) { return maxActiveBlocks(numBlocks, blockSize, dynamicSMemSize, kernel); }))
+         maxActiveBlocks(numBlocks, blockSize, dynamicSMemSize, *known(call, func)))
 
 EMU_CUDA(Device, cudaLaunchKernelExC, (const cudaLaunchConfig_t* config, const void* func, void** args),
          (nameOf(func), geometry(config)), launch(call, config, func, args))

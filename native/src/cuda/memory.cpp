@@ -5,7 +5,6 @@
 #include "base/faults.h"
 #include "base/host_access.h"
 #include "base/options.h"
-#include "base/try.h"
 #include "cuda/blocks.h"
 #include "cuda/device.h"
 #include "cuda/graph_memory.h"
@@ -46,9 +45,9 @@ cudaError_t allocateBlock(Block block, const char* function, void** out) {
   const auto live = std::make_shared<LiveBlock>(block, function);
   live->range = std::make_shared<AddressRange>(block.base, AddressSpace::wholePages(block.bytes));
   if (!live->range->open()) return cudaErrorMemoryAllocation;
-  EMU_TRY(blocks().add(live));
-  *out = reinterpret_cast<void*>(block.base);
-  return cudaSuccess;
+  const cudaError_t added = blocks().add(live);
+  if (added == cudaSuccess) *out = reinterpret_cast<void*>(block.base);
+  return added;
 }
 
 bool mayTouch(const Block& block, int device) {
@@ -60,7 +59,7 @@ bool mayTouch(const Block& block, int device) {
 cudaError_t forget(void* pointer, Kind kind) {
   const std::shared_ptr<LiveBlock> live = beginningAt(pointer, kind);
   if (live == nullptr) return cudaErrorInvalidValue;
-  EMU_TRY(drainDevice(live->block.device));
+  if (const cudaError_t failed = drainDevice(live->block.device)) return failed;
   blocks().remove(number(pointer), traitsOf(kind).releaser);
   return cudaSuccess;
 }
@@ -79,7 +78,7 @@ cudaError_t release(void* pointer, Kind kind) {
   if (pointer == nullptr) return cudaSuccess;
   const std::shared_ptr<LiveBlock> live = beginningAt(pointer, kind);
   if (live == nullptr || live->freeing) return cudaErrorInvalidValue;
-  EMU_TRY(drainDevice(live->block.device));
+  if (const cudaError_t failed = drainDevice(live->block.device)) return failed;
   if (blocks().remove(number(pointer), traitsOf(kind).releaser) == nullptr) return cudaErrorInvalidValue;
   GraphMemory::freed(pointer);
   return cudaSuccess;

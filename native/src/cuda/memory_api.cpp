@@ -12,8 +12,8 @@ constexpr unsigned kHostRegisterFlags =
     cudaHostRegisterPortable | cudaHostRegisterMapped | cudaHostRegisterIoMemory | cudaHostRegisterReadOnly;
 constexpr int kNoDevice = -2;  // what cudaPointerGetAttributes tells of memory that CUDA does not know
 
-cudaError_t attributes(cudaPointerAttributes* out, const void* pointer) {
-  if (!given(out)) return cudaErrorInvalidValue;
+void attributes(cudaPointerAttributes* out, const void* pointer) {
+  require(given(out));
   *out = cudaPointerAttributes{};
   memory::Block block;
   void* address = const_cast<void*>(pointer);
@@ -21,43 +21,40 @@ cudaError_t attributes(cudaPointerAttributes* out, const void* pointer) {
     out->type = cudaMemoryTypeUnregistered;
     out->device = kNoDevice;
     out->hostPointer = address;
-    return cudaSuccess;
+    return;
   }
   const bool host = memory::onHost(block.kind);
   out->type = host ? cudaMemoryTypeHost : cudaMemoryTypeDevice;
   out->device = block.device;
   out->devicePointer = address;
   out->hostPointer = host ? address : nullptr;
-  return cudaSuccess;
 }
 
-cudaError_t devicePointer(void** out, void* host, unsigned flags) {
-  if (!given(out) || flags != 0) return cudaErrorInvalidValue;
+void devicePointer(void** out, void* host, unsigned flags) {
+  require(given(out) && flags == 0);
   memory::Block block;
-  if (!memory::find(host, &block) || !memory::onHost(block.kind)) return cudaErrorInvalidValue;
+  require(memory::find(host, &block) && memory::onHost(block.kind));
   *out = host;
-  return cudaSuccess;
 }
 
 // Nothing is asked for with 0 bytes, which no capture and no failed device forbids.
 cudaError_t allocate(void** out, size_t bytes, memory::Kind kind) {
-  if (!given(out)) return cudaErrorInvalidValue;
-  if (bytes != 0) EMU_TRY(admit(Needs::NoCapture));
+  require(given(out));
+  if (bytes != 0) admit(Needs::NoCapture);
   return memory::allocate(bytes, kind, out);
 }
 
 cudaError_t registerHost(void* pages, size_t bytes, unsigned flags) {
-  if (pages == nullptr || bytes == 0 || (flags & ~kHostRegisterFlags) != 0) return cudaErrorInvalidValue;
-  if (!host::mapped(pages, bytes)) return cudaErrorInvalidValue;
+  require(pages != nullptr && bytes != 0 && (flags & ~kHostRegisterFlags) == 0);
+  require(host::mapped(pages, bytes));
   return memory::registerHost(pages, bytes);
 }
 
-cudaError_t info(size_t* free, size_t* total) {
-  if (!given(free) || !given(total)) return cudaErrorInvalidValue;
+void info(size_t* free, size_t* total) {
+  require(given(free) && given(total));
   const uint64_t used = memory::usage(device::current()).deviceBytes;
   *total = options::deviceMemory();
   *free = used < *total ? *total - used : 0;
-  return cudaSuccess;
 }
 
 }  // namespace

@@ -46,14 +46,14 @@ bool isReuse(cudaMemPoolAttr attr) {
   return attr >= cudaMemPoolReuseFollowEventDependencies && attr <= cudaMemPoolReuseAllowInternalDependencies;
 }
 
-cudaError_t getAttribute(cudaMemPool_t pool, cudaMemPoolAttr attr, void* value) {
-  EMU_TRY(capture::forbidUnsafe());
+void getAttribute(cudaMemPool_t pool, cudaMemPoolAttr attr, void* value) {
+  capture::forbidUnsafe();
   const int device = deviceOf(pool);
-  if (device < 0 || !writable(value, isReuse(attr) ? sizeof(int) : sizeof(uint64_t))) return cudaErrorInvalidValue;
+  require(device >= 0 && writable(value, isReuse(attr) ? sizeof(int) : sizeof(uint64_t)));
   if (isReuse(attr)) {
     const int flag = settings(device).reuse[attr - 1].load();
     std::memcpy(value, &flag, sizeof flag);
-    return cudaSuccess;
+    return;
   }
   const memory::Usage usage = memory::usage(device);
   uint64_t number = 0;
@@ -63,95 +63,88 @@ cudaError_t getAttribute(cudaMemPool_t pool, cudaMemPoolAttr attr, void* value) 
     case cudaMemPoolAttrUsedMemCurrent: number = usage.pooledBytes; break;
     case cudaMemPoolAttrReservedMemHigh: number = wholeChunks(usage.peakPooledBytes); break;
     case cudaMemPoolAttrUsedMemHigh: number = usage.peakPooledBytes; break;
-    default: return cudaErrorInvalidValue;
+    default: fail(cudaErrorInvalidValue);
   }
   std::memcpy(value, &number, sizeof number);
-  return cudaSuccess;
 }
 
-cudaError_t setAttribute(cudaMemPool_t pool, cudaMemPoolAttr attr, const void* value) {
+void setAttribute(cudaMemPool_t pool, cudaMemPoolAttr attr, const void* value) {
   const int device = deviceOf(pool);
-  if (device < 0 || !readable(value, isReuse(attr) ? sizeof(int) : sizeof(uint64_t))) return cudaErrorInvalidValue;
+  require(device >= 0 && readable(value, isReuse(attr) ? sizeof(int) : sizeof(uint64_t)));
   if (isReuse(attr)) {
     int flag = 0;
     std::memcpy(&flag, value, sizeof flag);
     settings(device).reuse[attr - 1] = flag != 0 ? 1 : 0;
-    return cudaSuccess;
+    return;
   }
   uint64_t number = 0;
   std::memcpy(&number, value, sizeof number);
   switch (attr) {
-    case cudaMemPoolAttrReleaseThreshold: settings(device).releaseThreshold = number; return cudaSuccess;
+    case cudaMemPoolAttrReleaseThreshold: settings(device).releaseThreshold = number; break;
     case cudaMemPoolAttrReservedMemHigh:
     case cudaMemPoolAttrUsedMemHigh:
-      if (number != 0) return cudaErrorInvalidValue;  // the peak can only be started anew
+      require(number == 0);  // the peak can only be started anew
       memory::resetPooledPeak(device);
-      return cudaSuccess;
-    default: return cudaErrorInvalidValue;
+      break;
+    default: fail(cudaErrorInvalidValue);
   }
 }
 
 // In a capture: an address of the graph's own, and a node that brings it to life.
 cudaError_t captureAllocation(const std::shared_ptr<Stream>& stream, size_t bytes, void** out) {
-  std::shared_ptr<GraphMemory> memory;
-  EMU_TRY(GraphMemory::reserve(bytes, stream->device(), &memory));
+  const auto memory = GraphMemory::reserve(bytes, stream->device());
   Work work("cudaMallocAsync", WorkKind::MemAlloc, [memory](WorkContext& context) {
     const cudaError_t allocated = memory->allocate();
     return allocated == cudaSuccess ? allocated : context.fail(allocated, "the graph's memory could not be allocated");
   });
   work.memory = memory;
-  bool captured = false;
-  EMU_TRY(capture::record(*stream, &work, &captured));
   // Another thread may have ended the capture meanwhile.
-  if (!captured) return memory::allocatePooled(bytes, stream->device(), out);
+  if (!capture::record(*stream, &work)) return memory::allocatePooled(bytes, stream->device(), out);
   *out = memory->address();
   return cudaSuccess;
 }
 
 cudaError_t allocate(void** out, size_t bytes, cudaStream_t handle) {
-  if (!given(out)) return cudaErrorInvalidValue;
+  require(given(out));
   *out = nullptr;
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolveForLaunch(handle, &stream));
+  const auto stream = streams::getForLaunch(handle);
   if (stream->capturing.load(std::memory_order_acquire)) {
     return bytes == 0 ? cudaSuccess : captureAllocation(stream, bytes, out);
   }
-  EMU_TRY(capture::forbidUnsafe(*stream));
+  capture::forbidUnsafe(*stream);
   return memory::allocatePooled(bytes, stream->device(), out);
 }
 
-cudaError_t freeGraphMemory(const std::shared_ptr<Stream>& stream, const std::shared_ptr<GraphMemory>& memory, bool capturing) {
-  if (!capturing && !memory->allocated.exchange(false)) return cudaErrorInvalidValue;
+void freeGraphMemory(const std::shared_ptr<Stream>& stream, const std::shared_ptr<GraphMemory>& memory,
+                     bool capturing) {
+  require(capturing || memory->allocated.exchange(false));
   Work work("cudaFreeAsync", WorkKind::MemFree, [memory](WorkContext&) {
     memory->free("cudaFreeAsync");
     return cudaSuccess;
   });
   work.memory = memory;
-  return submitOn(stream, std::move(work));
+  submitOn(stream, std::move(work));
 }
 
-cudaError_t release(void* pointer, cudaStream_t handle) {
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolveForLaunch(handle, &stream));
+void release(void* pointer, cudaStream_t handle) {
+  const auto stream = streams::getForLaunch(handle);
   const bool capturing = stream->capturing.load(std::memory_order_acquire);
-  const cudaError_t allowed = capturing ? cudaSuccess : capture::forbidUnsafe(*stream);
-  if (allowed != cudaSuccess || pointer == nullptr) return allowed;
-  if (const std::shared_ptr<GraphMemory> memory = GraphMemory::at(pointer)) return freeGraphMemory(stream, memory, capturing);
+  if (!capturing) capture::forbidUnsafe(*stream);
+  if (pointer == nullptr) return;
+  if (const auto memory = GraphMemory::at(pointer)) return freeGraphMemory(stream, memory, capturing);
   // A graph can only free what a graph allocates.
-  if (capturing) return cudaErrorInvalidValue;
-  EMU_TRY(memory::beginFree(pointer));
-  Work work("cudaFreeAsync", WorkKind::MemFree, [pointer](WorkContext&) {
-    memory::endFree(pointer);
-    return cudaSuccess;
-  });
-  return submitOn(stream, std::move(work));
+  require(!capturing);
+  check(memory::beginFree(pointer));
+  submitOn(stream, Work("cudaFreeAsync", WorkKind::MemFree, [pointer](WorkContext&) {
+             memory::endFree(pointer);
+             return cudaSuccess;
+           }));
 }
 
-cudaError_t defaultPool(cudaMemPool_t* out, int device) {
-  if (!given(out)) return cudaErrorInvalidValue;
-  if (!device::exists(device)) return cudaErrorInvalidDevice;
+void defaultPool(cudaMemPool_t* out, int device) {
+  require(given(out));
+  require(device::exists(device), cudaErrorInvalidDevice);
   *out = poolOf(device);
-  return cudaSuccess;
 }
 
 }  // namespace
@@ -171,6 +164,6 @@ EMU_CUDA(NoCapture, cudaMemPoolSetAttribute, (cudaMemPool_t memPool, cudaMemPool
          (memPool, attr), setAttribute(memPool, attr, value))
 
 EMU_CUDA(NoCapture, cudaMemPoolTrimTo, (cudaMemPool_t memPool, size_t minBytesToKeep), (memPool, minBytesToKeep),
-         deviceOf(memPool) >= 0 ? cudaSuccess : cudaErrorInvalidValue)
+         require(deviceOf(memPool) >= 0))
 
 }  // namespace emu

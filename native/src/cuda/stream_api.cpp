@@ -8,33 +8,29 @@ namespace emu {
 
 namespace {
 
-cudaError_t create(cudaStream_t* out, unsigned flags, int priority) {
-  if (!given(out) || (flags & ~unsigned{cudaStreamNonBlocking}) != 0) return cudaErrorInvalidValue;
+void create(cudaStream_t* out, unsigned flags, int priority) {
+  require(given(out) && (flags & ~unsigned{cudaStreamNonBlocking}) == 0);
   *out = streams::create(device::current(), flags, streams::clampPriority(priority))->handle();
-  return cudaSuccess;
 }
 
 // The answer of a getter about the stream.
 template <class Value, class Getter>
-cudaError_t inspect(cudaStream_t handle, Value* out, Getter getter) {
-  std::shared_ptr<Stream> stream;
-  if (!given(out)) return cudaErrorInvalidValue;
-  EMU_TRY(streams::resolve(handle, &stream));
-  EMU_TRY(capture::forbidLegacy(*stream));
+void inspect(cudaStream_t handle, Value* out, Getter getter) {
+  require(given(out));
+  const auto stream = streams::get(handle);
+  capture::forbidLegacy(*stream);
   *out = ((*stream).*getter)();
-  return cudaSuccess;
 }
 
 cudaError_t query(cudaStream_t handle) {
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolve(handle, &stream));
-  EMU_TRY(capture::forbidUnsafe(*stream));
-  EMU_TRY(device::sticky(stream->device()));
+  const auto stream = streams::get(handle);
+  capture::forbidUnsafe(*stream);
+  check(device::sticky(stream->device()));
   return stream->idle() ? cudaSuccess : cudaErrorNotReady;
 }
 
 cudaError_t launchHostFunction(cudaStream_t stream, cudaHostFn_t hostFunction, void* userData) {
-  if (hostFunction == nullptr) return cudaErrorInvalidValue;
+  require(hostFunction != nullptr);
   return submit(stream, Work("cudaLaunchHostFunc", WorkKind::Host, [hostFunction, userData](WorkContext&) {
                   const HostFunctionScope scope;
                   hostFunction(userData);
@@ -42,11 +38,11 @@ cudaError_t launchHostFunction(cudaStream_t stream, cudaHostFn_t hostFunction, v
                 }));
 }
 
-cudaError_t destroy(cudaStream_t handle) {
-  std::shared_ptr<Stream> found;
-  if (streams::resolve(handle, &found) != cudaSuccess || found->handle() != handle) return cudaErrorInvalidResourceHandle;
-  capture::streamDestroyed(*found);
-  return streams::destroy(handle);
+void destroy(cudaStream_t handle) {
+  const auto stream = streams::find(handle);
+  require(stream != nullptr && stream->handle() == handle, cudaErrorInvalidResourceHandle);
+  capture::streamDestroyed(*stream);
+  streams::destroy(handle);
 }
 
 }  // namespace

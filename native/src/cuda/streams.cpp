@@ -4,8 +4,8 @@
 #include <mutex>
 
 #include "base/options.h"
-#include "base/try.h"
 #include "cuda/device.h"
+#include "cuda/failure.h"
 #include "cuda/handle_table.h"
 
 namespace emu::streams {
@@ -73,22 +73,24 @@ thread_local ThreadStreams threadStreams;
 
 }  // namespace
 
-cudaError_t resolve(cudaStream_t handle, std::shared_ptr<Stream>* stream) {
-  if (device::lostByFork()) return cudaErrorInitializationError;
-  if (handle == nullptr || handle == cudaStreamLegacy) {
-    *stream = legacy(device::current());
-  } else if (handle == cudaStreamPerThread) {
-    *stream = threadStreams.get(device::current());
-  } else {
-    *stream = table().find(handle);
-  }
-  return *stream != nullptr ? cudaSuccess : cudaErrorInvalidResourceHandle;
+std::shared_ptr<Stream> find(cudaStream_t handle) {
+  if (device::lostByFork()) return nullptr;
+  if (handle == nullptr || handle == cudaStreamLegacy) return legacy(device::current());
+  return handle == cudaStreamPerThread ? threadStreams.get(device::current()) : table().find(handle);
 }
 
-cudaError_t resolveForLaunch(cudaStream_t handle, std::shared_ptr<Stream>* stream) {
-  EMU_TRY(resolve(handle, stream));
-  if ((*stream)->device() != device::current()) return cudaErrorInvalidResourceHandle;
-  return device::sticky((*stream)->device());
+std::shared_ptr<Stream> get(cudaStream_t handle) {
+  require(!device::lostByFork(), cudaErrorInitializationError);
+  std::shared_ptr<Stream> stream = find(handle);
+  require(stream != nullptr, cudaErrorInvalidResourceHandle);
+  return stream;
+}
+
+std::shared_ptr<Stream> getForLaunch(cudaStream_t handle) {
+  std::shared_ptr<Stream> stream = get(handle);
+  require(stream->device() == device::current(), cudaErrorInvalidResourceHandle);
+  check(device::sticky(stream->device()));
+  return stream;
 }
 
 std::shared_ptr<Stream> legacy(int device) {
@@ -117,11 +119,10 @@ std::shared_ptr<Stream> create(int device, unsigned flags, int priority) {
   });
 }
 
-cudaError_t destroy(cudaStream_t handle) {
+void destroy(cudaStream_t handle) {
   const std::shared_ptr<Stream> stream = table().take(handle);
-  if (stream == nullptr) return cudaErrorInvalidResourceHandle;
+  require(stream != nullptr, cudaErrorInvalidResourceHandle);
   stream->close();
-  return cudaSuccess;
 }
 
 void destroyAll(int device) {

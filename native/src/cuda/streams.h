@@ -10,10 +10,13 @@
 namespace emu::streams {
 
 // The stream behind a handle, 0, cudaStreamLegacy and cudaStreamPerThread (of the calling thread's current device)
-// included; cudaErrorInvalidResourceHandle if there is none.
-cudaError_t resolve(cudaStream_t handle, std::shared_ptr<Stream>* stream);
-// Likewise for work to be put on it: also a sticky error, and a stream of another device than the current one.
-cudaError_t resolveForLaunch(cudaStream_t handle, std::shared_ptr<Stream>* stream);
+// included; NULL if there is none.
+std::shared_ptr<Stream> find(cudaStream_t handle);
+// Likewise; fails with cudaErrorInvalidResourceHandle if there is none.
+std::shared_ptr<Stream> get(cudaStream_t handle);
+// Likewise for work to be put on it: fails also with a sticky error, and for a stream of another device than the current
+// one.
+std::shared_ptr<Stream> getForLaunch(cudaStream_t handle);
 std::shared_ptr<Stream> legacy(int device);
 // NULL if the device's legacy default stream was never used.
 std::shared_ptr<Stream> legacyIfUsed(int device);
@@ -25,7 +28,7 @@ constexpr int kGreatestPriority = -5;
 int clampPriority(int priority);
 
 std::shared_ptr<Stream> create(int device, unsigned flags, int priority);
-cudaError_t destroy(cudaStream_t handle);
+void destroy(cudaStream_t handle);
 void destroyAll(int device);  // for cudaDeviceReset: passes over what has not started and waits for what has
 
 // Every stream of the device that may have work, destroyed ones included.

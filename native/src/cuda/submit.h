@@ -13,7 +13,7 @@ struct Submitted {
   bool captured = false;  // it went into a graph
 };
 
-// The stream comes from streams::resolveForLaunch.
-cudaError_t submitOn(const std::shared_ptr<Stream>& stream, Work work, Submitted* submitted = nullptr);
+// The stream comes from streams::getForLaunch.
+Submitted submitOn(const std::shared_ptr<Stream>& stream, Work work);
 
 }  // namespace emu

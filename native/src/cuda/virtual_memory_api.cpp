@@ -43,7 +43,15 @@ struct Space {
   std::map<uintptr_t, Mapping> mappings;
 };
 
-Space& space() { return neverDestroyed<Space>(); }
+// How every one of these functions begins and ends: one at a time. `call` is the space.
+template <class Describe, class Body>
+CUresult withSpace(Function& function, Describe&& describe, Body&& body) {
+  return api<CUresult>(function, std::forward<Describe>(describe), [&] {
+    Space& all = neverDestroyed<Space>();
+    const std::lock_guard<std::mutex> lock(all.mutex);
+    return body(all);
+  });
+}
 
 void* pointer(uintptr_t address) { return reinterpret_cast<void*>(address); }
 
@@ -82,7 +90,8 @@ CUresult granularity(size_t* out, const CUmemAllocationProp* properties) {
   return CUDA_SUCCESS;
 }
 
-CUresult create(CUmemGenericAllocationHandle* out, size_t bytes, const CUmemAllocationProp* properties, uint64_t flags) {
+CUresult create(Space& all, CUmemGenericAllocationHandle* out, size_t bytes, const CUmemAllocationProp* properties,
+                uint64_t flags) {
   if (!given(out) || !given(properties, 1) || flags != 0 || !whole(bytes)) return CUDA_ERROR_INVALID_VALUE;
   if (properties->type != CU_MEM_ALLOCATION_TYPE_PINNED) return CUDA_ERROR_INVALID_VALUE;
   const int device = properties->location.id;
@@ -93,21 +102,17 @@ CUresult create(CUmemGenericAllocationHandle* out, size_t bytes, const CUmemAllo
   if (file < 0) return CUDA_ERROR_OUT_OF_MEMORY;
   const auto pages = std::make_shared<Pages>(file, bytes, device);
   if (ftruncate(file, static_cast<off_t>(bytes)) != 0) return CUDA_ERROR_OUT_OF_MEMORY;
-  Space& all = space();
-  const std::lock_guard<std::mutex> lock(all.mutex);
   *out = ++all.lastHandle;
   all.handles.emplace(*out, pages);
   return CUDA_SUCCESS;
 }
 
-CUresult release(CUmemGenericAllocationHandle handle) {
-  Space& all = space();
-  const std::lock_guard<std::mutex> lock(all.mutex);
+CUresult release(Space& all, CUmemGenericAllocationHandle handle) {
   return all.handles.erase(handle) != 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 // A wished address is only a hint, which is not followed.
-CUresult reserveAddress(CUdeviceptr* out, size_t bytes, size_t alignment, uint64_t flags) {
+CUresult reserveAddress(Space& all, CUdeviceptr* out, size_t bytes, size_t alignment, uint64_t flags) {
   if (!given(out) || !whole(bytes) || flags != 0) return CUDA_ERROR_INVALID_VALUE;
   const size_t step = std::max(alignment, kGranularity);
   if ((step & (step - 1)) != 0 || step > (size_t{1} << 40) || bytes > (size_t{1} << 46)) return CUDA_ERROR_INVALID_VALUE;
@@ -117,16 +122,12 @@ CUresult reserveAddress(CUdeviceptr* out, size_t bytes, size_t alignment, uint64
   const uintptr_t base = (start + step - 1) / step * step;
   if (base != start) munmap(taken, base - start);
   if (base + bytes != start + bytes + step) munmap(pointer(base + bytes), start + step - base);
-  Space& all = space();
-  const std::lock_guard<std::mutex> lock(all.mutex);
   all.reservations[base] = bytes;
   *out = base;
   return CUDA_SUCCESS;
 }
 
-CUresult freeAddress(CUdeviceptr at, size_t bytes) {
-  Space& all = space();
-  const std::lock_guard<std::mutex> lock(all.mutex);
+CUresult freeAddress(Space& all, CUdeviceptr at, size_t bytes) {
   const auto found = all.reservations.find(at);
   if (found == all.reservations.end() || found->second != bytes) return CUDA_ERROR_INVALID_VALUE;
   const auto mapping = all.mappings.lower_bound(at);
@@ -136,9 +137,8 @@ CUresult freeAddress(CUdeviceptr at, size_t bytes) {
   return CUDA_SUCCESS;
 }
 
-CUresult map(CUdeviceptr at, size_t bytes, size_t offset, CUmemGenericAllocationHandle handle, uint64_t flags) {
-  Space& all = space();
-  const std::lock_guard<std::mutex> lock(all.mutex);
+CUresult map(Space& all, CUdeviceptr at, size_t bytes, size_t offset, CUmemGenericAllocationHandle handle,
+             uint64_t flags) {
   const auto found = all.handles.find(handle);
   if (found == all.handles.end() || flags != 0 || offset != 0 || bytes != found->second->bytes) return CUDA_ERROR_INVALID_VALUE;
   if (at % kGranularity != 0 || !reserved(all, at, bytes)) return CUDA_ERROR_INVALID_VALUE;
@@ -160,9 +160,7 @@ void closeMapping(uintptr_t at, Mapping& mapping) {
   mapping.accessible = false;
 }
 
-CUresult unmap(CUdeviceptr at, size_t bytes) {
-  Space& all = space();
-  const std::lock_guard<std::mutex> lock(all.mutex);
+CUresult unmap(Space& all, CUdeviceptr at, size_t bytes) {
   const Found found = mappingsOf(all, at, bytes);
   if (bytes == 0 || found.first == all.mappings.end()) return CUDA_ERROR_INVALID_VALUE;
   for (auto mapping = found.first; mapping != found.second; ++mapping) closeMapping(mapping->first, mapping->second);
@@ -180,51 +178,49 @@ CUresult openMapping(uintptr_t at, Mapping& mapping, uint64_t devices) {
   return mapping.accessible ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-CUresult setAccess(CUdeviceptr at, size_t bytes, const CUmemAccessDesc* access, size_t count) {
+CUresult setAccess(Space& all, CUdeviceptr at, size_t bytes, const CUmemAccessDesc* access, size_t count) {
   if (count == 0 || !given(access, count)) return CUDA_ERROR_INVALID_VALUE;
   uint64_t devices = 0;
   for (size_t i = 0; i < count; ++i) {
     if (!onDevice(access[i].location)) return CUDA_ERROR_INVALID_DEVICE;
     if (access[i].flags != CU_MEM_ACCESS_FLAGS_PROT_NONE) devices |= uint64_t{1} << access[i].location.id;
   }
-  Space& all = space();
-  const std::lock_guard<std::mutex> lock(all.mutex);
   const Found found = mappingsOf(all, at, bytes);
   if (bytes == 0 || found.first == all.mappings.end()) return CUDA_ERROR_INVALID_VALUE;
   for (auto mapping = found.first; mapping != found.second; ++mapping) {
-    EMU_TRY(openMapping(mapping->first, mapping->second, devices));
+    const CUresult opened = openMapping(mapping->first, mapping->second, devices);
+    if (opened != CUDA_SUCCESS) return opened;
   }
   return CUDA_SUCCESS;
 }
 
 }  // namespace
 
-EMU_FUNCTION(CUresult, cuMemGetAllocationGranularity,
-             (size_t* granularityOut, const CUmemAllocationProp* prop, CUmemAllocationGranularity_flags option),
-             api<CUresult>, (prop, option), granularity(granularityOut, prop))
+#define EMU_CU(name, parameters, logged, ...) EMU_FUNCTION(CUresult, name, parameters, withSpace, logged, __VA_ARGS__)
 
-EMU_FUNCTION(CUresult, cuMemCreate,
-             (CUmemGenericAllocationHandle* handle, size_t size, const CUmemAllocationProp* prop,
-              unsigned long long flags), api<CUresult>, (size, prop, flags), create(handle, size, prop, flags))
+EMU_CU(cuMemGetAllocationGranularity,
+       (size_t* granularityOut, const CUmemAllocationProp* prop, CUmemAllocationGranularity_flags option),
+       (prop, option), granularity(granularityOut, prop))
 
-EMU_FUNCTION(CUresult, cuMemRelease, (CUmemGenericAllocationHandle handle), api<CUresult>, (handle), release(handle))
+EMU_CU(cuMemCreate,
+       (CUmemGenericAllocationHandle* handle, size_t size, const CUmemAllocationProp* prop, unsigned long long flags),
+       (size, prop, flags), create(call, handle, size, prop, flags))
 
-EMU_FUNCTION(CUresult, cuMemAddressReserve,
-             (CUdeviceptr* ptr, size_t size, size_t alignment, CUdeviceptr addr, unsigned long long flags),
-             api<CUresult>, (size, alignment, pointer(addr), flags), reserveAddress(ptr, size, alignment, flags))
+EMU_CU(cuMemRelease, (CUmemGenericAllocationHandle handle), (handle), release(call, handle))
 
-EMU_FUNCTION(CUresult, cuMemAddressFree, (CUdeviceptr ptr, size_t size), api<CUresult>, (pointer(ptr), size),
-             freeAddress(ptr, size))
+EMU_CU(cuMemAddressReserve,
+       (CUdeviceptr* ptr, size_t size, size_t alignment, CUdeviceptr addr, unsigned long long flags),
+       (size, alignment, pointer(addr), flags), reserveAddress(call, ptr, size, alignment, flags))
 
-EMU_FUNCTION(CUresult, cuMemMap,
-             (CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAllocationHandle handle,
-              unsigned long long flags), api<CUresult>, (pointer(ptr), size, offset, handle, flags),
-             map(ptr, size, offset, handle, flags))
+EMU_CU(cuMemAddressFree, (CUdeviceptr ptr, size_t size), (pointer(ptr), size), freeAddress(call, ptr, size))
 
-EMU_FUNCTION(CUresult, cuMemUnmap, (CUdeviceptr ptr, size_t size), api<CUresult>, (pointer(ptr), size),
-             unmap(ptr, size))
+EMU_CU(cuMemMap,
+       (CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAllocationHandle handle, unsigned long long flags),
+       (pointer(ptr), size, offset, handle, flags), map(call, ptr, size, offset, handle, flags))
 
-EMU_FUNCTION(CUresult, cuMemSetAccess, (CUdeviceptr ptr, size_t size, const CUmemAccessDesc* desc, size_t count),
-             api<CUresult>, (pointer(ptr), size, desc, count), setAccess(ptr, size, desc, count))
+EMU_CU(cuMemUnmap, (CUdeviceptr ptr, size_t size), (pointer(ptr), size), unmap(call, ptr, size))
+
+EMU_CU(cuMemSetAccess, (CUdeviceptr ptr, size_t size, const CUmemAccessDesc* desc, size_t count),
+       (pointer(ptr), size, desc, count), setAccess(call, ptr, size, desc, count))
 
 }  // namespace emu

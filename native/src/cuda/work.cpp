@@ -5,7 +5,6 @@
 
 #include "base/faults.h"
 #include "base/text.h"
-#include "base/try.h"
 #include "base/wait.h"
 #include "cuda/capture.h"
 #include "cuda/device.h"
@@ -64,7 +63,7 @@ cudaError_t execute(const Work& work, WorkContext& context) {
   cudaError_t error = cudaSuccess;
   try {
     if (work.run) error = work.run(context);
-  } catch (const WorkFailure& failure) {
+  } catch (const CudaFailure& failure) {
     error = failure.error;
   } catch (const std::exception& exception) {
     error = context.fail(cudaErrorUnknown, "%s", exception.what());
@@ -90,40 +89,35 @@ cudaError_t execute(const Work& work, WorkContext& context) {
   return error;
 }
 
-cudaError_t submitOn(const std::shared_ptr<Stream>& stream, Work work, Submitted* submitted) {
-  Submitted unasked;
-  Submitted& done = submitted != nullptr ? *submitted : unasked;
-  const cudaError_t recorded = capture::record(*stream, &work, &done.captured);
-  if (done.captured || recorded != cudaSuccess) return recorded;
-  EMU_TRY(launchFault(stream->device(), work.name));
+Submitted submitOn(const std::shared_ptr<Stream>& stream, Work work) {
+  if (capture::record(*stream, &work)) return {{}, true};
+  launchFault(stream->device(), work.name);
   if (work.issued) work.issued();
-  done.point = stream->enqueue(taskOf(std::move(work)));
-  return cudaSuccess;
+  return {stream->enqueue(taskOf(std::move(work))), false};
 }
 
 cudaError_t submit(cudaStream_t handle, Work work) {
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolveForLaunch(handle, &stream));
-  return submitOn(stream, std::move(work));
+  return resultOf([&] { submitOn(streams::getForLaunch(handle), std::move(work)); });
 }
 
-cudaError_t launchFault(int device, const char* name) {
-  if (!faults::failLaunch(device)) return cudaSuccess;
+void launchFault(int device, const char* name) {
+  if (!faults::failLaunch(device)) return;
   device::raise(device, cudaErrorLaunchFailure, std::string(name) + ": launch failed by an injected fault");
-  return cudaErrorLaunchFailure;
+  fail(cudaErrorLaunchFailure);
 }
 
 bool isCapturing(cudaStream_t handle) {
-  std::shared_ptr<Stream> stream;
-  return streams::resolve(handle, &stream) == cudaSuccess && stream->capturing.load(std::memory_order_acquire);
+  const auto stream = streams::find(handle);
+  return stream != nullptr && stream->capturing.load(std::memory_order_acquire);
 }
 
 cudaError_t drain(cudaStream_t handle) {
-  std::shared_ptr<Stream> stream;
-  EMU_TRY(streams::resolve(handle, &stream));
-  EMU_TRY(capture::forbidUnsafe(*stream));
-  streams::hostWait(stream->tail());
-  return device::sticky(stream->device());
+  return resultOf([&] {
+    const auto stream = streams::get(handle);
+    capture::forbidUnsafe(*stream);
+    streams::hostWait(stream->tail());
+    return device::sticky(stream->device());
+  });
 }
 
 cudaError_t drainDevice(int device) {

@@ -10,6 +10,7 @@
 #include "abi/cuda_runtime.h"
 #include "base/never_destroyed.h"
 #include "base/ring_log.h"
+#include "cuda/failure.h"
 #include "cuda/memory.h"
 #include "nccl4j_emulator.h"
 
@@ -42,11 +43,6 @@ class WorkContext {
 
   std::string text_;
   std::vector<memory::Pin> pins_;
-};
-
-// Ends the work that throws it, whose context has the text.
-struct WorkFailure {
-  cudaError_t error;
 };
 
 enum class WorkKind { Kernel, Memcpy, Memset, Host, Event, Empty, ChildGraph, EventWait, MemAlloc, MemFree };
@@ -83,8 +79,8 @@ inline RingLog<nccl4jEmuWork_t>& workLog() { return neverDestroyed<RingLog<nccl4
 // Runs one piece of work now, on this thread: its error becomes the device's sticky error. `context` says where.
 cudaError_t execute(const Work& work, WorkContext& context);
 
-// The injected fault that is due for a launch on the device, raised; cudaSuccess if none.
-cudaError_t launchFault(int device, const char* name);
+// Raises the injected fault that is due for a launch on the device, and fails with it.
+void launchFault(int device, const char* name);
 
 // Whether the stream is capturing (an invalidated capture counts).
 bool isCapturing(cudaStream_t stream);

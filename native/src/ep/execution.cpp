@@ -15,7 +15,7 @@ Execution::Execution(Group& group, const char* function, WorkContext& context)
 }
 
 void Execution::failWith(cudaError_t error, const char* text) const {
-  throw WorkFailure{context_.fail(error, "%s on rank %d: %s", function_, group_.rank, text)};
+  throw CudaFailure{context_.fail(error, "%s on rank %d: %s", function_, group_.rank, text)};
 }
 
 void Execution::fail(cudaError_t error, const char* format, ...) const {
@@ -35,7 +35,7 @@ void Execution::undefined(const char* format, ...) const {
 }
 
 void Execution::failBetween(int other, const char* whose, const char* differ) const {
-  throw WorkFailure{context_.fail(cudaErrorLaunchFailure, "%s: %sranks %d and %d %s", function_, whose, group_.rank,
+  throw CudaFailure{context_.fail(cudaErrorLaunchFailure, "%s: %sranks %d and %d %s", function_, whose, group_.rank,
                                   other, differ)};
 }
 
@@ -46,7 +46,7 @@ void Execution::check(const char* tensor, const void* address, size_t bytes, siz
   }
   char what[128];
   std::snprintf(what, sizeof what, "%s on rank %d: %s", function_, group_.rank, tensor);
-  if (!context_.touch(what, address, bytes)) throw WorkFailure{cudaErrorIllegalAddress};
+  if (!context_.touch(what, address, bytes)) throw CudaFailure{cudaErrorIllegalAddress};
 }
 
 void Execution::enter(std::atomic<bool>& busy, const char* other) {

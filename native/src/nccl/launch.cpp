@@ -87,13 +87,15 @@ class Plan {
   void order(cudaStream_t first, cudaStream_t second) const {
     std::shared_ptr<Stream> from;
     std::shared_ptr<Stream> to;
-    cudaError_t error = streams::resolveForLaunch(first, &from);
-    if (error == cudaSuccess) error = streams::resolveForLaunch(second, &to);
-    checkCuda("a stream of the group cannot be used", error);
+    checkCuda("a stream of the group cannot be used", resultOf([&] {
+                from = streams::getForLaunch(first);
+                to = streams::getForLaunch(second);
+              }));
     const auto event = std::make_shared<Event>(nullptr, comm_->device, cudaEventDisableTiming);
-    error = capture::recordEvent(*from, event, false);
-    if (error == cudaSuccess) error = capture::waitEvent(to, event, false);
-    checkCuda("the streams of the group cannot be ordered", error);
+    checkCuda("the streams of the group cannot be ordered", resultOf([&] {
+                capture::recordEvent(*from, event, false);
+                capture::waitEvent(to, event, false);
+              }));
   }
 
   const Comm comm_;
