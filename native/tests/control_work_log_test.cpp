@@ -25,7 +25,7 @@ TEST_F(WorkLog, TellsWhatRanWhenAndWhere) {
     Work work;
     work.name = "operation";
     work.rank = 3;
-    work.run = [](WorkContext& context) { return context.fail(cudaErrorLaunchFailure, "on purpose, %d", 7); };
+    work.run = [](WorkContext& context) { context.fail(cudaErrorLaunchFailure, "on purpose, %d", 7); };
     EXPECT_CUDA(submit(stream, std::move(work)));
   }));
   ASSERT_CUDA(cudaMemsetAsync(device, 0, 16, stream));
@@ -55,7 +55,7 @@ TEST_F(WorkLog, WorkThatThrowsIsAnError) {
   const cudaStream_t stream = makeStream();
   Work work;
   work.name = "throws";
-  work.run = [](WorkContext&) -> cudaError_t { throw std::runtime_error("reason"); };
+  work.run = [](WorkContext&) { throw std::runtime_error("reason"); };
   ASSERT_CUDA(submit(stream, std::move(work)));
   EXPECT_EQ(cudaErrorUnknown, cudaStreamSynchronize(stream));
   EXPECT_EQ("throws: reason", errorText(0));

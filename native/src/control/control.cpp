@@ -150,11 +150,12 @@ EMU_API int nccl4jEmuRegisterKernel(const char* name, const nccl4jEmuParameter_t
 
 EMU_API int nccl4jEmuKernelTouch(const nccl4jEmuLaunch_t* launch, const void* address, size_t bytes) {
   WorkContext& context = *static_cast<WorkContext*>(launch->work);
-  return context.touch("memory", address, bytes) ? cudaSuccess : cudaErrorIllegalAddress;
+  return resultOf([&] { context.touch("memory", address, bytes); });
 }
 
 EMU_API int nccl4jEmuKernelFail(const nccl4jEmuLaunch_t* launch, int error, const char* reason) {
-  return static_cast<WorkContext*>(launch->work)->fail(static_cast<cudaError_t>(error), "%s", reason);
+  WorkContext& context = *static_cast<WorkContext*>(launch->work);
+  return resultOf([&] { context.fail(static_cast<cudaError_t>(error), "%s", reason); });
 }
 
 }  // namespace emu

@@ -128,10 +128,7 @@ void join(std::vector<GraphNode*>* last, const std::vector<GraphNode*>& others) 
 }
 
 Work externalRecord(const std::shared_ptr<Event>& event) {
-  return Work("cudaEventRecord", WorkKind::Event, [event](WorkContext&) {
-    event->recordNow();
-    return cudaSuccess;
-  });
+  return Work("cudaEventRecord", WorkKind::Event, [event](WorkContext&) { event->recordNow(); });
 }
 
 // Has nothing to run: the launch of the graph waits for what the event was last recorded behind.

@@ -182,7 +182,7 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const std::shared_ptr<Kerne
   auto run = [function = kernel->function, image = kernel->image, values = std::move(values),
               config](WorkContext& context) {
     if (!image->loaded.load(std::memory_order_acquire)) {
-      return context.fail(cudaErrorIllegalInstruction, "the library of the kernel has been unloaded");
+      context.fail(cudaErrorIllegalInstruction, "the library of the kernel has been unloaded");
     }
     const dim3 grid = config.gridDim;
     const dim3 block = config.blockDim;
@@ -196,8 +196,9 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const std::shared_ptr<Kerne
                                    &context};
     const HostFunctionScope scope;
     const int result = function->run(&launch, function->context);
-    if (result != cudaSuccess && context.text().empty()) context.fail(cudaErrorLaunchFailure, "the kernel returned %d", result);
-    return static_cast<cudaError_t>(result);
+    const auto error = static_cast<cudaError_t>(result);
+    if (error != cudaSuccess && context.text().empty()) context.fail(error, "the kernel returned %d", result);
+    check(error);
   };
   // The function lives as long as the work does, and its name with it.
   return submit(config.stream, Work(kernel->function->name.c_str(), WorkKind::Kernel, std::move(run)));

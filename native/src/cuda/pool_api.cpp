@@ -95,7 +95,7 @@ cudaError_t captureAllocation(const std::shared_ptr<Stream>& stream, size_t byte
   const auto memory = GraphMemory::reserve(bytes, stream->device());
   Work work("cudaMallocAsync", WorkKind::MemAlloc, [memory](WorkContext& context) {
     const cudaError_t allocated = memory->allocate();
-    return allocated == cudaSuccess ? allocated : context.fail(allocated, "the graph's memory could not be allocated");
+    if (allocated != cudaSuccess) context.fail(allocated, "the graph's memory could not be allocated");
   });
   work.memory = memory;
   // Another thread may have ended the capture meanwhile.
@@ -118,10 +118,7 @@ cudaError_t allocate(void** out, size_t bytes, cudaStream_t handle) {
 void freeGraphMemory(const std::shared_ptr<Stream>& stream, const std::shared_ptr<GraphMemory>& memory,
                      bool capturing) {
   require(capturing || memory->allocated.exchange(false));
-  Work work("cudaFreeAsync", WorkKind::MemFree, [memory](WorkContext&) {
-    memory->free("cudaFreeAsync");
-    return cudaSuccess;
-  });
+  Work work("cudaFreeAsync", WorkKind::MemFree, [memory](WorkContext&) { memory->free("cudaFreeAsync"); });
   work.memory = memory;
   submitOn(stream, std::move(work));
 }
@@ -135,10 +132,7 @@ void release(void* pointer, cudaStream_t handle) {
   // A graph can only free what a graph allocates.
   require(!capturing);
   check(memory::beginFree(pointer));
-  submitOn(stream, Work("cudaFreeAsync", WorkKind::MemFree, [pointer](WorkContext&) {
-             memory::endFree(pointer);
-             return cudaSuccess;
-           }));
+  submitOn(stream, Work("cudaFreeAsync", WorkKind::MemFree, [pointer](WorkContext&) { memory::endFree(pointer); }));
 }
 
 void defaultPool(cudaMemPool_t* out, int device) {

@@ -34,7 +34,6 @@ cudaError_t launchHostFunction(cudaStream_t stream, cudaHostFn_t hostFunction, v
   return submit(stream, Work("cudaLaunchHostFunc", WorkKind::Host, [hostFunction, userData](WorkContext&) {
                   const HostFunctionScope scope;
                   hostFunction(userData);
-                  return cudaSuccess;
                 }));
 }
 

@@ -27,28 +27,21 @@ Task taskOf(Work work) {
 
 }  // namespace
 
-bool WorkContext::touch(const char* what, const void* address, size_t bytes) { return touchOn(device, what, address, bytes); }
-
-bool WorkContext::touchAnywhere(const char* what, const void* address, size_t bytes) {
-  return touchOn(-1, what, address, bytes);
-}
-
-bool WorkContext::touchOn(int owner, const char* what, const void* address, size_t bytes) {
-  if (bytes == 0) return true;
+void WorkContext::touchOn(int owner, const char* what, const void* address, size_t bytes) {
+  if (bytes == 0) return;
   memory::Pin pin;
   std::string why;
   if (!memory::pin(address, bytes, owner, &why, &pin)) {
     text_ = std::string(what) + ": " + std::to_string(bytes) + " bytes at " + why;
-    return false;
+    emu::fail(cudaErrorIllegalAddress);
   }
   pins_.push_back(std::move(pin));
-  return true;
 }
 
-cudaError_t WorkContext::fail(cudaError_t error, const char* format, ...) {
+void WorkContext::fail(cudaError_t error, const char* format, ...) {
   EMU_TEXT(text, format);
   text_ = text;
-  return error;
+  emu::fail(error);
 }
 
 void WorkContext::clear() {
@@ -62,11 +55,11 @@ cudaError_t execute(const Work& work, WorkContext& context) {
   if (timed) record.start_ns = now();
   cudaError_t error = cudaSuccess;
   try {
-    if (work.run) error = work.run(context);
-  } catch (const CudaFailure& failure) {
-    error = failure.error;
+    error = resultOf([&] {
+      if (work.run) work.run(context);
+    });
   } catch (const std::exception& exception) {
-    error = context.fail(cudaErrorUnknown, "%s", exception.what());
+    error = resultOf([&] { context.fail(cudaErrorUnknown, "%s", exception.what()); });
   }
   if (timed) {
     record.end_ns = now();

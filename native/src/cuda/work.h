@@ -26,20 +26,20 @@ class WorkContext {
   cudaStream_t stream = nullptr;  // the stream of a graph launch for replayed work
   bool fromGraph = false;
 
-  // Checks [address, +bytes) against live allocations; on failure keeps the text for the device's sticky error.
-  // `what` names operation and tensor, e.g. "ncclEpDispatch on rank 3: outputs.tokens".
+  // Checks [address, +bytes) against live allocations; fails with cudaErrorIllegalAddress and a text for the device's
+  // sticky error. `what` names operation and tensor, e.g. "ncclEpDispatch on rank 3: outputs.tokens".
   // What was touched stays in place until the work ends, even if another thread frees it meanwhile.
-  bool touch(const char* what, const void* address, size_t bytes);
+  void touch(const char* what, const void* address, size_t bytes) { touchOn(device, what, address, bytes); }
   // Likewise for memory of any device, as copies may touch it.
-  bool touchAnywhere(const char* what, const void* address, size_t bytes);
-  // Keeps the text and returns the error, for `return context.fail(...)`.
-  __attribute__((format(printf, 3, 4))) cudaError_t fail(cudaError_t error, const char* format, ...);
+  void touchAnywhere(const char* what, const void* address, size_t bytes) { touchOn(-1, what, address, bytes); }
+  // Keeps the text, and ends the work.
+  [[noreturn]] __attribute__((format(printf, 3, 4))) void fail(cudaError_t error, const char* format, ...);
   const std::string& text() const { return text_; }
   // Ready for the next piece of work.
   void clear();
 
  private:
-  bool touchOn(int owner, const char* what, const void* address, size_t bytes);
+  void touchOn(int owner, const char* what, const void* address, size_t bytes);
 
   std::string text_;
   std::vector<memory::Pin> pins_;
@@ -49,16 +49,16 @@ enum class WorkKind { Kernel, Memcpy, Memset, Host, Event, Empty, ChildGraph, Ev
 
 struct Work {
   Work() = default;
-  Work(const char* what, WorkKind sort, std::function<cudaError_t(WorkContext&)> body = nullptr, int ofRank = -1)
+  Work(const char* what, WorkKind sort, std::function<void(WorkContext&)> body = nullptr, int ofRank = -1)
       : name(what), kind(sort), rank(ofRank), run(std::move(body)) {}
 
   const char* name = "";  // static storage
   WorkKind kind = WorkKind::Kernel;
   int rank = -1;
   // Runs once per execution, replays included: everything that must be frozen at the call is captured by value,
-  // everything that must be read at execution is read through pointers. An error other than success becomes the
-  // device's sticky error.
-  std::function<cudaError_t(WorkContext&)> run;
+  // everything that must be read at execution is read through pointers. What it fails with becomes the device's sticky
+  // error.
+  std::function<void(WorkContext&)> run;
   // Called by whoever puts the work on a stream, in the order of the calls: at once, and by each launch of a graph that
   // holds it.
   std::function<void()> issued;

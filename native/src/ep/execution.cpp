@@ -15,7 +15,7 @@ Execution::Execution(Group& group, const char* function, WorkContext& context)
 }
 
 void Execution::failWith(cudaError_t error, const char* text) const {
-  throw CudaFailure{context_.fail(error, "%s on rank %d: %s", function_, group_.rank, text)};
+  context_.fail(error, "%s on rank %d: %s", function_, group_.rank, text);
 }
 
 void Execution::fail(cudaError_t error, const char* format, ...) const {
@@ -35,8 +35,7 @@ void Execution::undefined(const char* format, ...) const {
 }
 
 void Execution::failBetween(int other, const char* whose, const char* differ) const {
-  throw CudaFailure{context_.fail(cudaErrorLaunchFailure, "%s: %sranks %d and %d %s", function_, whose, group_.rank,
-                                  other, differ)};
+  context_.fail(cudaErrorLaunchFailure, "%s: %sranks %d and %d %s", function_, whose, group_.rank, other, differ);
 }
 
 void Execution::check(const char* tensor, const void* address, size_t bytes, size_t alignment) const {
@@ -46,7 +45,7 @@ void Execution::check(const char* tensor, const void* address, size_t bytes, siz
   }
   char what[128];
   std::snprintf(what, sizeof what, "%s on rank %d: %s", function_, group_.rank, tensor);
-  if (!context_.touch(what, address, bytes)) throw CudaFailure{cudaErrorIllegalAddress};
+  context_.touch(what, address, bytes);
 }
 
 void Execution::enter(std::atomic<bool>& busy, const char* other) {

@@ -39,10 +39,10 @@ class OrderedWork {
 
   void submitted(bool submitted) { submitted_ = submitted; }
 
-  cudaError_t run(const Body& body, WorkContext& context) {
+  void run(const Body& body, WorkContext& context) {
     // Eager work is waited for by destroy, and just ends after an abort; a graph may live longer.
     if (recorded_ && find(comm_.get()) == nullptr) {
-      return context.fail(cudaErrorLaunchFailure, "the communicator was destroyed");
+      context.fail(cudaErrorLaunchFailure, "the communicator was destroyed");
     }
     const bool entered = comm_->order.enter(ticket_, [&] { return comm_->aborted(); });
     DeviceWait wait(*comm_, *ranks_);
@@ -57,6 +57,8 @@ class OrderedWork {
       body(wait, context);
     } catch (const Outcome& end) {
       outcome = end;
+    } catch (const CudaFailure& failure) {
+      outcome = {failure.error, ncclUnhandledCudaError, context.text()};
     }
     if (entered) {
       ran_ = true;
@@ -67,7 +69,7 @@ class OrderedWork {
       comm_->failAsync(outcome.async, text);
       ranks_->fail(outcome.async, text);
     }
-    return outcome.device == cudaSuccess ? cudaSuccess : context.fail(outcome.device, "%s", outcome.text.c_str());
+    if (outcome.device != cudaSuccess) context.fail(outcome.device, "%s", outcome.text.c_str());
   }
 
  private:
@@ -87,7 +89,7 @@ void enqueue(const Comm& comm, cudaStream_t stream, const char* name,
   // Tickets and places in streams must be in the same order.
   const std::lock_guard<std::mutex> lock(comm->issue);
   auto ordered = std::make_shared<OrderedWork>(comm, comm->team, name, isCapturing(stream));
-  auto run = [ordered, body = std::move(body)](WorkContext& context) { return ordered->run(body, context); };
+  auto run = [ordered, body = std::move(body)](WorkContext& context) { ordered->run(body, context); };
   Work work(name, WorkKind::Kernel, std::move(run), comm->rank());
   if (!collective.empty()) {
     work.issued = [comm, collective] {

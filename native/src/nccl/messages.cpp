@@ -43,9 +43,7 @@ class Exchange {
     const size_t bytes = operation.count * sizeOf(operation.type);
     const std::string what = std::string(operation.function) + " on rank " + std::to_string(ranks_.rank()) +
                              (sending ? ": sendbuff to rank " : ": recvbuff from rank ") + std::to_string(operation.root);
-    if (!context_.touch(what.c_str(), buffer, bytes)) {
-      throw Outcome{cudaErrorIllegalAddress, ncclUnhandledCudaError, context_.text()};
-    }
+    context_.touch(what.c_str(), buffer, bytes);
     Queues& queues = sending ? sends_ : receives_;
     queues[operation.root].push_back({&operation, static_cast<unsigned char*>(const_cast<void*>(buffer)), bytes});
   }
@@ -66,20 +64,19 @@ class Exchange {
 
   // Moves one piece for every peer that is ready; true if any moved.
   bool progress() {
+    const bool sent = moveEach(sends_, &Exchange::canSend, &Exchange::sendPiece);
+    const bool received = moveEach(receives_, &Exchange::canReceive, &Exchange::receivePiece);
+    return sent || received;
+  }
+
+  bool moveEach(Queues& queues, bool (Exchange::*ready)(int), void (Exchange::*move)(int, std::deque<Transfer>&)) {
     bool moved = false;
-    for (auto it = sends_.begin(); it != sends_.end();) {
-      if (canSend(it->first)) {
-        sendPiece(it->first, it->second);
+    for (auto it = queues.begin(); it != queues.end();) {
+      if ((this->*ready)(it->first)) {
+        (this->*move)(it->first, it->second);
         moved = true;
       }
-      it = it->second.empty() ? sends_.erase(it) : std::next(it);
-    }
-    for (auto it = receives_.begin(); it != receives_.end();) {
-      if (canReceive(it->first)) {
-        receivePiece(it->first, it->second);
-        moved = true;
-      }
-      it = it->second.empty() ? receives_.erase(it) : std::next(it);
+      it = it->second.empty() ? queues.erase(it) : std::next(it);
     }
     return moved;
   }

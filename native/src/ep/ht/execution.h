@@ -58,10 +58,7 @@ class HtExecution : public Execution {
 template <class Op>
 void submitHt(Call& call, const std::shared_ptr<Op>& op, cudaStream_t stream,
                       std::function<void()> issued = nullptr) {
-  const auto run = [op](WorkContext& context) {
-    op->run(context);
-    return cudaSuccess;
-  };
+  const auto run = [op](WorkContext& context) { op->run(context); };
   Work work(op->plan.function, WorkKind::Kernel, run, op->plan.group->rank);
   work.issued = std::move(issued);
   const cudaError_t error = submit(stream, std::move(work));

@@ -23,7 +23,6 @@ void enqueue(Call& call, cudaStream_t stream, WorkKind kind, const std::shared_p
   const auto run = [function = call.function(), group, body](WorkContext& context) {
     Execution execution(*group, function, context);
     body(execution);
-    return cudaSuccess;
   };
   const cudaError_t error = submit(stream, {call.function(), kind, run, group->rank});
   if (error != cudaSuccess) call.throws("CUDA error %d", static_cast<int>(error));

@@ -64,10 +64,7 @@ void submitLl(Call& call, const std::shared_ptr<const LlOperation>& op, LlOperat
   if (group.topology.teams() > 1 && group.queuePairs != 0 && group.queuePairs < kLlContexts) {
     call.undefined("num_qp_per_rank %u, LL kernels use the contexts of %u", group.queuePairs, kLlContexts);
   }
-  const auto run = [op, part](WorkContext& context) {
-    op->run(context, part);
-    return cudaSuccess;
-  };
+  const auto run = [op, part](WorkContext& context) { op->run(context, part); };
   const cudaError_t error = submit(stream, {workName(op->launch.operation, part), WorkKind::Kernel, run, group.rank});
   if (error != cudaSuccess) {
     call.internalError("the launch failed with CUDA error %d %s", static_cast<int>(error),
