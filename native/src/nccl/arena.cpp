@@ -14,19 +14,13 @@ bool recordFailure(FailureRecord& failure, int rank, ncclResult_t code, const ch
   return true;
 }
 
-void readFailure(FailureRecord& failure, int* rank, ncclResult_t* code, const char** text) {
+RecordedFailure readFailure(FailureRecord& failure) {
   EventCount never{};
-  const uint64_t patience = now() + 200'000'000;
   const auto readable = [&] { return failure.state.load(std::memory_order_acquire) == 2; };
-  if (readable() || waitUntil(never, readable, patience) == WaitEnd::Ready) {
-    *rank = failure.rank;
-    *code = static_cast<ncclResult_t>(failure.code);
-    *text = failure.text;
-    return;
+  if (waitUntil(never, readable, now() + 200'000'000) == WaitEnd::Ready) {
+    return {failure.rank, static_cast<ncclResult_t>(failure.code), failure.text};
   }
-  *rank = -1;
-  *code = ncclRemoteError;
-  *text = "a rank ended while it was reporting a failure";
+  return {-1, ncclRemoteError, "a rank ended while it was reporting a failure"};
 }
 
 }  // namespace emu::arena

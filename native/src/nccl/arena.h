@@ -121,7 +121,13 @@ static_assert(sizeof(RankArea) % 4096 == 0);
 bool recordFailure(FailureRecord& failure, int rank, ncclResult_t code, const char* text);
 // Whether a failure was recorded. One that is being written counts: its writer may have died over it.
 inline bool failureRecorded(const FailureRecord& failure) { return failure.state.load(std::memory_order_acquire) != 0; }
-// Waits a moment for one being written.
-void readFailure(FailureRecord& failure, int* rank, ncclResult_t* code, const char** text);
+// A failure as the ranks read it.
+struct RecordedFailure {
+  int rank;
+  ncclResult_t code;
+  const char* text;
+};
+// Of a record that there is; waits a moment for one being written.
+RecordedFailure readFailure(FailureRecord& failure);
 
 }  // namespace emu::arena

@@ -20,7 +20,8 @@ ncclResult_t finalize(ncclComm_t comm) {
   const Comm state = usable(comm);
   state->stage.store(Stage::Finalized);
   const auto body = [raw = state.get()] {
-    if (!raw->order.waitForAll()) fail(ncclSystemError, "the waits of this process were broken: %s", brokenReason().c_str());
+    if (raw->order.waitForAll()) return;
+    fail(ncclSystemError, "the waits of this process were broken: %s", brokenReason().c_str());
   };
   return group::runHostOperation({state, body, nullptr});
 }
@@ -34,26 +35,20 @@ void destroy(ncclComm_t comm) {
   if (waitUntil(never, [&] { return state->captured.load() == 0; }, waitLimit()) != WaitEnd::Ready) {
     fail(ncclInvalidUsage, "%d captured operations of the communicator live in graphs", state->captured.load());
   }
-  const Comm owned = take(comm);
-  if (owned == nullptr) notLive(comm);
-  owned->close();
+  existing(comm, take(comm))->close();
 }
 
 void abort(ncclComm_t comm) {
   if (comm == nullptr) return;
-  const Comm state = take(comm);
-  if (state == nullptr) notLive(comm);
-  if (state->stage.load() != Stage::Starting) calls::setRank(state->rank());
+  const Comm state = existing(comm, take(comm));
   state->abort();
   state->order.waitForRunning();
   state->close();
 }
 
 void getAsyncError(ncclComm_t comm, ncclResult_t* out) {
-  const Comm state = find(comm);
-  if (state == nullptr) notLive(comm);
+  const Comm state = existing(comm, find(comm));
   if (!given(out)) fail(ncclInvalidArgument, "asyncError is NULL");
-  if (state->stage.load() != Stage::Starting) calls::setRank(state->rank());
   *out = state->asyncError();
 }
 

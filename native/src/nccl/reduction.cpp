@@ -30,40 +30,27 @@ struct Narrow {
 };
 
 template <class T>
+using Wrapping = std::conditional_t<std::is_integral_v<T>, uint64_t, T>;
+
+template <class T>
 T add(T a, T b) {
-  if constexpr (std::is_integral_v<T>) {
-    return static_cast<T>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
-  } else {
-    return a + b;
-  }
+  return static_cast<T>(static_cast<Wrapping<T>>(a) + static_cast<Wrapping<T>>(b));
 }
 
 template <class T>
 T multiply(T a, T b) {
-  if constexpr (std::is_integral_v<T>) {
-    return static_cast<T>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
-  } else {
-    return a * b;
-  }
+  return static_cast<T>(static_cast<Wrapping<T>>(a) * static_cast<Wrapping<T>>(b));
 }
 
 // Of a number and a NaN, the number.
 template <class T>
 T larger(T a, T b) {
-  if constexpr (std::is_integral_v<T>) {
-    return std::max(a, b);
-  } else {
-    return std::fmax(a, b);
-  }
+  return a <= b || std::isnan(a) ? b : a;
 }
 
 template <class T>
 T smaller(T a, T b) {
-  if constexpr (std::is_integral_v<T>) {
-    return std::min(a, b);
-  } else {
-    return std::fmin(a, b);
-  }
+  return b <= a || std::isnan(a) ? b : a;
 }
 
 template <class T>
@@ -102,7 +89,8 @@ struct Kernel {
     }
   }
 
-  static void reduce(Reducer reducer, const unsigned char* const* sources, int count, unsigned char* out, size_t elements) {
+  static void reduce(Reducer reducer, const unsigned char* const* sources, int count, unsigned char* out,
+                     size_t elements) {
     switch (reducer) {
       case Reducer::Prod: return fold(sources, count, multiply<Value>, false, out, elements);
       case Reducer::Max: return fold(sources, count, larger<Value>, false, out, elements);

@@ -193,11 +193,8 @@ class Arrival {
       refuse(ncclRemoteError, why);
     }
     if (gathering(control_) == Gathering::Complete) return;
-    int rank = -1;
-    ncclResult_t code = ncclRemoteError;
-    const char* text = "";
-    arena::readFailure(control_.refusal, &rank, &code, &text);
-    throw Failure{code, text};
+    const arena::RecordedFailure refusal = arena::readFailure(control_.refusal);
+    throw Failure{refusal.code, refusal.text};
   }
 
   // All ranks see the same devices and come to the same answer.

@@ -29,6 +29,12 @@ struct Mappings {
 
 Mappings& mappings() { return neverDestroyed<Mappings>(); }
 
+// No file; `why` tells the reason.
+File none(std::string* why, std::string reason) {
+  *why = std::move(reason);
+  return File();
+}
+
 std::string systemError(const char* what) { return std::string(what) + ": " + strerror(errno); }
 
 bool inodeOf(int fd, uint64_t* inode) {
@@ -48,15 +54,9 @@ Segment::~Segment() { munmap(data_, bytes_ == 0 ? 1 : bytes_); }
 
 File SharedMemory::create(size_t bytes, std::string* why) {
   File file(memfd_create(kName, MFD_CLOEXEC));
-  if (!file) {
-    *why = systemError("memfd_create");
-    return file;
-  }
-  if (ftruncate(file.fd(), static_cast<off_t>(bytes == 0 ? 1 : bytes)) != 0) {
-    *why = systemError("ftruncate");
-    return File();
-  }
-  return file;
+  if (!file) return none(why, systemError("memfd_create"));
+  const bool sized = ftruncate(file.fd(), static_cast<off_t>(bytes == 0 ? 1 : bytes)) == 0;
+  return sized ? std::move(file) : none(why, systemError("ftruncate"));
 }
 
 MemoryAddress SharedMemory::addressOf(const File& file, size_t bytes) {
@@ -71,27 +71,17 @@ File SharedMemory::open(const MemoryAddress& address, std::string* why) {
   // The number may stand for something else by now, and opening a pipe or a terminal has effects: look before.
   char target[64];
   const ssize_t length = readlink(path, target, sizeof target - 1);
-  if (length < 0) {
-    *why = systemError(path);
-    return File();
-  }
+  if (length < 0) return none(why, systemError(path));
   target[length] = 0;
   const std::string expected = std::string("/memfd:") + kName;
   if (strncmp(target, expected.c_str(), expected.size()) != 0) {
-    *why = std::string(path) + " is not the shared memory it once was";
-    return File();
+    return none(why, std::string(path) + " is not the shared memory it once was");
   }
   File file(::open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK));
-  if (!file) {
-    *why = systemError(path);
-    return file;
-  }
+  if (!file) return none(why, systemError(path));
   uint64_t inode = 0;
-  if (!inodeOf(file.fd(), &inode) || inode != address.inode) {
-    *why = std::string(path) + " is other shared memory than it once was";
-    return File();
-  }
-  return file;
+  if (inodeOf(file.fd(), &inode) && inode == address.inode) return file;
+  return none(why, std::string(path) + " is other shared memory than it once was");
 }
 
 std::shared_ptr<Segment> SharedMemory::map(const File& file, size_t bytes, std::string* why) {

@@ -22,8 +22,7 @@ Communicators& live() { return neverDestroyed<Communicators>(); }
 
 ncclComm* communicator(ncclComm_t comm) {
   const nccl::Comm state = nccl::find(comm);
-  if (state == nullptr || state->stage.load(std::memory_order_acquire) == nccl::Stage::Starting) return nullptr;
-  return state.get();
+  return state != nullptr && state->started() ? state.get() : nullptr;
 }
 
 ncclWindow_vidmem* window(ncclComm_t comm, ncclWindow_t window) {
@@ -36,7 +35,7 @@ ncclWindow_vidmem* window(ncclComm_t comm, ncclWindow_t window) {
 
 std::string noteCollective(ncclComm_t comm, const std::string& operation) {
   const nccl::Comm state = nccl::find(comm);
-  if (state == nullptr || state->stage.load(std::memory_order_acquire) == nccl::Stage::Starting) return "";
+  if (state == nullptr || !state->started()) return "";
   state->noteCollective(operation);
   std::string text = state->callsDiffer();
   if (!text.empty()) state->ranks().failMismatched(text);
@@ -66,25 +65,18 @@ ncclResult_t CommState::asyncError() {
     if (async_ != ncclSuccess) return async_;
   }
   // Another rank may have failed while this one was doing nothing.
-  if (stage.load(std::memory_order_acquire) != Stage::Starting && team->failed()) {
-    int rank = -1;
-    ncclResult_t code = ncclRemoteError;
-    std::string text;
-    team->failure(&rank, &code, &text);
-    const bool own = rank == team->rank() || team->mismatched();
-    failAsync(own ? code : ncclRemoteError, team->failureText());
-    const std::lock_guard<std::mutex> lock(asyncMutex_);
-    return async_;
-  }
-  return ncclSuccess;
+  if (!started() || !team->failed()) return ncclSuccess;
+  const arena::RecordedFailure failure = team->failure();
+  const bool own = failure.rank == team->rank() || team->mismatched();
+  failAsync(own ? failure.code : ncclRemoteError, team->failureText());
+  const std::lock_guard<std::mutex> lock(asyncMutex_);
+  return async_;
 }
 
 std::string CommState::asyncText() {
   const std::lock_guard<std::mutex> lock(asyncMutex_);
   return asyncText_;
 }
-
-void CommState::begin() { finish({ncclInProgress, ""}); }
 
 void CommState::finish(const Failure& end) {
   const std::lock_guard<std::mutex> lock(asyncMutex_);
@@ -112,7 +104,7 @@ std::string CommState::callsDiffer() {
 
 void CommState::runInBackground(std::function<void()> body) {
   joinBackground();
-  begin();
+  finish({ncclInProgress, ""});
   try {
     background_ = std::thread([this, body = std::move(body)] {
       thread::setDevice(device);
@@ -129,7 +121,7 @@ void CommState::joinBackground() {
 
 void CommState::abort() {
   abort_.store(true);
-  if (stage.load() != Stage::Starting) team->abort();
+  if (started()) team->abort();
 }
 
 void CommState::close() {
@@ -142,7 +134,7 @@ void CommState::close() {
     operators.clear();
   }
   objects::windows.add(device, -static_cast<int64_t>(gone.size()));
-  if (stage.load(std::memory_order_acquire) != Stage::Starting) team->leave();
+  if (started()) team->leave();
 }
 
 Comm create(int device, bool blocking) {
@@ -160,24 +152,27 @@ Comm take(ncclComm_t comm) {
   return state;
 }
 
-Comm ownerOf(ncclWindow_t window) {
+Comm ownerOf(ncclWindow_t window, std::shared_ptr<const ncclWindow_vidmem>* found) {
   for (const Comm& comm : live().all()) {
     const std::lock_guard<std::mutex> lock(comm->mutex);
-    if (comm->windows.count(window) != 0) return comm;
+    const auto entry = comm->windows.find(window);
+    if (entry == comm->windows.end()) continue;
+    *found = entry->second;
+    return comm;
   }
   return nullptr;
 }
 
-void notLive(ncclComm_t comm) {
-  fail(ncclInvalidArgument, "comm %p is not a live communicator", static_cast<void*>(comm));
+Comm existing(ncclComm_t comm, Comm found) {
+  if (found == nullptr) fail(ncclInvalidArgument, "comm %p is not a live communicator", static_cast<void*>(comm));
+  if (found->started()) calls::setRank(found->rank());
+  return found;
 }
 
 Comm ready(ncclComm_t comm) {
   if (comm == nullptr) fail(ncclInvalidArgument, "comm is NULL");
-  const Comm state = find(comm);
-  if (state == nullptr) notLive(comm);
-  const bool started = state->stage.load(std::memory_order_acquire) != Stage::Starting;
-  if (started) calls::setRank(state->rank());
+  const Comm state = existing(comm, find(comm));
+  const bool started = state->started();
   const ncclResult_t async = state->asyncError();
   if (async == ncclInProgress || (async == ncclSuccess && !started)) {
     fail(ncclInvalidArgument, "comm %p is still in progress: ncclCommGetAsyncError must answer ncclSuccess first",

@@ -36,16 +36,16 @@ class CommState final : public ncclComm, public std::enable_shared_from_this<Com
 
   // Gives the communicator its ranks; from now on it can be used.
   void attach(std::shared_ptr<Team> ranks);
+  bool started() const { return stage.load() != Stage::Starting; }
   Team& ranks() { return *team; }
 
   // ---- what ncclCommGetAsyncError answers ----
   ncclResult_t asyncError();
   std::string asyncText();
-  void begin();  // something goes on in the background: ncclInProgress
   void finish(const Failure& end);
   void failAsync(ncclResult_t result, const std::string& text);  // the first failure stays
 
-  // Runs `body` on a thread of its own that close() waits for, between begin() and finish().
+  // Runs `body` on a thread of its own that close() waits for: ncclInProgress until it ends.
   void runInBackground(std::function<void()> body);
   void joinBackground();
 
@@ -91,11 +91,11 @@ Comm find(ncclComm_t comm);  // NULL unless live
 // Takes the communicator out: only one caller gets it.
 Comm take(ncclComm_t comm);
 
-// The live communicator that the live window belongs to; NULL if there is none.
-Comm ownerOf(ncclWindow_t window);
+// The live communicator that the live window belongs to, and the window; NULL if there is none.
+Comm ownerOf(ncclWindow_t window, std::shared_ptr<const ncclWindow_vidmem>* found);
 
-// A call fails on a pointer that is no live communicator.
-[[noreturn]] void notLive(ncclComm_t comm);
+// The communicator that was found or taken for `comm`, which a call is about; fails if there was none.
+Comm existing(ncclComm_t comm, Comm found);
 // The communicator, which is live, initialised and without error.
 Comm ready(ncclComm_t comm);
 // Likewise, and it takes operations.

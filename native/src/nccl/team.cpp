@@ -202,23 +202,14 @@ void Team::fail(ncclResult_t code, const std::string& text) {
   if (arena::recordFailure(control_.failure, rank_, code, text.c_str())) wakeAll();
 }
 
-void Team::failure(int* rank, ncclResult_t* code, std::string* text) {
-  const char* words = "";
-  arena::readFailure(control_.failure, rank, code, &words);
-  *text = words;
-}
-
 void Team::failMismatched(const std::string& text) {
   control_.mismatched.store(1, std::memory_order_release);
   fail(ncclInvalidUsage, text);
 }
 
 std::string Team::failureText() {
-  int rank = -1;
-  ncclResult_t code = ncclRemoteError;
-  std::string text;
-  failure(&rank, &code, &text);
-  return "rank " + std::to_string(rank) + " failed: " + text;
+  const arena::RecordedFailure failed = failure();
+  return "rank " + std::to_string(failed.rank) + " failed: " + failed.text;
 }
 
 void Team::wakeAll() {

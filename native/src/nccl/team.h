@@ -70,7 +70,7 @@ class Team {
   void fail(ncclResult_t code, const std::string& text);
   bool failed() const { return arena::failureRecorded(control_.failure); }
   // Who failed and how. Only if failed(). The code is the failing rank's own; for the others it is ncclRemoteError.
-  void failure(int* rank, ncclResult_t* code, std::string* text);
+  arena::RecordedFailure failure() { return arena::readFailure(control_.failure); }
   std::string failureText();
   // Likewise, because the ranks called different operations: a failure of them all.
   void failMismatched(const std::string& text);

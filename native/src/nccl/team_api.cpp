@@ -25,19 +25,6 @@ ncclTeam_t teamOf(ncclComm_t comm, const Describe& describe) {
   return describe(state->topology, state->rank());
 }
 
-ncclTeam_t whole(ncclComm_t comm) {
-  return teamOf(comm, [](const Topology& t, int rank) { return ncclTeam_t{t.ranks, rank, 1}; });
-}
-
-ncclTeam_t lsa(ncclComm_t comm) {
-  return teamOf(comm, [](const Topology& t, int rank) { return ncclTeam_t{t.teamSize, t.placeOf(rank), 1}; });
-}
-
-// The ranks in the same place of each LSA team.
-ncclTeam_t rail(ncclComm_t comm) {
-  return teamOf(comm, [](const Topology& t, int rank) { return ncclTeam_t{t.teams(), t.teamOf(rank), t.teamSize}; });
-}
-
 void properties(ncclComm_t comm, ncclCommProperties_t* out) {
   const nccl::Comm state = nccl::ready(comm);
   if (!given(out)) nccl::fail(ncclInvalidArgument, "props is NULL");
@@ -60,14 +47,11 @@ void properties(ncclComm_t comm, ncclCommProperties_t* out) {
 
 // By the peer's number in the communicator, or in this rank's LSA team.
 void peerPointer(ncclWindow_t window, size_t offset, int peer, bool inTeam, void** out) {
-  const auto comm = nccl::ownerOf(window);
+  std::shared_ptr<const ncclWindow_vidmem> known;
+  const auto comm = nccl::ownerOf(window, &known);
   if (comm == nullptr) nccl::fail(ncclInvalidArgument, "window %p is not live", static_cast<void*>(window));
   calls::setRank(comm->rank());
   if (!given(out)) nccl::fail(ncclInvalidArgument, "outPtr is NULL");
-  const std::lock_guard<std::mutex> lock(comm->mutex);
-  const auto found = comm->windows.find(window);
-  if (found == comm->windows.end()) nccl::fail(ncclInvalidArgument, "window %p is not live", static_cast<void*>(window));
-  const ncclWindow_vidmem& known = *found->second;
   const Topology& topology = comm->topology;
   const int ranks = inTeam ? topology.teamSize : topology.ranks;
   if (peer < 0 || peer >= ranks) {
@@ -75,25 +59,32 @@ void peerPointer(ncclWindow_t window, size_t offset, int peer, bool inTeam, void
                inTeam ? "LSA team" : "communicator", ranks);
   }
   if (inTeam) peer += topology.teamOf(comm->rank()) * topology.teamSize;
-  if (offset >= known.bytes) {
-    nccl::fail(ncclInvalidArgument, "offset %zu lies outside of a window of %zu bytes", offset, known.bytes);
+  if (offset >= known->bytes) {
+    nccl::fail(ncclInvalidArgument, "offset %zu lies outside of a window of %zu bytes", offset, known->bytes);
   }
   if (topology.teamOf(peer) != topology.teamOf(comm->rank())) {
     *out = nullptr;  // only the network reaches it
     return;
   }
-  unsigned char* const part = known.parts[static_cast<size_t>(peer)];
-  if (part == nullptr) nccl::fail(ncclInvalidUsage, "rank %d is in another process: its memory has no address here", peer);
+  unsigned char* const part = known->parts[static_cast<size_t>(peer)];
+  if (part == nullptr) {
+    nccl::fail(ncclInvalidUsage, "rank %d is in another process: its memory has no address here", peer);
+  }
   *out = part + offset;
 }
 
 }  // namespace
 
-EMU_FUNCTION(ncclTeam_t, ncclTeamWorld, (ncclComm_t comm), team, (comm), whole(comm))
+EMU_FUNCTION(ncclTeam_t, ncclTeamWorld, (ncclComm_t comm), team, (comm),
+             teamOf(comm, [](const Topology& t, int rank) { return ncclTeam_t{t.ranks, rank, 1}; }))
 
-EMU_FUNCTION(ncclTeam_t, ncclTeamLsa, (ncclComm_t comm), team, (comm), lsa(comm))
+EMU_FUNCTION(ncclTeam_t, ncclTeamLsa, (ncclComm_t comm), team, (comm),
+             teamOf(comm, [](const Topology& t, int rank) { return ncclTeam_t{t.teamSize, t.placeOf(rank), 1}; }))
 
-EMU_FUNCTION(ncclTeam_t, ncclTeamRail, (ncclComm_t comm), team, (comm), rail(comm))
+// The ranks in the same place of each LSA team.
+EMU_FUNCTION(ncclTeam_t, ncclTeamRail, (ncclComm_t comm), team, (comm), teamOf(comm, [](const Topology& t, int rank) {
+               return ncclTeam_t{t.teams(), t.teamOf(rank), t.teamSize};
+             }))
 
 EMU_NCCL(ncclCommQueryProperties, (ncclComm_t comm, ncclCommProperties_t* props), (comm, props),
          properties(comm, props))
