@@ -11,19 +11,17 @@ namespace {
 // State bits of a mailbox; 0 is an empty one. The value lies above them.
 constexpr uint64_t kFull = 1;
 constexpr uint64_t kReading = 2;
-constexpr uint64_t kRingSource = 4;  // the source waits for the mailbox to be emptied
+constexpr uint64_t kSourceWaits = 4;  // for the mailbox to be emptied
 constexpr int kValueShift = 8;
 
 }  // namespace
 
 const char* nameOf(Operation operation) {
-  switch (operation) {
-    case Operation::Update: return "ncclEpUpdateHandle";
-    case Operation::Dispatch: return "ncclEpDispatch";
-    case Operation::Combine: return "ncclEpCombine";
-    case Operation::MaskClean: return "ncclEpMaskClean";
-    default: return "nothing";
-  }
+  // In the order of Operation.
+  constexpr const char* kNames[] = {"nothing", "ncclEpUpdateHandle", "ncclEpDispatch", "ncclEpCombine",
+                                    "ncclEpMaskClean"};
+  const auto index = static_cast<size_t>(operation);
+  return kNames[index < std::size(kNames) ? index : 0];
 }
 
 TeamResult Exchange::open(const std::shared_ptr<Team>& team, size_t payloadBytes, uint64_t deadline) {
@@ -31,7 +29,6 @@ TeamResult Exchange::open(const std::shared_ptr<Team>& team, size_t payloadBytes
   rank_ = team->rank();
   ranks_ = team->size();
   payloadAt_ = aligned(sizeof(Header) + kChannels * static_cast<size_t>(ranks_) * sizeof(Mailbox), 4096);
-  payloadBytes_ = payloadBytes;
   return team->shareSegments(payloadAt_ + payloadBytes, &segments_, deadline);
 }
 
@@ -72,17 +69,17 @@ void Exchange::post(Channel channel, int destination, uint64_t value) {
   if (awaited == static_cast<uint32_t>(rank_) + 1) other.changed.notifyAll();
 }
 
-// Asks the destination to ring when it empties the mailbox; false if it is empty already.
-bool Exchange::requestRing(std::atomic<uint64_t>& word) const {
+// Asks the destination to notify when it empties the mailbox; false if it is empty already.
+bool Exchange::requestNotice(std::atomic<uint64_t>& word) const {
   uint64_t seen = word.load(std::memory_order_acquire);
-  while (seen != 0 && !word.compare_exchange_weak(seen, seen | kRingSource, std::memory_order_acq_rel)) {
+  while (seen != 0 && !word.compare_exchange_weak(seen, seen | kSourceWaits, std::memory_order_acq_rel)) {
   }
   return seen != 0;
 }
 
 Arrival Exchange::awaitEmptied(Channel channel, int destination, uint64_t deadline) {
   std::atomic<uint64_t>& word = mail(channel, rank_, destination);
-  if (!requestRing(word)) return Arrival::Here;
+  if (!requestNotice(word)) return Arrival::Here;
   return wait(channel, destination, [&word] { return word.load(std::memory_order_acquire) == 0; }, deadline);
 }
 
@@ -121,7 +118,7 @@ Arrival Exchange::receive(Channel channel, int source, uint64_t deadline, bool d
 
 void Exchange::release(Channel channel, int source) {
   const uint64_t old = mail(channel, source, rank_).exchange(0, std::memory_order_acq_rel);
-  if ((old & kRingSource) != 0) header(source).changed.notifyAll();
+  if ((old & kSourceWaits) != 0) header(source).changed.notifyAll();
 }
 
 void Exchange::clear(Channel channel) {

@@ -36,10 +36,7 @@ class Exchange {
   // Collective. Every rank contributes a segment with room for `payloadBytes`.
   TeamResult open(const std::shared_ptr<Team>& team, size_t payloadBytes, uint64_t deadline);
 
-  int rank() const { return rank_; }
-  int ranks() const { return ranks_; }
   unsigned char* payload(int rank) const { return segments_[static_cast<size_t>(rank)]->data() + payloadAt_; }
-  size_t payloadBytes() const { return payloadBytes_; }
 
   // ---- as the source ----
   // The mailbox must be empty, or be one of those that awaitValue looks at. `value` has 56 bits.
@@ -79,14 +76,13 @@ class Exchange {
   std::atomic<uint64_t>& mail(Channel channel, int source, int destination) const;
   Arrival wait(Channel channel, int other, const std::function<bool()>& ready, uint64_t deadline) const;
   Arrival waitForPost(Channel channel, int source, const std::function<bool()>& ready, uint64_t deadline) const;
-  bool requestRing(std::atomic<uint64_t>& word) const;
+  bool requestNotice(std::atomic<uint64_t>& word) const;
 
   std::shared_ptr<Team> team_;
   std::vector<std::shared_ptr<Segment>> segments_;
   int rank_ = 0;
   int ranks_ = 0;
   size_t payloadAt_ = 0;
-  size_t payloadBytes_ = 0;
 };
 
 }  // namespace emu::ep

@@ -66,7 +66,7 @@ void Execution::release(int source) {
   open_ &= ~(uint64_t{1} << source);
 }
 
-faults::Operation Execution::meetFaults() const {
+faults::Operation Execution::takeFaults() const {
   const faults::Operation met = faults::onOperation(group_.rank);
   if (met.delayMs > 0) {
     EventCount never{};
@@ -75,7 +75,7 @@ faults::Operation Execution::meetFaults() const {
   return met;
 }
 
-void Execution::suffer(const faults::Operation& met) {
+void Execution::applyFaults(const faults::Operation& met) {
   deaf_ = met.deaf;
   slowUntil_ = met.linkDelayMs == 0 ? 0 : now() + met.linkDelayMs * 1'000'000;
 }

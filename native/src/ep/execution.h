@@ -54,9 +54,9 @@ class Execution {
 
  protected:
   // Counts one operation of the rank for injected faults, and sits out its delay.
-  faults::Operation meetFaults() const;
-  // What the operation suffers from now on.
-  void suffer(const faults::Operation& met);
+  faults::Operation takeFaults() const;
+  // What applies to the operation from now on.
+  void applyFaults(const faults::Operation& met);
   // Waits for the message of a source, and keeps it open.
   Arrival await(int source, uint64_t deadline, uint64_t* value);
   // Empties the mailboxes of the messages that are open; other operations may run.

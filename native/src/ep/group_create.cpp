@@ -172,7 +172,7 @@ class Creation {
     // The first collective comes before the checks that follow: a rank that fails them leaves the others waiting.
     if (!comm_.blocking) call_.exits("the communicator is non-blocking");
     noteOrder(call_, group_, "ncclEpCreateGroup");
-    meet(nullptr);
+    meet();
 
     if (!group_.lowLatency && config_.max_recv_tokens_per_rank != 0 &&
         config_.max_recv_tokens_per_rank < config_.max_dispatch_tokens_per_rank) {
@@ -197,53 +197,50 @@ class Creation {
   void resolveMode() {
     nvlinkDup_ = environment::flag("NCCL_EP_HT_EM_NVLINK_DUP");
     localDup_ = environment::flag("NCCL_EP_HT_EM_LOCAL_DUP");
-    if (nvlinkDup_) {
-      group_.mode = ExpertMode::NvlinkDup;
-    } else if (!localDup_ && group_.zeroCopyOn && group_.topology.teams() > 1) {
+    if (nvlinkDup_ || (!localDup_ && group_.zeroCopyOn && group_.topology.teams() > 1)) {
       group_.mode = ExpertMode::NvlinkDup;
     } else if (localDup_ || group_.zeroCopyOn) {
       group_.mode = ExpertMode::LocalDup;
     }
   }
 
-  // Exchanges what the ranks must agree on; with `budgets` NULL only makes sure that everybody is there.
-  void meet(std::vector<uint64_t>* budgets) {
+  struct Facts {
+    Agreement agreement;
+    uint64_t budget;
+    uint64_t number;
+  };
+
+  // Exchanges what the ranks must agree on: the facts of every rank.
+  std::vector<Facts> meet() {
     static std::atomic<uint64_t> made{0};
-    struct Word {
-      Agreement agreement;
-      uint64_t budget;
-      uint64_t number;
-    };
     const auto version = static_cast<uint64_t>(options::epVersion());
-    const Word mine{{version, config_.algorithm, config_.num_experts, config_.max_dispatch_tokens_per_rank,
-                     config_.max_token_bytes, static_cast<uint64_t>(group_.mode), group_.zeroCopyOn ? 1u : 0u,
-                     group_.rdmaBytes},
-                    group_.shape.maxReceive,
-                    made.fetch_add(1) + 1};
-    std::vector<Word> all(group_.shape.ranks);
+    const Facts mine{{version, config_.algorithm, config_.num_experts, config_.max_dispatch_tokens_per_rank,
+                      config_.max_token_bytes, static_cast<uint64_t>(group_.mode), group_.zeroCopyOn ? 1u : 0u,
+                      group_.rdmaBytes},
+                     group_.shape.maxReceive,
+                     made.fetch_add(1) + 1};
+    std::vector<Facts> all(group_.shape.ranks);
     if (group_.team->allGather(&mine, all.data(), sizeof mine, waitLimit()) != TeamResult::Ok) {
       call_.exits("the ranks did not meet: %s", group_.team->explain().c_str());
     }
-    if (budgets == nullptr) return;
-    group_.number = all[0].number;
-    for (size_t r = 0; r < all.size(); ++r) {
-      budgets->push_back(all[r].budget);
-      // The real library does not notice, and reads and writes past its buffers later.
-      for (size_t i = 0; i < mine.agreement.size(); ++i) {
-        if (mine.agreement[i] == all[r].agreement[i]) continue;
-        call_.undefined("ranks %d and %zu disagree on %s", group_.rank, r, kAgreed[i]);
-      }
-    }
+    return all;
   }
 
   void agree() {
-    std::vector<uint64_t> budgets;
-    meet(&budgets);
-    for (size_t r = 0; r < budgets.size(); ++r) {
-      if (budgets[r] != budgets[0]) {
-        call_.throws("ranks 0 and %zu disagree on max_recv_tokens_per_rank: %" PRIu64 " and %" PRIu64, r,
-                     budgets[0], budgets[r]);
+    const std::vector<Facts> all = meet();
+    const Agreement& mine = all[static_cast<size_t>(group_.rank)].agreement;
+    group_.number = all[0].number;
+    for (size_t r = 0; r < all.size(); ++r) {
+      // The real library does not notice, and reads and writes past its buffers later.
+      for (size_t i = 0; i < mine.size(); ++i) {
+        if (mine[i] == all[r].agreement[i]) continue;
+        call_.undefined("ranks %d and %zu disagree on %s", group_.rank, r, kAgreed[i]);
       }
+    }
+    for (size_t r = 0; r < all.size(); ++r) {
+      if (all[r].budget == all[0].budget) continue;
+      call_.throws("ranks 0 and %zu disagree on max_recv_tokens_per_rank: %" PRIu64 " and %" PRIu64, r, all[0].budget,
+                   all[r].budget);
     }
     if (nvlinkDup_ && localDup_) call_.invalidUsage("both HT expert-major modes are asked for");
   }

@@ -119,22 +119,6 @@ void checkRouting(Call& call, const Tensor& routing) {
   call.aborts("topk_idx is %s, expected i32 or i64", typeName(routing.type));
 }
 
-}  // namespace
-
-HandleRegistry& handles() { return neverDestroyed<HandleRegistry>(); }
-
-std::shared_ptr<Handle> findHandle(Call& call, ncclEpHandle_t token) {
-  if (token == nullptr) call.undefined("handle is NULL");
-  std::shared_ptr<Handle> handle = handles().find(token);
-  if (handle == nullptr) call.undefined("handle is %s", HandleRegistry::unknown(token));
-  call.setRank(handle->group->rank);
-  if (handle->group->destroyed) call.undefined("the handle's group was destroyed before it");
-  if (!handle->initialised()) call.undefined("the handle was never initialised: an earlier call failed");
-  return handle;
-}
-
-namespace {
-
 void handleMemSize(Call& call, ncclEpGroup_t token, ncclEpLayout_t layout, const ncclEpHandleConfig_t* given,
                            size_t* out, int topk) {
   if (token == nullptr || out == nullptr) call.aborts("ep_group and size_out must not be NULL");
@@ -235,6 +219,18 @@ void complete(Call& call, ncclEpHandle_t token, const ncclEpCompleteConfig_t* gi
 }
 
 }  // namespace
+
+HandleRegistry& handles() { return neverDestroyed<HandleRegistry>(); }
+
+std::shared_ptr<Handle> findHandle(Call& call, ncclEpHandle_t token) {
+  if (token == nullptr) call.undefined("handle is NULL");
+  std::shared_ptr<Handle> handle = handles().find(token);
+  if (handle == nullptr) call.undefined("handle is %s", HandleRegistry::unknown(token));
+  call.setRank(handle->group->rank);
+  if (handle->group->destroyed) call.undefined("the handle's group was destroyed before it");
+  if (!handle->initialised()) call.undefined("the handle was never initialised: an earlier call failed");
+  return handle;
+}
 
 EMU_EP(ncclEpHandleMemSize,
        (ncclEpGroup_t ep_group, ncclEpLayout_t layout, const ncclEpHandleConfig_t* config, size_t* size_out,

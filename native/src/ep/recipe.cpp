@@ -134,6 +134,15 @@ size_t DispatchArguments::wireScaleBytes() const {
   return makesScales() ? tokens.sizes[1] / kFp8Block * sizeof(float) : 0;
 }
 
+void checkTokenCount(Call& call, const Shape& shape, const DispatchArguments& a) {
+  if (a.tokens.sizes[0] != a.tokenCount) {
+    call.aborts("inputs.tokens has %zu rows, topk_idx %zu", a.tokens.sizes[0], a.tokenCount);
+  }
+  if (a.tokenCount > shape.maxDispatch) {
+    call.aborts("%zu tokens, max_dispatch_tokens_per_rank is %zu", a.tokenCount, shape.maxDispatch);
+  }
+}
+
 void checkDispatchRecipe(Call& call, const Handle& handle, const DispatchArguments& arguments) {
   switch (static_cast<unsigned>(arguments.recipe)) {
     case NCCL_EP_DISP_QUANT_NONE: return checkNone(call, arguments);

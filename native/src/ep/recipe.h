@@ -43,6 +43,9 @@ struct CombineArguments : OperationArguments {
 
 bool isPlainFloat(ncclDataType_t type);  // bf16, fp16, fp32
 
+// Whether the tokens are as many as the routing's, and no more than may be dispatched; anything else aborts.
+void checkTokenCount(Call& call, const Shape& shape, const DispatchArguments& arguments);
+
 void checkDispatchRecipe(Call& call, const Handle& handle, const DispatchArguments& arguments);
 void checkCombineRecipe(Call& call, const Handle& handle, const CombineArguments& arguments);
 

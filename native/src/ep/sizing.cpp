@@ -24,6 +24,24 @@ class Parts {
   size_t used_ = 0;
 };
 
+// What goes to and comes from other teams. Each part begins at a page.
+size_t interTeamBytes(const Shape& s) {
+  const size_t others = s.teams() - 1;
+  if (others == 0) return 0;
+  constexpr size_t kPage = 4096;
+  const size_t tokens = ep::product(others, aligned(s.maxDispatch, s.chunk));
+  const size_t chunks = ep::product(others, (s.maxDispatch + s.chunk - 1) / s.chunk);
+  const size_t weights = ep::product(s.teamExperts(), 4);
+  const size_t packed = aligned(product(others, s.maxDispatch, sum(s.maxTokenBytes, weights)), kPage);
+  const size_t twice = sum(sum(aligned(ep::product(tokens, s.maxTokenBytes), kPage),  // partial sums and their arrival
+                               aligned(ep::product(tokens, weights), kPage)),         // gradients likewise
+                           sum(aligned(ep::product(chunks, 8), kPage),                // arrival flags
+                               sum(aligned(ep::product(s.teams(), 8), kPage), packed)));  // readiness; rows to send
+  const size_t own = sum(aligned(ep::product(s.maxDispatch, s.maxTokenBytes), kPage),
+                         aligned(product(s.maxDispatch, s.experts, 4), kPage));
+  return sum(ep::product(2, twice), own);
+}
+
 }  // namespace
 
 LlBuffer llBuffer(const Shape& s, ncclEpLayout_t layout, size_t topk) {
@@ -86,28 +104,6 @@ HtBlock htBlock(const Shape& s, ExpertMode mode, bool expertMajor, size_t topk, 
 size_t htStagingRows(const Shape& s, ExpertMode mode) {
   return mode == ExpertMode::LocalPermute ? ep::product(s.ranks, s.maxDispatch) : s.maxReceive;
 }
-
-namespace {
-
-// What goes to and comes from other teams. Each part begins at a page.
-size_t interTeamBytes(const Shape& s) {
-  const size_t others = s.teams() - 1;
-  if (others == 0) return 0;
-  constexpr size_t kPage = 4096;
-  const size_t tokens = ep::product(others, aligned(s.maxDispatch, s.chunk));
-  const size_t chunks = ep::product(others, (s.maxDispatch + s.chunk - 1) / s.chunk);
-  const size_t weights = ep::product(s.teamExperts(), 4);
-  const size_t packed = aligned(product(others, s.maxDispatch, sum(s.maxTokenBytes, weights)), kPage);
-  const size_t twice = sum(sum(aligned(ep::product(tokens, s.maxTokenBytes), kPage),  // partial sums and their arrival
-                               aligned(ep::product(tokens, weights), kPage)),         // gradients likewise
-                           sum(aligned(ep::product(chunks, 8), kPage),                // arrival flags
-                               sum(aligned(ep::product(s.teams(), 8), kPage), packed)));  // readiness; rows to send
-  const size_t own = sum(aligned(ep::product(s.maxDispatch, s.maxTokenBytes), kPage),
-                         aligned(product(s.maxDispatch, s.experts, 4), kPage));
-  return sum(ep::product(2, twice), own);
-}
-
-}  // namespace
 
 size_t htGroupBytes(const Shape& s, ExpertMode mode, bool zeroCopyOn) {
   const size_t tokens = aligned(ep::product(htStagingRows(s, mode), s.maxTokenBytes), 256);

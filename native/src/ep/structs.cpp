@@ -14,6 +14,8 @@ void write(Arguments& arguments, const char* names, const Values&... values) {
 }
 
 #define EMU_EP_WRITE(...) write(arguments, #__VA_ARGS__, __VA_ARGS__)
+#define EMU_EP_FIELDS(Struct, ...) \
+  void writeFields(Arguments& arguments, const Struct& s) { EMU_EP_WRITE(__VA_ARGS__); }
 
 }  // namespace
 
@@ -28,32 +30,15 @@ void writeFields(Arguments& arguments, const ncclEpLayoutInfo_t& s) {
   if (s.recv_topk_idx_kind != 0) EMU_EP_WRITE(s.recv_topk_idx_kind);
 }
 
-void writeFields(Arguments& arguments, const ncclEpDispatchInputs_t& s) {
-  EMU_EP_WRITE(s.tokens, s.topk_weights, s.scales);
-}
+EMU_EP_FIELDS(ncclEpDispatchInputs_t, s.tokens, s.topk_weights, s.scales)
+EMU_EP_FIELDS(ncclEpDispatchOutputs_t, s.tokens, s.topk_weights, s.scales, s.topk_idx)
+EMU_EP_FIELDS(ncclEpCombineInputs_t, s.tokens, s.topk_weights, s.scales)
+EMU_EP_FIELDS(ncclEpCombineOutputs_t, s.tokens, s.topk_weights)
+EMU_EP_FIELDS(ncclEpHandleConfig_t, s.dispatch_output_per_expert_alignment)
+EMU_EP_FIELDS(ncclEpDispatchConfig_t, s.size, s.send_only, s.round_scales, s.pass_direction, s.quant_recipe)
+EMU_EP_FIELDS(ncclEpCombineConfig_t, s.size, s.send_only, s.pass_direction, s.quant_recipe)
 
-void writeFields(Arguments& arguments, const ncclEpDispatchOutputs_t& s) {
-  EMU_EP_WRITE(s.tokens, s.topk_weights, s.scales, s.topk_idx);
-}
-
-void writeFields(Arguments& arguments, const ncclEpCombineInputs_t& s) {
-  EMU_EP_WRITE(s.tokens, s.topk_weights, s.scales);
-}
-
-void writeFields(Arguments& arguments, const ncclEpCombineOutputs_t& s) { EMU_EP_WRITE(s.tokens, s.topk_weights); }
-
-void writeFields(Arguments& arguments, const ncclEpHandleConfig_t& s) {
-  EMU_EP_WRITE(s.dispatch_output_per_expert_alignment);
-}
-
-void writeFields(Arguments& arguments, const ncclEpDispatchConfig_t& s) {
-  EMU_EP_WRITE(s.size, s.send_only, s.round_scales, s.pass_direction, s.quant_recipe);
-}
-
-void writeFields(Arguments& arguments, const ncclEpCombineConfig_t& s) {
-  EMU_EP_WRITE(s.size, s.send_only, s.pass_direction, s.quant_recipe);
-}
-
+#undef EMU_EP_FIELDS
 #undef EMU_EP_WRITE
 
 }  // namespace emu::ep

@@ -87,24 +87,6 @@ Tensor decode(Call& call, const char* name, const ncclEpTensor_t* descriptor) {
   return tensor;
 }
 
-}  // namespace
-
-Tensor decodeRequired(Call& call, const char* name, const ncclEpTensor_t* descriptor) {
-  if (descriptor == nullptr) call.aborts("%s: NULL, but required", name);
-  return decode(call, name, descriptor);
-}
-
-Tensor decodeOptional(Call& call, const char* name, const ncclEpTensor_t* descriptor) {
-  return descriptor == nullptr ? Tensor{} : decode(call, name, descriptor);
-}
-
-void* currentData(Call& call, const char* name, const ncclEpTensor_t* descriptor) {
-  if (!initialised(descriptor)) call.undefined("%s: the descriptor given to the send_only call is gone", name);
-  return descriptor->data;
-}
-
-namespace {
-
 void tensorAlloc(Call& call, ncclEpTensor_t** tensor, unsigned ndim, ncclDataType_t type, const size_t* sizes,
                          const ncclEpTensorAllocConfig_t* config) {
   decodeStruct(call, "config", config, false);
@@ -135,6 +117,20 @@ void tensorDestroy(ncclEpTensor_t* tensor) {
 const void* address(const void* pointer) { return pointer; }
 
 }  // namespace
+
+Tensor decodeRequired(Call& call, const char* name, const ncclEpTensor_t* descriptor) {
+  if (descriptor == nullptr) call.aborts("%s: NULL, but required", name);
+  return decode(call, name, descriptor);
+}
+
+Tensor decodeOptional(Call& call, const char* name, const ncclEpTensor_t* descriptor) {
+  return descriptor == nullptr ? Tensor{} : decode(call, name, descriptor);
+}
+
+void* currentData(Call& call, const char* name, const ncclEpTensor_t* descriptor) {
+  if (!initialised(descriptor)) call.undefined("%s: the descriptor given to the send_only call is gone", name);
+  return descriptor->data;
+}
 
 void describe(Arguments& arguments, const char* name, const ncclEpTensor_t* descriptor) {
   if (descriptor == nullptr) return;

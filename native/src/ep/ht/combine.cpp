@@ -38,18 +38,13 @@ void checkOutput(Call& call, const CombineArguments& a) {
 }
 
 void checkKernel(Call& call, const Handle& handle, size_t elements, size_t rowBytes) {
-  const Group& group = *handle.group;
-  checkCombineStages(call, group, rowBytes);
+  checkStages(call, *handle.group, {"NCCL_EP_COMBINE_NUM_STAGES_G2S", "NCCL_EP_COMBINE_NUM_STAGES_S2G"}, rowBytes);
   if (elements % 8 != 0) call.aborts("%zu elements per row are no multiple of 8", elements);
   if (!handle.expertMajor()) return;
   if (handle.topk > kMostExpertMajorTopk && !handle.duplicates()) {
     call.aborts("num_topk %zu, EXPERT_MAJOR combines %zu", handle.topk, kMostExpertMajorTopk);
   }
-  if (handle.duplicates() && group.mode == ExpertMode::LocalDup) {
-    const size_t bytes = 10 * rowBytes + 136;
-    const auto limit = static_cast<size_t>(group.sharedMemoryLimit.load());
-    if (bytes > limit) call.aborts("rows need %zu bytes of shared memory, there are %zu", bytes, limit);
-  }
+  checkLocalDup(call, handle, 10 * rowBytes + 136);
 }
 
 // What the real library takes and gets wrong.

@@ -80,7 +80,7 @@ void HtCombine::stagePermuted(Execution& execution, const Region& region) const 
     if (n == 1) {
       copier.copy(region.combineRow(slot), rows[0], rowBytes);  // home starts from +0 anyway
     } else {
-      sumRows(type, rows, n, elements, region.combineRow(slot));
+      sumRows(type, rows, nullptr, n, elements, region.combineRow(slot));
     }
   }
   region.move().tokens = static_cast<uint32_t>(tokens);
@@ -118,7 +118,7 @@ void HtCombine::addUpGroups(HtExecution& execution, const Region& region, size_t
     }
     if (n == 0) continue;
     const auto primary = static_cast<size_t>(slots[0]);
-    sumRows(type, members, n, elements, region.combineRow(primary));
+    sumRows(type, members, nullptr, n, elements, region.combineRow(primary));
     if (tokensWindow != 0) std::memcpy(in + primary * rowBytes, region.combineRow(primary), rowBytes);
   }
 }
@@ -171,7 +171,7 @@ size_t HtCombine::addUpTeams(HtState::Scratch& scratch) const {
     const size_t team = (own + teams - n) % teams;
     if (scratch.ofTeam[team] == 0) continue;
     unsigned char* const partial = scratch.partials.data() + team * rowBytes;
-    sumRows(type, ofTeam(team), scratch.ofTeam[team], elements, partial);
+    sumRows(type, ofTeam(team), nullptr, scratch.ofTeam[team], elements, partial);
     scratch.terms.push_back(partial);
   }
   std::copy(scratch.terms.begin(), scratch.terms.end(), rows);
@@ -185,7 +185,7 @@ void HtCombine::reduce(const HtExecution& execution) const {
   for (size_t t = 0; t < plan.tokens; ++t) {
     size_t n = plan.hasMaps() ? contributions(execution, t, scratch.rows.data(), scratch.ofTeam.data()) : 0;
     if (n > 0 && scratch.ofTeam.size() > 1) n = addUpTeams(scratch);
-    sumRows(type, scratch.rows.data(), n, elements, out + t * rowBytes);
+    sumRows(type, scratch.rows.data(), nullptr, n, elements, out + t * rowBytes);
   }
 }
 

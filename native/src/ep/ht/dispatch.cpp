@@ -44,12 +44,7 @@ class Launch {
     weights_ = decodeOptional(call_, "outputs.topk_weights", a_.outputs.topk_weights);
     ids_ = decodeOptional(call_, "outputs.topk_idx", a_.outputs.topk_idx);
     const Shape& shape = group_.shape;
-    if (a_.tokens.sizes[0] != a_.tokenCount) {
-      call_.aborts("inputs.tokens has %zu rows, topk_idx %zu", a_.tokens.sizes[0], a_.tokenCount);
-    }
-    if (a_.tokenCount > shape.maxDispatch) {
-      call_.aborts("%zu tokens, max_dispatch_tokens_per_rank is %zu", a_.tokenCount, shape.maxDispatch);
-    }
+    checkTokenCount(call_, shape, a_);
     const size_t rowBytes = a_.tokens.rowBytes();
     if (rowBytes > shape.maxTokenBytes) {
       call_.aborts("rows of %zu bytes exceed max_token_bytes %zu", rowBytes, shape.maxTokenBytes);
@@ -150,13 +145,10 @@ class Launch {
     if (product(shape.maxDispatch, columns) % 4 != 0) {
       call_.aborts("max_dispatch_tokens_per_rank * %zu slot columns is no multiple of 4", columns);
     }
-    checkDispatchStages(call_, group_, a_.tokens.rowBytes() + a_.wireScaleBytes());
-    if (handle_.duplicates() && group_.mode == ExpertMode::LocalDup) {
-      const size_t weights = a_.backward ? 0 : shape.teamExperts() * sizeof(float);
-      const size_t bytes = 8 * (a_.tokens.rowBytes() + weights + a_.wireScaleBytes()) + 136;
-      const auto limit = static_cast<size_t>(group_.sharedMemoryLimit.load());
-      if (bytes > limit) call_.aborts("rows need %zu bytes of shared memory, there are %zu", bytes, limit);
-    }
+    const size_t rowBytes = a_.tokens.rowBytes() + a_.wireScaleBytes();
+    checkStages(call_, group_, {"NCCL_EP_DISPATCH_NUM_STAGES"}, rowBytes);
+    const size_t weights = a_.backward ? 0 : shape.teamExperts() * sizeof(float);
+    checkLocalDup(call_, handle_, 8 * (rowBytes + weights) + 136);
   }
 
   void checkLate() {
@@ -204,16 +196,11 @@ class Launch {
     op.copiesBudget = release020();
     op.backward = a_.backward;
     op.delivers = delivers;
-    op.tokenBytes = a_.tokens.rowBytes();
-    op.scaleBytes = a_.wireScaleBytes();
+    op.setRows(a_);
     op.outRows = a_.outTokens.sizes[0];
     op.globalIds = a_.info.recv_topk_idx_kind == NCCL_EP_EXPERT_ID_GLOBAL;
     op.badIdKind = !handle_.expertMajor() && !a_.backward && a_.info.recv_topk_idx_kind > NCCL_EP_EXPERT_ID_GLOBAL;
-    op.in = a_.tokens.data;
-    op.inScales = a_.scales.data;
     op.inWeights = inWeights_.as<const float>();
-    op.out = a_.outTokens.data;
-    op.outScales = a_.outScales.data;
     op.outWeights = a_.backward ? nullptr : weights_.as<float>();
     op.outIds = a_.backward ? nullptr : ids_.as<int64_t>();
   }

@@ -3,7 +3,6 @@
 #include "base/options.h"
 #include "ep/ht/execution.h"
 #include "ep/ht/lists.h"
-#include "ep/rows.h"
 #include "ep/shuffle.h"
 
 namespace emu::ep {
@@ -28,7 +27,7 @@ void HtDispatch::run(WorkContext& context) const {
   HtExecution execution(plan, Operation::Dispatch, Channel::Dispatch, context);
   execution.start(true);
   checkInputs(execution);
-  const size_t rows = rowsWritten();
+  const size_t rows = plan.keptRows(plan.group->eager || rule == RowsRule::Counted ? outRows + 1 : plan.budget());
   if (delivers) checkOutputs(execution, rows);
 
   ExpertCheck routed(plan.shape().experts);
@@ -54,11 +53,6 @@ void HtDispatch::run(WorkContext& context) const {
   if (delivers) finishRows(rows);
   noteStaged(rows);
   routed.finish(execution);
-}
-
-// Rows in use of the outputs.
-size_t HtDispatch::rowsWritten() const {
-  return plan.keptRows(plan.group->eager || rule == RowsRule::Counted ? outRows + 1 : plan.budget());
 }
 
 void HtDispatch::checkInputs(Execution& execution) const {
@@ -122,8 +116,7 @@ void HtDispatch::publish(HtExecution& execution, const RowCopier& copier) const 
   for (uint32_t i = 0; i < region.first()[shape.ranks]; ++i) scratch.marks[region.entries()[i].token] = 1;
   for (size_t t = 0; t < plan.tokens; ++t) {
     if (scratch.marks[t] == 0) continue;
-    copier.copy(region.dispatchRow(t), in + t * tokenBytes, tokenBytes);
-    if (scaleBytes > 0) std::memcpy(region.dispatchRow(t) + tokenBytes, inScales + t * scaleBytes, scaleBytes);
+    stageInput(region.dispatchRow(t), t, copier);
   }
   copier.finish();
   execution.postToAll();
@@ -167,7 +160,7 @@ void HtDispatch::deliver(HtExecution& execution, int source, size_t rows, const 
 
 void HtDispatch::deliverFlat(const Region& from, const RouteEntry& entry, const RowCopier& copier) const {
   const auto row = static_cast<size_t>(entry.slot);
-  copyRow(from, entry.token, row, copier);
+  copyRow(from.dispatchRow(entry.token), row, copier);
   const auto begin = static_cast<int64_t>(static_cast<size_t>(plan.group->rank) * plan.shape().local());
   const size_t columns = plan.topk;
   for (size_t j = 0; j < columns; ++j) {
@@ -191,16 +184,10 @@ bool HtDispatch::deliverExperts(const Region& from, const RouteEntry& entry, siz
     if (slots[j] < 0) continue;
     const auto row = static_cast<size_t>(slots[j]);
     if (row >= rows) return false;
-    copyRow(from, entry.token, row, copier);
+    copyRow(from.dispatchRow(entry.token), row, copier);
     if (outWeights != nullptr) outWeights[row] = from.weights()[entry.ids + j];
   }
   return true;
-}
-
-void HtDispatch::copyRow(const Region& from, uint32_t token, size_t row, const RowCopier& copier) const {
-  const unsigned char* const staged = from.dispatchRow(token);
-  copier.copy(out + row * tokenBytes, staged, tokenBytes);
-  if (scaleBytes > 0) std::memcpy(outScales + row * scaleBytes, staged + tokenBytes, scaleBytes);
 }
 
 void HtDispatch::clearRows(size_t from, size_t to) const {

@@ -1,9 +1,8 @@
 // The running part of HT dispatch.
 #pragma once
 
+#include "ep/dispatch_rows.h"
 #include "ep/ht/plan.h"
-#include "ep/recipe.h"
-#include "ep/rows.h"
 
 namespace emu::ep {
 
@@ -17,27 +16,16 @@ enum class RowsRule {
   Zones      // LocalPermute: zones with their padding
 };
 
-struct HtDispatch {
+struct HtDispatch : DispatchRows {
   HtPlan plan;
   RowsRule rule = RowsRule::Counted;
   bool backward = false;
   bool copiesBudget = false; // 0.2.0: a captured dispatch overwrites all rows of the budget, with nothing to rely on
   bool delivers = true;      // false: this rank's outputs were refused, but the peers get their rows
-  size_t tokenBytes = 0;
-  size_t scaleBytes = 0;
   size_t outRows = 0;        // that the output tensors hold
   bool globalIds = false;
   bool badIdKind = false;
-
-  const unsigned char* in = nullptr;
-  const float* inWeights = nullptr;
-  const unsigned char* inScales = nullptr;
-  unsigned char* out = nullptr;
-  float* outWeights = nullptr;
-  unsigned char* outScales = nullptr;
   int64_t* outIds = nullptr;
-  uint64_t tokensWindow = 0;
-  uint64_t scalesWindow = 0;
 
   void run(WorkContext& context) const;
 
@@ -49,12 +37,10 @@ struct HtDispatch {
   void deliver(HtExecution& execution, int source, size_t rows, const RowCopier& copier) const;
   void deliverFlat(const Region& from, const RouteEntry& entry, const RowCopier& copier) const;
   bool deliverExperts(const Region& from, const RouteEntry& entry, size_t rows, const RowCopier& copier) const;
-  void copyRow(const Region& from, uint32_t token, size_t row, const RowCopier& copier) const;
   void clearRows(size_t from, size_t to) const;
   void clearMeta(size_t from, size_t to) const;
   void finishRows(size_t rows) const;
   void noteStaged(size_t rows) const;
-  size_t rowsWritten() const;
   size_t stagedRows() const;
 };
 

@@ -9,7 +9,7 @@ HtExecution::HtExecution(const HtPlan& plan, Operation operation, Channel channe
 
 HtExecution::~HtExecution() {
   leave();
-  if (takesTurns()) group_.ht.turns.end(&plan_);
+  if (sharesStaging()) group_.ht.stagingOrder.end(&plan_);
 }
 
 HtState::Scratch& HtExecution::scratch() const { return group_.ht.scratch[channel_ == Channel::Routing ? 0 : 1]; }
@@ -24,7 +24,7 @@ Region HtExecution::region(int rank) const {
 
 void HtExecution::start(bool countsForFaults) {
   failIfTeamDid();
-  if (const char* earlier = takesTurns() ? group_.ht.turns.begin(&plan_) : nullptr) {
+  if (const char* earlier = sharesStaging() ? group_.ht.stagingOrder.begin(&plan_) : nullptr) {
     fail("begins while %s on another stream is not done, and nothing orders them; the handles of a group over %d LSA "
          "teams share its staging",
          earlier, group_.topology.teams());
@@ -32,9 +32,9 @@ void HtExecution::start(bool countsForFaults) {
   enter(channel_ == Channel::Routing ? group_.ht.updating : group_.ht.moving, "another HT operation");
   group_.exchange.started(operation_);
   if (countsForFaults) {
-    const faults::Operation met = meetFaults();
+    const faults::Operation met = takeFaults();
     if (met.silent) group_.ht.silent = true;
-    suffer(met);
+    applyFaults(met);
   }
   silent_ = group_.ht.silent;
   deadline_ = silent_ ? 0 : waitLimit();

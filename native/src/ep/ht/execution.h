@@ -45,7 +45,7 @@ class HtExecution : public Execution {
  private:
   void receive(int source);
   void failIfTeamDid() const;
-  bool takesTurns() const { return channel_ != Channel::Routing && group_.topology.teams() > 1; }
+  bool sharesStaging() const { return channel_ != Channel::Routing && group_.topology.teams() > 1; }
   [[noreturn]] void ended(Arrival arrival, const char* what, int other);
 
   const HtPlan& plan_;
@@ -67,12 +67,12 @@ void submitHt(Call& call, const std::shared_ptr<Op>& op, cudaStream_t stream,
   }
 }
 
-// The same for dispatch and combine, which use staging in turns where it is the group's.
+// The same for dispatch and combine, whose order matters where staging is the group's.
 template <class Op>
 void submitMove(Call& call, const std::shared_ptr<Op>& op, cudaStream_t stream) {
   if (op->plan.group->topology.teams() == 1) return submitHt(call, op, stream);
   submitHt(call, op, stream, [plan = &op->plan, alive = std::weak_ptr<const Op>(op)] {
-    plan->group->ht.turns.issue(plan, alive, plan->function);
+    plan->group->ht.stagingOrder.issue(plan, alive, plan->function);
   });
 }
 

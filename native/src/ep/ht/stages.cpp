@@ -20,21 +20,23 @@ size_t pinned(const char* name) {
   return std::clamp<size_t>(value, kLeast, kMost);
 }
 
-void fit(Call& call, const Group& group, size_t stages, size_t bytes) {
-  const auto limit = static_cast<size_t>(group.sharedMemoryLimit.load());
-  if (product(stages, bytes) <= limit) return;
-  call.invalidArgument("%zu stages of %zu bytes do not fit into %zu bytes of shared memory", stages, bytes, limit);
-}
+size_t sharedMemory(const Group& group) { return static_cast<size_t>(group.sharedMemoryLimit.load()); }
 
 }  // namespace
 
-void checkDispatchStages(Call& call, const Group& group, size_t bytesPerStage) {
-  return fit(call, group, pinned("NCCL_EP_DISPATCH_NUM_STAGES"), bytesPerStage);
+void checkStages(Call& call, const Group& group, std::initializer_list<const char*> variables, size_t bytesPerStage) {
+  size_t stages = 0;
+  for (const char* variable : variables) stages += pinned(variable);
+  const size_t limit = sharedMemory(group);
+  if (product(stages, bytesPerStage) <= limit) return;
+  call.invalidArgument("%zu stages of %zu bytes do not fit into %zu bytes of shared memory", stages, bytesPerStage,
+                       limit);
 }
 
-void checkCombineStages(Call& call, const Group& group, size_t bytesPerStage) {
-  return fit(call, group, pinned("NCCL_EP_COMBINE_NUM_STAGES_G2S") + pinned("NCCL_EP_COMBINE_NUM_STAGES_S2G"),
-             bytesPerStage);
+void checkLocalDup(Call& call, const Handle& handle, size_t bytes) {
+  const size_t limit = sharedMemory(*handle.group);
+  if (!handle.duplicates() || handle.group->mode != ExpertMode::LocalDup || bytes <= limit) return;
+  call.aborts("rows need %zu bytes of shared memory, there are %zu", bytes, limit);
 }
 
 }  // namespace emu::ep

@@ -1,15 +1,16 @@
 // The rows that HT kernels keep in shared memory.
 #pragma once
 
-#include "ep/group.h"
+#include <initializer_list>
+
+#include "ep/handle.h"
 
 namespace emu::ep {
 
-class Call;
+// Refused if the rows of all stages cannot fit: by default one for each of `variables`, which pin other numbers.
+void checkStages(Call& call, const Group& group, std::initializer_list<const char*> variables, size_t bytesPerStage);
 
-// Refused if the rows of all stages cannot fit, also those that NCCL_EP_DISPATCH_NUM_STAGES or
-// NCCL_EP_COMBINE_NUM_STAGES_* pin.
-void checkDispatchStages(Call& call, const Group& group, size_t bytesPerStage);
-void checkCombineStages(Call& call, const Group& group, size_t bytesPerStage);
+// Where LocalDup copies or adds up rows, its kernel needs so many bytes more.
+void checkLocalDup(Call& call, const Handle& handle, size_t bytes);
 
 }  // namespace emu::ep

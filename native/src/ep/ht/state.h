@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "ep/ht/regions.h"
-#include "ep/ht/turns.h"
+#include "ep/ht/staging_order.h"
 
 namespace emu::ep {
 
@@ -17,7 +17,7 @@ struct HtState {
   std::atomic<bool> updating{false};
   std::atomic<bool> moving{false};
   std::atomic<bool> silent{false};
-  Turns turns;  // several LSA teams: of dispatch and combine
+  StagingOrder stagingOrder;  // several LSA teams: of dispatch and combine
 
   // How much of staging was ever written: a captured dispatch copies what lies behind its own rows, too.
   size_t stagedTokenBytes = 0;

@@ -149,10 +149,8 @@ void LlCombine::reduce(Execution& execution, const int32_t* ids) const {
         addFp4Row(static_cast<const uint8_t*>(rows[i]), elements, global, factors[i], ll.sums.data());
       }
       for (size_t i = 0; i < elements; ++i) reinterpret_cast<uint16_t*>(result)[i] = toBf16(ll.sums[i]);
-    } else if (rankMajor) {
-      sumRows(type, rows, n, elements, result);
     } else {
-      sumWeightedRows(type, rows, factors, n, elements, result);
+      sumRows(type, rows, rankMajor ? nullptr : factors, n, elements, result);
     }
   }
 }

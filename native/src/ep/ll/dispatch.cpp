@@ -64,12 +64,7 @@ void checkRowLength(Call& call, const DispatchArguments& a) {
 
 void checkShapes(Call& call, const Handle& handle, const DispatchArguments& a, LlDispatch* op) {
   const Shape& shape = handle.group->shape;
-  if (a.tokens.sizes[0] != a.tokenCount) {
-    call.aborts("inputs.tokens has %zu rows, topk_idx %zu", a.tokens.sizes[0], a.tokenCount);
-  }
-  if (a.tokenCount > shape.maxDispatch) {
-    call.aborts("%zu tokens, max_dispatch_tokens_per_rank is %zu", a.tokenCount, shape.maxDispatch);
-  }
+  checkTokenCount(call, shape, a);
   const size_t unit = a.forwardsScales() ? a.tokens.rowBytes() : a.tokens.sizes[1];
   if (unit % 16 != 0) call.aborts("rows of %zu are no multiple of 16", unit);
   // The input row must fit whatever the recipe makes of it: for DS_FP8E3M4 it is twice as long as what travels.
@@ -129,15 +124,10 @@ void dispatchLl(Call& call, const std::shared_ptr<Handle>& handle, DispatchArgum
   op->fix(call, *handle, Operation::Dispatch, a.config.send_only != 0, a.tokenCount);
   op->elements = a.tokens.sizes[1];
   op->inputBytes = a.tokens.rowBytes();
-  op->tokenBytes = a.wireTokenBytes();
-  op->scaleBytes = a.wireScaleBytes();
   op->recipe = a.recipe;
   op->roundScales = a.config.round_scales != 0;
   op->idKind = a.info.recv_topk_idx_kind;
-  op->in = a.tokens.data;
-  op->inScales = a.scales.data;
-  op->out = a.outTokens.data;
-  op->outScales = a.outScales.data;
+  op->setRows(a);
   submitLl(call, *handle, op, stream, [a](Call& later, LlDispatch& rest) { renew(later, a, rest); });
 }
 

@@ -3,7 +3,6 @@
 #include "ep/ll/dispatch.h"
 #include "ep/ll/records.h"
 #include "ep/numeric/quantise.h"
-#include "ep/rows.h"
 #include "ep/routing.h"
 
 namespace emu::ep {
@@ -113,14 +112,9 @@ void LlDispatch::send(LlExecution& execution) const {
 
 // The only copy of a row on the sending side.
 void LlDispatch::stageRow(unsigned char* to, size_t token, const RowCopier& copier) const {
-  const unsigned char* const from = in + token * inputBytes;
-  if (recipe == NCCL_EP_DISP_QUANT_DS_FP8E3M4) {
-    quantiseFp8(reinterpret_cast<const uint16_t*>(from), elements, roundScales, to,
-                reinterpret_cast<float*>(to + tokenBytes));
-    return;
-  }
-  copier.copy(to, from, tokenBytes);
-  if (scaleBytes > 0) std::memcpy(to + tokenBytes, inScales + token * scaleBytes, scaleBytes);
+  if (recipe != NCCL_EP_DISP_QUANT_DS_FP8E3M4) return stageInput(to, token, copier);
+  const auto* const from = reinterpret_cast<const uint16_t*>(in + token * inputBytes);
+  quantiseFp8(from, elements, roundScales, to, reinterpret_cast<float*>(to + tokenBytes));
 }
 
 // Pulls what the others have for this rank.
@@ -184,7 +178,7 @@ void LlDispatch::takeExpertRows(Execution& execution, const SendBuffer& from, ui
     expertCounters[expert] = slot + 1;
     const size_t row = static_cast<size_t>(expert) * zoneRows() + static_cast<size_t>(slot);
     slots[k] = static_cast<int32_t>(row);
-    copyRow(from, token, row, copier);
+    copyRow(from.dispatchRow(token), row, copier);
   }
 }
 
@@ -199,13 +193,7 @@ void LlDispatch::takeRankRow(const SendBuffer& from, uint32_t token, size_t row,
     slots[k] = static_cast<int32_t>(row);
   }
   std::memcpy(outWeights + row * topk, from.weights() + token * topk, topk * sizeof(float));
-  copyRow(from, token, row, copier);
-}
-
-void LlDispatch::copyRow(const SendBuffer& from, uint32_t token, size_t row, const RowCopier& copier) const {
-  const unsigned char* const staged = from.dispatchRow(token);
-  copier.copy(out + row * tokenBytes, staged, tokenBytes);
-  if (scaleBytes > 0) std::memcpy(outScales + row * scaleBytes, staged + tokenBytes, scaleBytes);
+  copyRow(from.dispatchRow(token), row, copier);
 }
 
 }  // namespace emu::ep

@@ -21,20 +21,20 @@ void LlExecution::startSend() {
   LlState& ll = group_.ll;
   if (ll.sendPending) fail("a send half of the group is pending; complete it first");
   group_.exchange.started(launch_.operation);
-  ll.pendingFaults = meetFaults();
+  ll.pendingFaults = takeFaults();
   if (ll.pendingFaults.silent) ll.silent = true;
   // Every rank started the operation before this one, hence ended the one before that, which used this buffer. Only
   // what a masked or deaf rank never took is still there.
   for (int r = 0; r < group_.ranks; ++r) group_.exchange.retract(channel_, r);
   deadline_ = now() + group_.timeoutNs;
-  suffer(ll.pendingFaults);
+  applyFaults(ll.pendingFaults);
 }
 
 void LlExecution::startReceive() {
   enter();
   if (!group_.ll.sendPending) fail("a receive half without its send half");
   deadline_ = now() + group_.timeoutNs;
-  suffer(group_.ll.pendingFaults);
+  applyFaults(group_.ll.pendingFaults);
 }
 
 void LlExecution::finishSend() {

@@ -45,7 +45,6 @@ void LlOperation::run(WorkContext& context, Part part) const {
 
 void LlOperation::announce(SendBufferHeader& header, size_t rowBytes) const {
   header = SendBufferHeader{};
-  header.operation = static_cast<uint32_t>(launch.operation);
   header.layout = rankMajor ? NCCL_EP_LAYOUT_RANK_MAJOR : NCCL_EP_LAYOUT_EXPERT_MAJOR;
   header.topk = static_cast<uint32_t>(topk);
   header.rowBytes = static_cast<uint32_t>(rowBytes);

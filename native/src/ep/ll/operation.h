@@ -19,8 +19,6 @@ struct LlOperation {
   bool wideRouting = false;
   unsigned char* block = nullptr;
 
-  LlOperation() = default;
-  LlOperation(const LlOperation&) = default;
   virtual ~LlOperation() = default;
 
   void fix(const Call& call, const Handle& handle, Operation operation, bool staged, size_t tokenCount);

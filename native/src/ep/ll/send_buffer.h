@@ -16,7 +16,6 @@ namespace emu::ep {
 constexpr size_t kMaxLlTopk = 32;
 
 struct SendBufferHeader {
-  uint32_t operation;     // Operation
   uint32_t layout;        // ncclEpLayout_t
   uint32_t topk;
   uint32_t rowBytes;      // that are in use of each staged row

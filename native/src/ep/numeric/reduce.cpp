@@ -8,17 +8,13 @@ namespace reduce {
 
 namespace {
 
-struct NoVector {};
-
-template <class Type, bool kWeighted>
-void reduceScalar(const void* const* rows, const float* weights, size_t n, size_t elements, void* out) {
-  reduceTail<NoVector, Type, kWeighted>(rows, weights, n, 0, elements, out);
-}
+struct NoVector {
+  static constexpr size_t kWidth = 0;
+};
 
 }  // namespace
 
-const Table kScalar = {&reduceScalar<Bf16, false>, &reduceScalar<Bf16, true>,   &reduceScalar<Half, false>,
-                       &reduceScalar<Half, true>,  &reduceScalar<Single, false>, &reduceScalar<Single, true>};
+const Table kScalar = tableOf<NoVector>();
 
 bool supported(Isa isa) {
 #if defined(__x86_64__)
@@ -47,18 +43,9 @@ const Table& best() {
 
 }  // namespace reduce
 
-void sumRows(ncclDataType_t type, const void* const* rows, size_t n, size_t elements, void* out) {
-  const reduce::Table& table = reduce::best();
-  const auto function = type == ncclBfloat16 ? table.bf16 : type == ncclFloat16 ? table.half : table.single;
-  function(rows, nullptr, n, elements, out);
-}
-
-void sumWeightedRows(ncclDataType_t type, const void* const* rows, const float* weights, size_t n, size_t elements,
-                     void* out) {
-  const reduce::Table& table = reduce::best();
-  const auto function =
-      type == ncclBfloat16 ? table.bf16Weighted : type == ncclFloat16 ? table.halfWeighted : table.singleWeighted;
-  function(rows, weights, n, elements, out);
+void sumRows(ncclDataType_t type, const void* const* rows, const float* weights, size_t n, size_t elements, void* out) {
+  const size_t element = type == ncclBfloat16 ? 0 : type == ncclFloat16 ? 1 : 2;
+  reduce::best().of[element][weights != nullptr ? 1 : 0](rows, weights, n, elements, out);
 }
 
 }  // namespace emu::ep

@@ -8,12 +8,9 @@
 
 namespace emu::ep {
 
-// out = sum of rows[0..n-1] in this order, of bf16, fp16 or fp32 elements.
-void sumRows(ncclDataType_t type, const void* const* rows, size_t n, size_t elements, void* out);
-
-// acc = fma(rows[i], weights[i], acc) in this order.
-void sumWeightedRows(ncclDataType_t type, const void* const* rows, const float* weights, size_t n, size_t elements,
-                     void* out);
+// out = sum of rows[0..n-1] in this order, of bf16, fp16 or fp32 elements. With weights, which may be NULL, each row is
+// multiplied by its own: acc = fma(rows[i], weights[i], acc).
+void sumRows(ncclDataType_t type, const void* const* rows, const float* weights, size_t n, size_t elements, void* out);
 
 namespace reduce {
 
@@ -21,11 +18,9 @@ enum class Isa { Scalar, Avx2, Avx512 };
 
 using Function = void (*)(const void* const* rows, const float* weights, size_t n, size_t elements, void* out);
 
-// One function per element type, plain and weighted.
+// A function for each element type (bf16, fp16, fp32), plain and weighted.
 struct Table {
-  Function bf16, bf16Weighted;
-  Function half, halfWeighted;
-  Function single, singleWeighted;
+  Function of[3][2];
 };
 
 extern const Table kScalar;

@@ -46,7 +46,7 @@ void reduceTail(const void* const* rows, const float* weights, size_t n, size_t 
 }
 
 // Loads and stores of one instruction set. Isa: Register of kWidth floats, Bits and Shorts of as many integers, and
-// fma(), fromHalf() and toHalf(), for which there are no operators.
+// fma(), fromHalf() and toHalf(), for which there are no operators. A width of 0: no registers, and nothing of that.
 template <class Isa>
 struct Vector {
   using Register = typename Isa::Register;
@@ -85,30 +85,33 @@ struct Vector {
 
 template <class Isa, class Type, bool kWeighted>
 void reduceRows(const void* const* rows, const float* weights, size_t n, size_t elements, void* out) {
-  using Storage = typename Type::Storage;
-  using Register = typename Isa::Register;
-  constexpr size_t kWidth = Isa::kWidth;
-  constexpr size_t kUnroll = 4;
-  Storage* const result = static_cast<Storage*>(out);
   size_t i = 0;
-  for (; i + kUnroll * kWidth <= elements; i += kUnroll * kWidth) {
-    Register sums[kUnroll] = {};
-    for (size_t r = 0; r < n; ++r) {
-      const Storage* row = static_cast<const Storage*>(rows[r]) + i;
-      for (size_t u = 0; u < kUnroll; ++u) {
-        const Register x = Vector<Isa>::template load<Type>(row + u * kWidth);
-        sums[u] = kWeighted ? Register(Isa::fma(x, Register{} + weights[r], sums[u])) : sums[u] + x;
+  if constexpr (Isa::kWidth > 0) {
+    using Storage = typename Type::Storage;
+    using Register = typename Isa::Register;
+    constexpr size_t kWidth = Isa::kWidth;
+    constexpr size_t kUnroll = 4;
+    Storage* const result = static_cast<Storage*>(out);
+    for (; i + kUnroll * kWidth <= elements; i += kUnroll * kWidth) {
+      Register sums[kUnroll] = {};
+      for (size_t r = 0; r < n; ++r) {
+        const Storage* row = static_cast<const Storage*>(rows[r]) + i;
+        for (size_t u = 0; u < kUnroll; ++u) {
+          const Register x = Vector<Isa>::template load<Type>(row + u * kWidth);
+          sums[u] = kWeighted ? Register(Isa::fma(x, Register{} + weights[r], sums[u])) : sums[u] + x;
+        }
       }
+      for (size_t u = 0; u < kUnroll; ++u) Vector<Isa>::template store<Type>(result + i + u * kWidth, sums[u]);
     }
-    for (size_t u = 0; u < kUnroll; ++u) Vector<Isa>::template store<Type>(result + i + u * kWidth, sums[u]);
   }
   reduceTail<Isa, Type, kWeighted>(rows, weights, n, i, elements, out);
 }
 
 template <class Isa>
 constexpr Table tableOf() {
-  return Table{&reduceRows<Isa, Bf16, false>, &reduceRows<Isa, Bf16, true>,    &reduceRows<Isa, Half, false>,
-               &reduceRows<Isa, Half, true>,  &reduceRows<Isa, Single, false>, &reduceRows<Isa, Single, true>};
+  return Table{{{&reduceRows<Isa, Bf16, false>, &reduceRows<Isa, Bf16, true>},
+                {&reduceRows<Isa, Half, false>, &reduceRows<Isa, Half, true>},
+                {&reduceRows<Isa, Single, false>, &reduceRows<Isa, Single, true>}}};
 }
 
 }  // namespace emu::ep::reduce
