@@ -23,9 +23,9 @@
 #include <string>
 #include <tuple>
 #include <type_traits>
-#include <utility>
 
 #include "base/export.h"
+#include "base/ring_log.h"
 #include "base/wait.h"
 #include "nccl4j_emulator.h"
 
@@ -49,6 +49,9 @@ class Arguments {
 
 inline void describe(Arguments& arguments, const char* name, const void* value) { arguments.pointer(name, value); }
 void describe(Arguments& arguments, const char* name, const char* value);  // its address if it cannot be read
+inline void describe(Arguments& arguments, const char* name, const std::string& value) {
+  arguments.text(name, value.c_str());
+}
 template <class Result, class... Parameters>
 void describe(Arguments& arguments, const char* name, Result (*function)(Parameters...)) {
   arguments.pointer(name, reinterpret_cast<const void*>(function));
@@ -67,7 +70,7 @@ class Function {
 };
 
 namespace calls {
-bool logging();
+RingLog<nccl4jEmuCall_t>& log();
 // Takes one preset result of the function if one is due.
 bool takePreset(Function& function, int* result);
 void record(Function& function, uint64_t start, int rank, int result, const std::string& arguments);
@@ -84,8 +87,6 @@ void forEach(const char* names, const std::tuple<Values...>& values, Write&& wri
 
 // ---- for the control interface ----
 
-void setLogCapacity(size_t capacity);
-size_t copyLog(uint64_t from, nccl4jEmuCall_t* out, size_t capacity);
 uint64_t count(const char* function);  // NULL = of all functions
 // false: no such function is exported. `times` is at least 1.
 bool preset(const char* function, int result, uint64_t skip, uint64_t times);
@@ -96,7 +97,7 @@ void clearPresets();
 template <class Result, class Describe, class Body>
 Result api(Function& function, Describe&& describe, Body&& body) {
   function.calls.fetch_add(1, std::memory_order_relaxed);
-  const bool log = calls::logging();
+  const bool log = calls::log().on();
   const uint64_t start = log ? now() : 0;
   calls::setRank(-1);
   int preset = 0;

@@ -5,7 +5,6 @@
 #include <stdexcept>
 
 #include "base/options.h"
-#include "base/ring_log.h"
 #include "base/text.h"
 #include "base/thread.h"
 
@@ -14,11 +13,6 @@ namespace emu {
 namespace {
 
 constexpr size_t kKept = 1024;
-
-RingLog<nccl4jEmuMisuse_t>& records() {
-  static RingLog<nccl4jEmuMisuse_t>& instance = *new RingLog<nccl4jEmuMisuse_t>(kKept);
-  return instance;
-}
 
 // What is thrown has to leave through extern "C" functions, as in the real library.
 [[noreturn]] void endProcess(End end, const char* text) {
@@ -34,7 +28,7 @@ RingLog<nccl4jEmuMisuse_t>& records() {
 void misuse(End end, int rank, const char* function, const char* format, ...) {
   EMU_TEXT(text, format);
 
-  records().add([&](nccl4jEmuMisuse_t& record, uint64_t sequence) {
+  misuseLog().add([&](nccl4jEmuMisuse_t& record, uint64_t sequence) {
     record.sequence = sequence;
     record.end = static_cast<int32_t>(end);
     record.rank = rank;
@@ -49,6 +43,9 @@ void misuse(End end, int rank, const char* function, const char* format, ...) {
   endProcess(end, text);
 }
 
-size_t misuseRecords(uint64_t from, nccl4jEmuMisuse_t* out, size_t capacity) { return records().copy(from, out, capacity); }
+RingLog<nccl4jEmuMisuse_t>& misuseLog() {
+  static RingLog<nccl4jEmuMisuse_t>& instance = *new RingLog<nccl4jEmuMisuse_t>(kKept);
+  return instance;
+}
 
 }  // namespace emu

@@ -1,9 +1,7 @@
 // Misuse that ends the process in the real library.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-
+#include "base/ring_log.h"
 #include "nccl4j_emulator.h"
 
 namespace emu {
@@ -14,7 +12,7 @@ enum class End { Abort, Throw, Exit, Trap, Undefined };
 // the caller raises itself). Report mode: records it and returns; the caller then answers with ncclInternalError.
 __attribute__((format(printf, 4, 5))) void misuse(End end, int rank, const char* function, const char* format, ...);
 
-// The newest records with sequence >= from, oldest first; how many.
-size_t misuseRecords(uint64_t from, nccl4jEmuMisuse_t* out, size_t capacity);
+// The newest ones.
+RingLog<nccl4jEmuMisuse_t>& misuseLog();
 
 }  // namespace emu

@@ -49,12 +49,12 @@ EMU_API int nccl4jEmuGetOption(const char* name, char* value, size_t capacity) {
 EMU_API int nccl4jEmuSetEnvironment(const char* name, const char* value) { return options::setEnvironment(name, value); }
 
 EMU_API int nccl4jEmuCallLog(size_t capacity) {
-  calls::setLogCapacity(capacity);
+  calls::log().setCapacity(capacity);
   return NCCL4J_EMU_OK;
 }
 
 EMU_API size_t nccl4jEmuCalls(uint64_t from, nccl4jEmuCall_t* calls, size_t capacity) {
-  return calls::copyLog(from, calls, capacity);
+  return calls::log().copy(from, calls, capacity);
 }
 
 EMU_API uint64_t nccl4jEmuCallCount(const char* function) { return calls::count(function); }
@@ -93,7 +93,7 @@ EMU_API int nccl4jEmuBreakWaits(const char* reason) {
 }
 
 EMU_API size_t nccl4jEmuMisuses(uint64_t from, nccl4jEmuMisuse_t* records, size_t capacity) {
-  return misuseRecords(from, records, capacity);
+  return misuseLog().copy(from, records, capacity);
 }
 
 EMU_API int nccl4jEmuUsage(int device, nccl4jEmuUsage_t* usage) {

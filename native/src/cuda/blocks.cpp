@@ -40,14 +40,13 @@ std::string place(uintptr_t address, const Block& block) {
          " of device " + std::to_string(block.device);
 }
 
-// The block that holds `address`, or ends shortly below it.
-template <class Map, class BlockOf>
-const typename Map::mapped_type* nearest(const Map& map, uintptr_t address, uintptr_t reach, BlockOf&& blockOf) {
-  auto next = map.upper_bound(address);
-  if (next == map.begin()) return nullptr;
-  --next;
-  const Block& block = blockOf(next->second);
-  return address - block.base < block.bytes + reach ? &next->second : nullptr;
+// The block that holds `address`, or ends shortly below it; NULL if there is none.
+template <class Blocks>
+typename Blocks::mapped_type nearest(const Blocks& all, uintptr_t address, uintptr_t reach) {
+  const auto next = all.upper_bound(address);
+  if (next == all.begin()) return nullptr;
+  const auto& before = std::prev(next)->second;
+  return address - before->block.base < before->block.bytes + reach ? before : nullptr;
 }
 
 }  // namespace
@@ -101,20 +100,17 @@ std::shared_ptr<LiveBlock> Blocks::at(uintptr_t address) const {
 }
 
 std::shared_ptr<LiveBlock> Blocks::holding(uintptr_t address) const {
-  const auto* found = nearest(live_, address, 0, [](const auto& live) -> const Block& { return live->block; });
-  return found != nullptr ? *found : nullptr;
+  return nearest(live_, address, 0);
 }
 
 std::string Blocks::describe(uintptr_t address) const {
   const std::shared_lock<std::shared_mutex> lock(mutex_);
-  const auto liveBlock = [](const std::shared_ptr<LiveBlock>& live) -> const Block& { return live->block; };
-  const auto freedBlock = [](const FreedBlock& freed) -> const Block& { return freed.block; };
   for (const uintptr_t reach : {uintptr_t{0}, kNear}) {
-    if (const auto* live = nearest(live_, address, reach, liveBlock)) {
-      return place(address, (*live)->block) + ", allocated " + (*live)->allocated.text() + ", alive" +
-             ((*live)->freeing ? " but being freed by cudaFreeAsync" : "");
+    if (const auto live = nearest(live_, address, reach)) {
+      return place(address, live->block) + ", allocated " + live->allocated.text() + ", alive" +
+             (live->freeing ? " but being freed by cudaFreeAsync" : "");
     }
-    if (const auto* freed = nearest(freed_, address, reach, freedBlock)) {
+    if (const auto freed = nearest(freed_, address, reach)) {
       return place(address, freed->block) + ", allocated " + freed->allocated.text() + ", freed " + freed->freed.text();
     }
   }
@@ -124,9 +120,8 @@ std::string Blocks::describe(uintptr_t address) const {
 
 void Blocks::remember(const LiveBlock& live, const char* function) {
   const uintptr_t base = live.block.base;
-  if (freed_.insert_or_assign(base, FreedBlock{live.block, live.allocated, Mark::by(function)}).second) {
-    freedOrder_.push_back(base);
-  }
+  auto freed = std::make_shared<FreedBlock>(FreedBlock{live.block, live.allocated, Mark::by(function)});
+  if (freed_.insert_or_assign(base, std::move(freed)).second) freedOrder_.push_back(base);
   if (freedOrder_.size() > kHistory) {
     freed_.erase(freedOrder_.front());
     freedOrder_.pop_front();

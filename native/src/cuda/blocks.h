@@ -71,7 +71,7 @@ class Blocks {
 
   mutable std::shared_mutex mutex_;
   std::map<uintptr_t, std::shared_ptr<LiveBlock>> live_;
-  std::map<uintptr_t, FreedBlock> freed_;
+  std::map<uintptr_t, std::shared_ptr<const FreedBlock>> freed_;
   std::deque<uintptr_t> freedOrder_;
   Usage usage_[options::kMostDevices];
 };

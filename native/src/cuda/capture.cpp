@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/thread.h"
-#include "cuda/failure.h"
 
 namespace emu {
 

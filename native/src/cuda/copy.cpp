@@ -8,7 +8,6 @@
 #include "cuda/entry.h"
 #include "cuda/memory.h"
 #include "cuda/streams.h"
-#include "cuda/submit.h"
 
 namespace emu {
 

@@ -77,12 +77,6 @@ GraphNode* Graph::add(Work work, int device, const std::vector<GraphNode*>& depe
   return nodes_.back().get();
 }
 
-GraphNode* Graph::addChild(std::shared_ptr<Graph> child, int device, const std::vector<GraphNode*>& dependencies) {
-  GraphNode* node = add(Work("", WorkKind::ChildGraph), device, dependencies);
-  node->child = std::move(child);
-  return node;
-}
-
 bool Graph::order(std::vector<const GraphNode*>* ordered) const {
   std::vector<size_t> missing(nodes_.size(), 0);
   std::vector<std::vector<size_t>> after(nodes_.size());

@@ -45,7 +45,6 @@ class Graph {
   const std::vector<std::shared_ptr<GraphNode>>& nodes() const { return nodes_; }
 
   GraphNode* add(Work work, int device, const std::vector<GraphNode*>& dependencies);
-  GraphNode* addChild(std::shared_ptr<Graph> child, int device, const std::vector<GraphNode*>& dependencies);
   // An order that respects the dependencies and follows the order of creation where they leave a choice; empty and
   // false if they form a circle.
   bool order(std::vector<const GraphNode*>* nodes) const;

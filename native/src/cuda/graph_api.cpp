@@ -59,7 +59,9 @@ void addChild(cudaGraphNode_t* out, cudaGraph_t handle, const cudaGraphNode_t* d
   require(given(out) && graph != child);
   const auto nodes = nodesOf(*graph, dependencies, count);
   require(!child->hasMemoryNodes(), cudaErrorNotSupported);
-  *out = graph->addChild(child->copy(), device::current(), nodes)->handle;
+  GraphNode* const node = graph->add(Work("", WorkKind::ChildGraph), device::current(), nodes);
+  node->child = child->copy();
+  *out = node->handle;
 }
 
 bool plainEdge(const cudaGraphEdgeData& edge) {

@@ -37,13 +37,6 @@ std::shared_ptr<GraphMemory> GraphMemory::at(const void* address) {
   return found == registry().byAddress.end() ? nullptr : found->second.lock();
 }
 
-void GraphMemory::freed(const void* address) {
-  if (const std::shared_ptr<GraphMemory> memory = at(address)) memory->allocated = false;
-}
-
-GraphMemory::GraphMemory(size_t bytes, int device, std::shared_ptr<AddressRange> range)
-    : bytes_(bytes), device_(device), range_(std::move(range)) {}
-
 GraphMemory::~GraphMemory() {
   free("cudaGraphDestroy");
   const std::lock_guard<std::mutex> lock(registry().mutex);

@@ -18,10 +18,8 @@ class GraphMemory : public std::enable_shared_from_this<GraphMemory> {
   // The reservation that starts at the address; NULL if there is none.
   static std::shared_ptr<GraphMemory> at(const void* address);
 
-  // The block at the address was freed by a call instead of a node.
-  static void freed(const void* address);
-
-  GraphMemory(size_t bytes, int device, std::shared_ptr<AddressRange> range);
+  GraphMemory(size_t bytes, int device, std::shared_ptr<AddressRange> range)
+      : bytes_(bytes), device_(device), range_(std::move(range)) {}
   ~GraphMemory();
   GraphMemory(const GraphMemory&) = delete;
   GraphMemory& operator=(const GraphMemory&) = delete;

@@ -1,6 +1,5 @@
 #include "cuda/kernel.h"
 
-#include <algorithm>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -25,12 +24,6 @@ struct KernelImage {
   std::mutex mutex;
   std::map<std::string, cudaKernel_t> kernels;  // that were asked for
 };
-
-size_t KernelFunction::parameterBytes() const {
-  size_t bytes = 0;
-  for (const nccl4jEmuParameter_t& parameter : parameters) bytes = std::max(bytes, parameter.offset + parameter.size);
-  return bytes;
-}
 
 namespace kernels {
 
@@ -173,7 +166,7 @@ std::shared_ptr<Kernel> kernel(const void* handle) {
 cudaError_t launch(const cudaLaunchConfig_t& config, const std::shared_ptr<Kernel>& kernel, void** arguments) {
   kernel->image->devices.fetch_or(uint64_t{1} << streams::get(config.stream)->device());
   const std::vector<nccl4jEmuParameter_t>& parameters = kernel->function->parameters;
-  std::vector<unsigned char> values(kernel->function->parameterBytes());
+  std::vector<unsigned char> values(parameters.empty() ? 0 : parameters.back().offset + parameters.back().size);
   for (size_t i = 0; i < parameters.size(); i++) {
     const auto* value = static_cast<const unsigned char*>(arguments[i]);
     require(readable(value, parameters[i].size));

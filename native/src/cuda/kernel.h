@@ -21,8 +21,6 @@ struct KernelFunction {
   std::vector<nccl4jEmuParameter_t> parameters;
   nccl4jEmuKernel_t run = nullptr;
   void* context = nullptr;
-
-  size_t parameterBytes() const;
 };
 
 struct KernelImage;

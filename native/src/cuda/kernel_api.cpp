@@ -138,10 +138,6 @@ std::string geometry(const cudaLaunchConfig_t* config) {
          ">>>";
 }
 
-void describe(Arguments& arguments, const char* name, const std::string& value) { arguments.text(name, value.c_str()); }
-
-using emu::describe;
-
 }  // namespace
 
 EMU_API cudaError_t cudaLibraryLoadData(cudaLibrary_t* library, const void* code, cudaJitOption* jitOptions,

@@ -80,7 +80,7 @@ cudaError_t release(void* pointer, Kind kind) {
   if (live == nullptr || live->freeing) return cudaErrorInvalidValue;
   if (const cudaError_t failed = drainDevice(live->block.device)) return failed;
   if (blocks().remove(number(pointer), traitsOf(kind).releaser) == nullptr) return cudaErrorInvalidValue;
-  GraphMemory::freed(pointer);
+  if (const auto graphs = GraphMemory::at(pointer)) graphs->allocated = false;  // freed by a call instead of a node
   return cudaSuccess;
 }
 

@@ -45,8 +45,7 @@ cudaError_t allocate(void** out, size_t bytes, memory::Kind kind) {
 }
 
 cudaError_t registerHost(void* pages, size_t bytes, unsigned flags) {
-  require(pages != nullptr && bytes != 0 && (flags & ~kHostRegisterFlags) == 0);
-  require(host::mapped(pages, bytes));
+  require(pages != nullptr && bytes != 0 && (flags & ~kHostRegisterFlags) == 0 && host::mapped(pages, bytes));
   return memory::registerHost(pages, bytes);
 }
 

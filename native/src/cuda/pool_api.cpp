@@ -10,7 +10,6 @@
 #include "cuda/graph_memory.h"
 #include "cuda/memory.h"
 #include "cuda/streams.h"
-#include "cuda/submit.h"
 
 namespace emu {
 

@@ -21,9 +21,7 @@ thread_local bool isWorker = false;
 bool Point::reached() const { return stream == nullptr || stream->completed_.load(std::memory_order_acquire) >= sequence; }
 
 void Point::wait() const {
-  if (stream != nullptr) {
-    blockUntil(stream->progressed_, [this] { return reached(); });
-  }
+  if (stream != nullptr) blockUntil(stream->progressed_, [this] { return reached(); });
 }
 
 Stream::Stream(cudaStream_t handle, uint64_t id, int device, unsigned flags, int priority)

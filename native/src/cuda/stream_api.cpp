@@ -1,4 +1,6 @@
 // cudaStream* without capture, and host functions.
+#include <algorithm>
+
 #include "cuda/capture.h"
 #include "cuda/entry.h"
 #include "cuda/streams.h"
@@ -10,7 +12,8 @@ namespace {
 
 void create(cudaStream_t* out, unsigned flags, int priority) {
   require(given(out) && (flags & ~unsigned{cudaStreamNonBlocking}) == 0);
-  *out = streams::create(device::current(), flags, streams::clampPriority(priority))->handle();
+  const int nearest = std::clamp(priority, streams::kGreatestPriority, streams::kLeastPriority);
+  *out = streams::create(device::current(), flags, nearest)->handle();
 }
 
 // The answer of a getter about the stream.

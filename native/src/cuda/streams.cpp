@@ -17,7 +17,7 @@ struct OfDevice {
   std::vector<std::shared_ptr<Stream>> all;
   std::shared_ptr<Stream> legacy;
   std::atomic<bool> legacyUsed{false};
-  uint64_t generation = 0;  // rises with every reset: per-thread streams of before are gone
+  std::atomic<uint64_t> generation{0};  // rises with every reset: per-thread streams of before are gone
 };
 
 OfDevice& of(int device) { return device::perDevice<OfDevice>(device); }
@@ -48,12 +48,7 @@ class ThreadStreams {
 
   std::shared_ptr<Stream> get(int device) {
     PerDevice& entry = entries_[device];
-    uint64_t generation = 0;
-    {
-      OfDevice& home = of(device);
-      const std::lock_guard<std::mutex> lock(home.mutex);
-      generation = home.generation;
-    }
+    const uint64_t generation = of(device).generation.load();
     if (entry.stream == nullptr || entry.generation != generation) {
       entry.generation = generation;
       entry.stream = enlist(std::make_shared<Stream>(cudaStreamPerThread, nextId(), device, 0, 0));
@@ -111,8 +106,6 @@ std::shared_ptr<Stream> legacyIfUsed(int device) {
   return home.legacy;
 }
 
-int clampPriority(int priority) { return std::clamp(priority, kGreatestPriority, kLeastPriority); }
-
 std::shared_ptr<Stream> create(int device, unsigned flags, int priority) {
   return table().insert([&](cudaStream_t handle) {
     return enlist(std::make_shared<Stream>(handle, nextId(), device, flags, priority));
@@ -153,7 +146,8 @@ void workerEnded(Stream& stream) {
   OfDevice& home = of(stream.device());
   std::shared_ptr<Stream> last;  // outlives the lock
   const std::lock_guard<std::mutex> lock(home.mutex);
-  const auto found = std::find_if(home.all.begin(), home.all.end(), [&](const auto& other) { return other.get() == &stream; });
+  const auto found =
+      std::find_if(home.all.begin(), home.all.end(), [&](const auto& other) { return other.get() == &stream; });
   if (found == home.all.end()) return;
   last = std::move(*found);
   home.all.erase(found);

@@ -14,8 +14,8 @@ namespace emu::streams {
 std::shared_ptr<Stream> find(cudaStream_t handle);
 // Likewise; fails with cudaErrorInvalidResourceHandle if there is none.
 std::shared_ptr<Stream> get(cudaStream_t handle);
-// Likewise for work to be put on it: fails also with a sticky error, and for a stream of another device than the current
-// one.
+// Likewise for work to be put on it: fails also with a sticky error, and for a stream of another device than the
+// current one.
 std::shared_ptr<Stream> getForLaunch(cudaStream_t handle);
 std::shared_ptr<Stream> legacy(int device);
 // NULL if the device's legacy default stream was never used.
@@ -25,7 +25,6 @@ std::shared_ptr<Stream> legacyIfUsed(int device);
 // are kept and told, but every stream has a thread of its own and none comes first.
 constexpr int kLeastPriority = 0;
 constexpr int kGreatestPriority = -5;
-int clampPriority(int priority);
 
 std::shared_ptr<Stream> create(int device, unsigned flags, int priority);
 void destroy(cudaStream_t handle);

@@ -1,6 +1,5 @@
 #include "cuda/work.h"
 
-#include <cstdio>
 #include <exception>
 
 #include "base/faults.h"
@@ -9,7 +8,6 @@
 #include "cuda/capture.h"
 #include "cuda/device.h"
 #include "cuda/streams.h"
-#include "cuda/submit.h"
 
 namespace emu {
 

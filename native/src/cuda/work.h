@@ -12,6 +12,7 @@
 #include "base/ring_log.h"
 #include "cuda/failure.h"
 #include "cuda/memory.h"
+#include "cuda/stream.h"
 #include "nccl4j_emulator.h"
 
 namespace emu {
@@ -69,8 +70,17 @@ struct Work {
   std::shared_ptr<GraphMemory> memory;
 };
 
-// Enqueues the work on the stream, or records it if the stream is capturing. Answers what a kernel launch would: a
-// sticky error, a stream of another device than the thread's current one, a broken capture, an injected fault.
+struct Submitted {
+  Point point;            // of the work, or
+  bool captured = false;  // it went into a graph
+};
+
+// Enqueues the work on a stream that comes from streams::getForLaunch, or records it if the stream is capturing. Fails
+// for a broken capture and an injected fault.
+Submitted submitOn(const std::shared_ptr<Stream>& stream, Work work);
+
+// Likewise for any stream, and answers what a kernel launch would: also a sticky error, and that the stream is of
+// another device than the thread's current one.
 cudaError_t submit(cudaStream_t stream, Work work);
 
 // Record of executed work, for the control interface.

@@ -29,26 +29,20 @@ void CallOrder::leave(Ticket ticket) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     busy_ = false;
-    if (ticket != kNone) retire(ticket);
   }
-  changed_.notifyAll();
+  drop(ticket);
 }
 
 void CallOrder::drop(Ticket ticket) {
-  if (ticket == kNone) return;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    retire(ticket);
+    if (ticket != kNone) retired_.insert(ticket);
+    while (!retired_.empty() && *retired_.begin() == serving_) {
+      retired_.erase(retired_.begin());
+      ++serving_;
+    }
   }
   changed_.notifyAll();
-}
-
-void CallOrder::retire(Ticket ticket) {
-  retired_.insert(ticket);
-  while (!retired_.empty() && *retired_.begin() == serving_) {
-    retired_.erase(retired_.begin());
-    ++serving_;
-  }
 }
 
 bool CallOrder::waitForAll() {

@@ -31,7 +31,6 @@ class CallOrder {
   // Blocks until the condition holds under the lock.
   template <class Condition>
   bool await(Condition&& condition, const std::function<bool()>& cancelled = nullptr);
-  void retire(Ticket ticket);
 
   std::mutex mutex_;
   Ticket given_ = 0;

@@ -16,14 +16,18 @@ namespace {
 // theirs.
 class Rounds {
  public:
-  Rounds(DeviceWait& wait, const Operation& operation);
+  Rounds(DeviceWait& wait, const Operation& operation)
+      : wait_(wait),
+        ranks_(wait.ranks()),
+        text_(describe(operation)),
+        round_(ranks_.state().deviceRound.load(std::memory_order_relaxed)) {}
 
   // Where this rank's data of the next round goes; arena::kChunkBytes.
-  unsigned char* mine();
+  unsigned char* mine() { return ranks_.area(ranks_.rank()).chunks[(round_ + 1) & 1]; }
   // Posts it and waits for everyone.
   void post();
   // What a rank posted in the last round; valid until the post after the next one.
-  const unsigned char* of(int rank);
+  const unsigned char* of(int rank) { return ranks_.area(rank).chunks[round_ & 1]; }
 
  private:
   DeviceWait& wait_;
@@ -32,16 +36,6 @@ class Rounds {
   uint64_t round_;         // of the communicator, the last posted
   uint64_t ownRound_ = 0;  // of this operation
 };
-
-Rounds::Rounds(DeviceWait& wait, const Operation& operation)
-    : wait_(wait),
-      ranks_(wait.ranks()),
-      text_(describe(operation)),
-      round_(ranks_.state().deviceRound.load(std::memory_order_relaxed)) {}
-
-unsigned char* Rounds::mine() { return ranks_.area(ranks_.rank()).chunks[(round_ + 1) & 1]; }
-
-const unsigned char* Rounds::of(int rank) { return ranks_.area(rank).chunks[round_ & 1]; }
 
 void Rounds::post() {
   arena::Rounds& shared = ranks_.control().device;

@@ -1,6 +1,5 @@
 #include "nccl/errors.h"
 
-#include <cstdio>
 
 #include "base/text.h"
 #include "cuda/error_names.h"

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -81,17 +80,6 @@ bool exists(const ProcessIdentity& process) {
   // The first thread of a process may end before the others: a zombie with further threads is alive.
   const bool ended = status.state == 'Z' || status.state == 'X' || status.state == 'x';
   return !(ended && status.threads <= 1);
-}
-
-void randomBytes(void* out, size_t bytes) {
-  unsigned char* next = static_cast<unsigned char*>(out);
-  while (bytes > 0) {
-    const ssize_t got = getrandom(next, bytes, 0);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) abort();  // the kernel has had getrandom since 3.17 and it cannot fail for other reasons
-    next += got;
-    bytes -= static_cast<size_t>(got);
-  }
 }
 
 }  // namespace emu

@@ -1,7 +1,6 @@
 // Identity of processes, safe against the reuse of process ids.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 
 namespace emu {
@@ -21,7 +20,5 @@ ProcessIdentity self();
 // Whether the process still runs, as far as can be seen. A process that ended but was not yet waited for by its parent
 // does not.
 bool exists(const ProcessIdentity& process);
-
-void randomBytes(void* out, size_t bytes);
 
 }  // namespace emu

@@ -53,11 +53,6 @@ T smaller(T a, T b) {
   return b <= a || std::isnan(a) ? b : a;
 }
 
-template <class T>
-T divide(T sum, int count) {
-  return static_cast<T>(sum / static_cast<T>(count));
-}
-
 template <class Element>
 struct Kernel {
   using Stored = typename Element::Stored;
@@ -82,7 +77,7 @@ struct Kernel {
         for (size_t i = 0; i < length; ++i) values[i] = combine(values[i], Element::load(at(sources[source], start + i)));
       }
       if (average) {
-        for (size_t i = 0; i < length; ++i) values[i] = divide(values[i], count);
+        for (size_t i = 0; i < length; ++i) values[i] = static_cast<Value>(values[i] / static_cast<Value>(count));
       }
       for (size_t i = 0; i < length; ++i) stored[i] = Element::store(values[i]);
       memcpy(out + start * sizeof(Stored), stored, length * sizeof(Stored));

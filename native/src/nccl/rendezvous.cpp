@@ -1,5 +1,7 @@
 #include "nccl/rendezvous.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -238,7 +240,7 @@ void publish(ncclUniqueId* id) {
 
   Control& control = arena::control(publication.head->data());
   control.magic = arena::kMagic;
-  randomBytes(control.nonce, sizeof control.nonce);
+  if (getentropy(control.nonce, sizeof control.nonce) != 0) fail(ncclSystemError, "getentropy: %s", strerror(errno));
 
   IdContent content{};
   content.magic = arena::kMagic;

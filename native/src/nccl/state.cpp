@@ -44,13 +44,6 @@ std::string noteCollective(ncclComm_t comm, const std::string& operation) {
 
 namespace nccl {
 
-CommState::CommState(int ordinal, bool blocks) : ncclComm{} {
-  device = ordinal;
-  blocking = blocks;
-}
-
-CommState::~CommState() { joinBackground(); }
-
 void CommState::attach(std::shared_ptr<Team> ranks) {
   team = std::move(ranks);
   topology = Topology(team->hosts());

@@ -31,8 +31,8 @@ enum class Stage { Starting, Ready, Finalized, Suspended };
 
 class CommState final : public ncclComm, public std::enable_shared_from_this<CommState> {
  public:
-  CommState(int device, bool blocking);
-  ~CommState();
+  CommState(int ofDevice, bool blocks) : ncclComm{ofDevice, blocks, nullptr, {}} {}
+  ~CommState() { joinBackground(); }
 
   // Gives the communicator its ranks; from now on it can be used.
   void attach(std::shared_ptr<Team> ranks);

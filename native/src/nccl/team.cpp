@@ -15,8 +15,8 @@ constexpr uint64_t kLookInterval = 100'000'000;
 thread_local std::string lastEnd;
 
 // In the order of Purpose, after what is none.
-constexpr const char* kPurposes[] = {"something unknown", "a barrier", "an all-gather", "sharing memory", "ncclCommSplit",
-                                     "ncclCommWindowRegister"};
+constexpr const char* kPurposes[] = {"something unknown", "a barrier",     "an all-gather",
+                                     "sharing memory",    "ncclCommSplit", "ncclCommWindowRegister"};
 
 const char* nameOf(uint32_t purpose) { return kPurposes[purpose < std::size(kPurposes) ? purpose : 0]; }
 
@@ -137,16 +137,12 @@ TeamResult Team::shareSegments(size_t bytes, std::vector<std::shared_ptr<Segment
   for (int rank = 0; rank < size_ && complete != 0; ++rank) {
     const size_t index = static_cast<size_t>(rank);
     if (rank == rank_) continue;
-    if (offers[index].valid == 0) {
-      why = "rank " + std::to_string(rank) + " could not provide shared memory";
-      complete = 0;
-      continue;
-    }
-    mapped[index] = SharedMemory::map(offers[index].address, &why);
-    if (mapped[index] == nullptr) {
-      why = "shared memory of rank " + std::to_string(rank) + ": " + why;
-      complete = 0;
-    }
+    const bool offered = offers[index].valid != 0;
+    if (offered) mapped[index] = SharedMemory::map(offers[index].address, &why);
+    if (mapped[index] != nullptr) continue;
+    complete = 0;
+    why = offered ? "shared memory of rank " + std::to_string(rank) + ": " + why
+                  : "rank " + std::to_string(rank) + " could not provide shared memory";
   }
   // The file must stay open until all have mapped it.
   std::vector<uint32_t> states(static_cast<size_t>(size_));
