@@ -14,6 +14,8 @@ namespace ep_test {
 namespace {
 
 using namespace emu::ep;
+using emu::bitsOf;
+using emu::floatOf;
 
 uint16_t bits16(ncclDataType_t type, float value) {
   uint16_t bits;

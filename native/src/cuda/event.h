@@ -30,11 +30,24 @@ class Event {
   bool timed() const { return (flags_ & cudaEventDisableTiming) == 0; }
 
   // Recorded at the end of the stream's queue.
-  void record(Stream& stream);
+  void record(Stream& stream) {
+    auto time = std::make_shared<std::atomic<uint64_t>>(0);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    last_.point = stream.enqueue({nullptr, [time] { time->store(now(), std::memory_order_release); }});
+    last_.time = std::move(time);
+  }
+
   // Recorded by the work that runs now, as a node of a graph does.
-  void recordNow();
+  void recordNow() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    last_ = Recording{{}, std::make_shared<std::atomic<uint64_t>>(now())};
+  }
+
   // The last recording; its stream is NULL if the event was never recorded.
-  Recording last() const;
+  Recording last() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return last_;
+  }
 
   // Where in a capture it was recorded last, guarded by graphLock(); NULL if the last recording was an eager one.
   std::shared_ptr<Capture> captured;

@@ -18,11 +18,7 @@ void create(cudaEvent_t* out, unsigned flags) {
   *out = events().insert(make)->handle();
 }
 
-std::shared_ptr<Event> get(cudaEvent_t handle) {
-  std::shared_ptr<Event> event = events().find(handle);
-  require(event != nullptr, cudaErrorInvalidResourceHandle);
-  return event;
-}
+std::shared_ptr<Event> get(cudaEvent_t handle) { return events().get(handle, cudaErrorInvalidResourceHandle); }
 
 void record(cudaEvent_t handle, cudaStream_t streamHandle, unsigned flags) {
   require((flags & ~unsigned{cudaEventRecordExternal}) == 0);

@@ -15,17 +15,10 @@ void create(cudaGraph_t* out, unsigned flags) {
   *out = graphs().create(device::current())->handle();
 }
 
-// The live graph behind a handle. To be used under graphLock(), as all of it.
-std::shared_ptr<Graph> get(cudaGraph_t handle) {
-  std::shared_ptr<Graph> graph = graphs().find(handle);
-  require(graph != nullptr);
-  return graph;
-}
-
 void destroy(cudaGraph_t handle) {
   std::shared_ptr<Graph> graph;  // destroyed after the lock is released
   const std::lock_guard<std::mutex> lock(graphLock());
-  graph = get(handle);
+  graph = graphs().get(handle);
   require(!graph->capturing, cudaErrorIllegalState);
   graphs().take(handle);
 }
@@ -46,7 +39,7 @@ std::vector<GraphNode*> nodesOf(const Graph& graph, const cudaGraphNode_t* handl
 void addEmpty(cudaGraphNode_t* out, cudaGraph_t handle, const cudaGraphNode_t* dependencies, size_t count) {
   const std::lock_guard<std::mutex> lock(graphLock());
   require(given(out));
-  const auto graph = get(handle);
+  const auto graph = graphs().get(handle);
   const auto nodes = nodesOf(*graph, dependencies, count);
   *out = graph->add(Work("", WorkKind::Empty), device::current(), nodes)->handle;
 }
@@ -54,8 +47,8 @@ void addEmpty(cudaGraphNode_t* out, cudaGraph_t handle, const cudaGraphNode_t* d
 void addChild(cudaGraphNode_t* out, cudaGraph_t handle, const cudaGraphNode_t* dependencies, size_t count,
               cudaGraph_t childHandle) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const auto graph = get(handle);
-  const auto child = get(childHandle);
+  const auto graph = graphs().get(handle);
+  const auto child = graphs().get(childHandle);
   require(given(out) && graph != child);
   const auto nodes = nodesOf(*graph, dependencies, count);
   require(!child->hasMemoryNodes(), cudaErrorNotSupported);
@@ -72,7 +65,7 @@ bool plainEdge(const cudaGraphEdgeData& edge) {
 void addDependencies(cudaGraph_t handle, const cudaGraphNode_t* from, const cudaGraphNode_t* to,
                      const cudaGraphEdgeData* edges, size_t count) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const auto graph = get(handle);
+  const auto graph = graphs().get(handle);
   require(given(from, count) && given(to, count));
   std::vector<std::pair<GraphNode*, GraphNode*>> added;
   for (size_t i = 0; i < count; ++i) {
@@ -97,7 +90,7 @@ void fill(const std::vector<Element>& all, Element* out, size_t count) {
 
 void getNodes(cudaGraph_t handle, cudaGraphNode_t* out, size_t* count) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const auto graph = get(handle);
+  const auto graph = graphs().get(handle);
   require(given(count) && (out == nullptr || room(out, *count)));
   std::vector<cudaGraphNode_t> all;
   for (const auto& node : graph->nodes()) all.push_back(node->handle);
@@ -107,7 +100,7 @@ void getNodes(cudaGraph_t handle, cudaGraphNode_t* out, size_t* count) {
 
 void getEdges(cudaGraph_t handle, cudaGraphNode_t* from, cudaGraphNode_t* to, cudaGraphEdgeData* edges, size_t* count) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const auto graph = get(handle);
+  const auto graph = graphs().get(handle);
   require(given(count) && (from == nullptr) == (to == nullptr));
   require(from == nullptr || (room(from, *count) && room(to, *count)));
   require(edges == nullptr || (from != nullptr && room(edges, *count)));
@@ -127,14 +120,14 @@ void getEdges(cudaGraph_t handle, cudaGraphNode_t* from, cudaGraphNode_t* to, cu
 
 void getType(cudaGraphNode_t handle, cudaGraphNodeType* type) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const std::shared_ptr<GraphNode> node = graphNodes().find(handle);
-  require(node != nullptr && given(type));
+  const auto node = graphNodes().get(handle);
+  require(given(type));
   *type = node->type();
 }
 
 void cloneGraph(cudaGraph_t* out, cudaGraph_t handle) {
   const std::lock_guard<std::mutex> lock(graphLock());
-  const auto graph = get(handle);
+  const auto graph = graphs().get(handle);
   require(given(out));
   require(!graph->hasMemoryNodes(), cudaErrorNotSupported);
   const std::shared_ptr<Graph> copy = graphs().create(graph->device());
@@ -147,7 +140,7 @@ void print(cudaGraph_t handle, const char* path, unsigned flags) {
   std::string file;
   {
     const std::lock_guard<std::mutex> lock(graphLock());
-    const auto graph = get(handle);
+    const auto graph = graphs().get(handle);
     require(host::readText(path, &file));
     text = graph->dot((flags & cudaGraphDebugDotFlagsVerbose) != 0);
   }

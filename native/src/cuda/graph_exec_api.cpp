@@ -16,21 +16,14 @@ constexpr unsigned long long kFlags = cudaGraphInstantiateFlagAutoFreeOnLaunch |
 void instantiate(cudaGraphExec_t* out, cudaGraph_t handle, unsigned long long flags) {
   require(given(out) && (flags & ~kFlags) == 0);
   capture::forbidUnsafe();
-  const std::shared_ptr<Graph> graph = graphs().find(handle);
-  require(graph != nullptr);
+  const auto graph = graphs().get(handle);
   // There is no device code here that could launch a graph.
   require((flags & cudaGraphInstantiateFlagDeviceLaunch) == 0, cudaErrorNotSupported);
   *out = GraphExec::instantiate(*graph, device::current(), static_cast<unsigned>(flags))->handle();
 }
 
-std::shared_ptr<GraphExec> get(cudaGraphExec_t handle) {
-  std::shared_ptr<GraphExec> exec = graphExecs().find(handle);
-  require(exec != nullptr);
-  return exec;
-}
-
 void launch(cudaGraphExec_t handle, cudaStream_t streamHandle) {
-  const auto exec = get(handle);
+  const auto exec = graphExecs().get(handle);
   const auto stream = streams::getForLaunch(streamHandle);
   capture::forbidCapturing(*stream);
   launchFault(stream->device(), "cudaGraphLaunch");
@@ -39,14 +32,14 @@ void launch(cudaGraphExec_t handle, cudaStream_t streamHandle) {
 
 // Nothing has to be moved to a device; only the arguments are looked at.
 void upload(cudaGraphExec_t handle, cudaStream_t stream) {
-  get(handle);
+  graphExecs().get(handle);
   capture::forbidCapturing(*streams::getForLaunch(stream));
 }
 
 cudaError_t update(cudaGraphExec_t handle, cudaGraph_t graphHandle, cudaGraphExecUpdateResultInfo* info) {
-  const auto exec = get(handle);
-  const std::shared_ptr<Graph> graph = graphs().find(graphHandle);
-  require(graph != nullptr && givenOrNull(info));
+  const auto exec = graphExecs().get(handle);
+  const auto graph = graphs().get(graphHandle);
+  require(givenOrNull(info));
   cudaGraphExecUpdateResultInfo unasked;
   return exec->update(*graph, info != nullptr ? info : &unasked);
 }

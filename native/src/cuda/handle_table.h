@@ -8,6 +8,7 @@
 
 #include "base/live_objects.h"
 #include "base/never_destroyed.h"
+#include "cuda/failure.h"
 
 namespace emu {
 
@@ -21,6 +22,13 @@ class HandleTable : public LiveObjects<Handle, Object> {
     const auto handle = reinterpret_cast<Handle>((static_cast<uintptr_t>(Tag) << 40) + 64 * ++last_);
     std::shared_ptr<Object> object = make(handle);
     this->add(handle, object);
+    return object;
+  }
+
+  // The object behind the handle; fails if there is none.
+  std::shared_ptr<Object> get(Handle handle, cudaError_t unknown = cudaErrorInvalidValue) const {
+    std::shared_ptr<Object> object = this->find(handle);
+    require(object != nullptr, unknown);
     return object;
   }
 

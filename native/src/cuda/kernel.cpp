@@ -78,12 +78,6 @@ cudaKernel_t handleOf(const std::shared_ptr<KernelImage>& image, const std::shar
   return made->handle;
 }
 
-std::shared_ptr<KernelImage> imageOf(cudaLibrary_t library) {
-  std::shared_ptr<KernelImage> image = libraries().find(library);
-  require(image != nullptr, cudaErrorInvalidResourceHandle);
-  return image;
-}
-
 // A parameter list that a compiler could have made: in order, without overlap.
 bool plausible(const nccl4jEmuParameter_t* parameters, size_t count) {
   size_t end = 0;
@@ -136,7 +130,7 @@ void unload(cudaLibrary_t library) {
 }
 
 cudaKernel_t find(cudaLibrary_t library, const std::string& name) {
-  const std::shared_ptr<KernelImage> image = imageOf(library);
+  const std::shared_ptr<KernelImage> image = libraries().get(library, cudaErrorInvalidResourceHandle);
   require(image->code, cudaErrorInvalidKernelImage);
   std::shared_ptr<const KernelFunction> function;
   {
@@ -150,7 +144,7 @@ cudaKernel_t find(cudaLibrary_t library, const std::string& name) {
 }
 
 std::vector<cudaKernel_t> all(cudaLibrary_t library) {
-  const std::shared_ptr<KernelImage> image = imageOf(library);
+  const std::shared_ptr<KernelImage> image = libraries().get(library, cudaErrorInvalidResourceHandle);
   std::vector<cudaKernel_t> handles;
   if (!image->code) return handles;
   Registry& registered = registry();

@@ -2,22 +2,10 @@
 #pragma once
 
 #include <cmath>
-#include <cstdint>
-#include <cstring>
+
+#include "base/float_bits.h"
 
 namespace emu::numbers {
-
-inline uint32_t bitsOf(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-
-inline float floatOf(uint32_t bits) {
-  float value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
-}
 
 // A format of one sign bit, kExponent exponent bits and kMantissa mantissa bits. kFinite: e4m3's kind, without
 // infinities, the last pattern alone being NaN. kSaturate: what is too large becomes the largest number, as CUDA's

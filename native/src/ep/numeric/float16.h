@@ -2,35 +2,20 @@
 #pragma once
 
 #include <cmath>
-#include <cstdint>
-#include <cstring>
 
-// Always inline: this is compiled for several instruction sets, and a shared copy of one would end up in the others.
-#define EMU_EP_INLINE __attribute__((always_inline)) inline
+#include "base/float_bits.h"
 
 namespace emu::ep {
 
-EMU_EP_INLINE uint32_t bitsOf(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
+EMU_INLINE float fromBf16(uint16_t value) { return floatOf(static_cast<uint32_t>(value) << 16); }
 
-EMU_EP_INLINE float floatOf(uint32_t bits) {
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-EMU_EP_INLINE float fromBf16(uint16_t value) { return floatOf(static_cast<uint32_t>(value) << 16); }
-
-EMU_EP_INLINE uint16_t toBf16(float value) {
+EMU_INLINE uint16_t toBf16(float value) {
   const uint32_t bits = bitsOf(value);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
   return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
-EMU_EP_INLINE float fromHalf(uint16_t value) {
+EMU_INLINE float fromHalf(uint16_t value) {
   const uint32_t sign = static_cast<uint32_t>(value & 0x8000u) << 16;
   const uint32_t exponent = (value >> 10) & 0x1fu;
   const uint32_t mantissa = value & 0x3ffu;
@@ -42,7 +27,7 @@ EMU_EP_INLINE float fromHalf(uint16_t value) {
   return floatOf(sign | ((exponent + 112u) << 23) | (mantissa << 13));
 }
 
-EMU_EP_INLINE uint16_t toHalf(float value) {
+EMU_INLINE uint16_t toHalf(float value) {
   const uint32_t bits = bitsOf(value);
   const uint32_t sign = (bits >> 16) & 0x8000u;
   const uint32_t magnitude = bits & 0x7fffffffu;
@@ -57,6 +42,6 @@ EMU_EP_INLINE uint16_t toHalf(float value) {
 }
 
 // fp32 results carry the GPU's NaN as well.
-EMU_EP_INLINE float canonical(float value) { return value != value ? floatOf(0x7fffffffu) : value; }
+EMU_INLINE float canonical(float value) { return value != value ? floatOf(0x7fffffffu) : value; }
 
 }  // namespace emu::ep

@@ -11,7 +11,7 @@ namespace emu::ep {
 namespace {
 
 // e4m3 to nearest even, saturating at 448; NaN has one pattern. Without branches, so that loops over it are vectorised.
-EMU_EP_INLINE uint8_t toE4m3(float value) {
+EMU_INLINE uint8_t toE4m3(float value) {
   constexpr uint32_t kInfinity = 0x7f800000u;
   constexpr uint32_t kLargest = 0x43e00000u;      // 448
   constexpr uint32_t kLeastNormal = 0x3c800000u;  // 2^-6

@@ -23,11 +23,11 @@ struct Avx2 {
   typedef uint32_t Bits __attribute__((vector_size(32)));
   typedef uint16_t Shorts __attribute__((vector_size(16)));
 
-  EMU_EP_INLINE static Register fma(Register a, Register b, Register c) { return _mm256_fmadd_ps(a, b, c); }
-  EMU_EP_INLINE static Register fromHalf(const uint16_t* p) {
+  EMU_INLINE static Register fma(Register a, Register b, Register c) { return _mm256_fmadd_ps(a, b, c); }
+  EMU_INLINE static Register fromHalf(const uint16_t* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
-  EMU_EP_INLINE static void toHalf(uint16_t* p, Register value) {
+  EMU_INLINE static void toHalf(uint16_t* p, Register value) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT));
   }
 };

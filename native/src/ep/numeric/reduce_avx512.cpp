@@ -26,11 +26,11 @@ struct Avx512 {
   typedef uint32_t Bits __attribute__((vector_size(64)));
   typedef uint16_t Shorts __attribute__((vector_size(32)));
 
-  EMU_EP_INLINE static Register fma(Register a, Register b, Register c) { return _mm512_fmadd_ps(a, b, c); }
-  EMU_EP_INLINE static Register fromHalf(const uint16_t* p) {
+  EMU_INLINE static Register fma(Register a, Register b, Register c) { return _mm512_fmadd_ps(a, b, c); }
+  EMU_INLINE static Register fromHalf(const uint16_t* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
-  EMU_EP_INLINE static void toHalf(uint16_t* p, Register value) {
+  EMU_INLINE static void toHalf(uint16_t* p, Register value) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT));
   }
 };

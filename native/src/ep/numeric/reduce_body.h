@@ -14,22 +14,22 @@ namespace emu::ep::reduce {
 struct Bf16 {
   using Storage = uint16_t;
   static constexpr uint32_t kNan = 0x7fff0000u;  // fp32 bits that convert to the type's NaN
-  EMU_EP_INLINE static float load(const Storage* p) { return fromBf16(*p); }
-  EMU_EP_INLINE static void store(Storage* p, float value) { *p = toBf16(value); }
+  EMU_INLINE static float load(const Storage* p) { return fromBf16(*p); }
+  EMU_INLINE static void store(Storage* p, float value) { *p = toBf16(value); }
 };
 
 struct Half {
   using Storage = uint16_t;
   static constexpr uint32_t kNan = 0x7fffe000u;
-  EMU_EP_INLINE static float load(const Storage* p) { return fromHalf(*p); }
-  EMU_EP_INLINE static void store(Storage* p, float value) { *p = toHalf(value); }
+  EMU_INLINE static float load(const Storage* p) { return fromHalf(*p); }
+  EMU_INLINE static void store(Storage* p, float value) { *p = toHalf(value); }
 };
 
 struct Single {
   using Storage = float;
   static constexpr uint32_t kNan = 0x7fffffffu;
-  EMU_EP_INLINE static float load(const Storage* p) { return *p; }
-  EMU_EP_INLINE static void store(Storage* p, float value) { *p = canonical(value); }
+  EMU_INLINE static float load(const Storage* p) { return *p; }
+  EMU_INLINE static void store(Storage* p, float value) { *p = canonical(value); }
 };
 
 template <class Isa, class Type, bool kWeighted>
@@ -54,7 +54,7 @@ struct Vector {
   using Shorts = typename Isa::Shorts;
 
   template <class Type>
-  EMU_EP_INLINE static Register load(const typename Type::Storage* p) {
+  EMU_INLINE static Register load(const typename Type::Storage* p) {
     if constexpr (std::is_same_v<Type, Half>) {
       return Isa::fromHalf(p);
     } else if constexpr (std::is_same_v<Type, Bf16>) {
@@ -69,7 +69,7 @@ struct Vector {
   }
 
   template <class Type>
-  EMU_EP_INLINE static void store(typename Type::Storage* p, Register sum) {
+  EMU_INLINE static void store(typename Type::Storage* p, Register sum) {
     const Register value = sum == sum ? sum : (Register)(Bits{} + Type::kNan);
     if constexpr (std::is_same_v<Type, Half>) {
       Isa::toHalf(p, value);
