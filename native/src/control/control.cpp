@@ -46,7 +46,9 @@ EMU_API int nccl4jEmuGetOption(const char* name, char* value, size_t capacity) {
   return result == NCCL4J_EMU_OK ? copyOut(text, value, capacity) : result;
 }
 
-EMU_API int nccl4jEmuSetEnvironment(const char* name, const char* value) { return options::setEnvironment(name, value); }
+EMU_API int nccl4jEmuSetEnvironment(const char* name, const char* value) {
+  return options::setEnvironment(name, value);
+}
 
 EMU_API int nccl4jEmuCallLog(size_t capacity) {
   calls::log().setCapacity(capacity);

@@ -33,7 +33,8 @@ void leave(Stream& stream) {
   stream.capturing.store(false, std::memory_order_release);
 }
 
-void enter(const std::shared_ptr<Stream>& stream, const std::shared_ptr<Capture>& capture, std::vector<GraphNode*> last) {
+void enter(const std::shared_ptr<Stream>& stream, const std::shared_ptr<Capture>& capture,
+           std::vector<GraphNode*> last) {
   stream->capture = std::make_unique<StreamCapture>(StreamCapture{capture, std::move(last), {}, {}});
   capture->streams.push_back(stream);
   stream->capturing.store(true, std::memory_order_release);
@@ -169,7 +170,7 @@ bool allJoined(const Capture& capture) {
 }  // namespace
 
 bool isMode(cudaStreamCaptureMode mode) {
-  return mode == cudaStreamCaptureModeGlobal || mode == cudaStreamCaptureModeThreadLocal || mode == cudaStreamCaptureModeRelaxed;
+  return mode >= cudaStreamCaptureModeGlobal && mode <= cudaStreamCaptureModeRelaxed;
 }
 
 void begin(const std::shared_ptr<Stream>& stream, cudaStreamCaptureMode mode) {
@@ -325,8 +326,8 @@ void streamDestroyed(Stream& stream) {
   }
   join(&capture->orphans, stream.capture->last);
   auto& streams = capture->streams;
-  streams.erase(std::remove_if(streams.begin(), streams.end(), [&](const auto& other) { return other.get() == &stream; }),
-                streams.end());
+  const auto same = [&](const auto& other) { return other.get() == &stream; };
+  streams.erase(std::remove_if(streams.begin(), streams.end(), same), streams.end());
   leave(stream);
 }
 

@@ -76,7 +76,8 @@ cudaGraphExecUpdateResult difference(const Graph& a, const Graph& b, const Graph
     *where = &node;
     if (old.type() != node.type()) return cudaGraphExecUpdateErrorNodeTypeChanged;
     if (dependenciesDiffer(old, node, from)) return cudaGraphExecUpdateErrorTopologyChanged;
-    if (old.device != node.device || old.work.places != node.work.places) return cudaGraphExecUpdateErrorParametersChanged;
+    const bool samePlaces = old.device == node.device && old.work.places == node.work.places;
+    if (!samePlaces) return cudaGraphExecUpdateErrorParametersChanged;
     if (old.child == nullptr) continue;
     const GraphNode* inner[2] = {nullptr, nullptr};
     const cudaGraphExecUpdateResult result = difference(*old.child, *node.child, &inner[0], &inner[1]);

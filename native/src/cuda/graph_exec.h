@@ -25,8 +25,8 @@ struct GraphPlan {
 
 class GraphExec {
  public:
-  // Fails with cudaErrorInvalidValue if the dependencies form a circle, with cudaErrorNotSupported if a graph with memory
-  // nodes has an executable form already.
+  // Fails with cudaErrorInvalidValue if the dependencies form a circle, with cudaErrorNotSupported if a graph with
+  // memory nodes has an executable form already.
   static std::shared_ptr<GraphExec> instantiate(Graph& graph, int device, unsigned flags);
 
   GraphExec(cudaGraphExec_t handle, int device, unsigned flags, std::shared_ptr<Graph> origin,
@@ -44,7 +44,8 @@ class GraphExec {
   const cudaGraphExec_t handle_;
   const int device_;
   const unsigned flags_;
-  std::shared_ptr<const Graph> origin_;  // a copy of the graph that it was made from or last updated with; under graphLock()
+  // A copy of the graph that it was made from or last updated with; under graphLock().
+  std::shared_ptr<const Graph> origin_;
   std::mutex mutex_;                     // guards the rest
   std::shared_ptr<const GraphPlan> plan_;
   Point lastLaunch_;  // launches of one executable graph run one after the other

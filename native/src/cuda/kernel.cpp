@@ -63,7 +63,8 @@ bool isCode(const void* image) {
   return false;
 }
 
-cudaKernel_t handleOf(const std::shared_ptr<KernelImage>& image, const std::shared_ptr<const KernelFunction>& function) {
+cudaKernel_t handleOf(const std::shared_ptr<KernelImage>& image,
+                      const std::shared_ptr<const KernelFunction>& function) {
   const std::lock_guard<std::mutex> lock(image->mutex);
   const auto known = image->kernels.find(function->name);
   if (known != image->kernels.end()) return known->second;
@@ -82,10 +83,9 @@ cudaKernel_t handleOf(const std::shared_ptr<KernelImage>& image, const std::shar
 bool plausible(const nccl4jEmuParameter_t* parameters, size_t count) {
   size_t end = 0;
   for (size_t i = 0; i < count; i++) {
-    if (parameters[i].size == 0 || parameters[i].size > 32764 || parameters[i].offset < end || parameters[i].offset > 32764) {
-      return false;
-    }
-    end = parameters[i].offset + parameters[i].size;
+    const auto [offset, size] = std::pair{parameters[i].offset, parameters[i].size};
+    if (size == 0 || size > 32764 || offset < end || offset > 32764) return false;
+    end = offset + size;
   }
   return true;
 }

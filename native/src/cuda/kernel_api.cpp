@@ -89,9 +89,10 @@ void setAttribute(Kernel& kernel, cudaFuncAttribute attribute, int value) {
 bool launchable(const cudaLaunchConfig_t& config, const Kernel& kernel) {
   const dim3 grid = config.gridDim;
   const dim3 block = config.blockDim;
-  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > INT_MAX || grid.y > kMaxGridYZ || grid.z > kMaxGridYZ) return false;
-  if (block.x == 0 || block.y == 0 || block.z == 0 || block.z > kMaxBlockZ) return false;
-  if (uint64_t{block.x} * block.y > kernels::kMaxThreads || block.x * block.y * block.z > kernels::kMaxThreads) return false;
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || block.x == 0 || block.y == 0 || block.z == 0) return false;
+  if (grid.x > INT_MAX || grid.y > kMaxGridYZ || grid.z > kMaxGridYZ || block.z > kMaxBlockZ) return false;
+  const uint64_t area = uint64_t{block.x} * block.y;
+  if (area > kernels::kMaxThreads || area * block.z > kernels::kMaxThreads) return false;
   return config.dynamicSmemBytes <= static_cast<size_t>(dynamicLimit(kernel));
 }
 
@@ -116,7 +117,8 @@ cudaError_t launch(const Function& call, const cudaLaunchConfig_t* config, const
 
 void maxActiveBlocks(int* out, int threads, size_t dynamicShared, const Kernel& kernel) {
   require(threads > 0);
-  if (threads > kernels::kMaxThreads || dynamicShared > static_cast<size_t>(dynamicLimit(kernel))) return answer(out, 0);
+  const bool fits = threads <= kernels::kMaxThreads && dynamicShared <= static_cast<size_t>(dynamicLimit(kernel));
+  if (!fits) return answer(out, 0);
   const int rounded = (threads + kWarp - 1) / kWarp * kWarp;
   const int byThreads = kThreadsPerMultiprocessor / rounded;
   const int byShared = kSharedPerMultiprocessor / (static_cast<int>(dynamicShared) + kSharedOfSystem);
@@ -134,8 +136,8 @@ std::string geometry(const cudaLaunchConfig_t* config) {
   const auto extent = [](dim3 dim) {
     return std::to_string(dim.x) + "," + std::to_string(dim.y) + "," + std::to_string(dim.z);
   };
-  return "<<<" + extent(config->gridDim) + "; " + extent(config->blockDim) + "; " + std::to_string(config->dynamicSmemBytes) +
-         ">>>";
+  return "<<<" + extent(config->gridDim) + "; " + extent(config->blockDim) + "; " +
+         std::to_string(config->dynamicSmemBytes) + ">>>";
 }
 
 }  // namespace

@@ -18,7 +18,9 @@ thread_local bool isWorker = false;
 
 }  // namespace
 
-bool Point::reached() const { return stream == nullptr || stream->completed_.load(std::memory_order_acquire) >= sequence; }
+bool Point::reached() const {
+  return stream == nullptr || stream->completed_.load(std::memory_order_acquire) >= sequence;
+}
 
 void Point::wait() const {
   if (stream != nullptr) blockUntil(stream->progressed_, [this] { return reached(); });
@@ -100,7 +102,8 @@ void* Stream::workerMain(void* argument) {
   const std::unique_ptr<std::shared_ptr<Stream>> self(static_cast<std::shared_ptr<Stream>*>(argument));
   Stream& stream = **self;
   char name[16];
-  std::snprintf(name, sizeof name, "cuda%d/%llu", stream.device_, static_cast<unsigned long long>(stream.id_ % 1'000'000));
+  const auto id = static_cast<unsigned long long>(stream.id_ % 1'000'000);
+  std::snprintf(name, sizeof name, "cuda%d/%llu", stream.device_, id);
   pthread_setname_np(pthread_self(), name);
   thread::setDevice(stream.device_);
   isWorker = true;

@@ -49,7 +49,8 @@ CUresult withSpace(Function& function, Describe&& describe, Body&& body) {
   return api<CUresult>(function, std::forward<Describe>(describe), [&] {
     Space& all = neverDestroyed<Space>();
     const std::lock_guard<std::mutex> lock(all.mutex);
-    return body(all);
+    // These errors have the numbers of the runtime's.
+    return static_cast<CUresult>(resultOf([&] { return body(all); }));
   });
 }
 
@@ -61,8 +62,8 @@ bool onDevice(const CUmemLocation& location) {
   return location.type == CU_MEM_LOCATION_TYPE_DEVICE && device::exists(location.id);
 }
 
-bool reserve(uintptr_t at, size_t bytes) {
-  return mmap(pointer(at), bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
+void reserve(uintptr_t at, size_t bytes) {
+  mmap(pointer(at), bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
 // Whether [at, at + bytes) lies in one reservation.
@@ -73,83 +74,77 @@ bool reserved(const Space& all, uintptr_t at, size_t bytes) {
   return bytes <= next->second && at - next->first <= next->second - bytes;
 }
 
-// The mappings that make up [at, at + bytes); none where they do not, or where one reaches beyond.
+// The mappings that make up [at, at + bytes), which must be some, none of them reaching beyond.
 using Found = std::pair<std::map<uintptr_t, Mapping>::iterator, std::map<uintptr_t, Mapping>::iterator>;
 Found mappingsOf(Space& all, uintptr_t at, size_t bytes) {
   const auto first = all.mappings.find(at);
   auto last = first;
   size_t covered = 0;
-  while (last != all.mappings.end() && covered < bytes && last->first == at + covered) covered += (last++)->second.pages->bytes;
-  return covered == bytes ? Found{first, last} : Found{all.mappings.end(), all.mappings.end()};
+  while (last != all.mappings.end() && covered < bytes && last->first == at + covered) {
+    covered += (last++)->second.pages->bytes;
+  }
+  require(bytes != 0 && covered == bytes);
+  return {first, last};
 }
 
-CUresult granularity(size_t* out, const CUmemAllocationProp* properties) {
-  if (!given(out) || !given(properties, 1)) return CUDA_ERROR_INVALID_VALUE;
-  if (!onDevice(properties->location)) return CUDA_ERROR_INVALID_DEVICE;
+void granularity(size_t* out, const CUmemAllocationProp* properties) {
+  require(given(out) && given(properties, 1));
+  require(onDevice(properties->location), cudaErrorInvalidDevice);
   *out = kGranularity;
-  return CUDA_SUCCESS;
 }
 
-CUresult create(Space& all, CUmemGenericAllocationHandle* out, size_t bytes, const CUmemAllocationProp* properties,
-                uint64_t flags) {
-  if (!given(out) || !given(properties, 1) || flags != 0 || !whole(bytes)) return CUDA_ERROR_INVALID_VALUE;
-  if (properties->type != CU_MEM_ALLOCATION_TYPE_PINNED) return CUDA_ERROR_INVALID_VALUE;
+void create(Space& all, CUmemGenericAllocationHandle* out, size_t bytes, const CUmemAllocationProp* properties,
+            uint64_t flags) {
+  require(given(out) && given(properties, 1) && flags == 0 && whole(bytes));
+  require(properties->type == CU_MEM_ALLOCATION_TYPE_PINNED);
   const int device = properties->location.id;
-  if (!onDevice(properties->location)) return CUDA_ERROR_INVALID_DEVICE;
+  require(onDevice(properties->location), cudaErrorInvalidDevice);
   const uint64_t used = memory::usage(device).deviceBytes;
-  if (used > options::deviceMemory() || bytes > options::deviceMemory() - used) return CUDA_ERROR_OUT_OF_MEMORY;
+  const uint64_t total = options::deviceMemory();
+  require(used <= total && bytes <= total - used, cudaErrorMemoryAllocation);
   const int file = memfd_create("nccl4j-memory", MFD_CLOEXEC);
-  if (file < 0) return CUDA_ERROR_OUT_OF_MEMORY;
+  require(file >= 0, cudaErrorMemoryAllocation);
   const auto pages = std::make_shared<Pages>(file, bytes, device);
-  if (ftruncate(file, static_cast<off_t>(bytes)) != 0) return CUDA_ERROR_OUT_OF_MEMORY;
+  require(ftruncate(file, static_cast<off_t>(bytes)) == 0, cudaErrorMemoryAllocation);
   *out = ++all.lastHandle;
   all.handles.emplace(*out, pages);
-  return CUDA_SUCCESS;
-}
-
-CUresult release(Space& all, CUmemGenericAllocationHandle handle) {
-  return all.handles.erase(handle) != 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 // A wished address is only a hint, which is not followed.
-CUresult reserveAddress(Space& all, CUdeviceptr* out, size_t bytes, size_t alignment, uint64_t flags) {
-  if (!given(out) || !whole(bytes) || flags != 0) return CUDA_ERROR_INVALID_VALUE;
+void reserveAddress(Space& all, CUdeviceptr* out, size_t bytes, size_t alignment, uint64_t flags) {
+  require(given(out) && whole(bytes) && flags == 0);
   const size_t step = std::max(alignment, kGranularity);
-  if ((step & (step - 1)) != 0 || step > (size_t{1} << 40) || bytes > (size_t{1} << 46)) return CUDA_ERROR_INVALID_VALUE;
+  require((step & (step - 1)) == 0 && step <= (size_t{1} << 40) && bytes <= (size_t{1} << 46));
   void* taken = mmap(nullptr, bytes + step, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (taken == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
+  require(taken != MAP_FAILED, cudaErrorMemoryAllocation);
   const auto start = reinterpret_cast<uintptr_t>(taken);
   const uintptr_t base = (start + step - 1) / step * step;
   if (base != start) munmap(taken, base - start);
   if (base + bytes != start + bytes + step) munmap(pointer(base + bytes), start + step - base);
   all.reservations[base] = bytes;
   *out = base;
-  return CUDA_SUCCESS;
 }
 
-CUresult freeAddress(Space& all, CUdeviceptr at, size_t bytes) {
+void freeAddress(Space& all, CUdeviceptr at, size_t bytes) {
   const auto found = all.reservations.find(at);
-  if (found == all.reservations.end() || found->second != bytes) return CUDA_ERROR_INVALID_VALUE;
+  require(found != all.reservations.end() && found->second == bytes);
   const auto mapping = all.mappings.lower_bound(at);
-  if (mapping != all.mappings.end() && mapping->first < at + bytes) return CUDA_ERROR_INVALID_VALUE;
+  require(mapping == all.mappings.end() || mapping->first >= at + bytes);
   all.reservations.erase(found);
   munmap(pointer(at), bytes);
-  return CUDA_SUCCESS;
 }
 
-CUresult map(Space& all, CUdeviceptr at, size_t bytes, size_t offset, CUmemGenericAllocationHandle handle,
-             uint64_t flags) {
+void map(Space& all, CUdeviceptr at, size_t bytes, size_t offset, CUmemGenericAllocationHandle handle, uint64_t flags) {
   const auto found = all.handles.find(handle);
-  if (found == all.handles.end() || flags != 0 || offset != 0 || bytes != found->second->bytes) return CUDA_ERROR_INVALID_VALUE;
-  if (at % kGranularity != 0 || !reserved(all, at, bytes)) return CUDA_ERROR_INVALID_VALUE;
+  require(found != all.handles.end() && flags == 0 && offset == 0 && bytes == found->second->bytes);
+  require(at % kGranularity == 0 && reserved(all, at, bytes));
   const auto next = all.mappings.lower_bound(at);
-  if (next != all.mappings.end() && next->first < at + bytes) return CUDA_ERROR_INVALID_VALUE;
+  require(next == all.mappings.end() || next->first >= at + bytes);
   if (next != all.mappings.begin()) {
     const auto before = std::prev(next);
-    if (before->first + before->second.pages->bytes > at) return CUDA_ERROR_INVALID_VALUE;
+    require(before->first + before->second.pages->bytes <= at);
   }
   all.mappings[at] = Mapping{found->second, false};
-  return CUDA_SUCCESS;
 }
 
 // Ends the access to one mapping, once queued work of the device has run.
@@ -160,38 +155,33 @@ void closeMapping(uintptr_t at, Mapping& mapping) {
   mapping.accessible = false;
 }
 
-CUresult unmap(Space& all, CUdeviceptr at, size_t bytes) {
+void unmap(Space& all, CUdeviceptr at, size_t bytes) {
   const Found found = mappingsOf(all, at, bytes);
-  if (bytes == 0 || found.first == all.mappings.end()) return CUDA_ERROR_INVALID_VALUE;
   for (auto mapping = found.first; mapping != found.second; ++mapping) closeMapping(mapping->first, mapping->second);
   all.mappings.erase(found.first, found.second);
-  return CUDA_SUCCESS;
 }
 
-CUresult openMapping(uintptr_t at, Mapping& mapping, uint64_t devices) {
+void openMapping(uintptr_t at, Mapping& mapping, uint64_t devices) {
   const Pages& pages = *mapping.pages;
   closeMapping(at, mapping);
-  if (devices == 0) return CUDA_SUCCESS;
+  if (devices == 0) return;
   void* opened = mmap(pointer(at), pages.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, pages.file, 0);
-  if (opened == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
+  require(opened != MAP_FAILED, cudaErrorMemoryAllocation);
   mapping.accessible = memory::declare(opened, pages.bytes, pages.device, devices) == cudaSuccess;
-  return mapping.accessible ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+  require(mapping.accessible, cudaErrorMemoryAllocation);
 }
 
-CUresult setAccess(Space& all, CUdeviceptr at, size_t bytes, const CUmemAccessDesc* access, size_t count) {
-  if (count == 0 || !given(access, count)) return CUDA_ERROR_INVALID_VALUE;
+void setAccess(Space& all, CUdeviceptr at, size_t bytes, const CUmemAccessDesc* access, size_t count) {
+  require(count != 0 && given(access, count));
   uint64_t devices = 0;
   for (size_t i = 0; i < count; ++i) {
-    if (!onDevice(access[i].location)) return CUDA_ERROR_INVALID_DEVICE;
+    require(onDevice(access[i].location), cudaErrorInvalidDevice);
     if (access[i].flags != CU_MEM_ACCESS_FLAGS_PROT_NONE) devices |= uint64_t{1} << access[i].location.id;
   }
   const Found found = mappingsOf(all, at, bytes);
-  if (bytes == 0 || found.first == all.mappings.end()) return CUDA_ERROR_INVALID_VALUE;
   for (auto mapping = found.first; mapping != found.second; ++mapping) {
-    const CUresult opened = openMapping(mapping->first, mapping->second, devices);
-    if (opened != CUDA_SUCCESS) return opened;
+    openMapping(mapping->first, mapping->second, devices);
   }
-  return CUDA_SUCCESS;
 }
 
 }  // namespace
@@ -206,7 +196,7 @@ EMU_CU(cuMemCreate,
        (CUmemGenericAllocationHandle* handle, size_t size, const CUmemAllocationProp* prop, unsigned long long flags),
        (size, prop, flags), create(call, handle, size, prop, flags))
 
-EMU_CU(cuMemRelease, (CUmemGenericAllocationHandle handle), (handle), release(call, handle))
+EMU_CU(cuMemRelease, (CUmemGenericAllocationHandle handle), (handle), require(call.handles.erase(handle) != 0))
 
 EMU_CU(cuMemAddressReserve,
        (CUdeviceptr* ptr, size_t size, size_t alignment, CUdeviceptr addr, unsigned long long flags),

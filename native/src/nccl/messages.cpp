@@ -42,7 +42,8 @@ class Exchange {
     const void* buffer = sending ? operation.send : operation.recv;
     const size_t bytes = operation.count * sizeOf(operation.type);
     const std::string what = std::string(operation.function) + " on rank " + std::to_string(ranks_.rank()) +
-                             (sending ? ": sendbuff to rank " : ": recvbuff from rank ") + std::to_string(operation.root);
+                             (sending ? ": sendbuff to rank " : ": recvbuff from rank ") +
+                             std::to_string(operation.root);
     context_.touch(what.c_str(), buffer, bytes);
     Queues& queues = sending ? sends_ : receives_;
     queues[operation.root].push_back({&operation, static_cast<unsigned char*>(const_cast<void*>(buffer)), bytes});

@@ -74,7 +74,9 @@ struct Kernel {
       const size_t length = std::min(kBlock, elements - start);
       for (size_t i = 0; i < length; ++i) values[i] = Element::load(at(sources[0], start + i));
       for (int source = 1; source < count; ++source) {
-        for (size_t i = 0; i < length; ++i) values[i] = combine(values[i], Element::load(at(sources[source], start + i)));
+        for (size_t i = 0; i < length; ++i) {
+          values[i] = combine(values[i], Element::load(at(sources[source], start + i)));
+        }
       }
       if (average) {
         for (size_t i = 0; i < length; ++i) values[i] = static_cast<Value>(values[i] / static_cast<Value>(count));
