@@ -570,10 +570,7 @@ public final class EpGroup extends NativeObject {
     private @Nullable String destroy(MemorySegment group, Deadline deadline) {
         try {
             communicator.callCollectively("ncclEpGroupDestroy", deadline.remaining(), () -> {
-                int status = NcclEp.ncclEpGroupDestroy(group);
-                if (status != 0) {
-                    throw communicator.failed("ncclEpGroupDestroy", status);
-                }
+                communicator.check("ncclEpGroupDestroy", NcclEp.ncclEpGroupDestroy(group));
                 // Not before the library has made its last call of the allocator.
                 arena.close();
                 return group;

@@ -46,11 +46,9 @@ final class HandleMemory<H extends NativeObject> {
     long bytes(HandleShape shape) {
         try (Arena confined = Arena.ofConfined()) {
             MemorySegment out = confined.allocate(JAVA_LONG);
-            int status = NcclEp.ncclEpHandleMemSize(MemorySegment.ofAddress(group.address()), shape.layout().code(),
-                    HandleConfig.encode(0, confined), out, shape.topK());
-            if (status != 0) {
-                throw communicator.failed("ncclEpHandleMemSize", status);
-            }
+            communicator.check("ncclEpHandleMemSize",
+                    NcclEp.ncclEpHandleMemSize(MemorySegment.ofAddress(group.address()), shape.layout().code(),
+                            HandleConfig.encode(0, confined), out, shape.topK()));
             return out.get(JAVA_LONG, 0);
         }
     }

@@ -82,10 +82,8 @@ record NativeGroup(long address, GroupShape shape, @Nullable AllocatorHooks hook
         try {
             return communicator.callCollectively("ncclEpCreateGroup", deadline.remaining(), () -> {
                 MemorySegment out = arena.allocate(ADDRESS);
-                int status = NcclEp.ncclEpCreateGroup(out, MemorySegment.ofAddress(communicator.address()), config);
-                if (status != 0) {
-                    throw communicator.failed("ncclEpCreateGroup", status);
-                }
+                communicator.check("ncclEpCreateGroup",
+                        NcclEp.ncclEpCreateGroup(out, MemorySegment.ofAddress(communicator.address()), config));
                 return out.get(ADDRESS, 0).address();
             });
         } catch (NcclException e) {

@@ -428,8 +428,13 @@ public final class Communicator extends NativeObject {
         return e;
     }
 
-    /** Throws for a status other than success. */
-    void check(String function, int status) {
+    /**
+     * Throws {@link #failed} for a status other than success. To be called on the thread that made the call.
+     *
+     * @param function the C function, of NCCL or a library above it
+     * @param status what it returned
+     */
+    public void check(String function, int status) {
         if (status != 0) {
             throw failed(function, status);
         }
