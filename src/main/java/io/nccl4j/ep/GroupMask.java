@@ -42,7 +42,6 @@ final class GroupMask {
         /** All of it, or nothing is left. */
         static Staging allocate(CudaDevice device, long bytes) {
             List<NativeObject> made = new ArrayList<>();
-            boolean done = false;
             try {
                 DeviceMemory memory = DeviceMemory.allocate(device, bytes);
                 made.add(memory);
@@ -50,13 +49,10 @@ final class GroupMask {
                 made.add(query);
                 PinnedMemory update = PinnedMemory.allocate(device, bytes);
                 made.add(update);
-                Staging staging = new Staging(memory, query, update, CudaEvent.create(device));
-                done = true;
-                return staging;
-            } finally {
-                if (!done) {
-                    Ownership.closeAll(made.reversed());
-                }
+                return new Staging(memory, query, update, CudaEvent.create(device));
+            } catch (RuntimeException | Error e) {
+                Ownership.closeAll(made.reversed());
+                throw e;
             }
         }
     }

@@ -66,20 +66,17 @@ final class HandleMemory<H extends NativeObject> {
         DeviceMemory memory = hooks == null
                 ? DeviceMemory.allocate(communicator.device(), bytes)
                 : hooks.allocate(communicator.device(), bytes);
-        boolean done = false;
         try {
             H handle = create.apply(memory);
             Ownership.of(handle).owns(List.of(memory));
-            done = true;
             return handle;
-        } finally {
-            if (!done) {
-                if (communicator.lost() != null) {
-                    // A call that was given up may still come to use it.
-                    memory.abandon();
-                }
-                memory.close();
+        } catch (RuntimeException | Error e) {
+            if (communicator.lost() != null) {
+                // A call that was given up may still come to use it.
+                memory.abandon();
             }
+            memory.close();
+            throw e;
         }
     }
 

@@ -72,8 +72,9 @@ record NativeGroup(long address, GroupShape shape, @Nullable AllocatorHooks hook
     /** Several teams: the ranks compare their hosts, and all come to the same answer. */
     private static void checkHosts(GroupShape shape, Communicator communicator, Deadline deadline) {
         if (shape.hasSeveralTeams()) {
+            RankHosts hosts = RankHosts.of(communicator, deadline.remaining());
             Violations violations = new Violations();
-            TeamRules.checkHosts(shape, RankHosts.of(communicator, deadline.remaining()), violations);
+            TeamRules.checkHosts(shape, hosts, violations);
             violations.refuse();
         }
     }

@@ -1,5 +1,6 @@
 package io.nccl4j.nccl;
 
+import io.nccl4j.internal.ConfigValues;
 import io.nccl4j.bindings.nccl.Nccl;
 import io.nccl4j.bindings.nccl.ncclConfig_t;
 import java.lang.foreign.Arena;
@@ -25,8 +26,7 @@ public final class CommunicatorOptions {
         this.values = values;
     }
 
-    /** The values, which nobody changes once options have them. */
-    private static final class Values implements Cloneable {
+    private static final class Values extends ConfigValues {
         private boolean splitShare;
         private @Nullable String name;
         private @Nullable String network;
@@ -35,21 +35,10 @@ public final class CommunicatorOptions {
         private @Nullable Integer clusterSize;
         private @Nullable Integer trafficClass;
         private @Nullable Duration limit;
-
-        @Override
-        public Values clone() {
-            try {
-                return (Values) super.clone();
-            } catch (CloneNotSupportedException e) {
-                throw new AssertionError(e);
-            }
-        }
     }
 
     private CommunicatorOptions with(Consumer<Values> change) {
-        Values changed = values.clone();
-        change.accept(changed);
-        return new CommunicatorOptions(changed);
+        return new CommunicatorOptions(ConfigValues.changed(values, change));
     }
 
     /** {@return NCCL's defaults} */
