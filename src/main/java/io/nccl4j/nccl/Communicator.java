@@ -15,6 +15,7 @@ import io.nccl4j.internal.Ownership;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
+import java.util.List;
 import java.util.function.Supplier;
 import java.util.function.ToIntBiFunction;
 import org.jspecify.annotations.Nullable;
@@ -386,22 +387,22 @@ public final class Communicator extends NativeObject {
     }
 
     /**
-     * Gives every rank what all of them have given, by rank: a few bytes of the host, {@code ncclAllGather}.
+     * Gives every rank what all of them have said, by rank: a text of the host, {@code ncclAllGather}.
      * Collective. Waits for the other ranks as {@link #callCollectively} does; one rank alone calls nothing. For
      * packages among themselves.
      *
      * @param call what it is for, for messages
      * @param longest how long to wait at most
-     * @param mine 1024 bytes at most
-     * @return as many bytes of each rank, or 1024, with zeros behind what it gave
+     * @param mine without NUL; of more than 1023 bytes the others get the first ones
+     * @return the text of each rank
      * @throws WaitTimeoutException if another rank does not come before {@code longest} is over
      * @throws IllegalStateException after close, or if a rank has gone
      * @throws NcclException if NCCL refuses
      */
-    public byte[][] exchange(String call, Duration longest, byte[] mine) {
+    public List<String> exchange(String call, Duration longest, String mine) {
         checkUsable();
         return size == 1
-                ? new byte[][]{mine}
+                ? List.of(mine)
                 : callCollectively("the exchange before " + call, longest,
                         () -> exchange.run(address(), mine, this::check));
     }
