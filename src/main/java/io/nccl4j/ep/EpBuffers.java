@@ -408,10 +408,6 @@ public final class EpBuffers extends NativeObject {
         handle.group().checkThread("close");
     }
 
-    private String label() {
-        return Ownership.of(this).label();
-    }
-
     @Override
     public String toString() {
         return label() + (isClosed() ? " (closed)" : "(" + memory.received + ")");

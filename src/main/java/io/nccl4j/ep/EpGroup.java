@@ -578,10 +578,6 @@ public final class EpGroup extends NativeObject {
         }
     }
 
-    private String label() {
-        return Ownership.of(this).label();
-    }
-
     @Override
     public String toString() {
         return label() + (isClosed() ? " (closed)" : "(" + config() + ") of rank " + communicator.rank());

@@ -548,10 +548,6 @@ public final class EpHandle extends NativeObject {
         group.rethrowAllocatorFailure();
     }
 
-    private String label() {
-        return Ownership.of(this).label();
-    }
-
     @Override
     public String toString() {
         return label() + (isClosed() ? " (closed)" : "(" + shape.layout() + ", topK " + shape.topK() + ")");

@@ -557,10 +557,6 @@ public final class Communicator extends NativeObject {
         }
     }
 
-    private String label() {
-        return Ownership.of(this).label();
-    }
-
     @Override
     public String toString() {
         String text = label() + ", rank " + rank + " of " + size + " on " + device;
