@@ -90,9 +90,14 @@ public abstract class NativeObject implements AutoCloseable {
         ownership.endClose(released, deadline);
     }
 
+    /** {@return its name in messages: kind and number} */
+    protected final String label() {
+        return ownership.label();
+    }
+
     /** Kind and number, and whether it is closed. */
     @Override
     public String toString() {
-        return ownership.label() + (isClosed() ? " (closed)" : "");
+        return label() + (isClosed() ? " (closed)" : "");
     }
 }

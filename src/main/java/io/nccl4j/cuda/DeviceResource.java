@@ -87,11 +87,6 @@ abstract class DeviceResource extends NativeObject {
         return device.awaitLastUse(deadline.remaining());
     }
 
-    /** Its name in messages: kind and number. */
-    final String label() {
-        return Ownership.of(this).label();
-    }
-
     /** The native object as C takes it. */
     final MemorySegment pointer() {
         return MemorySegment.ofAddress(address());

@@ -46,7 +46,6 @@ final class BufferMemory {
         LayerTensors.Dispatch dispatch = shapes.dispatch();
         LayerTensors.Combine combine = shapes.combine();
         LayerTensors.Counters counters = shapes.counters();
-        boolean done = false;
         try {
             long shared = Stream.of(dispatch.received(), dispatch.receivedScales(), combine.outputs())
                     .mapToLong(BufferMemory::windowBytes).reduce(0, (a, b) -> Sizes.sum("window bytes", a, b));
@@ -74,11 +73,9 @@ final class BufferMemory {
             expertOffsets = optional(counters.offsets());
             receivedTotal = optional(counters.total());
             clearRouting();
-            done = true;
-        } finally {
-            if (!done) {
-                close();
-            }
+        } catch (RuntimeException | Error e) {
+            close();
+            throw e;
         }
     }
 

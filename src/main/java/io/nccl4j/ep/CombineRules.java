@@ -40,9 +40,9 @@ final class CombineRules {
                 "direction BACKWARD: low latency has the forward pass only");
         Rule.HT_SEND_ONLY.refuseIf(!lowLatency && config.isSendOnly(), "sendOnly: high throughput has no send halves");
         TensorShape rows = given.outputs();
-        Violations violations = new Violations();
         Rule.RECIPE_SCALES.refuseIf(config.recipe() == CombineRecipe.NONE && given.scales() != null,
                 "scales are %s: without a recipe there are none", given.scales());
+        Violations violations = new Violations();
         checkFormat(s, config.recipe(), rows.type(), rows.width(), violations);
         violations.refuse();
         Rule.COMBINE_TYPE.refuseIf(given.combined().type() != rows.type(), "tokens %s in, %s out: must be of one type",

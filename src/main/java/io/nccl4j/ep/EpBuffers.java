@@ -82,15 +82,11 @@ public final class EpBuffers extends NativeObject {
                 "an eager group sizes its outputs from counts: buffers of a fixed size need maxReceiveRows");
         violations.refuse();
         BufferMemory memory = new BufferMemory(handle.group().communicator(), LayerTensors.of(shape, config), source);
-        boolean done = false;
         try {
-            EpBuffers buffers = new EpBuffers(handle, config, memory);
-            done = true;
-            return buffers;
-        } finally {
-            if (!done) {
-                memory.close();
-            }
+            return new EpBuffers(handle, config, memory);
+        } catch (RuntimeException | Error e) {
+            memory.close();
+            throw e;
         }
     }
 
@@ -321,15 +317,12 @@ public final class EpBuffers extends NativeObject {
             bytes = Sizes.sum("saved bytes", bytes, tensor.byteSize());
         }
         DeviceMemory saved = DeviceMemory.allocate(handle.group().device(), bytes);
-        boolean done = false;
         try {
             copySaved(saved, false, stream);
-            done = true;
             return saved;
-        } finally {
-            if (!done) {
-                saved.close();
-            }
+        } catch (RuntimeException | Error e) {
+            saved.close();
+            throw e;
         }
     }
 
@@ -413,10 +406,6 @@ public final class EpBuffers extends NativeObject {
     private void checkClose() {
         CaptureScope.refuse("close of " + label(), "close after the capture");
         handle.group().checkThread("close");
-    }
-
-    private String label() {
-        return Ownership.of(this).label();
     }
 
     @Override

@@ -1,13 +1,13 @@
 package io.nccl4j.ep;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
-import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import io.nccl4j.NativeLibraryException;
 import io.nccl4j.bindings.ncclep.NcclEp;
 import io.nccl4j.bindings.ncclep.ncclEpTensor;
 import io.nccl4j.internal.LibraryLoader;
+import io.nccl4j.internal.Out;
 import io.nccl4j.nccl.NcclException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -42,10 +42,8 @@ public enum EpGeneration {
         LibraryLoader.loadNcclEp();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(ADDRESS);
-            int status = NcclEp.ncclEpTensorAlloc(out, 1, 0, arena.allocateFrom(JAVA_LONG, 1), MemorySegment.NULL);
-            if (status != 0) {
-                throw NcclException.of("ncclEpTensorAlloc", status, null);
-            }
+            NcclException.check("ncclEpTensorAlloc",
+                    NcclEp.ncclEpTensorAlloc(out, 1, 0, arena.allocateFrom(JAVA_LONG, 1), MemorySegment.NULL), null);
             MemorySegment tensor = out.get(ADDRESS, 0).reinterpret(ncclEpTensor.sizeof());
             // API version 1 does not look at the size; later ones refuse this one, and leave the tensor alive.
             ncclEpTensor.size(tensor, 8);
@@ -77,13 +75,6 @@ public enum EpGeneration {
      */
     public static int libraryVersion() {
         LibraryLoader.loadNcclEp();
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(JAVA_INT);
-            int status = NcclEp.ncclEpGetVersion(out);
-            if (status != 0) {
-                throw NcclException.of("ncclEpGetVersion", status, null);
-            }
-            return out.get(JAVA_INT, 0);
-        }
+        return Out.ofInt(out -> NcclException.check("ncclEpGetVersion", NcclEp.ncclEpGetVersion(out), null));
     }
 }

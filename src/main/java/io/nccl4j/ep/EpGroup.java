@@ -25,6 +25,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.ref.Reference;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.ToIntBiFunction;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -203,12 +204,28 @@ public final class EpGroup extends NativeObject {
     }
 
     private long init(HandleShape shape, @Nullable EpTensor block) {
+        long address = createNative("ncclEpInitHandle", shape, (out, how) -> NcclEp.ncclEpInitHandle(out, segment(),
+                shape.layout().code(), how, shape.topK(), EpStruct.pointer(block)));
+        Reference.reachabilityFence(block);
+        return address;
+    }
+
+    /** @param call takes the place of the handle, and its configuration */
+    private long createNative(String function, HandleShape shape, ToIntBiFunction<MemorySegment, MemorySegment> call) {
         try (Arena confined = Arena.ofConfined()) {
             MemorySegment out = confined.allocate(ADDRESS);
-            int status = NcclEp.ncclEpInitHandle(out, segment(), shape.layout().code(),
-                    HandleConfig.encode(shape.alignment(), confined), shape.topK(), EpStruct.pointer(block));
-            Reference.reachabilityFence(block);
-            return checkCreated("ncclEpInitHandle", status, out);
+            int status = call.applyAsInt(out, HandleConfig.encode(shape.alignment(), confined));
+            MemorySegment handle = out.get(ADDRESS, 0);
+            try {
+                communicator.check(function, status);
+                return handle.address();
+            } catch (NcclException e) {
+                // The library hands out a half-made handle with an error; destroying that is safe.
+                if (handle.address() != 0 && communicator.lost() == null) {
+                    NcclEp.ncclEpHandleDestroy(handle);
+                }
+                throw e;
+            }
         }
     }
 
@@ -238,15 +255,11 @@ public final class EpGroup extends NativeObject {
             return createAndUpdate(shape, topkIdx, info, stream);
         }
         handleMemory.checkRoom(shape);
-        long address;
-        try (Arena confined = Arena.ofConfined()) {
-            MemorySegment out = confined.allocate(ADDRESS);
-            int status = NcclEp.ncclEpCreateHandle(out, segment(), shape.layout().code(), EpStruct.pointer(topkIdx),
-                    info == null ? MemorySegment.NULL : MemorySegment.ofAddress(info.address()),
-                    HandleConfig.encode(shape.alignment(), confined), MemorySegment.ofAddress(stream.address()));
-            Reference.reachabilityFence(info);
-            address = checkCreated("ncclEpCreateHandle", status, out);
-        }
+        MemorySegment layoutInfo = info == null ? MemorySegment.NULL : MemorySegment.ofAddress(info.address());
+        long address = createNative("ncclEpCreateHandle", shape,
+                (out, how) -> NcclEp.ncclEpCreateHandle(out, segment(), shape.layout().code(),
+                        EpStruct.pointer(topkIdx), layoutInfo, how, MemorySegment.ofAddress(stream.address())));
+        Reference.reachabilityFence(info);
         EpHandle handle = created(address, shape, null);
         handle.state().updated(topkIdx, stream);
         return handle;
@@ -260,29 +273,13 @@ public final class EpGroup extends NativeObject {
             CudaStream stream) {
         EpHandle handle = createHandle(shape.layout(), shape.topK(),
                 HandleConfig.defaults().alignment(shape.alignment()));
-        boolean done = false;
         try {
             handle.update(topkIdx, info, stream);
-            done = true;
             return handle;
-        } finally {
-            if (!done) {
-                handle.close();
-            }
-        }
-    }
-
-    /** The library hands out a half-made handle with an error; destroying that is safe. */
-    private long checkCreated(String function, int status, MemorySegment out) {
-        MemorySegment handle = out.get(ADDRESS, 0);
-        if (status != 0) {
-            NcclException e = failed(function, status);
-            if (handle.address() != 0 && communicator.lost() == null) {
-                NcclEp.ncclEpHandleDestroy(handle);
-            }
+        } catch (RuntimeException | Error e) {
+            handle.close();
             throw e;
         }
-        return handle.address();
     }
 
     private EpHandle created(long address, HandleShape shape, @Nullable DeviceMemory memory) {
@@ -570,10 +567,7 @@ public final class EpGroup extends NativeObject {
     private @Nullable String destroy(MemorySegment group, Deadline deadline) {
         try {
             communicator.callCollectively("ncclEpGroupDestroy", deadline.remaining(), () -> {
-                int status = NcclEp.ncclEpGroupDestroy(group);
-                if (status != 0) {
-                    throw communicator.failed("ncclEpGroupDestroy", status);
-                }
+                communicator.check("ncclEpGroupDestroy", NcclEp.ncclEpGroupDestroy(group));
                 // Not before the library has made its last call of the allocator.
                 arena.close();
                 return group;
@@ -582,10 +576,6 @@ public final class EpGroup extends NativeObject {
         } catch (WaitTimeoutException | NcclException | IllegalStateException e) {
             return e.getMessage();
         }
-    }
-
-    private String label() {
-        return Ownership.of(this).label();
     }
 
     @Override

@@ -1,5 +1,6 @@
 package io.nccl4j.ep;
 
+import io.nccl4j.internal.ConfigValues;
 import java.time.Duration;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
@@ -17,8 +18,7 @@ public final class EpGroupConfig {
         this.values = values;
     }
 
-    /** The values, which nobody changes once a configuration has them. */
-    private static final class Values implements Cloneable {
+    private static final class Values extends ConfigValues {
         private final Algorithm algorithm;
         private int experts;
         private int maxTokensPerRank;
@@ -48,21 +48,10 @@ public final class EpGroupConfig {
         private Values(Algorithm algorithm) {
             this.algorithm = algorithm;
         }
-
-        @Override
-        public Values clone() {
-            try {
-                return (Values) super.clone();
-            } catch (CloneNotSupportedException e) {
-                throw new AssertionError(e);
-            }
-        }
     }
 
     private EpGroupConfig with(Consumer<Values> change) {
-        Values changed = values.clone();
-        change.accept(changed);
-        return new EpGroupConfig(changed);
+        return new EpGroupConfig(ConfigValues.changed(values, change));
     }
 
     /**

@@ -544,15 +544,8 @@ public final class EpHandle extends NativeObject {
             }
             return;
         }
-        int status = NcclEp.ncclEpHandleDestroy(MemorySegment.ofAddress(released));
-        if (status != 0) {
-            throw group.failed("ncclEpHandleDestroy", status);
-        }
+        communicator.check("ncclEpHandleDestroy", NcclEp.ncclEpHandleDestroy(MemorySegment.ofAddress(released)));
         group.rethrowAllocatorFailure();
-    }
-
-    private String label() {
-        return Ownership.of(this).label();
     }
 
     @Override

@@ -10,10 +10,10 @@ import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.internal.CaptureScope;
+import io.nccl4j.internal.Out;
 import io.nccl4j.internal.Ownership;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
@@ -42,7 +42,6 @@ final class GroupMask {
         /** All of it, or nothing is left. */
         static Staging allocate(CudaDevice device, long bytes) {
             List<NativeObject> made = new ArrayList<>();
-            boolean done = false;
             try {
                 DeviceMemory memory = DeviceMemory.allocate(device, bytes);
                 made.add(memory);
@@ -50,13 +49,10 @@ final class GroupMask {
                 made.add(query);
                 PinnedMemory update = PinnedMemory.allocate(device, bytes);
                 made.add(update);
-                Staging staging = new Staging(memory, query, update, CudaEvent.create(device));
-                done = true;
-                return staging;
-            } finally {
-                if (!done) {
-                    Ownership.closeAll(made.reversed());
-                }
+                return new Staging(memory, query, update, CudaEvent.create(device));
+            } catch (RuntimeException | Error e) {
+                Ownership.closeAll(made.reversed());
+                throw e;
             }
         }
     }
@@ -74,22 +70,13 @@ final class GroupMask {
 
     boolean asyncError() {
         checkExists("asyncError");
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(JAVA_INT);
-            int status = NcclEp.ncclEpGetAsyncError(segment(), out);
-            if (status != 0) {
-                throw communicator.failed("ncclEpGetAsyncError", status);
-            }
-            return out.get(JAVA_INT, 0) != 0;
-        }
+        return Out.ofInt(
+                out -> communicator.check("ncclEpGetAsyncError", NcclEp.ncclEpGetAsyncError(segment(), out))) != 0;
     }
 
     void errorClear() {
         checkExists("errorClear");
-        int status = NcclEp.ncclEpErrorClear(segment());
-        if (status != 0) {
-            throw communicator.failed("ncclEpErrorClear", status);
-        }
+        communicator.check("ncclEpErrorClear", NcclEp.ncclEpErrorClear(segment()));
     }
 
     void query(EpTensor target, CudaStream stream) {
@@ -105,11 +92,8 @@ final class GroupMask {
     }
 
     private void query(long target, CudaStream stream) {
-        int status = NcclEp.ncclEpMaskQuery(segment(), MemorySegment.ofAddress(target),
-                MemorySegment.ofAddress(stream.address()));
-        if (status != 0) {
-            throw communicator.failed("ncclEpMaskQuery", status);
-        }
+        communicator.check("ncclEpMaskQuery", NcclEp.ncclEpMaskQuery(segment(), MemorySegment.ofAddress(target),
+                MemorySegment.ofAddress(stream.address())));
     }
 
     RankMask query(CudaStream stream) {
@@ -136,9 +120,7 @@ final class GroupMask {
         int status = NcclEp.ncclEpMaskUpdate(segment(), MemorySegment.ofAddress(memory.update.address()),
                 MemorySegment.ofAddress(stream.address()));
         memory.updated.record(stream);
-        if (status != 0) {
-            throw communicator.failed("ncclEpMaskUpdate", status);
-        }
+        communicator.check("ncclEpMaskUpdate", status);
     }
 
     void clean(CudaStream stream) {
@@ -153,10 +135,7 @@ final class GroupMask {
         MemorySegment self = segment();
         MemorySegment queue = MemorySegment.ofAddress(stream.address());
         communicator.callAmongSurvivors("ncclEpMaskClean", communicator.limit(), () -> {
-            int status = NcclEp.ncclEpMaskClean(self, queue);
-            if (status != 0) {
-                throw communicator.failed("ncclEpMaskClean", status);
-            }
+            communicator.check("ncclEpMaskClean", NcclEp.ncclEpMaskClean(self, queue));
             return self;
         });
     }

@@ -46,11 +46,9 @@ final class HandleMemory<H extends NativeObject> {
     long bytes(HandleShape shape) {
         try (Arena confined = Arena.ofConfined()) {
             MemorySegment out = confined.allocate(JAVA_LONG);
-            int status = NcclEp.ncclEpHandleMemSize(MemorySegment.ofAddress(group.address()), shape.layout().code(),
-                    HandleConfig.encode(0, confined), out, shape.topK());
-            if (status != 0) {
-                throw communicator.failed("ncclEpHandleMemSize", status);
-            }
+            communicator.check("ncclEpHandleMemSize",
+                    NcclEp.ncclEpHandleMemSize(MemorySegment.ofAddress(group.address()), shape.layout().code(),
+                            HandleConfig.encode(0, confined), out, shape.topK()));
             return out.get(JAVA_LONG, 0);
         }
     }
@@ -68,20 +66,17 @@ final class HandleMemory<H extends NativeObject> {
         DeviceMemory memory = hooks == null
                 ? DeviceMemory.allocate(communicator.device(), bytes)
                 : hooks.allocate(communicator.device(), bytes);
-        boolean done = false;
         try {
             H handle = create.apply(memory);
             Ownership.of(handle).owns(List.of(memory));
-            done = true;
             return handle;
-        } finally {
-            if (!done) {
-                if (communicator.lost() != null) {
-                    // A call that was given up may still come to use it.
-                    memory.abandon();
-                }
-                memory.close();
+        } catch (RuntimeException | Error e) {
+            if (communicator.lost() != null) {
+                // A call that was given up may still come to use it.
+                memory.abandon();
             }
+            memory.close();
+            throw e;
         }
     }
 

@@ -2,10 +2,7 @@ package io.nccl4j.ep;
 
 import io.nccl4j.cuda.MemoryInfo;
 import io.nccl4j.nccl.Communicator;
-import java.nio.ByteBuffer;
-import java.nio.charset.StandardCharsets;
 import java.time.Duration;
-import java.util.Arrays;
 import java.util.List;
 
 /**
@@ -20,9 +17,6 @@ import java.util.List;
  * @param what is made; must be the same on all ranks
  */
 record MemoryRequest(long needed, long spare, long free, long total, String what) {
-    private static final int BYTES = 1024;
-    private static final int TEXT_BYTES = BYTES - 4 * Long.BYTES - Integer.BYTES;
-
     /** Of this rank, with what its device has free now. */
     static MemoryRequest of(Communicator communicator, long needed, long spare, String what) {
         MemoryInfo memory = communicator.device().memoryInfo();
@@ -36,8 +30,9 @@ record MemoryRequest(long needed, long spare, long free, long total, String what
      * @param longest to wait for the other ranks
      */
     void checkOnAllRanks(Communicator communicator, String call, Duration longest) {
-        List<MemoryRequest> all = Arrays.stream(communicator.exchange(call, longest, encode()))
-                .map(MemoryRequest::decode).toList();
+        String mine = needed + " " + spare + " " + free + " " + total + " " + what;
+        List<MemoryRequest> all = communicator.exchange(call, longest, mine).stream().map(MemoryRequest::parse)
+                .toList();
         for (int rank = 0; rank < all.size(); rank++) {
             Rule.SAME_ON_ALL_RANKS.refuseIf(!all.get(rank).what.equals(all.getFirst().what),
                     "%s: rank 0 asks for %s, rank %d for %s; must be the same", call, all.getFirst().what, rank,
@@ -56,16 +51,9 @@ record MemoryRequest(long needed, long spare, long free, long total, String what
                 call, needed, spare == 0 ? "" : ", and the driver up to " + spare + " for it", rank, free, total);
     }
 
-    private byte[] encode() {
-        byte[] text = what.getBytes(StandardCharsets.UTF_8);
-        int length = Math.min(text.length, TEXT_BYTES);
-        return ByteBuffer.allocate(BYTES).putLong(needed).putLong(spare).putLong(free).putLong(total).putInt(length)
-                .put(text, 0, length).array();
-    }
-
-    private static MemoryRequest decode(byte[] given) {
-        ByteBuffer from = ByteBuffer.wrap(given);
-        return new MemoryRequest(from.getLong(), from.getLong(), from.getLong(), from.getLong(),
-                new String(given, from.position() + Integer.BYTES, from.getInt(), StandardCharsets.UTF_8));
+    private static MemoryRequest parse(String said) {
+        String[] parts = said.split(" ", 5);
+        return new MemoryRequest(Long.parseLong(parts[0]), Long.parseLong(parts[1]), Long.parseLong(parts[2]),
+                Long.parseLong(parts[3]), parts[4]);
     }
 }

@@ -72,8 +72,8 @@ record NativeGroup(long address, GroupShape shape, @Nullable AllocatorHooks hook
     /** Several teams: the ranks compare their hosts, and all come to the same answer. Mixed ranks cannot. */
     private static void checkHosts(GroupShape shape, Communicator communicator, Deadline deadline) {
         if (shape.hasSeveralTeams()) {
-            Violations violations = new Violations();
             RankHosts hosts = RankHosts.of(communicator, deadline.remaining());
+            Violations violations = new Violations();
             if (hosts.names().size() == communicator.size()) {
                 TeamRules.checkHosts(shape, hosts, violations);
             }
@@ -85,10 +85,8 @@ record NativeGroup(long address, GroupShape shape, @Nullable AllocatorHooks hook
         try {
             return communicator.callCollectively("ncclEpCreateGroup", deadline.remaining(), () -> {
                 MemorySegment out = arena.allocate(ADDRESS);
-                int status = NcclEp.ncclEpCreateGroup(out, MemorySegment.ofAddress(communicator.address()), config);
-                if (status != 0) {
-                    throw communicator.failed("ncclEpCreateGroup", status);
-                }
+                communicator.check("ncclEpCreateGroup",
+                        NcclEp.ncclEpCreateGroup(out, MemorySegment.ofAddress(communicator.address()), config));
                 return out.get(ADDRESS, 0).address();
             });
         } catch (NcclException e) {

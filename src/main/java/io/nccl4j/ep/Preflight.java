@@ -1,15 +1,12 @@
 package io.nccl4j.ep;
 
-import static java.lang.foreign.ValueLayout.JAVA_INT;
-
 import io.nccl4j.Backend;
 import io.nccl4j.NativeLibraryException;
 import io.nccl4j.bindings.cudart.CudaRuntime;
 import io.nccl4j.internal.LibraryLoader;
 import io.nccl4j.internal.LibraryName;
+import io.nccl4j.internal.Out;
 import java.io.IOException;
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -18,7 +15,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.function.Supplier;
-import java.util.function.ToIntFunction;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
@@ -150,26 +146,15 @@ public final class Preflight {
     }
 
     private static Fact devices() {
-        int driver = ask(CudaRuntime::cudaDriverGetVersion);
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(JAVA_INT);
-            int status = CudaRuntime.cudaGetDeviceCount(out);
-            if (status == 0) {
-                return new Fact("devices",
-                        out.get(JAVA_INT, 0) + " visible, driver for CUDA " + LibraryName.CUDART.words(driver), null);
-            }
-            return new Fact("devices", "none",
-                    "cudaGetDeviceCount answers " + status + ", " + CudaRuntime.cudaGetErrorString(status).getString(0)
-                            + ": see the driver, and CUDA_VISIBLE_DEVICES");
-        }
-    }
-
-    private static int ask(ToIntFunction<MemorySegment> question) {
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(JAVA_INT);
-            question.applyAsInt(out);
-            return out.get(JAVA_INT, 0);
-        }
+        int driver = Out.ofInt(CudaRuntime::cudaDriverGetVersion);
+        int[] status = new int[1];
+        int count = Out.ofInt(out -> status[0] = CudaRuntime.cudaGetDeviceCount(out));
+        return status[0] == 0
+                ? new Fact("devices", count + " visible, driver for CUDA " + LibraryName.CUDART.words(driver), null)
+                : new Fact("devices", "none",
+                        "cudaGetDeviceCount answers " + status[0] + ", "
+                                + CudaRuntime.cudaGetErrorString(status[0]).getString(0)
+                                + ": see the driver, and CUDA_VISIBLE_DEVICES");
     }
 
     private static List<String> missing(List<Fact> facts) {

@@ -2,10 +2,7 @@ package io.nccl4j.ep;
 
 import io.nccl4j.internal.HostName;
 import io.nccl4j.nccl.Communicator;
-import java.nio.ByteBuffer;
-import java.nio.charset.StandardCharsets;
 import java.time.Duration;
-import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -16,14 +13,10 @@ import java.util.Map;
  * the device.
  */
 record RankHosts(List<String> names) {
-    private static final int BYTES = 512;
-
     /** Asks all ranks. Collective. */
     static RankHosts of(Communicator communicator, Duration longest) {
-        byte[] name = HostName.ofDevice(communicator.device().ordinal()).getBytes(StandardCharsets.UTF_8);
-        byte[] mine = ByteBuffer.allocate(BYTES).put(name, 0, Math.min(name.length, BYTES)).array();
-        return new RankHosts(Arrays.stream(communicator.exchange("the comparison of host names", longest, mine))
-                .map(given -> new String(given, StandardCharsets.UTF_8).trim()).toList());
+        return new RankHosts(communicator.exchange("the comparison of host names", longest,
+                HostName.ofDevice(communicator.device().ordinal())));
     }
 
     /** Number of ranks on each host. */

@@ -36,8 +36,11 @@ final class RowRules {
 
     /** The mode that copies rows on the receiver keeps several of them in shared memory. */
     static void checkSharedMemory(HandleShape s, long needed, long rowBytes) {
+        if (s.mode() != ExpertMajorMode.LOCAL_DUP || !s.isExpertMajor()) {
+            return;
+        }
         int most = s.group().device().sharedMemoryBytes();
-        Rule.ROW_LENGTH.refuseIf(s.mode() == ExpertMajorMode.LOCAL_DUP && s.isExpertMajor() && needed > most,
+        Rule.ROW_LENGTH.refuseIf(needed > most,
                 "a row has %d bytes: mode LOCAL_DUP would need %d bytes of shared memory, the device has %d", rowBytes,
                 needed, most);
     }

@@ -15,6 +15,7 @@ import io.nccl4j.internal.Ownership;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
+import java.util.List;
 import java.util.function.Supplier;
 import java.util.function.ToIntBiFunction;
 import org.jspecify.annotations.Nullable;
@@ -391,23 +392,22 @@ public final class Communicator extends NativeObject {
     }
 
     /**
-     * Gives every rank what all of them have given, by rank: a few bytes of the host, {@code ncclAllGather}.
+     * Gives every rank what all of them have said, by rank: a text of the host, {@code ncclAllGather}.
      * Collective. Waits for the other ranks as {@link #callCollectively} does; one rank alone calls nothing, nor do
      * {@linkplain CommunicatorOptions#mixed mixed} ones. For packages among themselves.
      *
      * @param call what it is for, for messages
      * @param longest how long to wait at most
-     * @param mine 1024 bytes at most
-     * @return as many bytes of each rank, or 1024, with zeros behind what it gave; {@code mine} alone if nothing is
-     *         called
+     * @param mine without NUL; of more than 1023 bytes the others get the first ones
+     * @return the text of each rank; {@code mine} alone if nothing is called
      * @throws WaitTimeoutException if another rank does not come before {@code longest} is over
      * @throws IllegalStateException after close, or if a rank has gone
      * @throws NcclException if NCCL refuses
      */
-    public byte[][] exchange(String call, Duration longest, byte[] mine) {
+    public List<String> exchange(String call, Duration longest, String mine) {
         checkUsable();
         return size == 1 || mixed
-                ? new byte[][]{mine}
+                ? List.of(mine)
                 : callCollectively("the exchange before " + call, longest,
                         () -> exchange.run(address(), mine, this::check));
     }
@@ -434,8 +434,13 @@ public final class Communicator extends NativeObject {
         return e;
     }
 
-    /** Throws for a status other than success. */
-    void check(String function, int status) {
+    /**
+     * Throws {@link #failed} for a status other than success. To be called on the thread that made the call.
+     *
+     * @param function the C function, of NCCL or a library above it
+     * @param status what it returned
+     */
+    public void check(String function, int status) {
         if (status != 0) {
             throw failed(function, status);
         }
@@ -555,10 +560,6 @@ public final class Communicator extends NativeObject {
         if (reason != null) {
             LOG.error("{} is left alone, not destroyed: {}", label(), reason);
         }
-    }
-
-    private String label() {
-        return Ownership.of(this).label();
     }
 
     @Override

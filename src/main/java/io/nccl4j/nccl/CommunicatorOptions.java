@@ -1,5 +1,6 @@
 package io.nccl4j.nccl;
 
+import io.nccl4j.internal.ConfigValues;
 import io.nccl4j.bindings.nccl.Nccl;
 import io.nccl4j.bindings.nccl.ncclConfig_t;
 import java.lang.foreign.Arena;
@@ -17,19 +18,15 @@ import org.jspecify.annotations.Nullable;
  * progress" for a failure.
  */
 public final class CommunicatorOptions {
-    private static final CommunicatorOptions DEFAULTS = new CommunicatorOptions(o -> {
-    });
+    private static final CommunicatorOptions DEFAULTS = new CommunicatorOptions(new Values());
 
-    private final Consumer<Values> settings;
-    private final Values values = new Values();
+    private final Values values;
 
-    private CommunicatorOptions(Consumer<Values> settings) {
-        this.settings = settings;
-        settings.accept(values);
+    private CommunicatorOptions(Values values) {
+        this.values = values;
     }
 
-    /** The values, which nobody changes once options have them. */
-    private static final class Values {
+    private static final class Values extends ConfigValues {
         private boolean mixed;
         private boolean splitShare;
         private @Nullable String name;
@@ -42,7 +39,7 @@ public final class CommunicatorOptions {
     }
 
     private CommunicatorOptions with(Consumer<Values> change) {
-        return new CommunicatorOptions(settings.andThen(change));
+        return new CommunicatorOptions(ConfigValues.changed(values, change));
     }
 
     /** {@return NCCL's defaults} */
@@ -145,28 +142,26 @@ public final class CommunicatorOptions {
     /** @throws IllegalArgumentException if values are not allowed; the message names all of them */
     void check() {
         Values v = values;
-        int least = or(v.minCtas, 1);
-        int cluster = or(v.clusterSize, 0);
         List<String> broken = new ArrayList<>();
-        addIf(least < 1, "minCtas is " + v.minCtas + ": must be at least 1", broken);
-        addIf(v.maxCtas != null && v.maxCtas < Math.max(1, least),
-                "maxCtas is " + v.maxCtas + ": must be at least " + Math.max(1, least), broken);
-        addIf(cluster < 0 || cluster > 8, "clusterSize is " + cluster + ": must be 0 to 8", broken);
-        addIf(or(v.trafficClass, 0) < 0, "trafficClass is " + v.trafficClass + ": must be at least 0", broken);
-        addIf(v.limit != null && !v.limit.isPositive(), "limit is " + v.limit + ": must be positive", broken);
+        int least = or(v.minCtas, 1);
+        if (least < 1) {
+            broken.add("minCtas is " + v.minCtas + ": must be at least 1");
+        }
+        if (v.maxCtas != null && v.maxCtas < Math.max(1, least)) {
+            broken.add("maxCtas is " + v.maxCtas + ": must be at least " + Math.max(1, least));
+        }
+        if (v.clusterSize != null && (v.clusterSize < 0 || v.clusterSize > 8)) {
+            broken.add("clusterSize is " + v.clusterSize + ": must be 0 to 8");
+        }
+        if (v.trafficClass != null && v.trafficClass < 0) {
+            broken.add("trafficClass is " + v.trafficClass + ": must be at least 0");
+        }
+        if (v.limit != null && (v.limit.isNegative() || v.limit.isZero())) {
+            broken.add("limit is " + v.limit + ": must be positive");
+        }
         if (!broken.isEmpty()) {
             throw new IllegalArgumentException(String.join("; ", broken));
         }
-    }
-
-    private static void addIf(boolean wrong, String text, List<String> broken) {
-        if (wrong) {
-            broken.add(text);
-        }
-    }
-
-    boolean isMixed() {
-        return values.mixed;
     }
 
     Duration limitOr(Duration other) {
@@ -207,5 +202,9 @@ public final class CommunicatorOptions {
     /** NCCL may keep the pointer, so it is never freed. */
     private static MemorySegment string(@Nullable String text) {
         return text == null ? MemorySegment.NULL : Arena.global().allocateFrom(text);
+    }
+
+    boolean isMixed() {
+        return values.mixed;
     }
 }

@@ -10,21 +10,23 @@ import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.Ownership;
 import java.lang.foreign.MemorySegment;
+import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.function.ObjIntConsumer;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * An all-gather of a few bytes of the host on a communicator. Through pinned memory, which NCCL takes like the device's
+ * An all-gather of a text of the host on a communicator. Through pinned memory, which NCCL takes like the device's
  * own, so that it also works where the device has no memory left: that is what ranks have to tell each other here. The
  * memory and its stream are kept until the communicator is closed: to give them back could wait for other work.
  */
 final class HostExchange {
-    /** Of each rank. */
-    static final int BYTES = 1024;
+    /** Of each rank, ending with a NUL. */
+    private static final int BYTES = 1024;
 
     /** Of lost communicators: whatever is closed on their devices must know of their streams, and not wait for them. */
     private static final Queue<HostExchange> KEPT = new ConcurrentLinkedQueue<>();
@@ -48,7 +50,7 @@ final class HostExchange {
      *
      * @param check throws for what the function of this name has answered
      */
-    byte[][] run(long communicator, byte[] mine, ObjIntConsumer<String> check) {
+    List<String> run(long communicator, String mine, ObjIntConsumer<String> check) {
         busy = true;
         try {
             return gather(communicator, mine, check);
@@ -57,7 +59,7 @@ final class HostExchange {
         }
     }
 
-    private synchronized byte[][] gather(long communicator, byte[] mine, ObjIntConsumer<String> check) {
+    private synchronized List<String> gather(long communicator, String mine, ObjIntConsumer<String> check) {
         CudaStream queue = stream;
         if (queue == null) {
             queue = CudaStream.create(device);
@@ -72,15 +74,12 @@ final class HostExchange {
         }
         MemorySegment send = both.segment().asSlice(0, BYTES);
         MemorySegment receive = both.segment().asSlice(BYTES);
-        send.fill((byte) 0).copyFrom(MemorySegment.ofArray(mine));
+        byte[] text = mine.getBytes(StandardCharsets.UTF_8);
+        MemorySegment.copy(text, 0, send.fill((byte) 0), JAVA_BYTE, 0, Math.min(text.length, BYTES - 1));
         check.accept("ncclAllGather", Nccl.ncclAllGather(send, receive, BYTES, DataType.UINT8.code(),
                 MemorySegment.ofAddress(communicator), MemorySegment.ofAddress(queue.address())));
         queue.synchronize();
-        byte[][] all = new byte[ranks][];
-        for (int rank = 0; rank < ranks; rank++) {
-            all[rank] = receive.asSlice((long) rank * BYTES, BYTES).toArray(JAVA_BYTE);
-        }
-        return all;
+        return IntStream.range(0, ranks).mapToObj(rank -> receive.getString((long) rank * BYTES)).toList();
     }
 
     /**

@@ -35,8 +35,14 @@ public final class NcclException extends NativeCallException {
         return new NcclException(function, code, message.toString());
     }
 
-    /** Throws it for a status other than success. */
-    static void check(String function, int status, @Nullable Object communicator) {
+    /**
+     * Throws {@link #of} for a status other than success.
+     *
+     * @param function the C function
+     * @param status what it returned
+     * @param communicator names the communicator concerned, if there is one
+     */
+    public static void check(String function, int status, @Nullable Object communicator) {
         if (status != 0) {
             throw of(function, status, communicator);
         }

@@ -133,10 +133,6 @@ public final class Window extends NativeObject {
         }
     }
 
-    private String label() {
-        return Ownership.of(this).label();
-    }
-
     @Override
     public String toString() {
         return label() + (isClosed() ? " (closed)" : " of " + communicator.device());

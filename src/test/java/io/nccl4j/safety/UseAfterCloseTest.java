@@ -138,7 +138,9 @@ class UseAfterCloseTest {
         Set<String> answered = new TreeSet<>();
         int calls = 0;
         for (Method method : closed.getClass().getMethods()) {
-            if (Modifier.isStatic(method.getModifiers()) || method.getDeclaringClass() == Object.class) {
+            // Communicator.check throws the error that it is given.
+            if (Modifier.isStatic(method.getModifiers()) || method.getDeclaringClass() == Object.class
+                    || method.getName().equals("check")) {
                 continue;
             }
             Object[] values = Arrays.stream(method.getParameterTypes()).map(type -> argument(type, method, arguments))

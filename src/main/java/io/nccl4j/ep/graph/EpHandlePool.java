@@ -324,10 +324,6 @@ public final class EpHandlePool extends NativeObject {
         }
     }
 
-    private String label() {
-        return Ownership.of(this).label();
-    }
-
     @Override
     public String toString() {
         return label() + (isClosed() ? " (closed)" : "(" + slots.length + " slots of " + group + ")");

@@ -30,7 +30,8 @@ final class ApiExclusions {
             Map.entry("EpGroupConfig.allocator(long,long,long)", NATIVE_POINTERS),
             Map.entry("DeviceMemory.abandon", PLUMBING), Map.entry("Communicator.callCollectively", PLUMBING),
             Map.entry("Communicator.callAmongSurvivors", PLUMBING), Map.entry("Communicator.failed", PLUMBING),
-            Map.entry("Communicator.exchange", PLUMBING), Map.entry("NcclException.of", PLUMBING),
+            Map.entry("Communicator.check", PLUMBING), Map.entry("Communicator.exchange", PLUMBING),
+            Map.entry("NcclException.of", PLUMBING), Map.entry("NcclException.check", PLUMBING),
             Map.entry("NativeLibraryException.new", LISTS), Map.entry("Preflight.text", LISTS));
 
     private ApiExclusions() {
