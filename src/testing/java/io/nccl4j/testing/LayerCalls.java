@@ -61,13 +61,6 @@ public record LayerCalls(EpTensor routing, EpTensor weights, @Nullable LayoutInf
         return kind.isLowLatency() ? info.build() : info.receivedTotal(buffers.receivedTotal()).build();
     }
 
-    /** The same with the halves of each call one after the other; low latency only. */
-    public LayerCalls staged() {
-        return new LayerCalls(routing, weights, updateInfo, dispatchInfo, inputs, outputs, combineInputs,
-                combineOutputs, (dispatchConfig == null ? DispatchConfig.defaults() : dispatchConfig).sendOnly(),
-                (combineConfig == null ? CombineConfig.defaults() : combineConfig).sendOnly());
-    }
-
     /** The counters. */
     public LayoutInfo counters() {
         return updateInfo != null ? updateInfo : Objects.requireNonNull(dispatchInfo);
@@ -108,19 +101,13 @@ public record LayerCalls(EpTensor routing, EpTensor weights, @Nullable LayoutInf
         handle.update(routing, updateInfo, stream);
     }
 
-    /** {@code ncclEpDispatch}, and {@code ncclEpComplete} if that has sent only. */
+    /** {@code ncclEpDispatch}. */
     public void dispatch(EpHandle handle, CudaStream stream) {
         handle.dispatch(inputs, outputs, dispatchInfo, dispatchConfig, stream);
-        if (dispatchConfig != null && dispatchConfig.isSendOnly()) {
-            handle.complete();
-        }
     }
 
-    /** {@code ncclEpCombine}, and {@code ncclEpComplete} if that has sent only. */
+    /** {@code ncclEpCombine}. */
     public void combine(EpHandle handle, CudaStream stream) {
         handle.combine(combineInputs, combineOutputs, combineConfig, stream);
-        if (combineConfig != null && combineConfig.isSendOnly()) {
-            handle.complete();
-        }
     }
 }

@@ -4,11 +4,14 @@ import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.ep.BufferConfig;
+import io.nccl4j.ep.CombineRecipe;
 import io.nccl4j.ep.DispatchRecipe;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
+import io.nccl4j.ep.EpGroupConfig;
 import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.EpTensor;
+import io.nccl4j.ep.OverflowPolicy;
 import io.nccl4j.ep.ZeroCopy;
 import io.nccl4j.oracle.BlockScaledFp8;
 import io.nccl4j.oracle.CombinedRows;
@@ -16,10 +19,13 @@ import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.EpShape;
 import io.nccl4j.oracle.ExpertMajorMode;
 import io.nccl4j.oracle.GlobalInputs;
+import io.nccl4j.oracle.LayerOracle;
+import io.nccl4j.oracle.NumberFormat;
+import io.nccl4j.oracle.ReceiveBudget;
+import io.nccl4j.oracle.RowFunction;
 import io.nccl4j.oracle.Rows;
 import io.nccl4j.oracle.RowsWritten;
 import io.nccl4j.oracle.Source;
-import io.nccl4j.oracle.WeightGradients;
 import java.nio.ByteBuffer;
 import java.util.IdentityHashMap;
 import java.util.List;
@@ -52,7 +58,6 @@ public final class MoeLayer implements AutoCloseable {
     private final HostMirror outputs;
     private final @Nullable HostMirror outputScales;
     private ExpertMajorMode mode;
-    private @Nullable Gradients gradients;
 
     /** A layer with buffers of its own and {@link ExpertFunction#scaling()}. */
     public MoeLayer(EpHandle handle, BufferConfig rows, CudaStream stream) {
@@ -177,17 +182,6 @@ public final class MoeLayer implements AutoCloseable {
     }
 
     /**
-     * Backward: puts the experts' rows of a batch where they will be expected, with gradients of their weights. {@link
-     * #experts} copies them to the device; they are compared after combine.
-     *
-     * @param inputs as they are received
-     */
-    public void gradients(GlobalInputs inputs, WeightGradients values) {
-        gradients = new Gradients(oracle(inputs, experts), rank, values);
-        gradients.put(outputs, mirror(calls.combineInputs().weights()));
-    }
-
-    /**
      * Enqueues the filling of all outputs. Peers write into windows: all ranks must have done it before one dispatches.
      */
     public void spoil() {
@@ -257,12 +251,9 @@ public final class MoeLayer implements AutoCloseable {
     }
 
     private void experts(RowFunction function, CudaStream on) {
-        HostMirror weights = mirror(calls.combineInputs().weights());
-        if (weights == null) {
-            received.mirrors().forEach(mirror -> mirror.toHost(on));
-            on.launchHostFunction(() -> compute(function));
-        }
-        HostMirror.toDevice(on, outputs, outputScales, weights);
+        received.mirrors().forEach(mirror -> mirror.toHost(on));
+        on.launchHostFunction(() -> compute(function));
+        HostMirror.toDevice(on, outputs, outputScales);
     }
 
     private void compute(RowFunction function) {
@@ -316,8 +307,8 @@ public final class MoeLayer implements AutoCloseable {
      * @param untouched what outputs were filled with before; null for no check of rows that are not in use
      */
     public void verify(GlobalInputs inputs, RowsWritten written, @Nullable Byte untouched) {
-        LayerOracle oracle = oracle(inputs, experts);
-        received.verify(oracle, written, untouched);
+        LayerOracle oracle = oracle(inputs);
+        oracle.verifyReceived(rank, received.fetch(), written, untouched);
         byte[][] expected = oracle.combined(rank);
         Rows combined = combined();
         CombinedRows.verify(expected, combined);
@@ -325,10 +316,6 @@ public final class MoeLayer implements AutoCloseable {
             int count = (int) calls.combineOutputs().tokens().rows();
             combined.verifyFilled(expected.length, count, (byte) 0, "combined, tokens that route nothing");
             combined.verifyFilled(count, combined.count(), untouched, "combined, unused rows");
-        }
-        if (gradients != null) {
-            EpTensor weights = Objects.requireNonNull(calls.combineOutputs().weights());
-            gradients.verify(mirror(weights).fetch().floats(), weights.rows());
         }
     }
 
@@ -345,8 +332,21 @@ public final class MoeLayer implements AutoCloseable {
                 : BlockScaledFp8.quantise(inputs(batch), rounded);
     }
 
+    /** The layer for inputs as they are received. */
+    public LayerOracle oracle(GlobalInputs inputs) {
+        return oracle(inputs, experts);
+    }
+
     private LayerOracle oracle(GlobalInputs inputs, RowFunction function) {
-        return LayerOracle.of(handle, rows, inputs.inTeams(shape.teams()), function, mode);
+        EpGroupConfig config = handle.group().config();
+        int most = kind.isLowLatency() || config.isEager() ? 0 : (int) handle.group().sizing().receiveRows();
+        ReceiveBudget budget = config.overflow() == OverflowPolicy.DROP
+                ? ReceiveBudget.dropping(most)
+                : ReceiveBudget.trapping(most);
+        return new LayerOracle(kind.isLowLatency(), kind.layout(), inputs.inTeams(shape.teams()),
+                NumberFormat.valueOf(rows.type().name()), rows.hidden(), function,
+                config.isEager() ? ReceiveBudget.eager() : budget, mode, handle.alignment(),
+                rows.combineRecipe() == CombineRecipe.NVFP4);
     }
 
     /** Refused, with nothing closed, while a graph holds the buffers. */
