@@ -39,7 +39,7 @@ class MoeLayerTest {
                     moe.await();
                     layer.verifyAll(batch);
                     assertThat(layer.received()).isEqualTo(received);
-                    layer.runAndVerify(batch, () -> explicit(layer, calls, handle, moe.stream()));
+                    layer.runAndVerify(batch, layer.count(batch), () -> explicit(layer, calls, handle, moe.stream()));
                     moe.bootstrap().barrier();
                 }
             }

@@ -31,7 +31,7 @@ public record LayerCalls(EpTensor routing, EpTensor weights, @Nullable LayoutInf
 
     /** On the tensors of buffers: all rows, those that route nothing included. */
     public static LayerCalls of(EpBuffers buffers) {
-        LayerKind kind = LayerKind.of(buffers.handle().group().config().algorithm(), buffers.handle().layout());
+        LayerKind kind = LayerKind.of(buffers.handle());
         LayoutInfo info = info(buffers, kind);
         // This kind takes the weights in combine, the others in dispatch.
         boolean home = kind == LayerKind.LL_EXPERT_MAJOR;

@@ -55,8 +55,6 @@ public final class MoeLayer implements AutoCloseable {
     private final int rank;
     private final Map<EpTensor, HostMirror> mirrors = new IdentityHashMap<>();
     private final ReceivedRows received;
-    private final HostMirror outputs;
-    private final @Nullable HostMirror outputScales;
     private ExpertMajorMode mode;
 
     /** A layer with buffers of its own and {@link ExpertFunction#scaling()}. */
@@ -89,19 +87,15 @@ public final class MoeLayer implements AutoCloseable {
         this.rows = rows;
         this.experts = experts;
         EpGroup group = handle.group();
-        kind = LayerKind.of(group.config().algorithm(), handle.layout());
-        int teams = group.lsaTeams();
-        shape = new EpShape(group.communicator().size(), group.config().experts(), handle.topK(),
-                group.config().maxTokensPerRank(), teams);
+        kind = LayerKind.of(handle);
+        shape = LayerKind.shape(group, handle.topK());
         rank = group.communicator().rank();
-        ExpertMajorMode direct = teams > 1 ? ExpertMajorMode.NVLINK_DUP : ExpertMajorMode.LOCAL_DUP;
+        ExpertMajorMode direct = shape.teams() > 1 ? ExpertMajorMode.NVLINK_DUP : ExpertMajorMode.LOCAL_DUP;
         mode = group.config().zeroCopy() == ZeroCopy.ON ? direct : ExpertMajorMode.LOCAL_PERMUTE;
         boolean done = false;
         try {
             calls.tensors().forEach(this::mirror);
             received = new ReceivedRows(kind, shape, rank, calls, this::mirror);
-            outputs = Objects.requireNonNull(mirror(calls.combineInputs().tokens()));
-            outputScales = mirror(calls.combineInputs().scales());
             done = true;
         } finally {
             if (!done) {
@@ -113,10 +107,6 @@ public final class MoeLayer implements AutoCloseable {
     /** The host's side of a tensor of this layer; null of null. */
     public @Nullable HostMirror mirror(@Nullable EpTensor tensor) {
         return tensor == null ? null : mirrors.computeIfAbsent(tensor, HostMirror::new);
-    }
-
-    public LayerKind kind() {
-        return kind;
     }
 
     public EpShape shape() {
@@ -214,20 +204,15 @@ public final class MoeLayer implements AutoCloseable {
 
     /** A batch from the host to the host, compared with the oracle. */
     public void runAndVerify(EpCase batch) {
-        runAndVerify(batch, () -> enqueue(count(batch)));
+        runAndVerify(batch, count(batch), () -> enqueue(count(batch)));
     }
 
     /** The same by a graph. */
     public void runAndVerify(EpCase batch, CudaGraphExec step) {
-        runAndVerify(batch, () -> step.launch(stream));
+        runAndVerify(batch, count(batch), () -> step.launch(stream));
     }
 
-    /** The same with a step of the caller's. */
-    public void runAndVerify(EpCase batch, Runnable step) {
-        runAndVerify(batch, count(batch), step);
-    }
-
-    /** The same of T tokens: those behind the batch must be zeros after combine. */
+    /** The same with a step of the caller's, of T tokens: those behind the batch must be zeros after combine. */
     public void runAndVerify(EpCase batch, int count, Runnable step) {
         load(batch);
         step.run();
@@ -251,19 +236,17 @@ public final class MoeLayer implements AutoCloseable {
     }
 
     private void experts(RowFunction function, CudaStream on) {
+        HostMirror outputs = mirror(calls.combineInputs().tokens());
+        HostMirror scales = mirror(calls.combineInputs().scales());
         received.mirrors().forEach(mirror -> mirror.toHost(on));
-        on.launchHostFunction(() -> compute(function));
-        HostMirror.toDevice(on, outputs, outputScales);
-    }
-
-    private void compute(RowFunction function) {
-        received.forEach((zone, row) -> {
+        on.launchHostFunction(() -> received.forEach((zone, row) -> {
             byte[] output = received.output(zone, row, function);
             outputs.row(row, output);
-            if (outputScales != null) {
-                outputScales.floats(row, LayerOracle.outputScale(output));
+            if (scales != null) {
+                scales.floats(row, LayerOracle.outputScale(output));
             }
-        });
+        }));
+        HostMirror.toDevice(on, outputs, scales);
     }
 
     /**
@@ -319,11 +302,6 @@ public final class MoeLayer implements AutoCloseable {
         }
     }
 
-    /** The rows that must come home to this rank for inputs that are received so and pass through some experts. */
-    public byte[][] combined(GlobalInputs inputs, ExpertFunction function) {
-        return oracle(inputs, function.onRows(rows)).combined(rank);
-    }
-
     /** Rows that a caller quantises are e4m3 with a float scale per block, as those that dispatch quantises. */
     private GlobalInputs received(EpCase batch) {
         boolean rounded = calls.dispatchConfig() != null && calls.dispatchConfig().hasRoundScales();
@@ -332,20 +310,22 @@ public final class MoeLayer implements AutoCloseable {
                 : BlockScaledFp8.quantise(inputs(batch), rounded);
     }
 
-    /** The layer for inputs as they are received. */
+    /** The whole layer for inputs as they are received. */
     public LayerOracle oracle(GlobalInputs inputs) {
         return oracle(inputs, experts);
     }
 
-    private LayerOracle oracle(GlobalInputs inputs, RowFunction function) {
+    /** The same with other experts. */
+    public LayerOracle oracle(GlobalInputs inputs, RowFunction function) {
         EpGroupConfig config = handle.group().config();
-        int most = kind.isLowLatency() || config.isEager() ? 0 : (int) handle.group().sizing().receiveRows();
-        ReceiveBudget budget = config.overflow() == OverflowPolicy.DROP
-                ? ReceiveBudget.dropping(most)
-                : ReceiveBudget.trapping(most);
+        int most = (int) handle.group().sizing().receiveRows();
+        ReceiveBudget budget = config.isEager()
+                ? ReceiveBudget.eager()
+                : config.overflow() == OverflowPolicy.DROP
+                        ? ReceiveBudget.dropping(most)
+                        : ReceiveBudget.trapping(most);
         return new LayerOracle(kind.isLowLatency(), kind.layout(), inputs.inTeams(shape.teams()),
-                NumberFormat.valueOf(rows.type().name()), rows.hidden(), function,
-                config.isEager() ? ReceiveBudget.eager() : budget, mode, handle.alignment(),
+                NumberFormat.valueOf(rows.type().name()), rows.hidden(), function, budget, mode, handle.alignment(),
                 rows.combineRecipe() == CombineRecipe.NVFP4);
     }
 

@@ -108,11 +108,6 @@ public final class MoeRank implements AutoCloseable {
         return bootstrap.rank();
     }
 
-    /** How many ranks there are. */
-    public int size() {
-        return bootstrap.size();
-    }
-
     /** How it finds the other ranks. */
     public Bootstrap bootstrap() {
         return bootstrap;
@@ -150,9 +145,7 @@ public final class MoeRank implements AutoCloseable {
 
     /** The sizes of its group. */
     public EpShape shape() {
-        EpGroupConfig config = group.config();
-        return new EpShape(communicator.size(), config.experts(), config.topK(), config.maxTokensPerRank(),
-                group.lsaTeams());
+        return LayerKind.shape(group, group.config().topK());
     }
 
     /** A batch of all ranks, any number of tokens each; the same on all of them. */
@@ -195,10 +188,10 @@ public final class MoeRank implements AutoCloseable {
             try {
                 owned.pop().close();
             } catch (Exception e) {
-                if (first == null) {
-                    first = e instanceof RuntimeException failure ? failure : new IllegalStateException(e);
-                } else {
+                if (first != null) {
                     first.addSuppressed(e);
+                } else {
+                    first = e instanceof RuntimeException failure ? failure : new IllegalStateException(e);
                 }
             }
         }

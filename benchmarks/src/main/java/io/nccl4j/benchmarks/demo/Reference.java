@@ -28,7 +28,7 @@ record Reference(MoeModel model, MoeLayer layer, int rank) {
         for (int at = 0; at < outputs.length; at++) {
             MoeModel.Layer moe = model.layers().get(at);
             GlobalInputs routed = route(moe.router(), rows);
-            byte[][] expected = layer.combined(routed, moe.experts());
+            byte[][] expected = layer.oracle(routed, moe.experts().onRows(layer.buffers().config())).combined(rank);
             for (int token = 0; token < rows.length; token++) {
                 double error = maxError(routed, token, moe.experts(), outputs[at][token]);
                 verification = verification.plus(Verification.of(expected[token], outputs[at][token], error,
