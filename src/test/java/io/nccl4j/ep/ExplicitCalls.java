@@ -1,9 +1,7 @@
 package io.nccl4j.ep;
 
 import io.nccl4j.cuda.CudaStream;
-import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
-import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.oracle.WeightGradients;
 import io.nccl4j.testing.ExpertFunction;
@@ -73,7 +71,8 @@ final class ExplicitCalls {
             try (MoeRank moe = MoeRank.of(rank, kind, batch, config)) {
                 EpHandle handle = moe.own(moe.group().createHandle());
                 BufferConfig quantised = rows.apply(moe.rows());
-                LayerCalls calls = calls(moe, LayerTensors.of(handle.shape(), quantised), quantised);
+                LayerCalls calls = new OwnTensors(moe).backward(gradients != null).windows(windows).globalIds(globalIds)
+                        .calls(handle, quantised);
                 MoeLayer layer = moe.own(new MoeLayer(handle, calls, quantised,
                         ExpertFunction.scaling().onRows(quantised), moe.stream()));
                 moe.checkStep(layer, batch, tokens -> {
@@ -113,59 +112,5 @@ final class ExplicitCalls {
 
     private static HostMirror mirror(MoeLayer layer, @Nullable EpTensor tensor) {
         return Objects.requireNonNull(layer.mirror(tensor));
-    }
-
-    private LayerCalls calls(MoeRank moe, LayerTensors shapes, BufferConfig quantised) {
-        boolean forward = gradients == null;
-        LayerTensors.Dispatch dispatch = shapes.dispatch();
-        LayerTensors.Combine combine = shapes.combine();
-        EpTensor weights = tensor(moe, shapes.weights());
-        EpTensor receivedWeights = tensor(moe, dispatch.receivedWeights());
-        EpTensor combinedWeights = combine.weights() != null ? weights : forward ? null : tensor(moe, shapes.weights());
-        LayoutInfo counters = counters(moe, shapes.counters());
-        LayoutInfo info = kind.isLowLatency()
-                ? counters
-                : globalIds ? LayoutInfo.builder().expertIds(ExpertIds.GLOBAL).build() : null;
-        DispatchConfig dispatchConfig = DispatchConfig.defaults().recipe(quantised.dispatchRecipe())
-                .direction(forward ? PassDirection.FORWARD : PassDirection.BACKWARD);
-        return new LayerCalls(tensor(moe, shapes.routing()), weights, kind.isLowLatency() ? null : counters, info,
-                DispatchInputs.of(tensor(moe, dispatch.tokens()),
-                        dispatch.weights() == null || !forward ? null : weights, tensor(moe, dispatch.scales())),
-                DispatchOutputs.of(windows ? windowed(moe, dispatch.received()) : tensor(moe, dispatch.received()),
-                        forward ? receivedWeights : null, forward ? tensor(moe, dispatch.receivedIndices()) : null,
-                        tensor(moe, dispatch.receivedScales())),
-                CombineInputs.of(tensor(moe, combine.outputs()), forward ? null : receivedWeights),
-                CombineOutputs.of(tensor(moe, combine.combined()), combinedWeights),
-                quantised.dispatchRecipe() == DispatchRecipe.DS_FP8E3M4
-                        ? dispatchConfig.roundScales(true)
-                        : dispatchConfig,
-                forward ? null : CombineConfig.defaults().direction(PassDirection.BACKWARD));
-    }
-
-    private static LayoutInfo counters(MoeRank moe, LayerTensors.Counters shapes) {
-        LayoutInfo.Builder info = LayoutInfo.builder();
-        if (shapes.sourceRanks() != null) {
-            return info.sourceRankCounters(tensor(moe, shapes.sourceRanks())).build();
-        }
-        info.expertCounters(tensor(moe, shapes.experts()));
-        if (shapes.offsets() != null) {
-            info.expertOffsets(tensor(moe, shapes.offsets())).receivedTotal(tensor(moe, shapes.total()));
-        } else if (shapes.total() != null) {
-            // FLAT leaves its width open.
-            info.receivedTotal(tensor(moe, TensorShape.of(DataType.INT64, 1)));
-        }
-        return info.build();
-    }
-
-    private static @Nullable EpTensor tensor(MoeRank moe, @Nullable TensorShape shape) {
-        return shape == null
-                ? null
-                : EpTensor.of(moe.own(DeviceMemory.allocate(moe.device(), Math.max(256, shape.bytes()))), shape.type(),
-                        shape.extents());
-    }
-
-    private static EpTensor windowed(MoeRank moe, TensorShape shape) {
-        DeviceMemory memory = moe.own(moe.communicator().allocate(Math.max(256, shape.bytes())));
-        return EpTensor.inWindow(moe.own(moe.communicator().register(memory)).whole(), shape.type(), shape.extents());
     }
 }

@@ -5,28 +5,17 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PinnedMemory;
-import io.nccl4j.ep.CombineInputs;
-import io.nccl4j.ep.CombineOutputs;
-import io.nccl4j.ep.DispatchInputs;
-import io.nccl4j.ep.DispatchOutputs;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.EpTensor;
-import io.nccl4j.ep.LayoutInfo;
-import io.nccl4j.nccl.DataType;
+import io.nccl4j.ep.OwnTensors;
 import io.nccl4j.oracle.EpCase;
-import io.nccl4j.oracle.EpShape;
 import io.nccl4j.testing.ExpertFunction;
 import io.nccl4j.testing.LayerCalls;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
-import java.util.ArrayDeque;
-import java.util.Arrays;
-import java.util.Deque;
 
 /** A FLAT layer of an eager group: outputs have room for all that can come, and per step the rows of what does. */
 final class EagerFlatLayer implements AutoCloseable {
     private final MoeRank of;
-    private final Deque<DeviceMemory> tensors = new ArrayDeque<>();
     private final MoeLayer layer;
     final LayerCalls calls;
     private final DeviceMemory hiddenStates;
@@ -36,33 +25,10 @@ final class EagerFlatLayer implements AutoCloseable {
 
     EagerFlatLayer(MoeRank of, EpHandle handle) {
         this.of = of;
-        calls = calls(handle);
+        calls = new OwnTensors(of).calls(handle, of.rows());
         layer = new MoeLayer(handle, calls, of.rows(), ExpertFunction.scaling().onRows(of.rows()), of.stream());
         hiddenStates = DeviceMemory.allocate(of.device(), calls.inputs().tokens().byteSize());
         hostTotal = PinnedMemory.allocate(of.device(), Integer.BYTES);
-    }
-
-    private LayerCalls calls(EpHandle handle) {
-        EpShape shape = of.shape();
-        long most = shape.maxTokens();
-        long rows = of.group().sizing().receiveRows();
-        DataType type = of.rows().type();
-        int hidden = of.rows().hidden();
-        EpTensor weights = tensor(DataType.FLOAT32, most, shape.topK());
-        return new LayerCalls(tensor(DataType.INT64, most, shape.topK()), weights,
-                LayoutInfo.builder().expertCounters(tensor(DataType.INT32, shape.localExperts()))
-                        .receivedTotal(tensor(DataType.INT32, 1)).build(),
-                null, DispatchInputs.of(tensor(type, most, hidden), weights),
-                DispatchOutputs.of(tensor(type, rows, hidden), tensor(DataType.FLOAT32, rows, shape.topK()),
-                        tensor(DataType.INT64, rows, shape.topK())),
-                CombineInputs.of(tensor(type, rows, hidden)), CombineOutputs.of(tensor(type, most, hidden)), null,
-                null);
-    }
-
-    private EpTensor tensor(DataType type, long... extents) {
-        long bytes = type.bytes(Arrays.stream(extents).reduce(1, (a, b) -> a * b));
-        tensors.push(DeviceMemory.allocate(of.device(), Math.max(256, bytes)));
-        return EpTensor.of(tensors.getFirst(), type, extents);
     }
 
     void load(EpCase batch) {
@@ -114,6 +80,5 @@ final class EagerFlatLayer implements AutoCloseable {
         layer.close();
         hostTotal.close();
         hiddenStates.close();
-        tensors.forEach(DeviceMemory::close);
     }
 }
