@@ -8,7 +8,7 @@ import io.nccl4j.testing.ExpertFunction;
 import io.nccl4j.testing.HostMirror;
 import io.nccl4j.testing.LayerCalls;
 import io.nccl4j.testing.LayerKind;
-import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.LayerRows;
 import io.nccl4j.testing.MoeRank;
 import java.util.Objects;
 import java.util.function.BiConsumer;
@@ -66,14 +66,14 @@ final class ExplicitCalls {
     }
 
     /** @param prepare comes between update and dispatch */
-    void run(EmulatedCluster cluster, BiConsumer<MoeLayer, CudaStream> prepare) {
+    void run(EmulatedCluster cluster, BiConsumer<LayerRows, CudaStream> prepare) {
         cluster.run(rank -> {
             try (MoeRank moe = MoeRank.of(rank, kind, batch, config)) {
                 EpHandle handle = moe.own(moe.group().createHandle());
                 BufferConfig quantised = rows.apply(moe.rows());
                 LayerCalls calls = new OwnTensors(moe).backward(gradients != null).windows(windows).globalIds(globalIds)
                         .calls(handle, quantised);
-                MoeLayer layer = moe.own(new MoeLayer(handle, calls, quantised,
+                LayerRows layer = moe.own(new LayerRows(handle, calls, quantised,
                         ExpertFunction.scaling().onRows(quantised), moe.stream()));
                 moe.checkStep(layer, batch, tokens -> {
                     calls.rows(tokens);
@@ -83,6 +83,7 @@ final class ExplicitCalls {
                     experts(layer, moe);
                     calls.combine(handle, moe.stream());
                 });
+                layer.verifyBehind(layer.count(batch));
                 if (gradients != null) {
                     layer.oracle(batch.inputs()).verifyGradients(moe.rank(), gradients,
                             mirror(layer, calls.combineOutputs().weights()).fetch().floats(), layer.count(batch));
@@ -92,9 +93,9 @@ final class ExplicitCalls {
     }
 
     /** Backward, the experts' rows and gradients are known beforehand. */
-    private void experts(MoeLayer layer, MoeRank moe) {
+    private void experts(LayerRows layer, MoeRank moe) {
         if (gradients == null) {
-            layer.experts();
+            layer.experts(moe.stream());
             return;
         }
         HostMirror outputs = mirror(layer, layer.calls().combineInputs().tokens());
@@ -110,7 +111,7 @@ final class ExplicitCalls {
         weights.toDevice(moe.stream());
     }
 
-    private static HostMirror mirror(MoeLayer layer, @Nullable EpTensor tensor) {
+    private static HostMirror mirror(LayerRows layer, @Nullable EpTensor tensor) {
         return Objects.requireNonNull(layer.mirror(tensor));
     }
 }

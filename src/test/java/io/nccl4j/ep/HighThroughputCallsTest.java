@@ -55,7 +55,7 @@ class HighThroughputCallsTest {
                 int least = (first.shape().maxTokens() + 7) / 8 * 8;
                 return policy == OverflowPolicy.DROP && !mode.duplicates() ? padded.maxReceiveRows(least) : padded;
             }, (moe, layer) -> {
-                layer.mode(io.nccl4j.oracle.ExpertMajorMode.valueOf(mode.name()));
+                layer.rows().mode(io.nccl4j.oracle.ExpertMajorMode.valueOf(mode.name()));
                 assertThat(layer.handle().alignment()).isEqualTo(8);
                 assertThat(layer.handle().shape().mode()).isEqualTo(mode);
                 for (int step = 0; step < 3; step++) {

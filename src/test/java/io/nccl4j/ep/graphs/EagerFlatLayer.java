@@ -10,13 +10,13 @@ import io.nccl4j.ep.OwnTensors;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.testing.ExpertFunction;
 import io.nccl4j.testing.LayerCalls;
-import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.LayerRows;
 import io.nccl4j.testing.MoeRank;
 
 /** A FLAT layer of an eager group: outputs have room for all that can come, and per step the rows of what does. */
 final class EagerFlatLayer implements AutoCloseable {
     private final MoeRank of;
-    private final MoeLayer layer;
+    private final LayerRows layer;
     final LayerCalls calls;
     private final DeviceMemory hiddenStates;
     private final PinnedMemory hostTotal;
@@ -26,7 +26,7 @@ final class EagerFlatLayer implements AutoCloseable {
     EagerFlatLayer(MoeRank of, EpHandle handle) {
         this.of = of;
         calls = new OwnTensors(of).calls(handle, of.rows());
-        layer = new MoeLayer(handle, calls, of.rows(), ExpertFunction.scaling().onRows(of.rows()), of.stream());
+        layer = new LayerRows(handle, calls, of.rows(), ExpertFunction.scaling().onRows(of.rows()), of.stream());
         hiddenStates = DeviceMemory.allocate(of.device(), calls.inputs().tokens().byteSize());
         hostTotal = PinnedMemory.allocate(of.device(), Integer.BYTES);
     }
@@ -62,7 +62,7 @@ final class EagerFlatLayer implements AutoCloseable {
     }
 
     void experts(CudaStream stream) {
-        layer.experts();
+        layer.experts(stream);
     }
 
     void combine(CudaStream stream) {

@@ -17,7 +17,7 @@ import io.nccl4j.oracle.RowsWritten;
 import io.nccl4j.oracle.WeightGradients;
 import io.nccl4j.testing.HostMirror;
 import io.nccl4j.testing.LayerCalls;
-import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.LayerRows;
 import io.nccl4j.testing.MoeRank;
 import java.time.Duration;
 import java.util.ArrayDeque;
@@ -35,7 +35,7 @@ final class CaseRun {
     private final CudaStream stream;
     private final Deque<EpHandle> handles = new ArrayDeque<>();
     private final LayerCalls calls;
-    private final MoeLayer layer;
+    private final LayerRows layer;
 
     private CaseRun(CellCase of, MoeRank moe) {
         this.of = of;
@@ -45,7 +45,7 @@ final class CaseRun {
             handles.add(handle());
         }
         calls = new CallerTensors(of, moe).calls();
-        layer = moe.own(new MoeLayer(next(), calls, of.rows(), of.experts(), stream));
+        layer = moe.own(new LayerRows(next(), calls, of.rows(), of.experts(), stream));
         layer.mode(of.expertMajorMode());
     }
 
@@ -154,7 +154,7 @@ final class CaseRun {
             mirror(calls.combineInputs().tokens()).toDevice(stream);
             mirror(calls.combineInputs().weights()).toDevice(stream);
         } else {
-            layer.experts();
+            layer.experts(stream);
         }
     }
 
@@ -188,7 +188,8 @@ final class CaseRun {
 
     private @Nullable String difference(Round round) {
         try {
-            layer.verify(round.received(), written(), MoeLayer.UNTOUCHED);
+            layer.verify(round.received(), written(), LayerRows.UNTOUCHED);
+            layer.verifyBehind(round.tokens(moe.rank()));
             if (of.isBackward()) {
                 EpTensor weights = Objects.requireNonNull(calls.combineOutputs().weights());
                 layer.oracle(round.received()).verifyGradients(moe.rank(), gradients(round),
