@@ -40,9 +40,9 @@ final class CallPathProcess {
         for (LayerKind kind : LayerKind.values()) {
             EpCase model = kind.draw(1, 1);
             MoeRank.run(EmulatedCluster.of(1), kind, model, (moe, other) -> {
-                step(other, other.calls(), UNWATCHED, model, moe.stream());
+                step(other, other.rows().calls(), UNWATCHED, model, moe.stream());
                 MoeLayer layer = moe.layer();
-                LayerCalls calls = layer.calls();
+                LayerCalls calls = layer.rows().calls();
                 step(layer, calls, FIRST + kind + " ", model, moe.stream());
                 step(layer, calls, kind + " ", model, moe.stream());
                 if (kind == LayerKind.HT_EXPERT_MAJOR) {
@@ -56,7 +56,7 @@ final class CallPathProcess {
 
     private static void step(MoeLayer layer, LayerCalls calls, String name, EpCase batch, CudaStream stream) {
         EpHandle handle = layer.handle();
-        int tokens = layer.shape().maxTokens();
+        int tokens = layer.rows().shape().maxTokens();
         layer.load(batch);
         watched(name + "dispatchAsync", () -> handle.dispatchAsync(layer.buffers(), tokens, stream));
         watched(name + "combineAsync", () -> handle.combineAsync(layer.buffers(), stream));

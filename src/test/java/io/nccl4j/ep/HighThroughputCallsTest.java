@@ -55,7 +55,7 @@ class HighThroughputCallsTest {
                 int least = (first.shape().maxTokens() + 7) / 8 * 8;
                 return policy == OverflowPolicy.DROP && !mode.duplicates() ? padded.maxReceiveRows(least) : padded;
             }, (moe, layer) -> {
-                layer.mode(io.nccl4j.oracle.ExpertMajorMode.valueOf(mode.name()));
+                layer.rows().mode(io.nccl4j.oracle.ExpertMajorMode.valueOf(mode.name()));
                 assertThat(layer.handle().alignment()).isEqualTo(8);
                 assertThat(layer.handle().shape().mode()).isEqualTo(mode);
                 for (int step = 0; step < 3; step++) {
@@ -81,30 +81,26 @@ class HighThroughputCallsTest {
     @EnumSource(value = Layout.class, names = {"FLAT", "EXPERT_MAJOR"})
     void backward(Layout layout, EmulatedCluster cluster) {
         EpCase batch = draw("backward " + layout, SPACE);
-        explicit(layout, batch).options(tensors -> tensors.direction(PassDirection.BACKWARD)).run(cluster,
-                (layer, stream) -> {
+        explicit(layout, batch)
+                .backward((expert, source) -> expert * 1000 + source.rank() * 100 + source.token() * 0.5f)
+                .run(cluster, (layer, stream) -> {
                     try (MoeLayer forward = new MoeLayer(layer.handle(),
                             BufferConfig.of(batch.hidden(), LayerKind.type(batch.format())), stream)) {
                         forward.runAndVerify(batch);
                     }
-                    layer.gradients(batch.inputs(),
-                            (expert, source) -> expert * 1000 + source.rank() * 100 + source.token() * 0.5f);
                 });
     }
 
     @Test
     void eagerOutputsAreSizedFromTheCounts(EmulatedCluster cluster) {
         EpCase batch = draw("eager", SPACE);
-        explicit(Layout.FLAT, batch).config(EpGroupConfig::eager)
-                .options(tensors -> tensors.expertIds(ExpertIds.GLOBAL).counterType(DataType.INT64))
-                .run(cluster, (layer, stream) -> {
-                    assertThatThrownBy(
-                            () -> layer.handle().allocateBuffers(BufferConfig.of(batch.hidden(), DataType.BFLOAT16)))
-                            .hasMessageContaining("sizes its outputs from counts");
-                    stream.await(MoeRank.LIMIT);
-                    HostMirror total = layer.mirror(layer.calls().counters().receivedTotal());
-                    layer.calls().receivedRows(total.fetch().integer(0));
-                });
+        explicit(Layout.FLAT, batch).config(EpGroupConfig::eager).globalIds().run(cluster, (layer, stream) -> {
+            assertThatThrownBy(() -> layer.handle().allocateBuffers(BufferConfig.of(batch.hidden(), DataType.BFLOAT16)))
+                    .hasMessageContaining("sizes its outputs from counts");
+            stream.await(MoeRank.LIMIT);
+            HostMirror total = layer.mirror(layer.calls().counters().receivedTotal());
+            layer.calls().receivedRows(total.fetch().integer(0));
+        });
     }
 
     @Test

@@ -164,16 +164,14 @@ class LowLatencyCallsTest {
         EpCase batch = EpCase.draw(CaseSpace.lowLatency(4).withRanks(4).withFormat(NumberFormat.BFLOAT16)
                 .withHidden(512, 1024).withRoutings(RoutingKind.UNIFORM, RoutingKind.HOLES), seeds.seed());
         int hidden = batch.hidden();
-        new ExplicitCalls(EXPERTS, batch).options(tensors -> tensors.roundScales(true))
-                .rows(rows -> recipe == DispatchRecipe.QUANT_FWD
-                        ? rows.forwarding(DataType.FLOAT8_E4M3, hidden, DataType.FLOAT32, hidden / 128)
-                        : rows.blockScaledFp8(true))
-                .run(cluster);
+        new ExplicitCalls(EXPERTS, batch).rows(rows -> recipe == DispatchRecipe.QUANT_FWD
+                ? rows.forwarding(DataType.FLOAT8_E4M3, hidden, DataType.FLOAT32, hidden / 128)
+                : rows.blockScaledFp8(true)).run(cluster);
     }
 
     @Test
     void zeroCopyWritesIntoTheWindow(EmulatedCluster cluster) {
         new ExplicitCalls(LayerKind.LL_RANK_MAJOR, draw(LayerKind.LL_RANK_MAJOR))
-                .config(more -> more.zeroCopy(ZeroCopy.ON)).options(tensors -> tensors.windows(true)).run(cluster);
+                .config(more -> more.zeroCopy(ZeroCopy.ON)).windows().run(cluster);
     }
 }

@@ -2,13 +2,12 @@ package io.nccl4j.ep;
 
 import io.nccl4j.NativeObject;
 import io.nccl4j.cuda.CudaStream;
-import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
-import io.nccl4j.nccl.Window;
 import io.nccl4j.testing.HostMirror;
+import io.nccl4j.testing.LayerCalls;
 import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeRank;
 import java.util.ArrayDeque;
@@ -90,10 +89,16 @@ final class RuleBench implements AutoCloseable {
         return new Calls(group, own(group.createHandle(handleConfig)));
     }
 
+    private OwnTensors tensors() {
+        return new OwnTensors(communicator, this::own);
+    }
+
     EpTensor tensor(DataType type, long... shape) {
-        return EpTensor.of(
-                own(DeviceMemory.allocate(rank.device(), Math.max(256, TensorShape.of(type, shape).bytes()))), type,
-                shape);
+        return tensors().tensor(type, shape);
+    }
+
+    EpTensor windowed(DataType type, long... shape) {
+        return tensors().windowed(type, shape);
     }
 
     /** Every token goes to the first experts. */
@@ -112,12 +117,6 @@ final class RuleBench implements AutoCloseable {
             tensor.memory().copyFrom(host.host().asSlice(0, tensor.byteSize()));
         }
         return tensor;
-    }
-
-    EpTensor windowed(DataType type, long... shape) {
-        DeviceMemory memory = own(communicator.allocate(Math.max(256, TensorShape.of(type, shape).bytes())));
-        Window window = own(communicator.register(memory));
-        return EpTensor.inWindow(window.whole(), type, shape);
     }
 
     /** Correct arguments of all calls of one handle; each can be replaced. */
@@ -149,35 +148,16 @@ final class RuleBench implements AutoCloseable {
             this.lowLatency = group.config().algorithm() == Algorithm.LOW_LATENCY;
             this.hidden = lowLatency ? LL_HIDDEN : HT_HIDDEN;
             this.rows = group.sizing().receiveRows();
-            this.routing = routing(group.config().experts() / TOPK, DataType.INT64, TOKENS, TOPK);
-            this.weights = tensor(DataType.FLOAT32, TOKENS, TOPK);
-            long[] zones = lowLatency ? handle.shape().receivedRows() : new long[0];
-            boolean experts = handle.layout() == Layout.EXPERT_MAJOR;
-            EpTensor tokens = tensor(type, TOKENS, hidden);
-            EpTensor combined = tensor(type, TOKENS, hidden);
-            EpTensor received = lowLatency ? tensor(type, zones[0], zones[1], hidden) : tensor(type, rows, hidden);
-            combineInputs = CombineInputs
-                    .of(lowLatency ? tensor(type, zones[0], zones[1], hidden) : tensor(type, rows, hidden));
-            if (lowLatency && experts) {
-                inputs = DispatchInputs.of(tokens);
-                outputs = DispatchOutputs.of(received);
-                info = LayoutInfo.of(tensor(DataType.INT32, group.sizing().localExperts()));
-                combineOutputs = CombineOutputs.of(combined, weights);
-            } else {
-                inputs = DispatchInputs.of(tokens, weights);
-                combineOutputs = CombineOutputs.of(combined);
-                if (lowLatency) {
-                    outputs = DispatchOutputs.of(received, tensor(DataType.FLOAT32, zones[0], zones[1], TOPK),
-                            tensor(DataType.INT32, zones[0], zones[1], TOPK));
-                    info = LayoutInfo.empty().sourceRankCounters(tensor(DataType.INT32, rank.size()));
-                } else {
-                    outputs = experts
-                            ? DispatchOutputs.of(received, tensor(DataType.FLOAT32, rows), null)
-                            : DispatchOutputs.of(received, tensor(DataType.FLOAT32, rows, TOPK),
-                                    tensor(DataType.INT64, rows, TOPK));
-                    updateInfo = LayoutInfo.of(tensor(DataType.INT32, group.sizing().localExperts()));
-                }
-            }
+            LayerCalls calls = tensors().calls(handle, BufferConfig.of(hidden, type));
+            calls.rows(TOKENS);
+            routing = routing(group.config().experts() / TOPK, DataType.INT64, TOKENS, TOPK);
+            weights = calls.weights();
+            updateInfo = calls.updateInfo();
+            inputs = calls.inputs();
+            outputs = calls.outputs();
+            info = calls.dispatchInfo();
+            combineInputs = calls.combineInputs();
+            combineOutputs = calls.combineOutputs();
         }
 
         Calls update() {

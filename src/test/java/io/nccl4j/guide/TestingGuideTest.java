@@ -3,6 +3,7 @@ package io.nccl4j.guide;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.emulator.EmulatedClusterException;
@@ -19,6 +20,10 @@ import io.nccl4j.ep.RankMask;
 import io.nccl4j.junit.EmulatedRanks;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.DataType;
+import io.nccl4j.oracle.EpCase;
+import io.nccl4j.oracle.RoutingKind;
+import io.nccl4j.testing.LayerKind;
+import io.nccl4j.testing.MoeRank;
 import java.time.Duration;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -79,6 +84,24 @@ class TestingGuideTest {
         assertThat(steps).containsExactly(20, 20, 20, 20);
         assertThat(Emulator.callCount("ncclEpDispatch") - dispatches).isEqualTo(4 * 20);
         assertThat(Emulator.callCount("ncclEpInitHandle") - handles).isEqualTo(4); // none per step
+    }
+    // end
+
+    // example rows
+    @Test
+    @EmulatedRanks(4)
+    void everyRowOfAStepIsRight(EmulatedCluster cluster) {
+        LayerKind kind = LayerKind.LL_EXPERT_MAJOR;
+        EpCase model = kind.draw(4, 1); // shape, tokens, routing and weights, by a seed
+        MoeRank.run(cluster, kind, model, (rank, layer) -> {
+            try (CudaGraphExec step = layer.capture(layer.buffers().maxTokens())) {
+                for (RoutingKind routing : kind.routings()) { // uniform, skewed, with holes, ...
+                    EpCase batch = model.redraw(routing, 2);
+                    rank.checkStep(layer, batch); // load, dispatch, experts, combine, verify
+                    rank.checkStep(layer, batch, tokens -> step.launch(rank.stream())); // or a step of yours
+                }
+            }
+        });
     }
     // end
 

@@ -13,6 +13,7 @@ import io.nccl4j.ep.graph.EpHandlePool;
 import io.nccl4j.nccl.Communicator;
 import io.nccl4j.nccl.UniqueId;
 import io.nccl4j.safety.hostile.HostileKernel;
+import io.nccl4j.testing.LayerKind;
 import io.nccl4j.testing.MoeLayer;
 import io.nccl4j.testing.MoeRank;
 import java.util.Objects;
@@ -51,8 +52,10 @@ enum Made {
             case GROUP -> EpGroup.create(world.communicator(), world.group().config());
             case HANDLE -> world.group().createHandle();
             case UPDATED_HANDLE -> {
-                LayoutInfo info = world.kind().isLowLatency() ? null : LayoutInfo.of(layer.buffers().expertCounts());
-                yield world.group().createHandle(world.kind().layout(), layer.buffers().routing(), info,
+                LayoutInfo info = LayerKind.of(layer.handle()).isLowLatency()
+                        ? null
+                        : LayoutInfo.of(layer.buffers().expertCounts());
+                yield world.group().createHandle(layer.handle().layout(), layer.buffers().routing(), info,
                         HandleConfig.defaults(), world.stream());
             }
             case BUFFERS -> layer.handle().allocateBuffers(world.rows());

@@ -113,7 +113,7 @@ class UseAfterCloseTest {
         EpTensor tensor = EpTensor.of(memory, DataType.INT64, 2, layer.handle().topK());
         CudaGraph graph = world.own(world.stream().capture(() -> memory.fillAsync((byte) -1, world.stream())));
         for (Object value : List.of("for the test", Duration.ofMillis(1), DataType.INT64, ReduceOp.SUM,
-                CaptureMode.RELAXED, world.kind().layout(), BufferConfig.of(64, DataType.BFLOAT16),
+                CaptureMode.RELAXED, world.group().config().layout(), BufferConfig.of(64, DataType.BFLOAT16),
                 HandleConfig.defaults(), LayoutInfo.of(tensor), DispatchConfig.defaults(), CombineConfig.defaults(),
                 DispatchInputs.of(tensor), DispatchOutputs.of(tensor), CombineInputs.of(tensor),
                 CombineOutputs.of(tensor), RankMask.all(1), tensor, layer.buffers(), memory,

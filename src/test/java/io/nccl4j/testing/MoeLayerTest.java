@@ -24,22 +24,22 @@ class MoeLayerTest {
     void stepsAreRightEagerlyAsGraphsAndByExplicitCalls(LayerKind kind, EmulatedCluster cluster) {
         EpCase model = kind.draw(4, 1);
         MoeRank.run(cluster, kind, model, (moe, layer) -> {
-            LayerCalls calls = layer.calls();
+            LayerCalls calls = layer.rows().calls();
             EpHandle handle = layer.handle();
             try (CudaGraphExec graph = layer.capture(model.shape().maxTokens())) {
                 for (RoutingKind routing : ROUTINGS) {
                     EpCase batch = model.redraw(routing, 2);
                     layer.runAndVerify(batch);
-                    List<List<ByteBuffer>> received = layer.received();
+                    List<List<ByteBuffer>> received = layer.rows().received();
                     layer.load(batch);
                     layer.spoil();
                     moe.await();
                     moe.bootstrap().barrier();
                     graph.launch(moe.stream());
                     moe.await();
-                    layer.verifyAll(batch);
-                    assertThat(layer.received()).isEqualTo(received);
-                    layer.runAndVerify(batch, () -> explicit(layer, calls, handle, moe.stream()));
+                    layer.rows().verifyAll(batch);
+                    assertThat(layer.rows().received()).isEqualTo(received);
+                    layer.runAndVerify(batch, layer.count(batch), () -> explicit(layer, calls, handle, moe.stream()));
                     moe.bootstrap().barrier();
                 }
             }

@@ -4,6 +4,7 @@ import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.DispatchRecipe;
 import io.nccl4j.oracle.BlockScaledFp8;
 import io.nccl4j.oracle.NumberFormat;
+import io.nccl4j.oracle.RowFunction;
 
 /** The function that experts compute, element by element. */
 @FunctionalInterface

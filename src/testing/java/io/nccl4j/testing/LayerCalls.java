@@ -31,7 +31,7 @@ public record LayerCalls(EpTensor routing, EpTensor weights, @Nullable LayoutInf
 
     /** On the tensors of buffers: all rows, those that route nothing included. */
     public static LayerCalls of(EpBuffers buffers) {
-        LayerKind kind = LayerKind.of(buffers.handle().group().config().algorithm(), buffers.handle().layout());
+        LayerKind kind = LayerKind.of(buffers.handle());
         LayoutInfo info = info(buffers, kind);
         // This kind takes the weights in combine, the others in dispatch.
         boolean home = kind == LayerKind.LL_EXPERT_MAJOR;
@@ -59,13 +59,6 @@ public record LayerCalls(EpTensor routing, EpTensor weights, @Nullable LayoutInf
             info = info.expertOffsets(buffers.expertOffsets());
         }
         return kind.isLowLatency() ? info : info.receivedTotal(buffers.receivedTotal());
-    }
-
-    /** The same with the halves of each call one after the other; low latency only. */
-    public LayerCalls staged() {
-        return new LayerCalls(routing, weights, updateInfo, dispatchInfo, inputs, outputs, combineInputs,
-                combineOutputs, (dispatchConfig == null ? DispatchConfig.defaults() : dispatchConfig).sendOnly(),
-                (combineConfig == null ? CombineConfig.defaults() : combineConfig).sendOnly());
     }
 
     /** The counters. */
@@ -108,19 +101,13 @@ public record LayerCalls(EpTensor routing, EpTensor weights, @Nullable LayoutInf
         handle.update(routing, updateInfo, stream);
     }
 
-    /** {@code ncclEpDispatch}, and {@code ncclEpComplete} if that has sent only. */
+    /** {@code ncclEpDispatch}. */
     public void dispatch(EpHandle handle, CudaStream stream) {
         handle.dispatch(inputs, outputs, dispatchInfo, dispatchConfig, stream);
-        if (dispatchConfig != null && dispatchConfig.isSendOnly()) {
-            handle.complete();
-        }
     }
 
-    /** {@code ncclEpCombine}, and {@code ncclEpComplete} if that has sent only. */
+    /** {@code ncclEpCombine}. */
     public void combine(EpHandle handle, CudaStream stream) {
         handle.combine(combineInputs, combineOutputs, combineConfig, stream);
-        if (combineConfig != null && combineConfig.isSendOnly()) {
-            handle.complete();
-        }
     }
 }

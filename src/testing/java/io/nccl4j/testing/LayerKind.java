@@ -1,7 +1,9 @@
 package io.nccl4j.testing;
 
 import io.nccl4j.ep.Algorithm;
+import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpGroupConfig;
+import io.nccl4j.ep.EpHandle;
 import io.nccl4j.ep.Layout;
 import io.nccl4j.nccl.DataType;
 import io.nccl4j.oracle.CaseSpace;
@@ -30,6 +32,18 @@ public enum LayerKind {
     LayerKind(Algorithm algorithm, Layout layout) {
         this.algorithm = algorithm;
         this.layout = layout;
+    }
+
+    /** The kind of a handle. */
+    public static LayerKind of(EpHandle handle) {
+        return of(handle.group().config().algorithm(), handle.layout());
+    }
+
+    /** The shape of a group's layers. */
+    static EpShape shape(EpGroup group, int topK) {
+        EpGroupConfig config = group.config();
+        return new EpShape(group.communicator().size(), config.experts(), topK, config.maxTokensPerRank(),
+                group.lsaTeams());
     }
 
     /** The kind of an algorithm and one of its layouts. */

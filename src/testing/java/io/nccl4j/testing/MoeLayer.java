@@ -4,55 +4,19 @@ import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.ep.BufferConfig;
-import io.nccl4j.ep.DispatchRecipe;
 import io.nccl4j.ep.EpBuffers;
-import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.EpTensor;
-import io.nccl4j.ep.ZeroCopy;
-import io.nccl4j.oracle.BlockScaledFp8;
-import io.nccl4j.oracle.CombinedRows;
 import io.nccl4j.oracle.EpCase;
-import io.nccl4j.oracle.EpShape;
-import io.nccl4j.oracle.ExpertMajorMode;
-import io.nccl4j.oracle.GlobalInputs;
-import io.nccl4j.oracle.Rows;
-import io.nccl4j.oracle.RowsWritten;
-import io.nccl4j.oracle.Source;
-import io.nccl4j.oracle.WeightGradients;
-import java.nio.ByteBuffer;
-import java.util.IdentityHashMap;
-import java.util.List;
-import java.util.Map;
-import java.util.Objects;
-import org.jspecify.annotations.Nullable;
 
 /**
- * A Mixture-of-Experts layer on one rank: loads a batch, enqueues dispatch, experts and combine, and compares what they
- * have given with the oracle. The experts are a function in Java that runs in stream order: received rows are copied to
- * pinned memory, computed on by the host, and copied back. So a step is right on a GPU as on the emulator, and can be
- * captured.
+ * A Mixture-of-Experts layer on one rank: loads a batch, enqueues dispatch, experts and combine, eagerly or captured,
+ * and compares what they have given with the oracle.
  */
 public final class MoeLayer implements AutoCloseable {
-    /** The byte that {@link #spoil} fills outputs with. */
-    public static final byte UNTOUCHED = 0x5a;
-
-    private final EpHandle handle;
-    private final CudaStream stream;
-    private final @Nullable EpBuffers buffers;
+    private final EpBuffers buffers;
     private final boolean owner;
-    private final LayerCalls calls;
-    private final BufferConfig rows;
-    private final RowFunction experts;
-    private final LayerKind kind;
-    private final EpShape shape;
-    private final int rank;
-    private final Map<EpTensor, HostMirror> mirrors = new IdentityHashMap<>();
-    private final ReceivedRows received;
-    private final HostMirror outputs;
-    private final @Nullable HostMirror outputScales;
-    private ExpertMajorMode mode;
-    private @Nullable Gradients gradients;
+    private final CudaStream stream;
+    private final LayerRows rows;
 
     /** A layer with buffers of its own and {@link ExpertFunction#scaling()}. */
     public MoeLayer(EpHandle handle, BufferConfig rows, CudaStream stream) {
@@ -65,133 +29,48 @@ public final class MoeLayer implements AutoCloseable {
     }
 
     private MoeLayer(EpBuffers buffers, boolean owner, ExpertFunction experts, CudaStream stream) {
-        this(buffers.handle(), buffers, owner, LayerCalls.of(buffers), buffers.config(),
-                experts.onRows(buffers.config()), stream);
-    }
-
-    /** A layer on tensors of the caller, for its explicit calls; its experts see rows as they are. */
-    public MoeLayer(EpHandle handle, LayerCalls calls, BufferConfig rows, RowFunction experts, CudaStream stream) {
-        this(handle, null, false, calls, rows, experts, stream);
-    }
-
-    private MoeLayer(EpHandle handle, @Nullable EpBuffers buffers, boolean owner, LayerCalls calls, BufferConfig rows,
-            RowFunction experts, CudaStream stream) {
-        this.stream = stream;
-        this.handle = handle;
         this.buffers = buffers;
         this.owner = owner;
-        this.calls = calls;
-        this.rows = rows;
-        this.experts = experts;
-        EpGroup group = handle.group();
-        kind = LayerKind.of(group.config().algorithm(), handle.layout());
-        int teams = group.lsaTeams();
-        shape = new EpShape(group.communicator().size(), group.config().experts(), handle.topK(),
-                group.config().maxTokensPerRank(), teams);
-        rank = group.communicator().rank();
-        ExpertMajorMode direct = teams > 1 ? ExpertMajorMode.NVLINK_DUP : ExpertMajorMode.LOCAL_DUP;
-        mode = group.config().zeroCopy() == ZeroCopy.ON ? direct : ExpertMajorMode.LOCAL_PERMUTE;
-        boolean done = false;
+        this.stream = stream;
         try {
-            calls.tensors().forEach(this::mirror);
-            received = new ReceivedRows(kind, shape, rank, calls, this::mirror);
-            outputs = Objects.requireNonNull(mirror(calls.combineInputs().tokens()));
-            outputScales = mirror(calls.combineInputs().scales());
-            done = true;
-        } finally {
-            if (!done) {
-                close();
+            rows = new LayerRows(buffers.handle(), LayerCalls.of(buffers), buffers.config(),
+                    experts.onRows(buffers.config()), stream);
+        } catch (RuntimeException e) {
+            if (owner) {
+                buffers.close();
             }
+            throw e;
         }
     }
 
-    /** The host's side of a tensor of this layer; null of null. */
-    public @Nullable HostMirror mirror(@Nullable EpTensor tensor) {
-        return tensor == null ? null : mirrors.computeIfAbsent(tensor, HostMirror::new);
-    }
-
-    public LayerKind kind() {
-        return kind;
-    }
-
-    public EpShape shape() {
-        return shape;
-    }
-
     public EpHandle handle() {
-        return handle;
+        return buffers.handle();
     }
 
-    /** The buffers, unless its tensors are the caller's. */
     public EpBuffers buffers() {
-        return Objects.requireNonNull(buffers, "the tensors of this layer are its caller's");
+        return buffers;
     }
 
-    /** The explicit calls. */
-    public LayerCalls calls() {
-        return calls;
+    /** The rows of the layer, which load and compare. */
+    public LayerRows rows() {
+        return rows;
     }
 
     /** This rank's tokens in a batch. */
     public int count(EpCase batch) {
-        return batch.inputs().routing().tokens(rank);
+        return rows.count(batch);
     }
 
-    /** Which of several weights for one expert survives is open in high throughput: there they are made one. */
-    private GlobalInputs inputs(EpCase batch) {
-        return (kind.isLowLatency() ? batch : batch.withOneWeightPerExpert()).inputs();
-    }
-
-    /** How high throughput brings a token to several experts of a rank, if the library's environment has changed it. */
-    public void mode(ExpertMajorMode value) {
-        mode = value;
-    }
-
-    /** Enqueues the copy of a batch into the tensors; rows behind it route nothing. The stream must be idle. */
+    /** Enqueues the copy of a batch into the buffers; rows behind it route nothing. The stream must be idle. */
     public void load(EpCase batch) {
-        load(rows.dispatchRecipe() == DispatchRecipe.QUANT_FWD ? received(batch) : inputs(batch));
-        // No result may be one of a former step.
-        calls.combineOutputs().tokens().memory().fillAsync(UNTOUCHED, stream);
-    }
-
-    /** The same with rows as they are. */
-    public void load(GlobalInputs sent) {
-        HostMirror routing = mirror(calls.routing());
-        HostMirror weights = mirror(calls.weights());
-        HostMirror tokens = mirror(calls.inputs().tokens());
-        HostMirror scales = mirror(calls.inputs().scales());
-        routing.host().fill((byte) -1);
-        weights.host().fill((byte) -1);
-        for (Source source : sent.routing().sources(rank)) {
-            tokens.row(source.token(), sent.token(source));
-            if (scales != null) {
-                scales.row(source.token(), sent.scales(source));
-            }
-            for (int k = 0; k < shape.topK(); k++) {
-                long at = (long) source.token() * shape.topK() + k;
-                routing.integer(at, sent.routing().expert(source, k));
-                weights.floats(at, sent.weights(source)[k]);
-            }
-        }
-        HostMirror.toDevice(stream, routing, weights, tokens, scales);
-    }
-
-    /**
-     * Backward: puts the experts' rows of a batch where they will be expected, with gradients of their weights. {@link
-     * #experts} copies them to the device; they are compared after combine.
-     *
-     * @param inputs as they are received
-     */
-    public void gradients(GlobalInputs inputs, WeightGradients values) {
-        gradients = new Gradients(oracle(inputs, experts), rank, values);
-        gradients.put(outputs, mirror(calls.combineInputs().weights()));
+        rows.load(batch);
     }
 
     /**
      * Enqueues the filling of all outputs. Peers write into windows: all ranks must have done it before one dispatches.
      */
     public void spoil() {
-        calls.written().forEach(output -> output.memory().fillAsync(UNTOUCHED, stream));
+        rows.spoil();
     }
 
     /** Enqueues dispatch, experts and combine with T tokens. */
@@ -203,12 +82,27 @@ public final class MoeLayer implements AutoCloseable {
 
     /** Enqueues dispatch of T tokens. */
     public void dispatch(int count) {
-        handle.dispatchAsync(buffers(), count, stream);
+        handle().dispatchAsync(buffers, count, stream);
+    }
+
+    /** Enqueues the layer's experts. */
+    public void experts() {
+        experts(stream);
+    }
+
+    /** The same on a stream beside the layer's. */
+    public void experts(CudaStream beside) {
+        rows.experts(beside);
+    }
+
+    /** Enqueues other experts on the rows that were received. */
+    public void experts(ExpertFunction function) {
+        rows.experts(function.onRows(buffers.config()), stream);
     }
 
     /** Enqueues combine. */
     public void combine() {
-        handle.combineAsync(buffers(), stream);
+        handle().combineAsync(buffers, stream);
     }
 
     /** A graph of a step with T tokens. */
@@ -218,22 +112,28 @@ public final class MoeLayer implements AutoCloseable {
         }
     }
 
+    /** Compares what the last step has given, in all rows in use; the stream must be idle. */
+    public void verify(EpCase batch) {
+        rows.verify(batch);
+    }
+
+    /** The same; of T tokens those behind the batch must be zeros after combine. */
+    public void verify(EpCase batch, int count) {
+        rows.verify(batch);
+        rows.combined().verifyFilled(count(batch), count, (byte) 0, "combined, tokens that route nothing");
+    }
+
     /** A batch from the host to the host, compared with the oracle. */
     public void runAndVerify(EpCase batch) {
-        runAndVerify(batch, () -> enqueue(count(batch)));
+        runAndVerify(batch, count(batch), () -> enqueue(count(batch)));
     }
 
     /** The same by a graph. */
     public void runAndVerify(EpCase batch, CudaGraphExec step) {
-        runAndVerify(batch, () -> step.launch(stream));
+        runAndVerify(batch, count(batch), () -> step.launch(stream));
     }
 
-    /** The same with a step of the caller's. */
-    public void runAndVerify(EpCase batch, Runnable step) {
-        runAndVerify(batch, count(batch), step);
-    }
-
-    /** The same of T tokens: those behind the batch must be zeros after combine. */
+    /** The same with a step of the caller's, of T tokens. */
     public void runAndVerify(EpCase batch, int count, Runnable step) {
         load(batch);
         step.run();
@@ -241,120 +141,12 @@ public final class MoeLayer implements AutoCloseable {
         verify(batch, count);
     }
 
-    /** Enqueues the layer's experts. */
-    public void experts() {
-        experts(experts, stream);
-    }
-
-    /** Enqueues other experts on the rows that were received. */
-    public void experts(ExpertFunction function) {
-        experts(function.onRows(rows), stream);
-    }
-
-    /** Enqueues the layer's experts on a stream beside its own. */
-    public void experts(CudaStream beside) {
-        experts(experts, beside);
-    }
-
-    private void experts(RowFunction function, CudaStream on) {
-        HostMirror weights = mirror(calls.combineInputs().weights());
-        if (weights == null) {
-            received.mirrors().forEach(mirror -> mirror.toHost(on));
-            on.launchHostFunction(() -> compute(function));
-        }
-        HostMirror.toDevice(on, outputs, outputScales, weights);
-    }
-
-    private void compute(RowFunction function) {
-        received.forEach((zone, row) -> {
-            byte[] output = received.output(zone, row, function);
-            outputs.row(row, output);
-            if (outputScales != null) {
-                outputScales.floats(row, LayerOracle.outputScale(output));
-            }
-        });
-    }
-
-    /**
-     * Everything received with the rows in use when the experts ran last, zone by zone, to compare runs by. Sorted
-     * where the order within a zone is open.
-     */
-    public List<List<ByteBuffer>> received() {
-        return received.bytes();
-    }
-
-    /** The combined rows; the stream must be idle. */
-    public Rows combined() {
-        return mirror(calls.combineOutputs().tokens()).fetch().rows();
-    }
-
-    /** Compares what the last step has given, in all rows in use; the stream must be idle. */
-    public void verify(EpCase batch) {
-        verify(received(batch), written(), null);
-    }
-
-    /** The same; of T tokens those behind the batch must be zeros after combine. */
-    public void verify(EpCase batch, int count) {
-        verify(batch);
-        combined().verifyFilled(count(batch), count, (byte) 0, "combined, tokens that route nothing");
-    }
-
-    /** The same with the rows that are not in use, where outputs were {@link #spoil spoilt} before. */
-    public void verifyAll(EpCase batch) {
-        verify(received(batch), written(), UNTOUCHED);
-    }
-
-    private RowsWritten written() {
-        boolean inWindow = buffers != null || calls.outputs().tokens().isInWindow();
-        return inWindow ? RowsWritten.WINDOW : RowsWritten.COUNT;
-    }
-
-    /**
-     * The same for inputs as they are received.
-     *
-     * @param written which rows a dispatch of high throughput writes
-     * @param untouched what outputs were filled with before; null for no check of rows that are not in use
-     */
-    public void verify(GlobalInputs inputs, RowsWritten written, @Nullable Byte untouched) {
-        LayerOracle oracle = oracle(inputs, experts);
-        received.verify(oracle, written, untouched);
-        byte[][] expected = oracle.combined(rank);
-        Rows combined = combined();
-        CombinedRows.verify(expected, combined);
-        if (untouched != null && buffers == null) {
-            int count = (int) calls.combineOutputs().tokens().rows();
-            combined.verifyFilled(expected.length, count, (byte) 0, "combined, tokens that route nothing");
-            combined.verifyFilled(count, combined.count(), untouched, "combined, unused rows");
-        }
-        if (gradients != null) {
-            EpTensor weights = Objects.requireNonNull(calls.combineOutputs().weights());
-            gradients.verify(mirror(weights).fetch().floats(), weights.rows());
-        }
-    }
-
-    /** The rows that must come home to this rank for inputs that are received so and pass through some experts. */
-    public byte[][] combined(GlobalInputs inputs, ExpertFunction function) {
-        return oracle(inputs, function.onRows(rows)).combined(rank);
-    }
-
-    /** Rows that a caller quantises are e4m3 with a float scale per block, as those that dispatch quantises. */
-    private GlobalInputs received(EpCase batch) {
-        boolean rounded = calls.dispatchConfig() != null && calls.dispatchConfig().hasRoundScales();
-        return rows.dispatchRecipe() == DispatchRecipe.NONE
-                ? inputs(batch)
-                : BlockScaledFp8.quantise(inputs(batch), rounded);
-    }
-
-    private LayerOracle oracle(GlobalInputs inputs, RowFunction function) {
-        return LayerOracle.of(handle, rows, inputs.inTeams(shape.teams()), function, mode);
-    }
-
     /** Refused, with nothing closed, while a graph holds the buffers. */
     @Override
     public void close() {
         if (owner) {
-            buffers().close();
+            buffers.close();
         }
-        mirrors.values().forEach(HostMirror::close);
+        rows.close();
     }
 }

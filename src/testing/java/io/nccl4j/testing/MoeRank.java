@@ -17,7 +17,6 @@ import io.nccl4j.oracle.RoutingKind;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.Deque;
-import java.util.Objects;
 import java.util.function.IntConsumer;
 import java.util.function.UnaryOperator;
 
@@ -108,11 +107,6 @@ public final class MoeRank implements AutoCloseable {
         return bootstrap.rank();
     }
 
-    /** How many ranks there are. */
-    public int size() {
-        return bootstrap.size();
-    }
-
     /** How it finds the other ranks. */
     public Bootstrap bootstrap() {
         return bootstrap;
@@ -143,16 +137,9 @@ public final class MoeRank implements AutoCloseable {
         return rows;
     }
 
-    /** The algorithm and layout of its group. */
-    public LayerKind kind() {
-        return LayerKind.of(group.config().algorithm(), Objects.requireNonNull(group.config().layout()));
-    }
-
     /** The sizes of its group. */
     public EpShape shape() {
-        EpGroupConfig config = group.config();
-        return new EpShape(communicator.size(), config.experts(), config.topK(), config.maxTokensPerRank(),
-                group.lsaTeams());
+        return LayerKind.shape(group, group.config().topK());
     }
 
     /** A batch of all ranks, any number of tokens each; the same on all of them. */
@@ -160,26 +147,27 @@ public final class MoeRank implements AutoCloseable {
         return EpCase.of(shape(), routing, NumberFormat.valueOf(rows.type().name()), rows.hidden(), seed);
     }
 
-    /**
-     * A step of all ranks, compared in all rows, those that are not in use too.
-     *
-     * @param step enqueues it, given how many tokens this rank has
-     */
+    /** A step of all ranks, compared in all rows, those that are not in use too. */
+    public void checkStep(MoeLayer layer, EpCase batch) {
+        checkStep(layer, batch, layer::enqueue);
+    }
+
+    /** The same by a step of the caller's, given how many tokens this rank has. */
     public void checkStep(MoeLayer layer, EpCase batch, IntConsumer step) {
-        layer.spoil();
-        layer.load(batch);
+        checkStep(layer.rows(), batch, step);
+    }
+
+    /** The same on any tensors. */
+    public void checkStep(LayerRows rows, EpCase batch, IntConsumer step) {
+        rows.spoil();
+        rows.load(batch);
         await();
         // Peers write into windows.
         bootstrap.barrier();
-        step.accept(layer.count(batch));
+        step.accept(rows.count(batch));
         await();
-        layer.verifyAll(batch);
+        rows.verifyAll(batch);
         bootstrap.barrier();
-    }
-
-    /** The same by {@link MoeLayer#enqueue}. */
-    public void checkStep(MoeLayer layer, EpCase batch) {
-        checkStep(layer, batch, layer::enqueue);
     }
 
     /** Waits for the stream. */
@@ -195,10 +183,10 @@ public final class MoeRank implements AutoCloseable {
             try {
                 owned.pop().close();
             } catch (Exception e) {
-                if (first == null) {
-                    first = e instanceof RuntimeException failure ? failure : new IllegalStateException(e);
-                } else {
+                if (first != null) {
                     first.addSuppressed(e);
+                } else {
+                    first = e instanceof RuntimeException failure ? failure : new IllegalStateException(e);
                 }
             }
         }

@@ -4,13 +4,9 @@ import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.ExpertIds;
 import io.nccl4j.ep.LayoutInfo;
 import io.nccl4j.oracle.EpShape;
-import io.nccl4j.oracle.GlobalInputs;
-import io.nccl4j.oracle.HighThroughputExpertMajor;
-import io.nccl4j.oracle.HighThroughputFlat;
-import io.nccl4j.oracle.LowLatencyExpertMajor;
-import io.nccl4j.oracle.LowLatencyRankMajor;
+import io.nccl4j.oracle.LayerOracle;
 import io.nccl4j.oracle.ReceivedTokens;
-import io.nccl4j.oracle.RowsWritten;
+import io.nccl4j.oracle.RowFunction;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -121,41 +117,13 @@ final class ReceivedRows {
         return all;
     }
 
-    /**
-     * Compares all of it; no work may write it.
-     *
-     * @param written which rows a dispatch of high throughput writes
-     * @param untouched what outputs were filled with before; null for no check of rows that are not in use
-     */
-    void verify(LayerOracle oracle, RowsWritten written, @Nullable Byte untouched) {
+    /** All of it for the oracle; no work may write it. */
+    LayerOracle.Found fetch() {
         mirrors().forEach(HostMirror::fetch);
-        GlobalInputs inputs = oracle.inputs();
-        ReceivedTokens rows = new ReceivedTokens(tokens.rows(), scales == null ? null : scales.rows());
-        float[] withWeights = weights == null ? null : weights.floats();
-        long[] withIndices = indices == null ? null : indices.integers();
-        long[] counts = counters.integers();
-        long sum = total == null ? 0 : total.integer(0);
-        switch (kind) {
-            case LL_EXPERT_MAJOR -> LowLatencyExpertMajor.dispatch(inputs, rank).verify(rows, ints(counts), untouched);
-            case LL_RANK_MAJOR -> LowLatencyRankMajor.dispatch(inputs, rank).verify(rows, ints(withIndices),
-                    withWeights, ints(counts), global, untouched);
-            case HT_FLAT -> {
-                HighThroughputFlat.Received expected = HighThroughputFlat.dispatch(inputs, oracle.flatSlots(), rank);
-                expected.verifyCounters(ints(counts), sum);
-                expected.verify(new HighThroughputFlat.Outputs(rows, withIndices, withWeights), global, written,
-                        untouched);
-            }
-            case HT_EXPERT_MAJOR -> {
-                HighThroughputExpertMajor.Received expected = HighThroughputExpertMajor.dispatch(inputs,
-                        oracle.zoneSlots(), rank);
-                expected.verifyCounters(counts, Objects.requireNonNull(offsets).integers(), sum);
-                expected.verify(new HighThroughputExpertMajor.Outputs(rows, withWeights), written, untouched);
-            }
-        }
-    }
-
-    private static int[] ints(long[] values) {
-        return Arrays.stream(values).mapToInt(Math::toIntExact).toArray();
+        return new LayerOracle.Found(new ReceivedTokens(tokens.rows(), scales == null ? null : scales.rows()),
+                indices == null ? null : indices.integers(), weights == null ? null : weights.floats(),
+                counters.integers(), offsets == null ? null : offsets.integers(), total == null ? 0 : total.integer(0),
+                global);
     }
 
     private int columns() {

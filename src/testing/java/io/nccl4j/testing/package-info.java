@@ -15,12 +15,13 @@
  * <ul>
  * <li><b>Ranks</b>: {@link io.nccl4j.testing.MoeRank} makes communicator, stream, group and layers, and closes them
  * <li><b>The layer</b>: {@link io.nccl4j.testing.MoeLayer} loads a batch, enqueues it eagerly or captured, and
- * verifies; {@link io.nccl4j.testing.LayerKind} is its algorithm and layout, {@link io.nccl4j.testing.LayerCalls} its
- * explicit calls, {@link io.nccl4j.testing.LayerTensors} tensors for them that are not of {@link
- * io.nccl4j.ep.EpBuffers}, {@link io.nccl4j.testing.HostMirror} the host's side of one
+ * verifies; {@link io.nccl4j.testing.LayerKind} is its algorithm and layout
+ * <li><b>Below</b>, for layers on other tensors than those of {@link io.nccl4j.ep.EpBuffers}: {@link
+ * io.nccl4j.testing.LayerRows} loads and compares, {@link io.nccl4j.testing.LayerCalls} are explicit calls with their
+ * arguments, {@link io.nccl4j.testing.HostMirror} is the host's side of a tensor
  * <li><b>Routing</b> is drawn, skewed or given: {@link io.nccl4j.oracle.RoutingKind}, {@link
- * io.nccl4j.oracle.EpCase#of}, {@link io.nccl4j.testing.MoeLayer#load(io.nccl4j.oracle.GlobalInputs)}
- * <li><b>Experts</b>: {@link io.nccl4j.testing.ExpertFunction} on values, {@link io.nccl4j.testing.RowFunction} on
+ * io.nccl4j.oracle.EpCase#of}, {@link io.nccl4j.testing.LayerRows#load(io.nccl4j.oracle.GlobalInputs)}
+ * <li><b>Experts</b>: {@link io.nccl4j.testing.ExpertFunction} on values, {@link io.nccl4j.oracle.RowFunction} on
  * bytes; {@code experts} of the layer runs them in stream order, also in a capture
  * </ul>
  */

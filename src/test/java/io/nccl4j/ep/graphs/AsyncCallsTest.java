@@ -3,6 +3,7 @@ package io.nccl4j.ep.graphs;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.nccl4j.checks.Condition;
+import io.nccl4j.checks.StepCost;
 import io.nccl4j.cuda.CudaGraph;
 import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.DeviceMemory;
@@ -119,9 +120,9 @@ class AsyncCallsTest {
                     CudaGraphExec exec = graph.instantiate()) {
                 layer.handle().warmUp(layer.buffers(), most, self.stream());
                 int[] count = {0};
-                StepCost.verify(rank, self.stream(), CALLS.length,
+                StepCost.verify(self.stream(), CALLS.length,
                         () -> step(layer, count[0] = (count[0] + 1) % (most + 1), self));
-                StepCost.verify(rank, self.stream(), 1, () -> exec.launch(self.stream()));
+                StepCost.verify(self.stream(), 1, () -> exec.launch(self.stream()));
             }
         });
     }

@@ -6,18 +6,17 @@ import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.ep.EpHandle;
+import io.nccl4j.ep.OwnTensors;
 import io.nccl4j.oracle.EpCase;
 import io.nccl4j.testing.ExpertFunction;
 import io.nccl4j.testing.LayerCalls;
-import io.nccl4j.testing.LayerTensors;
-import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.LayerRows;
 import io.nccl4j.testing.MoeRank;
 
 /** A FLAT layer of an eager group: outputs have room for all that can come, and per step the rows of what does. */
 final class EagerFlatLayer implements AutoCloseable {
     private final MoeRank of;
-    private final LayerTensors tensors;
-    private final MoeLayer layer;
+    private final LayerRows layer;
     final LayerCalls calls;
     private final DeviceMemory hiddenStates;
     private final PinnedMemory hostTotal;
@@ -26,9 +25,8 @@ final class EagerFlatLayer implements AutoCloseable {
 
     EagerFlatLayer(MoeRank of, EpHandle handle) {
         this.of = of;
-        tensors = new LayerTensors(handle, of.rows());
-        calls = tensors.calls();
-        layer = new MoeLayer(handle, calls, of.rows(), ExpertFunction.scaling().onRows(of.rows()), of.stream());
+        calls = new OwnTensors(of).calls(handle, of.rows());
+        layer = new LayerRows(handle, calls, of.rows(), ExpertFunction.scaling().onRows(of.rows()), of.stream());
         hiddenStates = DeviceMemory.allocate(of.device(), calls.inputs().tokens().byteSize());
         hostTotal = PinnedMemory.allocate(of.device(), Integer.BYTES);
     }
@@ -64,7 +62,7 @@ final class EagerFlatLayer implements AutoCloseable {
     }
 
     void experts(CudaStream stream) {
-        layer.experts();
+        layer.experts(stream);
     }
 
     void combine(CudaStream stream) {
@@ -82,6 +80,5 @@ final class EagerFlatLayer implements AutoCloseable {
         layer.close();
         hostTotal.close();
         hiddenStates.close();
-        tensors.close();
     }
 }

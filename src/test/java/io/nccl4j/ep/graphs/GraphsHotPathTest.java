@@ -2,6 +2,7 @@ package io.nccl4j.ep.graphs;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.nccl4j.checks.StepCost;
 import io.nccl4j.cuda.PiecewiseGraph;
 import io.nccl4j.emulator.EmulatedCluster;
 import io.nccl4j.ep.graph.CachedGraph;
@@ -44,12 +45,12 @@ class GraphsHotPathTest {
                         slot.handle().warmUp(slot.buffers(), model.shape().maxTokens(), self.stream());
                     }
                 }
-                StepCost.verify(rank, self.stream(), 0, () -> {
+                StepCost.verify(self.stream(), 0, () -> {
                     try (EpHandlePool.Slot slot = pool.acquire(1)) {
                         slot.buffers();
                     }
                 });
-                StepCost.verify(rank, self.stream(), 3, () -> {
+                StepCost.verify(self.stream(), 3, () -> {
                     try (EpHandlePool.Slot slot = pool.acquire()) {
                         slot.handle().dispatchAsync(slot.buffers(), 1, self.stream());
                         slot.handle().combineAsync(slot.buffers(), self.stream());
@@ -70,7 +71,7 @@ class GraphsHotPathTest {
                         .eager("dispatch", on -> layer.handle().dispatchAsync(layer.buffers(), 1, on))
                         .captured("experts", on -> layer.buffers().expertOutputs().memory().fillAsync((byte) 2, on))
                         .eager("combine", on -> layer.handle().combineAsync(layer.buffers(), on)).build()) {
-                    StepCost.verify(rank, self.stream(), 2 + 2 + 1, () -> step.replay(self.stream()));
+                    StepCost.verify(self.stream(), 2 + 2 + 1, () -> step.replay(self.stream()));
                 }
             }
         });
@@ -90,7 +91,7 @@ class GraphsHotPathTest {
                 layer.handle().warmUp(layer.buffers(), 1, self.stream());
                 GraphKey like = GraphKey.of(0, kind.layout());
                 cache.capture(like, like.withTokens(1), like.withTokens(model.shape().maxTokens()));
-                StepCost.verify(rank, self.stream(), 1, () -> {
+                StepCost.verify(self.stream(), 1, () -> {
                     CachedGraph graph = cache.find(like, 1);
                     graph.launch(self.stream());
                 });

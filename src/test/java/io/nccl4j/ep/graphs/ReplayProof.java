@@ -60,19 +60,19 @@ final class ReplayProof {
             int bucket) {
         layer.spoil();
         layer.runAndVerify(batch, eagerTokens, () -> layer.enqueue(eagerTokens));
-        List<List<ByteBuffer>> received = layer.received();
+        List<List<ByteBuffer>> received = layer.rows().received();
         byte[] combined = rows(layer, batch);
         layer.spoil();
         graph.launch(self.stream());
         self.await();
         layer.verify(batch, bucket);
-        assertThat(layer.received()).isEqualTo(received);
+        assertThat(layer.rows().received()).isEqualTo(received);
         assertThat(rows(layer, batch)).isEqualTo(combined);
     }
 
     /** The combined rows of a batch. */
     private static byte[] rows(MoeLayer layer, EpCase batch) {
-        Rows all = layer.combined();
+        Rows all = layer.rows().combined();
         return Arrays.copyOf(all.data(), layer.count(batch) * all.rowBytes());
     }
 

@@ -9,6 +9,7 @@ import io.nccl4j.cuda.PinnedMemory;
 import io.nccl4j.ep.BFloat16;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.testing.HostMirror;
+import io.nccl4j.testing.LayerRows;
 import io.nccl4j.testing.MoeLayer;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -78,7 +79,7 @@ final class DecodeStep implements AutoCloseable {
      */
     void spoil(CudaStream stream) {
         layer.spoil();
-        rows.subList(1, rows.size()).forEach(outputs -> outputs.segment().fill(MoeLayer.UNTOUCHED));
+        rows.subList(1, rows.size()).forEach(outputs -> outputs.segment().fill(LayerRows.UNTOUCHED));
     }
 
     private void route(Router router, MemorySegment inputs, int count) {

@@ -28,7 +28,8 @@ record Reference(MoeModel model, MoeLayer layer, int rank) {
         for (int at = 0; at < outputs.length; at++) {
             MoeModel.Layer moe = model.layers().get(at);
             GlobalInputs routed = route(moe.router(), rows);
-            byte[][] expected = layer.combined(routed, moe.experts());
+            byte[][] expected = layer.rows().oracle(routed, moe.experts().onRows(layer.buffers().config()))
+                    .combined(rank);
             for (int token = 0; token < rows.length; token++) {
                 double error = maxError(routed, token, moe.experts(), outputs[at][token]);
                 verification = verification.plus(Verification.of(expected[token], outputs[at][token], error,
@@ -41,8 +42,8 @@ record Reference(MoeModel model, MoeLayer layer, int rank) {
 
     /** This rank's tokens on their way into a layer; nobody else's have a part in what comes home to it. */
     private GlobalInputs route(Router router, byte[][] rows) {
-        int ranks = layer.shape().ranks();
-        int topK = layer.shape().topK();
+        int ranks = layer.rows().shape().ranks();
+        int topK = layer.rows().shape().topK();
         byte[][][] tokens = new byte[ranks][0][];
         int[][][] experts = new int[ranks][0][];
         float[][][] weights = new float[ranks][0][];
@@ -52,7 +53,7 @@ record Reference(MoeModel model, MoeLayer layer, int rank) {
         for (int token = 0; token < rows.length; token++) {
             router.route(FORMAT.decodeRow(rows[token]), experts[rank][token], weights[rank][token]);
         }
-        return new GlobalInputs(new Routing(layer.shape(), experts), tokens, null, weights);
+        return new GlobalInputs(new Routing(layer.rows().shape(), experts), tokens, null, weights);
     }
 
     /** The largest distance of an output row from the weighted sum of its experts' outputs in exact arithmetic. */

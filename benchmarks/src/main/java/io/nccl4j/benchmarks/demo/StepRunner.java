@@ -74,7 +74,7 @@ record StepRunner(Rank rank, DemoOptions.Plan plan, MoeModel model, DecodeStep s
         for (int layer = 0; layer < outputs.length; layer++) {
             outputs[layer] = step.rows(layer + 1);
         }
-        return new StepResult(enqueued - before, done - before, outputs, layer.received(),
+        return new StepResult(enqueued - before, done - before, outputs, layer.rows().received(),
                 new Reference(model, layer, rank.number()).verify(name(number), step.rows(0), outputs));
     }
 }

@@ -32,12 +32,6 @@ record Verification(long rows, long wrong, double maxError, List<String> example
         return at < row.length ? Integer.toString(row[at] & 0xff) : "not there";
     }
 
-    /** Another look at rows that are counted already: they must equal those of another run. */
-    Verification and(byte[] expected, byte[] actual, String what) {
-        Verification one = of(expected, actual, 0, what);
-        return plus(new Verification(0, one.wrong, 0, one.examples));
-    }
-
     Verification plus(Verification other) {
         List<String> first = Stream.concat(examples.stream(), other.examples.stream()).limit(EXAMPLES).toList();
         return new Verification(rows + other.rows, wrong + other.wrong, Math.max(maxError, other.maxError), first);

@@ -8,7 +8,9 @@ import io.nccl4j.bootstrap.Bootstraps;
 import io.nccl4j.cuda.CudaDevice;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.ep.BufferConfig;
+import io.nccl4j.ep.CombineConfig;
 import io.nccl4j.ep.CombineRecipe;
+import io.nccl4j.ep.DispatchConfig;
 import io.nccl4j.ep.EpBuffers;
 import io.nccl4j.ep.EpGroup;
 import io.nccl4j.ep.EpGroupConfig;
@@ -32,7 +34,8 @@ public final class RankLayer implements AutoCloseable {
     private final EpHandle handle;
     private final EpBuffers buffers;
     private final LayerCalls calls;
-    private final LayerCalls staged;
+    private final DispatchConfig stagedDispatch;
+    private final CombineConfig stagedCombine;
 
     public RankLayer(Rank rank, LayerShape shape, Routing routing) {
         this(rank.bootstrap(), rank.device(), shape.groupConfig(), shape.rows());
@@ -47,7 +50,8 @@ public final class RankLayer implements AutoCloseable {
         handle = own(moe.group().createHandle());
         buffers = own(handle.allocateBuffers(rows));
         calls = LayerCalls.of(buffers);
-        staged = calls.staged();
+        stagedDispatch = buffers.dispatchConfig().sendOnly();
+        stagedCombine = buffers.combineConfig().sendOnly();
     }
 
     /**
@@ -130,12 +134,14 @@ public final class RankLayer implements AutoCloseable {
 
     /** Dispatch in two halves. */
     public void stagedDispatch() {
-        staged.dispatch(handle, stream());
+        handle.dispatch(calls.inputs(), calls.outputs(), calls.dispatchInfo(), stagedDispatch, stream());
+        handle.complete();
     }
 
     /** Combine in two halves. */
     public void stagedCombine() {
-        staged.combine(handle, stream());
+        handle.combine(calls.combineInputs(), calls.combineOutputs(), stagedCombine, stream());
+        handle.complete();
     }
 
     /** Waits for the device; in one native call, since a wait with a limit polls. */

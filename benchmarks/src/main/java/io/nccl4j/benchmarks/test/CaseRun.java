@@ -8,18 +8,21 @@ import io.nccl4j.cuda.CudaGraphExec;
 import io.nccl4j.cuda.CudaStream;
 import io.nccl4j.cuda.DeviceMemory;
 import io.nccl4j.ep.EpHandle;
+import io.nccl4j.ep.EpTensor;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.Layout;
-import io.nccl4j.ep.PassDirection;
 import io.nccl4j.ep.RankMask;
 import io.nccl4j.oracle.Mismatch;
 import io.nccl4j.oracle.RowsWritten;
+import io.nccl4j.oracle.WeightGradients;
+import io.nccl4j.testing.HostMirror;
 import io.nccl4j.testing.LayerCalls;
-import io.nccl4j.testing.MoeLayer;
+import io.nccl4j.testing.LayerRows;
 import io.nccl4j.testing.MoeRank;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.Deque;
+import java.util.Objects;
 import java.util.function.IntConsumer;
 import org.jspecify.annotations.Nullable;
 
@@ -32,7 +35,7 @@ final class CaseRun {
     private final CudaStream stream;
     private final Deque<EpHandle> handles = new ArrayDeque<>();
     private final LayerCalls calls;
-    private final MoeLayer layer;
+    private final LayerRows layer;
 
     private CaseRun(CellCase of, MoeRank moe) {
         this.of = of;
@@ -41,8 +44,8 @@ final class CaseRun {
         for (int i = 0; i < of.handles; i++) {
             handles.add(handle());
         }
-        calls = of.calls(moe.own(of.tensors(next())));
-        layer = moe.own(new MoeLayer(next(), calls, of.rows(), of.experts(), stream));
+        calls = new CallerTensors(of, moe).calls();
+        layer = moe.own(new LayerRows(next(), calls, of.rows(), of.experts(), stream));
         layer.mode(of.expertMajorMode());
     }
 
@@ -122,12 +125,37 @@ final class CaseRun {
     private void load(Round round) {
         layer.spoil();
         layer.load(round.sent());
-        if (of.cell.direction() == PassDirection.BACKWARD) {
-            layer.gradients(round.received(),
-                    (expert, source) -> TestExperts.gradient(expert, round.received().token(source)));
+        if (of.isBackward()) {
+            HostMirror outputs = mirror(calls.combineInputs().tokens());
+            HostMirror weights = mirror(calls.combineInputs().weights());
+            int columns = of.cell.shape().hasRowPerExpert() ? 1 : of.shape().topK();
+            layer.oracle(round.received()).backward(moe.rank(), gradients(round), (slot, row, values) -> {
+                outputs.row(slot, row);
+                for (int column = 0; column < values.length; column++) {
+                    weights.floats(slot * columns + column, values[column]);
+                }
+            });
         }
         stream.await(LIMIT);
         moe.bootstrap().barrier();
+    }
+
+    private static WeightGradients gradients(Round round) {
+        return (expert, source) -> TestExperts.gradient(expert, round.received().token(source));
+    }
+
+    private HostMirror mirror(@Nullable EpTensor tensor) {
+        return Objects.requireNonNull(layer.mirror(tensor));
+    }
+
+    /** Backward, the experts' rows lie on the host. */
+    private void experts() {
+        if (of.isBackward()) {
+            mirror(calls.combineInputs().tokens()).toDevice(stream);
+            mirror(calls.combineInputs().weights()).toDevice(stream);
+        } else {
+            layer.experts(stream);
+        }
     }
 
     private void enqueue(int count) {
@@ -136,11 +164,11 @@ final class CaseRun {
         calls.update(handle, stream);
         if (of.cell.budget() == Budget.COUNTED) {
             stream.await(LIMIT);
-            calls.receivedRows(layer.mirror(calls.counters().receivedTotal()).fetch().integer(0));
+            calls.receivedRows(mirror(calls.counters().receivedTotal()).fetch().integer(0));
         }
         handle.dispatch(calls.inputs(), calls.outputs(), calls.dispatchInfo(), calls.dispatchConfig(), stream);
         handle.complete();
-        layer.experts();
+        experts();
         handle.combine(calls.combineInputs(), calls.combineOutputs(), calls.combineConfig(), stream);
         if (meetsBetweenHalves()) {
             stream.await(LIMIT);
@@ -160,7 +188,13 @@ final class CaseRun {
 
     private @Nullable String difference(Round round) {
         try {
-            layer.verify(round.received(), written(), MoeLayer.UNTOUCHED);
+            layer.verify(round.received(), written(), LayerRows.UNTOUCHED);
+            layer.verifyBehind(round.tokens(moe.rank()));
+            if (of.isBackward()) {
+                EpTensor weights = Objects.requireNonNull(calls.combineOutputs().weights());
+                layer.oracle(round.received()).verifyGradients(moe.rank(), gradients(round),
+                        mirror(weights).fetch().floats(), (int) weights.rows());
+            }
             return null;
         } catch (Mismatch e) {
             return "rank " + moe.rank() + ", round " + of.rounds.indexOf(round) + ": " + e.getMessage();

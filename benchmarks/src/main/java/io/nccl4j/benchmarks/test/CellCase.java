@@ -3,8 +3,6 @@ package io.nccl4j.benchmarks.test;
 import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.ep.DispatchRecipe;
 import io.nccl4j.ep.EpGroupConfig;
-import io.nccl4j.ep.EpHandle;
-import io.nccl4j.ep.ExpertIds;
 import io.nccl4j.ep.HandleConfig;
 import io.nccl4j.ep.Layout;
 import io.nccl4j.ep.OverflowPolicy;
@@ -17,10 +15,8 @@ import io.nccl4j.oracle.EpShape;
 import io.nccl4j.oracle.ExpertMajorMode;
 import io.nccl4j.oracle.ReceiveBudget;
 import io.nccl4j.oracle.RoutingKind;
-import io.nccl4j.testing.LayerCalls;
+import io.nccl4j.oracle.RowFunction;
 import io.nccl4j.testing.LayerKind;
-import io.nccl4j.testing.LayerTensors;
-import io.nccl4j.testing.RowFunction;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
@@ -42,8 +38,10 @@ final class CellCase {
     private final int hidden;
     final List<Round> rounds = new ArrayList<>();
     private final boolean wideRouting;
-    private final boolean wideCounters;
-    private final boolean globalIds;
+    /** Whether those counters of high throughput that may be either are INT64. */
+    final boolean wideCounters;
+    /** Whether received indices are global expert numbers. */
+    final boolean globalIds;
     /** Whether received rows and the experts' outputs lie in windows. */
     final boolean windows;
     private final boolean zeroCopy;
@@ -164,7 +162,7 @@ final class CellCase {
     }
 
     /** Rows that a rank of high throughput has room for. */
-    private long capacity() {
+    long capacity() {
         EpShape shape = drawn.shape();
         long tokens = (long) shape.ranks() * shape.maxTokens();
         return budget.fixed()
@@ -179,18 +177,6 @@ final class CellCase {
         return cell.wire().rows(hidden, roundScales).routing(wideRouting ? DataType.INT64 : DataType.INT32);
     }
 
-    /** The tensors that it has drawn, for a handle like others. */
-    LayerTensors tensors(EpHandle handle) {
-        LayerTensors tensors = new LayerTensors(handle, rows()).direction(cell.direction()).windows(windows)
-                .counterType(wideCounters ? DataType.INT64 : DataType.INT32)
-                .expertIds(globalIds ? ExpertIds.GLOBAL : ExpertIds.AUTO).roundScales(roundScales);
-        return cell.shape().isLowLatency() ? tensors : tensors.receiveRows(capacity());
-    }
-
-    LayerCalls calls(LayerTensors tensors) {
-        return cell.mode() == RunMode.STAGED ? tensors.calls().staged() : tensors.calls();
-    }
-
     RowFunction experts() {
         return TestExperts.of(cell.shape(), drawn.shape(), rows());
     }
@@ -200,6 +186,10 @@ final class CellCase {
         return cell.shape().layout() == Layout.EXPERT_MAJOR && !cell.shape().isLowLatency()
                 ? config.alignment(alignment)
                 : config;
+    }
+
+    boolean isBackward() {
+        return cell.direction() == PassDirection.BACKWARD;
     }
 
     EpShape shape() {

@@ -3,8 +3,8 @@ package io.nccl4j.benchmarks.test;
 import io.nccl4j.ep.BufferConfig;
 import io.nccl4j.oracle.EpShape;
 import io.nccl4j.oracle.NumberFormat;
+import io.nccl4j.oracle.RowFunction;
 import io.nccl4j.testing.LayerKind;
-import io.nccl4j.testing.RowFunction;
 import java.util.SplittableRandom;
 import java.util.zip.CRC32C;
 

@@ -1,19 +1,18 @@
-package io.nccl4j.ep.graphs;
+package io.nccl4j.checks;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
 import com.sun.management.ThreadMXBean;
 import io.nccl4j.cuda.CudaStream;
-import io.nccl4j.emulator.EmulatedRank;
 import io.nccl4j.emulator.Emulator;
 import io.nccl4j.emulator.EmulatorUsage;
 import io.nccl4j.testing.MoeRank;
 import java.lang.management.ManagementFactory;
 
 /** The cost of a step to the host: native calls, waits, allocations on the device and on the heap. */
-final class StepCost {
-    static final int STEPS = 2000;
-    static final int ROUNDS = 8;
+public final class StepCost {
+    public static final int STEPS = 2000;
+    public static final int ROUNDS = 8;
     private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
 
     private StepCost() {
@@ -24,11 +23,11 @@ final class StepCost {
      *
      * @param calls native calls that it makes
      */
-    static void verify(EmulatedRank rank, CudaStream stream, int calls, Runnable step) {
+    public static void verify(CudaStream stream, int calls, Runnable step) {
         step.run();
         stream.await(MoeRank.LIMIT);
         EmulatorUsage usage = Emulator.usage();
-        long deviceBytes = Emulator.usage(rank.device()).deviceBytes();
+        long deviceBytes = Emulator.usage(stream.device()).deviceBytes();
         long leastBytes = Long.MAX_VALUE;
         for (int round = 0; round < ROUNDS; round++) {
             long before = Emulator.callCount();
@@ -44,6 +43,6 @@ final class StepCost {
         }
         assertThat(leastBytes).isZero();
         assertThat(Emulator.usage().leakedSince(usage)).isEmpty();
-        assertThat(Emulator.usage(rank.device()).deviceBytes()).isEqualTo(deviceBytes);
+        assertThat(Emulator.usage(stream.device()).deviceBytes()).isEqualTo(deviceBytes);
     }
 }

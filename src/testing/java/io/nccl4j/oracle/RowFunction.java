@@ -1,4 +1,4 @@
-package io.nccl4j.testing;
+package io.nccl4j.oracle;
 
 import org.jspecify.annotations.Nullable;
 
