@@ -24,6 +24,9 @@ final class Outcome {
     private static final Pattern EXIT = Pattern
             .compile("^nccl4j emulator: (ncclEpCreateGroup|ncclEpInitHandle), rank \\d+: .*"
                     + "(ranks did not meet|could not share their buffers): .* is dead .*$", Pattern.MULTILINE);
+    /** It throws through C if the device fails while a dispatch waits for it. */
+    private static final Pattern THROW = Pattern
+            .compile("^nccl4j emulator: ncclEpDispatch, rank \\d+: .*the device has failed .*$", Pattern.MULTILINE);
     private static final Pattern SIGNAL = Pattern.compile("^signal at (\\w+)$", Pattern.MULTILINE);
 
     private final Trial trial;
@@ -47,7 +50,7 @@ final class Outcome {
                 .append(where == null ? " " : " (at " + where + ") ").append(exitCode);
         check(ended, rank, "hangs");
         boolean done = text.lines().anyMatch("done"::equals);
-        if (exitCode == 1 && EXIT.matcher(text).find()) {
+        if (exitCode == 1 && EXIT.matcher(text).find() || exitCode == 134 && THROW.matcher(text).find()) {
             ends.add("exit inside of NCCL EP");
             summary.append(" exit inside of NCCL EP");
             return;

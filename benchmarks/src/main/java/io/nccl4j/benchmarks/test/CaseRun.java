@@ -31,14 +31,16 @@ final class CaseRun {
     private static final Duration LIMIT = Duration.ofSeconds(60);
 
     private final CellCase of;
+    private final Rank rank;
     private final MoeRank moe;
     private final CudaStream stream;
     private final Deque<EpHandle> handles = new ArrayDeque<>();
     private final LayerCalls calls;
     private final LayerRows layer;
 
-    private CaseRun(CellCase of, MoeRank moe) {
+    private CaseRun(CellCase of, Rank rank, MoeRank moe) {
         this.of = of;
+        this.rank = rank;
         this.moe = moe;
         stream = moe.stream();
         for (int i = 0; i < of.handles; i++) {
@@ -73,7 +75,7 @@ final class CaseRun {
      */
     static @Nullable String run(CellCase of, Rank rank) {
         try (MoeRank moe = new MoeRank(rank.bootstrap(), rank.device(), of.groupConfig(), of.rows())) {
-            CaseRun run = new CaseRun(of, moe);
+            CaseRun run = new CaseRun(of, rank, moe);
             if (of.masked >= 0) {
                 moe.group().maskUpdate(RankMask.all(of.shape().ranks()).without(of.masked), run.stream);
                 run.stream.await(LIMIT);
@@ -166,15 +168,15 @@ final class CaseRun {
             stream.await(LIMIT);
             calls.receivedRows(mirror(calls.counters().receivedTotal()).fetch().integer(0));
         }
-        handle.dispatch(calls.inputs(), calls.outputs(), calls.dispatchInfo(), calls.dispatchConfig(), stream);
-        handle.complete();
+        rank.inTurn(() -> calls.dispatch(handle, stream));
+        rank.inTurn(handle::complete);
         experts();
-        handle.combine(calls.combineInputs(), calls.combineOutputs(), calls.combineConfig(), stream);
+        rank.inTurn(() -> calls.combine(handle, stream));
         if (meetsBetweenHalves()) {
             stream.await(LIMIT);
             moe.bootstrap().barrier();
         }
-        handle.complete();
+        rank.inTurn(handle::complete);
     }
 
     private RowsWritten written() {
