@@ -80,7 +80,8 @@ enum cudaMemcpyKind NCCL4J_ABI_INT {
 enum cudaMemoryType NCCL4J_ABI_INT {
   cudaMemoryTypeUnregistered = 0,
   cudaMemoryTypeHost = 1,
-  cudaMemoryTypeDevice = 2
+  cudaMemoryTypeDevice = 2,
+  cudaMemoryTypeManaged = 3
 };
 
 struct cudaPointerAttributes {
