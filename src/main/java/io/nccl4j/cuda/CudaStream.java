@@ -334,12 +334,16 @@ public final class CudaStream extends ConfinedResource {
     }
 
     /**
-     * If this stream is capturing, the graph keeps {@code resource} from being closed; else does nothing. For callers
-     * whose own kernels use it; nccl4j's own calls do so by themselves.
+     * If this stream is capturing, the graph keeps {@code resource} from being closed. Memory of another device waits
+     * for this one's work, too, when it is closed. For callers whose own kernels use it; nccl4j's own calls do so by
+     * themselves.
      *
      * @param resource the object
      */
     public void retain(NativeObject resource) {
+        if (resource instanceof DeviceResource used && used.device() != device()) {
+            used.usedOn(device());
+        }
         CaptureScope current = scope;
         if (current != null) {
             current.touch(resource);

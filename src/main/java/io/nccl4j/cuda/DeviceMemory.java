@@ -258,6 +258,14 @@ public final class DeviceMemory extends DeviceResource {
     }
 
     @Override
+    void usedOn(CudaDevice other) {
+        super.usedOn(other);
+        if (whole != null) {
+            whole.usedOn(other);
+        }
+    }
+
+    @Override
     void destroy(MemorySegment self) {
         LongConsumer giveBack = free;
         if (giveBack != null && !abandoned) {

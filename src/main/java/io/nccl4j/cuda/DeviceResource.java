@@ -5,6 +5,8 @@ import io.nccl4j.internal.CaptureScope;
 import io.nccl4j.internal.Deadline;
 import io.nccl4j.internal.Ownership;
 import java.lang.foreign.MemorySegment;
+import java.util.HashSet;
+import java.util.Set;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -18,6 +20,8 @@ abstract class DeviceResource extends NativeObject {
     private final CudaDevice device;
     private final boolean owned;
     private final int generation;
+    /** Other devices whose streams have used it. */
+    private volatile Set<CudaDevice> elsewhere = Set.of();
 
     DeviceResource(String kind, long address, CudaDevice device, boolean owned, NativeObject... held) {
         super(kind, address, held);
@@ -84,7 +88,20 @@ abstract class DeviceResource extends NativeObject {
 
     /** Waits for work that may use the object; false if it does not end in time. */
     boolean awaitLastUse(Deadline deadline) {
-        return device.awaitLastUse(deadline.remaining());
+        boolean done = device.awaitLastUse(deadline.remaining());
+        for (CudaDevice other : elsewhere) {
+            done &= other.awaitLastUse(deadline.remaining());
+        }
+        return done;
+    }
+
+    /** Work that uses it was enqueued on a stream of another device: its own device does not wait for that. */
+    synchronized void usedOn(CudaDevice other) {
+        if (!elsewhere.contains(other)) {
+            Set<CudaDevice> all = new HashSet<>(elsewhere);
+            all.add(other);
+            elsewhere = all;
+        }
     }
 
     /** The native object as C takes it. */

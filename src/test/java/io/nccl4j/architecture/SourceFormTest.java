@@ -19,8 +19,8 @@ class SourceFormTest {
     private static final List<Path> SOURCES = List.of(Path.of("src"), Path.of("benchmarks", "src"),
             Path.of("examples"));
     /** Lines that are neither blank nor comment. */
-    private static final Map<String, Integer> MOST_CODE_LINES = Map.of("", 12_205, "ep", 5_770, "bootstrap", 1_610,
-            "cuda", 2_015, "internal", 1_365, "nccl", 1_320);
+    private static final Map<String, Integer> MOST_CODE_LINES = Map.of("", 12_230, "ep", 5_770, "bootstrap", 1_610,
+            "cuda", 2_040, "internal", 1_365, "nccl", 1_320);
     private static final int MOST_LINES = 600;
     private static final int MOST_COLUMNS = 120;
     private static final Pattern COMMENT = Pattern.compile("/\\*.*?\\*/", Pattern.DOTALL);

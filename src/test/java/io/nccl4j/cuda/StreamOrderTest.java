@@ -8,6 +8,7 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.nccl4j.WaitTimeoutException;
+import io.nccl4j.checks.Condition;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
@@ -42,6 +43,27 @@ class StreamOrderTest {
             stream.await(Duration.ofSeconds(10));
             assertThat(out.segment().toArray(JAVA_INT)).containsExactly(0, 1, 4, 9, 16, 25, 36, 49, -1, -1, -1, -1, -1,
                     -1, -1, -1);
+        }
+    }
+
+    /** Its own device has nothing to wait for. */
+    @Test
+    void memoryOfAnotherDeviceIsFreedWhenItsLastCopyIsDone() throws InterruptedException {
+        CudaDevice other = CudaDevice.of(2);
+        try (CudaStream stream = CudaStream.create(device); PinnedMemory out = PinnedMemory.allocate(device, 64)) {
+            DeviceMemory memory = DeviceMemory.allocate(other, 128);
+            DeviceMemory part = memory.slice(64, 64);
+            part.copyFrom(out.segment().fill((byte) 7));
+            out.segment().fill((byte) 0);
+            Gate gate = Gate.on(stream);
+            part.copyToAsync(out, 64, stream);
+            part.close();
+            Thread closing = Thread.ofPlatform().start(memory::close);
+            Condition.await("the close waits", () -> closing.getState() == Thread.State.TIMED_WAITING);
+            gate.open();
+            closing.join();
+            stream.await(Duration.ofSeconds(10));
+            assertThat(out.segment().toArray(JAVA_BYTE)).containsOnly(7);
         }
     }
 
