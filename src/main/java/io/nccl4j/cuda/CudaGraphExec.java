@@ -49,6 +49,7 @@ public final class CudaGraphExec extends ConfinedResource {
             throw launchFailed(status);
         }
         captured.launched();
+        stream.retain(this);
     }
 
     private IllegalStateException capturing(CudaStream stream) {

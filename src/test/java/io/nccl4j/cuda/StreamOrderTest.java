@@ -67,6 +67,32 @@ class StreamOrderTest {
         }
     }
 
+    /** Closing it, and then what it uses, is the same as where it was captured. */
+    @Test
+    void aGraphIsClosedWhenItsLaunchOnAnotherDeviceIsDone() throws InterruptedException {
+        CudaDevice other = CudaDevice.of(2);
+        try (CudaStream stream = CudaStream.create(device); CudaStream elsewhere = CudaStream.create(other)) {
+            PinnedMemory out = PinnedMemory.allocate(device, 64);
+            DeviceMemory memory = DeviceMemory.allocate(device, 64);
+            CudaGraphExec exec;
+            try (CudaGraph graph = stream.capture(() -> memory.copyToAsync(out, 64, stream))) {
+                exec = graph.instantiate();
+            }
+            Gate gate = other.call(() -> Gate.on(elsewhere));
+            other.run(() -> exec.launch(elsewhere));
+            Thread closing = Thread.currentThread();
+            Thread opening = Thread.ofPlatform().start(() -> {
+                Condition.await("the close waits", () -> closing.getState() == Thread.State.TIMED_WAITING);
+                gate.open();
+            });
+            exec.close();
+            assertThat(elsewhere.isIdle()).isTrue();
+            memory.close();
+            out.close();
+            opening.join();
+        }
+    }
+
     @Test
     void blockingCopiesRoundTrip() {
         try (DeviceMemory memory = DeviceMemory.allocate(device, 1 << 20); Arena arena = Arena.ofConfined()) {
